@@ -1,0 +1,64 @@
+"""What a user can get wrong, as exceptions with a remedy, and the exit codes of the command.
+
+Anything a user can cause is an `MpgError`: one message, where it happened, a hint what to do.
+Everything else is a bug and may show a traceback (with MPG_DEBUG=1).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `mpg`, documented in the README."""
+
+    OK = 0
+    FAILURE = 1  # loading and running: model, adapter, context
+    USAGE = 2  # whatever can be decided before weights load
+    INTERRUPTED = 130  # Ctrl-C
+    TERMINATED = 143  # SIGTERM
+
+
+class MpgError(Exception):
+    """A mistake with a message, an optional hint and the exit code it leads to."""
+
+    exit_code: ExitCode = ExitCode.FAILURE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MpgError):
+    """Flags, expressions, persona files, prompts: decided before any weights load."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ExpressionError(UsageError):
+    """A persona expression that does not parse; `column` (from 0) is where the caret points."""
+
+    def __init__(self, message: str, *, text: str, column: int, hint: str | None = None) -> None:
+        super().__init__(f"{message}\n  {text}\n  {' ' * column}^", hint=hint)
+        self.column = column
+
+
+class PersonaError(UsageError):
+    """A persona that is unknown, or a persona file that is not as the schema says."""
+
+
+class ModelError(MpgError):
+    """A model that is unknown, cannot be reached or cannot be served exactly."""
+
+
+class AdapterError(MpgError):
+    """An adapter that is missing, damaged, of another shape or of an unsupported kind."""
+
+
+class ContextError(MpgError):
+    """A prompt that leaves no room for a reply."""
+
+
+class NumericsError(MpgError):
+    """NaN from a model; the message names the row (persona) it came from."""

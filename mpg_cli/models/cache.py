@@ -1,0 +1,112 @@
+"""A KV cache in which the slot of a token is its position in the sequence.
+
+Every sequence writes at its own length, so rolling one back is forgetting a number, sequences of
+different length share a pass, and nothing is ever padded or copied: a query at position p may see
+exactly the slots 0..p, whatever older garbage lies behind them. Sliding windows are a matter of the
+mask alone, which keeps rollback exact there too (transformers' sliding layers drop what has left the
+window). Stands in for `transformers.DynamicCache`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+@dataclass
+class Slots:
+    """Where the pass at hand writes and reads; shared by all layers.
+
+    `start` holds the first slot of each physical row; a single number where all are equal (then
+    writing is a slice, else a scatter). `rows` selects the physical rows taking part (None: all).
+    """
+
+    total: int  # physical rows in the cache
+    start: int | Tensor = 0  # int, or (rows,) long
+    count: int = 0  # tokens a row in this pass
+    width: int = 0  # slots read: max(start) + count
+    rows: Tensor | None = None
+
+
+class SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, (total rows, heads, capacity, head size), grown as needed."""
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()
+        self.slots = slots
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.keys = self._grown(None, key_states)
+        self.values = self._grown(None, value_states)
+        self.is_initialized = True
+
+    def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
+        """Storage for `width` slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
+        capacity = max(self.slots.width + 128, self.slots.width * 3 // 2)
+        new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
+        if old is not None:
+            new[:, :, : old.shape[2]] = old
+        return new
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write (rows, heads, count, head size) at the rows' slots; read slots 0..width of those rows."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        if self.keys.shape[2] < self.slots.width:
+            self.keys = self._grown(self.keys, key_states)
+            self.values = self._grown(self.values, value_states)
+        return self._write(self.keys, key_states), self._write(self.values, value_states)
+
+    def _write(self, store: Tensor, new: Tensor) -> Tensor:
+        s = self.slots
+        if isinstance(s.start, int):
+            if s.rows is None:
+                store[:, :, s.start : s.start + s.count] = new
+                return store[:, :, : s.width]
+            store[s.rows, :, s.start : s.start + s.count] = new
+        else:
+            slot = s.start[:, None] + torch.arange(s.count, device=new.device)  # (rows, count)
+            row = torch.arange(s.total, device=new.device) if s.rows is None else s.rows
+            store[row[:, None], :, slot] = new.transpose(1, 2)  # indexed: (rows, count, heads, head size)
+        return store[:, :, : s.width] if s.rows is None else store[s.rows, :, : s.width]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.slots.width, 0
+
+    def get_seq_length(self) -> int:
+        return self.slots.width - self.slots.count
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotCache(Cache):
+    """The layers of one model over `total` physical rows."""
+
+    def __init__(self, layers: int, total: int) -> None:
+        self.slots = Slots(total)
+        super().__init__(layers=[SlotLayer(self.slots) for _ in range(layers)])
+
+    @torch.inference_mode()
+    def copy_rows(self, source: Tensor, target: Tensor, begin: int, end: int) -> None:
+        """Copy slots begin..end of the physical rows `source` (n,) to the rows `target` (n,)."""
+        for layer in self.layers:
+            for store in (layer.keys, layer.values):
+                if store is not None:
+                    store[target, :, begin:end] = store[source, :, begin:end]
+
+    def nbytes(self) -> int:
+        """Bytes held by keys and values."""
+        return sum(
+            t.numel() * t.element_size()
+            for layer in self.layers
+            for t in (layer.keys, layer.values)
+            if t is not None
+        )

@@ -1,0 +1,261 @@
+"""The rows of one forward pass: the reference and all experts, for a batch of sequences.
+
+Rows are expert-major: R rows an expert set, B sequences, N candidates, so the physical batch is
+R*B*N with the expert slowest and the stacked LoRA works on contiguous views. The sampler sees two
+calls: `extend` feeds what is not in the cache yet plus a draft and returns log-probabilities after
+each token; `commit` drops the rejected tail and appends what was committed. Knows nothing of
+sampling, nothing of text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpg_cli.errors import ModelError, NumericsError
+from mpg_cli.models.cache import SlotCache
+from mpg_cli.models.lora import LoraBank
+
+Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
+
+PREFILL_BLOCK = 512  # prompt tokens a pass, so that long prompts do not need memory for all at once
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Float32 log-probabilities over the last axis, whatever the dtype that came in."""
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+class RowGroup:
+    """R rows of one model (with the stacked LoRA `stack` of `bank` on the last of them)."""
+
+    def __init__(
+        self,
+        model: Any,
+        names: Sequence[str],
+        *,
+        batch: int = 1,
+        candidates: int = 1,
+        bank: LoraBank | None = None,
+        stack: str | None = None,
+    ) -> None:
+        self.model = model
+        self.names = tuple(names)
+        self.rows, self.batch, self.candidates = len(self.names), batch, candidates
+        self.bank, self.stack = bank, stack
+        self.device: torch.device = model.device
+        self.cache = SlotCache(
+            model.config.get_text_config().num_hidden_layers, self.rows * batch * candidates
+        )
+        self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
+        self.cached = torch.zeros(self.rows, batch, dtype=torch.long)  # tokens in the cache, (R, B)
+        self.backlog: list[Tensor] = [torch.zeros(self.rows, 0, dtype=torch.long)] * batch  # each (R, n)
+        self._last_only = (
+            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        )
+
+    # -- the protocol of the sampler -------------------------------------------------------------
+
+    def prefill(self, prompts: Sequence[Prompt]) -> None:
+        """Read the prompts of all B sequences."""
+        for b, prompt in enumerate(prompts):
+            self.replace(b, prompt)
+
+    def replace(self, b: int, prompt: Prompt) -> None:
+        """Forget sequence b and read a new prompt in its place; the other sequences keep their state.
+
+        All but the last prompt token enter the cache; that one waits in the backlog, so that the first
+        `extend` starts from it like every other starts from the last committed token.
+        """
+        lengths = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
+        longest = int(lengths.max())
+        tokens = torch.zeros(self.rows, longest + 1, dtype=torch.long)
+        for r, ids in enumerate(prompt):
+            tokens[r, : len(ids)] = torch.tensor(list(ids))
+        step = self.batch * self.candidates
+        first = torch.arange(self.rows) * step + b * self.candidates  # physical rows of candidate 0, (R,)
+        subset = None if step == 1 else first.to(self.device)
+        for begin in range(0, longest, PREFILL_BLOCK):
+            end = min(begin + PREFILL_BLOCK, longest)
+            self._forward(tokens[:, begin:end], begin, subset, **self._last_only)
+        if longest and self.candidates > 1:
+            for n in range(1, self.candidates):
+                self.cache.copy_rows(first, first + n, 0, longest)
+        self.cached[:, b] = lengths
+        self.backlog[b] = tokens.gather(1, lengths[:, None])  # (R, 1)
+
+    def extend(self, drafts: Tensor) -> Tensor:
+        """Log-probabilities after the last committed token and after each drafted one.
+
+        drafts: (B, N, T) token ids, T >= 0. Returns (R, B, N, T+1, V), float32. Afterwards the drafts
+        count as part of the sequence until `commit` says otherwise.
+        Raises NumericsError naming the row if the model returns NaN.
+        """
+        R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
+        waiting = torch.tensor([t.shape[1] for t in self.backlog])  # (B,)
+        fed = int(waiting.max()) + T
+        tokens = torch.zeros(R, B, N, fed, dtype=torch.long)
+        drafts = drafts.cpu()
+        for b, backlog in enumerate(self.backlog):
+            n = backlog.shape[1]
+            tokens[:, b, :, :n] = backlog[:, None]
+            tokens[:, b, :, n : n + T] = drafts[b]
+        start: int | Tensor = int(self.cached[0, 0])
+        if not bool((self.cached == start).all()):
+            start = self.cached[:, :, None].expand(R, B, N).reshape(-1)  # (R*B*N,)
+        logits = self._forward(tokens.view(R * B * N, fed), start, None)  # (R*B*N, fed, V)
+        logits = logits.view(R, B, N, fed, -1)
+        if bool((waiting == fed - T).all()):
+            logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
+        else:
+            at = (waiting[:, None] - 1 + torch.arange(T + 1)).to(logits.device)  # (B, T+1)
+            logits = logits.gather(
+                3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
+            )  # (R, B, N, T+1, V)
+        self.cached += waiting + T
+        self.backlog = [b[:, :0] for b in self.backlog]
+        log_probs = log_softmax(logits)
+        self._check(log_probs)
+        return log_probs
+
+    def commit(
+        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
+    ) -> None:
+        """For each sequence: forget its last `drop` tokens, then append `tokens` (to be fed next time).
+
+        `winner` names the candidate whose draft goes on (default 0); the others take over its cache.
+        """
+        for b, (n, new) in enumerate(zip(drop, tokens, strict=True)):
+            waiting = self.backlog[b].shape[1]
+            keep = max(waiting - n, 0)
+            self.cached[:, b] -= max(n - waiting, 0)
+            fresh = torch.tensor(list(new), dtype=torch.long).expand(self.rows, -1)
+            self.backlog[b] = torch.cat([self.backlog[b][:, :keep], fresh], dim=1)
+            if self.candidates > 1 and winner is not None:
+                self._take_over(b, winner[b])
+
+    # -- below -----------------------------------------------------------------------------------
+
+    def _take_over(self, b: int, winner: int) -> None:
+        """Copy the last pass's slots of the winning candidate over the other candidates of sequence b."""
+        span = self.cache.slots.count
+        for r in range(self.rows):
+            end = int(self.cached[r, b])
+            base = (r * self.batch + b) * self.candidates
+            others = torch.tensor([base + n for n in range(self.candidates) if n != winner])
+            source = torch.full_like(others, base + winner)
+            self.cache.copy_rows(source, others, max(end - span, 0), end)
+
+    def _forward(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None, **kwargs: Any) -> Tensor:
+        """One pass of (rows, T) tokens that begin at the positions `start`; logits (rows, T or 1, V)."""
+        count = tokens.shape[1]
+        slots = self.cache.slots
+        slots.start = start if isinstance(start, int) else start.to(self.device)
+        slots.count, slots.rows = count, rows
+        slots.width = (start if isinstance(start, int) else int(start.max())) + count
+        first = torch.tensor([start]) if isinstance(start, int) else start
+        positions = first[:, None] + torch.arange(count)  # (1 or rows, T)
+        with torch.inference_mode(), self._experts():
+            output = self.model(
+                input_ids=tokens.to(self.device),
+                position_ids=self.masks.clamp(positions).to(self.device),
+                attention_mask=self.masks.build(positions.to(self.device), slots.width),
+                past_key_values=self.cache,
+                use_cache=True,
+                **kwargs,
+            )
+        logits: Tensor = output.logits
+        return logits
+
+    def _experts(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.bank is None else self.bank.active(self.stack, rows=self.rows)
+
+    def _check(self, log_probs: Tensor) -> None:
+        """A NaN logit makes its whole distribution NaN: one entry each is enough to look at."""
+        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
+        if bool(bad.any()):
+            name = self.names[int(bad.nonzero()[0, 0])]
+            raise NumericsError(
+                f"the model returned NaN in the row of {name}",
+                hint="try --dtype float32; if it stays, the weights of that model or adapter are damaged",
+            )
+
+
+class Rows:
+    """Several groups (a base with its adapters, full checkpoints) as one set of R rows, in their order."""
+
+    def __init__(self, groups: Sequence[RowGroup]) -> None:
+        self.groups = tuple(groups)
+        self.names = tuple(name for g in self.groups for name in g.names)
+        self.rows = len(self.names)
+        self.batch, self.candidates = self.groups[0].batch, self.groups[0].candidates
+
+    def prefill(self, prompts: Sequence[Prompt]) -> None:
+        for group, part in self._split(prompts):
+            group.prefill(part)
+
+    def replace(self, b: int, prompt: Prompt) -> None:
+        for group, part in self._split([prompt]):
+            group.replace(b, part[0])
+
+    def _split(self, prompts: Sequence[Prompt]) -> list[tuple[RowGroup, list[Prompt]]]:
+        parts, at = [], 0
+        for group in self.groups:
+            parts.append((group, [prompt[at : at + group.rows] for prompt in prompts]))
+            at += group.rows
+        return parts
+
+    def extend(self, drafts: Tensor) -> Tensor:
+        """See `RowGroup.extend`; (R, B, N, T+1, V) over the rows of all groups."""
+        parts = [group.extend(drafts) for group in self.groups]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([p.to(parts[0].device) for p in parts])  # (R, B, N, T+1, V)
+
+    def commit(
+        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
+    ) -> None:
+        for group in self.groups:
+            group.commit(drop, tokens, winner)
+
+
+class Masks:
+    """Additive attention masks from positions, for full and sliding-window layers."""
+
+    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+        self.window: int | None = getattr(config, "sliding_window", None)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if not kinds:
+            kinds = {"sliding_attention" if self.window else "full_attention"}
+        unknown = kinds - {"full_attention", "sliding_attention"}
+        if unknown:
+            raise ModelError(
+                f"the state of {', '.join(sorted(unknown))} layers cannot be rolled back exactly",
+                hint="choose a model whose layers all use full or sliding-window attention",
+            )
+        self.kinds = sorted(kinds)
+        self.limit: int | None = getattr(config, "max_position_embeddings", None)
+        self.device = device
+        self.allowed = torch.zeros((), dtype=dtype, device=device)
+        self.blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
+
+    def clamp(self, positions: Tensor) -> Tensor:
+        """Filler behind a shorter sequence may lie past the last learned position; it is never read."""
+        return positions if self.limit is None else positions.clamp(max=self.limit - 1)
+
+    def build(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
+        """positions (rows, T) of the queries -> (rows, 1, T, width), a dict of them for mixed models."""
+        slot = torch.arange(width, device=self.device)
+        seen = slot <= positions[:, None, :, None]  # (rows, 1, T, width)
+        masks = {}
+        for kind in self.kinds:
+            visible = seen
+            if kind == "sliding_attention" and self.window:
+                visible = seen & (slot > positions[:, None, :, None] - self.window)
+            masks[kind] = torch.where(visible, self.allowed, self.blocked)
+        return masks if len(masks) > 1 else masks[self.kinds[0]]

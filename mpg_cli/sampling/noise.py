@@ -1,0 +1,62 @@
+"""Randomness as a pure function of its key: no state, no order of calls, no global seed.
+
+Generator: Philox4x64-10 (Salmon et al. 2011) as in numpy, key = (seed, sequence id), counter =
+(0, offset, stream, position), read as 32-bit words, low half first. A string id enters by
+BLAKE2b-64 of its UTF-8. Frozen by the vectors in tests/sampling/test_noise.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EXACT = 0  # stream of the exact rule: position is that of the reply token
+TARGET = 1  # the target's token of a round; position is where the round starts, here and below
+
+
+def draft_stream(candidate: int) -> int:
+    """Stream of the drafted tokens of a candidate (offset: place in the chunk)."""
+    return 2 + 2 * candidate
+
+
+def judge_stream(candidate: int) -> int:
+    """Stream of the acceptance tests of a candidate (offset: place in the chunk)."""
+    return 3 + 2 * candidate
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of one sequence."""
+
+    seed: int
+    sequence: int | str
+
+    def bits(self, size: int, position: int, stream: int = EXACT, offset: int = 0) -> np.ndarray:
+        """`size` random 32-bit words, uint32."""
+        key = np.array([self.seed % 2**64, sequence_key(self.sequence)], dtype=np.uint64)
+        counter = np.array([0, offset, stream, position], dtype=np.uint64)
+        raw = np.random.Philox(key=key, counter=counter).random_raw((size + 1) // 2)
+        words: np.ndarray = raw.astype("<u8").view("<u4")[:size]
+        return words
+
+    def uniform(self, position: int, stream: int, offset: int = 0) -> float:
+        """One number in (0, 1)."""
+        return (float(self.bits(1, position, stream, offset)[0]) + 0.5) / 2**32
+
+    def gumbel(self, size: int, position: int, stream: int = EXACT, offset: int = 0) -> Tensor:
+        """Standard Gumbel noise, (size,) float32: -log(-log1p(-v)), fine where it is large (v near 0)."""
+        words = self.bits(size, position, stream, offset)
+        v = torch.from_numpy((words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32))
+        v.clamp_(max=1 - 2**-24)  # rounding must not reach 1
+        return v.neg_().log1p_().neg_().log_().neg_()
+
+
+def sequence_key(sequence: int | str) -> int:
+    """The 64-bit word by which a sequence id enters the key."""
+    if isinstance(sequence, int):
+        return sequence % 2**64
+    return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8"), digest_size=8).digest(), "little")

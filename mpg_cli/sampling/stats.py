@@ -1,0 +1,141 @@
+"""Counting (algorithm page, section 6): what was drafted, tested, kept and committed, and the time it took.
+
+Torch-free; `Stats` is a value and grows by `plus`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpg_cli.events import Round
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock seconds by phase."""
+
+    prefill: float = 0.0
+    draft: float = 0.0
+    score: float = 0.0
+    judge: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.prefill + self.draft + self.score + self.judge
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(
+            self.prefill + other.prefill,
+            self.draft + other.draft,
+            self.score + other.score,
+            self.judge + other.judge,
+        )
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one reply (or of several, added up).
+
+    kept / tested is the acceptance rate; committed / passes the mean committed tokens a score pass.
+    `histogram[l]` counts the rounds that kept l drafted tokens.
+    For the threshold rule: `clipped` chunks had a log-ratio above their threshold, `excess[l-1]` sums
+    (e^{a_l} - e^{m_l})+ over the chunks (kappa_l is its mean), `thresholds` are those last used.
+    """
+
+    drafted: int = 0
+    tested: int = 0
+    kept: int = 0
+    committed: int = 0
+    passes: int = 0
+    histogram: tuple[int, ...] = ()
+    chunks: int = 0  # chunks judged against thresholds
+    clipped: int = 0
+    excess: tuple[float, ...] = ()
+    bias: float = 0.0  # sum over rounds of sum_l l * e^{-m_l} * (e^{a_l} - e^{m_l})+
+    thresholds: tuple[float, ...] | None = None
+    seconds: Seconds = field(default_factory=Seconds)
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Kept / tested tokens; None when nothing was tested (lock-step)."""
+        return self.kept / self.tested if self.tested else None
+
+    @property
+    def committed_per_pass(self) -> float | None:
+        return self.committed / self.passes if self.passes else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Committed tokens over decoding time, prefill excluded."""
+        spent = self.seconds.draft + self.seconds.score + self.seconds.judge
+        return self.committed / spent if spent > 0 else None
+
+    @property
+    def kappa(self) -> tuple[float, ...] | None:
+        """kappa_l, the mean excess of e^{a_l} over e^{m_l}; None outside the threshold rule."""
+        return tuple(e / self.chunks for e in self.excess) if self.chunks else None
+
+    @property
+    def clipped_share(self) -> float | None:
+        return self.clipped / self.chunks if self.chunks else None
+
+    @property
+    def bias_bound(self) -> float | None:
+        """Mean of sum_l l * e^{-m_l} * excess_l, the bound on a round's total variation (N = 1)."""
+        return self.bias / self.chunks if self.chunks else None
+
+    def plus(self, r: Round) -> Stats:
+        """These counts with one more round."""
+        histogram = _padded(self.histogram, r.kept + 1)
+        grown = replace(
+            self,
+            drafted=self.drafted + len(r.draft),
+            tested=self.tested + r.tested,
+            kept=self.kept + r.kept,
+            committed=self.committed + len(r.tokens),
+            passes=self.passes + 1,
+            histogram=tuple(n + (i == r.kept) for i, n in enumerate(histogram)),
+            seconds=self.seconds + r.seconds,
+        )
+        if r.thresholds is None or r.log_ratios is None:
+            return grown
+        over = [_excess(a, m) for a, m in zip(r.log_ratios, r.thresholds, strict=True)]
+        before = _padded(self.excess, len(over))
+        return replace(
+            grown,
+            chunks=self.chunks + 1,
+            clipped=self.clipped + any(a > m for a, m in zip(r.log_ratios, r.thresholds, strict=True)),
+            excess=tuple(e + (over[i] if i < len(over) else 0.0) for i, e in enumerate(before)),
+            bias=self.bias
+            + sum(
+                length * math.exp(-m) * e
+                for length, (m, e) in enumerate(zip(r.thresholds, over, strict=True), start=1)
+            ),
+            thresholds=r.thresholds,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """All counts and the rates derived from them."""
+        counts = {k: v for k, v in asdict(self).items() if k not in {"excess", "bias"}}
+        return {
+            **counts,
+            "acceptance_rate": self.acceptance_rate,
+            "committed_per_pass": self.committed_per_pass,
+            "tokens_per_second": self.tokens_per_second,
+            "kappa": self.kappa,
+            "clipped_share": self.clipped_share,
+            "bias_bound": self.bias_bound,
+        }
+
+
+def _padded(values: Sequence[Any], length: int) -> tuple[Any, ...]:
+    return (*values, *([0] * (length - len(values))))
+
+
+def _excess(a: float, m: float) -> float:
+    """(e^a - e^m)+, finite for any a (a capped at 700, the range of a double)."""
+    return max(0.0, math.exp(min(a, 700.0)) - math.exp(min(m, 700.0)))

@@ -1,0 +1,65 @@
+"""What reshapes a distribution before sampling (algorithm page, section 2), in this order: repetition
+penalty, temperature, top-k, top-p, min-p, renormalise. Pure functions of log-probabilities (..., V).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Sampling parameters; the defaults change nothing."""
+
+    temperature: float = 1.0
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    @property
+    def truncates(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+    def untruncated(self) -> Warp:
+        """Penalty and temperature alone: the drafter's under the threshold rule."""
+        return replace(self, top_k=0, top_p=1.0, min_p=0.0)
+
+
+def warp(log_p: Tensor, how: Warp, seen: Tensor | None = None) -> Tensor:
+    """log_p (..., V) normalised -> the same, reshaped and normalised.
+
+    seen (..., V) bool marks the tokens of the reply so far; needed for the repetition penalty only.
+    Temperature 0 puts all mass on the likeliest token, the lowest id among equals.
+    """
+    if how.repetition_penalty != 1 and seen is not None:
+        # log-probabilities are never positive: the penalty always multiplies
+        log_p = torch.where(seen, log_p * how.repetition_penalty, log_p)
+    if how.greedy:
+        best = log_p.argmax(dim=-1, keepdim=True)  # (..., 1)
+        return torch.full_like(log_p, -torch.inf).scatter_(-1, best, 0.0)
+    if how.temperature != 1:
+        log_p = log_p / how.temperature
+    log_p = torch.log_softmax(log_p, dim=-1)
+    if not how.truncates:
+        return log_p
+    if how.top_k and how.top_k < log_p.shape[-1]:
+        least = log_p.topk(how.top_k, dim=-1).values[..., -1:]  # (..., 1)
+        log_p = torch.log_softmax(log_p.masked_fill(log_p < least, -torch.inf), dim=-1)
+    if how.top_p < 1:
+        ordered, ids = log_p.sort(dim=-1, descending=True, stable=True)
+        mass = ordered.exp()
+        beyond = mass.cumsum(dim=-1) - mass >= how.top_p  # enough came before: the first always stays
+        log_p = log_p.masked_fill(torch.zeros_like(beyond).scatter_(-1, ids, beyond), -torch.inf)
+        log_p = torch.log_softmax(log_p, dim=-1)
+    if how.min_p > 0:
+        least = log_p.amax(dim=-1, keepdim=True) + torch.tensor(how.min_p).log().to(log_p.device)
+        log_p = torch.log_softmax(log_p.masked_fill(log_p < least, -torch.inf), dim=-1)
+    return log_p

@@ -1,0 +1,162 @@
+"""The rows against an uncached forward pass of PEFT's model, through drafts, rollbacks and replacements."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mpg_cli.errors import NumericsError
+from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.rows import RowGroup, Rows
+from tests.models.tiny import ALL, VOCABULARY, peft_log_probs, random_tokens, tiny_adapter, tiny_model
+
+CLOSE = 1e-5
+
+
+class Served:
+    """Rows of a tiny model: the reference, a prompt-only expert, two adapters of different rank."""
+
+    def __init__(self, architecture: str, folder: Path, batch: int = 1, candidates: int = 1) -> None:
+        self.architecture = architecture
+        self.folders = [tiny_adapter(folder / "a", architecture, seed=1, r=3, use_rslora=True)]
+        self.folders.append(tiny_adapter(folder / "b", architecture, seed=2, r=6))
+        model = tiny_model(architecture)
+        adapters = [read_adapter(path, path.name) for path in self.folders]
+        for adapter in adapters:
+            check_fit(adapter, model)
+        bank = LoraBank(model)
+        bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
+        names = ["reference", "prompt", "a", "b"]
+        self.rows = RowGroup(model, names, batch=batch, candidates=candidates, bank=bank, stack="experts")
+        self.known: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+
+    def expected(self, row: int, stream: list[int], last: int) -> Tensor:
+        """Log-probabilities (last, V) after each of the last `last` tokens of the stream, by PEFT, uncached."""
+        adapter = None if row < 2 else self.folders[row - 2]
+        return peft_log_probs(self.architecture, adapter, torch.tensor([stream]))[0, -last:]
+
+
+def prompts(lengths: list[int], seed: int) -> list[list[int]]:
+    """One prompt a row; the reference and the adapters share the plain one, the prompt expert has more."""
+    plain = random_tokens(1, lengths[0], seed)[0].tolist()
+    longer = [*random_tokens(1, lengths[1], seed + 1)[0].tolist(), *plain]
+    return [plain, longer, plain, plain]
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_rows_equal_peft_through_drafts_and_rollbacks(architecture: str, tmp_path: Path) -> None:
+    """Float32, max difference 1e-5; prompts and replies run past the sliding windows (8)."""
+    served = Served(architecture, tmp_path)
+    streams = prompts([11, 6], seed=3)
+    served.rows.prefill([streams])
+    rng = random.Random(architecture)
+    for drafted in (0, 4, 1, 6, 3):
+        draft = [rng.randrange(3, VOCABULARY) for _ in range(drafted)]
+        got = served.rows.extend(torch.tensor(draft, dtype=torch.long).view(1, 1, drafted))
+        assert got.shape == (4, 1, 1, drafted + 1, VOCABULARY)
+        base = served.expected(0, [*streams[0], *draft], drafted + 1)
+        for row in range(4):
+            expected = served.expected(row, [*streams[row], *draft], drafted + 1)
+            assert (got[row, 0, 0] - expected).abs().max() <= CLOSE
+            assert row < 2 or (expected - base).abs().max() > 1e-2
+        kept = rng.randrange(drafted + 1)
+        new = [*draft[:kept], rng.randrange(3, VOCABULARY)]
+        served.rows.commit([drafted - kept], [new[kept:]])
+        streams = [[*stream, *new] for stream in streams]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path: Path) -> None:
+    """Different prompt lengths, different kept lengths, several tokens waiting, one sequence replaced."""
+    served = Served(architecture, tmp_path, batch=3)
+    streams = [prompts([5, 2], seed=1), prompts([14, 9], seed=2), prompts([1, 3], seed=3)]
+    served.rows.prefill(streams)
+    rng = random.Random(1)
+    for step in range(5):
+        if step == 3:
+            streams[1] = prompts([4, 12], seed=9)
+            served.rows.replace(1, streams[1])
+        drafts = torch.tensor([[rng.randrange(3, VOCABULARY) for _ in range(3)] for _ in range(3)])
+        got = served.rows.extend(drafts[:, None])  # (4, 3, 1, 4, V)
+        for b, draft in enumerate(drafts.tolist()):
+            for row in range(4):
+                expected = served.expected(row, [*streams[b][row], *draft], 4)
+                assert (got[row, b, 0] - expected).abs().max() <= CLOSE
+        kept = [rng.randrange(4) for _ in range(3)]
+        new = [[rng.randrange(3, VOCABULARY) for _ in range(1 + (b + step) % 2)] for b in range(3)]
+        served.rows.commit([3 - k for k in kept], new)
+        streams = [
+            [[*stream, *drafts[b, : kept[b]].tolist(), *new[b]] for stream in streams[b]] for b in range(3)
+        ]
+
+
+def test_a_drafter_may_drop_what_it_was_never_fed(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path)
+    streams = prompts([6, 2], seed=4)
+    served.rows.prefill([streams])
+    empty = torch.zeros(1, 1, 0, dtype=torch.long)
+    for token in (11, 12, 13):
+        served.rows.extend(empty)
+        served.rows.commit([0], [[token]])
+    served.rows.commit([2], [[50]])  # 13 was waiting, 12 was fed
+    got = served.rows.extend(empty)
+    assert (got[2, 0, 0] - served.expected(2, [*streams[2], 11, 50], 1)).abs().max() <= CLOSE
+
+
+def test_candidates_share_a_prefix_and_the_winner_goes_on(tmp_path: Path) -> None:
+    served = Served("mistral", tmp_path, batch=2, candidates=3)
+    streams = [prompts([9, 4], seed=5), prompts([3, 8], seed=6)]
+    served.rows.prefill(streams)
+    for winner, kept in (([2, 0], [3, 1]), ([1, 1], [0, 2]), ([0, 2], [2, 3])):
+        drafts = random_tokens(6, 3, seed=sum(winner) + 20).view(2, 3, 3)  # (B, N, T)
+        got = served.rows.extend(drafts)
+        for b in range(2):
+            for n in range(3):
+                for row in (0, 1, 3):
+                    expected = served.expected(row, [*streams[b][row], *drafts[b, n].tolist()], 4)
+                    assert (got[row, b, n] - expected).abs().max() <= CLOSE
+        served.rows.commit([3 - k for k in kept], [[7], [8]], winner)
+        streams = [
+            [[*s, *drafts[b, winner[b], : kept[b]].tolist(), 7 + b] for s in streams[b]] for b in range(2)
+        ]
+
+
+def test_a_long_prompt_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpg_cli.models.rows.PREFILL_BLOCK", 7)
+    served = Served("gemma3", tmp_path)
+    streams = prompts([30, 11], seed=8)
+    served.rows.prefill([streams])
+    got = served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    for row in range(4):
+        assert (got[row, 0, 0] - served.expected(row, streams[row], 1)).abs().max() <= CLOSE
+
+
+def test_several_models_are_one_set_of_rows(tmp_path: Path) -> None:
+    """A full checkpoint as expert: rows of another model behind those of the base."""
+    served = Served("llama", tmp_path)
+    other = tiny_model("llama", seed=99)
+    rows = Rows([served.rows, RowGroup(other, ["checkpoint"])])
+    assert rows.names == ("reference", "prompt", "a", "b", "checkpoint")
+    streams = [*prompts([8, 3], seed=7), random_tokens(1, 10, seed=70)[0].tolist()]
+    rows.prefill([streams])
+    draft = [5, 6, 7]
+    got = rows.extend(torch.tensor(draft).view(1, 1, 3))
+    with torch.inference_mode():
+        expected = other(torch.tensor([[*streams[4], *draft]])).logits.log_softmax(-1)[0, -4:]
+    assert (got[4, 0, 0] - expected).abs().max() <= CLOSE
+    assert (got[3, 0, 0] - served.expected(3, [*streams[3], *draft], 4)).abs().max() <= CLOSE
+
+
+def test_nan_names_the_row(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path)
+    served.rows.prefill([prompts([5, 2], seed=3)])
+    for layer in served.rows.bank._layers.values():  # type: ignore[union-attr]
+        layer.stacks["experts"][1][1].fill_(torch.nan)  # the A of the second adapter
+        break
+    with pytest.raises(NumericsError, match="row of b"):
+        served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))

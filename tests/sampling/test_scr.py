@@ -1,0 +1,221 @@
+"""The law of the whole loop, on a hand-written model of four tokens, by exhaustive enumeration of the
+replies. Chances of a false failure are stated where draws are compared."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.rules import Threshold
+from mpg_cli.sampling.scr import Reply, Sampler, Settings
+from mpg_cli.sampling.targets import combine
+from mpg_cli.sampling.warpers import Warp, warp
+from tests.sampling.fake import END, VOCABULARY, FakeEngine, random_law
+
+ROWS = (0, 1, 2)  # the reference and two experts
+MERGED = 9  # a row of its own: close to the target or not, any law serves as a drafter
+DRAFTERS = {"reference": 0, "persona": 2, "merged": MERGED, "none": None}
+LENGTH = 3
+
+
+def sample(
+    settings: Settings,
+    drafter: int | None,
+    sequences: Sequence[int | str],
+    seed: int = 7,
+    limit: int = LENGTH,
+) -> list[Reply]:
+    """One batch of replies from the empty prompt."""
+    batch = len(sequences)
+    engine = FakeEngine(random_law, ROWS, batch)
+    draft = None if drafter is None else RowDrafter(FakeEngine(random_law, (drafter,), batch))
+    replies = [Reply(Noise(seed, s), limit) for s in sequences]
+    for _ in Sampler(engine, draft, settings, replies).run():
+        pass
+    return replies
+
+
+def reply_law(settings: Settings, limit: int = LENGTH) -> dict[tuple[int, ...], float]:
+    """The target's probability of every reply, by enumeration."""
+    engine = FakeEngine(random_law, ROWS)
+    weights = torch.tensor(settings.weights)
+
+    def grow(prefix: tuple[int, ...], mass: float) -> dict[tuple[int, ...], float]:
+        if len(prefix) == limit or prefix[-1:] == (END,):
+            return {prefix: mass}
+        seen = torch.zeros(VOCABULARY, dtype=torch.bool)
+        seen[list(prefix)] = True
+        p = warp(combine(settings.target, engine.log_probs(prefix), weights), settings.warp, seen).exp()
+        leaves: dict[tuple[int, ...], float] = {}
+        for token in range(VOCABULARY):
+            if p[token] > 0:
+                leaves |= grow((*prefix, token), mass * float(p[token]))
+        return leaves
+
+    return grow((), 1.0)
+
+
+def chi_square(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> tuple[float, int]:
+    """Pearson's statistic with cells of expectation under 5 pooled, and its degrees of freedom."""
+    draws = counts.total()
+    cells = [(counts[r], draws * p) for r, p in law.items() if draws * p >= 5]
+    rest_seen, rest = draws - sum(c for c, _ in cells), draws - sum(e for _, e in cells)
+    if rest >= 1:
+        cells.append((rest_seen, rest))
+    return sum((c - e) ** 2 / e for c, e in cells), len(cells) - 1
+
+
+def assert_law(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float]) -> None:
+    """Fails by chance about once in 10^6 (Wilson-Hilferty: chi-square beyond 4.75 sigma)."""
+    assert set(counts) <= set(law), "a reply of probability zero was sampled"
+    statistic, degrees = chi_square(counts, law)
+    cube = (statistic / degrees) ** (1 / 3)
+    spread = math.sqrt(2 / (9 * degrees))
+    assert (cube - (1 - 2 / (9 * degrees))) / spread < 4.75
+
+
+CASES = {
+    "product": Settings((1.0, 0.8), end_tokens=frozenset({END})),
+    "negative": Settings((1.5, -0.7), end_tokens=frozenset({END})),
+    "mixture": Settings((1.0, 0.5), target="mixture", end_tokens=frozenset({END})),
+    "top-p": Settings((1.0, 1.0), warp=Warp(top_p=0.8, temperature=1.3), end_tokens=frozenset({END})),
+    "penalty": Settings(
+        (1.0, 1.0), warp=Warp(repetition_penalty=1.5, min_p=0.1), end_tokens=frozenset({END})
+    ),
+    "greedy": Settings((1.0, 1.0), warp=Warp(temperature=0.0), end_tokens=frozenset({END})),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exact_text_is_the_lock_step_text_for_every_drafter_and_chunk_size(case: str) -> None:
+    lock_step = [r.tokens for r in sample(CASES[case], None, range(40), limit=7)]
+    for (name, row), gamma in itertools.product(DRAFTERS.items(), (1, 2, 5, 8)):
+        settings = Settings(**{**vars(CASES[case]), "chunk_size": gamma})
+        assert [r.tokens for r in sample(settings, row, range(40), limit=7)] == lock_step, (name, gamma)
+
+
+@pytest.mark.parametrize("case", ["product", "negative", "mixture", "top-p", "penalty"])
+def test_exact_rule_has_the_law_of_the_target(case: str) -> None:
+    draws = 6000
+    counts = Counter(tuple(r.tokens) for r in sample(CASES[case], MERGED, range(draws)))
+    assert_law(counts, reply_law(CASES[case]))
+
+
+@pytest.mark.parametrize("drafter", ["reference", "persona", "merged", "none"])
+def test_exact_rule_has_the_law_of_the_target_for_every_drafter(drafter: str) -> None:
+    settings = Settings((1.0, 0.8), chunk_size=2, end_tokens=frozenset({END}))
+    counts = Counter(tuple(r.tokens) for r in sample(settings, DRAFTERS[drafter], range(4000), seed=11))
+    assert_law(counts, reply_law(settings))
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 3])
+@pytest.mark.parametrize("target", ["product", "mixture"])
+def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(gamma: int, target: str) -> None:
+    """Thresholds fixed above every log-ratio of this model (checked): no bias."""
+    settings = Settings(
+        (0.8, 0.5),
+        target=target,  # type: ignore[arg-type]
+        rule="threshold",
+        chunk_size=gamma,
+        threshold=Threshold(fixed=3.5),
+        end_tokens=frozenset({END}),
+    )
+    replies = [Reply(Noise(3, n), LENGTH) for n in range(6000)]
+    engine = FakeEngine(random_law, ROWS, len(replies))
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), len(replies)))
+    rounds = list(Sampler(engine, drafter, settings, replies).run())
+    assert max(max(r.log_ratios or (0.0,)) for r in rounds) < 3.5
+    assert any(r.kept for r in rounds)
+    assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(settings))
+
+
+def test_threshold_rule_with_top_p_draws_only_what_the_target_allows() -> None:
+    settings = Settings(
+        (1.0, 1.0),
+        rule="threshold",
+        chunk_size=2,
+        warp=Warp(top_p=0.7),
+        threshold=Threshold(fixed=4.0),
+        end_tokens=frozenset({END}),
+    )
+    counts = Counter(tuple(r.tokens) for r in sample(settings, 0, range(5000)))
+    assert_law(counts, reply_law(settings))
+
+
+def test_a_batch_does_not_change_a_reply() -> None:
+    for rule in ("exact", "threshold"):
+        settings = Settings((1.0, 0.8), rule=rule, chunk_size=3, end_tokens=frozenset({END}))  # type: ignore[arg-type]
+        together = sample(settings, 0, [0, "line-1", 2, 3, "x"], limit=9)
+        for reply in together:
+            alone = sample(settings, 0, [reply.sequence], limit=9)[0]
+            assert alone.tokens == reply.tokens
+            assert alone.finish_reason == reply.finish_reason
+
+
+def test_every_pass_commits_and_counts_add_up() -> None:
+    engine = FakeEngine(random_law, ROWS)
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,)))
+    settings = Settings((1.0, 1.0), chunk_size=4)
+    reply = Reply(Noise(1, 0), 50)
+    rounds = list(Sampler(engine, drafter, settings, [reply]).run())
+    assert engine.passes == len(rounds)
+    assert all(len(r.tokens) >= 1 and r.kept <= r.tested <= len(r.draft) for r in rounds)
+    assert [t for r in rounds for t in r.tokens] == reply.tokens
+    assert len(reply.tokens) == 50
+    assert [r.start for r in rounds] == list(itertools.accumulate([0] + [len(r.tokens) for r in rounds[:-1]]))
+    assert engine.streams[0] == reply.tokens
+    assert rounds[-1].finish_reason == "length"
+    assert all(len(r.pull) == len(r.tokens) and len(r.pull[0]) == 2 for r in rounds)
+
+
+def test_pull_of_the_product_is_the_weighted_log_ratio() -> None:
+    engine = FakeEngine(random_law, ROWS)
+    reply = Reply(Noise(5, 0), 6)
+    rounds = list(Sampler(engine, None, Settings((0.5, -2.0)), [reply]).run())
+    rows = FakeEngine(random_law, ROWS)
+    for r in rounds:
+        log_probs = rows.log_probs(reply.tokens[: r.start])[:, r.tokens[0]]
+        expected = [0.5 * float(log_probs[1] - log_probs[0]), -2.0 * float(log_probs[2] - log_probs[0])]
+        assert r.pull[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_equal_experts_keep_every_chunk() -> None:
+    """All experts equal to the reference: the target is the reference, every draft of it stands."""
+    same = lambda row, prefix: random_law(0, prefix)  # noqa: E731
+    for rule in ("exact", "threshold"):
+        engine, draft = FakeEngine(same, ROWS), RowDrafter(FakeEngine(same, (0,)))
+        settings = Settings((1.7, -0.4), rule=rule, chunk_size=4)  # type: ignore[arg-type]
+        rounds = list(Sampler(engine, draft, settings, [Reply(Noise(2, 0), 41)]).run())
+        assert all(r.kept == len(r.draft) for r in rounds), rule
+
+
+def test_an_end_token_inside_a_chunk_ends_the_reply() -> None:
+    law = lambda row, prefix: (0.0, 0.0, 0.0, 1.0) if len(prefix) == 2 else (0.5, 0.5, 0.0, 0.0)  # noqa: E731
+    for rule in ("exact", "threshold"):
+        settings = Settings((1.0, 1.0), rule=rule, chunk_size=6, end_tokens=frozenset({END}))  # type: ignore[arg-type]
+        reply = Reply(Noise(0, 0), 20)
+        sampler = Sampler(FakeEngine(law, ROWS), RowDrafter(FakeEngine(law, (0,))), settings, [reply])
+        rounds = list(sampler.run())
+        assert len(reply.tokens) == 3
+        assert reply.tokens[-1] == END
+        assert rounds[-1].finish_reason == "stop"
+        assert len(rounds[0].draft) <= 3
+
+
+def test_stop_finishes_one_reply_and_leaves_the_others() -> None:
+    engine = FakeEngine(random_law, ROWS, 2)
+    replies = [Reply(Noise(1, 0), 30), Reply(Noise(1, 1), 30)]
+    sampler = Sampler(engine, RowDrafter(FakeEngine(random_law, (0,), 2)), Settings((1.0, 1.0)), replies)
+    for event in sampler.run():
+        if event.sequence == 0:
+            sampler.stop(0)
+    assert len(replies[0].tokens) < 30
+    assert len(replies[1].tokens) == 30
+    assert replies[1].tokens == sample(Settings((1.0, 1.0)), None, [1], seed=1, limit=30)[0].tokens

@@ -1,0 +1,70 @@
+"""Each reshaping against a plain computation, and their order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mpg_cli.sampling.warpers import Warp, warp
+
+P = torch.tensor([0.05, 0.4, 0.15, 0.3, 0.1])
+
+
+def kept(how: Warp) -> list[int]:
+    return (warp(P.log(), how) > -torch.inf).nonzero().flatten().tolist()
+
+
+def test_nothing_by_default() -> None:
+    assert torch.allclose(warp(P.log(), Warp()), P.log(), atol=1e-6)
+
+
+def test_temperature() -> None:
+    assert torch.allclose(warp(P.log(), Warp(temperature=0.5)).exp(), P**2 / (P**2).sum(), atol=1e-6)
+
+
+def test_greedy_takes_the_lowest_of_equals() -> None:
+    got = warp(torch.tensor([0.1, 0.45, 0.45]).log(), Warp(temperature=0)).exp()
+    assert got.tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "how, tokens",
+    [
+        (Warp(top_k=2), [1, 3]),
+        (Warp(top_k=9), [0, 1, 2, 3, 4]),
+        (Warp(top_p=0.7), [1, 3]),
+        (Warp(top_p=0.71), [1, 2, 3]),
+        (Warp(top_p=0.01), [1]),
+        (Warp(min_p=0.3), [1, 2, 3]),
+        (Warp(min_p=1.0), [1]),
+        (Warp(top_k=3, top_p=0.6), [1, 3]),
+    ],
+)
+def test_truncation(how: Warp, tokens: list[int]) -> None:
+    assert kept(how) == tokens
+    assert warp(P.log(), how).exp().sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_temperature_comes_before_truncation() -> None:
+    assert kept(Warp(temperature=3.0, top_p=0.7)) != kept(Warp(top_p=0.7))
+
+
+def test_repetition_penalty_multiplies_the_log_probabilities_of_seen_tokens() -> None:
+    seen = torch.tensor([False, True, False, False, False])
+    raw = P.clone()
+    raw[1] = P[1] ** 1.5
+    got = warp(P.log(), Warp(repetition_penalty=1.5), seen).exp()
+    assert torch.allclose(got, raw / raw.sum(), atol=1e-6)
+
+
+def test_impossible_tokens_stay_impossible() -> None:
+    log_p = torch.tensor([0.5, 0.5, 0.0]).log()
+    for how in (Warp(temperature=0.3), Warp(top_p=0.9), Warp(min_p=0.1), Warp(repetition_penalty=2.0)):
+        got = warp(log_p, how, torch.tensor([True, False, True]))
+        assert not got.isnan().any()
+        assert got[2] == -torch.inf
+
+
+def test_untruncated_keeps_penalty_and_temperature() -> None:
+    how = Warp(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
+    assert how.untruncated() == Warp(temperature=0.7, repetition_penalty=1.1)
