@@ -1,0 +1,255 @@
+"""Finds personas in folders, in search order, and turns the terms of an expression into a blend."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import mpg_cli
+from mpg_cli import config
+from mpg_cli.errors import PersonaError, UsageError
+from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.personas.expression import Term
+from mpg_cli.personas.schema import Persona
+from mpg_cli.personas.text import did_you_mean, visible
+
+MAX_WEIGHT = 10  # of one expert, after adding
+MAX_DEPTH = 16  # of composites inside composites
+
+_SUFFIXES = (".yaml", ".yml")
+_NAME_LINE = re.compile(r"^[ \t\"']*name[\"']?[ \t]*:[ \t\"']*([A-Za-z][A-Za-z0-9_-]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A persona file, or one document of it, that cannot be used; `names` are what it may define."""
+
+    file: Path
+    message: str
+    names: frozenset[str]  # in lower case
+
+
+class Registry:
+    """The personas of some folders; a name found twice is the one found first."""
+
+    def __init__(self, directories: Sequence[Path], found: Iterable[Persona | Problem]) -> None:
+        self.directories = tuple(directories)
+        self._first: dict[str, Persona] = {}
+        self._blocked: dict[str, Problem] = {}
+        shadowed: list[Persona] = []
+        problems: list[Problem] = []
+        for item in found:
+            if isinstance(item, Problem):
+                problems.append(item)
+                # A broken file does not give way to a namesake further down: that would be
+                # another persona than the one the user wrote.
+                for name in item.names - self._first.keys():
+                    self._blocked.setdefault(name, item)
+            elif item.name.lower() in self._first or item.name.lower() in self._blocked:
+                shadowed.append(item)
+            else:
+                self._first[item.name.lower()] = item
+        self.personas = tuple(self._first.values())
+        self.shadowed = tuple(shadowed)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def load(cls, directories: Iterable[Path]) -> Registry:
+        """Reads `*.yaml` and `*.yml` of each folder; missing folders and repeated ones are passed over."""
+        unique: dict[Path, Path] = {}
+        for directory in directories:
+            unique.setdefault(Path(os.path.realpath(directory)), directory)
+        found = (item for directory in unique.values() for item in _read_directory(directory))
+        return cls(tuple(unique.values()), found)
+
+    def get(self, name: str) -> Persona:
+        """The persona of that name, without regard to case. Raises PersonaError."""
+        persona = self._first.get(name.lower())
+        if persona is not None:
+            return persona
+        problem = self._blocked.get(name.lower())
+        if problem is not None:
+            raise PersonaError(
+                f"the persona '{visible(name, 60)}' cannot be used, its file is wrong:\n{problem.message}"
+            )
+        close = did_you_mean(name, (known.name for known in self.personas))
+        raise PersonaError(f"unknown persona '{visible(name, 60)}'{close}", hint=self._search_hint())
+
+    def _search_hint(self) -> str:
+        places = [
+            visible(os.path.join(os.curdir, directory)) + ("" if os.path.isdir(directory) else " (not there)")
+            for directory in self.directories
+        ]
+        hint = f"personas are searched in: {', '.join(places) or 'no folder'}"
+        if self.problems:
+            files = ", ".join(dict.fromkeys(visible(str(problem.file)) for problem in self.problems))
+            hint += f"; these files are wrong and were left out: {files}"
+        return hint
+
+
+@dataclass(frozen=True)
+class BlendExpert:
+    """One persona with a prompt or adapters, and its effective weight."""
+
+    persona: Persona
+    weight: float
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Experts in order of first appearance, and the canonical expression that resolves to them."""
+
+    expression: str
+    experts: tuple[BlendExpert, ...]
+
+    @property
+    def negative(self) -> tuple[str, ...]:
+        """Names of experts with a negative weight; a mixture cannot have them."""
+        return tuple(expert.persona.name for expert in self.experts if expert.weight < 0)
+
+
+def library_dir() -> Path | None:
+    """The library that comes with mpg: inside the package, or beside it in a checkout."""
+    package = Path(mpg_cli.__file__).parent
+    if (package / "data" / "personas").is_dir():
+        return package / "data" / "personas"
+    beside = package.parent / "personas"
+    # site-packages may hold a package of that name; a checkout also has the project file.
+    return beside if beside.is_dir() and (package.parent / "pyproject.toml").is_file() else None
+
+
+def search_path(persona_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Where personas are searched, first to last: `persona_dirs`, environment, ., user, library."""
+    environment = os.environ.get("MPG_PERSONA_PATH", "").split(os.pathsep)
+    library = library_dir()
+    return (
+        *persona_dirs,
+        *(Path(os.path.expanduser(entry)) for entry in environment if entry),
+        Path("personas"),
+        config.persona_dir(),
+        *([library] if library else []),
+    )
+
+
+def load_default(persona_dirs: Sequence[Path] = ()) -> Registry:
+    """The registry of a command. Raises UsageError for a `persona_dirs` entry that is no folder."""
+    for directory in persona_dirs:
+        if not os.path.isdir(directory):
+            raise UsageError(f"--persona-dir {visible(str(directory))}: no such folder")
+    return Registry.load(search_path(persona_dirs))
+
+
+def resolve(terms: Iterable[Term], registry: Registry, strength: float = 1.0) -> Blend:
+    """The blend of `terms`: composites expanded, weights multiplied, equal experts added.
+
+    The effective weight of an expert is `strength` × term × file × inside the composite. What adds up
+    to zero drops out. Raises PersonaError for unknown names, cycles, weights beyond 10 and an empty blend.
+    """
+    if not math.isfinite(strength):
+        raise UsageError("the strength must be a finite number")
+    named = expression.combine(Term(registry.get(term.name).name, term.weight) for term in terms)
+    scaled = [
+        Term(term.name, float(expression.exact(term.weight) * expression.exact(strength))) for term in named
+    ]
+    expander = _Expander(registry)
+    sums: dict[str, Decimal] = {}
+    for term in scaled:
+        _add(sums, expander.experts(registry.get(term.name)), expression.exact(term.weight))
+    experts = tuple(BlendExpert(registry.get(name), float(weight)) for name, weight in sums.items() if weight)
+    for expert in experts:
+        if not abs(expert.weight) <= MAX_WEIGHT:
+            weight = expression.format_weight(expert.weight)
+            raise PersonaError(
+                f"the weight of {expert.persona.name} comes to {weight}, beyond ±{MAX_WEIGHT}",
+                hint="it is strength × weight in the expression × weight in the file, added up",
+            )
+    if not experts:
+        raise PersonaError("no persona is left in the blend: every weight is zero")
+    return Blend(expression.format_expression(term for term in scaled if term.weight), experts)
+
+
+class _Expander:
+    """Experts of a persona with their weights in it. Each composite is expanded once, however often named."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.known: dict[str, dict[str, Decimal]] = {}
+
+    def experts(self, persona: Persona, chain: tuple[str, ...] = ()) -> dict[str, Decimal]:
+        """Weight of each expert by name; `chain` are the composites that led here."""
+        if persona.parts is None:
+            return {persona.name: expression.exact(persona.weight)}
+        chain = (*chain, persona.name)
+        if persona.name in chain[:-1]:
+            cycle = " → ".join(chain[chain.index(persona.name) :])
+            raise PersonaError(f"{persona.where}: parts: a composite contains itself: {cycle}")
+        if len(chain) > MAX_DEPTH:
+            path = " → ".join(chain)
+            raise PersonaError(f"{persona.where}: parts: composites nested deeper than {MAX_DEPTH}: {path}")
+        if persona.name not in self.known:
+            sums: dict[str, Decimal] = {}
+            for term in expression.parse(persona.parts):
+                weight = expression.exact(term.weight) * expression.exact(persona.weight)
+                _add(sums, self.experts(self._part(persona, term), chain), weight)
+            self.known[persona.name] = sums
+        return self.known[persona.name]
+
+    def _part(self, composite: Persona, term: Term) -> Persona:
+        try:
+            return self.registry.get(term.name)
+        except PersonaError as error:
+            message = f"{composite.where}: parts of {composite.name}: {error.message}"
+            raise PersonaError(message, hint=error.hint) from None
+
+
+def _add(sums: dict[str, Decimal], experts: dict[str, Decimal], weight: Decimal) -> None:
+    for name, inside in experts.items():
+        sums[name] = sums.get(name, Decimal(0)) + inside * weight
+
+
+def _read_directory(directory: Path) -> Iterator[Persona | Problem]:
+    try:
+        files = sorted(
+            file
+            for file in directory.iterdir()
+            if file.suffix in _SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        message = f"{visible(str(directory))}: cannot be read: {error.strerror}"
+        yield Problem(directory, message, frozenset())
+        return
+    for file in files:
+        yield from _read_file(file)
+
+
+def _read_file(file: Path) -> Iterator[Persona | Problem]:
+    """The personas of a file; a document that is wrong spoils itself only, broken YAML the whole file."""
+    try:
+        documents = safe_yaml.read(file)
+    except PersonaError as error:
+        yield Problem(file, error.message, _possible_names(file))
+        return
+    for document in documents:
+        try:
+            yield schema.parse_document(document)
+        except PersonaError as error:
+            name = document.data.get("name")
+            names = {name.strip().lower()} if isinstance(name, str) else {file.stem.lower()}
+            yield Problem(file, error.message, frozenset(names))
+
+
+def _possible_names(file: Path) -> frozenset[str]:
+    """Names that a file that is not YAML may define: by its own name and by lines that look like it."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(safe_yaml.MAX_BYTES).decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    return frozenset({file.stem.lower(), *(match.lower() for match in _NAME_LINE.findall(text))})
