@@ -1,0 +1,194 @@
+"""What the rows cost: one lock-step pass over base and experts, as a multiple of one base pass.
+
+    python benchmarks/lockstep.py            # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
+    python benchmarks/lockstep.py --small    # a minute's version
+
+Prints ratios from one run: base pass (transformers, DynamicCache), lock-step pass over 6 rows, score pass
+over 6 rows x 5 positions, and the share of a whole SCR round that is not a forward pass. The runs are
+interleaved, the figures medians with their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, DynamicCache, Qwen3Config
+
+from mpg_cli.models.adapter import Adapter, LoraPair
+from mpg_cli.models.adapter_config import Targets
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.rows import RowGroup
+from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.scr import Reply, Sampler, Settings
+
+EXPERTS, RANK, CONTEXT, CHUNK = 5, 16, 64, 4
+
+
+@dataclass
+class Timing:
+    """Seconds of repeated, interleaved runs."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        low, high = min(self.seconds), max(self.seconds)
+        return f"{1e3 * self.median:8.1f} ms  ({1e3 * low:.1f} to {1e3 * high:.1f})"
+
+
+def build_model(small: bool, dtype: torch.dtype) -> torch.nn.Module:
+    """A random Qwen3: hidden 1024, MLP 3072, 28 layers, 16/8 heads of 64, vocabulary 32,000, tied."""
+    config = Qwen3Config(
+        hidden_size=1024,
+        intermediate_size=3072,
+        num_hidden_layers=4 if small else 28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=64,
+        vocab_size=32_000,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
+
+
+def random_adapter(model: torch.nn.Module, seed: int) -> Adapter:
+    """Rank 16 on all linear layers but the head."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = {
+        name: LoraPair(
+            0.02 * torch.randn(RANK, module.in_features, generator=generator),
+            0.02 * torch.randn(module.out_features, RANK, generator=generator),
+            2.0,
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+    }
+    return Adapter(f"random-{seed}", Path(f"random-{seed}"), pairs, None, "", Targets())
+
+
+def base_pass(model: torch.nn.Module, prompt: torch.Tensor) -> Callable[[], None]:
+    """One token through the plain model, as transformers' generate does it: a pass over one row."""
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(prompt, past_key_values=cache, use_cache=True)
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(prompt[:, -1:], past_key_values=cache, use_cache=True)
+        cache.crop(-1)
+
+    return run
+
+
+def rows_pass(rows: RowGroup, drafted: int) -> Callable[[], None]:
+    """One pass over all rows at a fixed context, rolled back afterwards."""
+    drafts = torch.full((1, 1, drafted), 7, dtype=torch.long)
+
+    def run() -> None:
+        rows.extend(drafts)
+        rows.commit([drafted + 1], [[7]])
+
+    return run
+
+
+def measure(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, Timing]:
+    """Each run `repeats` times, in turn, after two rounds of warm-up."""
+    timings = {name: Timing() for name in runs}
+    for repeat in range(repeats + 2):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            if repeat >= 2:
+                timings[name].seconds.append(time.perf_counter() - began)
+    return timings
+
+
+class Timed:
+    """An engine whose forward passes are counted by the clock."""
+
+    def __init__(self, rows: RowGroup) -> None:
+        self.inner, self.rows, self.batch, self.seconds = rows, rows.rows, rows.batch, 0.0
+        forward = rows._forward
+
+        def timed(*args: object, **kwargs: object) -> torch.Tensor:
+            began = time.perf_counter()
+            logits = forward(*args, **kwargs)  # type: ignore[arg-type]
+            self.seconds += time.perf_counter() - began
+            return logits
+
+        rows._forward = timed  # type: ignore[method-assign]
+
+
+def own_share(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: int) -> float:
+    """Share of the SCR rounds of a reply that is not a forward pass (the sampler's own work)."""
+    engine.prefill([[prompt] * engine.rows])
+    drafter.prefill([[prompt]])
+    clocks = [Timed(engine), Timed(drafter)]
+    settings = Settings((1.0,) * EXPERTS, chunk_size=CHUNK)
+    began = time.perf_counter()
+    for _ in Sampler(engine, RowDrafter(drafter), settings, [Reply(Noise(0, 0), tokens)]).run():
+        pass
+    spent = time.perf_counter() - began
+    return 1 - sum(clock.seconds for clock in clocks) / spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="4 layers, fewer runs")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--repeats", type=int, default=0, help="runs of each (default 15, small 5)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    model = build_model(options.small, getattr(torch, options.dtype))
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"Qwen3 {size:.0f} M, {options.dtype}, {EXPERTS} LoRA of rank {RANK}, context {CONTEXT}")
+    print(f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, ", end="")
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}\n")
+
+    prompt = torch.randint(0, 32_000, (1, CONTEXT), generator=torch.Generator().manual_seed(1))
+    ids = prompt[0].tolist()
+    plain = base_pass(model, prompt)  # before any layer is replaced
+    bank = LoraBank(model)
+    adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]
+    bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
+    bank.add("merged", [[(adapter, 1.0) for adapter in adapters]])
+    names = ["reference", *(adapter.label for adapter in adapters)]
+    rows = RowGroup(model, names, bank=bank, stack="experts")
+    rows.prefill([[ids] * rows.rows])
+    merged = RowGroup(model, ["merged"], bank=bank, stack="merged")
+    merged.prefill([[ids]])
+    with bank.active(None):
+        timings = measure(
+            {
+                "base, 1 row": plain,
+                f"lock-step, {rows.rows} rows": rows_pass(rows, 0),
+                f"score, {rows.rows} rows x {CHUNK + 1}": rows_pass(rows, CHUNK),
+                "draft step, merged row": rows_pass(merged, 0),
+            },
+            options.repeats or (5 if options.small else 15),
+        )
+    base = timings["base, 1 row"].median
+    for name, timing in timings.items():
+        print(f"{name:<24} {timing}  {timing.median / base:5.2f} base passes")
+    share = own_share(rows, merged, ids, 20 if options.small else 40)
+    print(f"\nsampler's own work: {100 * share:.1f} % of the rounds of a reply, chunk size {CHUNK}")
+
+
+if __name__ == "__main__":
+    main()

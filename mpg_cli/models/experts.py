@@ -1,0 +1,103 @@
+"""Which expert each persona becomes on the model at hand: adapter, checkpoint, prompt, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import PersonaError
+from mpg_cli.events import ExpertInfo, ExpertKind
+from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
+from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
+from mpg_cli.personas.registry import Blend
+from mpg_cli.personas.schema import AdapterEntry, Persona
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One row beside the reference: a system prompt, an adapter, both, or another model's weights."""
+
+    name: str
+    weight: float
+    prompt: str | None = None
+    adapter: Adapter | None = None
+    checkpoint: Any = None
+
+    @property
+    def kind(self) -> ExpertKind:
+        if self.checkpoint is not None:
+            return "checkpoint"
+        if self.adapter is not None:
+            return "both" if self.prompt else "adapter"
+        return "prompt"
+
+    @property
+    def info(self) -> ExpertInfo:
+        return ExpertInfo(self.name, self.kind, self.weight)
+
+
+def find_experts(
+    blend: Blend | None,
+    adapters: Sequence[tuple[Path, float]],
+    loaded: LoadedModel,
+    report: Callable[[str], None],
+) -> tuple[Expert, ...]:
+    """The experts of a blend and of `--adapter` paths, in the order of their rows.
+
+    That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
+    Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
+    the one it has does not fit.
+    """
+    experts = [
+        _expert(part.persona, part.weight, loaded, report) for part in (blend.experts if blend else ())
+    ]
+    for path, weight in adapters:
+        adapter = _fitting(path, str(path), loaded)
+        experts.append(Expert(path.resolve().name, weight, adapter=adapter))
+    rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
+    return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
+
+
+def _expert(
+    persona: Persona, weight: float, loaded: LoadedModel, report: Callable[[str], None]
+) -> Expert:
+    name, prompt = persona.name, persona.prompt
+    entry = _matching(persona, loaded) if persona.use != "prompt" else None
+    if entry is None:
+        if persona.use in ("adapter", "both"):
+            bases = ", ".join(dict.fromkeys(e.base for e in persona.adapters)) or "no model"
+            raise PersonaError(
+                f"{persona.where}: {name} asks for an adapter, and it has one for {bases}, not for {loaded.id}",
+                hint="choose another --model, or `use: auto` to fall back on the prompt",
+            )
+        if not prompt:
+            raise PersonaError(
+                f"{persona.where}: {name} has neither a prompt nor an adapter for {loaded.id}",
+                hint="add a `prompt:` to the persona, or an `adapters:` entry with that base",
+            )
+        return Expert(name, weight, prompt=prompt)
+    if entry.checkpoint is not None:
+        report(f"loading checkpoint {entry.checkpoint} for {name}")
+        place = entry.resolved_path() or entry.checkpoint
+        return Expert(name, weight, checkpoint=load_checkpoint(str(place), loaded, entry.revision))
+    path = entry.resolved_path()
+    if path is None:
+        assert entry.repo is not None
+        report(f"fetching adapter {entry.repo} for {name}")
+        path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
+    adapter = _fitting(path, name, loaded)
+    return Expert(name, weight, prompt=prompt if persona.use == "both" else None, adapter=adapter)
+
+
+def _matching(persona: Persona, loaded: LoadedModel) -> AdapterEntry | None:
+    """The first entry whose base is the loaded model by id, folder name or the configuration's own name."""
+    names = {loaded.id, Path(loaded.id).name, str(getattr(loaded.config, "_name_or_path", "") or loaded.id)}
+    return next((entry for entry in persona.adapters if entry.base in names), None)
+
+
+def _fitting(path: Path, label: str, loaded: LoadedModel) -> Adapter:
+    adapter = read_adapter(path, label)
+    check_fit(adapter, loaded.model)
+    return adapter

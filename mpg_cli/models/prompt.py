@@ -1,0 +1,69 @@
+"""From what is said to the model to token ids, one prompt a row (formats page, Prompts)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.request import Prompting
+
+Message = Mapping[str, str]
+
+
+def render(tokenizer: Any, prompting: Prompting, persona_prompt: str | None = None) -> list[int]:
+    """Token ids of one row: system text (request's, then the persona's), the turns, the reply's opening.
+
+    Raises UsageError if messages meet a tokenizer without a chat template, or the template refuses them.
+    """
+    if prompting.messages is not None:
+        turns: list[Message] = list(prompting.messages)
+    else:
+        assert prompting.prompt is not None
+        turns = [{"role": "user", "content": prompting.prompt}]
+    own_system = [turns.pop(0)["content"]] if turns[0]["role"] == "system" and len(turns) > 1 else []
+    system = "\n\n".join(filter(None, [*own_system, prompting.system, persona_prompt]))
+    if prompting.raw or not getattr(tokenizer, "chat_template", None):
+        if prompting.messages is not None:
+            raise UsageError(
+                "--messages needs a chat template, and this model's tokenizer has none",
+                hint="give a plain prompt instead, or choose an instruction-tuned model",
+            )
+        text = "\n\n".join(filter(None, [system, turns[0]["content"]]))
+        ids = tokenizer(text)["input_ids"]
+    else:
+        text = _through_template(tokenizer, system, turns, prompting.template_args)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise UsageError("the prompt is empty for this model", hint="its tokenizer drops all of it")
+    return list(ids)
+
+
+def _through_template(
+    tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
+) -> str:
+    """The chat template's text; where it refuses or swallows a system turn, the first user turn carries it."""
+    from jinja2.exceptions import TemplateError
+
+    def apply(messages: Sequence[Message]) -> str:
+        text: str = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, **arguments
+        )
+        return text
+
+    if system:
+        try:
+            text = apply([{"role": "system", "content": system}, *turns])
+            if system.strip() in text:
+                return text
+        except TemplateError:
+            pass
+        first = {"role": turns[0]["role"], "content": f"{system}\n\n{turns[0]['content']}"}
+        turns = [first, *turns[1:]]
+    try:
+        return apply(turns)
+    except TemplateError as error:
+        raise UsageError(
+            f"this model's chat template refuses the messages: {error}",
+            hint="most templates want user and assistant turns in alternation, a user turn first",
+        ) from error

@@ -1,0 +1,340 @@
+"""A loaded model with a blend of experts, and replies drawn from it as a stream of events.
+
+The one place where text meets the sampler: prompts are rendered and tokenised here, committed tokens
+become text, stop strings end a reply.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from mpg_cli.errors import ContextError
+from mpg_cli.events import Event, Finished, FinishReason, Notice, Round, Started, Text, Usage
+from mpg_cli.models.detokenizer import Detokenizer, StopStrings
+from mpg_cli.models.experts import Expert, find_experts
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.prompt import render
+from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.personas.expression import format_weight
+from mpg_cli.request import GenerateRequest
+from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.scr import Reply, Sampler, Settings
+from mpg_cli.sampling.stats import Seconds, Stats
+from mpg_cli.sampling.warpers import Warp
+
+CHUNK_SIZE = 4  # gamma until it is tuned
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The row that drafts: which it is, its system prompt, and where its LoRA comes from."""
+
+    name: str
+    group: RowGroup
+    prompt: str | None
+
+
+class Session:
+    """One model, one blend. `open` loads, `replies` samples, `stop` ends the reply under way."""
+
+    def __init__(self, request: GenerateRequest, loaded: LoadedModel, experts: Sequence[Expert]) -> None:
+        self.loaded, self.experts = loaded, tuple(experts)
+        self.notices: list[Notice] = [Notice(text) for text in loaded.notices]
+        self.persona = _expression(request)
+        self._stopping: FinishReason | None = None
+        self._bank = LoraBank(loaded.model)
+        self._rows = self._build_rows()
+        self._draw = self._build_drafter(request)
+
+    @classmethod
+    def open(cls, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> Session:
+        """Load the model and the experts of the request; `report` is told what takes time.
+
+        Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
+        """
+        choice = request.model
+        report(f"loading {choice.name}")
+        loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
+        return cls(request, loaded, find_experts(request.blend, request.adapters, loaded, report))
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def _build_rows(self) -> Rows:
+        """The reference, prompt experts and adapter experts on the base; each checkpoint on its own."""
+        own = [expert for expert in self.experts if expert.checkpoint is None]
+        stacked = [[(e.adapter, 1.0)] for e in own if e.adapter is not None]
+        if stacked:
+            self._bank.add("experts", stacked)
+        base = RowGroup(
+            self.loaded.model,
+            ["reference", *(expert.name for expert in own)],
+            bank=self._bank,
+            stack="experts" if stacked else None,
+        )
+        others = [RowGroup(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
+        return Rows([base, *others])
+
+    def _build_drafter(self, request: GenerateRequest) -> Draw | None:
+        """The drafter's row (algorithm page, section 3); None for lock-step."""
+        drafter = request.scheme.drafter
+        if drafter == "none" or request.scheme.chunk_size == 0:
+            return None
+        if drafter == "reference":
+            return self._draft_row("reference", [], None)
+        if drafter == "merged":
+            return self._merged(request.scheme.target == "mixture")
+        wanted = drafter.removeprefix("persona:").lower()
+        expert = next(e for e in self.experts if e.name.lower() == wanted)
+        if expert.checkpoint is not None:
+            return Draw(f"persona:{expert.name}", RowGroup(expert.checkpoint, ["drafter"]), None)
+        row = [(expert.adapter, 1.0)] if expert.adapter else []
+        return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
+
+    def _merged(self, normalise: bool) -> Draw:
+        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined."""
+        total = sum(e.weight for e in self.experts) if normalise else 1.0
+        row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]
+        prompts = [e.prompt for e in self.experts if e.prompt and e.weight > 0]
+        left_out = [e.name for e in self.experts if e.checkpoint is not None]
+        if not row and not prompts:
+            self.notices.append(Notice("nothing to merge for the drafter: the reference drafts instead"))
+            return self._draft_row("reference", [], None)
+        if left_out:
+            self.notices.append(Notice(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}"))
+        return self._draft_row("merged", row, "\n\n".join(prompts) or None)
+
+    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> Draw:
+        if row:
+            self._bank.add("drafter", [row])
+        stack = "drafter" if row else None
+        return Draw(name, RowGroup(self.loaded.model, ["drafter"], bank=self._bank, stack=stack), prompt)
+
+    # -- replies ---------------------------------------------------------------------------------
+
+    def stop(self, reason: FinishReason = "interrupted") -> None:
+        """End the reply under way at the next round, and draw no further samples."""
+        self._stopping = reason
+
+    def replies(self, request: GenerateRequest) -> Iterator[Event]:
+        """The events of all samples in turn. Raises ContextError if the prompt leaves no room."""
+        self._stopping = None
+        yield from self.notices
+        self.notices.clear()
+        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        tokenizer = self.loaded.tokenizer
+        plain = render(tokenizer, request.prompting)
+        prompts = [plain, *(self._prompt(request, expert.prompt, plain) for expert in self.experts)]
+        drafts = self._prompt(request, self._draw.prompt, plain) if self._draw else plain
+        limit, notice = self._limit(request, max(map(len, [*prompts, drafts])))
+        if notice:
+            yield notice
+        for sample in range(request.samples):
+            sequence = request.sequence_id if request.sequence_id is not None else sample
+            yield self._started(request, seed, sequence, len(plain), limit)
+            yield from self._reply(request, Reply(Noise(seed, sequence), limit), prompts, drafts)
+            if self._stopping:
+                return
+
+    def _prompt(self, request: GenerateRequest, persona_prompt: str | None, plain: list[int]) -> list[int]:
+        return render(self.loaded.tokenizer, request.prompting, persona_prompt) if persona_prompt else plain
+
+    def _limit(self, request: GenerateRequest, longest: int) -> tuple[int, Notice | None]:
+        """How many tokens the reply may have: what was asked for, or 256, or what the context leaves."""
+        wanted = request.sampling.max_tokens
+        context = getattr(self.loaded.config.get_text_config(), "max_position_embeddings", None)
+        if context is None:
+            return wanted or MAX_TOKENS, None
+        room = context - longest
+        if room < 1:
+            raise ContextError(
+                f"the prompt has {longest} tokens with its system text, {self.loaded.id} reads {context}",
+                hint="shorten the prompt, or choose a model with a longer context",
+            )
+        if wanted is not None and wanted > room:
+            return room, Notice(f"--max-tokens {wanted} is more than the context leaves: {room}")
+        return min(wanted or MAX_TOKENS, room), None
+
+    def _started(
+        self, request: GenerateRequest, seed: int, sequence: int | str, prompt_tokens: int, limit: int
+    ) -> Started:
+        scheme, loaded = request.scheme, self.loaded
+        return Started(
+            sequence=sequence,
+            seed=seed,
+            persona=self.persona,
+            experts=tuple(expert.info for expert in self.experts),
+            model=loaded.id,
+            revision=loaded.revision,
+            device=str(loaded.device.value),
+            dtype=str(loaded.dtype.value).removeprefix("torch."),
+            target=scheme.target,
+            rule=scheme.rule,
+            drafter=self._draw.name if self._draw else "none",
+            chunk_size=self._chunk_size(request),
+            prompt_tokens=prompt_tokens,
+            max_tokens=limit,
+        )
+
+    def _chunk_size(self, request: GenerateRequest) -> int:
+        asked = request.scheme.chunk_size
+        return 0 if self._draw is None else CHUNK_SIZE if asked is None else asked
+
+    def _settings(self, request: GenerateRequest) -> Settings:
+        s = request.sampling
+        return Settings(
+            weights=tuple(expert.weight for expert in self.experts),
+            target=request.scheme.target,
+            rule=request.scheme.rule,
+            chunk_size=self._chunk_size(request),
+            warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty),
+            threshold=request.scheme.threshold,
+            end_tokens=_end_tokens(self.loaded),
+        )
+
+    def _reply(
+        self, request: GenerateRequest, reply: Reply, prompts: list[list[int]], drafts: list[int]
+    ) -> Iterator[Event]:
+        """One reply: rounds as the sampler makes them, cut where a stop string ends it, and their text."""
+        began = perf_counter()
+        self._rows.prefill([prompts])
+        if self._draw:
+            self._draw.group.prefill([[drafts]])
+        drafter = RowDrafter(self._draw.group) if self._draw else None
+        stats = Stats(seconds=Seconds(prefill=perf_counter() - began))
+        settings = self._settings(request)
+        sampler = Sampler(self._rows, drafter, settings, [reply])
+        text = _Text(self.loaded.tokenizer, request.sampling.stop, settings.end_tokens)
+        for round_ in sampler.run():
+            piece, used = text.push(round_.tokens)
+            if text.stopped:
+                round_ = _cut(round_, used)
+                sampler.stop(0, "stop")
+            elif self._stopping and round_.finish_reason is None:
+                round_ = replace(round_, finish_reason=self._stopping)
+                sampler.stop(0, self._stopping)
+            stats = stats.plus(round_)
+            yield round_
+            piece += "" if round_.finish_reason is None else text.flush()
+            if piece:
+                yield Text(reply.sequence, piece)
+        assert reply.finish_reason is not None
+        yield Finished(
+            sequence=reply.sequence,
+            text=text.whole,
+            token_ids=tuple(text.ids),
+            finish_reason=reply.finish_reason,
+            usage=Usage(len(prompts[0]), len(text.ids)),
+            stats=stats,
+        )
+
+    # -- what would be done ----------------------------------------------------------------------
+
+    def describe(self, request: GenerateRequest) -> dict[str, object]:
+        """The rows, their prompts and the memory they take, for a dry run; nothing is generated."""
+        plain = render(self.loaded.tokenizer, request.prompting)
+        prompts = [self._prompt(request, expert.prompt, plain) for expert in self.experts]
+        limit, _ = self._limit(request, max(map(len, [plain, *prompts])))
+        started = self._started(request, request.seed or 0, 0, len(plain), limit)
+        rows = [{"row": "reference", "kind": "base", "weight": None, "prompt_tokens": len(plain)}]
+        rows += [
+            {"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": len(ids)}
+            for e, ids in zip(self.experts, prompts, strict=True)
+        ]
+        models = [self.loaded.model, *(e.checkpoint for e in self.experts if e.checkpoint is not None)]
+        weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
+        extra = [] if self._draw is None else [self._draw.group]
+        return {
+            "persona": self.persona,
+            "model": self.loaded.id,
+            "revision": self.loaded.revision,
+            "device": f"{started.device} ({self.loaded.device.reason})",
+            "dtype": f"{started.dtype} ({self.loaded.dtype.reason})",
+            "target": started.target,
+            "rule": started.rule,
+            "drafter": started.drafter,
+            "chunk_size": started.chunk_size,
+            "max_tokens": limit,
+            "seed": request.seed,
+            "samples": request.samples,
+            "rows": rows,
+            "memory": {
+                "weights_bytes": weights,
+                "adapters_bytes": self._bank.memory(),
+                "cache_bytes_per_token": sum(g.bytes_per_token() for g in (*self._rows.groups, *extra)),
+            },
+        }
+
+
+class _Text:
+    """The text of one reply as its tokens are committed."""
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int]) -> None:
+        self.detokenizer, self.stops, self.end_tokens = Detokenizer(tokenizer), StopStrings(stops), end_tokens
+        self.ids: list[int] = []  # end token excluded
+        self.whole = ""
+
+    @property
+    def stopped(self) -> bool:
+        return self.stops.found
+
+    def push(self, tokens: Sequence[int]) -> tuple[str, int]:
+        """The new text that may be shown, and how many of the tokens were used: all, or up to a stop."""
+        piece, used = "", 0
+        for token in tokens:
+            used += 1
+            if token not in self.end_tokens:
+                self.ids.append(token)
+                piece += self.stops.push(self.detokenizer.push(token))
+            if self.stopped:
+                break
+        self.whole += piece
+        return piece, used
+
+    def flush(self) -> str:
+        """What was held back for a character or a stop string that never came."""
+        if self.stopped:
+            return ""
+        piece = self.stops.push(self.detokenizer.flush())
+        piece += "" if self.stopped else self.stops.flush()
+        self.whole += piece
+        return piece
+
+
+def _cut(round_: Round, used: int) -> Round:
+    """A round whose first `used` tokens count: a stop string ended the reply there."""
+    return replace(
+        round_,
+        tokens=round_.tokens[:used],
+        pull=round_.pull[:used],
+        kept=min(round_.kept, used),
+        finish_reason="stop",
+    )
+
+
+def _expression(request: GenerateRequest) -> str:
+    """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
+    terms = [request.blend.expression] if request.blend else []
+    for path, weight in request.adapters:
+        name = Path(path).resolve().name
+        terms.append(name if weight == 1 else f"{name}:{format_weight(weight)}")
+    return "+".join(terms)
+
+
+def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """Whatever the model's generation configuration, its configuration or its tokenizer calls the end."""
+    generation = getattr(loaded.model, "generation_config", None)
+    named = [
+        getattr(generation, "eos_token_id", None),
+        getattr(loaded.config, "eos_token_id", None),
+        loaded.tokenizer.eos_token_id,
+    ]
+    flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
+    return frozenset(t for t in flat if t is not None)
