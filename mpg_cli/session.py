@@ -21,6 +21,7 @@ from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prompt import render
 from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.drafters import RowDrafter
@@ -63,6 +64,7 @@ class Session:
         choice = request.model
         report(f"loading {choice.name}")
         loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
+        check_rows(loaded.model, loaded.id)
         return cls(request, loaded, find_experts(request.blend, request.adapters, loaded, report))
 
     # -- rows ------------------------------------------------------------------------------------
@@ -108,7 +110,9 @@ class Session:
             self.notices.append(Notice("nothing to merge for the drafter: the reference drafts instead"))
             return self._draft_row("reference", [], None)
         if left_out:
-            self.notices.append(Notice(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}"))
+            self.notices.append(
+                Notice(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}")
+            )
         return self._draft_row("merged", row, "\n\n".join(prompts) or None)
 
     def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> Draw:
@@ -243,7 +247,9 @@ class Session:
         prompts = [self._prompt(request, expert.prompt, plain) for expert in self.experts]
         limit, _ = self._limit(request, max(map(len, [plain, *prompts])))
         started = self._started(request, request.seed or 0, 0, len(plain), limit)
-        rows = [{"row": "reference", "kind": "base", "weight": None, "prompt_tokens": len(plain)}]
+        rows: list[dict[str, object]] = [
+            {"row": "reference", "kind": "base", "weight": None, "prompt_tokens": len(plain)}
+        ]
         rows += [
             {"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": len(ids)}
             for e, ids in zip(self.experts, prompts, strict=True)

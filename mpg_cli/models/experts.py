@@ -11,6 +11,7 @@ from mpg_cli.errors import PersonaError
 from mpg_cli.events import ExpertInfo, ExpertKind
 from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
+from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
@@ -60,16 +61,14 @@ def find_experts(
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
 
-def _expert(
-    persona: Persona, weight: float, loaded: LoadedModel, report: Callable[[str], None]
-) -> Expert:
+def _expert(persona: Persona, weight: float, loaded: LoadedModel, report: Callable[[str], None]) -> Expert:
     name, prompt = persona.name, persona.prompt
     entry = _matching(persona, loaded) if persona.use != "prompt" else None
     if entry is None:
         if persona.use in ("adapter", "both"):
             bases = ", ".join(dict.fromkeys(e.base for e in persona.adapters)) or "no model"
             raise PersonaError(
-                f"{persona.where}: {name} asks for an adapter, and it has one for {bases}, not for {loaded.id}",
+                f"{persona.where}: {name} asks for an adapter and has one for {bases}, not for {loaded.id}",
                 hint="choose another --model, or `use: auto` to fall back on the prompt",
             )
         if not prompt:
@@ -80,8 +79,10 @@ def _expert(
         return Expert(name, weight, prompt=prompt)
     if entry.checkpoint is not None:
         report(f"loading checkpoint {entry.checkpoint} for {name}")
-        place = entry.resolved_path() or entry.checkpoint
-        return Expert(name, weight, checkpoint=load_checkpoint(str(place), loaded, entry.revision))
+        place = str(entry.resolved_path() or entry.checkpoint)
+        checkpoint = load_checkpoint(place, loaded, entry.revision).model
+        check_rows(checkpoint, place)
+        return Expert(name, weight, checkpoint=checkpoint)
     path = entry.resolved_path()
     if path is None:
         assert entry.repo is not None

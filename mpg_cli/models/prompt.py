@@ -42,7 +42,7 @@ def render(tokenizer: Any, prompting: Prompting, persona_prompt: str | None = No
 def _through_template(
     tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
 ) -> str:
-    """The chat template's text; where it refuses or swallows a system turn, the first user turn carries it."""
+    """The template's text; where it refuses or swallows a system turn, the first user turn carries it."""
     from jinja2.exceptions import TemplateError
 
     def apply(messages: Sequence[Message]) -> str:

@@ -55,6 +55,7 @@ class RowGroup:
         self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
         self.cached = torch.zeros(self.rows, batch, dtype=torch.long)  # tokens in the cache, (R, B)
         self.backlog: list[Tensor] = [torch.zeros(self.rows, 0, dtype=torch.long)] * batch  # each (R, n)
+        self.prompts: list[list[list[int]] | None] = [None] * batch
         self._last_only = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
         )
@@ -70,8 +71,10 @@ class RowGroup:
         """Forget sequence b and read a new prompt in its place; the other sequences keep their state.
 
         All but the last prompt token enter the cache; that one waits in the backlog, so that the first
-        `extend` starts from it like every other starts from the last committed token.
+        `extend` starts from it like every other starts from the last committed token. A prompt that was
+        there already (the next sample) costs nothing.
         """
+        asked = [list(ids) for ids in prompt]
         lengths = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
         longest = int(lengths.max())
         tokens = torch.zeros(self.rows, longest + 1, dtype=torch.long)
@@ -80,12 +83,14 @@ class RowGroup:
         step = self.batch * self.candidates
         first = torch.arange(self.rows) * step + b * self.candidates  # physical rows of candidate 0, (R,)
         subset = None if step == 1 else first.to(self.device)
-        for begin in range(0, longest, PREFILL_BLOCK):
-            end = min(begin + PREFILL_BLOCK, longest)
-            self._forward(tokens[:, begin:end], begin, subset, **self._last_only)
-        if longest and self.candidates > 1:
-            for n in range(1, self.candidates):
-                self.cache.copy_rows(first, first + n, 0, longest)
+        if self.prompts[b] != asked:
+            for begin in range(0, longest, PREFILL_BLOCK):
+                end = min(begin + PREFILL_BLOCK, longest)
+                self._forward(tokens[:, begin:end], begin, subset, **self._last_only)
+            if longest:
+                for n in range(1, self.candidates):
+                    self.cache.copy_rows(first, first + n, 0, longest)
+            self.prompts[b] = asked
         self.cached[:, b] = lengths
         self.backlog[b] = tokens.gather(1, lengths[:, None])  # (R, 1)
 
@@ -138,6 +143,14 @@ class RowGroup:
             self.backlog[b] = torch.cat([self.backlog[b][:, :keep], fresh], dim=1)
             if self.candidates > 1 and winner is not None:
                 self._take_over(b, winner[b])
+
+    def bytes_per_token(self) -> int:
+        """Bytes that one more token of every sequence takes in the cache."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        places = self.rows * self.batch * self.candidates * config.num_hidden_layers
+        return int(2 * places * heads * size * self.model.dtype.itemsize)
 
     # -- below -----------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Served:
         self.known: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def expected(self, row: int, stream: list[int], last: int) -> Tensor:
-        """Log-probabilities (last, V) after each of the last `last` tokens of the stream, by PEFT, uncached."""
+        """Log-probabilities (last, V) after each of the last tokens of the stream, by PEFT, uncached."""
         adapter = None if row < 2 else self.folders[row - 2]
         return peft_log_probs(self.architecture, adapter, torch.tensor([stream]))[0, -last:]
 

@@ -1,0 +1,158 @@
+"""The application: its commands, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, TextIO, cast
+
+import typer
+
+from mpg_cli import __version__, signals
+from mpg_cli.commands.generate import EPILOG, generate
+from mpg_cli.defaults import Defaults, collect
+from mpg_cli.errors import ExitCode, MpgError, UsageError
+from mpg_cli.render.terminal import Streams
+
+# Typer carries its own Click since 0.26 and exports of its exceptions only this one.
+_ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_PYDANTIC = re.compile(r"Value error, |Input should (?=be a valid)|, unable to parse .*")
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+app = typer.Typer(
+    name="mpg",
+    help="Several personas at once, blended while a language model decodes.",
+    epilog='Start with: mpg generate -p pirate "How do I make tea?"',
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=_CONTEXT,
+)
+app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mpg {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mpg` with these arguments and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    streams = Streams.current()
+    try:
+        signals.raise_on_signals()
+        code = _run(arguments)
+        streams.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except signals.Terminated:
+        return ExitCode.TERMINATED
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        return ExitCode.OK
+    except Exception as error:
+        return signals.received() or _failure(streams, error)
+
+
+def _run(argv: list[str]) -> int:
+    command: Any = typer.main.get_command(app)
+    if os.environ.get("_MPG_COMPLETE"):
+        command.main(args=argv, prog_name="mpg")  # answers the shell and exits
+    defaults = _defaults(command, argv)
+    try:
+        with command.make_context("mpg", argv, default_map=defaults.by_command) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except _ClickUsageError as error:
+        raise _in_our_words(error, defaults, argv) from None
+    except UsageError as error:
+        origin = defaults.origin(error.message, argv)
+        if origin is not None:
+            error.hint = f"{origin} sets it" + (f"; {error.hint}" if error.hint else "")
+        raise
+    return ExitCode.OK
+
+
+def _defaults(command: Any, argv: list[str]) -> Defaults:
+    """From environment and config file; a broken file does not stand in the way of `--help`."""
+    if not argv or argv[0].startswith("-"):
+        return Defaults()
+    from mpg_cli.config import load_config  # YAML loads only where it is needed
+
+    try:
+        config = load_config()
+    except UsageError:
+        if {"-h", "--help"} & set(argv):
+            return Defaults()
+        raise
+    return collect(command.commands, config.values, str(config.file), os.environ)
+
+
+def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
+    """A usage error of Click as one of ours."""
+    message = _PYDANTIC.sub("", error.format_message()).replace(": be a", ": must be a").rstrip(".")
+    origin = defaults.origin(message, argv)
+    path = error.ctx.command_path if error.ctx is not None else "mpg"
+    hint = f"{origin} sets it" if origin else f"{path} --help shows what there is"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _failure(streams: Streams, error: Exception) -> ExitCode:
+    """Tell what went wrong, once, and the exit code for it."""
+    traced = _trace_if_asked()
+    if isinstance(error, MpgError):
+        _report(streams, f"error: {error.message}", error.hint)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+        _discard(sys.stdout)
+        _report(streams, f"error: the output cannot be written: {error.strerror}", None)
+        return ExitCode.FAILURE
+    advice = "" if traced else "; set MPG_DEBUG=1 for the traceback"
+    _report(streams, f"internal error: {type(error).__name__}: {error}{advice}", None)
+    return ExitCode.FAILURE
+
+
+def _trace_if_asked() -> bool:
+    """Print the traceback of the exception being handled where MPG_DEBUG=1 asks for it."""
+    asked = os.environ.get("MPG_DEBUG") == "1"
+    if asked:
+        traceback.print_exc()
+    return asked
+
+
+def _report(streams: Streams, message: str, hint: str | None) -> None:
+    with contextlib.suppress(OSError):  # nobody listens
+        streams.say(f"mpg: {message}")
+        if hint:
+            streams.say(f"hint: {hint}")
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's last flush does not fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, cast(TextIO, stream).fileno())
+        os.close(devnull)

@@ -1,0 +1,149 @@
+"""Values of flags that are more than a number: text in, typed value out, or a UsageError that says how."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.personas.text import did_you_mean, visible
+from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
+from mpg_cli.sampling.rules import Threshold
+
+DRAFTERS = ("merged", "reference", "none")
+_PYTHON_WORDS = {"True": True, "False": False, "None": None}
+_WINDOW = Threshold().window
+
+
+def chunk_size(text: str) -> int | None:
+    """`auto` (None) or a number; its range is the request's business."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        hint = f"give auto, or a number from 0 to {MAX_CHUNK}"
+        raise UsageError(f"--chunk-size {_shown(text)} is no chunk size", hint=hint) from None
+
+
+def threshold(how: str | None, window: int | None) -> Threshold:
+    """`max`, a quantile Q in (0, 1], or `fixed:X` with X >= 0 in nats."""
+    window = _WINDOW if window is None else window
+    if how is None or how == "max":
+        return Threshold(window=window)
+    kind, colon, number = how.rpartition(":")
+    value = _number(number)
+    if not colon and value is not None and 0 < value <= 1:
+        return Threshold(quantile=value, window=window)
+    if kind == "fixed" and value is not None and value >= 0:
+        return Threshold(fixed=value, window=window)
+    hint = "give max, a quantile such as 0.95, or fixed:X with X of 0 or more, such as fixed:1.5"
+    raise UsageError(f"--threshold {_shown(how)} is no threshold", hint=hint)
+
+
+def drafter(text: str, personas: Sequence[str]) -> str:
+    """merged, reference, none, or persona:NAME with a name of the blend (spelled as there)."""
+    if text in DRAFTERS:
+        return text
+    kind, colon, name = text.partition(":")
+    if kind != "persona" or not colon:
+        choices = f"{', '.join(DRAFTERS)} or persona:NAME"
+        close = did_you_mean(text, [*DRAFTERS, "persona:"])
+        raise UsageError(f"--drafter {_shown(text)} is none{close}", hint=f"choose {choices}")
+    for known in personas:
+        if known.lower() == name.strip().lower():
+            return f"persona:{known}"
+    raise UsageError(
+        f"--drafter {_shown(text)} is not in the blend{did_you_mean(name, personas)}",
+        hint=f"the blend has {', '.join(map(visible, personas))}",
+    )
+
+
+def adapters(texts: Iterable[str], strength: float) -> tuple[tuple[Path, float], ...]:
+    """PATH[:WEIGHT], weights times `strength`; the same path twice adds up, what comes to zero drops out."""
+    sums: dict[Path, float] = {}
+    for text in texts:
+        path, weight = _adapter(text)
+        sums[path] = sums.get(path, 0.0) + weight * strength
+    for path, weight in sums.items():
+        if abs(weight) > MAX_WEIGHT:
+            message = f"the weight of --adapter {_shown(str(path))} comes to {weight:g}, beyond ±{MAX_WEIGHT}"
+            raise UsageError(message, hint="it is --strength times the weight after the colon")
+    return tuple((path, weight) for path, weight in sums.items() if weight)
+
+
+def template_args(texts: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE; the value is JSON (true, 3, "x") if it reads as such, otherwise text."""
+    args: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            hint = "as in --template-arg enable_thinking=false"
+            raise UsageError(f"--template-arg {_shown(text)} is not KEY=VALUE", hint=hint)
+        if key in args:
+            raise UsageError(f"--template-arg {key} is given twice")
+        args[key] = _json_value(value.strip())
+    return args
+
+
+def sequence_id(text: str | None) -> int | str | None:
+    """As JSON has it: 3 is the number, "3" (with its quotes) and anything else is text."""
+    if text is None:
+        return None
+    if not text:
+        raise UsageError("--sequence-id is empty", hint="give the number of a sample or the id of a line")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    is_id = isinstance(value, str) or (type(value) is int and value >= 0)
+    return value if is_id else text
+
+
+def check_text(flag: str, text: str) -> str:
+    """Text of the command line that was not UTF-8 arrives with lone surrogates: refuse it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"{flag} is not UTF-8 text", hint="convert it, for instance with iconv") from None
+    return text
+
+
+def _adapter(text: str) -> tuple[Path, float]:
+    head, colon, tail = text.rpartition(":")
+    try:
+        weight = float(tail) if colon else None
+    except ValueError:
+        weight = None  # the colon belongs to the path
+    path = head if weight is not None else text
+    if not path.strip():
+        hint = "as in --adapter adapters/pirate:0.5"
+        raise UsageError(f"--adapter {_shown(text)} has no path", hint=hint)
+    if weight is not None and not math.isfinite(weight):
+        raise UsageError(f"--adapter {_shown(text)}: the weight must be a finite number")
+    return Path(check_text("--adapter", path)).expanduser(), 1.0 if weight is None else weight
+
+
+def _json_value(text: str) -> Any:
+    if text in _PYTHON_WORDS:
+        return _PYTHON_WORDS[text]
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return check_text("--template-arg", text)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _shown(text: str) -> str:
+    return f"'{visible(text, 60)}'"

@@ -1,0 +1,272 @@
+"""What an adapter_config.json says, read through an allow-list.
+
+PEFT's LoRA has some thirty fields. Those that only steered the training are inert here; a few are
+implemented; every other field must hold its neutral value. A field that changes the mathematics, or one that
+this program has never heard of, is a problem named by field: a silently ignored field is a silently wrong
+model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Fields without influence on what a trained adapter computes.
+INERT = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "corda_config",  # an initialisation: counts through init_lora_weights
+        "eva_config",
+        "fan_in_fan_out",  # PEFT follows the module's type; A and B lie the same way in either
+        "inference_mode",
+        "lora_dropout",
+        "lora_ga_config",
+        "loftq_config",
+        "megatron_core",
+        "peft_version",
+        "qalora_group_size",  # counts through use_qalora
+        "revision",
+        "runtime_config",
+    }
+)
+# Initialisations that leave the base as it is. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract
+# something from the base weights, so the adapter alone means nothing on the published base.
+INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+# Fields that change the mathematics and are not implemented, with what they do.
+UNSUPPORTED = {
+    "alora_invocation_tokens": "activated LoRA switches on in the middle of the prompt",
+    "arrow_config": "Arrow routes between several adapters",
+    "bias": "trained biases replace the biases of the base",
+    "ensure_weight_tying": "ties the adapters of tied layers",
+    "kasa_config": "KaSA alters the base weights",
+    "layer_replication": "repeats layers of the base",
+    "lora_bias": "adds a bias to B",
+    "megatron_config": "Megatron's parallel layers",
+    "modules_to_save": "whole modules of the base are replaced",
+    "monteclora_config": "Monte Carlo LoRA samples its weights",
+    "target_parameters": "adapts bare parameters such as fused experts",
+    "trainable_token_indices": "single rows of the embedding are replaced",
+    "use_bdlora": "block-diagonal factors",
+    "use_dora": "DoRA rescales the weights of the base",
+    "use_qalora": "QALoRA pools its inputs",
+    "velora_config": "VeLoRA is another layer",
+}
+IMPLEMENTED = frozenset(
+    {
+        "alpha_pattern",
+        "exclude_modules",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "peft_type",
+        "r",
+        "rank_pattern",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which modules an adapter claims, by PEFT's rules (`matches` follows `check_target_module_exists`).
+
+    `modules` is a regular expression for the whole name, the word "all-linear", or suffixes of names.
+    """
+
+    modules: str | tuple[str, ...] = ()
+    exclude: str | tuple[str, ...] = ()
+    layers: tuple[int, ...] = ()
+    layers_pattern: tuple[str, ...] = ()
+
+    @property
+    def all_linear(self) -> bool:
+        """Every linear layer but the output embedding."""
+        return isinstance(self.modules, str) and self.modules.lower() == "all-linear"
+
+    def excludes(self, name: str) -> bool:
+        """Whether `exclude_modules` takes the module out."""
+        if isinstance(self.exclude, str):
+            return bool(self.exclude) and re.fullmatch(self.exclude, name) is not None
+        return _has_suffix(name, self.exclude)
+
+    def matches(self, name: str) -> bool:
+        """Whether the module is claimed; for "all-linear" the caller passes linear layers only."""
+        if self.excludes(name):
+            return False
+        if isinstance(self.modules, str):
+            return self.all_linear or re.fullmatch(self.modules, name) is not None
+        if name in self.modules:
+            return True
+        return _has_suffix(name, self.modules) and (not self.layers or self._layer(name) in self.layers)
+
+    def _layer(self, name: str) -> int | None:
+        patterns = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in self.layers_pattern]
+        for pattern in patterns or [r".*?\.[^.]*\.(\d+)\."]:
+            found = re.match(pattern, name)
+            if found is not None:
+                return int(found.group(1))
+        return None
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The implemented part of an adapter's configuration."""
+
+    r: int = 0
+    alpha: float = 0.0
+    rslora: bool = False
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    targets: Targets = Targets()
+    base_name: str | None = None
+
+    def rank(self, module: str) -> int:
+        """Rank that the configuration gives the module."""
+        return int(_first_match(self.rank_pattern, module, self.r))
+
+    def scale(self, module: str) -> float:
+        """Factor on B·A: alpha / r, with rank-stabilised LoRA alpha / √r."""
+        rank = self.rank(module)
+        alpha = float(_first_match(self.alpha_pattern, module, self.alpha))
+        return alpha / math.sqrt(rank) if self.rslora else alpha / rank
+
+
+def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
+    """Read the fields of an adapter_config.json.
+
+    Returns the configuration and all that is wrong with it, each line beginning with the field; with
+    problems the configuration must not be used.
+    """
+    problems = [*_unsupported(data)]
+
+    def take(name: str, default: Any, valid: Callable[[Any], bool], needed: str) -> Any:
+        value = data.get(name, default)
+        if valid(value):
+            return value
+        problems.append(f"{name} is {_show(value)}; it must be {needed}")
+        return default
+
+    take("peft_type", None, lambda v: v == "LORA", '"LORA"')
+    take("task_type", None, lambda v: v in (None, "CAUSAL_LM"), '"CAUSAL_LM" or null')
+    take(
+        "init_lora_weights",
+        True,
+        lambda v: any(v is known or (isinstance(v, str) and v == known) for known in INITIALISATIONS),
+        "an initialisation that leaves the base unchanged (this one alters the base weights, or is unknown)",
+    )
+    targets = _targets(take)
+    config = LoraConfig(
+        r=take("r", 8, _is_rank, "a positive integer"),
+        alpha=take("lora_alpha", 8, _is_number, "a finite number"),
+        rslora=bool(take("use_rslora", False, lambda v: v in (None, False, True), "true or false")),
+        rank_pattern=take("rank_pattern", {}, _is_pattern(_is_rank), "a map from names to ranks") or {},
+        alpha_pattern=take("alpha_pattern", {}, _is_pattern(_is_number), "a map from names to numbers") or {},
+        targets=targets,
+        base_name=str(data.get("base_model_name_or_path") or "") or None,
+    )
+    return config, problems
+
+
+def _unsupported(data: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, value in data.items():
+        if name in INERT or name in IMPLEMENTED:
+            continue
+        if name in UNSUPPORTED:
+            if value and not (name == "bias" and value == "none"):
+                problems.append(f"{name} is {_show(value)}: {UNSUPPORTED[name]}; not implemented")
+        elif value:
+            problems.append(
+                f"{name} is {_show(value)}: unknown field, it may change what the adapter computes"
+            )
+    return problems
+
+
+def _targets(take: Callable[[str, Any, Callable[[Any], bool], str], Any]) -> Targets:
+    """The fields that select modules, each checked."""
+    names = "a list of module names or a regular expression"
+    modules = take("target_modules", None, lambda v: bool(v) and _is_names(v), names)
+    exclude = take("exclude_modules", None, lambda v: not v or _is_names(v), names)
+    layers = take(
+        "layers_to_transform",
+        None,
+        lambda v: v is None or _is_index(v) or (isinstance(v, list) and all(map(_is_index, v))),
+        "a layer index or a list of them",
+    )
+    pattern = take("layers_pattern", None, lambda v: not v or _is_patterns(v), "a name or a list of names")
+    if layers not in (None, []) and isinstance(modules, str):
+        take("layers_to_transform", None, lambda v: False, "null where target_modules is an expression")
+    return Targets(
+        modules=modules if isinstance(modules, str) else tuple(modules or ()),
+        exclude=exclude if isinstance(exclude, str) else tuple(exclude or ()),
+        layers=(layers,) if isinstance(layers, int) else tuple(layers or ()),
+        layers_pattern=(pattern,) if isinstance(pattern, str) and pattern else tuple(pattern or ()),
+    )
+
+
+def _has_suffix(name: str, suffixes: Sequence[str]) -> bool:
+    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
+
+
+def _first_match(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
+    """Value of the first pattern that fits the end of the name (PEFT's `get_pattern_key`)."""
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_expression(value: Any) -> bool:
+    try:
+        re.compile(value)
+    except (re.error, TypeError, RecursionError, OverflowError):
+        return False
+    return isinstance(value, str)
+
+
+def _is_names(value: Any) -> bool:
+    """Literal suffixes, or one regular expression."""
+    return _is_expression(value) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+def _is_patterns(value: Any) -> bool:
+    return _is_expression(value) or (isinstance(value, list) and all(map(_is_expression, value)))
+
+
+def _is_pattern(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A map from expressions to valid values; null and {} are the same."""
+    return lambda value: (
+        value is None
+        or (
+            isinstance(value, dict)
+            and all(_is_expression(name) and valid(entry) for name, entry in value.items())
+        )
+    )
+
+
+def _show(value: Any) -> str:
+    """A value as JSON would show it, cut to a readable length."""
+    if value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

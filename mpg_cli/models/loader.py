@@ -1,0 +1,301 @@
+"""Loading: a hub id or a folder becomes a model and its tokenizer, or one clear error.
+
+transformers initialises missing weights at random, ignores left-over ones and runs models that cannot be
+rolled back; everything here that looks like distrust is about that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpg_cli.errors import AdapterError, ModelError
+from mpg_cli.models import hub
+from mpg_cli.models.checkpoint import Checkpoint, check_class, choose_files, inspect_folder
+from mpg_cli.models.device import Choice, choose_device, choose_dtype
+
+BUNDLED = "mpg-tiny"
+BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / BUNDLED
+SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
+CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in evaluation mode on its device, with its tokenizer.
+
+    `id` is the hub id, the folder, or "mpg-tiny"; `revision` the commit on the hub; `notices` what the user
+    should hear. `config` is the model's, its `_name_or_path` as published.
+    """
+
+    model: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    config: Any = field(repr=False)
+    id: str
+    revision: str | None
+    device: Choice[torch.device]
+    dtype: Choice[torch.dtype]
+    notices: tuple[str, ...] = ()
+
+
+def load_model(
+    name_or_path: str = BUNDLED,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    offline: bool = False,
+) -> LoadedModel:
+    """Load a causal language model from a folder, the hub or its cache; "mpg-tiny" is the bundled one.
+
+    Raises ModelError for whatever is wrong with the name, the files, the kind of model or the device.
+    """
+    chosen_device = choose_device(device)
+    if dtype != "auto":
+        choose_dtype(dtype, chosen_device.value)  # a wrong name shows before anything is fetched
+    with _silence():
+        folder, identity, commit, notices = _find(name_or_path, revision, offline)
+        checkpoint = inspect_folder(folder, identity)
+        config, model_class = _read_config(checkpoint, identity)
+        chosen_dtype = choose_dtype(dtype, chosen_device.value, config.dtype, checkpoint.parameters)
+        tokenizer = _load_tokenizer(folder, identity)
+        model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
+        _check_vocabulary(model, tokenizer, identity)
+        _move(model, chosen_device.value, identity)
+        _check_causal(model, identity)
+    model.config._name_or_path = str(checkpoint.data.get("_name_or_path") or identity)
+    if unused:
+        notices.append(
+            f"model {identity}: {len(unused)} tensors of its files have no use, such as {unused[0]}"
+        )
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        config=model.config,
+        id=identity,
+        revision=commit,
+        device=chosen_device,
+        dtype=chosen_dtype,
+        notices=tuple(notices),
+    )
+
+
+def load_checkpoint(
+    name_or_path: str, base: LoadedModel, revision: str | None = None, *, offline: bool = False
+) -> LoadedModel:
+    """Load a full fine-tuned model as an expert beside `base`, on its device and in its dtype.
+
+    Raises ModelError as `load_model` does, and where the tokenizers or the sizes of the vocabulary differ:
+    probabilities of different tokens cannot be blended.
+    """
+    spec = str(base.dtype.value).removeprefix("torch.")
+    loaded = load_model(name_or_path, revision, str(base.device.value), spec, offline=offline)
+    own, other = base.tokenizer.get_vocab(), loaded.tokenizer.get_vocab()
+    if own != other:
+        token = min(own.items() ^ other.items(), key=lambda entry: (entry[1], entry[0]))[0]
+        difference = f"token {token!r} is {other.get(token)} there and {own.get(token)} in the base"
+    elif any(base.tokenizer.encode(text) != loaded.tokenizer.encode(text) for text in SAMPLES):
+        difference = "it splits text differently"
+    elif (size := _width(loaded.model)) != (needed := _width(base.model)):
+        raise ModelError(
+            f"checkpoint {loaded.id} gives probabilities for {size} tokens, {base.id} for {needed}",
+            hint="use a checkpoint whose embeddings were not resized",
+        )
+    else:
+        return loaded
+    raise ModelError(
+        f"checkpoint {loaded.id} has another tokenizer than {base.id}: {difference}",
+        hint="an expert must be fine-tuned from a model with the same tokenizer",
+    )
+
+
+def fetch_adapter(
+    repo: str, revision: str | None = None, subfolder: str | None = None, *, offline: bool = False
+) -> Path:
+    """The folder of an adapter from the hub or its cache, downloaded if need be; never pickled weights.
+
+    Raises AdapterError for an unknown repository, one without an adapter there, an unreachable hub.
+    """
+    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+    wanted = [f"{prefix}adapter_config.json", f"{prefix}adapter_model.safetensors"]
+    place = f"{repo}/{prefix}".rstrip("/")
+
+    def choose(files: Sequence[str]) -> list[str]:
+        if wanted[0] not in files:
+            others = sorted(
+                name.rpartition("/")[0] for name in files if name.endswith("/adapter_config.json")
+            )
+            hint = f"it has adapters in {', '.join(others[:8])}: set `subfolder`" if others else None
+            raise AdapterError(f"adapter {place}: there is no adapter_config.json", hint=hint)
+        if wanted[1] not in files:
+            pickled = any(name.startswith(f"{prefix}adapter_model.") for name in files)
+            why = (
+                "its weights are pickle only, which can run code on loading"
+                if pickled
+                else "it has no weights"
+            )
+            raise AdapterError(f"adapter {place}: {why}", hint="adapter_model.safetensors is needed")
+        return wanted
+
+    with _silence():
+        request = hub.Wanted("adapter", AdapterError, wanted[0], choose)
+        return hub.fetch(repo, revision, request, offline=offline).folder / prefix
+
+
+def _find(name: str, revision: str | None, offline: bool) -> tuple[Path, str, str | None, list[str]]:
+    """Folder, id, commit and notices for what the user named."""
+    folder = BUNDLED_FOLDER if name == BUNDLED else Path(name).expanduser()
+    if name == BUNDLED or folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"--revision goes with a model of the hub, and {name} is a folder")
+        if not folder.is_dir():
+            raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
+        return folder, name if name == BUNDLED else str(folder.resolve()), None, []
+    if folder.exists():
+        raise ModelError(f"model {name} is a file; a folder or a hub id is needed")
+    wanted = hub.Wanted("model", ModelError, "config.json", lambda files: choose_files(name, files))
+    found = hub.fetch(name, revision, wanted, offline=offline)
+    return found.folder, name, found.revision, [found.notice] if found.notice else []
+
+
+def _read_config(checkpoint: Checkpoint, name: str) -> tuple[Any, Any]:
+    """The configuration and the class that models of it have."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever a strange config.json provokes
+        raise ModelError(f"model {name}: config.json is not valid: {_brief(error)}") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"model {name} ({config.model_type}) is not a causal language model",
+            hint="choose a model that generates text token by token",
+        )
+    classes = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model_class = classes[0] if isinstance(classes, tuple) else classes
+    try:
+        check_class(model_class, config, name)
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # configurations of a kind of their own
+        raise ModelError(f"model {name} ({config.model_type}) is no plain language model") from error
+    return config, model_class
+
+
+def _load_tokenizer(folder: Path, name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # missing files, damaged JSON, packages that are not installed
+        raise ModelError(
+            f"model {name}: its tokenizer cannot be loaded: {_brief(error)}",
+            hint="the model's folder needs its tokenizer files, such as tokenizer.json",
+        ) from error
+
+
+def _load_weights(
+    folder: Path, name: str, config: Any, model_class: Any, dtype: torch.dtype
+) -> tuple[Any, list[str]]:
+    """The model on the CPU, and names of tensors without a use."""
+    from transformers import AutoModelForCausalLM
+
+    attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except MemoryError:
+        raise ModelError(f"model {name} does not fit into memory") from None
+    except Exception as error:  # safetensors, shapes, missing packages: transformers raises many kinds
+        raise ModelError(f"model {name} cannot be loaded: {_brief(error)}") from error
+    missing = sorted(map(str, info["missing_keys"]))
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
+    for keys, what in ((missing, "are missing in its files"), (mismatched, "have other shapes in its files")):
+        if keys:
+            raise ModelError(
+                f"model {name}: {len(keys)} weights {what}, such as {keys[0]}", hint="fetch the model again"
+            )
+    model.eval().requires_grad_(False)
+    return model, sorted(map(str, info["unexpected_keys"]))
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
+    top, rows = max(tokenizer.get_vocab().values(), default=-1), model.get_input_embeddings().weight.shape[0]
+    if top >= rows:
+        raise ModelError(
+            f"model {name}: its tokenizer knows token {top}, its embedding ends at {rows - 1}",
+            hint="tokenizer and weights do not belong together",
+        )
+
+
+def _move(model: Any, device: torch.device, name: str) -> None:
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"model {name} does not fit into the memory of {device}",
+            hint="choose a smaller model, a smaller --dtype, or --device cpu",
+        ) from None
+
+
+def _check_causal(model: Any, name: str) -> None:
+    """Later tokens must not change earlier predictions (encoders such as BERT load as causal models too)."""
+    tokens = torch.tensor([[3, 4, 5], [3, 4, 6]], device=model.device)  # (2, 3)
+    tokens = tokens % model.get_input_embeddings().weight.shape[0]
+    with torch.inference_mode():
+        logits = model(tokens, use_cache=False).logits[:, :2].float()  # (2, 2, V)
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError(
+            f"model {name} computes NaN or infinity",
+            hint="try --dtype float32; if it stays, its weights are damaged",
+        )
+    if float((logits[0] - logits[1]).abs().max()) > CAUSAL_SLACK * float(logits.std()):
+        raise ModelError(
+            f"model {name} ({model.config.model_type}) looks at later tokens: not a causal language model"
+        )
+
+
+def _width(model: Any) -> int:
+    """V, the number of logits."""
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """No progress bars, warnings or advice from the libraries: they break a live display.
+
+    Log levels and progress bars stay off afterwards, for a model's first passes have advice too.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.CRITICAL)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _brief(error: Exception) -> str:
+    """The first line of an error, with its kind if that is all there is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,49 @@
+"""Renderers take an iterator of events and draw it: live, plain, json or events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Protocol, TextIO
+
+from mpg_cli.errors import UsageError
+from mpg_cli.events import Event
+from mpg_cli.render.commentary import Commentary
+from mpg_cli.render.jsonl import EventsRenderer, JsonRenderer
+from mpg_cli.render.plain import PlainRenderer
+from mpg_cli.render.terminal import Streams
+
+Format = Literal["auto", "live", "plain", "json", "events"]
+ChosenFormat = Literal["live", "plain", "json", "events"]
+
+
+class Renderer(Protocol):
+    """Draws events until they end."""
+
+    def render(self, events: Iterable[Event]) -> None: ...
+
+
+def choose_format(wanted: Format, streams: Streams, *, to_file: bool) -> ChosenFormat:
+    """`auto` is live on a terminal and plain elsewhere; live needs a terminal that can move its cursor."""
+    able = streams.stdout_tty and streams.movable and not to_file
+    if wanted == "live" and not able:
+        reason = "--output goes to a file" if to_file else "stdout is no terminal that can move its cursor"
+        raise UsageError(f"--format live cannot be shown: {reason}", hint="use --format plain")
+    if wanted == "auto":
+        return "live" if able else "plain"
+    return wanted
+
+
+def make_renderer(
+    chosen: ChosenFormat, streams: Streams, commentary: Commentary, *, file: TextIO | None = None
+) -> Renderer:
+    """The renderer of a format, writing to stdout or to `file`."""
+    out = file or streams.stdout
+    if chosen == "live":
+        from mpg_cli.render.live import LiveRenderer  # rich loads only where it is needed
+
+        return LiveRenderer(streams, commentary)
+    if chosen == "json":
+        return JsonRenderer(out, commentary)
+    if chosen == "events":
+        return EventsRenderer(out)
+    return PlainRenderer(out, commentary, tty=streams.stdout_tty and file is None)

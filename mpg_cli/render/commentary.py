@@ -1,0 +1,42 @@
+"""What goes to stderr beside the reply: notices, sample separators, the seed, the statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpg_cli.events import Finished, Started
+from mpg_cli.render.tally import Tally, detail_lines, summary_words
+from mpg_cli.render.terminal import Streams
+
+
+@dataclass(frozen=True)
+class Commentary:
+    """Writes to stderr what the user asked to be told."""
+
+    streams: Streams
+    stats: bool
+    quiet: bool = False
+    verbose: bool = False
+    samples: int = 1
+    seed: bool = True  # report the seed on its own where no statistics show it
+
+    def notice(self, message: str) -> None:
+        """Something the user should know."""
+        if not self.quiet:
+            self.streams.say(f"mpg: {message}")
+
+    def begin(self, started: Started) -> None:
+        """Before a reply: the separator of samples."""
+        if self.samples > 1:
+            self.streams.say(f"--- {started.sequence}")
+
+    def end(self, finished: Finished, tally: Tally) -> None:
+        """After a reply: its statistics, or at least its seed."""
+        if self.quiet:
+            return
+        if self.stats:
+            self.streams.say(summary_words(finished, tally.started.seed), dim=True)
+            if self.verbose:
+                self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
+        elif self.seed:
+            self.streams.say(f"seed {tally.started.seed}")

@@ -1,0 +1,45 @@
+"""What a dry run found, for a person or a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from mpg_cli.render.jsonl import write_line
+from mpg_cli.render.terminal import clean
+
+
+def write_description(out: TextIO, description: Mapping[str, object], *, as_json: bool) -> None:
+    """One JSON object, or aligned lines: one a field, and one for every item of a list."""
+    if as_json:
+        write_line(out, dict(description))
+        return
+    width = max((len(key) for key in description), default=0)
+    for key, value in description.items():
+        items = value if isinstance(value, list | tuple) else [value]
+        for i, item in enumerate(items or [None]):
+            label = key.replace("_", " ") if i == 0 else ""
+            out.write(clean(f"{label:<{width}}  {_words(item)}").replace("\n", " ") + "\n")
+    out.flush()
+
+
+def _words(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(_field(key, value) for key, value in item.items() if value is not None)
+    return "none" if item is None else str(item)
+
+
+def _field(key: str, value: object) -> str:
+    """`prompt tokens 9`; a count of bytes in a unit that can be read."""
+    if "_bytes" in key and isinstance(value, int):
+        key, value = key.replace("_bytes", ""), _size(value)
+    return f"{key.replace('_', ' ')} {value}"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"

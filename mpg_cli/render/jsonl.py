@@ -1,0 +1,86 @@
+"""The reply for programs: one JSON object a sample, or one an event; ASCII only, one a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from mpg_cli.events import Event, Finished, Notice, Round, Started, as_json
+from mpg_cli.render.commentary import Commentary
+from mpg_cli.render.tally import Tally
+
+
+class JsonRenderer:
+    """`--format json`: one object when a reply is complete; notices go to stderr."""
+
+    def __init__(self, out: TextIO, commentary: Commentary) -> None:
+        self._out = out
+        self._commentary = commentary
+
+    def render(self, events: Iterable[Event]) -> None:
+        """Write the replies as they finish."""
+        tally: Tally | None = None
+        for event in events:
+            match event:
+                case Notice():
+                    self._commentary.notice(event.message)
+                case Started():
+                    tally = Tally(event)
+                case Round() if tally is not None:
+                    tally.add(event)
+                case Finished() if tally is not None:
+                    write_line(self._out, reply_record(tally.started, event))
+                    self._commentary.end(event, tally)
+                    tally = None
+
+
+class EventsRenderer:
+    """`--format events`: everything that happens, as it happens."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def render(self, events: Iterable[Event]) -> None:
+        """Write every event."""
+        for event in events:
+            write_line(self._out, as_json(event))
+
+
+def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
+    """One reply with all that determines it: the fields of `mpg generate --format json`."""
+    return {
+        "text": finished.text,
+        "token_ids": finished.token_ids,
+        "persona": started.persona,
+        "experts": [asdict(expert) for expert in started.experts],
+        "model": started.model,
+        "revision": started.revision,
+        "target": started.target,
+        "rule": started.rule,
+        "drafter": started.drafter,
+        "chunk_size": started.chunk_size,
+        "seed": started.seed,
+        "sequence": started.sequence,
+        "finish_reason": finished.finish_reason,
+        "usage": asdict(finished.usage),
+        "stats": finished.stats.as_json(),
+    }
+
+
+def write_line(out: TextIO, record: dict[str, Any]) -> None:
+    """One object on one line, at once. JSON has no infinity and no NaN: they become null."""
+    out.write(json.dumps(_finite(record), ensure_ascii=True, allow_nan=False) + "\n")
+    out.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,117 @@
+"""The reply on a terminal as it grows: lines scroll by, below them the one in progress and a status.
+
+Only the last two lines are ever drawn again, so neither a long reply nor a small screen disturbs it.
+Text of a model or a persona reaches rich as `Text` without control characters, never as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text as Line
+
+from mpg_cli.events import Event, Finished, Notice, Round, Started, Text
+from mpg_cli.render.commentary import Commentary
+from mpg_cli.render.tally import Tally, progress_words
+from mpg_cli.render.terminal import Streams, clean
+from mpg_cli.render.wrap import Column
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+REFRESH = 12  # times a second at most
+
+
+class LiveRenderer:
+    """Draws replies on a terminal; whatever ends it, the text stays and the terminal is as before."""
+
+    def __init__(self, streams: Streams, commentary: Commentary) -> None:
+        self._commentary = commentary
+        self._console = Console(
+            file=streams.stdout,
+            force_terminal=True,
+            force_interactive=True,
+            no_color=not streams.color,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+        self._live: Live | None = None
+        self._column = Column()
+        self._tally: Tally | None = None
+
+    def render(self, events: Iterable[Event]) -> None:
+        """Draw the events until they end."""
+        try:
+            for event in events:
+                self._draw(event)
+        finally:
+            self._close()
+
+    def _draw(self, event: Event) -> None:
+        match event:
+            case Notice():
+                drawing = self._live is not None
+                self._erase()
+                self._commentary.notice(event.message)
+                if drawing:
+                    self._show()
+            case Started():
+                self._close()
+                self._commentary.begin(event)
+                self._tally = Tally(event)
+                self._show()
+            case Round() if self._tally is not None:
+                self._tally.add(event)
+            case Text():
+                self._print(self._column.add(clean(event.text), self._console.width))
+            case Finished():
+                tally = self._tally
+                self._close()
+                if tally is not None:
+                    self._commentary.end(event, tally)
+
+    def _show(self) -> None:
+        """Start drawing below the text. (A `Live` cannot be started twice.)"""
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._lower,
+            refresh_per_second=REFRESH,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start(refresh=True)
+
+    def _erase(self) -> None:
+        """Stop drawing and remove what was drawn below the text."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _close(self) -> None:
+        """Remove the status; the line in progress becomes part of the text."""
+        self._erase()
+        if self._tally is not None:
+            self._tally = None
+            rest = self._column.end()
+            self._print([rest] if rest else [])
+
+    def _lower(self) -> RenderableType:
+        """What is drawn again and again: the line in progress and the status, one row each."""
+        status = progress_words(self._tally) if self._tally is not None else ""
+        status = clean(status).replace("\n", " ")
+        rows = [
+            Line(self._column.partial, no_wrap=True, overflow="crop"),
+            Line(status, style="dim", no_wrap=True, overflow="ellipsis"),
+        ]
+        return Group(*(rows if self._column.partial else rows[1:]))
+
+    def _print(self, lines: list[str]) -> None:
+        if lines:
+            text = Line("\n".join(lines), no_wrap=True, overflow="ignore")
+            self._console.print(text, soft_wrap=True)

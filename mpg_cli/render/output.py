@@ -1,0 +1,55 @@
+"""`--output FILE`: written beside the file as it grows and moved there at the end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from mpg_cli.errors import UsageError
+
+
+class OutputFile:
+    """A file that appears when the run ends; an interrupted run leaves the text so far, a failed one nothing.
+
+    The text grows in FILE.part, so an older FILE survives until the new one is complete. What is not a
+    regular file (a pipe, a device) is written directly.
+    """
+
+    def __init__(self, path: Path) -> None:
+        target = Path(os.path.realpath(path))  # a link stays a link
+        if target.is_dir():
+            raise UsageError(f"--output {path} is a directory", hint="name a file in it")
+        self._target = target
+        self._direct = target.exists() and not target.is_file()
+        self._part = target if self._direct else target.with_name(target.name + ".part")
+        try:
+            if not self._direct and target.exists() and not os.access(target, os.W_OK):
+                raise PermissionError(13, os.strerror(13))
+            # newline="": the text as the model wrote it
+            self.stream: TextIO = self._part.open("w", encoding="utf-8", errors="replace", newline="")
+        except OSError as error:
+            raise UsageError(
+                f"--output {path} cannot be written: {error.strerror}",
+                hint="choose a file in an existing directory that you may write to",
+            ) from error
+
+    def __enter__(self) -> TextIO:
+        return self.stream
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stream.close()
+        if self._direct:
+            return
+        # An interruption is no `Exception`; it leaves something only where something was said.
+        failed = isinstance(error, Exception)
+        if failed or (error is not None and not self._part.stat().st_size):
+            self._part.unlink(missing_ok=True)
+        else:
+            self._part.replace(self._target)

@@ -1,0 +1,138 @@
+"""What a renderer counts while a reply grows, and the few words that tell a person about it."""
+
+from __future__ import annotations
+
+from mpg_cli.events import Finished, Round, Started
+from mpg_cli.sampling.stats import Stats
+
+SEPARATOR = " · "
+
+
+class Tally:
+    """Running counts of one reply: its statistics so far and what each persona added."""
+
+    def __init__(self, started: Started) -> None:
+        self.started = started
+        self.stats = Stats()
+        self.chunk_size = started.chunk_size
+        self._pull = [0.0] * len(started.experts)
+        self._pulled = 0
+
+    def add(self, round_: Round) -> None:
+        """Count one more round."""
+        self.stats = self.stats.plus(round_)
+        if round_.draft:
+            self.chunk_size = len(round_.draft)
+        for row in round_.pull:
+            self._pulled += 1
+            for i, value in enumerate(row[: len(self._pull)]):
+                self._pull[i] += value
+
+    @property
+    def mean_pull(self) -> tuple[float, ...] | None:
+        """Mean over the committed tokens of what each expert added; None before the first."""
+        return tuple(value / self._pulled for value in self._pull) if self._pulled else None
+
+
+def blend_words(started: Started) -> str:
+    """The experts with their weights: `INTJ 0.7, pirate 1.2`."""
+    return ", ".join(f"{expert.name} {expert.weight:g}" for expert in started.experts)
+
+
+def progress_words(tally: Tally) -> str:
+    """One line while the reply grows."""
+    stats = tally.stats
+    if not stats.passes:
+        return "reading the prompt"
+    rate = stats.acceptance_rate
+    parts = [
+        f"{rate:.0%} accepted" if rate is not None else "lock-step",
+        f"chunk {tally.chunk_size}" if rate is not None else "",
+        _speed(stats),
+        f"{stats.committed} tokens",
+        _threshold_words(stats),
+        blend_words(tally.started),
+    ]
+    return SEPARATOR.join(part for part in parts if part)
+
+
+def summary_words(finished: Finished, seed: int) -> str:
+    """One line after the reply."""
+    stats = finished.stats
+    rate = stats.acceptance_rate
+    per_pass = stats.committed_per_pass
+    parts = [
+        f"{rate:.0%} accepted ({stats.kept} of {stats.tested} tested)" if rate is not None else "lock-step",
+        f"{per_pass:.2f} tokens a pass" if per_pass is not None else "",
+        _speed(stats),
+        f"{finished.usage.completion_tokens} tokens",
+        _threshold_words(stats),
+        {"stop": "", "length": "stopped at the token limit"}.get(
+            finished.finish_reason, finished.finish_reason
+        ),
+        f"seed {seed}",
+    ]
+    return SEPARATOR.join(part for part in parts if part)
+
+
+def detail_lines(finished: Finished, tally: Tally) -> list[str]:
+    """What `-v` adds: what was sampled, from whom, and where the time went."""
+    started, stats, seconds = tally.started, finished.stats, finished.stats.seconds
+    experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in started.experts)
+    revision = f" at {started.revision}" if started.revision else ""
+    rows = [
+        ("model", f"{started.model}{revision}, {started.device}, {started.dtype}"),
+        ("experts", experts),
+        (
+            "sampled",
+            f"{started.target} by {started.rule}, drafter {started.drafter}, chunk {started.chunk_size}",
+        ),
+        ("prompt", f"{finished.usage.prompt_tokens} tokens, a reply of at most {started.max_tokens}"),
+        ("rounds", _histogram_words(stats)),
+        ("pull", _pull_words(tally)),
+        (
+            "seconds",
+            f"prefill {seconds.prefill:.2f}, draft {seconds.draft:.2f}, score {seconds.score:.2f}, "
+            f"judge {seconds.judge:.2f}",
+        ),
+    ]
+    if stats.chunks:
+        rows.append(("thresholds", _numbers(stats.thresholds or ())))
+        rows.append(("kappa", _numbers(stats.kappa or ())))
+        rows.append(("bias", f"at most {stats.bias_bound or 0.0:.3g} a round in total variation"))
+    return [f"  {label:<10} {value}" for label, value in rows if value]
+
+
+def _speed(stats: Stats) -> str:
+    speed = stats.tokens_per_second
+    return "" if speed is None else f"{speed:.3g} tokens/s" if speed < 100 else f"{speed:.0f} tokens/s"
+
+
+def _threshold_words(stats: Stats) -> str:
+    """Thresholds, clipped share and the largest kappa in short; empty outside the threshold rule."""
+    if not stats.chunks:
+        return ""
+    last = stats.thresholds[-1] if stats.thresholds else 0.0
+    return f"m {last:.2f}, {stats.clipped_share or 0.0:.0%} clipped, κ {max(stats.kappa or (0.0,)):.2g}"
+
+
+def _histogram_words(stats: Stats) -> str:
+    """How many rounds kept how many drafted tokens: `kept 0: 3, 1: 5, ...`."""
+    if not stats.tested:
+        return f"{stats.passes} without drafts"
+    counts = ", ".join(f"{kept}: {rounds}" for kept, rounds in enumerate(stats.histogram))
+    return f"{stats.passes}, by tokens kept {counts}"
+
+
+def _pull_words(tally: Tally) -> str:
+    means = tally.mean_pull
+    if means is None:
+        return ""
+    names = (expert.name for expert in tally.started.experts)
+    unit = "share of the token" if tally.started.target == "mixture" else "nats a token"
+    listed = ", ".join(f"{name} {mean:+.2f}" for name, mean in zip(names, means, strict=True))
+    return f"{listed} ({unit})"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)

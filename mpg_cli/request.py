@@ -1,0 +1,150 @@
+"""What `mpg generate` was asked for, as frozen values that are right by construction. Torch-free.
+
+Each class checks its own ranges and raises UsageError; messages call a value by its flag.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mpg_cli.errors import UsageError
+from mpg_cli.sampling.rules import Threshold
+
+if TYPE_CHECKING:
+    from mpg_cli.personas.registry import Blend
+
+TargetName = Literal["product", "mixture"]
+RuleName = Literal["exact", "threshold"]
+
+DEFAULT_MODEL = "mpg-tiny"
+MAX_CHUNK = 64
+MAX_WEIGHT = 10
+MAX_SEED = 2**64 - 1
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and where and in what precision it runs."""
+
+    name: str = DEFAULT_MODEL
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise UsageError("--model is empty", hint="name a model of the hub or a folder")
+        if not _DEVICE.fullmatch(self.device):
+            hint = "choose auto, cpu, mps, cuda or cuda:N"
+            raise UsageError(f"--device {self.device} is no device", hint=hint)
+        if self.dtype not in DTYPES:
+            raise UsageError(f"--dtype {self.dtype} is none", hint=f"choose {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What is said to the model: either a prompt or messages, and how it is put to it."""
+
+    prompt: str | None = None
+    messages: tuple[dict[str, str], ...] | None = None  # {"role", "content"}, the last a user turn
+    system: str | None = None
+    raw: bool = False
+    template_args: Mapping[str, Any] = field(default_factory=dict)  # values read as JSON
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.messages is None):
+            raise UsageError(
+                "give either a prompt or --messages", hint='as in mpg generate -p pirate "Hello"'
+            )
+        if self.prompt is not None and not self.prompt.strip():
+            raise UsageError("the prompt is empty", hint="say something, the model answers it")
+        if self.raw and self.messages is not None:
+            raise UsageError("--raw skips the chat template, --messages needs it", hint="leave one out")
+        if self.raw and self.template_args:
+            raise UsageError("--raw skips the chat template that --template-arg is for", hint="leave one out")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn from the blend, and when the reply ends."""
+
+    max_tokens: int | None = None  # None: 256, or what the context leaves
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None:
+            _need(self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
+        fine = math.isfinite(self.temperature) and self.temperature >= 0
+        _need(
+            fine, "--temperature", self.temperature, "must be 0 or more", "0 always takes the likeliest token"
+        )
+        _need(self.top_k >= 0, "--top-k", self.top_k, "must be 0 or more", "0 turns it off")
+        _need(0 < self.top_p <= 1, "--top-p", self.top_p, "must be above 0 and at most 1", "1 turns it off")
+        _need(0 <= self.min_p <= 1, "--min-p", self.min_p, "must be between 0 and 1", "0 turns it off")
+        fine = math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0
+        _need(fine, "--repetition-penalty", self.repetition_penalty, "must be above 0", "1 turns it off")
+        if "" in self.stop:
+            raise UsageError("--stop is empty", hint="every reply contains the empty string")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What is sampled and by which rule: the law (target) and the way there (rule, drafter, chunk)."""
+
+    target: TargetName = "product"
+    rule: RuleName = "exact"
+    drafter: str = "merged"  # merged, reference, none or persona:NAME with a name of the blend
+    chunk_size: int | None = None  # None: automatic
+    threshold: Threshold = field(default_factory=Threshold)
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None:
+            fine = 0 <= self.chunk_size <= MAX_CHUNK
+            hint = "auto chooses; 0 drafts nothing"
+            _need(fine, "--chunk-size", self.chunk_size, f"must be between 0 and {MAX_CHUNK}", hint)
+        window = self.threshold.window
+        _need(window >= 1, "--threshold-window", window, "must be at least 1")
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """All of one `mpg generate`. Weights have `--strength` in them."""
+
+    model: ModelChoice
+    prompting: Prompting
+    sampling: Sampling
+    scheme: Scheme
+    blend: Blend | None = None
+    adapters: tuple[tuple[Path, float], ...] = ()  # of --adapter
+    seed: int | None = None  # None: drawn by the session
+    samples: int = 1
+    sequence_id: int | str | None = None  # None: samples are numbered from 0
+
+    def __post_init__(self) -> None:
+        _need(self.samples >= 1, "-n", self.samples, "must be at least 1")
+        if self.seed is not None:
+            _need(0 <= self.seed <= MAX_SEED, "--seed", self.seed, "must be between 0 and 2^64 - 1")
+        if self.sequence_id is not None and self.samples > 1:
+            raise UsageError(
+                "--sequence-id names one sample, -n asks for several",
+                hint="leave out -n, or --sequence-id: samples are numbered from 0",
+            )
+
+
+def _need(fine: bool, flag: str, value: object, must: str, hint: str | None = None) -> None:
+    if not fine:
+        shown = f"{value:g}" if isinstance(value, float) else value
+        raise UsageError(f"{flag} {shown} {must}", hint=hint)

@@ -1,0 +1,80 @@
+"""Text as it comes: pieces add up to the whole, characters stay whole, stop strings never leak."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpg_cli.models.detokenizer import Detokenizer, StopStrings
+from tests.models.words import byte_tokenizer
+
+TOKENIZER = byte_tokenizer()
+
+
+def pieces(ids: list[int]) -> list[str]:
+    detokenizer = Detokenizer(TOKENIZER)
+    return [*(detokenizer.push(i) for i in ids), detokenizer.flush()]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
+def test_pieces_add_up(text: str) -> None:
+    got = pieces(TOKENIZER(text)["input_ids"])
+    assert "".join(got) == text
+    assert all("\ufffd" not in piece for piece in got) or "\ufffd" in text
+
+
+def test_a_character_of_several_bytes_comes_whole() -> None:
+    assert pieces(TOKENIZER("a😀é")["input_ids"]) == ["a", "", "", "", "😀", "", "é", ""]
+
+
+def test_invalid_bytes_come_out_in_the_end() -> None:
+    broken = TOKENIZER("😀")["input_ids"][:3]
+    assert "".join(pieces([*broken, *TOKENIZER("ok")["input_ids"]])).endswith("ok")
+    assert pieces(broken)[-1] != ""
+
+
+def test_special_tokens_are_not_text() -> None:
+    assert "".join(pieces([*TOKENIZER("a")["input_ids"], TOKENIZER.eos_token_id])) == "a"
+
+
+@pytest.mark.parametrize(
+    "stops, stream, shown, found",
+    [
+        (["END"], ["a E", "N", "D b"], "a ", True),
+        (["END"], ["a E", "N", "X"], "a ENX", False),
+        (["aab"], ["aa", "aab"], "aa", True),
+        (["\n\n", "\nQ"], ["x\n", "Q"], "x", True),
+        (["late", "a"], ["lat", "e"], "l", True),
+        ([], ["a", "b"], "ab", False),
+    ],
+)
+def test_stop_strings(stops: list[str], stream: list[str], shown: str, found: bool) -> None:
+    scanner = StopStrings(stops)
+    text = ""
+    for piece in stream:
+        text += scanner.push(piece)
+        if scanner.found:
+            break
+        assert not any(stop in text for stop in stops)
+    assert scanner.found is found
+    assert text + scanner.flush() == shown
+
+
+@given(
+    st.lists(st.text("ab", max_size=3), max_size=8),
+    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_streaming_finds_what_a_search_in_the_whole_finds(stream: list[str], stops: list[str]) -> None:
+    whole = "".join(stream)
+    scanner, text = StopStrings(stops), ""
+    for n, piece in enumerate(stream):
+        text += scanner.push(piece)
+        so_far = "".join(stream[: n + 1])
+        places = [so_far.find(stop) for stop in stops if stop in so_far]
+        assert scanner.found is bool(places)
+        if places:
+            assert text == so_far[: min(places)]
+            return
+    assert text + scanner.flush() == whole

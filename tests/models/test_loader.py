@@ -1,0 +1,469 @@
+"""Loading models: what comes out, and one clear error for everything that cannot be served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from mpg_cli.errors import AdapterError, ModelError, MpgError
+from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.loader import BUNDLED_FOLDER, LoadedModel, fetch_adapter, load_checkpoint, load_model
+from tests.models.stub_hub import COMMIT, StubHub, running
+from tests.models.tiny import tiny_adapter, tiny_model
+
+SOON = 5.0  # seconds within which an unreachable hub and an unknown model must be told
+
+
+def save_model(folder: Path, architecture: str = "llama", vocabulary: int = 96, **fields: Any) -> Path:
+    """A complete folder: a tiny random model with a tokenizer of single bytes and words."""
+    tiny_model(architecture, **fields).save_pretrained(folder)
+    save_tokenizer(folder, vocabulary)
+    return folder
+
+
+def save_tokenizer(folder: Path, vocabulary: int = 96, last: str = "zz") -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(vocabulary - 1)} | {last: vocabulary - 1}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0", eos_token="w1").save_pretrained(
+        folder
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("saved") / "tiny-llama")
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of the saved model, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "tiny-llama"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache, offline mode off."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
+    with running(StubHub()) as stub:
+        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
+        yield stub
+
+
+@pytest.fixture
+def nowhere(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+
+
+def load(path: str | Path, **options: Any) -> LoadedModel:
+    return load_model(str(path), device="cpu", **options)
+
+
+def refused(path: str | Path, **options: Any) -> str:
+    with pytest.raises(ModelError) as caught:
+        load(path, **options)
+    return f"{caught.value.message}\nhint: {caught.value.hint}"
+
+
+def edit(folder: Path, **fields: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+# What comes out
+
+
+def test_a_folder(saved: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    loaded = load(saved)
+    assert loaded.id == str(saved)
+    assert loaded.revision is None
+    assert loaded.device.value == torch.device("cpu")
+    assert (loaded.dtype.value, loaded.dtype.reason) == (torch.float32, "a small model on the CPU")
+    assert loaded.notices == ()
+    assert loaded.config is loaded.model.config
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.config._attn_implementation == "sdpa"
+    for own, expected in zip(loaded.model.parameters(), tiny_model().parameters(), strict=True):
+        assert torch.equal(own, expected)
+    assert capfd.readouterr() == ("", ""), "no progress bars, no advice"
+
+
+def test_an_explicit_dtype(saved: Path) -> None:
+    assert load(saved, dtype="bfloat16").model.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma3", "gpt2"])
+def test_other_architectures(architecture: str, tmp_path: Path) -> None:
+    """Tied embeddings are no missing weights."""
+    loaded = load(save_model(tmp_path / "m", architecture))
+    assert loaded.model.config.model_type == {"gemma3": "gemma3_text"}.get(architecture, architecture)
+
+
+def test_shards(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    tiny_model().save_pretrained(folder, max_shard_size="40KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    load(folder)
+    shard = sorted(folder.glob("model-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert f"{shard} is truncated or damaged" in refused(folder)
+    shard.unlink()
+    assert f"{shard.name} is missing" in refused(folder)
+
+
+@pytest.mark.skipif(not (BUNDLED_FOLDER / "model.safetensors").is_file(), reason="not built yet")
+def test_the_bundled_model() -> None:
+    loaded = load("mpg-tiny")
+    assert loaded.id == "mpg-tiny"
+    assert loaded.tokenizer.chat_template
+
+
+# Folders that cannot be served
+
+
+def test_missing_weights_are_not_made_up(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "1 weights are missing in its files, such as model.layers.1.mlp.up_proj.weight" in refused(folder)
+
+
+def test_weights_without_a_use_are_noticed(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors") | {"model.extra.weight": torch.zeros(1)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "model.extra.weight" in load(folder).notices[0]
+
+
+def test_other_shapes(folder: Path) -> None:
+    edit(folder, intermediate_size=64)
+    assert "cannot be loaded" in (text := refused(folder)) or "other shapes" in text
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1])
+def test_truncated_weights(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "is truncated or damaged" in refused(folder)
+
+
+def test_nan_weights(folder: Path) -> None:
+    model = tiny_model()
+    model.lm_head.weight[0, 0] = torch.nan
+    model.save_pretrained(folder)
+    assert "computes NaN or infinity" in refused(folder)
+
+
+def test_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "as pickle only (pytorch_model.bin)" in refused(folder)
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "has no model.safetensors" in refused(folder)
+
+
+def test_no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    assert "has no config.json" in refused(folder)
+
+
+def test_an_adapter_as_model(tmp_path: Path) -> None:
+    text = refused(tiny_adapter(tmp_path / "pirate"))
+    assert "is an adapter, not a model" in text
+    assert "--adapter" in text
+
+
+def test_a_file_as_model(folder: Path) -> None:
+    assert "is a file" in refused(folder / "config.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a":' * 100_000])
+def test_a_damaged_config(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    assert "config.json" in refused(folder)
+
+
+def test_a_config_of_wrong_types(folder: Path) -> None:
+    edit(folder, hidden_size="many")
+    assert "config.json is not valid" in refused(folder)
+
+
+def test_remote_code_is_never_run(folder: Path) -> None:
+    (folder / "modeling_x.py").write_text("raise SystemExit('ran')")
+    edit(
+        folder,
+        model_type="x",
+        auto_map={"AutoConfig": "modeling_x.C", "AutoModelForCausalLM": "modeling_x.M"},
+    )
+    assert "brings its own code (auto_map), and remote code is never run" in refused(folder)
+
+
+def test_code_beside_a_known_model_is_left_alone(folder: Path) -> None:
+    (folder / "modeling_x.py").write_text("raise SystemExit('ran')")
+    edit(folder, auto_map={"AutoConfig": "modeling_x.C", "AutoModelForCausalLM": "modeling_x.M"})
+    assert type(load(folder).model).__name__ == "LlamaForCausalLM"
+
+
+def test_an_unknown_model_type(folder: Path) -> None:
+    edit(folder, model_type="llama99")
+    assert "does not know model_type 'llama99'" in refused(folder)
+
+
+def test_quantised_models(folder: Path) -> None:
+    edit(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "is quantised (gptq)" in refused(folder)
+
+
+def test_encoder_decoders(folder: Path) -> None:
+    edit(folder, model_type="t5", is_encoder_decoder=True)
+    assert "is an encoder-decoder" in refused(folder)
+
+
+def test_a_model_without_a_causal_head(folder: Path) -> None:
+    edit(folder, model_type="clip_vision_model")
+    assert "is not a causal language model" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "model_type", ["mamba", "mamba2", "rwkv", "qwen3_5_text", "qwen3_next", "jamba", "llama4_text"]
+)
+def test_models_that_cannot_be_rolled_back(folder: Path, model_type: str) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    CONFIG_MAPPING[model_type]().save_pretrained(folder)
+    text = refused(folder)
+    assert "could not be taken back exactly" in text
+    assert "choose a model" in text
+
+
+@pytest.mark.parametrize("model_type", ["bloom", "mpt", "openai-gpt", "blt", "gemma3n_text"])
+def test_models_with_other_caches_or_positions(folder: Path, model_type: str) -> None:
+    edit(folder, model_type=model_type)
+    refused(folder)
+
+
+def test_encoders_that_load_as_causal_models(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertLMHeadModel
+
+    from tests.models.tiny import SIZES
+
+    sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
+    BertLMHeadModel(BertConfig(**sizes)).save_pretrained(tmp_path / "bert")
+    save_tokenizer(tmp_path / "bert")
+    assert "looks at later tokens" in refused(tmp_path / "bert")
+
+
+def test_no_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    assert "tokenizer cannot be loaded" in refused(folder)
+
+
+def test_a_damaged_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"version": "1.0"')
+    assert "tokenizer cannot be loaded" in refused(folder)
+
+
+def test_a_tokenizer_of_a_larger_model(folder: Path) -> None:
+    save_tokenizer(folder, vocabulary=97)
+    assert "its tokenizer knows token 96, its embedding ends at 95" in refused(folder)
+
+
+def test_a_revision_of_a_folder(folder: Path) -> None:
+    assert "--revision goes with a model of the hub" in refused(folder, revision="main")
+
+
+def test_devices_and_dtypes_are_checked_first() -> None:
+    with pytest.raises(ModelError, match="unknown device"):
+        load_model("no/where", device="tpu")
+    assert "unknown dtype" in refused("no/where", dtype="int4")
+
+
+# Checkpoints as experts
+
+
+def test_a_checkpoint_with_the_same_tokenizer(saved: Path, tmp_path: Path) -> None:
+    base = load(saved, dtype="bfloat16")
+    expert = load_checkpoint(str(save_model(tmp_path / "expert", hidden_size=64)), base)
+    assert expert.model.dtype is torch.bfloat16
+
+
+def test_a_checkpoint_with_another_tokenizer(saved: Path, folder: Path) -> None:
+    save_tokenizer(folder, last="other")
+    with pytest.raises(ModelError, match=r"another tokenizer than .*: token 'other' is 95 there and None"):
+        load_checkpoint(str(folder), load(saved))
+
+
+def test_a_checkpoint_with_resized_embeddings(saved: Path, tmp_path: Path) -> None:
+    resized = save_model(tmp_path / "expert", vocab_size=100)
+    with pytest.raises(ModelError, match="gives probabilities for 100 tokens"):
+        load_checkpoint(str(resized), load(saved))
+
+
+# The hub
+
+
+def told_soon(path: str, **options: Any) -> str:
+    start = time.monotonic()
+    text = refused(path, **options)
+    assert time.monotonic() - start < SOON
+    return text
+
+
+def test_a_model_of_the_hub(hub: StubHub, saved: Path) -> None:
+    hub.repositories["someone/tiny"] = saved
+    loaded = load("someone/tiny")
+    assert (loaded.id, loaded.revision) == ("someone/tiny", COMMIT)
+    assert loaded.config._name_or_path == "someone/tiny"
+    assert load("someone/tiny", revision=COMMIT).revision == COMMIT
+
+
+def test_only_needed_files_are_downloaded(hub: StubHub, folder: Path, cache: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+    (folder / "consolidated.safetensors").write_bytes(b"x")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}")
+    hub.repositories["someone/tiny"] = folder
+    load("someone/tiny")
+    names = {file.name for file in cache.rglob("snapshots/*/*")}
+    assert names == {path.name for path in folder.iterdir()} - {
+        "pytorch_model.bin",
+        "consolidated.safetensors",
+        "onnx",
+    }
+
+
+def test_a_cached_model_needs_no_hub(
+    hub: StubHub, saved: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    hub.repositories["someone/tiny"] = saved
+    load("someone/tiny")
+    hub.requests.clear()
+    assert load("someone/tiny", offline=True).revision == COMMIT
+    assert load("someone/tiny", revision=COMMIT).notices == ()
+    assert hub.requests == []
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    loaded = load("someone/tiny")
+    assert loaded.notices == ("hub not reachable, someone/tiny is taken from the cache",)
+
+
+def test_an_unknown_model(hub: StubHub) -> None:
+    text = told_soon("someone/nothing")
+    assert "unknown model someone/nothing: neither a folder here nor a repository of the hub" in text
+    assert "hf auth login" in text
+
+
+def test_an_unreachable_hub(nowhere: None) -> None:
+    text = told_soon("someone/tiny")
+    assert "cannot reach the hub" in text
+    assert "unknown" not in text
+
+
+def test_a_hub_that_does_not_answer(hub: StubHub) -> None:
+    hub.delay = 8.0
+    assert "cannot reach the hub" in told_soon("someone/tiny")
+
+
+def test_a_hub_out_of_order(hub: StubHub) -> None:
+    hub.denied["someone/tiny"] = (503, "")
+    assert "cannot reach the hub" in told_soon("someone/tiny")
+
+
+def test_a_gated_model(hub: StubHub) -> None:
+    hub.denied["someone/tiny"] = (403, "GatedRepo")
+    text = told_soon("someone/tiny")
+    assert "is gated" in text
+    assert "hf auth login" in text
+
+
+def test_a_model_whose_page_is_open_and_files_are_gated(hub: StubHub, saved: Path) -> None:
+    hub.repositories["someone/tiny"] = saved
+    hub.denied["someone/tiny/resolve"] = (403, "GatedRepo")
+    assert "is gated" in told_soon("someone/tiny")
+
+
+def test_an_unknown_revision(hub: StubHub, saved: Path) -> None:
+    hub.repositories["someone/tiny"] = saved
+    assert "has no revision 'v9'" in told_soon("someone/tiny", revision="v9")
+
+
+def test_pickled_weights_are_refused_before_the_download(hub: StubHub, folder: Path, cache: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    hub.repositories["someone/tiny"] = folder
+    assert "as pickle only" in refused("someone/tiny")
+    assert not any(cache.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "a/b/c", "no such name", "..", ""])
+def test_names_that_cannot_be_on_the_hub(name: str, hub: StubHub) -> None:
+    refused(name)
+    assert hub.requests == []
+
+
+def test_offline_mode_without_the_model(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "offline mode is on" in refused("someone/tiny", offline=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "offline mode is on" in refused("someone/tiny")
+    assert hub.requests == []
+
+
+# Adapters of the hub
+
+
+def test_an_adapter_in_a_subfolder(hub: StubHub, tmp_path: Path) -> None:
+    tiny_adapter(tmp_path / "repo" / "voices" / "pirate")
+    hub.repositories["someone/adapters"] = tmp_path / "repo"
+    path = fetch_adapter("someone/adapters", None, "voices/pirate")
+    check_fit(read_adapter(path, "pirate"), tiny_model())
+    assert fetch_adapter("someone/adapters", None, "voices/pirate", offline=True) == path
+    assert "README.md" not in {file.name for file in path.iterdir()}
+    with pytest.raises(AdapterError, match=r"there is no adapter_config.json") as caught:
+        fetch_adapter("someone/adapters")
+    assert "voices/pirate" in str(caught.value.hint)
+
+
+def test_an_adapter_at_the_top(hub: StubHub, tmp_path: Path) -> None:
+    hub.repositories["someone/pirate"] = tiny_adapter(tmp_path / "repo")
+    assert read_adapter(fetch_adapter("someone/pirate", COMMIT), "pirate").pairs
+
+
+def test_a_pickled_adapter(hub: StubHub, tmp_path: Path) -> None:
+    folder = tiny_adapter(tmp_path / "repo")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    hub.repositories["someone/pirate"] = folder
+    with pytest.raises(AdapterError, match="pickle only"):
+        fetch_adapter("someone/pirate")
+
+
+def test_an_unknown_adapter(hub: StubHub) -> None:
+    with pytest.raises(MpgError, match="unknown adapter someone/pirate"):
+        fetch_adapter("someone/pirate")

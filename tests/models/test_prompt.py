@@ -1,0 +1,55 @@
+"""From a request to the text of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.models.prompt import render
+from mpg_cli.request import Prompting
+from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, byte_tokenizer
+
+
+def text(prompting: Prompting, persona: str | None = None, **tokenizer: Any) -> str:
+    chosen = byte_tokenizer(**tokenizer)
+    return chosen.decode(render(chosen, prompting, persona))
+
+
+def test_system_text_is_the_requests_then_the_personas() -> None:
+    assert text(Prompting("Hi")) == "<user>Hi</><assistant>"
+    assert text(Prompting("Hi"), "Be a pirate.") == "<system>Be a pirate.</><user>Hi</><assistant>"
+    both = text(Prompting("Hi", system="Be brief."), "Be a pirate.")
+    assert both == "<system>Be brief.\n\nBe a pirate.</><user>Hi</><assistant>"
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, DROPS_SYSTEM])
+def test_a_template_without_a_system_turn_gets_it_in_front_of_the_user(template: str) -> None:
+    got = text(Prompting("Hi", system="Be brief."), "Be a pirate.", template=template)
+    assert got == "<user>Be brief.\n\nBe a pirate.\n\nHi</><assistant>"
+
+
+def test_no_template_or_raw() -> None:
+    assert text(Prompting("Hi"), template=None) == "Hi"
+    assert text(Prompting("Hi", system="S"), "P", template=None) == "S\n\nP\n\nHi"
+    assert text(Prompting("Hi", raw=True), "P") == "P\n\nHi"
+
+
+def test_messages() -> None:
+    turns = (
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    )
+    got = text(Prompting(messages=turns), "P")
+    assert got == "<system>S\n\nP</><user>a</><assistant>b</><user>c</><assistant>"
+    with pytest.raises(UsageError, match="chat template"):
+        text(Prompting(messages=turns), template=None)
+    with pytest.raises(UsageError, match="no such role"):
+        text(Prompting(messages=({"role": "tool", "content": "x"}, {"role": "user", "content": "c"})))
+
+
+def test_template_arguments() -> None:
+    assert text(Prompting("Hi", template_args={"think": False})).endswith("<assistant>[False]")

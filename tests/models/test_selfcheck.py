@@ -1,0 +1,52 @@
+"""An architecture outside the tested list is checked before it is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from mpg_cli.errors import ModelError
+from mpg_cli.models import selfcheck
+from mpg_cli.models.selfcheck import check_rows
+from tests.models.tiny import SIZES, tiny_model
+
+
+def untested(model_type: str, **fields: Any) -> Any:
+    config = CONFIG_MAPPING[model_type](**(SIZES | fields))
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+@pytest.mark.parametrize("model_type", ["olmo2", "starcoder2", "granite"])
+def test_other_architectures_that_work_are_served(model_type: str) -> None:
+    check_rows(untested(model_type), "m")
+
+
+def test_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
+    model = tiny_model("llama")
+    check_rows(model, "m")
+    forward = model.forward
+
+    def deaf(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **(kwargs | {"position_ids": None}))
+
+    monkeypatch.setattr(model, "forward", deaf)
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(model, "m")
+
+
+def test_what_breaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
+    model = tiny_model("llama")
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError("unexpected mask")
+
+    monkeypatch.setattr(model, "forward", broken)
+    with pytest.raises(ModelError, match="unexpected mask"):
+        check_rows(model, "m")

@@ -1,0 +1,34 @@
+"""A small byte-level tokenizer for the tests: 64 ASCII characters and more fall back on bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('no such role') }}{% endif %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% if think is defined %}[{{ think }}]{% endif %}{% endif %}"
+)
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('system is not allowed') }}{% endif %}"
+    + TEMPLATE
+)
+DROPS_SYSTEM = TEMPLATE.replace("<{{ m.role }}>", "{% if m.role != 'system' %}<{{ m.role }}>").replace(
+    "</>{% endfor %}", "</>{% endif %}{% endfor %}"
+)
+
+
+def byte_tokenizer(template: str | None = TEMPLATE, extra: int = 0) -> Any:
+    """256 bytes, an end token `<end>` (256), and `extra` unused tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: i for i, character in enumerate(alphabet)}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+    tokenizer.add_tokens([f"<unused{i}>" for i in range(extra)])
+    tokenizer.chat_template = template
+    return tokenizer

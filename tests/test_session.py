@@ -1,0 +1,237 @@
+"""From a request to events on tiny random models saved to folders: what a reply is and what it depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mpg_cli.errors import ContextError, PersonaError
+from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
+from mpg_cli.personas.expression import parse
+from mpg_cli.personas.registry import Registry, resolve
+from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.session import Session
+from tests.models.tiny import tiny_adapter, tiny_model
+from tests.models.words import byte_tokenizer
+
+SIZES = {"vocab_size": 260, "eos_token_id": 256, "bos_token_id": None, "pad_token_id": None}
+YAML = """\
+name: bold
+prompt: Be bold.
+adapters: [{base: base, path: bold}]
+---
+name: calm
+adapters: [{base: base, path: calm}]
+---
+name: terse
+prompt: Say little.
+---
+name: full
+adapters: [{base: base, checkpoint: full}]
+---
+name: other
+adapters: [{base: elsewhere, path: calm}]
+---
+name: both
+prompt: Be bold.
+adapters: [{base: base, path: bold}]
+use: both
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model, two adapters, a checkpoint and the personas that use them."""
+    folder = tmp_path_factory.mktemp("world")
+    tokenizer = byte_tokenizer(extra=3)
+    for name, seed in (("base", 0), ("full", 50)):
+        model = tiny_model("llama", seed, **SIZES, max_position_embeddings=160)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    tiny_adapter(folder / "bold", "llama", seed=1, r=4, base=base, size=0.2)
+    tiny_adapter(folder / "calm", "llama", seed=2, r=2, base=base, size=0.2)
+    (folder / "personas.yaml").write_text(YAML)
+    return folder
+
+
+def request(
+    world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello", **fields: Any
+) -> GenerateRequest:
+    blend = resolve(parse(personas), Registry.load([world])) if personas else None
+    whole = GenerateRequest(
+        model=ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
+        prompting=Prompting(prompt),
+        sampling=fields.pop("sampling", Sampling(max_tokens=24)),
+        scheme=fields.pop("scheme", Scheme()),
+        blend=blend,
+        seed=fields.pop("seed", 7),
+    )
+    return replace(whole, **fields)
+
+
+def run(asked: GenerateRequest) -> list[Event]:
+    return list(Session.open(asked).replies(asked))
+
+
+def finished(asked: GenerateRequest) -> Finished:
+    return next(event for event in run(asked) if isinstance(event, Finished))
+
+
+def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
+    events = [e for e in run(request(world)) if not isinstance(e, Notice)]
+    started, end = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert isinstance(end, Finished)
+    rounds = [e for e in events if isinstance(e, Round)]
+    assert "".join(e.text for e in events if isinstance(e, Text)) == end.text
+    committed = [t for r in rounds for t in r.tokens]
+    assert tuple(t for t in committed if t != 256) == end.token_ids
+    assert end.usage.completion_tokens == len(end.token_ids)
+    assert end.stats.passes == len(rounds)
+    assert end.stats.committed == len(committed) == sum(len(r.pull) for r in rounds)
+    assert sum(end.stats.histogram) == len(rounds)
+    assert [e.kind for e in started.experts] == ["adapter", "adapter"]
+    assert started.persona == "bold+calm:0.5"
+    assert (started.seed, started.sequence, started.chunk_size, started.drafter) == (7, 0, 4, "merged")
+    for event in events:
+        json.dumps(as_json(event))
+
+
+@pytest.mark.parametrize(
+    "personas", ["bold+calm:0.5", "bold:1.5+calm:-0.6", "bold+terse", "terse", "both+calm", "full+calm"]
+)
+def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: str) -> None:
+    """Equality for every drafter and chunk size, with adapters, prompts, both, and a checkpoint."""
+    first = personas.partition("+")[0].partition(":")[0]
+    lock_step = request(world, personas, scheme=Scheme(drafter="none"))
+    texts = {finished(lock_step).token_ids}
+    for drafter in ("merged", "reference", f"persona:{first}"):
+        for gamma in (2, 7):
+            asked = replace(lock_step, scheme=Scheme(drafter=drafter, chunk_size=gamma))
+            texts.add(finished(asked).token_ids)
+    assert len(texts) == 1
+    assert finished(replace(lock_step, seed=8)).token_ids not in texts
+
+
+def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
+    for target, sampling in (
+        ("mixture", Sampling(max_tokens=20)),
+        ("product", Sampling(max_tokens=20, temperature=0.7, top_p=0.8, repetition_penalty=1.3)),
+        ("product", Sampling(max_tokens=20, temperature=0)),
+    ):
+        asked = request(world, sampling=sampling, scheme=Scheme(target=target, drafter="none"))  # type: ignore[arg-type]
+        chunked = replace(asked, scheme=Scheme(target=target, chunk_size=5))  # type: ignore[arg-type]
+        assert finished(asked).token_ids == finished(chunked).token_ids
+
+
+def test_samples_are_numbered_and_a_sequence_id_repeats_one(world: Path) -> None:
+    asked = request(world, samples=3)
+    ends = [e for e in run(asked) if isinstance(e, Finished)]
+    assert [e.sequence for e in ends] == [0, 1, 2]
+    assert len({e.token_ids for e in ends}) == 3
+    assert finished(request(world, sequence_id=2)).token_ids == ends[2].token_ids
+    assert finished(request(world, sequence_id="line-9")).token_ids not in {e.token_ids for e in ends}
+
+
+def test_a_drawn_seed_is_reported_and_repeats_the_text(world: Path) -> None:
+    events = run(request(world, seed=None))
+    started = next(e for e in events if isinstance(e, Started))
+    end = next(e for e in events if isinstance(e, Finished))
+    assert finished(request(world, seed=started.seed)).token_ids == end.token_ids
+
+
+def test_threshold_rule_reports_its_thresholds(world: Path) -> None:
+    scheme = Scheme(rule="threshold", chunk_size=3)
+    rounds = [
+        e
+        for e in run(request(world, scheme=scheme, sampling=Sampling(max_tokens=60)))
+        if isinstance(e, Round)
+    ]
+    assert all(r.thresholds is not None and len(r.thresholds) <= 3 for r in rounds)
+    end = finished(request(world, scheme=scheme, sampling=Sampling(max_tokens=60)))
+    assert end.stats.chunks > 0
+    assert end.stats.kappa is not None
+    assert end.stats.as_json()["clipped_share"] is not None
+
+
+def test_stop_strings_end_the_reply_wherever_the_chunks_fall(world: Path) -> None:
+    whole = finished(request(world)).text
+    stop = next(whole[i : i + 2] for i in range(8, len(whole)) if whole[i : i + 2].isascii())
+    for gamma in (0, 3, 8):
+        end = finished(
+            request(world, sampling=Sampling(max_tokens=24, stop=(stop,)), scheme=Scheme(chunk_size=gamma))
+        )
+        assert end.finish_reason == "stop"
+        assert end.text == whole[: whole.index(stop)]
+        assert end.stats.committed == len(end.token_ids)
+
+
+def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
+    """Greedy, one expert of weight tiny: the text of the base model's own greedy generation."""
+    session = Session.open(
+        asked := request(world, "bold:0.000001", sampling=Sampling(max_tokens=12, temperature=0))
+    )
+    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    tokenizer, model = session.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        expected = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
+    assert list(end.token_ids) == [t for t in expected if t != 256]
+
+
+def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
+    asked = request(world, samples=3, sampling=Sampling(max_tokens=100))
+    session = Session.open(asked)
+    events: list[Event] = []
+    replies: Iterator[Event] = session.replies(asked)
+    for event in replies:
+        events.append(event)
+        if isinstance(event, Round) and event.start > 5:
+            session.stop("interrupted")
+    ends = [e for e in events if isinstance(e, Finished)]
+    assert [e.finish_reason for e in ends] == ["interrupted"]
+    assert ends[0].text == "".join(e.text for e in events if isinstance(e, Text))
+    assert 5 < len(ends[0].token_ids) < 60
+
+
+def test_a_prompt_beyond_the_context_is_an_error(world: Path) -> None:
+    with pytest.raises(ContextError, match="160"):
+        run(request(world, prompt="long " * 60))
+    events = run(request(world, prompt="long " * 20, sampling=Sampling(max_tokens=150)))
+    assert any(isinstance(e, Notice) and "--max-tokens 150" in e.message for e in events)
+    end = next(e for e in events if isinstance(e, Finished))
+    assert end.finish_reason in ("length", "stop")
+
+
+def test_a_persona_without_an_expert_for_the_model_is_an_error(world: Path) -> None:
+    with pytest.raises(PersonaError, match="other has neither a prompt nor an adapter"):
+        run(request(world, "other"))
+
+
+def test_adapters_without_personas(world: Path) -> None:
+    asked = request(world, "", adapters=((world / "bold", 1.0), (world / "calm", 0.5)))
+    by_path = finished(asked)
+    assert by_path.token_ids == finished(request(world)).token_ids
+    assert next(e for e in run(asked) if isinstance(e, Started)).persona == "bold+calm:0.5"
+
+
+def test_dry_run_describes_rows_and_memory(world: Path) -> None:
+    asked = request(world, "terse+bold+full")
+    description = Session.open(asked).describe(asked)
+    rows = description["rows"]
+    assert isinstance(rows, list)
+    assert [(r["row"], r["kind"]) for r in rows] == [
+        ("reference", "base"),
+        ("terse", "prompt"),
+        ("bold", "adapter"),
+        ("full", "checkpoint"),
+    ]
+    assert rows[1]["prompt_tokens"] > rows[0]["prompt_tokens"]
+    json.dumps(description)
