@@ -129,7 +129,6 @@ class Session:
 
     def replies(self, request: GenerateRequest) -> Iterator[Event]:
         """The events of all samples in turn. Raises ContextError if the prompt leaves no room."""
-        self._stopping = None
         yield from self.notices
         self.notices.clear()
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
@@ -145,7 +144,8 @@ class Session:
             yield self._started(request, seed, sequence, len(plain), limit)
             yield from self._reply(request, Reply(Noise(seed, sequence), limit), prompts, drafts)
             if self._stopping:
-                return
+                break
+        self._stopping = None
 
     def _prompt(self, request: GenerateRequest, persona_prompt: str | None, plain: list[int]) -> list[int]:
         return render(self.loaded.tokenizer, request.prompting, persona_prompt) if persona_prompt else plain
@@ -247,12 +247,10 @@ class Session:
         prompts = [self._prompt(request, expert.prompt, plain) for expert in self.experts]
         limit, _ = self._limit(request, max(map(len, [plain, *prompts])))
         started = self._started(request, request.seed or 0, 0, len(plain), limit)
-        rows: list[dict[str, object]] = [
-            {"row": "reference", "kind": "base", "weight": None, "prompt_tokens": len(plain)}
-        ]
-        rows += [
-            {"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": len(ids)}
-            for e, ids in zip(self.experts, prompts, strict=True)
+        experts = [(e.name, e.kind, e.weight, len(ids)) for e, ids in zip(self.experts, prompts, strict=True)]
+        rows = [
+            {"row": name, "kind": kind, "weight": weight, "prompt_tokens": tokens}
+            for name, kind, weight, tokens in [("reference", "base", None, len(plain)), *experts]
         ]
         models = [self.loaded.model, *(e.checkpoint for e in self.experts if e.checkpoint is not None)]
         weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())

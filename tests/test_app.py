@@ -29,7 +29,7 @@ class Session:
         pass
 
     def replies(self, request):
-        yield from reply(["many words "] * 20000)
+        yield from reply(["many words " * 500] * 100)
 
 module = types.ModuleType("mpg_cli.session")
 module.Session = Session

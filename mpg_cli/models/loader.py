@@ -187,7 +187,7 @@ def _read_config(checkpoint: Checkpoint, name: str) -> tuple[Any, Any]:
         KeyError,
         TypeError,
         ValueError,
-    ) as error:  # configurations of a kind of their own
+    ) as error:  # a configuration of its own kind
         raise ModelError(f"model {name} ({config.model_type}) is no plain language model") from error
     return config, model_class
 

@@ -114,10 +114,11 @@ class Sampler:
             assert self.drafter is not None
             log_q = self.drafter.next()  # (B, V)
             log_q = warp(log_q, self._drafter_warp(), self._seen(chunk, log_q))
-            step = [
-                0 if b in ended else int((log_q[b] + self._draft_noise(b, len(chunk), log_q[b])).argmax())
+            noise = [
+                torch.zeros_like(log_q[b]) if b in ended else self._draft_noise(b, len(chunk), log_q[b])
                 for b in range(size)
             ]
+            step = (log_q + torch.stack(noise)).argmax(dim=-1).tolist()  # B tokens
             log_qs.append(log_q[torch.arange(size), torch.tensor(step)])  # (B,)
             ended |= {b for b, token in enumerate(step) if token in self.settings.end_tokens}
             chunk.append(step)
@@ -131,7 +132,7 @@ class Sampler:
         how = self.settings.warp
         return how if self.settings.rule == "exact" else how.untruncated()
 
-    def _draft_noise(self, b: int, offset: int, like: Tensor) -> Tensor | float:
+    def _draft_noise(self, b: int, offset: int, like: Tensor) -> Tensor:
         reply = self.replies[b]
         if self.settings.rule == "exact":
             return self._gumbel(reply, len(reply.tokens) + offset, like)
@@ -152,7 +153,7 @@ class Sampler:
             chunk = self._until_end(draft.tokens[b].tolist(), gamma)
             thresholds = ratios = None
             if s.rule == "exact":
-                choices = self._choices(reply, chunk, log_p[b])
+                choices = self._choices(reply, log_p[b, : len(chunk) + 1])
                 kept = judge_exact(chunk, choices)
                 tested = min(kept + 1, len(chunk))
                 tokens = choices[: kept + 1]
@@ -184,14 +185,11 @@ class Sampler:
             )
         return rounds
 
-    def _choices(self, reply: Reply, chunk: Sequence[int], log_p: Tensor) -> list[int]:
-        """Rule `exact`: the target's own choices along log_p (gamma+1, V), up to the first that differs."""
-        choices: list[int] = []
-        for offset in range(len(chunk) + 1):
-            noise = self._gumbel(reply, len(reply.tokens) + offset, log_p[offset])
-            choices.append(int((log_p[offset] + noise).argmax()))
-            if offset < len(chunk) and chunk[offset] != choices[-1]:
-                break
+    def _choices(self, reply: Reply, log_p: Tensor) -> list[int]:
+        """Rule `exact`: the target's own choice at each position of log_p (gamma+1, V)."""
+        at = len(reply.tokens)
+        noise = [self._gumbel(reply, at + offset, log_p[0]) for offset in range(log_p.shape[0])]
+        choices: list[int] = (log_p + torch.stack(noise)).argmax(dim=-1).tolist()
         return choices
 
     @staticmethod
@@ -236,18 +234,18 @@ class Sampler:
 
     # -- noise and penalties ---------------------------------------------------------------------
 
-    def _gumbel(self, reply: Reply, position: int, like: Tensor) -> Tensor | float:
-        """The noise of a reply position, the same for draft and target; none at temperature 0."""
+    def _gumbel(self, reply: Reply, position: int, like: Tensor) -> Tensor:
+        """The noise (V,) of a reply position, the same for draft and target; 0 at temperature 0."""
         if self.settings.warp.greedy:
-            return 0.0
+            return torch.zeros_like(like)
         if position not in reply.gumbels:
             reply.gumbels[position] = reply.noise.gumbel(like.shape[-1], position, EXACT).to(like.device)
         return reply.gumbels[position]
 
-    def _fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor | float:
-        """Noise used once, keyed by where the round starts."""
+    def _fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:
+        """Noise (V,) used once, keyed by where the round starts."""
         if self.settings.warp.greedy:
-            return 0.0
+            return torch.zeros_like(like)
         return reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset).to(like.device)
 
     def _seen(self, chunk: Sequence[Sequence[int]], like: Tensor) -> Tensor | None:

@@ -265,7 +265,7 @@ def test_models_that_cannot_be_rolled_back(folder: Path, model_type: str) -> Non
     assert "choose a model" in text
 
 
-@pytest.mark.parametrize("model_type", ["bloom", "mpt", "openai-gpt", "blt", "gemma3n_text"])
+@pytest.mark.parametrize("model_type", ["bloom", "mpt", "openai-gpt"])
 def test_models_with_other_caches_or_positions(folder: Path, model_type: str) -> None:
     edit(folder, model_type=model_type)
     refused(folder)
