@@ -61,10 +61,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def use_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT does, which huggingface_hub reads when it is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE
+    path = template[template.index("/{repo_id}") :]
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + path)
+
+
 @pytest.fixture
 def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
     with running(StubHub()) as stub:
-        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
+        use_endpoint(stub.url, monkeypatch)
         yield stub
 
 
@@ -74,7 +82,7 @@ def nowhere(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    use_endpoint(f"http://127.0.0.1:{port}", monkeypatch)
 
 
 def load(path: str | Path, **options: Any) -> LoadedModel:
@@ -362,9 +370,7 @@ def test_only_needed_files_are_downloaded(hub: StubHub, folder: Path, cache: Pat
     }
 
 
-def test_a_cached_model_needs_no_hub(
-    hub: StubHub, saved: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_a_cached_model_needs_no_hub(hub: StubHub, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories["someone/tiny"] = saved
     load("someone/tiny")
     hub.requests.clear()
