@@ -9,10 +9,24 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from mpg_cli.sampling.stats import Seconds, Stats
+from mpg_cli.sampling.round import FinishReason, Round
+from mpg_cli.sampling.stats import Stats
+
+__all__ = [
+    "Event",
+    "ExpertInfo",
+    "ExpertKind",
+    "FinishReason",
+    "Finished",
+    "Notice",
+    "Round",
+    "Started",
+    "Text",
+    "Usage",
+    "as_json",
+]
 
 SCHEMA = 1
-FinishReason = Literal["stop", "length", "interrupted"]
 ExpertKind = Literal["adapter", "prompt", "both", "checkpoint"]
 
 
@@ -63,30 +77,6 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One SCR round of one sequence: draft, score, judge, commit (algorithm page, section 4).
-
-    `tokens` are the committed ones: the kept prefix and the target's token, cut at an end token or
-    at the token limit. `pull[j][i]` is what persona i added to committed token j: w_i * delta_i under
-    the product, the responsibility of expert i under the mixture. Thresholds, clipped and excess
-    belong to the threshold rule and are None elsewhere.
-    """
-
-    type: ClassVar[str] = "round"
-    sequence: int | str
-    start: int  # position in the reply where the round begins, from 0
-    draft: tuple[int, ...]
-    tested: int  # drafted tokens up to and including the first that was rejected
-    kept: int
-    tokens: tuple[int, ...]
-    pull: tuple[tuple[float, ...], ...]
-    seconds: Seconds
-    thresholds: tuple[float, ...] | None = None  # m_1 .. m_gamma, fixed before the pass
-    log_ratios: tuple[float, ...] | None = None  # a_1 .. a_gamma
-    finish_reason: FinishReason | None = None
-
-
-@dataclass(frozen=True)
 class Text:
     """A piece of the reply, safe to append to what came before (never half a character)."""
 
@@ -113,4 +103,7 @@ Event = Notice | Started | Round | Text | Finished
 
 def as_json(event: Event) -> dict[str, Any]:
     """The event as one JSON object with its `type` and `schema` (the `events` format)."""
-    return {"type": event.type, "schema": SCHEMA, **asdict(event)}
+    fields = asdict(event)
+    if isinstance(event, Finished):
+        fields["stats"] = event.stats.as_json()
+    return {"type": event.type, "schema": SCHEMA, **fields}

@@ -26,8 +26,9 @@ from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.scr import Reply, Sampler, Settings
-from mpg_cli.sampling.stats import Seconds, Stats
+from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.warpers import Warp
 
 CHUNK_SIZE = 4  # gamma until it is tuned

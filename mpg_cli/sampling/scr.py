@@ -25,12 +25,11 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from mpg_cli.events import FinishReason, Round
 from mpg_cli.sampling.drafters import Draft, RowDrafter
 from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import EXACT, TARGET, Noise, draft_stream, judge_stream
+from mpg_cli.sampling.round import FinishReason, Round, Seconds
 from mpg_cli.sampling.rules import Rule, Threshold, Window, judge_exact, judge_threshold
-from mpg_cli.sampling.stats import Seconds
 from mpg_cli.sampling.targets import Target, combine, pull
 from mpg_cli.sampling.warpers import Warp, warp
 

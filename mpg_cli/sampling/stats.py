@@ -8,32 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mpg_cli.events import Round
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Wall-clock seconds by phase."""
-
-    prefill: float = 0.0
-    draft: float = 0.0
-    score: float = 0.0
-    judge: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.prefill + self.draft + self.score + self.judge
-
-    def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
-            self.prefill + other.prefill,
-            self.draft + other.draft,
-            self.score + other.score,
-            self.judge + other.judge,
-        )
+from mpg_cli.sampling.round import Round, Seconds
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from mpg_cli.events import Event, ExpertInfo, Finished, FinishReason, Round, Started, Text, Usage
 from mpg_cli.render.terminal import Streams
-from mpg_cli.sampling.stats import Seconds, Stats
+from mpg_cli.sampling.round import Seconds
+from mpg_cli.sampling.stats import Stats
 
 STARTED = Started(
     sequence=0,
