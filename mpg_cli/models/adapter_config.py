@@ -8,6 +8,7 @@ model.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -265,8 +266,5 @@ def _is_pattern(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _show(value: Any) -> str:
     """A value as JSON would show it, cut to a readable length."""
-    if value is None or isinstance(value, bool):
-        text = {None: "null", True: "true", False: "false"}[value]
-    else:
-        text = f'"{value}"' if isinstance(value, str) else repr(value)
+    text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -50,6 +50,20 @@ def choose_files(name: str, files: Sequence[str]) -> list[str]:
     return [*(file for file in top if file.endswith(TEXT_FILES)), *templates, *weights]
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a folder of the hub's cache holds all weights and a tokenizer, so no broken download."""
+    try:
+        shards = set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values())
+    except FileNotFoundError:
+        shards = {WEIGHTS_FILE}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return False
+    vocabularies = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+    return all((folder / shard).is_file() for shard in shards) and any(
+        (folder / name).is_file() for name in vocabularies
+    )
+
+
 def inspect_folder(folder: Path, name: str) -> Checkpoint:
     """Check that the folder holds a complete model in safetensors which needs no code of its own.
 

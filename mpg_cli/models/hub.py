@@ -33,20 +33,22 @@ class Snapshot:
 @dataclass(frozen=True)
 class Wanted:
     """What to fetch: `choose` picks from a repository's file names (and may refuse them), `key` is the file
-    whose presence in the cache means that the repository was fetched before."""
+    whose presence in the cache means that the repository was fetched before, `complete` tells whether a
+    cached folder has everything."""
 
     what: str  # "model" or "adapter", for messages
     error: type[MpgError]
     key: str
     choose: Callable[[Sequence[str]], list[str]]
+    complete: Callable[[Path], bool]
 
 
 def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
     """Make the wanted files of `repo` at `revision` (branch, tag or commit) available on disk.
 
-    A commit that is in the cache is used without asking; with `offline`, or when the hub cannot be reached,
-    so is whatever the cache holds. Raises `wanted.error` for an unknown repository or revision, denied
-    access, an unreachable hub, a failed download.
+    A commit that is complete in the cache is used without asking; with `offline`, or when the hub cannot be
+    reached, so is whatever the cache holds. Raises `wanted.error` for an unknown repository or
+    revision, denied access, an unreachable hub, a failed download.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
@@ -62,7 +64,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
         ) from None
     cached = _cached(repo, revision, wanted.key)
     pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    if cached is not None and pinned:
+    if cached is not None and pinned and wanted.complete(cached.folder):
         return cached
     if offline or constants.HF_HUB_OFFLINE:
         if cached is None:

@@ -18,12 +18,13 @@ import torch
 
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models import hub
-from mpg_cli.models.checkpoint import Checkpoint, check_class, choose_files, inspect_folder
+from mpg_cli.models.checkpoint import Checkpoint, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
 
 BUNDLED = "mpg-tiny"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / BUNDLED
 SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
+LISTED = 5  # wrong weights that a message lists
 CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
 
 
@@ -145,7 +146,9 @@ def fetch_adapter(
         return wanted
 
     with _silence():
-        request = hub.Wanted("adapter", AdapterError, wanted[0], choose)
+        request = hub.Wanted(
+            "adapter", AdapterError, wanted[0], choose, lambda folder: (folder / wanted[1]).is_file()
+        )
         return hub.fetch(repo, revision, request, offline=offline).folder / prefix
 
 
@@ -160,8 +163,10 @@ def _find(name: str, revision: str | None, offline: bool) -> tuple[Path, str, st
         return folder, name if name == BUNDLED else str(folder.resolve()), None, []
     if folder.exists():
         raise ModelError(f"model {name} is a file; a folder or a hub id is needed")
-    wanted = hub.Wanted("model", ModelError, "config.json", lambda files: choose_files(name, files))
-    found = hub.fetch(name, revision, wanted, offline=offline)
+    request = hub.Wanted(
+        "model", ModelError, "config.json", lambda files: choose_files(name, files), is_complete
+    )
+    found = hub.fetch(name, revision, request, offline=offline)
     return found.folder, name, found.revision, [found.notice] if found.notice else []
 
 
@@ -221,18 +226,22 @@ def _load_weights(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with both shapes
         )
     except MemoryError:
         raise ModelError(f"model {name} does not fit into memory") from None
     except Exception as error:  # safetensors, shapes, missing packages: transformers raises many kinds
         raise ModelError(f"model {name} cannot be loaded: {_brief(error)}") from error
-    missing = sorted(map(str, info["missing_keys"]))
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
-    for keys, what in ((missing, "are missing in its files"), (mismatched, "have other shapes in its files")):
-        if keys:
-            raise ModelError(
-                f"model {name}: {len(keys)} weights {what}, such as {keys[0]}", hint="fetch the model again"
-            )
+    wrong = []
+    for key, found, needed in sorted(info["mismatched_keys"], key=lambda entry: str(entry[0])):
+        wrong.append(f"{key} is {tuple(found)}, config.json needs {tuple(needed)}")
+    wrong += [f"{key} is missing" for key in sorted(map(str, info["missing_keys"]))]
+    if wrong:
+        more = [f"… and {len(wrong) - LISTED} more"] if len(wrong) > LISTED else []
+        lines = "".join(f"\n  - {line}" for line in [*wrong[:LISTED], *more])
+        raise ModelError(
+            f"model {name}: its weights do not fit its config.json:{lines}", hint="fetch the model again"
+        )
     model.eval().requires_grad_(False)
     return model, sorted(map(str, info["unexpected_keys"]))
 
@@ -296,6 +305,8 @@ def _silence() -> Iterator[None]:
 
 
 def _brief(error: Exception) -> str:
-    """The first line of an error, with its kind if that is all there is."""
+    """The first line of an error (two where the first announces the second), or its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]

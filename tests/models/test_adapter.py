@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from torch import nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
-from mpg_cli.models.adapter_config import INERT, UNSUPPORTED, parse_config
 from mpg_cli.models.lora import LoraBank
 from tests.models.tiny import edit_config, edited_tensors, tiny_adapter, tiny_config, tiny_model
 
@@ -204,97 +202,7 @@ def test_a_configuration_that_is_no_json_object(folder: Path, content: str) -> N
     assert "adapter_config.json" in refused(folder)
 
 
-# The configuration's allow-list
-
-
-def test_every_field_of_pefts_lora_is_classified() -> None:
-    """A newer PEFT may add fields: they are refused when set, and this test says so first."""
-    from dataclasses import fields
-
-    from peft import LoraConfig
-
-    from mpg_cli.models.adapter_config import IMPLEMENTED
-
-    known = INERT | IMPLEMENTED | UNSUPPORTED.keys()
-    assert {field.name for field in fields(LoraConfig)} <= known
-
-
-def test_pefts_defaults_raise_no_problem() -> None:
-    from peft import LoraConfig
-
-    written = json.loads(json.dumps(LoraConfig(target_modules=["q_proj"]).to_dict(), default=list))
-    assert parse_config(written)[1] == []
-
-
-@pytest.mark.parametrize(
-    "field, value",
-    [
-        ("use_dora", True),
-        ("modules_to_save", ["lm_head"]),
-        ("bias", "all"),
-        ("bias", "lora_only"),
-        ("lora_bias", True),
-        ("init_lora_weights", "pissa"),
-        ("init_lora_weights", "pissa_niter_4"),
-        ("init_lora_weights", "olora"),
-        ("init_lora_weights", "corda"),
-        ("init_lora_weights", "loftq"),
-        ("init_lora_weights", "lora_ga"),
-        ("init_lora_weights", "something_new"),
-        ("init_lora_weights", 1),
-        ("target_parameters", ["mlp.experts.gate_up_proj"]),
-        ("alora_invocation_tokens", [1, 2]),
-        ("trainable_token_indices", [5]),
-        ("layer_replication", [[0, 2]]),
-        ("use_qalora", True),
-        ("velora_config", {"num_groups": 2}),
-        ("monteclora_config", {"num_samples": 2}),
-        ("megatron_config", {"a": 1}),
-        ("arrow_config", {"top_k": 1}),
-        ("kasa_config", {"beta": 1}),
-        ("use_bdlora", {"nblocks": 2}),
-        ("ensure_weight_tying", True),
-        ("invented_by_the_next_version", "on"),
-        ("peft_type", "LOHA"),
-        ("task_type", "SEQ_CLS"),
-        ("r", 0),
-        ("r", "16"),
-        ("r", True),
-        ("lora_alpha", float("nan")),
-        ("lora_alpha", "8"),
-        ("use_rslora", "yes"),
-        ("rank_pattern", {"q_proj": -1}),
-        ("rank_pattern", {"(": 2}),
-        ("alpha_pattern", {"q_proj": None}),
-        ("alpha_pattern", [1]),
-        ("target_modules", None),
-        ("target_modules", []),
-        ("target_modules", "("),
-        ("target_modules", [1]),
-        ("exclude_modules", "["),
-        ("layers_to_transform", "all"),
-        ("layers_to_transform", [0, "x"]),
-        ("layers_pattern", ["("]),
-    ],
-)
-def test_a_field_that_is_not_implemented_or_wrong_is_named(folder: Path, field: str, value: Any) -> None:
-    edit_config(folder, {field: value})
-    text = refused(folder)
-    assert f"adapter_config.json: {field} is " in text
-    assert "merge_and_unload" in text
-
-
-def test_neutral_values_of_unknown_fields_pass(folder: Path) -> None:
-    edit_config(
-        folder, {"new_switch": False, "new_map": {}, "new_list": [], "new_value": None, "new_text": ""}
-    )
-    read_adapter(folder, "pirate")
-
-
-@pytest.mark.parametrize("field", sorted(INERT - {"base_model_name_or_path"}))
-def test_inert_fields_may_hold_anything(folder: Path, field: str) -> None:
-    edit_config(folder, {field: {"any": "thing"}})
-    read_adapter(folder, "pirate")
+# Kinds of adapters
 
 
 def test_a_real_dora_adapter_is_refused(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
 from mpg_cli.models.adapter_config import Targets
 from mpg_cli.models.lora import LoraBank, StackedLinear
-from tests.models.tiny import ALL, log_probs, peft_log_probs, random_tokens, tiny_adapter, tiny_model
+from tests.models.tiny import ALL, SIZES, log_probs, peft_log_probs, random_tokens, tiny_adapter, tiny_model
 
 TOLERANCE = 1e-5  # of log-probabilities in float32
 MOVED = 1e-2  # adapters must move them by more
@@ -150,6 +152,29 @@ def test_the_model_keeps_its_parameters_and_gets_its_layers_back(tmp_path: Path)
     bank.detach()
     assert [type(module) for module in model.modules()] == kinds
     assert bank.names == ()
+
+
+def test_flattened_tokens_are_served(tmp_path: Path) -> None:
+    """A mixture-of-experts layer hands its shared expert all tokens in one dimension, (R·M·T, d)."""
+    from transformers import AutoModelForCausalLM, Qwen2MoeConfig
+
+    own = {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 24}
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(Qwen2MoeConfig(**SIZES, **own)).eval().requires_grad_(False)
+    tokens, targets = random_tokens(), ["q_proj", "shared_expert.gate_proj", "shared_expert.down_proj"]
+    folders = [
+        tiny_adapter(tmp_path / name, seed=len(name), base=model, targets=targets) for name in ("a", "bb")
+    ]
+    expected = [
+        log_probs(PeftModel.from_pretrained(deepcopy(model), str(folder)), tokens) for folder in folders
+    ]
+    base = log_probs(model, tokens)
+    bank = LoraBank(model)
+    bank.add("both", [[(read(folder, model), 1.0)] for folder in folders])
+    rows = rows_of(model, bank, "both", 3, tokens)
+    for row, exact in zip(rows, [base, *expected], strict=True):
+        assert gap(row, exact) <= TOLERANCE
+    assert gap(rows[1], base) > MOVED
 
 
 def test_a_sliced_input_is_served(tmp_path: Path) -> None:

@@ -71,6 +71,26 @@ def tiny_model(architecture: str = "llama", seed: int = 0, **fields: Any) -> Any
     return model.eval().requires_grad_(False)
 
 
+def save_model(folder: Path, architecture: str = "llama", vocabulary: int = 96, **fields: Any) -> Path:
+    """A complete folder: a tiny random model with a tokenizer of whole words w0, w1, …"""
+    tiny_model(architecture, **fields).save_pretrained(folder)
+    save_tokenizer(folder, vocabulary)
+    return folder
+
+
+def save_tokenizer(folder: Path, vocabulary: int = 96, last: str = "zz") -> None:
+    """A tokenizer of whole words; `last` is the last one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(vocabulary - 1)} | {last: vocabulary - 1}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0", eos_token="w1").save_pretrained(
+        folder
+    )
+
+
 def tiny_adapter(
     folder: Path,
     architecture: str = "llama",
