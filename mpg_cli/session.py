@@ -20,7 +20,7 @@ from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prompt import render
-from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.models.rows import RowGroup, Rows, context_length
 from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
@@ -66,7 +66,11 @@ class Session:
         report(f"loading {choice.name}")
         loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
         check_rows(loaded.model, loaded.id)
-        return cls(request, loaded, find_experts(request.blend, request.adapters, loaded, report))
+        said: list[str] = []
+        experts = find_experts(request.blend, request.adapters, loaded, report, said.append)
+        session = cls(request, loaded, experts)
+        session.notices += [Notice(text) for text in said]
+        return session
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -97,7 +101,8 @@ class Session:
         wanted = drafter.removeprefix("persona:").lower()
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
-            return Draw(f"persona:{expert.name}", RowGroup(expert.checkpoint, ["drafter"]), None)
+            group = RowGroup(expert.checkpoint, ["drafter"])
+            return Draw(f"persona:{expert.name}", group, expert.prompt)
         row = [(expert.adapter, 1.0)] if expert.adapter else []
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
@@ -136,10 +141,14 @@ class Session:
         tokenizer = self.loaded.tokenizer
         plain = render(tokenizer, request.prompting)
         prompts = [plain, *(self._prompt(request, expert.prompt, plain) for expert in self.experts)]
-        drafts = self._prompt(request, self._draw.prompt, plain) if self._draw else plain
-        limit, notice = self._limit(request, max(map(len, [*prompts, drafts])))
+        longest = max(map(len, prompts))
+        limit, notice = self._limit(request, longest)
         if notice:
             yield notice
+        drafts = self._prompt(request, self._draw.prompt, plain) if self._draw else plain
+        if len(drafts) > longest and self._limit_beyond(len(drafts)) < limit:
+            yield Notice("the joined prompts do not fit the context: the drafter gets the plain prompt")
+            drafts = plain
         for sample in range(request.samples):
             sequence = request.sequence_id if request.sequence_id is not None else sample
             yield self._started(request, seed, sequence, len(plain), limit)
@@ -151,10 +160,15 @@ class Session:
     def _prompt(self, request: GenerateRequest, persona_prompt: str | None, plain: list[int]) -> list[int]:
         return render(self.loaded.tokenizer, request.prompting, persona_prompt) if persona_prompt else plain
 
+    def _limit_beyond(self, tokens: int) -> float:
+        """Positions that a prompt of so many tokens leaves."""
+        context = context_length(self.loaded.config.get_text_config())
+        return float("inf") if context is None else context - tokens
+
     def _limit(self, request: GenerateRequest, longest: int) -> tuple[int, Notice | None]:
         """How many tokens the reply may have: what was asked for, or 256, or what the context leaves."""
         wanted = request.sampling.max_tokens
-        context = getattr(self.loaded.config.get_text_config(), "max_position_embeddings", None)
+        context = context_length(self.loaded.config.get_text_config())
         if context is None:
             return wanted or MAX_TOKENS, None
         room = context - longest
@@ -219,15 +233,17 @@ class Session:
         text = _Text(self.loaded.tokenizer, request.sampling.stop, settings.end_tokens)
         for round_ in sampler.run():
             piece, used = text.push(round_.tokens)
+            if round_.finish_reason is not None:
+                piece += text.flush()
             if text.stopped:
                 round_ = _cut(round_, used)
                 sampler.stop(0, "stop")
             elif self._stopping and round_.finish_reason is None:
                 round_ = replace(round_, finish_reason=self._stopping)
                 sampler.stop(0, self._stopping)
+                piece += text.flush()
             stats = stats.plus(round_)
             yield round_
-            piece += "" if round_.finish_reason is None else text.flush()
             if piece:
                 yield Text(reply.sequence, piece)
         assert reply.finish_reason is not None

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from mpg_cli.errors import ContextError, PersonaError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
-from mpg_cli.session import Session
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.session import Session, _Text
 from tests.models.tiny import tiny_adapter, tiny_model
 from tests.models.words import byte_tokenizer
 
@@ -184,6 +194,115 @@ def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
     with torch.inference_mode():
         expected = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
     assert list(end.token_ids) == [t for t in expected if t != 256]
+
+
+REPLAYED = {
+    "product": ("bold:0.9+calm:-0.4", Sampling(max_tokens=20)),
+    "mixture": ("bold:3+calm", Sampling(max_tokens=20)),
+    "warped": (
+        "bold:0.9+calm:0.4",
+        Sampling(max_tokens=20, temperature=0.8, top_k=60, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REPLAYED)
+def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, case: str) -> None:
+    """Every token again: PEFT's log-probabilities, the formula in float64, transformers' own warpers."""
+    personas, sampling = REPLAYED[case]
+    target = "mixture" if case == "mixture" else "product"
+    asked = request(world, personas, sampling=sampling, scheme=Scheme(target=target, chunk_size=3))  # type: ignore[arg-type]
+    end = finished(asked)
+    base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    experts = [PeftModel.from_pretrained(deepcopy(base), str(world / n)).eval() for n in ("bold", "calm")]
+    prompt = byte_tokenizer(extra=3)("<user>Hello</><assistant>")["input_ids"]
+    weights = [part.weight for part in asked.blend.experts]  # type: ignore[union-attr]
+    noise = Noise(7, 0)
+    for position, token in enumerate(end.token_ids):
+        reply = list(end.token_ids[:position])
+        ids = torch.tensor([prompt + reply])
+        with torch.inference_mode():
+            log_pi = [m(ids).logits[0, -1].double().log_softmax(-1) for m in (base, *experts)]
+        if target == "product":
+            log_p = log_pi[0] + sum(w * (x - log_pi[0]) for w, x in zip(weights, log_pi[1:], strict=True))
+        else:
+            shares = torch.tensor(weights).double() / sum(weights)
+            log_p = (shares[:, None] * torch.stack(log_pi[1:]).exp()).sum(0).log()
+        scores = log_p.log_softmax(-1)[None]
+        seen = torch.tensor([reply], dtype=torch.long)
+        for warper in (
+            RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
+            TemperatureLogitsWarper(sampling.temperature),
+            TopKLogitsWarper(sampling.top_k or 10_000),
+            TopPLogitsWarper(sampling.top_p),
+            MinPLogitsWarper(sampling.min_p),
+        ):
+            scores = warper(seen, scores)
+        gumbel = noise.gumbel(scores.shape[-1], position).double()
+        assert int((scores[0].log_softmax(-1) + gumbel).argmax()) == token, position
+
+
+def test_all_end_tokens_of_the_generation_configuration_count(world: Path) -> None:
+    """Tokens that the reply has, named as ends: the reply stops before the first of them."""
+    asked = request(world)
+    whole = finished(asked).token_ids
+    ends = {whole[6], whole[9]}
+    first = next(i for i, token in enumerate(whole) if token in ends)
+    session = Session.open(asked)
+    session.loaded.model.generation_config.eos_token_id = [256, *ends]
+    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    assert end.finish_reason == "stop"
+    assert end.token_ids == whole[:first]
+
+
+def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_path: Path) -> None:
+    long = "".join(f"name: {n}\nprompt: {'very ' * 16}{n}\n---\n" for n in ("first", "second"))
+    (tmp_path / "long.yaml").write_text(long.removesuffix("---\n"))
+    blend = resolve(parse("first+second"), Registry.load([tmp_path]))
+    sampling = Sampling(max_tokens=200)
+    lock_step = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
+    merged = replace(lock_step, scheme=Scheme())
+    assert finished(lock_step).token_ids == finished(merged).token_ids
+    assert any(isinstance(e, Notice) and "do not fit" in e.message for e in run(merged))
+
+
+def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
+    (world / "loud.yaml").write_text(
+        "name: loud\nprompt: Be loud.\nadapters: [{base: base, checkpoint: full}]\nuse: both\n"
+    )
+    asked = request(world, "loud+calm")
+    rows = Session.open(asked).describe(asked)["rows"]
+    assert isinstance(rows, list)
+    assert rows[2]["kind"] == "checkpoint"
+    assert rows[2]["prompt_tokens"] > rows[0]["prompt_tokens"]
+
+
+def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
+    config = json.loads((world / "bold" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] != "somewhere/else"
+    other = world / "stranger"
+    other.mkdir(exist_ok=True)
+    (other / "adapter_config.json").write_text(
+        json.dumps(config | {"base_model_name_or_path": "somewhere/else"})
+    )
+    (other / "adapter_model.safetensors").write_bytes((world / "bold/adapter_model.safetensors").read_bytes())
+    events = run(request(world, "", adapters=((other, 1.0),)))
+    assert any(isinstance(e, Notice) and "made for somewhere/else" in e.message for e in events)
+
+
+def test_a_stop_string_found_at_the_very_end_counts(world: Path) -> None:
+    """The text of the last token is held back (half a character behind it) and holds the stop string."""
+    tokenizer = byte_tokenizer()
+    text = _Text(tokenizer, ["END"], frozenset())
+    shown, used = text.push(tokenizer("so END")["input_ids"][:-1])
+    assert (shown, used) == ("so ", 5)
+    half = tokenizer("é")["input_ids"][0]
+    text = _Text(tokenizer, ["END\ufffd"], frozenset())
+    text.push([*tokenizer("so END")["input_ids"], half])
+    assert not text.stopped
+    text.flush()
+    assert text.stopped
+    assert text.whole == "so "
 
 
 def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:

@@ -130,7 +130,7 @@ def _check_config(data: dict[str, Any], name: str) -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = data.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         if data.get("auto_map"):
             raise ModelError(
                 f"model {name} brings its own code (auto_map), and remote code is never run",

@@ -26,7 +26,7 @@ class Detokenizer:
         """The text that this token completes; often that of one token, sometimes none."""
         self.ids.append(token)
         text = self._pending()
-        if not text or (text.endswith(REPLACEMENT) and len(self.ids) - self.emitted < PATIENCE):
+        if (not text or text.endswith(REPLACEMENT)) and len(self.ids) - self.emitted < PATIENCE:
             return ""
         self.ids, self.emitted = self.ids[self.emitted :], len(self.ids) - self.emitted
         return text

@@ -44,24 +44,33 @@ def find_experts(
     adapters: Sequence[tuple[Path, float]],
     loaded: LoadedModel,
     report: Callable[[str], None],
+    notice: Callable[[str], None],
 ) -> tuple[Expert, ...]:
     """The experts of a blend and of `--adapter` paths, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
+    `report` is told what takes time, `notice` what the user should know.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
     the one it has does not fit.
     """
     experts = [
-        _expert(part.persona, part.weight, loaded, report) for part in (blend.experts if blend else ())
+        _expert(part.persona, part.weight, loaded, report, notice)
+        for part in (blend.experts if blend else ())
     ]
     for path, weight in adapters:
-        adapter = _fitting(path, str(path), loaded)
+        adapter = _fitting(path, str(path), loaded, notice)
         experts.append(Expert(path.resolve().name, weight, adapter=adapter))
     rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
 
-def _expert(persona: Persona, weight: float, loaded: LoadedModel, report: Callable[[str], None]) -> Expert:
+def _expert(
+    persona: Persona,
+    weight: float,
+    loaded: LoadedModel,
+    report: Callable[[str], None],
+    notice: Callable[[str], None],
+) -> Expert:
     name, prompt = persona.name, persona.prompt
     entry = _matching(persona, loaded) if persona.use != "prompt" else None
     if entry is None:
@@ -82,23 +91,32 @@ def _expert(persona: Persona, weight: float, loaded: LoadedModel, report: Callab
         place = str(entry.resolved_path() or entry.checkpoint)
         checkpoint = load_checkpoint(place, loaded, entry.revision).model
         check_rows(checkpoint, place)
-        return Expert(name, weight, checkpoint=checkpoint)
+        return Expert(name, weight, prompt=prompt if persona.use == "both" else None, checkpoint=checkpoint)
     path = entry.resolved_path()
     if path is None:
         assert entry.repo is not None
         report(f"fetching adapter {entry.repo} for {name}")
         path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
-    adapter = _fitting(path, name, loaded)
+    adapter = _fitting(path, name, loaded, notice)
     return Expert(name, weight, prompt=prompt if persona.use == "both" else None, adapter=adapter)
 
 
 def _matching(persona: Persona, loaded: LoadedModel) -> AdapterEntry | None:
-    """The first entry whose base is the loaded model by id, folder name or the configuration's own name."""
-    names = {loaded.id, Path(loaded.id).name, str(getattr(loaded.config, "_name_or_path", "") or loaded.id)}
-    return next((entry for entry in persona.adapters if entry.base in names), None)
+    """The first entry whose base is the loaded model by one of its names."""
+    return next((entry for entry in persona.adapters if entry.base in _names(loaded)), None)
 
 
-def _fitting(path: Path, label: str, loaded: LoadedModel) -> Adapter:
+def _names(loaded: LoadedModel) -> set[str]:
+    """The model's id, its folder's name and what its configuration calls it."""
+    own = str(getattr(loaded.config, "_name_or_path", "") or loaded.id)
+    return {loaded.id, Path(loaded.id).name, own}
+
+
+def _fitting(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
+    """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = read_adapter(path, label)
     check_fit(adapter, loaded.model)
+    made_for = Path(adapter.base_name or "").name
+    if made_for and made_for.lower() not in {Path(name).name.lower() for name in _names(loaded)}:
+        notice(f"adapter {label} says it was made for {adapter.base_name}; it fits {loaded.id} by shape")
     return adapter

@@ -63,8 +63,10 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
             hint="give an existing folder, or owner/name",
         ) from None
     cached = _cached(repo, revision, wanted.key)
+    if cached is not None and not wanted.complete(cached.folder):
+        cached = None
     pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    if cached is not None and pinned and wanted.complete(cached.folder):
+    if cached is not None and pinned:
         return cached
     if offline or constants.HF_HUB_OFFLINE:
         if cached is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,13 @@ def _through_template(
     """The template's text; where it refuses or swallows a system turn, the first user turn carries it."""
     from jinja2.exceptions import TemplateError
 
+    taken = sorted(arguments.keys() & inspect.signature(tokenizer.apply_chat_template).parameters.keys())
+    if taken:
+        raise UsageError(
+            f"--template-arg {taken[0]} is no switch of a template",
+            hint="it passes switches that the model's chat template knows, such as enable_thinking=false",
+        )
+
     def apply(messages: Sequence[Message]) -> str:
         text: str = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True, **arguments
@@ -58,11 +66,12 @@ def _through_template(
                 return text
         except TemplateError:
             pass
-        first = {"role": turns[0]["role"], "content": f"{system}\n\n{turns[0]['content']}"}
-        turns = [first, *turns[1:]]
+        at = next(i for i, turn in enumerate(turns) if turn["role"] == "user")
+        first = {"role": "user", "content": f"{system}\n\n{turns[at]['content']}"}
+        turns = [*turns[:at], first, *turns[at + 1 :]]
     try:
         return apply(turns)
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:
         raise UsageError(
             f"this model's chat template refuses the messages: {error}",
             hint="most templates want user and assistant turns in alternation, a user turn first",

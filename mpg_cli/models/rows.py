@@ -84,6 +84,7 @@ class RowGroup:
         first = torch.arange(self.rows) * step + b * self.candidates  # physical rows of candidate 0, (R,)
         subset = None if step == 1 else first.to(self.device)
         if self.prompts[b] != asked:
+            self.prompts[b] = None  # until it is all there
             for begin in range(0, longest, PREFILL_BLOCK):
                 end = min(begin + PREFILL_BLOCK, longest)
                 self._forward(tokens[:, begin:end], begin, subset, **self._last_only)
@@ -141,8 +142,8 @@ class RowGroup:
             self.cached[:, b] -= max(n - waiting, 0)
             fresh = torch.tensor(list(new), dtype=torch.long).expand(self.rows, -1)
             self.backlog[b] = torch.cat([self.backlog[b][:, :keep], fresh], dim=1)
-            if self.candidates > 1 and winner is not None:
-                self._take_over(b, winner[b])
+            if self.candidates > 1:
+                self._take_over(b, 0 if winner is None else winner[b])
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -237,6 +238,23 @@ class Rows:
             group.commit(drop, tokens, winner)
 
 
+def context_length(config: Any) -> int | None:
+    """Positions that can be used, prompt and reply together; None where a configuration names no limit.
+
+    Long RoPE has one set of factors up to the original length and another beyond, and transformers chooses
+    for a whole pass by its longest row: within the original length no row can disturb another.
+    """
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        original = part.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        if part.get("rope_type") == "longrope" and original:
+            limit = min(limit or original, original)
+    return limit
+
+
 class Masks:
     """Additive attention masks from positions, for full and sliding-window layers."""
 
@@ -252,7 +270,7 @@ class Masks:
                 hint="choose a model whose layers all use full or sliding-window attention",
             )
         self.kinds = sorted(kinds)
-        self.limit: int | None = getattr(config, "max_position_embeddings", None)
+        self.limit = context_length(config)
         self.device = device
         self.allowed = torch.zeros((), dtype=dtype, device=device)
         self.blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)

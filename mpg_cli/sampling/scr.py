@@ -25,6 +25,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import Draft, RowDrafter
 from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import EXACT, TARGET, Noise, draft_stream, judge_stream
@@ -145,6 +146,11 @@ class Sampler:
         weights = torch.tensor(s.weights, dtype=log_probs.dtype, device=log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, gamma+1, V)
         log_p = warp(log_p, s.warp, self._seen_along(draft.tokens, log_p))
+        if bool(log_p[live, :, 0].isnan().any()):
+            raise NumericsError(
+                "no token has any probability left in the blend",
+                hint="the experts exclude each other, or a penalty is out of all proportion",
+            )
         rounds = {}
         for b in live:
             reply = self.replies[b]
@@ -195,8 +201,8 @@ class Sampler:
     def _ratios(chunk: Sequence[int], gamma: int, log_p: Tensor, log_q: Tensor) -> tuple[float, ...]:
         """Rule `threshold`: a_1 .. a_gamma in float64; after an end token both sides pad and a stays."""
         place = torch.arange(len(chunk))
-        of_chunk = log_p[place, torch.tensor(chunk)].double()  # (len(chunk),)
-        a = (of_chunk - log_q[: len(chunk)].double()).cumsum(0).tolist()
+        of_chunk = log_p[place, torch.tensor(chunk)].cpu().double()  # (len(chunk),); MPS has no float64
+        a = (of_chunk - log_q[: len(chunk)].cpu().double()).cumsum(0).tolist()
         return (*a, *[a[-1]] * (gamma - len(a)))
 
     def _until_end(self, tokens: Sequence[int], room: int) -> list[int]:

@@ -20,7 +20,8 @@ class Stats:
     kept / tested is the acceptance rate; committed / passes the mean committed tokens a score pass.
     `histogram[l]` counts the rounds that kept l drafted tokens.
     For the threshold rule: `clipped` chunks had a log-ratio above their threshold, `excess[l-1]` sums
-    (e^{a_l} - e^{m_l})+ over the chunks (kappa_l is its mean), `thresholds` are those last used.
+    (e^{a_l} - e^{m_l})+ over the `judged[l-1]` chunks that had l tokens (kappa_l is its mean),
+    `thresholds` are the last ones of full length.
     """
 
     drafted: int = 0
@@ -31,6 +32,7 @@ class Stats:
     histogram: tuple[int, ...] = ()
     chunks: int = 0  # chunks judged against thresholds
     clipped: int = 0
+    judged: tuple[int, ...] = ()
     excess: tuple[float, ...] = ()
     bias: float = 0.0  # sum over rounds of sum_l l * e^{-m_l} * (e^{a_l} - e^{m_l})+
     thresholds: tuple[float, ...] | None = None
@@ -54,7 +56,9 @@ class Stats:
     @property
     def kappa(self) -> tuple[float, ...] | None:
         """kappa_l, the mean excess of e^{a_l} over e^{m_l}; None outside the threshold rule."""
-        return tuple(e / self.chunks for e in self.excess) if self.chunks else None
+        if not self.chunks:
+            return None
+        return tuple(e / n for e, n in zip(self.excess, self.judged, strict=True))
 
     @property
     def clipped_share(self) -> float | None:
@@ -78,26 +82,27 @@ class Stats:
             histogram=tuple(n + (i == r.kept) for i, n in enumerate(histogram)),
             seconds=self.seconds + r.seconds,
         )
-        if r.thresholds is None or r.log_ratios is None:
+        if not r.thresholds or r.log_ratios is None:  # another rule, or nothing was drafted
             return grown
         over = [_excess(a, m) for a, m in zip(r.log_ratios, r.thresholds, strict=True)]
-        before = _padded(self.excess, len(over))
+        excess, judged = _padded(self.excess, len(over)), _padded(self.judged, len(over))
         return replace(
             grown,
             chunks=self.chunks + 1,
             clipped=self.clipped + any(a > m for a, m in zip(r.log_ratios, r.thresholds, strict=True)),
-            excess=tuple(e + (over[i] if i < len(over) else 0.0) for i, e in enumerate(before)),
+            judged=tuple(n + (i < len(over)) for i, n in enumerate(judged)),
+            excess=tuple(e + (over[i] if i < len(over) else 0.0) for i, e in enumerate(excess)),
             bias=self.bias
             + sum(
                 length * math.exp(-m) * e
                 for length, (m, e) in enumerate(zip(r.thresholds, over, strict=True), start=1)
             ),
-            thresholds=r.thresholds,
+            thresholds=r.thresholds if len(over) >= len(self.thresholds or ()) else self.thresholds,
         )
 
     def as_json(self) -> dict[str, Any]:
         """All counts and the rates derived from them."""
-        counts = {k: v for k, v in asdict(self).items() if k not in {"excess", "bias"}}
+        counts = {k: v for k, v in asdict(self).items() if k not in {"judged", "excess", "bias"}}
         return {
             **counts,
             "acceptance_rate": self.acceptance_rate,

@@ -53,3 +53,15 @@ def test_messages() -> None:
 
 def test_template_arguments() -> None:
     assert text(Prompting("Hi", template_args={"think": False})).endswith("<assistant>[False]")
+
+
+@pytest.mark.parametrize("name", ["tokenize", "add_generation_prompt", "conversation"])
+def test_arguments_of_transformers_itself_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--template-arg {name}"):
+        text(Prompting("Hi", template_args={name: True}))
+
+
+def test_system_text_goes_to_the_first_user_turn_even_behind_an_assistants() -> None:
+    turns = ({"role": "assistant", "content": "a"}, {"role": "user", "content": "b"})
+    got = text(Prompting(messages=turns), "P", template=NO_SYSTEM)
+    assert got == "<assistant>a</><user>P\n\nb</><assistant>"

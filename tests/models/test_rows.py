@@ -12,7 +12,7 @@ from torch import Tensor
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.models.rows import RowGroup, Rows, context_length
 from tests.models.tiny import ALL, VOCABULARY, peft_log_probs, random_tokens, tiny_adapter, tiny_model
 
 CLOSE = 1e-5
@@ -160,3 +160,122 @@ def test_nan_names_the_row(tmp_path: Path) -> None:
         break
     with pytest.raises(NumericsError, match="row of b"):
         served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+
+
+def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
+    """From a short prompt past the first allocation (128 slots and the prompt), in steps."""
+    model = tiny_model("llama", max_position_embeddings=512)
+    rows = RowGroup(model, ["reference"], batch=2)
+    streams = [random_tokens(1, 6, seed=s)[0].tolist() for s in (1, 2)]
+    rows.prefill([[stream] for stream in streams])
+    for step in range(4):
+        drafts = random_tokens(2, 60, seed=10 + step)
+        got = rows.extend(drafts[:, None])
+        rows.commit([0, 0], [[9], [9]])
+        streams = [[*stream, *drafts[b].tolist()] for b, stream in enumerate(streams)]
+        for b, stream in enumerate(streams):
+            with torch.inference_mode():
+                expected = model(torch.tensor([stream])).logits.log_softmax(-1)[0, -61:]
+            assert (got[0, b, 0] - expected).abs().max() <= CLOSE
+        streams = [[*stream, 9] for stream in streams]
+
+
+def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served("llama", tmp_path)
+    empty = torch.zeros(1, 1, 0, dtype=torch.long)
+    first, second = prompts([9, 3], seed=1), prompts([9, 3], seed=2)  # equal lengths
+    for streams in (first, first, second, first):
+        served.rows.prefill([streams])
+        got = served.rows.extend(empty)
+        assert (got[3, 0, 0] - served.expected(3, streams[3], 1)).abs().max() <= CLOSE
+        served.rows.commit([0], [[5]])
+        served.rows.extend(torch.full((1, 1, 4), 6))
+    monkeypatch.setattr("mpg_cli.models.rows.PREFILL_BLOCK", 4)
+    forward, calls = served.rows._forward, 0
+
+    def failing(*args: object, **kwargs: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise MemoryError
+        return forward(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(served.rows, "_forward", failing)
+    with pytest.raises(MemoryError):
+        served.rows.prefill([second])
+    served.rows.prefill([first])
+    got = served.rows.extend(empty)
+    assert (got[3, 0, 0] - served.expected(3, first[3], 1)).abs().max() <= CLOSE
+
+
+def test_several_waiting_tokens_are_dropped_together(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path)
+    streams = prompts([6, 2], seed=4)
+    served.rows.prefill([streams])
+    served.rows.extend(torch.tensor([[[21, 22]]]))
+    served.rows.commit([1], [[11, 12, 13]])
+    served.rows.commit([2], [[14]])  # 12 and 13, both still waiting
+    got = served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    assert (got[2, 0, 0] - served.expected(2, [*streams[2], 21, 11, 14], 1)).abs().max() <= CLOSE
+
+
+def test_filler_behind_a_short_sequence_may_reach_past_the_context(tmp_path: Path) -> None:
+    """GPT-2's learned positions end at 128: the sequence at the limit must not index beyond them."""
+    model = tiny_model("gpt2")
+    rows = RowGroup(model, ["reference"], batch=2)
+    streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (126, 20)]
+    rows.prefill([[stream] for stream in streams])
+    drafts = random_tokens(2, 5, seed=3)
+    got = rows.extend(drafts[:, None])
+    with torch.inference_mode():
+        for b, usable in ((0, 3), (1, 6)):
+            whole = torch.tensor([[*streams[b], *drafts[b, : usable - 1].tolist()]])
+            expected = model(whole).logits.log_softmax(-1)[0, -usable:]
+            assert (got[0, b, 0, :usable] - expected).abs().max() <= CLOSE
+
+
+def test_half_precision_rows_give_float32_log_probabilities(tmp_path: Path) -> None:
+    model = tiny_model("llama").to(torch.bfloat16)
+    rows = RowGroup(model, ["reference"], batch=2)
+    rows.prefill([[[5, 6, 7, 8]], [[5, 6]]])
+    got = rows.extend(torch.tensor([[[9]], [[9]]]))
+    assert got.dtype == torch.float32
+    assert (got.exp().sum(-1) - 1).abs().max() < 1e-5
+    with torch.inference_mode():
+        expected = model(torch.tensor([[5, 6, 7, 8, 9]])).logits.float().log_softmax(-1)[0, -2:]
+    assert (got[0, 0, 0] - expected).abs().max() < 0.1
+
+
+def test_without_a_winner_the_first_candidate_goes_on(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path, candidates=2)
+    streams = prompts([5, 2], seed=5)
+    served.rows.prefill([streams])
+    served.rows.extend(torch.tensor([[[10, 11], [20, 21]]]))
+    served.rows.commit([1], [[30]])
+    got = served.rows.extend(torch.zeros(1, 2, 0, dtype=torch.long))
+    expected = served.expected(2, [*streams[2], 10, 30], 1)
+    assert (got[2, 0] - expected).abs().max() <= CLOSE
+
+
+def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
+    """Beyond it transformers changes the factors of every row of a pass at once."""
+    rope = {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.0, 1.0, 1.0],
+        "long_factor": [4.0, 4.0, 4.0, 4.0],
+        "original_max_position_embeddings": 32,
+        "rope_theta": 10000.0,
+    }
+    model = tiny_model("phi3", rope_parameters=rope, original_max_position_embeddings=32)
+    assert context_length(model.config) == 32
+    assert context_length(tiny_model("phi3").config) == 128
+    rows = RowGroup(model, ["reference"], batch=2)
+    streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (4, 29)]
+    rows.prefill([[stream] for stream in streams])
+    drafts = random_tokens(2, 6, seed=3)
+    got = rows.extend(drafts[:, None])  # the second one's filler reaches beyond 32
+    with torch.inference_mode():
+        for b, usable in ((0, 7), (1, 4)):
+            whole = torch.tensor([[*streams[b], *drafts[b, : usable - 1].tolist()]])
+            expected = model(whole).logits.log_softmax(-1)[0, -usable:]
+            assert (got[0, b, 0, :usable] - expected).abs().max() <= CLOSE

@@ -11,6 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models import selfcheck
+from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.selfcheck import check_rows
 from tests.models.tiny import SIZES, tiny_model
 
@@ -50,3 +51,26 @@ def test_what_breaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "forward", broken)
     with pytest.raises(ModelError, match="unexpected mask"):
         check_rows(model, "m")
+
+
+def test_nan_does_not_pass_for_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "_gaps", lambda model, streams: [0.0, float("nan")])
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(untested("olmo2"), "m")
+
+
+def test_sliding_windows_are_checked_on_sequences_that_outgrow_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = untested("starcoder2", sliding_window=100)
+    check_rows(model, "m")
+    assert model.config.sliding_window == 100
+    monkeypatch.setattr(selfcheck, "RowGroup", DeafToWindows)
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(model, "m")
+
+
+class DeafToWindows(RowGroup):
+    """Rows that believe every layer to see everything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.masks.window = None

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.rules import Threshold
+from mpg_cli.sampling.rules import Threshold, Window
 from mpg_cli.sampling.scr import Reply, Sampler, Settings
-from mpg_cli.sampling.targets import combine
+from mpg_cli.sampling.targets import Target, combine
 from mpg_cli.sampling.warpers import Warp, warp
-from tests.sampling.fake import END, VOCABULARY, FakeEngine, random_law
+from tests.sampling.fake import END, VOCABULARY, FakeEngine, Law, random_law
 
 ROWS = (0, 1, 2)  # the reference and two experts
 MERGED = 9  # a row of its own: close to the target or not, any law serves as a drafter
@@ -42,9 +43,9 @@ def sample(
     return replies
 
 
-def reply_law(settings: Settings, limit: int = LENGTH) -> dict[tuple[int, ...], float]:
+def reply_law(settings: Settings, law: Law = random_law, limit: int = LENGTH) -> dict[tuple[int, ...], float]:
     """The target's probability of every reply, by enumeration."""
-    engine = FakeEngine(random_law, ROWS)
+    engine = FakeEngine(law, ROWS)
     weights = torch.tensor(settings.weights)
 
     def grow(prefix: tuple[int, ...], mass: float) -> dict[tuple[int, ...], float]:
@@ -115,38 +116,126 @@ def test_exact_rule_has_the_law_of_the_target_for_every_drafter(drafter: str) ->
     assert_law(counts, reply_law(settings))
 
 
-@pytest.mark.parametrize("gamma", [1, 2, 3])
-@pytest.mark.parametrize("target", ["product", "mixture"])
-def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(gamma: int, target: str) -> None:
-    """Thresholds fixed above every log-ratio of this model (checked): no bias."""
+def near_law(row: int, prefix: tuple[int, ...]) -> tuple[float, ...]:
+    """Rows that differ little from the reference: thresholds are low and much is kept."""
+    mixed = [0.75 * x + 0.25 * y for x, y in zip(random_law(0, prefix), random_law(row, prefix), strict=True)]
+    return tuple(mixed)
+
+
+def true_maxima(settings: Settings, gamma: int, limit: int) -> tuple[float, ...]:
+    """m_l = max(0, m_{l-1}, the largest a_l of any chunk from any prefix), by enumeration."""
+    engine, drafter = FakeEngine(near_law, ROWS), FakeEngine(near_law, (MERGED,))
+    weights = torch.tensor(settings.weights)
+    most = [0.0] * gamma
+
+    def walk(prefix: tuple[int, ...], a: float, place: int) -> None:
+        if place == gamma or len(prefix) == limit or prefix[-1:] == (END,):
+            for rest in range(place, gamma):  # padding: the log-ratio stays
+                most[rest] = max(most[rest], a)
+            return
+        log_p = warp(combine(settings.target, engine.log_probs(prefix), weights), settings.warp)
+        steps = log_p - drafter.log_probs(prefix)[0]
+        for token in range(VOCABULARY):
+            if log_p[token] > -torch.inf:
+                most[place] = max(most[place], a + float(steps[token]))
+                walk((*prefix, token), a + float(steps[token]), place + 1)
+
+    for length in range(limit):
+        for prefix in itertools.product(range(END), repeat=length):
+            walk(prefix, 0.0, 0)
+    return tuple(itertools.accumulate(most, max))
+
+
+@pytest.mark.parametrize(
+    "gamma, target, how",
+    [
+        (1, "product", Warp()),
+        (2, "product", Warp()),
+        (3, "product", Warp()),
+        (2, "mixture", Warp()),
+        (2, "product", Warp(top_p=0.8)),
+    ],
+)
+def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
+    gamma: int, target: Target, how: Warp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the true maxima as thresholds there is no bias; chunks are kept, salvaged and rejected."""
     settings = Settings(
         (0.8, 0.5),
-        target=target,  # type: ignore[arg-type]
+        target=target,
         rule="threshold",
         chunk_size=gamma,
-        threshold=Threshold(fixed=3.5),
+        warp=how,
         end_tokens=frozenset({END}),
     )
-    replies = [Reply(Noise(3, n), LENGTH) for n in range(6000)]
-    engine = FakeEngine(random_law, ROWS, len(replies))
-    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), len(replies)))
+    limit = gamma + 1
+    maxima = true_maxima(settings, gamma, limit)
+    monkeypatch.setattr(Window, "thresholds", lambda self, size: maxima[:size])
+    replies = [Reply(Noise(3, n), limit) for n in range(6000)]
+    engine = FakeEngine(near_law, ROWS, len(replies))
+    drafter = RowDrafter(FakeEngine(near_law, (MERGED,), len(replies)))
     rounds = list(Sampler(engine, drafter, settings, replies).run())
-    assert max(max(r.log_ratios or (0.0,)) for r in rounds) < 3.5
-    assert any(r.kept for r in rounds)
-    assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(settings))
-
-
-def test_threshold_rule_with_top_p_draws_only_what_the_target_allows() -> None:
-    settings = Settings(
-        (1.0, 1.0),
-        rule="threshold",
-        chunk_size=2,
-        warp=Warp(top_p=0.7),
-        threshold=Threshold(fixed=4.0),
-        end_tokens=frozenset({END}),
+    assert all(
+        a <= m + 1e-6 for r in rounds for a, m in zip(r.log_ratios or (), r.thresholds or (), strict=True)
     )
-    counts = Counter(tuple(r.tokens) for r in sample(settings, 0, range(5000)))
-    assert_law(counts, reply_law(settings))
+    kept = Counter(r.kept for r in rounds if len(r.draft) == gamma)
+    assert all(kept[length] > 20 for length in range(gamma + 1)), kept
+    assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(settings, near_law, limit))
+
+
+def test_thresholds_come_from_the_chunks_before_of_the_same_sequence() -> None:
+    """Recomputed from the events alone, in a batch: fixed before the pass, one window a sequence."""
+    settings = Settings((1.0, 0.8), rule="threshold", chunk_size=3, threshold=Threshold(window=20))
+    replies = [Reply(Noise(4, n), 120) for n in range(3)]
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), 3))
+    rounds = list(Sampler(FakeEngine(random_law, ROWS, 3), drafter, settings, replies).run())
+    for reply in replies:
+        own = [r for r in rounds if r.sequence == reply.sequence]
+        assert len(own) > 40
+        seen: list[tuple[float, ...]] = []
+        for r in own:
+            expected, running = [], 0.0
+            for place in range(len(r.thresholds or ())):
+                ratios = [a[place] for a in seen[-20:] if len(a) > place]
+                running = max([running, *ratios]) if len(ratios) >= 16 else running
+                expected.append(running)
+            assert r.thresholds == pytest.approx(expected)
+            if r.log_ratios:
+                seen.append(r.log_ratios)
+        assert max(own[-5].thresholds or (0.0,)) > 0
+        alone = Reply(Noise(4, reply.sequence), 120)
+        single = RowDrafter(FakeEngine(random_law, (MERGED,)))
+        again = list(Sampler(FakeEngine(random_law, ROWS), single, settings, [alone]).run())
+        assert alone.tokens == reply.tokens
+        assert [r.thresholds for r in again] == [r.thresholds for r in own]
+
+
+def test_each_test_of_a_chunk_has_a_uniform_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, int]] = []
+    uniform = Noise.uniform
+
+    def spy(self: Noise, position: int, stream: int, offset: int = 0) -> float:
+        seen.append((position, stream, offset))
+        return uniform(self, position, stream, offset)
+
+    monkeypatch.setattr(Noise, "uniform", spy)
+    sample(Settings((1.0, 0.8), rule="threshold", chunk_size=3), MERGED, [0], limit=20)
+    assert len(set(seen)) == len(seen)
+    assert {offset for _, _, offset in seen} == {0, 1, 2}
+
+
+def test_a_blend_that_leaves_nothing_is_an_error() -> None:
+    apart = lambda row, prefix: ((0.5, 0.5, 0, 0), (1.0, 0, 0, 0), (0, 1.0, 0, 0))[row]  # noqa: E731
+    sampler = Sampler(FakeEngine(apart, ROWS), None, Settings((1.0, 1.0)), [Reply(Noise(0, 0), 5)])
+    with pytest.raises(NumericsError, match="no token has any probability"):
+        sampler.round()
+
+
+@pytest.mark.parametrize("temperature", [1e-39, 1e-6, 0.0])
+def test_tiny_temperatures_are_greedy(temperature: float) -> None:
+    settings = Settings((1.0, 0.8), warp=Warp(temperature=temperature), end_tokens=frozenset({END}))
+    greedy = Settings((1.0, 0.8), warp=Warp(temperature=0.0), end_tokens=frozenset({END}))
+    assert sample(settings, MERGED, [0])[0].tokens == sample(greedy, MERGED, [0])[0].tokens
 
 
 def test_a_batch_does_not_change_a_reply() -> None:

@@ -68,3 +68,24 @@ def test_impossible_tokens_stay_impossible() -> None:
 def test_untruncated_keeps_penalty_and_temperature() -> None:
     how = Warp(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
     assert how.untruncated() == Warp(temperature=0.7, repetition_penalty=1.1)
+
+
+def test_min_p_comes_last() -> None:
+    """Top-k and top-p leave 1, 3 and 2; of these min-p then takes what the renormalised maximum allows."""
+    p = torch.tensor([0.25, 0.25, 0.24, 0.26])
+    both = warp(p.log(), Warp(top_p=0.3, min_p=0.97)).exp()
+    assert (both > 0).tolist() == [False, False, False, True]
+    narrow = warp(torch.tensor([0.5, 0.3, 0.2]).log(), Warp(top_k=2, top_p=0.62, min_p=0.5)).exp()
+    assert (narrow > 0).tolist() == [True, False, False]  # 0.5 / 0.8 is 0.625: top-p counts after top-k
+
+
+def test_a_nucleus_in_a_large_vocabulary_is_the_one_of_a_full_sort() -> None:
+    """Peaked: it lies in the head. Flat: it does not, and everything is sorted. Equal values: lowest ids."""
+    generator = torch.Generator().manual_seed(0)
+    for scale, top_p in ((4.0, 0.9), (0.1, 0.9), (4.0, 0.999), (0.0, 0.01)):
+        log_p = (scale * torch.randn(2, 5000, generator=generator)).log_softmax(-1)
+        ordered, ids = log_p.sort(dim=-1, descending=True, stable=True)
+        mass = ordered.exp()
+        inside = mass.cumsum(-1) - mass < top_p
+        expected = torch.zeros_like(log_p, dtype=torch.bool).scatter_(-1, ids, inside)
+        assert torch.equal(warp(log_p, Warp(top_p=top_p)) > -torch.inf, expected)
