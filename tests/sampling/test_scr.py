@@ -224,6 +224,16 @@ def test_each_test_of_a_chunk_has_a_uniform_of_its_own(monkeypatch: pytest.Monke
     assert {offset for _, _, offset in seen} == {0, 1, 2}
 
 
+def test_under_threshold_the_drafter_is_not_truncated() -> None:
+    """Under top-p 0.01 the target is greedy; masked likewise, the drafter could only propose its best."""
+    settings = Settings((1.0, 0.8), rule="threshold", chunk_size=1, warp=Warp(top_p=0.01))
+    replies = [Reply(Noise(1, n), 2) for n in range(200)]
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), len(replies)))
+    rounds = Sampler(FakeEngine(random_law, ROWS, len(replies)), drafter, settings, replies).round()
+    assert len({r.draft for r in rounds}) == VOCABULARY
+    assert len({r.tokens[0] for r in rounds}) == 1
+
+
 def test_a_blend_that_leaves_nothing_is_an_error() -> None:
     apart = lambda row, prefix: ((0.5, 0.5, 0, 0), (1.0, 0, 0, 0), (0, 1.0, 0, 0))[row]  # noqa: E731
     sampler = Sampler(FakeEngine(apart, ROWS), None, Settings((1.0, 1.0)), [Reply(Noise(0, 0), 5)])
