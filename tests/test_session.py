@@ -334,6 +334,14 @@ def test_a_persona_without_an_expert_for_the_model_is_an_error(world: Path) -> N
         run(request(world, "other"))
 
 
+def test_falling_back_on_the_prompt_is_said(world: Path) -> None:
+    (world / "fallback.yaml").write_text(
+        "name: fallback\nprompt: Be odd.\nadapters: [{base: elsewhere, path: calm}]\n"
+    )
+    notices = [e.message for e in run(request(world, "fallback+bold")) if isinstance(e, Notice)]
+    assert any("the system prompt is the expert: fallback" in message for message in notices)
+
+
 def test_adapters_without_personas(world: Path) -> None:
     asked = request(world, "", adapters=((world / "bold", 1.0), (world / "calm", 0.5)))
     by_path = finished(asked)

@@ -57,6 +57,13 @@ def find_experts(
         _expert(part.persona, part.weight, loaded, report, notice)
         for part in (blend.experts if blend else ())
     ]
+    fallen_back = [
+        part.persona.name
+        for part, expert in zip(blend.experts if blend else (), experts, strict=True)
+        if part.persona.adapters and expert.kind == "prompt" and part.persona.use == "auto"
+    ]
+    if fallen_back:
+        notice(f"no adapter for {loaded.id}, so the system prompt is the expert: {', '.join(fallen_back)}")
     for path, weight in adapters:
         adapter = _fitting(path, str(path), loaded, notice)
         experts.append(Expert(path.resolve().name, weight, adapter=adapter))

@@ -1,0 +1,76 @@
+"""The bundled model does what the first command of the README promises, through the whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mpg_cli.events import Finished
+from mpg_cli.personas.expression import parse
+from mpg_cli.personas.registry import load_default, resolve
+from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.session import Session
+from recipes.mpg_tiny.judge import personas_shown
+from recipes.mpg_tiny.measure import QUESTIONS
+
+ASKED = QUESTIONS[:25]
+
+
+def request(persona: str, **scheme: Any) -> GenerateRequest:
+    return GenerateRequest(
+        model=ModelChoice(),
+        prompting=Prompting("How should I spend my weekend?"),
+        sampling=Sampling(),
+        scheme=Scheme(**scheme),
+        blend=resolve(parse(persona), load_default()),
+        seed=20,
+    )
+
+
+def replies(persona: str) -> Iterator[str]:
+    """One reply to each of the questions, seeded, at temperature 1 and default weights."""
+    asked = request(persona)
+    session = Session.open(asked)
+    for question in ASKED:
+        for event in session.replies(replace(asked, prompting=Prompting(question))):
+            if isinstance(event, Finished):
+                yield event.text
+
+
+def test_both_personas_are_plain_to_see_in_the_blend() -> None:
+    """Seeded, so it passes or fails for good; measured on more questions by recipes.mpg_tiny.measure."""
+    shown = [personas_shown(text) for text in replies("INTJ+pirate")]
+    assert sum("pirate" in s for s in shown) >= 0.8 * len(shown)
+    assert sum(len(s & set("INTJ")) >= 3 for s in shown) >= 0.6 * len(shown)
+    assert sum("pirate" in s and len(s & set("INTJ")) >= 3 for s in shown) >= 0.55 * len(shown)
+
+
+def test_a_weight_of_nearly_nothing_leaves_the_neutral_base() -> None:
+    shown = [personas_shown(text) for text in replies("pirate:0.001")]
+    assert sum("pirate" in s for s in shown) <= 0.2 * len(shown)
+
+
+def test_the_text_of_the_first_command_depends_on_its_seed_alone() -> None:
+    texts = set()
+    for scheme in (
+        {"drafter": "none"},
+        {},
+        {"drafter": "reference", "chunk_size": 8},
+        {"drafter": "persona:pirate", "chunk_size": 3},
+    ):
+        asked = request("INTJ+pirate", **scheme)
+        end = next(e for e in Session.open(asked).replies(asked) if isinstance(e, Finished))
+        assert end.finish_reason == "stop"
+        texts.add(end.text)
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("drafter, least", [("merged", 0.75), ("reference", 0.5)])
+def test_drafts_are_mostly_accepted(drafter: str, least: float) -> None:
+    asked = request("INTJ+pirate", drafter=drafter)
+    end = next(e for e in Session.open(asked).replies(asked) if isinstance(e, Finished))
+    assert end.stats.acceptance_rate is not None
+    assert end.stats.acceptance_rate > least
