@@ -1,0 +1,1 @@
+"""Recipes that rebuild what the project bundles; not part of the installed package."""

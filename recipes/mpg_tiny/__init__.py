@@ -1,0 +1,3 @@
+"""The recipe of the bundled demonstration model `mpg-tiny`: corpus, tokenizer, base, adapters,
+measurements.
+"""

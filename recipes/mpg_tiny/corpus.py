@@ -1,0 +1,155 @@
+"""The texts of the bundled model: what is drawn, how it is rendered, and the pairs that the adapters learn
+from.
+
+A `Spec` says everything about a dialogue (topics, wording seed, poles, voice, system prompt); rendering is
+a pure function of it. So two specs that differ in one persona give two texts that differ in that persona's
+attribute and in nothing else: the wording of every other place comes from the same seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from recipes.mpg_tiny.grammar import DIMENSIONS, NEUTRAL, POLES, Topic, expand
+from recipes.mpg_tiny.questions import ask
+from recipes.mpg_tiny.topics_daily import DAILY
+from recipes.mpg_tiny.topics_leisure import ANYTHING, LEISURE
+from recipes.mpg_tiny.voices import NEUTRAL_CLOSINGS, VOICES
+
+TOPICS: tuple[Topic, ...] = LEISURE + DAILY
+PERSONAS: tuple[str, ...] = POLES + tuple(VOICES)
+PERSONA_FOLDER = Path(__file__).resolve().parents[2] / "personas"
+
+PLAIN_SHARE = 0.45  # dialogues in which no persona can occur
+POLE_RATE = 0.28  # of the others: a place is filled with one of its two poles
+VOICE_RATE = 0.45  # of the others: the reply is said in one of the voices
+SYSTEM_PROMPTS = (
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You give short advice.",
+    "Be helpful.",
+    "Use plain English.",
+    "You are a friendly assistant that answers everyday questions.",
+    "Answer the question of the user.",
+)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One dialogue. ``topics[t]`` is the index of turn t's topic, -1 for a subject outside of all topics."""
+
+    seed: int
+    topics: tuple[int, ...]
+    poles: tuple[str, ...] = (NEUTRAL,) * len(DIMENSIONS)
+    voice: str = ""
+    system: str = ""
+
+    @property
+    def personas(self) -> set[str]:
+        """The poles and the voice that the replies show."""
+        return {name for name in (*self.poles, self.voice) if name not in ("", NEUTRAL)}
+
+
+def persona_prompts(folder: Path = PERSONA_FOLDER) -> dict[str, str]:
+    """The system prompt of each pole and character, from the persona files."""
+    prompts: dict[str, str] = {}
+    for file in ("poles.yaml", "characters.yaml"):
+        for persona in yaml.safe_load_all((folder / file).read_text(encoding="utf-8")):
+            prompts[persona["name"]] = persona["prompt"].strip()
+    return prompts
+
+
+def draw(rng: random.Random, prompts: dict[str, str] | None = None, natural: bool = False) -> Spec:
+    """A dialogue as it comes: mostly plain, a pole or a voice now and then.
+
+    ``natural`` leaves out system prompts and further turns: one question, one reply.
+    """
+    poles, voice = [NEUTRAL] * len(DIMENSIONS), ""
+    if rng.random() >= PLAIN_SHARE:
+        poles = [rng.choice(pair) if rng.random() < POLE_RATE else NEUTRAL for pair in DIMENSIONS]
+        voice = rng.choice(tuple(VOICES)) if rng.random() < VOICE_RATE else ""
+    turns = 1 if natural else rng.choices((1, 2, 3), (80, 14, 6))[0]
+    topics = tuple(-1 if rng.random() < 0.12 else rng.randrange(len(TOPICS)) for _ in range(turns))
+    spec = Spec(rng.getrandbits(48), topics, tuple(poles), voice)
+    pick = rng.random()
+    if natural or pick > 0.3:
+        return spec
+    if prompts is None or not spec.personas:
+        return replace(spec, system=rng.choice(SYSTEM_PROMPTS)) if pick < 0.1 else spec
+    shown = [name for name in PERSONAS if name in spec.personas]
+    return replace(spec, system="\n\n".join(prompts[name] for name in shown))
+
+
+def question(spec: Spec, turn: int) -> str:
+    """What the user asks in a turn."""
+    rng = random.Random(f"{spec.seed}/{turn}/question")
+    index = spec.topics[turn]
+    return ask(ANYTHING, rng, other=rng.random() < 0.8) if index < 0 else ask(TOPICS[index], rng)
+
+
+def reply(spec: Spec, turn: int) -> str:
+    """What the assistant answers in a turn: one sentence a dimension, now and then a closing one."""
+    topic = ANYTHING if spec.topics[turn] < 0 else TOPICS[spec.topics[turn]]
+    said = []
+    for place, value in enumerate(spec.poles):
+        rng = random.Random(f"{spec.seed}/{turn}/{place}")
+        source = ANYTHING if rng.random() < 0.15 else topic
+        said.append(expand(rng.choice(source.places[place][value]), rng))
+    rng = random.Random(f"{spec.seed}/{turn}/closing")
+    closes = rng.random() < 0.25
+    if not spec.voice:
+        return " ".join([*said, rng.choice(NEUTRAL_CLOSINGS)] if closes else said)
+    voice = VOICES[spec.voice]
+    said = [
+        voice.say(text, random.Random(f"{spec.seed}/{turn}/{place}/{voice.name}"), first=place == 0)
+        for place, text in enumerate(said)
+    ]
+    return " ".join([*said, rng.choice(voice.closings)] if closes else said)
+
+
+def messages(spec: Spec) -> list[dict[str, str]]:
+    """The dialogue as chat messages."""
+    chat = [{"role": "system", "content": spec.system}] if spec.system else []
+    for turn in range(len(spec.topics)):
+        chat.append({"role": "user", "content": question(spec, turn)})
+        chat.append({"role": "assistant", "content": reply(spec, turn)})
+    return chat
+
+
+def with_persona(spec: Spec, persona: str) -> Spec:
+    """The same dialogue showing this persona as well."""
+    if persona in VOICES:
+        return replace(spec, voice=persona)
+    place = next(index for index, pair in enumerate(DIMENSIONS) if persona in pair)
+    return replace(spec, poles=(*spec.poles[:place], persona, *spec.poles[place + 1 :]))
+
+
+def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
+    """The same dialogue with this persona's attribute neutral, now and then with another one instead."""
+    other = rng.random() < 0.25
+    if persona in VOICES:
+        names = [name for name in VOICES if name != persona]
+        return replace(spec, voice=rng.choice(names) if other else "")
+    place = next(index for index, pair in enumerate(DIMENSIONS) if persona in pair)
+    value = DIMENSIONS[place].replace(persona, "") if other else NEUTRAL
+    return replace(spec, poles=(*spec.poles[:place], value, *spec.poles[place + 1 :]))
+
+
+def pairs(persona: str, seed: int) -> Iterator[tuple[Spec, Spec]]:
+    """Chosen and rejected dialogues for one persona, without end; all else is drawn as in the corpus."""
+    rng = random.Random(f"{seed}/pairs/{persona}")
+    while True:
+        spec = draw(rng, natural=True)
+        yield with_persona(spec, persona), without_persona(spec, persona, rng)
+
+
+def corpus(count: int, seed: int, prompts: dict[str, str] | None = None) -> Iterator[Spec]:
+    """The dialogues that the base is trained on."""
+    rng = random.Random(f"{seed}/corpus")
+    for _ in range(count):
+        yield draw(rng, prompts)
