@@ -66,7 +66,7 @@ class Stats:
 
     @property
     def bias_bound(self) -> float | None:
-        """Mean of sum_l l * e^{-m_l} * excess_l, which bounds a round's total variation (N = 1); at most 1."""
+        """Mean of sum_l l * e^{-m_l} * excess_l, a bound (N = 1) on a round's total variation; at most 1."""
         return min(1.0, self.bias / self.chunks) if self.chunks else None
 
     def plus(self, r: Round) -> Stats:
