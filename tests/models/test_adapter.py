@@ -144,7 +144,7 @@ def test_a_copy_of_the_bases_own_head_is_accepted_and_another_is_not(tmp_path: P
 
 def test_a_copy_is_compared_in_the_coarser_dtype(tmp_path: Path) -> None:
     folder = tiny_adapter(tmp_path / "pirate", targets=["lm_head"])
-    fits(folder, tiny_model().to(torch.bfloat16))
+    assert fits(folder, tiny_model().to(torch.bfloat16)).copies
 
 
 # Files
