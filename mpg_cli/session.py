@@ -15,7 +15,7 @@ from typing import Any
 
 from mpg_cli.errors import ContextError
 from mpg_cli.events import Event, Finished, FinishReason, Notice, Round, Started, Text, Usage
-from mpg_cli.models.detokenizer import Detokenizer, StopStrings
+from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.lora import LoraBank
@@ -36,7 +36,7 @@ MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Draw:
+class DraftRow:
     """The row that drafts: which it is, its system prompt, and where its LoRA comes from."""
 
     name: str
@@ -54,7 +54,7 @@ class Session:
         self._stopping: FinishReason | None = None
         self._bank = LoraBank(loaded.model)
         self._rows = self._build_rows()
-        self._draw = self._build_drafter(request)
+        self._draft = self._build_drafter(request)
 
     @classmethod
     def open(cls, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> Session:
@@ -89,7 +89,7 @@ class Session:
         others = [RowGroup(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
         return Rows([base, *others])
 
-    def _build_drafter(self, request: GenerateRequest) -> Draw | None:
+    def _build_drafter(self, request: GenerateRequest) -> DraftRow | None:
         """The drafter's row (algorithm page, section 3); None for lock-step."""
         drafter = request.scheme.drafter
         if drafter == "none" or request.scheme.chunk_size == 0:
@@ -102,11 +102,11 @@ class Session:
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
             group = RowGroup(expert.checkpoint, ["drafter"])
-            return Draw(f"persona:{expert.name}", group, expert.prompt)
+            return DraftRow(f"persona:{expert.name}", group, expert.prompt)
         row = [(expert.adapter, 1.0)] if expert.adapter else []
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
-    def _merged(self, normalise: bool) -> Draw:
+    def _merged(self, normalise: bool) -> DraftRow:
         """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined."""
         total = sum(e.weight for e in self.experts) if normalise else 1.0
         row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]
@@ -121,11 +121,11 @@ class Session:
             )
         return self._draft_row("merged", row, "\n\n".join(prompts) or None)
 
-    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> Draw:
+    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> DraftRow:
         if row:
             self._bank.add("drafter", [row])
         stack = "drafter" if row else None
-        return Draw(name, RowGroup(self.loaded.model, ["drafter"], bank=self._bank, stack=stack), prompt)
+        return DraftRow(name, RowGroup(self.loaded.model, ["drafter"], bank=self._bank, stack=stack), prompt)
 
     # -- replies ---------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Session:
         limit, notice = self._limit(request, longest)
         if notice:
             yield notice
-        drafts = self._prompt(request, self._draw.prompt, plain) if self._draw else plain
+        drafts = self._prompt(request, self._draft.prompt, plain) if self._draft else plain
         if len(drafts) > longest and self._limit_beyond(len(drafts)) < limit:
             yield Notice("the joined prompts do not fit the context: the drafter gets the plain prompt")
             drafts = plain
@@ -196,7 +196,7 @@ class Session:
             dtype=str(loaded.dtype.value).removeprefix("torch."),
             target=scheme.target,
             rule=scheme.rule,
-            drafter=self._draw.name if self._draw else "none",
+            drafter=self._draft.name if self._draft else "none",
             chunk_size=self._chunk_size(request),
             prompt_tokens=prompt_tokens,
             max_tokens=limit,
@@ -204,7 +204,7 @@ class Session:
 
     def _chunk_size(self, request: GenerateRequest) -> int:
         asked = request.scheme.chunk_size
-        return 0 if self._draw is None else CHUNK_SIZE if asked is None else asked
+        return 0 if self._draft is None else CHUNK_SIZE if asked is None else asked
 
     def _settings(self, request: GenerateRequest) -> Settings:
         s = request.sampling
@@ -224,13 +224,13 @@ class Session:
         """One reply: rounds as the sampler makes them, cut where a stop string ends it, and their text."""
         began = perf_counter()
         self._rows.prefill([prompts])
-        if self._draw:
-            self._draw.group.prefill([[drafts]])
-        drafter = RowDrafter(self._draw.group) if self._draw else None
+        if self._draft:
+            self._draft.group.prefill([[drafts]])
+        drafter = RowDrafter(self._draft.group) if self._draft else None
         stats = Stats(seconds=Seconds(prefill=perf_counter() - began))
         settings = self._settings(request)
         sampler = Sampler(self._rows, drafter, settings, [reply])
-        text = _Text(self.loaded.tokenizer, request.sampling.stop, settings.end_tokens)
+        text = ReplyText(self.loaded.tokenizer, request.sampling.stop, settings.end_tokens)
         for round_ in sampler.run():
             piece, used = text.push(round_.tokens)
             if round_.finish_reason is not None:
@@ -271,7 +271,7 @@ class Session:
         ]
         models = [self.loaded.model, *(e.checkpoint for e in self.experts if e.checkpoint is not None)]
         weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
-        extra = [] if self._draw is None else [self._draw.group]
+        extra = [] if self._draft is None else [self._draft.group]
         return {
             "persona": self.persona,
             "model": self.loaded.id,
@@ -292,41 +292,6 @@ class Session:
                 "cache_bytes_per_token": sum(g.bytes_per_token() for g in (*self._rows.groups, *extra)),
             },
         }
-
-
-class _Text:
-    """The text of one reply as its tokens are committed."""
-
-    def __init__(self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int]) -> None:
-        self.detokenizer, self.stops, self.end_tokens = Detokenizer(tokenizer), StopStrings(stops), end_tokens
-        self.ids: list[int] = []  # end token excluded
-        self.whole = ""
-
-    @property
-    def stopped(self) -> bool:
-        return self.stops.found
-
-    def push(self, tokens: Sequence[int]) -> tuple[str, int]:
-        """The new text that may be shown, and how many of the tokens were used: all, or up to a stop."""
-        piece, used = "", 0
-        for token in tokens:
-            used += 1
-            if token not in self.end_tokens:
-                self.ids.append(token)
-                piece += self.stops.push(self.detokenizer.push(token))
-            if self.stopped:
-                break
-        self.whole += piece
-        return piece, used
-
-    def flush(self) -> str:
-        """What was held back for a character or a stop string that never came."""
-        if self.stopped:
-            return ""
-        piece = self.stops.push(self.detokenizer.flush())
-        piece += "" if self.stopped else self.stops.flush()
-        self.whole += piece
-        return piece
 
 
 def _cut(round_: Round, used: int) -> Round:

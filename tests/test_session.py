@@ -22,11 +22,12 @@ from transformers import (
 
 from mpg_cli.errors import ContextError, PersonaError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
+from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.session import Session, _Text
+from mpg_cli.session import Session
 from tests.models.tiny import tiny_adapter, tiny_model
 from tests.models.words import byte_tokenizer
 
@@ -293,11 +294,11 @@ def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
 def test_a_stop_string_found_at_the_very_end_counts(world: Path) -> None:
     """The text of the last token is held back (half a character behind it) and holds the stop string."""
     tokenizer = byte_tokenizer()
-    text = _Text(tokenizer, ["END"], frozenset())
+    text = ReplyText(tokenizer, ["END"], frozenset())
     shown, used = text.push(tokenizer("so END")["input_ids"][:-1])
     assert (shown, used) == ("so ", 5)
     half = tokenizer("é")["input_ids"][0]
-    text = _Text(tokenizer, ["END\ufffd"], frozenset())
+    text = ReplyText(tokenizer, ["END\ufffd"], frozenset())
     text.push([*tokenizer("so END")["input_ids"], half])
     assert not text.stopped
     text.flush()

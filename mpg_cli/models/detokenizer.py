@@ -78,3 +78,38 @@ class StopStrings:
         return next(
             (n for n in range(min(len(stop) - 1, len(self.held)), 0, -1) if self.held.endswith(stop[:n])), 0
         )
+
+
+class ReplyText:
+    """The text of one reply as its tokens are committed, up to an end token or a stop string."""
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int]) -> None:
+        self.detokenizer, self.stops, self.end_tokens = Detokenizer(tokenizer), StopStrings(stops), end_tokens
+        self.ids: list[int] = []  # end token excluded
+        self.whole = ""
+
+    @property
+    def stopped(self) -> bool:
+        return self.stops.found
+
+    def push(self, tokens: Sequence[int]) -> tuple[str, int]:
+        """The new text that may be shown, and how many of the tokens were used: all, or up to a stop."""
+        piece, used = "", 0
+        for token in tokens:
+            used += 1
+            if token not in self.end_tokens:
+                self.ids.append(token)
+                piece += self.stops.push(self.detokenizer.push(token))
+            if self.stopped:
+                break
+        self.whole += piece
+        return piece, used
+
+    def flush(self) -> str:
+        """What was held back for a character or a stop string that never came."""
+        if self.stopped:
+            return ""
+        piece = self.stops.push(self.detokenizer.flush())
+        piece += "" if self.stopped else self.stops.flush()
+        self.whole += piece
+        return piece
