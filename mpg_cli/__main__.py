@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from mpg_cli.app import main
 
-__all__ = ["main"]
+def main() -> int:
+    """Run `mpg`; a Ctrl-C while its modules still load ends it as quietly as one later."""
+    try:
+        from mpg_cli.app import main as run
+    except KeyboardInterrupt:
+        return 130
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -17,7 +17,7 @@ from mpg_cli import __version__, signals
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.render.terminal import Streams, discard
 
 # Typer carries its own Click since 0.26 and exports of its exceptions only this one.
 _ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except signals.Terminated:
         return ExitCode.TERMINATED
     except BrokenPipeError:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         return ExitCode.OK
     except Exception as error:
         return signals.received() or _failure(streams, error)
@@ -127,7 +127,7 @@ def _failure(streams: Streams, error: Exception) -> ExitCode:
         _report(streams, f"error: {error.message}", error.hint)
         return error.exit_code
     if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         _report(streams, f"error: the output cannot be written: {error.strerror}", None)
         return ExitCode.FAILURE
     advice = "" if traced else "; set MPG_DEBUG=1 for the traceback"
@@ -148,11 +148,3 @@ def _report(streams: Streams, message: str, hint: str | None) -> None:
         streams.say(f"mpg: {message}")
         if hint:
             streams.say(f"hint: {hint}")
-
-
-def _discard(stream: TextIO | None) -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's last flush does not fail."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, cast(TextIO, stream).fileno())
-        os.close(devnull)

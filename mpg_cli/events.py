@@ -74,6 +74,8 @@ class Started:
     chunk_size: int
     prompt_tokens: int
     max_tokens: int
+    device_reason: str = ""
+    dtype_reason: str = ""
 
 
 @dataclass(frozen=True)

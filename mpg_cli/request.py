@@ -24,6 +24,7 @@ RuleName = Literal["exact", "threshold"]
 DEFAULT_MODEL = "mpg-tiny"
 MAX_CHUNK = 64
 MAX_WEIGHT = 10
+MAX_WINDOW = 100_000
 MAX_SEED = 2**64 - 1
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -116,7 +117,7 @@ class Scheme:
             hint = "auto chooses; 0 drafts nothing"
             _need(fine, "--chunk-size", self.chunk_size, f"must be between 0 and {MAX_CHUNK}", hint)
         window = self.threshold.window
-        _need(window >= 1, "--threshold-window", window, "must be at least 1")
+        _need(1 <= window <= MAX_WINDOW, "--threshold-window", window, f"must be between 1 and {MAX_WINDOW}")
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,10 @@ class Session:
         if row:
             self._bank.add("drafter", [row])
         stack = "drafter" if row else None
-        return DraftRow(name, RowGroup(self.loaded.model, ["drafter"], bank=self._bank, stack=stack), prompt)
+        whose = f"the {name} drafter"
+        if name == "merged":
+            whose += f" ({', '.join(expert.name for expert in self.experts)})"
+        return DraftRow(name, RowGroup(self.loaded.model, [whose], bank=self._bank, stack=stack), prompt)
 
     # -- replies ---------------------------------------------------------------------------------
 
@@ -200,6 +203,8 @@ class Session:
             chunk_size=self._chunk_size(request),
             prompt_tokens=prompt_tokens,
             max_tokens=limit,
+            device_reason=loaded.device.reason,
+            dtype_reason=loaded.dtype.reason,
         )
 
     def _chunk_size(self, request: GenerateRequest) -> int:

@@ -139,7 +139,7 @@ def test_every_error_has_its_message_and_code(
 ) -> None:
     monkeypatch.delenv("MPG_DEBUG", raising=False)
     monkeypatch.setattr(app, "_run", failing(error))
-    monkeypatch.setattr(app, "_discard", lambda stream: None)
+    monkeypatch.setattr(app, "discard", lambda stream: None)
     assert app.main([]) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -175,7 +175,7 @@ def test_a_closed_pipe_ends_quietly(format_: str) -> None:
 
 
 def test_a_stdout_that_was_never_open_ends_quietly() -> None:
-    done = python(TALKATIVE, "-q", shell="{} >&-")
+    done = python(TALKATIVE, "-q", "--seed", "1", shell="{} >&-")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -196,3 +196,18 @@ def test_a_broken_config_does_not_hide_the_help(
     assert capsys.readouterr().err == ""
     assert app.main(["generate", "hello"]) == 2
     assert "did you mean model?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", None])
+def test_a_stderr_that_takes_nothing_does_not_cost_the_reply(stderr: str | None) -> None:
+    """/dev/full, or a pipe whose reader is gone."""
+    command = [sys.executable, "-m", "mpg_cli", "generate", "-p", "pirate", "--max-tokens", "5", "Hi"]
+    if stderr is None:
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open(stderr, os.O_WRONLY)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, cwd=ROOT, timeout=120)
+    os.close(write)
+    assert done.stdout.strip()
+    assert done.returncode == 0

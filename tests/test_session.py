@@ -20,7 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from mpg_cli.errors import ContextError, PersonaError
+from mpg_cli.errors import ContextError, NumericsError, PersonaError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.personas.expression import parse
@@ -289,6 +289,31 @@ def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
     (other / "adapter_model.safetensors").write_bytes((world / "bold/adapter_model.safetensors").read_bytes())
     events = run(request(world, "", adapters=((other, 1.0),)))
     assert any(isinstance(e, Notice) and "made for somewhere/else" in e.message for e in events)
+
+
+def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
+    config = json.loads((world / "bold" / "adapter_config.json").read_text())
+    forger = world / "forger"
+    forger.mkdir(exist_ok=True)
+    (forger / "adapter_config.json").write_text(
+        json.dumps(config | {"base_model_name_or_path": "x\nmpg: error: fake"})
+    )
+    (forger / "adapter_model.safetensors").write_bytes(
+        (world / "bold/adapter_model.safetensors").read_bytes()
+    )
+    events = run(request(world, "", adapters=((forger, 1.0),)))
+    notices = [e.message for e in events if isinstance(e, Notice)]
+    assert any("fake" in message for message in notices)
+    assert not any("\n" in message for message in notices)
+
+
+def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
+    asked = request(world, "bold+calm:0.5")
+    session = Session.open(asked)
+    layer = next(iter(session._bank._layers.values()))
+    layer.stacks["drafter"][1].fill_(float("nan"))
+    with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
+        list(session.replies(asked))
 
 
 def test_a_stop_string_found_at_the_very_end_counts(world: Path) -> None:

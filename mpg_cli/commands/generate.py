@@ -155,14 +155,14 @@ def generate(
         verbose=verbose,
         samples=1 if machine else samples,
         seed=not machine,  # it is in the objects
+        drawn=seed is None,
     )
-    file = OutputFile(output) if output is not None else None
-    if model == DEFAULT_MODEL and not _chosen(ctx, "model"):
-        commentary.notice(
-            f"{DEFAULT_MODEL} speaks, a tiny demonstration model; "
-            "choose a real one with --model, such as --model Qwen/Qwen3-0.6B"
-        )
-    with file or nullcontext() as stream:
+    with OutputFile(output) if output is not None else nullcontext() as stream:
+        if model == DEFAULT_MODEL and not _chosen(ctx, "model"):
+            commentary.notice(
+                f"{DEFAULT_MODEL} speaks, a tiny demonstration model; "
+                "choose a real one with --model, such as --model Qwen/Qwen3-0.6B"
+            )
         ended_by = _perform(request, chosen, commentary, stream, dry_run=dry_run)
     if ended_by is not None:
         raise typer.Exit(ended_by)
@@ -184,6 +184,8 @@ def _perform(
         session = Session.open(request, status.update)
         signals.check()
     if dry_run:
+        for notice in session.notices:
+            commentary.notice(notice.message)
         machine = chosen in ("json", "events")
         write_description(file or streams.stdout, session.describe(request), as_json=machine)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def parse_messages(text: str) -> Turns:
         raise UsageError(f"--messages is not JSON: {error.msg} at {where}") from None
     except RecursionError:
         raise UsageError("--messages is nested too deeply") from None
+    except ValueError as error:  # a number beyond Python's limit
+        raise UsageError(f"--messages cannot be read: {error}") from None
     if not isinstance(data, list) or not data:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError("--messages must be a list of messages", hint=hint)
@@ -76,7 +79,7 @@ def _turn(index: int, item: Any) -> dict[str, str]:
 
 def _file(flag: str, path: Path) -> str:
     try:
-        raw = path.expanduser().read_bytes()
+        raw = Path(os.path.expanduser(path)).read_bytes()
     except OSError as error:
         raise UsageError(f"{flag} {visible(str(path))} cannot be read: {error.strerror}") from None
     return _decoded(raw, f"{flag} {visible(str(path))}")

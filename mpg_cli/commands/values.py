@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.expression import exact
 from mpg_cli.personas.text import did_you_mean, visible
 from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
 from mpg_cli.sampling.rules import Threshold
@@ -16,6 +20,7 @@ from mpg_cli.sampling.rules import Threshold
 DRAFTERS = ("merged", "reference", "none")
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _WINDOW = Threshold().window
+_WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 def chunk_size(text: str) -> int | None:
@@ -64,15 +69,19 @@ def drafter(text: str, personas: Sequence[str]) -> str:
 
 def adapters(texts: Iterable[str], strength: float) -> tuple[tuple[Path, float], ...]:
     """PATH[:WEIGHT], weights times `strength`; the same path twice adds up, what comes to zero drops out."""
-    sums: dict[Path, float] = {}
+    sums: dict[str, Decimal] = {}  # by the folder meant, however it is spelled
+    spelled: dict[str, Path] = {}
     for text in texts:
         path, weight = _adapter(text)
-        sums[path] = sums.get(path, 0.0) + weight * strength
-    for path, weight in sums.items():
-        if abs(weight) > MAX_WEIGHT:
-            message = f"the weight of --adapter {_shown(str(path))} comes to {weight:g}, beyond ±{MAX_WEIGHT}"
+        folder = os.path.realpath(path)
+        spelled.setdefault(folder, path)
+        sums[folder] = sums.get(folder, Decimal(0)) + exact(weight) * exact(strength)
+    for folder, total in sums.items():
+        if abs(total) > MAX_WEIGHT:
+            shown = _shown(str(spelled[folder]))
+            message = f"the weight of --adapter {shown} comes to {total:g}, beyond ±{MAX_WEIGHT}"
             raise UsageError(message, hint="it is --strength times the weight after the colon")
-    return tuple((path, weight) for path, weight in sums.items() if weight)
+    return tuple((spelled[folder], float(total)) for folder, total in sums.items() if total)
 
 
 def template_args(texts: Iterable[str]) -> dict[str, Any]:
@@ -114,18 +123,25 @@ def check_text(flag: str, text: str) -> str:
 
 
 def _adapter(text: str) -> tuple[Path, float]:
+    """PATH or PATH:WEIGHT; what exists as it is spelled is a path, colons and all."""
     head, colon, tail = text.rpartition(":")
-    try:
-        weight = float(tail) if colon else None
-    except ValueError:
-        weight = None  # the colon belongs to the path
-    path = head if weight is not None else text
+    weighted = bool(colon) and _is_number(tail) and not os.path.exists(os.path.expanduser(text))
+    if weighted and _WEIGHT.fullmatch(tail.strip()) is None:
+        raise UsageError(f"--adapter {_shown(text)}: the weight must be a finite number, such as 0.5")
+    path = head if weighted else text
     if not path.strip():
         hint = "as in --adapter adapters/pirate:0.5"
         raise UsageError(f"--adapter {_shown(text)} has no path", hint=hint)
-    if weight is not None and not math.isfinite(weight):
-        raise UsageError(f"--adapter {_shown(text)}: the weight must be a finite number")
-    return Path(check_text("--adapter", path)).expanduser(), 1.0 if weight is None else weight
+    place = Path(os.path.expanduser(check_text("--adapter", path)))
+    return place, float(tail) if weighted else 1.0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False  # the colon belongs to the path
+    return True
 
 
 def _json_value(text: str) -> Any:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter_config import LoraConfig, Targets, parse_config
+from mpg_cli.personas.text import visible
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -70,6 +71,7 @@ class _Problems:
 
     def add(self, text: str, name: str = "") -> None:
         """Note a problem, of the module or tensor `name` if given."""
+        name = visible(name, 200)
         index = re.search(r"\.(\d+)(?=\.|$)", name)
         if index is not None:
             name = f"{name[: index.start(1)]}{{}}{name[index.end(1) :]}"

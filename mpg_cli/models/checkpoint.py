@@ -105,6 +105,11 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
             f"model {name} ({text.model_type}) has {what}: rejected drafts could not be taken back exactly",
             hint="choose a model with plain or sliding-window attention, such as Qwen3, Llama or Mistral",
         )
+    if "local" in (getattr(text, "attention_layers", None) or ()):
+        raise ModelError(
+            f"model {name} ({text.model_type}) masks its local layers by place in the cache, not by position",
+            hint="choose a model with plain or sliding-window attention, such as Qwen3, Llama or Mistral",
+        )
     accepts = inspect.signature(model_class.forward).parameters
     lacking = [field for field in ("past_key_values", "position_ids") if field not in accepts]
     if lacking or getattr(text, "alibi", False):

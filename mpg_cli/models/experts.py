@@ -14,6 +14,7 @@ from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.personas.text import visible
 
 
 @dataclass(frozen=True)
@@ -125,5 +126,6 @@ def _fitting(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str]
     check_fit(adapter, loaded.model)
     made_for = Path(adapter.base_name or "").name
     if made_for and made_for.lower() not in {Path(name).name.lower() for name in _names(loaded)}:
-        notice(f"adapter {label} says it was made for {adapter.base_name}; it fits {loaded.id} by shape")
+        said = visible(str(adapter.base_name), 80)
+        notice(f"adapter {label} says it was made for {said}; it fits {loaded.id} by shape")
     return adapter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,14 +155,14 @@ def fetch_adapter(
 
 def _find(name: str, revision: str | None, offline: bool) -> tuple[Path, str, str | None, list[str]]:
     """Folder, id, commit and notices for what the user named."""
-    folder = BUNDLED_FOLDER if name == BUNDLED else Path(name).expanduser()
-    if name == BUNDLED or folder.is_dir():
+    folder = BUNDLED_FOLDER if name == BUNDLED else Path(os.path.expanduser(name))
+    if name == BUNDLED or os.path.isdir(folder):
         if revision is not None:
             raise ModelError(f"--revision goes with a model of the hub, and {name} is a folder")
         if not folder.is_dir():
             raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
         return folder, name if name == BUNDLED else str(folder.resolve()), None, []
-    if folder.exists():
+    if os.path.exists(folder):
         raise ModelError(f"model {name} is a file; a folder or a hub id is needed")
     request = hub.Wanted(
         "model", ModelError, "config.json", lambda files: choose_files(name, files), is_complete

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.request import Prompting
 
 Message = Mapping[str, str]
@@ -33,19 +33,18 @@ def render(tokenizer: Any, prompting: Prompting, persona_prompt: str | None = No
         text = "\n\n".join(filter(None, [system, turns[0]["content"]]))
         ids = tokenizer(text)["input_ids"]
     else:
-        text = _through_template(tokenizer, system, turns, prompting.template_args)
+        text = _through_template(tokenizer, system, turns, prompting)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise UsageError("the prompt is empty for this model", hint="its tokenizer drops all of it")
     return list(ids)
 
 
-def _through_template(
-    tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
-) -> str:
+def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], prompting: Prompting) -> str:
     """The template's text; where it refuses or swallows a system turn, the first user turn carries it."""
     from jinja2.exceptions import TemplateError
 
+    arguments = prompting.template_args
     taken = sorted(arguments.keys() & inspect.signature(tokenizer.apply_chat_template).parameters.keys())
     if taken:
         raise UsageError(
@@ -72,6 +71,10 @@ def _through_template(
     try:
         return apply(turns)
     except (TemplateError, TypeError, ValueError) as error:
+        if prompting.messages is None and not arguments:
+            raise ModelError(
+                f"this model's chat template fails: {error}", hint="--raw goes without it"
+            ) from error
         raise UsageError(
             f"this model's chat template refuses the messages: {error}",
             hint="most templates want user and assistant turns in alternation, a user turn first",

@@ -19,6 +19,7 @@ class Commentary:
     verbose: bool = False
     samples: int = 1
     seed: bool = True  # report the seed on its own where no statistics show it
+    drawn: bool = False  # nobody gave the seed: it is reported even to those who want quiet
 
     def notice(self, message: str) -> None:
         """Something the user should know."""
@@ -32,11 +33,9 @@ class Commentary:
 
     def end(self, finished: Finished, tally: Tally) -> None:
         """After a reply: its statistics, or at least its seed."""
-        if self.quiet:
-            return
-        if self.stats:
+        if self.stats and not self.quiet:
             self.streams.say(summary_words(finished, tally.started.seed), dim=True)
             if self.verbose:
                 self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
-        elif self.seed:
+        elif self.seed and (self.drawn or not self.quiet):
             self.streams.say(f"seed {tally.started.seed}")

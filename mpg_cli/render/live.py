@@ -7,6 +7,7 @@ Text of a model or a persona reaches rich as `Text` without control characters, 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -22,7 +23,9 @@ from mpg_cli.render.wrap import Column
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-REFRESH = 12  # times a second at most
+
+REFRESH = 12  # drawings a second that a flood of events gets
+BURST = 4  # drawings after a pause that need not wait
 
 
 class LiveRenderer:
@@ -40,6 +43,7 @@ class LiveRenderer:
             highlight=False,
         )
         self._live: Live | None = None
+        self._credit, self._asked = float(BURST), monotonic()  # drawings that may be made now
         self._column = Column()
         self._tally: Tally | None = None
 
@@ -67,7 +71,8 @@ class LiveRenderer:
             case Round() if self._tally is not None:
                 self._tally.add(event)
             case Text():
-                self._print(self._column.add(clean(event.text), self._console.width))
+                self._above(self._column.add(clean(event.text), self._console.width))
+                self._refresh()
             case Finished():
                 tally = self._tally
                 self._close()
@@ -79,13 +84,32 @@ class LiveRenderer:
         self._live = Live(
             console=self._console,
             get_renderable=self._lower,
-            refresh_per_second=REFRESH,
+            auto_refresh=False,  # a thread would draw between our own writes
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
             vertical_overflow="crop",
         )
         self._live.start(refresh=True)
+        self._console.show_cursor(True)  # a job that is stopped or killed leaves it as it is
+
+    def _refresh(self) -> None:
+        """Draw the lower lines again: at once after a pause, in a flood REFRESH times a second."""
+        now = monotonic()
+        self._credit = min(BURST, self._credit + REFRESH * (now - self._asked))
+        self._asked = now
+        if self._live is not None and self._credit >= 1:
+            self._credit -= 1
+            self._live.refresh()
+
+    def _above(self, lines: list[str]) -> None:
+        """Print finished lines above what is drawn: that is taken away first, never moved."""
+        if lines and self._live is not None:
+            self._erase()
+            self._print(lines)
+            self._show()
+        else:
+            self._print(lines)
 
     def _erase(self) -> None:
         """Stop drawing and remove what was drawn below the text."""

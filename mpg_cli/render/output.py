@@ -19,13 +19,13 @@ class OutputFile:
 
     def __init__(self, path: Path) -> None:
         target = Path(os.path.realpath(path))  # a link stays a link
-        if target.is_dir():
+        if os.path.isdir(target):
             raise UsageError(f"--output {path} is a directory", hint="name a file in it")
         self._target = target
-        self._direct = target.exists() and not target.is_file()
+        self._direct = os.path.exists(target) and not os.path.isfile(target)
         self._part = target if self._direct else target.with_name(target.name + ".part")
         try:
-            if not self._direct and target.exists() and not os.access(target, os.W_OK):
+            if not self._direct and os.path.exists(target) and not os.access(target, os.W_OK):
                 raise PermissionError(13, os.strerror(13))
             # newline="": the text as the model wrote it
             self.stream: TextIO = self._part.open("w", encoding="utf-8", errors="replace", newline="")

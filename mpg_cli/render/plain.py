@@ -19,6 +19,7 @@ class PlainRenderer:
         self._out = out
         self._tty = tty
         self._commentary = commentary
+        self._wrote = False
 
     def render(self, events: Iterable[Event]) -> None:
         """Draw the events until they end."""
@@ -40,10 +41,11 @@ class PlainRenderer:
                         self._commentary.end(event, tally)
                         tally = None
         finally:
-            if tally is not None:  # ended without `Finished`: leave the next line to others
+            if tally is not None and self._wrote:  # ended without `Finished`: leave the next line to others
                 with contextlib.suppress(OSError):
                     self._write("\n")
 
     def _write(self, text: str) -> None:
+        self._wrote = True
         self._out.write(text)
         self._out.flush()

@@ -81,7 +81,11 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
     experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in started.experts)
     revision = f" at {started.revision}" if started.revision else ""
     rows = [
-        ("model", f"{started.model}{revision}, {started.device}, {started.dtype}"),
+        (
+            "model",
+            f"{started.model}{revision}, {_reasoned(started.device, started.device_reason)}, "
+            f"{_reasoned(started.dtype, started.dtype_reason)}",
+        ),
         ("experts", experts),
         (
             "sampled",
@@ -101,6 +105,10 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
         rows.append(("kappa", _numbers(stats.kappa or ())))
         rows.append(("bias", f"at most {stats.bias_bound or 0.0:.3g} a round in total variation"))
     return [f"  {label:<10} {value}" for label, value in rows if value]
+
+
+def _reasoned(choice: str, reason: str) -> str:
+    return f"{choice} ({reason})" if reason else choice
 
 
 def _speed(stats: Stats) -> str:

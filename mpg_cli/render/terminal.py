@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -60,8 +61,11 @@ class Streams:
         text = clean(text)
         if dim and self.stderr_tty and self.color:
             text = f"\x1b[2m{text}\x1b[22m"
-        self.stderr.write(text + "\n")
-        self.stderr.flush()
+        try:
+            self.stderr.write(text + "\n")
+            self.stderr.flush()
+        except (OSError, ValueError):  # nobody listens: the reply matters, not the remark
+            discard(self.stderr)
 
     def status(self, message: str, *, shown: bool = True) -> Status:
         """A progress line for something slow: `with streams.status("loading") as status: ...`."""
@@ -139,3 +143,11 @@ def _is_tty(stream: TextIO) -> bool:
         return stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's last flush does not fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, cast(TextIO, stream).fileno())
+        os.close(devnull)

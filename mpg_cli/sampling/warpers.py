@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+COLDEST = 1e-30  # float32 would round less to 0; far above it all mass is on the best already
 HEAD = 1024  # likeliest tokens that nearly always hold a nucleus; sorting a whole vocabulary is slow
 
 
@@ -49,7 +50,7 @@ def warp(log_p: Tensor, how: Warp, seen: Tensor | None = None) -> Tensor:
         best = log_p.argmax(dim=-1, keepdim=True)  # (..., 1)
         return torch.full_like(log_p, -torch.inf).scatter_(-1, best, 0.0)
     if how.temperature != 1:
-        log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / how.temperature  # the best stays finite
+        log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / max(how.temperature, COLDEST)
     if how.temperature != 1 or how.repetition_penalty != 1:
         log_p = torch.log_softmax(log_p, dim=-1)
     if not how.truncates:
@@ -69,7 +70,8 @@ def _nucleus(log_p: Tensor, top_p: float) -> Tensor:
     """The fewest likeliest tokens that hold `top_p` of the mass, the lowest ids among equals; normalised."""
     ordered, ids = _likeliest(log_p, top_p)  # (..., n)
     mass = ordered.exp()
-    inside = mass.cumsum(dim=-1) - mass < top_p  # too little came before: the first always stays
+    inside = mass.cumsum(dim=-1) - mass < top_p  # too little came before
+    inside[..., 0] = True
     kept = torch.zeros_like(log_p, dtype=torch.bool).scatter_(-1, ids, inside)
     return torch.log_softmax(log_p.masked_fill(~kept, -torch.inf), dim=-1)
 

@@ -31,6 +31,7 @@ class FakeSession:
     """Remembers the request and replies with fixed words."""
 
     requests: list[GenerateRequest]
+    notices: tuple[Notice, ...] = ()
 
     @classmethod
     def open(cls, request: GenerateRequest, report: Callable[[str], None]) -> FakeSession:

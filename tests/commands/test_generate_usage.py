@@ -138,7 +138,7 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--threshold-window", "64"], "--threshold-window belongs to --rule threshold"),
         (["--rule", "threshold", "--threshold", "2"], "--threshold '2' is no threshold"),
         (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is no threshold"),
-        (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be at least 1"),
+        (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
         (["--rule", "block"], "'block' is not one of 'exact', 'threshold'"),
         (["--target", "sum"], "'sum' is not one of 'product', 'mixture'"),
         (["--drafter", "lookup"], "choose merged, reference, none or persona:NAME"),
@@ -241,8 +241,22 @@ def test_several_samples(cli: Cli) -> None:
     assert sum("seed 42" in line for line in lines) == 2
 
 
-def test_quiet_leaves_stderr_empty(cli: Cli) -> None:
-    assert cli("generate", "-p", "pirate", "-q", "hello") == (0, "Aye aye\n", "")
+def test_quiet_leaves_stderr_empty_but_for_a_seed_that_was_drawn(cli: Cli) -> None:
+    assert cli("generate", "-p", "pirate", "-q", "--seed", "42", "hello") == (0, "Aye aye\n", "")
+    assert cli("generate", "-p", "pirate", "-q", "hello") == (0, "Aye aye\n", "seed 42\n")
+
+
+def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpg_cli.commands.values import adapters
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a:1").mkdir()
+    assert adapters(["a:0.5", f"{tmp_path}/a:0.25"], 2.0) == ((Path("a"), 1.5),)
+    assert adapters(["a:0.1", "a:0.2", "a:-0.3"], 1.0) == ()
+    assert adapters(["a:1"], 1.0) == ((Path("a:1"), 1.0),)
 
 
 def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:

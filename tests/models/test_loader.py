@@ -224,6 +224,18 @@ def test_models_with_other_caches_or_positions(folder: Path, model_type: str) ->
     assert model_type in refused(folder)
 
 
+def test_local_attention_by_place_in_the_cache(folder: Path) -> None:
+    from transformers import GPTNeoConfig
+
+    GPTNeoConfig().save_pretrained(folder)
+    assert "by place in the cache" in refused(folder)
+
+
+def test_names_that_no_folder_can_have(folder: Path) -> None:
+    assert "cannot be a model of the hub" in refused("m" * 300)
+    assert "cannot be a model of the hub" in refused("~nobody-of-that-name/model")
+
+
 def test_encoders_that_load_as_causal_models(tmp_path: Path) -> None:
     from transformers import BertConfig, BertLMHeadModel
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.prompt import render
 from mpg_cli.request import Prompting
 from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, byte_tokenizer
@@ -65,3 +65,11 @@ def test_system_text_goes_to_the_first_user_turn_even_behind_an_assistants() -> 
     turns = ({"role": "assistant", "content": "a"}, {"role": "user", "content": "b"})
     got = text(Prompting(messages=turns), "P", template=NO_SYSTEM)
     assert got == "<assistant>a</><user>P\n\nb</><assistant>"
+
+
+def test_a_template_that_fails_by_itself_is_the_models_fault() -> None:
+    broken = "{{ raise_exception('out of order') }}"
+    with pytest.raises(ModelError, match="out of order"):
+        text(Prompting("Hi"), template=broken)
+    with pytest.raises(UsageError, match="out of order"):
+        text(Prompting(messages=({"role": "user", "content": "Hi"},)), template=broken)

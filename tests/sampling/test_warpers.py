@@ -89,3 +89,9 @@ def test_a_nucleus_in_a_large_vocabulary_is_the_one_of_a_full_sort() -> None:
         inside = mass.cumsum(-1) - mass < top_p
         expected = torch.zeros_like(log_p, dtype=torch.bool).scatter_(-1, ids, inside)
         assert torch.equal(warp(log_p, Warp(top_p=top_p)) > -torch.inf, expected)
+
+
+def test_values_below_float32_keep_the_likeliest() -> None:
+    assert warp(P.log(), Warp(temperature=1e-320)).exp().tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+    assert kept(Warp(top_p=1e-320)) == [1]
+    assert kept(Warp(top_p=1e-46)) == [1]
