@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, signals
+from mpg_cli.commands import train
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings=_CONTEXT,
 )
 app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
+app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
 
 
 def _show_version(wanted: bool) -> None:

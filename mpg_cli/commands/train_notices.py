@@ -1,0 +1,91 @@
+"""What `mpg train` says on stderr beside its progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mpg_cli.errors import UsageError
+from mpg_cli.render.terminal import Streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.personas.schema import Persona
+    from mpg_cli.training.data import Problem
+    from mpg_cli.training.persona_file import Destination
+    from mpg_cli.training.run import RunFolder
+    from mpg_cli.training.settings import Settings
+    from mpg_cli.training.trainer import Trained
+
+
+class Notices:
+    """Lines on stderr, none where `quiet`."""
+
+    def __init__(self, streams: Streams, *, quiet: bool) -> None:
+        self._streams = streams
+        self._quiet = quiet
+
+    def say(self, text: str, *, dim: bool = False) -> None:
+        """One notice."""
+        if not self._quiet:
+            self._streams.say(f"mpg: {text}", dim=dim)
+
+    def problems(self, problems: Sequence[Problem], *, strict: bool) -> None:
+        """Rows that are left out. Raises UsageError with them if `strict`."""
+        from mpg_cli.training.data import describe_problems
+
+        if not problems:
+            return
+        lines = "\n".join(describe_problems(problems))
+        count = f"{len(problems)} row{'s' if problems[1:] else ''} of the data"
+        if strict:
+            raise UsageError(f"{count} cannot be used:\n{lines}", hint="correct them, or leave out --strict")
+        self.say(f"{count} left out:\n{lines}")
+
+    def plan(self, loaded: LoadedModel, settings: Settings) -> None:
+        """Where and how the training runs."""
+        dtype = str(loaded.dtype.value).removeprefix("torch.")
+        reasons = f"({loaded.device.reason}), {dtype} ({loaded.dtype.reason})"
+        self.say(f"{loaded.device.value} {reasons}", dim=True)
+        for notice in loaded.notices:
+            self.say(notice)
+        loss = "likelihood of the responses"
+        if settings.method == "dpo":
+            loss = f"loss {settings.loss}, β {settings.beta:g}, likelihood {settings.likelihood:g}"
+        self.say(
+            f"{loss}; rank {settings.rank}, rate {settings.learning_rate:g}, {settings.epochs:g} epochs, "
+            f"batch {settings.batch_size}, seed {settings.seed}",
+            dim=True,
+        )
+
+    def resuming(self, checkpoint: Path | None) -> None:
+        """From which checkpoint the run goes on, if from any."""
+        if checkpoint is not None:
+            self.say(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
+
+    def stopped(self, run: RunFolder) -> None:
+        """After an interruption: how to go on. Said even where quiet: it is about the user's next step."""
+        last = run.last_checkpoint()
+        if last is not None:
+            step = last.name.rpartition("-")[2]
+            self._streams.say(f"mpg: stopped; step {step} is kept, and the same command resumes from there")
+
+    def lengths(self, trained: Trained, longest: int) -> None:
+        """What did not fit into the maximum length."""
+        if trained.too_long:
+            self.say(f"{trained.too_long} prompts fill {longest} tokens and were left out (--max-length)")
+        if trained.cut:
+            self.say(f"{trained.cut} rows were cut at {longest} tokens (--max-length)")
+
+    def found(self, persona: Persona, where: Destination) -> None:
+        """Whether the new persona is the one that is found under its name."""
+        if os.path.realpath(persona.file) != os.path.realpath(where.file):
+            self.say(
+                f"{persona.where} has a persona {persona.name} too and is searched first; "
+                f"--persona-dir {where.folder} finds the new one"
+            )
+        elif persona.use == "prompt":
+            self.say(f"{persona.where} says `use: prompt`, so the adapter is not used")

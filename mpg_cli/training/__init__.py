@@ -1,0 +1,1 @@
+"""`mpg train`: preference data in, a LoRA adapter and its persona file out. TRL and PEFT do the training."""

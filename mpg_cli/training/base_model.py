@@ -1,0 +1,40 @@
+"""The model to train on: one device, and a precision whose gradients neither vanish nor overflow."""
+
+from __future__ import annotations
+
+import os
+
+from mpg_cli.errors import UsageError
+from mpg_cli.models.device import choose_device
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.request import ModelChoice
+
+
+def load_base(choice: ModelChoice) -> LoadedModel:
+    """Load it as `mpg generate` does. Raises UsageError for float16 elsewhere than on CUDA, ModelError."""
+    show_one_gpu(choice.device)
+    device = "cuda" if choice.device.startswith("cuda:") else choice.device
+    kind = choose_device(device).value.type
+    dtype = choice.dtype
+    if dtype == "float16" and kind != "cuda":
+        raise UsageError(
+            "--dtype float16 trains on CUDA only: its gradients need a scaler",
+            hint="use --dtype float32 or bfloat16",
+        )
+    if dtype == "auto" and kind == "mps":
+        dtype = "float32"
+    return load_model(choice.name, choice.revision, device, dtype)
+
+
+def show_one_gpu(device: str) -> None:
+    """Hide all GPUs but one, for the trainer would spread over them; the one left is cuda:0.
+
+    It works until torch has looked for GPUs.
+    """
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device in ("cpu", "mps") or before == "":
+        return
+    visible = [part.strip() for part in (before or "").split(",") if part.strip()]
+    number = device.partition(":")[2]
+    index = int(number) if number.isdecimal() else 0
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else str(index)

@@ -1,0 +1,134 @@
+"""The folder of an unfinished run: what it was asked to do, its checkpoints, and a lock against a second one.
+
+A checkpoint counts only if it is complete: a process can be killed while it writes one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.personas.text import visible
+from mpg_cli.training.settings import difference
+
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
+# What the trainer writes; its state comes last.
+_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+
+
+class RunFolder:
+    """`with RunFolder(path) as run:` holds the lock; another process there is a UsageError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._plan = path / "run.json"
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise UsageError(f"{visible(str(self.path))} cannot be written: {error.strerror}") from None
+        if not _locked(self._lock):
+            self._lock.close()
+            raise UsageError(
+                f"another mpg train is writing {visible(str(self.path))}", hint="wait for it, or stop it"
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+        if self.path.exists() and self.last_checkpoint() is None:  # nothing is there to go on from
+            self.remove()
+
+    def begin(self, plan: Mapping[str, Any], *, force: bool) -> Path | None:
+        """Note what will run; the checkpoint to go on from, or None where the run starts anew.
+
+        Raises UsageError if an unfinished run has another plan, naming what differs, unless `force`.
+        """
+        before = self._read_plan() if self.last_checkpoint() else None
+        changed = None if before is None else difference(before, plan)
+        if changed is not None and not force:
+            raise UsageError(
+                f"an unfinished run lies in {visible(str(self.path))}, and it was another: {changed}",
+                hint="the command as it was resumes it, --force starts over",
+            )
+        if before is None or changed is not None:
+            self.clear()
+            _write(self._plan, json.dumps(plan, indent=1))
+        return self.last_checkpoint()
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; incomplete ones are deleted."""
+        found: list[tuple[int, Path]] = []
+        for folder in self.path.iterdir():
+            match = _CHECKPOINT.fullmatch(folder.name)
+            if match is None or not folder.is_dir():
+                continue
+            if _complete(folder):
+                found.append((int(match.group(1)), folder))
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+        return max(found)[1] if found else None
+
+    def clear(self) -> None:
+        """Delete all but the lock."""
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != "lock":
+                entry.unlink()
+
+    def remove(self) -> None:
+        """The run is finished."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _read_plan(self) -> dict[str, Any] | None:
+        try:
+            plan = json.loads(self._plan.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return plan if isinstance(plan, dict) else None
+
+
+def _complete(folder: Path) -> bool:
+    if not all((folder / name).is_file() for name in _NEEDED):
+        return False
+    try:
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and "global_step" in state
+
+
+def _write(file: Path, text: str) -> None:
+    beside = file.with_name(f"{file.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, file)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether this process has the lock now; where the system knows no such locks it always has."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,351 @@
+"""One training run with TRL and PEFT: silent, resumable, on one device.
+
+The trainers' own bars, logs, model cards and telemetry are off; figures go to a `Watch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset, disable_progress_bars
+from huggingface_hub import constants as hub_constants
+from peft import LoraConfig, get_peft_model_state_dict
+from transformers import PrinterCallback, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.training import settings as settings_of
+from mpg_cli.training.conversation import Example
+from mpg_cli.training.run import RunFolder
+from mpg_cli.training.settings import Settings
+from mpg_cli.training.watch import Figures, Watch
+
+CHECKPOINT_SECONDS = 60.0  # at least between two checkpoints
+CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into writing them
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# How torch and safetensors report a full disk: not as OSError.
+_FULL_TEXTS = ("No space left", "inline_container.cc", "PytorchStreamWriter failed", "File too large")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on what. `reply_tokens` is the mean length of a reply; `resume` a checkpoint."""
+
+    loaded: LoadedModel
+    settings: Settings
+    train: Sequence[Example]
+    held_out: Sequence[Example]
+    reply_tokens: float
+    run: RunFolder
+    resume: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: the adapter's configuration and tensors as PEFT has them, and how it went.
+
+    `too_long` rows had no room for a reply within the maximum length, `cut` ones lost the end of one.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+    base_model: Any
+    steps: int
+    resumed_at: int
+    figures: Figures | None
+    held_out: Figures | None
+    held_out_rows: int
+    too_long: int
+    cut: int
+
+
+class _Stopped(Exception):
+    """The run was asked to end while it evaluated."""
+
+
+def train(job: Job, watch: Watch) -> Trained | None:
+    """Train to the end; None if `watch` stopped it before, with a checkpoint in the run's folder.
+
+    Raises UsageError if no row fits the maximum length, NumericsError if the loss is no number,
+    MpgError for a full disk, ModelError if memory does not suffice.
+    """
+    with _quiet(), _explained(job):
+        trainer, too_long, cut = _trainer(job)
+        keeper = _Keeper(watch, job.settings, trainer.args.beta if job.settings.method == "dpo" else 1.0)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(keeper)
+        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+        if keeper.diverged is not None:
+            raise NumericsError(
+                f"training diverged: the loss is no number at step {keeper.diverged}",
+                hint="lower --learning-rate, or choose --dtype float32",
+            )
+        if watch.stopping and trainer.state.global_step < trainer.state.max_steps:
+            return None
+        held_out = None
+        if len(trainer.eval_dataset or ()):
+            watch.display.stage("testing")
+            try:
+                held_out = keeper.figures(trainer.evaluate(), "eval_")
+            except _Stopped:
+                return None
+        if watch.stopping:
+            return None
+        model = trainer.model
+        config = model.peft_config["default"].to_dict()
+        dtype = job.loaded.dtype.value
+        saved = get_peft_model_state_dict(model, save_embedding_layers=False)
+        tensors = {key: value.detach().to("cpu", dtype) for key, value in saved.items()}
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise NumericsError(
+                "training diverged: the adapter holds values that are no numbers",
+                hint="lower --learning-rate",
+            )
+        return Trained(
+            config=config,
+            tensors=tensors,
+            base_model=model.unload(),
+            steps=trainer.state.global_step,
+            resumed_at=keeper.began_at,
+            figures=watch.recent(),
+            held_out=held_out,
+            held_out_rows=len(trainer.eval_dataset or ()),
+            too_long=too_long,
+            cut=cut,
+        )
+
+
+def _trainer(job: Job) -> tuple[Any, int, int]:
+    """The trainer, how many rows have no room for a reply, and how many lose the end of one."""
+    settings, tokenizer = job.settings, job.loaded.tokenizer
+    if tokenizer.eos_token is None:
+        raise ModelError(f"the tokenizer of {job.loaded.id} has no end token, so a reply could not end")
+    trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
+    trainer = trainer_class(
+        model=job.loaded.model,
+        args=_arguments(job),
+        train_dataset=Dataset.from_list(list(job.train)),
+        eval_dataset=Dataset.from_list(list(job.held_out)) if job.held_out else None,
+        processing_class=tokenizer,
+        peft_config=_lora(job),
+    )
+    # PEFT would look for the base's configuration on the hub each time it saves.
+    trainer.model.peft_config["default"].base_model_name_or_path = None
+    kept = len(trainer.train_dataset)
+    too_long = len(job.train) + len(job.held_out) - kept - len(trainer.eval_dataset or ())
+    if not kept:
+        raise UsageError(
+            f"no prompt is shorter than {settings.max_length} tokens, so there is no room for a reply",
+            hint="raise --max-length",
+        )
+    cut = sum(_length(row) >= settings.max_length for row in trainer.train_dataset)
+    return trainer, too_long, cut
+
+
+def _length(row: Mapping[str, Any]) -> int:
+    """Tokens of a prepared row: cut ones fill the maximum, of pairs the uncut length is known."""
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) - 1
+
+
+def _lora(job: Job) -> LoraConfig:
+    alpha = job.settings.alpha
+    conv1d = any(
+        type(module).__name__ == "Conv1D" and name.rpartition(".")[2] in job.settings.targets
+        for name, module in job.loaded.model.named_modules()
+    )
+    return LoraConfig(
+        r=job.settings.rank,
+        lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=list(job.settings.targets),
+        fan_in_fan_out=conv1d,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _arguments(job: Job) -> Any:
+    """TRL's configuration; an IPO margin is per reply here and per token there (see below)."""
+    settings, device = job.settings, job.loaded.device.value
+    dtype = job.loaded.dtype.value
+    common: dict[str, Any] = {
+        "output_dir": str(job.run.path),
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.micro_batch,
+        "per_device_eval_batch_size": settings_of.divisor(max(1, len(job.held_out)), settings.micro_batch),
+        "gradient_accumulation_steps": settings.batch_size // settings.micro_batch,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "weight_decay": 0.0,
+        "optim": "adamw_torch",
+        "max_length": settings.max_length,
+        "gradient_checkpointing": settings.checkpointing,
+        "bf16": device.type == "cuda" and dtype == torch.bfloat16,
+        "fp16": device.type == "cuda" and dtype == torch.float16,
+        "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": device.type == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # `_Keeper` says when
+        "save_total_limit": 2,
+        "eval_strategy": "no",
+        "prediction_loss_only": True,
+        "report_to": [],
+        "disable_tqdm": True,
+        "seed": settings.seed,
+    }
+    if settings.method == "sft":
+        return SFTConfig(completion_only_loss=True, packing=False, **common)
+    names, weights, beta = _loss(settings, job.reply_tokens)
+    return DPOConfig(
+        loss_type=names,
+        loss_weights=weights,
+        beta=beta,
+        label_smoothing=settings_of.LABEL_SMOOTHING.get(settings.loss, 0.0),
+        disable_dropout=True,
+        **common,
+    )
+
+
+def _loss(settings: Settings, tokens: float) -> tuple[list[str], list[float], float]:
+    """TRL's loss names, their weights, and its β.
+
+    TRL's IPO takes the log-ratios as means over tokens, (Δ/L − 1/(2β'))². With β' = β·L and the weight
+    pull·L it is pull·(Δ − 1/(2β))²/L: with the likelihood, a mean over tokens too, the loss of a reply over
+    its length.
+    """
+    names, weights, beta = [settings.loss], [1.0], settings.beta
+    if settings.loss == "ipo":
+        weights, beta = [settings_of.IPO_PULL * tokens], settings.beta * tokens
+    if settings.likelihood:
+        names, weights = [*names, "sft"], [*weights, settings.likelihood]
+    return names, weights, beta
+
+
+class _Silent:
+    """No model card, and nobody is told about the run."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        return
+
+    def _send_telemetry(self) -> None:
+        return
+
+
+class _QuietDPO(_Silent, DPOTrainer):  # type: ignore[misc]
+    pass
+
+
+class _QuietSFT(_Silent, SFTTrainer):  # type: ignore[misc]
+    pass
+
+
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Follows the steps: figures to the watch, checkpoints now and then and at the end, the wish to stop."""
+
+    def __init__(self, watch: Watch, settings: Settings, beta: float) -> None:
+        self._watch = watch
+        self._settings = settings
+        self._scale = settings.beta / beta  # rewards with TRL's β to rewards with ours
+        self._saved = time.monotonic()
+        self._pause = CHECKPOINT_SECONDS
+        self._saving = 0.0
+        self.began_at = 0
+        self.diverged: int | None = None
+
+    def figures(self, logs: Mapping[str, float], prefix: str = "") -> Figures:
+        loss = float(logs.get(f"{prefix}loss", math.nan))
+        if self._settings.method == "sft":
+            return Figures(loss, logs.get(f"{prefix}mean_token_accuracy"))
+        margin = logs.get(f"{prefix}rewards/margins")
+        scaled = None if margin is None else margin * self._scale
+        return Figures(loss, logs.get(f"{prefix}rewards/accuracies"), scaled)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began_at = state.global_step
+        self._watch.display.step(state.global_step, state.max_steps, None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        last = state.global_step >= state.max_steps
+        if self._watch.stopping:
+            control.should_training_stop = True
+        due = time.monotonic() - self._saved >= self._pause
+        if last or due or self._watch.stopping:
+            control.should_save = True
+            self._saving = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        figures = self.figures(logs)
+        self._watch.step(state.global_step, state.max_steps, figures)
+        if not figures.finite:
+            self.diverged = state.global_step
+            control.should_training_stop = True
+            control.should_save = False
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = time.monotonic()
+        took = self._saved - self._saving
+        self._pause = max(CHECKPOINT_SECONDS, took / CHECKPOINT_SHARE)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._watch.stopping:
+            raise _Stopped
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars, logs or warnings of the libraries, and no telemetry."""
+    disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    hub_constants.HF_HUB_DISABLE_TELEMETRY = True
+    for name in ("transformers", "trl", "peft", "accelerate", "datasets"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _explained(job: Job) -> Iterator[None]:
+    """What the libraries raise when memory or disk is full, in words."""
+    try:
+        yield
+    except MpgError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        raise ModelError(
+            f"training does not fit into the memory of {job.loaded.device.value}",
+            hint="lower --micro-batch or --max-length, or choose a smaller model",
+        ) from None
+    except Exception as error:
+        if _is_full(error):
+            job.run.last_checkpoint()  # takes away what was half written
+            raise MpgError(
+                f"the disk is full: a checkpoint of the run cannot be written to {job.run.path}",
+                hint="make room; the same command goes on from the last checkpoint, if there is one",
+            ) from None
+        raise
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(text in str(error) for text in _FULL_TEXTS)

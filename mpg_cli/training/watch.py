@@ -1,0 +1,77 @@
+"""What a run tells while it goes, and the flag that ends it early. Knows no trainer and no terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+WINDOW = 10  # steps that shown figures are averaged over
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How training goes: loss, and of pairs the reward margin (β times nats) and the share that is won.
+
+    For plain replies `accuracy` is that of single tokens and there is no margin.
+    """
+
+    loss: float
+    accuracy: float | None = None
+    margin: float | None = None
+
+    @property
+    def finite(self) -> bool:
+        return all(math.isfinite(value) for value in (self.loss, self.margin or 0.0))
+
+    def told(self, *, brief: bool = False) -> str:
+        """In a few words."""
+        parts = [f"loss {self.loss:.3f}"]
+        if self.margin is not None:
+            parts.append(f"{'' if brief else 'reward '}margin {self.margin:.2f}")
+        if self.accuracy is not None:
+            parts.append(f"accuracy {self.accuracy:.2f}")
+        return ", ".join(parts)
+
+
+class Display(Protocol):
+    """Shows the progress of a run."""
+
+    def stage(self, text: str) -> None:
+        """What is being done besides training steps."""
+
+    def step(self, done: int, total: int, figures: Figures | None) -> None:
+        """`done` of `total` steps are made; figures of the last ones, where there are any."""
+
+
+class Watch:
+    """Between a run and who started it: figures go to the display, a wish to stop to the run."""
+
+    def __init__(self, display: Display) -> None:
+        self.display = display
+        self.stopping = False
+        self._recent: deque[Figures] = deque(maxlen=WINDOW)
+
+    def stop(self, reason: str) -> None:
+        """Asks the run to end after the step at hand, with a checkpoint."""
+        self.stopping = True
+
+    def step(self, done: int, total: int, figures: Figures) -> None:
+        self._recent.append(figures)
+        self.display.step(done, total, self.recent())
+
+    def recent(self) -> Figures | None:
+        """Means over the last steps."""
+        if not self._recent:
+            return None
+        return Figures(
+            loss=_mean([figures.loss for figures in self._recent]) or 0.0,
+            accuracy=_mean([figures.accuracy for figures in self._recent]),
+            margin=_mean([figures.margin for figures in self._recent]),
+        )
+
+
+def _mean(values: list[float] | list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,184 @@
+"""Reading data: what is used, and that every bad row is told with its file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.training.data import (
+    MIN_ROWS,
+    Data,
+    Problem,
+    Row,
+    Turn,
+    check_enough,
+    describe_problems,
+    hold_out,
+    read_data,
+)
+
+GOOD = {"prompt": "Hi", "chosen": "Arr!", "rejected": "Hello."}
+USER = {"role": "user", "content": "Hi"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def said(content: str) -> dict[str, str]:
+    return {"role": "assistant", "content": content}
+
+
+def written(folder: Path, *lines: Any, name: str = "prefs.jsonl") -> Path:
+    file = folder / name
+    text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    file.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return file
+
+
+def rows_of(data: Data) -> list[tuple[tuple[Turn, ...], tuple[str, ...]]]:
+    assert data.problems == ()
+    return [(row.prompt, row.replies) for row in data.rows]
+
+
+def test_texts_and_messages_are_the_same_pair(tmp_path: Path) -> None:
+    """Also as the published files have it: the replies' messages repeat the prompt."""
+    file = written(
+        tmp_path,
+        GOOD,
+        {"prompt": [USER], "chosen": [said("Arr!")], "rejected": [said("Hello.")]},
+        {"prompt": "Hi", "chosen": [USER, said("Arr!")], "rejected": [USER, said("Hello.")], "score": 1},
+    )
+    assert rows_of(read_data([file], "dpo")) == [((Turn("user", "Hi"),), ("Arr!", "Hello."))] * 3
+
+
+def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
+    rows = [GOOD, {"prompt": [SYSTEM, USER], "chosen": "a", "rejected": "b"}]
+    listed = tmp_path / "prefs.json"
+    listed.write_text("\ufeff\n " + json.dumps(rows, indent=2))
+    lines = written(tmp_path, *rows)
+    assert rows_of(read_data([listed], "dpo")) == rows_of(read_data([lines], "dpo"))
+    assert [row.where for row in read_data([listed], "dpo").rows] == [f"{listed}:3", f"{listed}:8"]
+    assert read_data([listed], "dpo").digest == read_data([lines], "dpo").digest
+    assert len(read_data([listed, lines], "dpo").rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "message"),
+    [
+        ({"chosen": "a", "rejected": "b"}, "no prompt", "prompt is missing"),
+        ({"prompt": "x", "chosen": "a"}, "no rejected", "rejected is missing"),
+        (GOOD | {"chosen": "  \n"}, "empty chosen", "chosen is empty"),
+        (GOOD | {"prompt": []}, "empty prompt", "prompt is empty"),
+        (GOOD | {"chosen": [USER, said("")]}, "empty chosen", "chosen is empty"),
+        (GOOD | {"rejected": "Arr! "}, "chosen = rejected", "chosen and rejected are the same"),
+        (GOOD | {"chosen": 7}, "wrong chosen", "chosen must be text or a list of messages"),
+        (GOOD | {"chosen": [7]}, "wrong chosen", "chosen[0] must be an object with role"),
+        (GOOD | {"chosen": [said("x") | {"content": []}]}, "wrong chosen", "chosen[0].content must be text"),
+        (GOOD | {"chosen": [USER]}, "wrong turns", "chosen ends with a turn of user, not of the assistant"),
+        (
+            GOOD | {"chosen": [SYSTEM, USER, said("x")]},
+            "wrong turns",
+            "chosen follows another conversation than the prompt",
+        ),
+        (GOOD | {"prompt": [said("x")]}, "wrong turns", "prompt ends with a turn of assistant"),
+        ([GOOD], "not JSON", "a row must be an object"),
+        ("7", "no object", "a row must be an object with prompt, chosen, rejected"),
+        ('{"prompt": "x",', "not JSON", "not JSON: "),
+        ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt holds half"),
+        ("[" * 100_000, "not JSON", "not JSON that can be read"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_rest_is_used(tmp_path: Path, row: Any, kind: str, message: str) -> None:
+    file = written(tmp_path, GOOD, row, "", GOOD)
+    data = read_data([file], "dpo")
+    assert len(data.rows) == 2
+    (problem,) = data.problems
+    assert problem.where == f"{file}:2"
+    assert problem.message.startswith(message)
+    assert problem.kind == kind or isinstance(row, list)
+
+
+def test_a_line_that_is_not_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "prefs.jsonl"
+    file.write_bytes(json.dumps(GOOD).encode() + b'\n{"prompt": "\xff"}\n')
+    assert [p.message for p in read_data([file], "dpo").problems] == ["byte 0xff is not UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is left out"),
+        ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
+        ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
+    ],
+)
+def test_a_broken_list_gives_what_came_before(tmp_path: Path, text: str, line: int, message: str) -> None:
+    file = tmp_path / "prefs.json"
+    file.write_text(text % (json.dumps(GOOD), json.dumps(GOOD)))
+    data = read_data([file], "dpo")
+    assert 1 <= len(data.rows) <= 2
+    assert [(p.where, p.message) for p in data.problems] == [(f"{file}:{line}", message)]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "[]", " [ ] "])
+def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "prefs.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="holds no data"):
+        read_data([file], "dpo")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_data([tmp_path / "none.jsonl"], "dpo")
+
+
+def test_plain_responses(tmp_path: Path) -> None:
+    file = written(tmp_path, {"prompt": "Hi", "response": "Arr!"}, GOOD)
+    data = read_data([file], "sft")
+    assert [row.replies for row in data.rows] == [("Arr!",)]
+    assert [problem.message for problem in data.problems] == ["response is missing"]
+
+
+def test_many_problems_are_counted_by_kind() -> None:
+    problems = [Problem(f"f:{n}", "empty chosen" if n % 2 else "no prompt", "m") for n in range(14)]
+    lines = describe_problems(problems)
+    assert lines[0] == "f:0: m"
+    assert lines[10:] == ["and 4 more: 2 × no prompt, 2 × empty chosen"]
+
+
+def test_too_little_data_is_refused() -> None:
+    check_enough(MIN_ROWS, "dpo", 3)
+    with pytest.raises(UsageError, match="9 usable pairs; 3 more cannot be used, at least 10 are needed"):
+        check_enough(9, "dpo", 3)
+
+
+def rows(prompts: Iterable[str]) -> list[Row]:
+    return [Row((Turn("user", p),), (f"{n}", "x"), f"f:{n}") for n, p in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_prompt_is_on_both_sides_of_the_split(seed: int) -> None:
+    data = rows(f"p{n % 13}" for n in range(60))
+    train, held = hold_out(data, 0.2, seed)
+    assert sorted(row.where for row in train + held) == sorted(row.where for row in data)
+    assert not {row.prompt for row in train} & {row.prompt for row in held}
+    assert 4 <= len(held) <= 12
+    assert hold_out(data, 0.2, seed) == (train, held)
+
+
+def test_a_single_prompt_is_split_by_rows() -> None:
+    train, held = hold_out(rows(["same"] * 20), 0.1, 0)
+    assert (len(train), len(held)) == (18, 2)
+
+
+def test_prompts_with_many_rows_are_split_by_rows() -> None:
+    train, held = hold_out(rows(["a"] * 50 + ["b"] * 50), 0.1, 0)
+    assert (len(train), len(held)) == (90, 10)
+
+
+def test_nothing_is_held_out_on_demand() -> None:
+    assert hold_out(rows("abc"), 0, 0)[1] == []

@@ -1,0 +1,167 @@
+"""The persona file: new ones read back as meant, existing ones keep all that is not about the new adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpg_cli.errors import PersonaError, UsageError
+from mpg_cli.personas import safe_yaml, schema
+from mpg_cli.personas.schema import Persona
+from mpg_cli.training.persona_file import Destination, Texts, check_destination, check_name, persona_text
+
+COMMENTED = """\
+# My captain.
+name: pirate   # lower case
+prompt: |
+  Speak as a pirate.
+  Always.
+adapters:
+  # the small one
+  - base: mpg-tiny
+    path: adapters/mpg-tiny/pirate
+  - base: other/model
+    repo: someone/pirate
+weight: 0.5
+"""
+
+
+def where(folder: Path, base: str = "Qwen/Qwen3-0.6B", name: str = "pirate") -> Destination:
+    return Destination(folder, name, base)
+
+
+def parsed(text: str, folder: Path) -> Persona:
+    (document,) = safe_yaml.parse(text, folder / "pirate.yaml")
+    return schema.parse_document(document)
+
+
+def edited(folder: Path, text: str, base: str, *, force: bool = False) -> str:
+    (folder / "pirate.yaml").write_text(text)
+    target = where(folder, base)
+    existing = check_destination(target, Texts(), force=force)
+    assert existing is not None
+    return persona_text(target, Texts(), existing)
+
+
+@pytest.mark.parametrize("name", ["", "7up", "a b", "../x", "x" * 500])
+def test_a_name_that_no_persona_can_have(name: str) -> None:
+    with pytest.raises(UsageError, match="is no name of a persona"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        ("mpg-tiny", "adapters/mpg-tiny/pirate"),
+        ("Qwen/Qwen3-0.6B", "adapters/Qwen--Qwen3-0.6B/pirate"),
+        ("my model (v2)", "adapters/my-model-v2/pirate"),
+        ("..", "adapters/model/pirate"),
+    ],
+)
+def test_the_adapter_lies_below_the_persona_file(tmp_path: Path, base: str, path: str) -> None:
+    target = where(tmp_path, base)
+    assert target.adapter_path == path
+    assert schema.confined(tmp_path, path) == (tmp_path / path).resolve()
+    assert parsed(persona_text(target, Texts(), None), tmp_path).adapters[0].base == base
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["plain words, and so on.", "no", "1e3", "a: b", "x # y", "'quoted'", '"', "ümläut 🙂", "null", "- x"],
+)
+def test_texts_read_back_as_they_were(tmp_path: Path, text: str) -> None:
+    texts = Texts(description=text, prompt=f"{text}\nsecond line", license=text, source=text)
+    persona = parsed(persona_text(where(tmp_path), texts, None), tmp_path)
+    assert (persona.description, persona.prompt) == (" ".join(text.split()), f"{text}\nsecond line")
+    assert (persona.license, persona.source) == (text, text)
+
+
+def test_a_text_that_no_persona_file_may_hold(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"would not be valid: .*control character"):
+        persona_text(where(tmp_path), Texts(prompt="\x1b[2J"), None)
+
+
+def test_another_base_is_one_more_entry_and_comments_stay(tmp_path: Path) -> None:
+    text = edited(tmp_path, COMMENTED, "Qwen/Qwen3-0.6B")
+    entry = "  - base: Qwen/Qwen3-0.6B\n    path: adapters/Qwen--Qwen3-0.6B/pirate\n"
+    assert text == COMMENTED.replace("  - base: mpg-tiny", f"{entry}  - base: mpg-tiny")
+    assert [entry.base for entry in parsed(text, tmp_path).adapters] == [
+        "Qwen/Qwen3-0.6B",
+        "mpg-tiny",
+        "other/model",
+    ]
+
+
+def test_a_persona_without_adapters_gets_its_first(tmp_path: Path) -> None:
+    persona = parsed(edited(tmp_path, "name: pirate\nprompt: Speak.", "mpg-tiny"), tmp_path)
+    assert persona.prompt == "Speak."
+    assert [entry.path for entry in persona.adapters] == ["adapters/mpg-tiny/pirate"]
+
+
+def test_the_same_base_is_replaced_only_by_force(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pirate has an adapter for other/model already") as caught:
+        edited(tmp_path, COMMENTED, "other/model")
+    assert caught.value.hint is not None
+    assert "--force" in caught.value.hint
+    persona = parsed(edited(tmp_path, COMMENTED, "other/model", force=True), tmp_path)
+    assert [(entry.base, entry.path, entry.repo) for entry in persona.adapters] == [
+        ("other/model", "adapters/other--model/pirate", None),
+        ("mpg-tiny", "adapters/mpg-tiny/pirate", None),
+    ]
+    assert persona.weight == 0.5
+
+
+def test_an_entry_that_is_right_already_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    assert edited(tmp_path, COMMENTED, "mpg-tiny", force=True) == COMMENTED
+
+
+def test_a_file_that_cannot_be_edited_as_text_is_left_alone(tmp_path: Path) -> None:
+    flow = "{name: pirate, adapters: [{base: mpg-tiny, path: a}]}\n"
+    with pytest.raises(UsageError, match=r"cannot be edited safely|would not be valid"):
+        edited(tmp_path, flow, "other/model")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("crew.yaml", "name: pirate\nprompt: x", "crew.yaml:1: there is a persona pirate already"),
+        ("pirate.yaml", "name: Pirate\nprompt: x", "there is a persona Pirate already"),
+        ("pirate.yaml", "name: pirate\nparts: a + b", "pirate is a composite"),
+        ("pirate.yaml", "name: pirate\nprompt: x\n---\nname: b\nprompt: y", "holds several personas"),
+        ("pirate.yaml", "name: other\nprompt: x", "exists and holds no persona pirate"),
+    ],
+)
+def test_what_is_there_is_not_overwritten(tmp_path: Path, file: str, text: str, message: str) -> None:
+    (tmp_path / file).write_text(text)
+    for force in (False, True):
+        with pytest.raises(UsageError, match=message):
+            check_destination(where(tmp_path), Texts(), force=force)
+
+
+def test_a_broken_persona_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pirate.yaml").write_text("name: pirate\nprmpt: x\n")
+    with pytest.raises(PersonaError, match="unknown key; did you mean prompt"):
+        check_destination(where(tmp_path), Texts(), force=True)
+
+
+def test_texts_do_not_change_an_existing_persona(tmp_path: Path) -> None:
+    (tmp_path / "pirate.yaml").write_text(COMMENTED)
+    same = Texts(prompt="Speak as a pirate. Always.")
+    assert check_destination(where(tmp_path), same, force=False) is not None
+    with pytest.raises(UsageError, match="--description is for a new persona"):
+        check_destination(where(tmp_path), Texts(description="new"), force=True)
+
+
+def test_an_adapter_without_a_persona_is_not_overwritten(tmp_path: Path) -> None:
+    target = where(tmp_path)
+    target.adapter.mkdir(parents=True)
+    with pytest.raises(UsageError, match="exists"):
+        check_destination(target, Texts(), force=False)
+    assert check_destination(target, Texts(), force=True) is None
+
+
+def test_a_file_that_appears_during_the_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pirate.yaml").write_text("name: pirate\nprompt: x\n")
+    with pytest.raises(UsageError, match="appeared meanwhile"):
+        persona_text(where(tmp_path), Texts(), None)

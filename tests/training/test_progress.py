@@ -1,0 +1,59 @@
+"""What a run shows: means over the last steps, a bar on a terminal, few lines on a pipe."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+
+from mpg_cli.render.terminal import Streams
+from mpg_cli.training.progress import Progress
+from mpg_cli.training.watch import Figures, Watch
+
+
+def streams(*, tty: bool) -> Streams:
+    return replace(Streams.current({}), stderr=io.StringIO(), stderr_tty=tty, movable=tty, color=tty)
+
+
+def shown(*, tty: bool, quiet: bool = False, steps: int = 50) -> str:
+    target = streams(tty=tty)
+    with Progress(target, quiet=quiet) as progress:
+        watch = Watch(progress)
+        progress.step(0, steps, None)
+        for step in range(1, steps + 1):
+            watch.step(step, steps, Figures(1 / step, 0.5, 0.25))
+        progress.stage("testing [b]")
+    assert isinstance(target.stderr, io.StringIO)
+    return target.stderr.getvalue()
+
+
+def test_a_pipe_gets_a_line_now_and_then() -> None:
+    lines = shown(tty=False).splitlines()
+    assert lines[0] == "step 1/50: loss 1.000, reward margin 0.25, accuracy 0.50"
+    assert lines[-1] == "mpg: testing [b]"
+    assert lines[-2].startswith("step 50/50: loss 0.02")
+    assert len(lines) <= 14
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    text = shown(tty=True)
+    assert "50/50" in text
+    assert "loss 0.022, margin 0.25, accuracy 0.50" in text
+    assert "testing [b]" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_quiet_shows_nothing(tty: bool) -> None:
+    assert shown(tty=tty, quiet=True) == ""
+
+
+def test_figures_are_means_of_the_last_ten() -> None:
+    with Progress(streams(tty=False), quiet=True) as progress:
+        watch = Watch(progress)
+        assert watch.recent() is None
+        for step in range(20):
+            watch.step(step, 20, Figures(float(step), None if step % 2 else 1.0))
+    assert watch.recent() == Figures(14.5, 1.0, None)

@@ -1,0 +1,100 @@
+"""The folder of an unfinished run: which checkpoint counts, and that another run is not mistaken for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.training.run import RunFolder
+
+PLAN = {"rank": 8, "data": "abc"}
+FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+
+
+def checkpoint(folder: Path, step: int, state: str | None = None) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    for name in FILES:
+        (path / name).touch()
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}) if state is None else state)
+    return path
+
+
+def test_nothing_stays_of_a_run_without_a_checkpoint(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "a" / "run") as run:
+        run.begin(PLAN, force=False)
+    assert not (tmp_path / "a" / "run").exists()
+
+
+def test_a_plan_that_got_nowhere_binds_nobody(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(PLAN))
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN | {"rank": 4}, force=False) is None
+        assert json.loads((run.path / "run.json").read_text())["rank"] == 4
+
+
+def test_the_newest_complete_checkpoint_counts(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) is None
+        checkpoint(run.path, 9)
+        newest = checkpoint(run.path, 10)
+        torn = checkpoint(run.path, 20, state='{"global_')
+        killed = checkpoint(run.path, 30)
+        (killed / "trainer_state.json").unlink()
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) == newest
+        assert not torn.exists()
+        assert not killed.exists()
+        run.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_another_run_is_refused_or_cleared(tmp_path: Path, force: bool) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        kept = checkpoint(run.path, 10)
+    with RunFolder(tmp_path / "run") as run:
+        if force:
+            assert run.begin(PLAN | {"rank": 4}, force=True) is None
+        else:
+            with pytest.raises(UsageError, match="it was another: rank was 8 and is 4") as caught:
+                run.begin(PLAN | {"rank": 4}, force=False)
+            assert "--force" in str(caught.value.hint)
+    assert kept.exists() is not force
+
+
+def test_force_alone_resumes_the_same_run(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=True)
+        kept = checkpoint(run.path, 10)
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=True) == kept
+
+
+def test_checkpoints_of_an_unreadable_plan_are_dropped(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        checkpoint(run.path, 10)
+        (run.path / "run.json").write_text("{")
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) is None
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        with pytest.raises(UsageError, match="another mpg train is writing"), RunFolder(run.path):
+            pass
+        assert (run.path / "run.json").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"), RunFolder(tmp_path / "file" / "run"):
+        pass

@@ -1,0 +1,92 @@
+"""Settings: defaults by size, what does not go together, and how two runs differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.training.settings import LOSSES, Choices, difference, divisor, resolve
+
+SMALL, MIDDLE, LARGE = 2_000_000, 600_000_000, 8_000_000_000
+
+
+def test_the_losses_are_those_of_trl() -> None:
+    import inspect
+    import re
+
+    from trl import DPOTrainer
+
+    source = inspect.getsource(DPOTrainer._compute_loss)
+    assert sorted(LOSSES) == sorted(re.findall(r'loss_type == "(\w+)"', source))
+
+
+def test_small_and_large_models_get_other_defaults() -> None:
+    small, middle, large = (resolve(Choices(), size, None) for size in (SMALL, MIDDLE, LARGE))
+    assert (small.loss, middle.loss, large.loss) == ("ipo", "sigmoid", "sigmoid")
+    assert small.likelihood > middle.likelihood == large.likelihood > 0
+    assert small.rank < middle.rank < large.rank
+    assert small.learning_rate > middle.learning_rate > large.learning_rate
+    assert (small.checkpointing, large.checkpointing) == (False, True)
+    assert (small.batch_size, small.micro_batch) == (16, 16)
+    assert (large.batch_size, large.micro_batch) == (16, 1)
+    assert small.alpha == 2 * small.rank
+
+
+def test_choices_win() -> None:
+    settings = resolve(
+        Choices(loss="hinge", rank=4, alpha=6, batch_size=6, micro_batch=4, likelihood=0), LARGE, None
+    )
+    assert (settings.loss, settings.likelihood, settings.rank, settings.alpha) == ("hinge", 0, 4, 6)
+    assert (settings.batch_size, settings.micro_batch) == (6, 3)
+
+
+def test_imitation_has_no_preference() -> None:
+    settings = resolve(Choices(method="sft"), SMALL, None)
+    assert (settings.loss, settings.likelihood) == ("sft", 0)
+
+
+def test_the_context_bounds_the_length() -> None:
+    assert resolve(Choices(), SMALL, 128).max_length == 128
+    assert resolve(Choices(max_length=64), SMALL, 128).max_length == 64
+    with pytest.raises(UsageError, match="--max-length 256 is beyond the 128 positions"):
+        resolve(Choices(max_length=256), SMALL, 128)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"loss": "sigmoud"}, "--loss 'sigmoud' is none; did you mean sigmoid"),
+        ({"rank": 0}, "--rank must be at least 1, not 0"),
+        ({"beta": 0.0}, "--beta must be a number above 0, not 0"),
+        ({"learning_rate": math.nan}, "--learning-rate must be a number above 0, not nan"),
+        ({"epochs": math.inf}, "--epochs must be a number above 0, not inf"),
+        ({"likelihood": math.nan}, "--likelihood must be at least 0, not nan"),
+        ({"eval_split": 0.9}, "--eval-split must be between 0 and 0.5, not 0.9"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"method": "sft", "beta": 0.2}, "--beta belongs to preference data"),
+        ({"loss": "sft", "likelihood": 1.0}, "--likelihood does not go with --loss sft"),
+    ],
+)
+def test_wrong_choices_are_refused(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Choices(**choice)
+
+
+@pytest.mark.parametrize(("count", "most", "size"), [(16, 16, 16), (16, 5, 4), (7, 4, 1), (1, 9, 1)])
+def test_divisor(count: int, most: int, size: int) -> None:
+    assert divisor(count, most) == size
+
+
+def test_runs_are_compared_after_a_round_trip_through_json() -> None:
+    first = resolve(Choices(), SMALL, None, ("q_proj", "v_proj")).as_dict()
+    again = json.loads(json.dumps(first))
+    assert difference(again, first) is None
+    second = resolve(Choices(learning_rate=1e-4), SMALL, None, ("q_proj",)).as_dict()
+    assert difference(again, second) == (
+        "targets was q_proj,v_proj and is q_proj, learning-rate was 0.002 and is 0.0001"
+    )
+    assert difference({"data": "x"}, {}) == "data was x and is not set"

@@ -1,0 +1,305 @@
+"""Training runs on tiny models: what comes out was trained, a stopped run goes on to the same end."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
+from mpg_cli.models.loader import load_model
+from mpg_cli.training import trainer
+from mpg_cli.training.conversation import examples
+from mpg_cli.training.data import read_data
+from mpg_cli.training.run import RunFolder
+from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
+from mpg_cli.training.targets import choose_targets
+from mpg_cli.training.trainer import Job, Trained, _loss, train
+from mpg_cli.training.watch import Figures, Watch
+from tests.training.jobs import (
+    preferences,
+    quick_collections,
+    responses,
+    save_chat_model,
+    save_plain_model,
+    written,
+)
+
+QUICK: dict[str, Any] = {"epochs": 2.0, "batch_size": 8, "learning_rate": 0.02, "rank": 4}
+
+
+class Recorder:
+    """A display that remembers, and may act at a step."""
+
+    def __init__(self, at: Callable[[int], None] = lambda step: None) -> None:
+        self.steps: list[tuple[int, int, Figures | None]] = []
+        self.at = at
+
+    def stage(self, text: str) -> None:
+        self.at(-1)
+
+    def step(self, done: int, total: int, figures: Figures | None) -> None:
+        self.steps.append((done, total, figures))
+        self.at(done)
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_collections():
+        yield save_chat_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def job(model: Path, run: RunFolder, folder: Path, **choices: Any) -> Job:
+    """A job as the command makes it, the last quarter held out."""
+    made = Choices(**(QUICK | choices))
+    loaded = load_model(str(model), device="cpu")
+    targets = choose_targets(loaded.model, (), loaded.id)
+    settings = resolve(made, 2_000_000, 128, targets)
+    rows = preferences() if made.method == "dpo" else responses()
+    data = read_data([written(folder / "data.jsonl", rows)], made.method)
+    examples_, _, problems = examples(data.rows, loaded.tokenizer)
+    assert problems == []
+    return Job(loaded, settings, examples_[:16], examples_[16:], 5.0, run)
+
+
+def finished(result: Trained | None) -> Trained:
+    assert result is not None
+    return result
+
+
+def trained(model: Path, folder: Path, **choices: Any) -> Trained:
+    with RunFolder(folder / "run") as run:
+        return finished(train(job(model, run, folder, **choices), Watch(Recorder())))
+
+
+def test_pairs_are_learnt(chat_model: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    with RunFolder(tmp_path / "run") as run:
+        result = finished(train(job(chat_model, run, tmp_path), Watch(recorder)))
+    assert result.steps == 4
+    assert [step for step, _, _ in recorder.steps] == [0, 1, 2, 3, 4]
+    assert {total for _, total, _ in recorder.steps} == {4}
+    assert result.held_out is not None
+    assert result.held_out_rows == 8
+    assert result.held_out.accuracy == 1.0
+    assert result.held_out.margin is not None
+    assert result.held_out.margin > 0
+    assert all(tensor.dtype == torch.float32 for tensor in result.tensors.values())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path) -> None:
+    """PEFT loads what comes out, and the margin of the held-out pairs computes to what was reported."""
+    from peft import PeftModel
+    from safetensors.torch import save_file
+
+    from mpg_cli.training.output import clean_config
+
+    result = trained(chat_model, tmp_path, batch_size=16)
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file(dict(result.tensors), folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(clean_config(result.config, "tiny", None)))
+    loaded = load_model(str(chat_model), device="cpu")
+    base = load_model(str(chat_model), device="cpu").model
+    tuned = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
+
+    def ratio(prompt: str, reply: str) -> float:
+        chat = [{"role": "user", "content": prompt}]
+        ids = [
+            loaded.tokenizer(loaded.tokenizer.apply_chat_template(turns, tokenize=False, **opening))[
+                "input_ids"
+            ]
+            for turns, opening in (
+                (chat, {"add_generation_prompt": True}),
+                ([*chat, {"role": "assistant", "content": reply}], {}),
+            )
+        ]
+        tokens = torch.tensor([ids[1]])
+        logps = [
+            model(tokens)
+            .logits.log_softmax(-1)[0, :-1]
+            .gather(1, tokens[0, 1:, None])[len(ids[0]) - 1 :]
+            .sum()
+            for model in (tuned, base)
+        ]
+        return float(logps[0] - logps[1])
+
+    with torch.inference_mode():
+        margins = [ratio(f"say {n}", "aaaa") - ratio(f"say {n}", "bbbb") for n in range(16, 24)]
+    assert result.held_out is not None
+    assert result.held_out.margin == pytest.approx(0.1 * sum(margins) / len(margins), rel=1e-3)
+
+
+def test_plain_responses_are_learnt(chat_model: Path, tmp_path: Path) -> None:
+    result = trained(chat_model, tmp_path, method="sft", epochs=10.0)
+    assert result.held_out is not None
+    assert result.held_out.margin is None
+    assert result.held_out.accuracy is not None
+    assert result.held_out.accuracy > 0.5
+
+
+def test_a_model_without_a_template(tmp_path: Path) -> None:
+    model = save_plain_model(tmp_path / "plain")
+    loaded = load_model(str(model), device="cpu")
+    pairs = [{"prompt": f"w{n}", "chosen": "w5 w6", "rejected": "w7 w8"} for n in range(8)]
+    settings = resolve(Choices(**QUICK), 2_000_000, 128, ("q_proj",))
+    with RunFolder(tmp_path / "run") as run:
+        result = finished(train(Job(loaded, settings, pairs, [], 3.0, run), Watch(Recorder())))
+    assert result.held_out is None
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_of_trl_runs(chat_model: Path, tmp_path: Path, loss: str) -> None:
+    result = trained(chat_model, tmp_path, loss=loss, epochs=0.5)
+    assert result.steps == 1
+    assert result.figures is not None
+    assert result.figures.finite
+
+
+def test_the_ipo_margin_is_per_reply() -> None:
+    """Of TRL's per-token form, the minimum lies at 1/(2β) nats a reply, with the pull over its length."""
+    settings = resolve(Choices(beta=0.125, loss="ipo"), 2_000_000, None)
+    names, (weight, likelihood), beta = _loss(settings, tokens=20.0)
+    assert (names, likelihood) == (["ipo", "sft"], 1.0)
+    assert 1 / (2 * beta) * 20 == pytest.approx(4.0)  # nats
+    assert weight * (1 / 20) ** 2 == pytest.approx(0.1 / 20)
+    assert _loss(replace(settings, loss="sigmoid"), 20.0) == (["sigmoid", "sft"], [1.0, 1.0], 0.125)
+    assert _loss(replace(settings, loss="sft", likelihood=0.0), 20.0)[:2] == (["sft"], [1.0])
+
+
+@pytest.mark.parametrize("method", ["dpo", "sft"])
+def test_a_stopped_run_goes_on_to_the_same_end(chat_model: Path, tmp_path: Path, method: str) -> None:
+    whole = trained(chat_model, tmp_path, method=method)
+    with RunFolder(tmp_path / "again") as run:
+        watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == 1 else None))
+        first = job(chat_model, run, tmp_path, method=method)
+        run.begin({}, force=False)
+        assert train(first, watch) is None
+        checkpoint = run.last_checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.name == "checkpoint-2"
+        second = replace(job(chat_model, run, tmp_path, method=method), resume=checkpoint)
+        result = finished(train(second, Watch(Recorder())))
+    assert (result.resumed_at, result.steps) == (2, whole.steps)
+    assert result.held_out == whole.held_out
+    assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
+
+
+def test_a_run_stopped_while_testing_only_tests_again(chat_model: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin({}, force=False)
+        watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == -1 else None))
+        assert train(job(chat_model, run, tmp_path), watch) is None
+        again = replace(job(chat_model, run, tmp_path), resume=run.last_checkpoint())
+        result = finished(train(again, Watch(Recorder())))
+    assert (result.resumed_at, result.steps) == (4, 4)
+    assert result.held_out is not None
+
+
+def test_checkpoints_come_by_the_clock_and_two_are_kept(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    with RunFolder(tmp_path / "run") as run:
+        run.begin({}, force=False)
+        finished(train(job(chat_model, run, tmp_path), Watch(Recorder())))
+        names = sorted(entry.name for entry in run.path.iterdir())
+    assert names == ["checkpoint-3", "checkpoint-4", "lock", "run.json"]
+
+
+def test_rows_that_are_too_long_are_counted(chat_model: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        whole = job(chat_model, run, tmp_path, max_length=40)
+        long_prompt = {**whole.train[0], "prompt": [{"role": "user", "content": "x" * 60}]}
+        long_reply = {**whole.train[0], "chosen": [{"role": "assistant", "content": "y" * 40}]}
+        result = finished(
+            train(replace(whole, train=[*whole.train, long_prompt, long_reply]), Watch(Recorder()))
+        )
+        assert (result.too_long, result.cut) == (1, 1)
+        with pytest.raises(UsageError, match="no prompt is shorter than 40 tokens"):
+            train(replace(whole, train=[long_prompt] * 4), Watch(Recorder()))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(chat_model: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin({}, force=False)
+        broken = job(chat_model, run, tmp_path, learning_rate=1e30)
+        with pytest.raises(NumericsError, match="training diverged"):
+            train(broken, Watch(Recorder()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+    ],
+    ids=["OSError", "torch"],
+)
+def test_a_full_disk_keeps_the_checkpoint_before(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    save = trainer._QuietDPO._save_rng_state
+
+    def full(self: Any, folder: str) -> None:
+        if folder.endswith("-3"):
+            raise error
+        save(self, folder)
+
+    monkeypatch.setattr(trainer._QuietDPO, "_save_rng_state", full)
+    with RunFolder(tmp_path / "run") as run:
+        run.begin({}, force=False)
+        with pytest.raises(MpgError, match="the disk is full"):
+            train(job(chat_model, run, tmp_path), Watch(Recorder()))
+        assert sorted(p.name for p in run.path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_too_little_memory_is_one_message(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer._QuietDPO, "training_step", exhausted)
+    with RunFolder(tmp_path / "run") as run, pytest.raises(ModelError, match="does not fit into the memory"):
+        train(job(chat_model, run, tmp_path), Watch(Recorder()))
+
+
+def test_a_tokenizer_without_an_end_is_refused(chat_model: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        endless = job(chat_model, run, tmp_path)
+        endless.loaded.tokenizer.eos_token = None
+        with pytest.raises(ModelError, match="has no end token"):
+            train(endless, Watch(Recorder()))
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma3", "phi3", "gpt_neox"])
+def test_other_architectures_fit_their_base(tmp_path: Path, architecture: str) -> None:
+    """Trained with recomputed activations and in two passes a step, as large models are."""
+    from safetensors.torch import save_file
+
+    from mpg_cli.models.adapter import check_fit, read_adapter
+    from mpg_cli.training.output import clean_config
+
+    model = save_chat_model(tmp_path / "model", architecture)
+    with RunFolder(tmp_path / "run") as run:
+        small = job(model, run, tmp_path, epochs=0.5, micro_batch=4)
+        settings: Settings = replace(small.settings, checkpointing=True)
+        result = finished(train(replace(small, settings=settings, held_out=[]), Watch(Recorder())))
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file(dict(result.tensors), folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(clean_config(result.config, "m", None)))
+    check_fit(read_adapter(folder, "x"), result.base_model)
+    check_fit(read_adapter(folder, "x"), load_model(str(model), device="cpu").model)
