@@ -52,6 +52,10 @@ def parse_messages(text: str) -> Turns:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError("--messages must be a list of messages", hint=hint)
     turns = tuple(_turn(i, item) for i, item in enumerate(data))
+    late = next((i for i, turn in enumerate(turns) if i and turn["role"] == "system"), None)
+    if late is not None:
+        hint = "one system turn, the first, is joined with the personas' own"
+        raise UsageError(f"--messages has a system turn at place {late + 1}", hint=hint)
     if turns[-1]["role"] != "user":
         hint = "the model answers the last user turn"
         raise UsageError(f"--messages ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
@@ -91,7 +95,11 @@ def _stdin(streams: Streams) -> str:
 
 def _decoded(raw: bytes, source: str) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
+        if "\x00" not in text:
+            return text
+        message = f"{source} is not UTF-8 text: it holds NUL bytes"
+        raise UsageError(message, hint="convert it, for instance with iconv")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         message = f"{source} is not UTF-8 text: byte 0x{raw[error.start]:02x} in line {line}"

@@ -151,7 +151,7 @@ def resolve(terms: Iterable[Term], registry: Registry, strength: float = 1.0) ->
     to zero drops out. Raises PersonaError for unknown names, cycles, weights beyond 10 and an empty blend.
     """
     if not math.isfinite(strength):
-        raise UsageError("the strength must be a finite number")
+        raise UsageError("--strength must be a finite number")
     named = expression.combine(Term(registry.get(term.name).name, term.weight) for term in terms)
     scaled = [
         Term(term.name, float(expression.exact(term.weight) * expression.exact(strength))) for term in named

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.commands.prompts import read_prompt
+from mpg_cli.commands.prompts import parse_messages, read_prompt
 from mpg_cli.errors import UsageError
 from mpg_cli.sampling.rules import Threshold
 from tests.commands.conftest import Cli
@@ -346,3 +346,17 @@ def test_help_names_what_works_and_nothing_else(cli: Cli) -> None:
         assert flag in out
     for flag in ("--candidates", "--ahead", "block", "lookup", "model:PATH"):
         assert flag not in out
+
+
+def test_a_system_turn_only_comes_first() -> None:
+    turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
+    with pytest.raises(UsageError, match="system turn at place 2"):
+        parse_messages(json.dumps(turns))
+    assert len(parse_messages(json.dumps(turns[1:]))) == 2
+
+
+def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "utf16.txt"
+    file.write_bytes("Hello".encode("utf-16-le"))
+    with pytest.raises(UsageError, match="NUL bytes"):
+        read_prompt(None, file, None, streams())
