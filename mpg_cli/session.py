@@ -149,7 +149,7 @@ class Session:
         if notice:
             yield notice
         drafts = self._prompt(request, self._draft.prompt, plain) if self._draft else plain
-        if len(drafts) > longest and self._limit_beyond(len(drafts)) < limit:
+        if self._room(len(drafts)) < limit:
             yield Notice("the joined prompts do not fit the context: the drafter gets the plain prompt")
             drafts = plain
         for sample in range(request.samples):
@@ -163,26 +163,24 @@ class Session:
     def _prompt(self, request: GenerateRequest, persona_prompt: str | None, plain: list[int]) -> list[int]:
         return render(self.loaded.tokenizer, request.prompting, persona_prompt) if persona_prompt else plain
 
-    def _limit_beyond(self, tokens: int) -> float:
-        """Positions that a prompt of so many tokens leaves."""
+    def _room(self, tokens: int) -> float:
+        """Positions that a prompt of so many tokens leaves; infinite where a model names no limit."""
         context = context_length(self.loaded.config.get_text_config())
         return float("inf") if context is None else context - tokens
 
     def _limit(self, request: GenerateRequest, longest: int) -> tuple[int, Notice | None]:
         """How many tokens the reply may have: what was asked for, or 256, or what the context leaves."""
-        wanted = request.sampling.max_tokens
-        context = context_length(self.loaded.config.get_text_config())
-        if context is None:
-            return wanted or MAX_TOKENS, None
-        room = context - longest
+        wanted, room = request.sampling.max_tokens, self._room(longest)
         if room < 1:
             raise ContextError(
-                f"the prompt has {longest} tokens with its system text, {self.loaded.id} reads {context}",
+                f"the prompt has {longest} tokens with its system text, "
+                f"{self.loaded.id} reads {longest + room}",
                 hint="shorten the prompt, or choose a model with a longer context",
             )
-        if wanted is not None and wanted > room:
-            return room, Notice(f"--max-tokens {wanted} is more than the context leaves: {room}")
-        return min(wanted or MAX_TOKENS, room), None
+        limit = int(min(wanted or MAX_TOKENS, room))
+        if wanted is not None and wanted > limit:
+            return limit, Notice(f"--max-tokens {wanted} is more than the context leaves: {limit}")
+        return limit, None
 
     def _started(
         self, request: GenerateRequest, seed: int, sequence: int | str, prompt_tokens: int, limit: int
