@@ -40,7 +40,7 @@ class Notices:
         if not problems:
             return
         lines = "\n".join(describe_problems(problems))
-        count = f"{len(problems)} row{'s' if problems[1:] else ''} of the data"
+        count = f"{_count(len(problems), 'row')} of the data"
         if strict:
             raise UsageError(f"{count} cannot be used:\n{lines}", hint="correct them, or leave out --strict")
         self.say(f"{count} left out:\n{lines}")
@@ -56,8 +56,8 @@ class Notices:
         if settings.method == "dpo":
             loss = f"loss {settings.loss}, β {settings.beta:g}, likelihood {settings.likelihood:g}"
         self.say(
-            f"{loss}; rank {settings.rank}, rate {settings.learning_rate:g}, {settings.epochs:g} epochs, "
-            f"batch {settings.batch_size}, seed {settings.seed}",
+            f"{loss}; rank {settings.rank}, rate {settings.learning_rate:g}, "
+            f"{_count(settings.epochs, 'epoch')}, batch {settings.batch_size}, seed {settings.seed}",
             dim=True,
         )
 
@@ -76,9 +76,10 @@ class Notices:
     def lengths(self, trained: Trained, longest: int) -> None:
         """What did not fit into the maximum length."""
         if trained.too_long:
-            self.say(f"{trained.too_long} prompts fill {longest} tokens and were left out (--max-length)")
+            prompts = _count(trained.too_long, "prompt")
+            self.say(f"left out with no room for a reply in {longest} tokens: {prompts} (--max-length)")
         if trained.cut:
-            self.say(f"{trained.cut} rows were cut at {longest} tokens (--max-length)")
+            self.say(f"cut at {longest} tokens: {_count(trained.cut, 'row')} (--max-length)")
 
     def found(self, persona: Persona, where: Destination) -> None:
         """Whether the new persona is the one that is found under its name."""
@@ -89,3 +90,7 @@ class Notices:
             )
         elif persona.use == "prompt":
             self.say(f"{persona.where} says `use: prompt`, so the adapter is not used")
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"

@@ -91,7 +91,7 @@ def read_data(files: Sequence[Path], method: Method) -> Data:
     if not rows and not problems:
         raise UsageError(
             f"{', '.join(visible(str(file)) for file in files)} holds no data",
-            hint=f'a line of JSON for each row: {{"prompt": …, {_shape(method)}}}',
+            hint=_expected(method),
         )
     return Data(tuple(rows), tuple(problems))
 
@@ -114,7 +114,7 @@ def check_enough(count: int, method: Method, left_out: int) -> None:
         rest = f"; {left_out} more cannot be used" if left_out else ""
         raise UsageError(
             f"too little data: {count} usable {what}{rest}, at least {MIN_ROWS} are needed",
-            hint="some hundred are usual for one persona",
+            hint="some hundred are usual for one persona" if count or not left_out else _expected(method),
         )
 
 
@@ -142,15 +142,23 @@ def hold_out(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], l
     )
 
 
-def _shape(method: Method) -> str:
-    return ", ".join(f'"{name}": …' for name in FIELDS[method])
+def _expected(method: Method) -> str:
+    fields = ", ".join(f'"{name}": …' for name in ("prompt", *FIELDS[method]))
+    return f"a line of JSON for each row: {{{fields}}}"
 
 
 def _read(file: Path) -> bytes:
+    label = visible(str(file))
     try:
-        return file.expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf")
+        raw = file.expanduser().read_bytes()
     except OSError as error:
-        raise UsageError(f"--data {visible(str(file))} cannot be read: {error.strerror}") from None
+        hint = "--data /dev/stdin reads what is piped in" if label == "-" else None
+        raise UsageError(f"--data {label} cannot be read: {error.strerror}", hint=hint) from None
+    if raw.startswith(b"\x1f\x8b"):
+        raise UsageError(f"--data {label} is compressed", hint="unpack it with gunzip")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"--data {label} is UTF-16, not UTF-8", hint="convert it, for instance with iconv")
+    return raw.removeprefix(b"\xef\xbb\xbf")
 
 
 def _items(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
@@ -183,9 +191,8 @@ def _list_items(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
         raise UsageError(f"--data {label}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8") from None
     decoder = json.JSONDecoder()
     at, line, counted = _skip(text, text.index("[") + 1), 1, 0
-    if text[at : at + 1] == "]":
-        return
-    while True:
+    ended = text[at : at + 1] == "]"
+    while not ended:
         line, counted = line + text.count("\n", counted, at), at
         try:
             item, at = decoder.raw_decode(text, at)
@@ -199,13 +206,18 @@ def _list_items(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
             return
         yield line, item
         at = _skip(text, at)
-        if text[at : at + 1] == "]":
-            return
+        ended = text[at : at + 1] == "]"
+        if ended:
+            break
         if text[at : at + 1] != ",":
             message = "not JSON: a comma or ] is missing; the rest of the file is left out"
             yield line + text.count("\n", counted, at), _Wrong("not JSON", message)
             return
         at = _skip(text, at + 1)
+    after = _skip(text, at + 1)
+    if after < len(text):
+        message = "not JSON: text after the ] of the list; the rest of the file is left out"
+        yield line + text.count("\n", counted, after), _Wrong("not JSON", message)
 
 
 def _skip(text: str, at: int) -> int:
@@ -267,15 +279,23 @@ def _turns(value: Any, name: str) -> tuple[Turn, ...]:
             )
         if not isinstance(message.get("content"), str):
             raise _Wrong(f"wrong {name}", f"{at}.content must be text")
+        if index and message["role"] == "system":
+            raise _Wrong("wrong turns", f"{at} is a system turn, and only the first turn may be one")
         # A system text may be empty: it says nothing, and that is no mistake.
-        content = message["content"]
-        turns.append(Turn(message["role"], content if message["role"] == "system" else _text(content, name)))
+        check = _characters if message["role"] == "system" else _text
+        turns.append(Turn(message["role"], check(message["content"], name)))
     return tuple(turns)
 
 
 def _text(value: str, name: str) -> str:
     if not value.strip():
         raise _Wrong(f"empty {name}", f"{name} is empty")
+    return _characters(value, name)
+
+
+def _characters(value: str, name: str) -> str:
+    if "\x00" in value:
+        raise _Wrong("NUL", f"{name} holds a NUL character, which is no text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

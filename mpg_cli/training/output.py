@@ -33,13 +33,15 @@ def publish(
 ) -> None:
     """Write adapter and persona file; `check` judges the adapter's folder before it gets its name.
 
-    An adapter that is there already is replaced. Raises what `check` raises, and OSError.
+    An adapter that is there already is replaced, a persona file behind a link in its place. Raises what
+    `check` raises, and OSError.
     """
     from safetensors.torch import save
 
     parent, name = where.adapter.parent, where.name
     staged, aside = parent / f".{name}.new", parent / f".{name}.old"
-    staged_file = where.folder / f".{where.file.name}.new"
+    file = where.file.resolve()
+    staged_file = file.with_name(f".{file.name}.new")
     try:
         _remove(staged)
         staged.mkdir(parents=True)
@@ -48,12 +50,18 @@ def publish(
         ordered = {key: tensors[key].contiguous() for key in sorted(tensors)}
         _write(staged / WEIGHTS_FILE, save(ordered, metadata={"format": "pt"}))
         _write(staged_file, persona.encode())
+        if file.exists():
+            shutil.copymode(file, staged_file)
         check(staged)
         _remove(aside)
         if where.adapter.exists():
             os.replace(where.adapter, aside)
         os.replace(staged, where.adapter)
-        os.replace(staged_file, where.file)
+        try:
+            os.replace(staged_file, file)
+        except BaseException:
+            _remove(where.adapter)
+            raise
     finally:
         if aside.exists() and not where.adapter.exists():
             os.replace(aside, where.adapter)

@@ -97,7 +97,10 @@ def persona_text(where: Destination, texts: Texts, existing: Persona | None) -> 
     entry = AdapterEntry(base=where.base, folder=where.folder, path=where.adapter_path)
     if existing is None:
         if where.file.exists():
-            raise UsageError(f"{visible(str(where.file))} appeared meanwhile, and is left as it is")
+            raise UsageError(
+                f"{visible(str(where.file))} appeared meanwhile, and is left as it is",
+                hint="the same command again adds the adapter to it",
+            )
         text = _new(where, texts)
         wanted = Persona(
             name=where.name,

@@ -21,6 +21,7 @@ class Progress:
         self._quiet = quiet
         self._bar: Any = None
         self._task: Any = None
+        self._doing = "training"
         self._told_step = 0
         self._told_at = time.monotonic()
 
@@ -41,19 +42,27 @@ class Progress:
             self._bar = None
 
     def stage(self, text: str) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=text)
+        if self._bar is not None:
+            self._show(text)
         elif not self._quiet:
             self._streams.say(f"mpg: {text}")
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
             told = figures.told(brief=True) if figures else ""
-            if self._task is None:
-                self._task = self._bar.add_task("training", total=total, completed=done, figures="")
-            self._bar.update(self._task, completed=done, figures=told)
+            self._show(self._doing, total=total, completed=done, figures=told)
         elif not self._quiet and figures is not None and self._due(done, total):
             self._streams.say(f"step {done}/{total}: {figures.told()}")
+
+    def stopping(self) -> None:
+        self._doing = "stopping"
+        if self._bar is not None:
+            self._show(self._doing)
+
+    def _show(self, text: str, **fields: Any) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(text, total=None, figures="")
+        self._bar.update(self._task, description=text, **fields)
 
     def _due(self, done: int, total: int) -> bool:
         """The first step, the last, and between them neither too often nor too seldom."""

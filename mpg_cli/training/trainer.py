@@ -81,6 +81,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
     Raises UsageError if no row fits the maximum length, NumericsError if the loss is no number,
     MpgError for a full disk, ModelError if memory does not suffice.
     """
+    watch.display.stage("preparing the data")
     with _quiet(), _explained(job):
         trainer, too_long, cut = _trainer(job)
         keeper = _Keeper(watch, job.settings, trainer.args.beta if job.settings.method == "dpo" else 1.0)

@@ -44,6 +44,9 @@ class Display(Protocol):
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         """`done` of `total` steps are made; figures of the last ones, where there are any."""
 
+    def stopping(self) -> None:
+        """The run will end after the step at hand. Called by a signal's handler: it may not write."""
+
 
 class Watch:
     """Between a run and who started it: figures go to the display, a wish to stop to the run."""
@@ -56,6 +59,7 @@ class Watch:
     def stop(self, reason: str) -> None:
         """Asks the run to end after the step at hand, with a checkpoint."""
         self.stopping = True
+        self.display.stopping()
 
     def step(self, done: int, total: int, figures: Figures) -> None:
         self._recent.append(figures)

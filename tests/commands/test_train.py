@@ -346,6 +346,20 @@ def test_a_killed_run_is_resumed_from_its_last_checkpoint(
     assert (Path(summary["adapter"]) / "adapter_model.safetensors").read_bytes() == whole
 
 
+def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from mpg_cli.commands.train_notices import Notices
+    from mpg_cli.render.terminal import Streams
+
+    trained: Any = SimpleNamespace(too_long=1, cut=2)
+    Notices(Streams.current(), quiet=False).lengths(trained, 128)
+    assert capsys.readouterr().err == (
+        "mpg: left out with no room for a reply in 128 tokens: 1 prompt (--max-length)\n"
+        "mpg: cut at 128 tokens: 2 rows (--max-length)\n"
+    )
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from mpg_cli.app import main; code = main(['train', '--help'])\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
             "chosen follows another conversation than the prompt",
         ),
         (GOOD | {"prompt": [said("x")]}, "wrong turns", "prompt ends with a turn of assistant"),
+        (
+            GOOD | {"prompt": [USER, said("x"), SYSTEM, USER]},
+            "wrong turns",
+            "prompt[2] is a system turn, and only the first turn may be one",
+        ),
+        (GOOD | {"prompt": "a\0b"}, "NUL", "prompt holds a NUL character"),
+        (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt holds half"),
         ([GOOD], "not JSON", "a row must be an object"),
         ("7", "no object", "a row must be an object with prompt, chosen, rejected"),
         ('{"prompt": "x",', "not JSON", "not JSON: "),
@@ -112,6 +120,7 @@ def test_a_line_that_is_not_utf8(tmp_path: Path) -> None:
     [
         ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is left out"),
         ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
+        ("[%s]\n[%s]", 2, "not JSON: text after the ] of the list; the rest of the file is left out"),
         ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
     ],
 )
@@ -136,6 +145,33 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_data([tmp_path / "none.jsonl"], "dpo")
 
 
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (gzip.compress(b"{}"), "prefs is compressed", "unpack it with gunzip"),
+        ("{}".encode("utf-16"), "prefs is UTF-16, not UTF-8", "convert it, for instance with iconv"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_message(
+    tmp_path: Path, content: bytes, message: str, hint: str
+) -> None:
+    (tmp_path / "prefs").write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_data([tmp_path / "prefs"], "dpo")
+    assert caught.value.hint == hint
+
+
+def test_text_after_an_empty_list_is_told(tmp_path: Path) -> None:
+    (problem,) = read_data([written(tmp_path, "[]", GOOD)], "dpo").problems
+    assert problem.where.endswith(":2")
+
+
+def test_a_dash_is_told_how_to_read_a_pipe() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_data([Path("-")], "dpo")
+    assert caught.value.hint == "--data /dev/stdin reads what is piped in"
+
+
 def test_plain_responses(tmp_path: Path) -> None:
     file = written(tmp_path, {"prompt": "Hi", "response": "Arr!"}, GOOD)
     data = read_data([file], "sft")
@@ -154,6 +190,9 @@ def test_too_little_data_is_refused() -> None:
     check_enough(MIN_ROWS, "dpo", 3)
     with pytest.raises(UsageError, match="9 usable pairs; 3 more cannot be used, at least 10 are needed"):
         check_enough(9, "dpo", 3)
+    with pytest.raises(UsageError) as caught:
+        check_enough(0, "sft", 3)
+    assert caught.value.hint == 'a line of JSON for each row: {"prompt": …, "response": …}'
 
 
 def rows(prompts: Iterable[str]) -> list[Row]:

@@ -64,7 +64,7 @@ def refuse(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "an adapter there"])
-@pytest.mark.parametrize("failure", ["check", "disk", "second rename"])
+@pytest.mark.parametrize("failure", ["check", "disk", "second rename", "last rename"])
 def test_a_failure_leaves_everything_as_it_was(
     where: Destination, monkeypatch: pytest.MonkeyPatch, first: bool, failure: str
 ) -> None:
@@ -82,17 +82,30 @@ def test_a_failure_leaves_everything_as_it_was(
         real_fsync(descriptor)
 
     def unmovable(source: Any, target: Any) -> None:
-        if str(source).endswith(".new") and Path(source).is_dir():
+        if str(source).endswith(".new") and Path(source).is_dir() == (failure == "second rename"):
             raise OSError(errno.EIO, "Input/output error")
         real_replace(source, target)
 
     if failure == "disk":
         monkeypatch.setattr(output.os, "fsync", full)
-    if failure == "second rename":
+    if failure.endswith("rename"):
         monkeypatch.setattr(output.os, "replace", unmovable)
     with pytest.raises((AdapterError, OSError)):
         publish(where, {"r": 3}, TENSORS, "name: new\n", refuse if failure == "check" else accept)
     assert {path: (where.folder / path).read_bytes() for path in files(where.folder)} == before
+
+
+def test_a_persona_file_behind_a_link_is_written_where_it_lies(where: Destination, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles" / "mine.yaml"
+    real.parent.mkdir()
+    real.write_text("name: old\n")
+    real.chmod(0o640)
+    where.file.symlink_to(real)
+    publish(where, CONFIG, TENSORS, "name: new\n", accept)
+    assert where.file.is_symlink()
+    assert real.read_text() == "name: new\n"
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in real.parent.iterdir()] == ["mine.yaml"]
 
 
 def test_the_configuration_names_the_base_and_no_path() -> None:

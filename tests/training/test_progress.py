@@ -45,6 +45,23 @@ def test_a_terminal_gets_a_bar() -> None:
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
 
 
+def test_what_comes_before_the_steps_and_a_wish_to_stop_are_shown_on_a_terminal() -> None:
+    target = streams(tty=True)
+    assert isinstance(target.stderr, io.StringIO)
+    with Progress(target, quiet=False) as progress:
+        progress.stage("preparing the data")
+        progress._bar.refresh()
+        assert "preparing the data" in target.stderr.getvalue()
+        assert "mpg: " not in target.stderr.getvalue()  # in the bar, not above it
+        watch = Watch(progress)
+        watch.step(1, 50, Figures(1.0))
+        watch.stop("interrupted")
+        watch.step(2, 50, Figures(1.0))
+    _, stopping, last = target.stderr.getvalue().rpartition("stopping")
+    assert stopping
+    assert "2/50" in last
+
+
 @pytest.mark.parametrize("tty", [True, False])
 def test_quiet_shows_nothing(tty: bool) -> None:
     assert shown(tty=tty, quiet=True) == ""

@@ -35,18 +35,24 @@ QUICK: dict[str, Any] = {"epochs": 2.0, "batch_size": 8, "learning_rate": 0.02, 
 
 
 class Recorder:
-    """A display that remembers, and may act at a step."""
+    """A display that remembers, and may act at a step, -1 for the test."""
 
     def __init__(self, at: Callable[[int], None] = lambda step: None) -> None:
         self.steps: list[tuple[int, int, Figures | None]] = []
+        self.stages: list[str] = []
         self.at = at
 
     def stage(self, text: str) -> None:
-        self.at(-1)
+        self.stages.append(text)
+        if text == "testing":
+            self.at(-1)
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         self.steps.append((done, total, figures))
         self.at(done)
+
+    def stopping(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,7 @@ def test_pairs_are_learnt(chat_model: Path, tmp_path: Path) -> None:
     assert result.steps == 4
     assert [step for step, _, _ in recorder.steps] == [0, 1, 2, 3, 4]
     assert {total for _, total, _ in recorder.steps} == {4}
+    assert recorder.stages == ["preparing the data", "testing"]
     assert result.held_out is not None
     assert result.held_out_rows == 8
     assert result.held_out.accuracy == 1.0
