@@ -100,16 +100,19 @@ Target = Annotated[
     typer.Option(metavar="product|mixture", help="Blend every token, or let one persona speak each token."),
 ]
 Rule = Annotated[
-    Literal["exact", "threshold"],
+    Literal["exact", "threshold", "block"],
     typer.Option(
-        metavar="exact|threshold", help="How drafted tokens are judged: losslessly, or as in the paper."
+        metavar="exact|threshold|block",
+        help="How drafts are judged: losslessly with the same text for any drafter, as in the paper, or "
+        "losslessly with longer chunks kept.",
     ),
 ]
 Drafter = Annotated[
     str,
     typer.Option(
-        metavar="merged|reference|persona:NAME|none",
-        help="Who drafts: all personas merged, the plain model, one persona, or nobody.",
+        metavar="merged|reference|persona:NAME|lookup|model:PATH|none",
+        help="Who drafts: all personas merged, the plain model, one persona, what was said before, "
+        "a smaller model with the same tokenizer, or nobody.",
     ),
 ]
 ChunkSize = Annotated[
@@ -131,6 +134,20 @@ ThresholdHow = Annotated[
 ThresholdWindow = Annotated[
     int | None,
     typer.Option(metavar="N", help="With --rule threshold: over how many recent chunks.", show_default="64"),
+]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="With --rule threshold: drafts side by side; the longest kept stays.",
+        show_default="1",
+    ),
+]
+Ahead = Annotated[
+    int | None,
+    typer.Option(
+        metavar="W", help="With --rule threshold: chunks drafted ahead for one pass.", show_default="1"
+    ),
 ]
 
 # What is shown

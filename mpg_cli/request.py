@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpg_cli.errors import UsageError
-from mpg_cli.sampling.rules import Threshold
+from mpg_cli.sampling.thresholds import Threshold
 
 if TYPE_CHECKING:
     from mpg_cli.personas.registry import Blend
 
 TargetName = Literal["product", "mixture"]
-RuleName = Literal["exact", "threshold"]
+RuleName = Literal["exact", "threshold", "block"]
 
 DEFAULT_MODEL = "mpg-tiny"
 MAX_CHUNK = 64
 MAX_WEIGHT = 10
 MAX_WINDOW = 100_000
+MAX_CANDIDATES = 64
+MAX_AHEAD = 16
 MAX_SEED = 2**64 - 1
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -107,7 +109,7 @@ class Scheme:
 
     target: TargetName = "product"
     rule: RuleName = "exact"
-    drafter: str = "merged"  # merged, reference, none or persona:NAME with a name of the blend
+    drafter: str = "merged"  # merged, reference, lookup, none, model:PATH, persona:NAME of the blend
     chunk_size: int | None = None  # None: automatic
     threshold: Threshold = field(default_factory=Threshold)
 
@@ -116,8 +118,17 @@ class Scheme:
             fine = 0 <= self.chunk_size <= MAX_CHUNK
             hint = "auto chooses; 0 drafts nothing"
             _need(fine, "--chunk-size", self.chunk_size, f"must be between 0 and {MAX_CHUNK}", hint)
-        window = self.threshold.window
-        _need(1 <= window <= MAX_WINDOW, "--threshold-window", window, f"must be between 1 and {MAX_WINDOW}")
+        for flag, value, most in (
+            ("--threshold-window", self.threshold.window, MAX_WINDOW),
+            ("--candidates", self.threshold.candidates, MAX_CANDIDATES),
+            ("--ahead", self.threshold.ahead, MAX_AHEAD),
+        ):
+            _need(1 <= value <= most, flag, value, f"must be between 1 and {most}")
+        if self.rule == "threshold" and self.drafter == "lookup":
+            raise UsageError(
+                "--drafter lookup does not go with --rule threshold: it cannot propose every token",
+                hint="use --rule exact or block, or a drafter that is a model",
+            )
 
 
 @dataclass(frozen=True)

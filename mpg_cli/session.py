@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from mpg_cli.errors import ContextError
 from mpg_cli.events import Event, Finished, FinishReason, Notice, Round, Started, Text, Usage
+from mpg_cli.lineup import Lineup
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.loader import LoadedModel, load_drafter, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prompt import render
-from mpg_cli.models.rows import RowGroup, Rows, context_length
+from mpg_cli.models.rows import context_length
 from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
-from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.scr import Reply, Sampler, Settings
@@ -35,26 +34,23 @@ CHUNK_SIZE = 4  # gamma until it is tuned
 MAX_TOKENS = 256
 
 
-@dataclass(frozen=True)
-class DraftRow:
-    """The row that drafts: which it is, its system prompt, and where its LoRA comes from."""
-
-    name: str
-    group: RowGroup
-    prompt: str | None
-
-
 class Session:
     """One model, one blend. `open` loads, `replies` samples, `stop` ends the reply under way."""
 
-    def __init__(self, request: GenerateRequest, loaded: LoadedModel, experts: Sequence[Expert]) -> None:
+    def __init__(
+        self,
+        request: GenerateRequest,
+        loaded: LoadedModel,
+        experts: Sequence[Expert],
+        smaller: LoadedModel | None = None,
+    ) -> None:
+        """`smaller` is the model that drafts, where the request names one."""
         self.loaded, self.experts = loaded, tuple(experts)
-        self.notices: list[Notice] = [Notice(text) for text in loaded.notices]
         self.persona = _expression(request)
         self._stopping: FinishReason | None = None
-        self._bank = LoraBank(loaded.model)
-        self._rows = self._build_rows()
-        self._draft = self._build_drafter(request)
+        self._lineup = Lineup(loaded, LoraBank(loaded.model), experts, request.scheme, smaller=smaller)
+        self._draft = self._lineup.draft
+        self.notices = [Notice(text) for text in (*loaded.notices, *self._lineup.notices)]
 
     @classmethod
     def open(cls, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> Session:
@@ -68,67 +64,16 @@ class Session:
         check_rows(loaded.model, loaded.id)
         said: list[str] = []
         experts = find_experts(request.blend, request.adapters, loaded, report, said.append)
-        session = cls(request, loaded, experts)
+        smaller = None
+        kind, _, place = request.scheme.drafter.partition(":")
+        if kind == "model" and request.scheme.chunk_size != 0:
+            report(f"loading drafter {place}")
+            smaller = load_drafter(place, loaded)
+            check_rows(smaller.model, smaller.id)
+            said += smaller.notices
+        session = cls(request, loaded, experts, smaller)
         session.notices += [Notice(text) for text in said]
         return session
-
-    # -- rows ------------------------------------------------------------------------------------
-
-    def _build_rows(self) -> Rows:
-        """The reference, prompt experts and adapter experts on the base; each checkpoint on its own."""
-        own = [expert for expert in self.experts if expert.checkpoint is None]
-        stacked = [[(e.adapter, 1.0)] for e in own if e.adapter is not None]
-        if stacked:
-            self._bank.add("experts", stacked)
-        base = RowGroup(
-            self.loaded.model,
-            ["reference", *(expert.name for expert in own)],
-            bank=self._bank,
-            stack="experts" if stacked else None,
-        )
-        others = [RowGroup(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
-        return Rows([base, *others])
-
-    def _build_drafter(self, request: GenerateRequest) -> DraftRow | None:
-        """The drafter's row (algorithm page, section 3); None for lock-step."""
-        drafter = request.scheme.drafter
-        if drafter == "none" or request.scheme.chunk_size == 0:
-            return None
-        if drafter == "reference":
-            return self._draft_row("reference", [], None)
-        if drafter == "merged":
-            return self._merged(request.scheme.target == "mixture")
-        wanted = drafter.removeprefix("persona:").lower()
-        expert = next(e for e in self.experts if e.name.lower() == wanted)
-        if expert.checkpoint is not None:
-            group = RowGroup(expert.checkpoint, ["drafter"])
-            return DraftRow(f"persona:{expert.name}", group, expert.prompt)
-        row = [(expert.adapter, 1.0)] if expert.adapter else []
-        return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
-
-    def _merged(self, normalise: bool) -> DraftRow:
-        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined."""
-        total = sum(e.weight for e in self.experts) if normalise else 1.0
-        row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]
-        prompts = [e.prompt for e in self.experts if e.prompt and e.weight > 0]
-        left_out = [e.name for e in self.experts if e.checkpoint is not None]
-        if not row and not prompts:
-            self.notices.append(Notice("nothing to merge for the drafter: the reference drafts instead"))
-            return self._draft_row("reference", [], None)
-        if left_out:
-            self.notices.append(
-                Notice(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}")
-            )
-        return self._draft_row("merged", row, "\n\n".join(prompts) or None)
-
-    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> DraftRow:
-        if row:
-            self._bank.add("drafter", [row])
-        stack = "drafter" if row else None
-        whose = f"the {name} drafter"
-        if name == "merged":
-            whose += f" ({', '.join(expert.name for expert in self.experts)})"
-        return DraftRow(name, RowGroup(self.loaded.model, [whose], bank=self._bank, stack=stack), prompt)
 
     # -- replies ---------------------------------------------------------------------------------
 
@@ -226,13 +171,10 @@ class Session:
     ) -> Iterator[Event]:
         """One reply: rounds as the sampler makes them, cut where a stop string ends it, and their text."""
         began = perf_counter()
-        self._rows.prefill([prompts])
-        if self._draft:
-            self._draft.group.prefill([[drafts]])
-        drafter = RowDrafter(self._draft.group) if self._draft else None
+        drafter = self._lineup.prefill([prompts], [drafts])
         stats = Stats(seconds=Seconds(prefill=perf_counter() - began))
         settings = self._settings(request)
-        sampler = Sampler(self._rows, drafter, settings, [reply])
+        sampler = Sampler(self._lineup.rows, drafter, settings, [reply])
         text = ReplyText(self.loaded.tokenizer, request.sampling.stop, settings.end_tokens)
         for round_ in sampler.run():
             piece, used = text.push(round_.tokens)
@@ -272,9 +214,6 @@ class Session:
             {"row": name, "kind": kind, "weight": weight, "prompt_tokens": tokens}
             for name, kind, weight, tokens in [("reference", "base", None, len(plain)), *experts]
         ]
-        models = [self.loaded.model, *(e.checkpoint for e in self.experts if e.checkpoint is not None)]
-        weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
-        extra = [] if self._draft is None else [self._draft.group]
         return {
             "persona": self.persona,
             "model": self.loaded.id,
@@ -289,11 +228,7 @@ class Session:
             "seed": request.seed,
             "samples": request.samples,
             "rows": rows,
-            "memory": {
-                "weights_bytes": weights,
-                "adapters_bytes": self._bank.memory(),
-                "cache_bytes_per_token": sum(g.bytes_per_token() for g in (*self._rows.groups, *extra)),
-            },
+            "memory": self._lineup.memory(),
         }
 
 

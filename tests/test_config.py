@@ -93,7 +93,7 @@ def test_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
         ("model: 7", "1: model: must be text, not a number; put it in quotes"),
         ("model:", "1: model: must be text, not nothing; put it in quotes"),
         ("model: ''", "1: model: is empty; leave the key out"),
-        ("rule: exakt", "1: rule: must be exact, threshold, not 'exakt'; did you mean exact?"),
+        ("rule: exakt", "1: rule: must be exact, threshold, block, not 'exakt'; did you mean exact?"),
         ("device: gpu", "1: device: 'gpu' is not a value of this option"),
         ("chunk-size: -1", "1: chunk-size: '-1' is not a value of this option"),
         ("chunk-size: true", "1: chunk-size: must be text, not true or false; put it in quotes"),

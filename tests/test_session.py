@@ -27,6 +27,7 @@ from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.session import Session
 from tests.models.tiny import tiny_adapter, tiny_model
 from tests.models.words import byte_tokenizer
@@ -65,6 +66,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = tiny_model("llama", seed, **SIZES, max_position_embeddings=160)
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
+    padded = SIZES | {"vocab_size": 264, "num_hidden_layers": 1}
+    tiny_model("llama", 60, **padded, max_position_embeddings=160).save_pretrained(folder / "smaller")
+    tokenizer.save_pretrained(folder / "smaller")
     base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
     tiny_adapter(folder / "bold", "llama", seed=1, r=4, base=base, size=0.2)
     tiny_adapter(folder / "calm", "llama", seed=2, r=2, base=base, size=0.2)
@@ -123,12 +127,46 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
     first = personas.partition("+")[0].partition(":")[0]
     lock_step = request(world, personas, scheme=Scheme(drafter="none"))
     texts = {finished(lock_step).token_ids}
-    for drafter in ("merged", "reference", f"persona:{first}"):
+    for drafter in ("merged", "reference", f"persona:{first}", "lookup", f"model:{world / 'smaller'}"):
         for gamma in (2, 7):
             asked = replace(lock_step, scheme=Scheme(drafter=drafter, chunk_size=gamma))
             texts.add(finished(asked).token_ids)
     assert len(texts) == 1
     assert finished(replace(lock_step, seed=8)).token_ids not in texts
+
+
+def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(world: Path) -> None:
+    asked = request(world, "terse+bold", scheme=Scheme(drafter=f"model:{world / 'smaller'}"))
+    session = Session.open(asked)
+    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    assert end.stats.drafted > 0
+    assert session._draft is not None
+    assert session._draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
+    assert len(session._lineup.groups) == 2
+
+
+@pytest.mark.parametrize("drafter", ["merged", "lookup", "reference"])
+def test_a_drafted_block_has_the_seeds_text_again(world: Path, drafter: str) -> None:
+    """Rule block: reproducible, of the drafter's making, and every token possible under the target."""
+    asked = request(world, scheme=Scheme(rule="block", drafter=drafter, chunk_size=3))
+    first, again = finished(asked), finished(asked)
+    assert first.token_ids == again.token_ids
+    assert first.stats.committed >= first.stats.passes
+
+
+def test_candidates_and_chunks_ahead_through_the_session(world: Path) -> None:
+    how = Threshold(candidates=3, ahead=2)
+    asked = request(world, "bold+terse", scheme=Scheme(rule="threshold", chunk_size=2, threshold=how))
+    events = run(asked)
+    rounds = [e for e in events if isinstance(e, Round)]
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert {r.candidate for r in rounds} <= {0, 1, 2}
+    assert max(r.drafted for r in rounds) == 12
+    assert end.stats.kappa is not None
+    assert finished(asked).token_ids == end.token_ids
+    for event in events:
+        json.dumps(as_json(event))
 
 
 def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
@@ -310,8 +348,8 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
 def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
     asked = request(world, "bold+calm:0.5")
     session = Session.open(asked)
-    layer = next(iter(session._bank._layers.values()))
-    layer.stacks["drafter"][1].fill_(float("nan"))
+    layer = next(iter(session._lineup.bank._layers.values()))
+    layer.stacks[session._draft.group.stack][1].fill_(float("nan"))
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
         list(session.replies(asked))
 

@@ -24,6 +24,7 @@ from mpg_cli.request import (
     Scheme,
     TargetName,
 )
+from mpg_cli.sampling.thresholds import Threshold
 
 if TYPE_CHECKING:
     from mpg_cli.personas.registry import Blend
@@ -81,6 +82,8 @@ def generate(
     chunk_size: options.ChunkSize = "auto",
     threshold: options.ThresholdHow = None,
     threshold_window: options.ThresholdWindow = None,
+    candidates: options.Candidates = None,
+    ahead: options.Ahead = None,
     format_: options.FormatName = "auto",
     stats: options.ShowStats = None,
     quiet: options.Quiet = False,
@@ -100,7 +103,8 @@ def generate(
     chosen = choose_format(format_, streams, to_file=output is not None)
 
     if rule != "threshold":
-        for flag, name in (("--threshold", "threshold"), ("--threshold-window", "threshold_window")):
+        for name in ("threshold", "threshold_window", "candidates", "ahead"):
+            flag = "--" + name.replace("_", "-")
             if _on_command_line(ctx, name):
                 raise UsageError(
                     f"{flag} belongs to --rule threshold", hint=f"add --rule threshold or leave out {flag}"
@@ -129,7 +133,9 @@ def generate(
         rule=rule,
         drafter=values.drafter(drafter, [*names, *(path.resolve().name for path, _ in adapters)]),
         chunk_size=values.chunk_size(chunk_size),
-        threshold=values.threshold(threshold, threshold_window),
+        threshold=values.threshold(threshold, threshold_window, candidates, ahead)
+        if rule == "threshold"
+        else Threshold(),
     )
     system = None if system is None else values.check_text("--system", system)
     arguments = values.template_args(template_arg or [])

@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ from mpg_cli.errors import UsageError
 from mpg_cli.personas.expression import exact
 from mpg_cli.personas.text import did_you_mean, visible
 from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
-from mpg_cli.sampling.rules import Threshold
+from mpg_cli.sampling.thresholds import Threshold
 
-DRAFTERS = ("merged", "reference", "none")
+DRAFTERS = ("merged", "reference", "lookup", "none")
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
-_WINDOW = Threshold().window
 _WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
@@ -34,29 +34,32 @@ def chunk_size(text: str) -> int | None:
         raise UsageError(f"--chunk-size {_shown(text)} is no chunk size", hint=hint) from None
 
 
-def threshold(how: str | None, window: int | None) -> Threshold:
-    """`max`, a quantile Q in (0, 1], or `fixed:X` with X >= 0 in nats."""
-    window = _WINDOW if window is None else window
+def threshold(how: str | None, window: int | None, candidates: int | None, ahead: int | None) -> Threshold:
+    """`max`, a quantile Q in (0, 1], or `fixed:X` with X >= 0 in nats; None leaves the default."""
+    given = {"window": window, "candidates": candidates, "ahead": ahead}
+    rest = Threshold(**{name: value for name, value in given.items() if value is not None})
     if how is None or how == "max":
-        return Threshold(window=window)
+        return rest
     kind, colon, number = how.rpartition(":")
     value = _number(number)
     if not colon and value is not None and 0 < value <= 1:
-        return Threshold(quantile=value, window=window)
+        return replace(rest, quantile=value)
     if kind == "fixed" and value is not None and value >= 0:
-        return Threshold(fixed=value, window=window)
+        return replace(rest, fixed=value)
     hint = "give max, a quantile such as 0.95, or fixed:X with X of 0 or more, such as fixed:1.5"
     raise UsageError(f"--threshold {_shown(how)} is no threshold", hint=hint)
 
 
 def drafter(text: str, personas: Sequence[str]) -> str:
-    """merged, reference, none, or persona:NAME with a name of the blend (spelled as there)."""
+    """One of DRAFTERS, model:PATH, or persona:NAME with a name of the blend (spelled as there)."""
     if text in DRAFTERS:
         return text
     kind, colon, name = text.partition(":")
+    if kind == "model" and name.strip():
+        return f"model:{os.path.expanduser(check_text('--drafter', name.strip()))}"
     if kind != "persona" or not colon:
-        choices = f"{', '.join(DRAFTERS)} or persona:NAME"
-        close = did_you_mean(text, [*DRAFTERS, "persona:"])
+        choices = f"{', '.join(DRAFTERS)}, persona:NAME or model:PATH"
+        close = did_you_mean(text, [*DRAFTERS, "persona:", "model:"])
         raise UsageError(f"--drafter {_shown(text)} is none{close}", hint=f"choose {choices}")
     for known in personas:
         if known.lower() == name.strip().lower():

@@ -19,13 +19,17 @@ from mpg_cli.personas.text import visible
 
 @dataclass(frozen=True)
 class Expert:
-    """One row beside the reference: a system prompt, an adapter, both, or another model's weights."""
+    """One row beside the reference: a system prompt, an adapter, both, or another model's weights.
+
+    `prompt` is what the row hears, `persona_prompt` what the persona has for models without its adapter.
+    """
 
     name: str
     weight: float
     prompt: str | None = None
     adapter: Adapter | None = None
     checkpoint: Any = None
+    persona_prompt: str | None = None
 
     @property
     def kind(self) -> ExpertKind:
@@ -93,20 +97,21 @@ def _expert(
                 f"{persona.where}: {name} has neither a prompt nor an adapter for {loaded.id}",
                 hint="add a `prompt:` to the persona, or an `adapters:` entry with that base",
             )
-        return Expert(name, weight, prompt=prompt)
+        return Expert(name, weight, prompt=prompt, persona_prompt=prompt)
+    heard = prompt if persona.use == "both" else None
     if entry.checkpoint is not None:
         report(f"loading checkpoint {entry.checkpoint} for {name}")
         place = str(entry.resolved_path() or entry.checkpoint)
         checkpoint = load_checkpoint(place, loaded, entry.revision).model
         check_rows(checkpoint, place)
-        return Expert(name, weight, prompt=prompt if persona.use == "both" else None, checkpoint=checkpoint)
+        return Expert(name, weight, heard, checkpoint=checkpoint, persona_prompt=prompt)
     path = entry.resolved_path()
     if path is None:
         assert entry.repo is not None
         report(f"fetching adapter {entry.repo} for {name}")
         path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
     adapter = _fitting(path, name, loaded, notice)
-    return Expert(name, weight, prompt=prompt if persona.use == "both" else None, adapter=adapter)
+    return Expert(name, weight, heard, adapter=adapter, persona_prompt=prompt)
 
 
 def _matching(persona: Persona, loaded: LoadedModel) -> AdapterEntry | None:

@@ -97,24 +97,43 @@ def load_checkpoint(
     Raises ModelError as `load_model` does, and where the tokenizers or the sizes of the vocabulary differ:
     probabilities of different tokens cannot be blended.
     """
+    hint = "an expert must be fine-tuned from a model with the same tokenizer"
+    loaded = _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
+    if (size := logits_width(loaded.model)) != (needed := logits_width(base.model)):
+        raise ModelError(
+            f"checkpoint {loaded.id} gives probabilities for {size} tokens, {base.id} for {needed}",
+            hint="use a checkpoint whose embeddings were not resized",
+        )
+    return loaded
+
+
+def load_drafter(name_or_path: str, base: LoadedModel, *, offline: bool = False) -> LoadedModel:
+    """Load a smaller model that drafts for `base`, on its device and in its dtype.
+
+    Raises ModelError as `load_model` does, and where the tokenizers differ; embeddings may be padded to
+    different sizes.
+    """
+    hint = "choose a smaller model of the same family"
+    return _load_beside(base, name_or_path, None, "drafter", hint, offline)
+
+
+def _load_beside(
+    base: LoadedModel, name: str, revision: str | None, role: str, hint: str, offline: bool
+) -> LoadedModel:
+    """A model with the tokenizer of `base`, on its device and in its dtype."""
     spec = str(base.dtype.value).removeprefix("torch.")
-    loaded = load_model(name_or_path, revision, str(base.device.value), spec, offline=offline)
+    loaded = load_model(name, revision, str(base.device.value), spec, offline=offline)
     own, other = base.tokenizer.get_vocab(), loaded.tokenizer.get_vocab()
     if own != other:
         token = min(own.items() ^ other.items(), key=lambda entry: (entry[1], entry[0]))[0]
         difference = f"token {token!r} is {other.get(token)} there and {own.get(token)} in the base"
     elif any(base.tokenizer.encode(text) != loaded.tokenizer.encode(text) for text in SAMPLES):
         difference = "it splits text differently"
-    elif (size := _width(loaded.model)) != (needed := _width(base.model)):
-        raise ModelError(
-            f"checkpoint {loaded.id} gives probabilities for {size} tokens, {base.id} for {needed}",
-            hint="use a checkpoint whose embeddings were not resized",
-        )
     else:
         return loaded
     raise ModelError(
-        f"checkpoint {loaded.id} has another tokenizer than {base.id}: {difference}",
-        hint="an expert must be fine-tuned from a model with the same tokenizer",
+        f"{role} {loaded.id} has another tokenizer than {base.id}: {difference}",
+        hint=hint,
     )
 
 
@@ -283,7 +302,7 @@ def _check_causal(model: Any, name: str) -> None:
         )
 
 
-def _width(model: Any) -> int:
+def logits_width(model: Any) -> int:
     """V, the number of logits."""
     return int(model.get_output_embeddings().weight.shape[0])
 

@@ -43,8 +43,10 @@ class RowGroup:
         candidates: int = 1,
         bank: LoraBank | None = None,
         stack: str | None = None,
+        vocabulary: int | None = None,
     ) -> None:
-        self.model = model
+        """`vocabulary` is the number of tokens to answer for, where it is not the model's own."""
+        self.model, self.vocabulary = model, vocabulary
         self.names = tuple(names)
         self.rows, self.batch, self.candidates = len(self.names), batch, candidates
         self.bank, self.stack = bank, stack
@@ -54,7 +56,9 @@ class RowGroup:
         )
         self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
         self.cached = torch.zeros(self.rows, batch, dtype=torch.long)  # tokens in the cache, (R, B)
-        self.backlog: list[Tensor] = [torch.zeros(self.rows, 0, dtype=torch.long)] * batch  # each (R, n)
+        self.shared = torch.zeros(self.rows, batch, dtype=torch.long)  # of these, equal in all candidates
+        nothing = torch.zeros(self.rows, candidates, 0, dtype=torch.long)
+        self.backlog: list[Tensor] = [nothing] * batch  # tokens still to be fed, each (R, N, n)
         self.prompts: list[list[list[int]] | None] = [None] * batch
         self._last_only = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
@@ -92,8 +96,9 @@ class RowGroup:
                 for n in range(1, self.candidates):
                     self.cache.copy_rows(first, first + n, 0, longest)
             self.prompts[b] = asked
-        self.cached[:, b] = lengths
-        self.backlog[b] = tokens.gather(1, lengths[:, None])  # (R, 1)
+        self.cached[:, b] = self.shared[:, b] = lengths
+        last = tokens.gather(1, lengths[:, None])  # (R, 1)
+        self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
 
     def extend(self, drafts: Tensor) -> Tensor:
         """Log-probabilities after the last committed token and after each drafted one.
@@ -103,13 +108,13 @@ class RowGroup:
         Raises NumericsError naming the row if the model returns NaN.
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
-        waiting = torch.tensor([t.shape[1] for t in self.backlog])  # (B,)
+        waiting = torch.tensor([t.shape[2] for t in self.backlog])  # (B,)
         fed = int(waiting.max()) + T
         tokens = torch.zeros(R, B, N, fed, dtype=torch.long)
         drafts = drafts.cpu()
         for b, backlog in enumerate(self.backlog):
-            n = backlog.shape[1]
-            tokens[:, b, :, :n] = backlog[:, None]
+            n = backlog.shape[2]
+            tokens[:, b, :, :n] = backlog
             tokens[:, b, :, n : n + T] = drafts[b]
         start: int | Tensor = int(self.cached[0, 0])
         if not bool((self.cached == start).all()):
@@ -124,10 +129,16 @@ class RowGroup:
                 3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
-        self.backlog = [b[:, :0] for b in self.backlog]
-        log_probs = log_softmax(logits)
+        self.backlog = [b[:, :, :0] for b in self.backlog]
+        log_probs = log_softmax(self._fitted(logits))
         self._check(log_probs)
         return log_probs
+
+    def push(self, tokens: Tensor) -> None:
+        """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
+        for b, new in enumerate(tokens.cpu()):
+            fresh = new[None, :, None].expand(self.rows, -1, -1)  # (R, N, 1)
+            self.backlog[b] = torch.cat([self.backlog[b], fresh], dim=2)  # (R, N, n+1)
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
@@ -137,13 +148,14 @@ class RowGroup:
         `winner` names the candidate whose draft goes on (default 0); the others take over its cache.
         """
         for b, (n, new) in enumerate(zip(drop, tokens, strict=True)):
-            waiting = self.backlog[b].shape[1]
-            keep = max(waiting - n, 0)
+            best = 0 if winner is None else winner[b]
+            waiting = self.backlog[b].shape[2]
+            kept = self.backlog[b][:, best : best + 1, : max(waiting - n, 0)]  # (R, 1, kept)
+            fresh = torch.tensor(list(new), dtype=torch.long).expand(self.rows, 1, -1)
+            self.backlog[b] = torch.cat([kept, fresh], dim=2).expand(-1, self.candidates, -1)  # (R, N, n)
             self.cached[:, b] -= max(n - waiting, 0)
-            fresh = torch.tensor(list(new), dtype=torch.long).expand(self.rows, -1)
-            self.backlog[b] = torch.cat([self.backlog[b][:, :keep], fresh], dim=1)
             if self.candidates > 1:
-                self._take_over(b, 0 if winner is None else winner[b])
+                self._take_over(b, best)
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -156,14 +168,22 @@ class RowGroup:
     # -- below -----------------------------------------------------------------------------------
 
     def _take_over(self, b: int, winner: int) -> None:
-        """Copy the last pass's slots of the winning candidate over the other candidates of sequence b."""
-        span = self.cache.slots.count
-        for r in range(self.rows):
-            end = int(self.cached[r, b])
-            base = (r * self.batch + b) * self.candidates
-            others = torch.tensor([base + n for n in range(self.candidates) if n != winner])
-            source = torch.full_like(others, base + winner)
-            self.cache.copy_rows(source, others, max(end - span, 0), end)
+        """Copy what the winning candidate of sequence b has fed since the last time over the others."""
+        begin, end = int(self.shared[:, b].min()), int(self.cached[:, b].max())
+        if begin < end:
+            first = (torch.arange(self.rows) * self.batch + b) * self.candidates  # (R,)
+            others = torch.tensor([n for n in range(self.candidates) if n != winner])
+            target = (first[:, None] + others).flatten()  # (R * (N-1),)
+            source = (first + winner).repeat_interleave(len(others))  # (R * (N-1),)
+            self.cache.copy_rows(source, target, begin, end)
+        self.shared[:, b] = self.cached[:, b]
+
+    def _fitted(self, logits: Tensor) -> Tensor:
+        """Logits over `vocabulary` tokens: models of one tokenizer pad their embeddings differently."""
+        if self.vocabulary is None or self.vocabulary == logits.shape[-1]:
+            return logits
+        missing = self.vocabulary - logits.shape[-1]
+        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
 
     def _forward(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None, **kwargs: Any) -> Tensor:
         """One pass of (rows, T) tokens that begin at the positions `start`; logits (rows, T or 1, V)."""

@@ -1,49 +1,110 @@
-"""What proposes a chunk (algorithm page, section 3): one row of a model that steps token by token.
+"""What proposes a chunk (algorithm page, section 3): a row of a model that steps token by token, or a lookup.
 
-Which row that is (reference, one persona, the merged adapter) is the loader's business; here it is an
-engine with R = 1. No drafter at all is a chunk size of 0.
+Which row that is (reference, one persona, the merged adapter, a smaller model) is the loader's business;
+here it is an engine with R = 1. No drafter at all is a chunk size of 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mpg_cli.sampling.engine import Engine
 
+NGRAMS = (4, 3, 2)  # lengths of the suffix that a lookup looks for, the longest first
+
 
 @dataclass(frozen=True)
 class Draft:
-    """Drafted tokens (B, T) and log q of each of them (B, T).
+    """Drafted tokens (B, N, T) and log q of each of them (B, N, T).
 
-    `size` is the gamma that was asked for; T is less when every sequence has drafted its end token.
+    `sizes[b]` is the gamma that sequence b asked for, or what a lookup found; T is less than the largest
+    when every sequence has drafted its end token. `law` is all of q, (B, N, T, V), where a rule needs it;
+    None where q has all its mass on the drafted token.
     """
 
-    size: int
+    sizes: tuple[int, ...]
     tokens: Tensor
     log_q: Tensor
+    law: Tensor | None = None
+
+    def log_law(self, b: int, vocabulary: int) -> Tensor:
+        """log q of sequence b over the whole vocabulary, (T, V)."""
+        if self.law is not None:
+            return self.law[b, 0]
+        certain = torch.full((self.tokens.shape[2], vocabulary), -torch.inf)
+        return certain.scatter_(1, self.tokens[b, 0, :, None], 0.0)  # (T, V)
+
+
+class StepEngine(Engine, Protocol):
+    """An engine that can hold drafted tokens one by one."""
+
+    def push(self, tokens: Tensor) -> None:
+        """Hold one more drafted token for each sequence and candidate, (B, N); fed by the next `extend`."""
+        ...
 
 
 class RowDrafter:
     """Steps an engine of one row."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: StepEngine) -> None:
         if engine.rows != 1:
             raise ValueError("a drafter has one row")
         self.engine = engine
 
     def next(self) -> Tensor:
-        """log q of the next token after everything held so far: (B, V), not yet warped."""
-        empty = torch.zeros(self.engine.batch, 1, 0, dtype=torch.long)
-        return self.engine.extend(empty)[0, :, 0, 0]  # (1, B, 1, 1, V) -> (B, V)
+        """log q of the next token after everything held so far: (B, N, V), not yet warped."""
+        empty = torch.zeros(self.engine.batch, self.engine.candidates, 0, dtype=torch.long)
+        return self.engine.extend(empty)[0, :, :, 0]  # (1, B, N, 1, V) -> (B, N, V)
 
-    def push(self, tokens: Sequence[int]) -> None:
-        """Hold one more drafted token a sequence."""
-        self.engine.commit([0] * self.engine.batch, [[t] for t in tokens])
+    def push(self, tokens: Tensor) -> None:
+        """Hold one more drafted token for each sequence and candidate, (B, N)."""
+        self.engine.push(tokens)
 
-    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
+    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
         """The round is over: forget the last `drop` drafted tokens of each sequence, then append `tokens`."""
-        self.engine.commit(drop, tokens)
+        self.engine.commit(drop, tokens, winner)
+
+
+class LookupDrafter:
+    """Proposes what followed the last words when they were said before, in the prompt or in the reply.
+
+    The longest suffix of `NGRAMS` tokens that was there already is looked for; of several places the latest
+    counts. q has all its mass on the proposal, so the rule must be lossless for any q.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]]) -> None:
+        self._texts = [list(prompt) for prompt in prompts]
+        self._indexed = [0] * len(prompts)  # every n-gram that ends before this is in `_after`
+        self._after: list[dict[tuple[int, ...], int]] = [{} for _ in prompts]  # n-gram -> where it ended
+
+    def draft(self, sizes: Sequence[int]) -> Draft:
+        """At most `sizes[b]` tokens for each sequence; where fewer are found, T is filled up with zeros."""
+        found = [self._propose(b, size) for b, size in enumerate(sizes)]
+        longest = max(map(len, found), default=0)
+        filled = [[*proposal, *[0] * (longest - len(proposal))] for proposal in found]
+        tokens = torch.tensor(filled, dtype=torch.long).view(len(found), 1, longest)  # (B, 1, T)
+        return Draft(tuple(map(len, found)), tokens, torch.zeros(tokens.shape))
+
+    def append(self, b: int, tokens: Sequence[int]) -> None:
+        """Tokens that were committed to sequence b."""
+        self._texts[b] += tokens
+
+    def _propose(self, b: int, size: int) -> list[int]:
+        text, after = self._texts[b], self._after[b]
+        for end in range(self._indexed[b], len(text)):
+            for n in NGRAMS:
+                if n <= end:
+                    after[tuple(text[end - n : end])] = end
+        self._indexed[b] = len(text)
+        for n in NGRAMS:
+            begin = after.get(tuple(text[-n:])) if n <= len(text) else None
+            if begin is not None:
+                # A continuation that reaches the end of the text goes on with itself.
+                period = len(text) - begin
+                return [text[begin + place % period] for place in range(size)]
+        return []

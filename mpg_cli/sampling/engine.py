@@ -18,6 +18,7 @@ class Engine(Protocol):
 
     rows: int
     batch: int
+    candidates: int
 
     def extend(self, drafts: Tensor) -> Tensor:
         """drafts (B, N, T) -> log-probabilities (R, B, N, T+1, V) after each token, float32."""

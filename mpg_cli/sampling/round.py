@@ -34,10 +34,11 @@ class Seconds:
 class Round:
     """One SCR round of one sequence: draft, score, judge, commit (algorithm page, section 4).
 
-    `tokens` are the committed ones: the kept prefix and the target's token, cut at an end token or
+    `tokens` are the committed ones: the kept prefix and the token after it, cut at an end token or
     at the token limit. `pull[j][i]` is what persona i added to committed token j: w_i * delta_i under
-    the product, the responsibility of expert i under the mixture. Thresholds, clipped and excess
-    belong to the threshold rule and are None elsewhere.
+    the product, the responsibility of expert i under the mixture. Of several candidates, `draft`, `tested`
+    and `kept` are those of the one that was committed. Thresholds and log-ratios belong to the threshold
+    rule and are None elsewhere.
     """
 
     type: ClassVar[str] = "round"
@@ -49,6 +50,9 @@ class Round:
     tokens: tuple[int, ...]
     pull: tuple[tuple[float, ...], ...]
     seconds: Seconds
+    drafted: int = 0  # tokens of all candidates
+    steps: int = 0  # passes of the drafter's row that this took, over all candidates at once
+    candidate: int = 0  # the one that was committed
     thresholds: tuple[float, ...] | None = None  # m_1 .. m_gamma, fixed before the pass
-    log_ratios: tuple[float, ...] | None = None  # a_1 .. a_gamma
+    log_ratios: tuple[tuple[float, ...], ...] | None = None  # a_1 .. a_gamma of every judged chunk
     finish_reason: FinishReason | None = None

@@ -1,4 +1,4 @@
-"""How a drafted chunk is judged (algorithm page, section 4). Pure functions on one chunk.
+"""How a drafted chunk is judged (algorithm page, section 4). Pure functions on one candidate.
 
 Notation: chunk c of gamma tokens from prefix h; a_l = sum_{j<=l} (log p - log q) its log-ratio after l
 tokens, a_0 = 0; m_1 <= ... <= m_gamma the thresholds, fixed before the pass; u_l independent uniforms.
@@ -8,14 +8,13 @@ Each judge returns L, the length of the prefix that is kept.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
-Rule = Literal["exact", "threshold"]
+import torch
+from torch import Tensor
 
-WARM_UP = 16  # chunks before the window counts
+Rule = Literal["exact", "threshold", "block"]
 
 
 def judge_exact(draft: Sequence[int], choices: Sequence[int]) -> int:
@@ -53,37 +52,50 @@ def judge_threshold(a: Sequence[float], m: Sequence[float], u: Sequence[float]) 
     return 0
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """Where the thresholds come from: `fixed` ones, or a quantile (1: maximum) of a sliding window."""
+def judge_ahead(
+    chunks: Sequence[Sequence[float]], m: Sequence[float], u: Sequence[Sequence[float]]
+) -> tuple[int, int]:
+    """Rule `threshold`, several chunks drafted one after the other: (tokens kept, chunks judged).
 
-    quantile: float = 1.0
-    fixed: float | None = None
-    window: int = 64
+    Each chunk has its log-ratios a from its own start and is tested whole by its last threshold; the first
+    that is not kept whole is salvaged and ends it. A chunk cut short by the token limit has fewer tests.
+    """
+    kept = judged = 0
+    for a, uniforms in zip(chunks, u, strict=True):
+        judged += 1
+        length = judge_threshold(a, m[: len(a)], uniforms)
+        kept += length
+        if length < len(a):
+            break
+    return kept, judged
 
 
-@dataclass
-class Window:
-    """The log-ratios of the last scored chunks of one sequence, kept or not; never shared over a batch."""
+def block_chances(log_p: Tensor, log_q: Tensor, draft: Sequence[int]) -> tuple[list[float], Tensor]:
+    """Rule `block` (block verification, Sun et al., arXiv 2403.10444): lossless whatever q is.
 
-    how: Threshold
-    chunks: deque[tuple[float, ...]] = field(init=False)
+    log_p (gamma+1, V) and log_q (gamma, V) after 0, 1, ... drafted tokens.
+    pi_0 = 1, pi_l = min(1, pi_{l-1} p/q); h_gamma = pi_gamma, h_l = S_l / (S_l + 1 - pi_l) with
+    S_l = sum_v (pi_l p(v) - q(v))+.
+    Returns h_1 .. h_gamma, and for every L = 0 .. gamma the law of the token after L kept ones, as
+    logarithms (gamma+1, V) not normalised: (pi_L p - q)+, or p after the whole chunk.
+    """
+    gamma = len(draft)
+    place, token = torch.arange(gamma), torch.tensor(draft, dtype=torch.long)
+    steps: list[float] = (log_p[place, token] - log_q[place, token]).tolist()
+    pi = [1.0]
+    for step in steps:
+        pi.append(min(1.0, pi[-1] * math.exp(min(step, 700.0))))
+    scale = torch.tensor(pi[:gamma], dtype=log_p.dtype, device=log_p.device)
+    rest = (scale[:, None] * log_p[:gamma].exp() - log_q.exp()).clamp(min=0)  # (gamma, V)
+    mass = rest.sum(dim=-1, keepdim=True)  # (gamma, 1), S_0 .. S_{gamma-1}
+    # Where rounding has left nothing p is q, and p stands for the rest.
+    laws = torch.cat([torch.where(mass > 0, rest.log(), log_p[:gamma]), log_p[gamma:]])  # (gamma+1, V)
+    s: list[float] = mass[:, 0].tolist()
+    # Where pi_l is 1 and S_l is 0, p is q at the next place: a longer prefix stays anyway.
+    h = [s[n] / (s[n] + 1 - pi[n]) if pi[n] < 1 else 1.0 for n in range(1, gamma)]
+    return [*h, *pi[1:][-1:]], laws
 
-    def __post_init__(self) -> None:
-        self.chunks = deque(maxlen=self.how.window)
 
-    def thresholds(self, size: int) -> tuple[float, ...]:
-        """m_1 .. m_size: m_l = max(0, m_{l-1}, quantile of a_l); 0 until WARM_UP chunks were seen."""
-        if self.how.fixed is not None:
-            return (self.how.fixed,) * size
-        m, running = [], 0.0
-        for place in range(size):
-            seen = sorted(chunk[place] for chunk in self.chunks if len(chunk) > place)
-            if len(seen) >= min(WARM_UP, self.how.window):
-                running = max(running, seen[math.ceil(self.how.quantile * (len(seen) - 1))])
-            m.append(running)
-        return tuple(m)
-
-    def add(self, a: Sequence[float]) -> None:
-        """Remember a scored chunk; call after judging it, so that thresholds never depend on it."""
-        self.chunks.append(tuple(a))
+def judge_block(h: Sequence[float], u: Sequence[float]) -> int:
+    """Rule `block`: the largest l with u_l <= h_l, independent uniforms u_l; else 0."""
+    return max((n for n, (chance, draw) in enumerate(zip(h, u, strict=True), 1) if draw <= chance), default=0)

@@ -1,16 +1,18 @@
 """Speculative Chunk-level Rejection sampling: draft, score, judge, commit (algorithm page, section 4).
 
     page                here
-    p, log p            log_p       the target, warped and normalised, (B, gamma+1, V)
-    q, log q            log_q       the drafter's, of the drafted tokens, (B, gamma)
-    c, gamma            draft       the drafted chunk, (B, gamma)
+    p, log p            log_p       the target, warped and normalised, (B, N, T+1, V)
+    q, log q            log_q       the drafter's, of the drafted tokens, (B, N, T)
+    c                   draft       the drafted tokens of N candidates, (B, N, T), T = W * gamma
+    N, W, gamma                     Threshold.candidates, Threshold.ahead, Settings.chunk_size
     g                   gumbel      noise of a reply position, (V,)
     a_l, m_l, u_l       a, m, u     log-ratios, thresholds, uniforms of one chunk
     L                   kept        length of the prefix that stays
 
 Source: R. Chen et al., Multi-Personality Generation of LLMs at Decoding-time, WSDM 2026, of which the
-round and the window of thresholds are taken; the coupled noise of rule `exact`, the nested salvage of
-rule `threshold` and the target's token after the kept prefix are ours.
+round, the parallel candidates and the window of thresholds are taken; the coupled noise of rule `exact`,
+the nested salvage of rule `threshold` and the target's token after the kept prefix are ours. Rule `block`
+is block verification, Sun et al., arXiv 2403.10444.
 
 Every pass commits at least one token: the target's own, known from the same pass. Whatever the rule,
 one law is sampled, the token-normalised target.
@@ -20,18 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.sampling.drafters import Draft, RowDrafter
+from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import EXACT, TARGET, Noise, draft_stream, judge_stream
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
-from mpg_cli.sampling.rules import Rule, Threshold, Window, judge_exact, judge_threshold
+from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block, judge_exact
 from mpg_cli.sampling.targets import Target, combine, pull
+from mpg_cli.sampling.thresholds import Threshold, Window
 from mpg_cli.sampling.warpers import Warp, warp
 
 
@@ -46,6 +50,15 @@ class Settings:
     warp: Warp = field(default_factory=Warp)
     threshold: Threshold = field(default_factory=Threshold)
     end_tokens: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.rule != "threshold" and (self.threshold.candidates, self.threshold.ahead) != (1, 1):
+            raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.rule}")
+
+    @property
+    def span(self) -> int:
+        """Tokens that a round drafts, W * gamma."""
+        return self.chunk_size * self.threshold.ahead
 
 
 @dataclass
@@ -64,12 +77,31 @@ class Reply:
         return self.noise.sequence
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule decided about the drafts of one reply: what is committed, and of which candidate."""
+
+    draft: Sequence[int]  # the candidate's, up to its end token
+    tested: int
+    kept: int
+    tokens: Sequence[int]  # the kept prefix and the token after it
+    candidate: int = 0
+    thresholds: tuple[float, ...] | None = None
+    log_ratios: tuple[tuple[float, ...], ...] | None = None
+
+
 class Sampler:
     """Rounds over a batch of replies. The engine's (and the drafter's) prompts are already read."""
 
     def __init__(
-        self, engine: Engine, drafter: RowDrafter | None, settings: Settings, replies: Sequence[Reply]
+        self,
+        engine: Engine,
+        drafter: RowDrafter | LookupDrafter | None,
+        settings: Settings,
+        replies: Sequence[Reply],
     ) -> None:
+        if settings.rule == "threshold" and isinstance(drafter, LookupDrafter):
+            raise ValueError("rule threshold needs a drafter that can propose every token")
         self.engine, self.drafter, self.settings, self.replies = engine, drafter, settings, list(replies)
         for reply in self.replies:
             reply.window = Window(settings.threshold) if settings.rule == "threshold" else None
@@ -89,7 +121,7 @@ class Sampler:
         began = perf_counter()
         draft = self._draft(live)
         drafted = perf_counter()
-        log_probs = self.engine.extend(draft.tokens[:, None])[:, :, 0]  # (R, B, gamma+1, V)
+        log_probs = self.engine.extend(draft.tokens)  # (R, B, N, T+1, V)
         scored = perf_counter()
         rounds = self._judge(live, draft, log_probs)
         self._commit(draft, rounds)
@@ -98,112 +130,168 @@ class Sampler:
         seconds = Seconds(
             0.0, (drafted - began) * share, (scored - drafted) * share, (judged - scored) * share
         )
-        return [self._event(b, round_, seconds) for b, round_ in rounds.items()]
+        return [
+            replace(round_, seconds=seconds, finish_reason=self.replies[b].finish_reason)
+            for b, round_ in rounds.items()
+        ]
 
     # -- draft -----------------------------------------------------------------------------------
 
     def _draft(self, live: Sequence[int]) -> Draft:
-        """Step the drafter up to gamma times; a reply near its limit needs no more than that leaves."""
-        size = len(self.replies)
-        room = max(self.replies[b].limit - len(self.replies[b].tokens) for b in live) - 1
-        gamma = min(self.settings.chunk_size, room) if self.drafter else 0
-        chunk: list[list[int]] = []
-        log_qs: list[Tensor] = []
-        ended = {b for b in range(size) if b not in live}
-        while len(chunk) < gamma and len(ended) < size:
-            assert self.drafter is not None
-            log_q = self.drafter.next()  # (B, V)
-            log_q = warp(log_q, self._drafter_warp(), self._seen(chunk, log_q))
-            noise = [
-                torch.zeros_like(log_q[b]) if b in ended else self._draft_noise(b, len(chunk), log_q[b])
-                for b in range(size)
-            ]
-            step = (log_q + torch.stack(noise)).argmax(dim=-1).tolist()  # B tokens
-            log_qs.append(log_q[torch.arange(size), torch.tensor(step)])  # (B,)
-            ended |= {b for b, token in enumerate(step) if token in self.settings.end_tokens}
-            chunk.append(step)
-            self.drafter.push(step)
-        tokens = torch.tensor(chunk, dtype=torch.long).view(len(chunk), size).T  # (B, gamma)
-        log_q = torch.stack(log_qs, dim=1) if log_qs else torch.zeros(size, 0)
-        return Draft(gamma, tokens, log_q)
+        """W * gamma tokens for every candidate; a reply near its limit needs no more than that leaves."""
+        sizes = [0] * len(self.replies)
+        for b in live:
+            reply = self.replies[b]
+            sizes[b] = min(self.settings.span, reply.limit - len(reply.tokens) - 1) if self.drafter else 0
+        if isinstance(self.drafter, LookupDrafter):
+            return self.drafter.draft(sizes)
+        return self._step_drafter(live, sizes)
+
+    def _step_drafter(self, live: Sequence[int], sizes: Sequence[int]) -> Draft:
+        """Step the drafter row until every live reply has its draft or has drafted its end."""
+        B, N = len(self.replies), self.engine.candidates
+        steps: list[Tensor] = []  # each (B, N)
+        log_qs: list[Tensor] = []  # each (B, N)
+        laws: list[Tensor] = []  # each (B, N, V), where the rule looks at all of q
+        ended = torch.ones(B, N, dtype=torch.bool)
+        ended[list(live)] = False
+        while len(steps) < max(sizes) and not bool(ended.all()):
+            assert isinstance(self.drafter, RowDrafter)
+            log_q = self.drafter.next()  # (B, N, V)
+            log_q = warp(log_q, self._drafter_warp(), self._seen(steps, log_q))
+            noise = torch.stack([self._draft_noise(b, len(steps), ended[b], log_q) for b in range(B)])
+            token = (log_q + noise).argmax(dim=-1)  # (B, N)
+            log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
+            if self.settings.rule == "block":
+                laws.append(log_q)
+            steps.append(token.cpu())
+            ended |= torch.isin(steps[-1], torch.tensor(sorted(self.settings.end_tokens), dtype=torch.long))
+            self.drafter.push(steps[-1])
+        return Draft(
+            tuple(sizes),
+            torch.stack(steps, dim=2) if steps else torch.zeros(B, N, 0, dtype=torch.long),  # (B, N, T)
+            torch.stack(log_qs, dim=2) if steps else torch.zeros(B, N, 0),  # (B, N, T)
+            torch.stack(laws, dim=2) if laws else None,  # (B, N, T, V)
+        )
 
     def _drafter_warp(self) -> Warp:
         """Under `threshold` q is not truncated: what is masked from q is lost to the target for good."""
         how = self.settings.warp
-        return how if self.settings.rule == "exact" else how.untruncated()
+        return how.untruncated() if self.settings.rule == "threshold" else how
 
-    def _draft_noise(self, b: int, offset: int, like: Tensor) -> Tensor:
-        reply = self.replies[b]
+    def _draft_noise(self, b: int, offset: int, ended: Tensor, like: Tensor) -> Tensor:
+        """Noise (N, V) of one drafted token of every candidate; none for those that have ended."""
+        reply, like = self.replies[b], like[b, 0]
         if self.settings.rule == "exact":
-            return self._gumbel(reply, len(reply.tokens) + offset, like)
-        return self._fresh(reply, draft_stream(0), offset, like)
+            at = len(reply.tokens) + offset
+            return (torch.zeros_like(like) if bool(ended[0]) else self._gumbel(reply, at, like))[None]
+        return torch.stack(
+            [
+                torch.zeros_like(like) if done else self._fresh(reply, draft_stream(n), offset, like)
+                for n, done in enumerate(ended.tolist())
+            ]
+        )
 
     # -- judge -----------------------------------------------------------------------------------
 
     def _judge(self, live: Sequence[int], draft: Draft, log_probs: Tensor) -> dict[int, Round]:
-        """The kept prefix and the target's token of every live reply, as events still without timing."""
+        """What is committed to every live reply, as rounds still without timing."""
         s = self.settings
         weights = torch.tensor(s.weights, dtype=log_probs.dtype, device=log_probs.device)
-        log_p = combine(s.target, log_probs, weights)  # (B, gamma+1, V)
+        log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
         log_p = warp(log_p, s.warp, self._seen_along(draft.tokens, log_p))
-        if bool(log_p[live, :, 0].isnan().any()):
+        if bool(log_p[live, ..., 0].isnan().any()):
             raise NumericsError(
                 "no token has any probability left in the blend",
                 hint="the experts exclude each other, or a penalty is out of all proportion",
             )
+        rule = {"exact": self._exact, "threshold": self._threshold, "block": self._block}[s.rule]
         rounds = {}
         for b in live:
             reply = self.replies[b]
-            gamma = min(draft.size, reply.limit - len(reply.tokens) - 1)  # this reply may need less
-            chunk = self._until_end(draft.tokens[b].tolist(), gamma)
-            thresholds = ratios = None
-            if s.rule == "exact":
-                choices = self._choices(reply, log_p[b, : len(chunk) + 1])
-                kept = judge_exact(chunk, choices)
-                tested = min(kept + 1, len(chunk))
-                tokens = choices[: kept + 1]
-            else:
-                assert reply.window is not None
-                ratios = self._ratios(chunk, gamma, log_p[b], draft.log_q[b]) if gamma else ()
-                thresholds = reply.window.thresholds(gamma)
-                u = [reply.noise.uniform(len(reply.tokens), judge_stream(0), place) for place in range(gamma)]
-                kept = min(judge_threshold(ratios, thresholds, u), len(chunk))
-                if gamma:
-                    reply.window.add(ratios)
-                tested = len(chunk)
-                noise = self._fresh(reply, TARGET, 0, log_p[b, kept])
-                tokens = [*chunk[:kept], int((log_p[b, kept] + noise).argmax())]
-            tokens = self._until_end(tokens, reply.limit - len(reply.tokens))
-            chosen = torch.tensor(tokens, device=log_probs.device)
-            of_chosen = log_probs[:, b, torch.arange(len(tokens)), chosen]  # (R, L+1)
+            room = reply.limit - len(reply.tokens)
+            size = min(draft.sizes[b], room - 1)
+            verdict = rule(b, draft, log_p[b], size)
+            lengths = [len(self._until_end(c, size)) for c in draft.tokens[b].tolist()]  # N
+            tokens = self._until_end(verdict.tokens, room)
+            place, chosen = torch.arange(len(tokens)), torch.tensor(tokens, device=log_probs.device)
+            of_chosen = log_probs[:, b, verdict.candidate, place, chosen]  # (R, L+1)
             rounds[b] = Round(
                 sequence=reply.sequence,
                 start=len(reply.tokens),
-                draft=tuple(chunk),
-                tested=tested,
-                kept=kept,
+                draft=tuple(verdict.draft),
+                tested=verdict.tested,
+                kept=verdict.kept,
                 tokens=tuple(tokens),
                 pull=tuple(tuple(row) for row in pull(s.target, of_chosen, weights).tolist()),
                 seconds=Seconds(),
-                thresholds=thresholds,
-                log_ratios=ratios,
+                drafted=sum(lengths),
+                steps=max(lengths) if isinstance(self.drafter, RowDrafter) else 0,
+                candidate=verdict.candidate,
+                thresholds=verdict.thresholds,
+                log_ratios=verdict.log_ratios,
             )
         return rounds
 
-    def _choices(self, reply: Reply, log_p: Tensor) -> list[int]:
-        """Rule `exact`: the target's own choice at each position of log_p (gamma+1, V)."""
-        at = len(reply.tokens)
-        noise = [self._gumbel(reply, at + offset, log_p[0]) for offset in range(log_p.shape[0])]
-        choices: list[int] = (log_p + torch.stack(noise)).argmax(dim=-1).tolist()
-        return choices
+    def _exact(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
+        """Keep while draft and target choose the same with the same noise; then the target's choice."""
+        reply = self.replies[b]
+        chunk = self._until_end(draft.tokens[b, 0].tolist(), size)
+        at = range(len(reply.tokens), len(reply.tokens) + len(chunk) + 1)
+        noise = torch.stack([self._gumbel(reply, position, log_p[0, 0]) for position in at])
+        choices: list[int] = (log_p[0, : len(at)] + noise).argmax(dim=-1).tolist()  # len(chunk)+1 tokens
+        kept = judge_exact(chunk, choices)
+        return Verdict(chunk, min(kept + 1, len(chunk)), kept, choices[: kept + 1])
 
-    @staticmethod
-    def _ratios(chunk: Sequence[int], gamma: int, log_p: Tensor, log_q: Tensor) -> tuple[float, ...]:
-        """Rule `threshold`: a_1 .. a_gamma in float64; after an end token both sides pad and a stays."""
-        place = torch.arange(len(chunk))
-        of_chunk = log_p[place, torch.tensor(chunk)].cpu().double()  # (len(chunk),); MPS has no float64
-        a = (of_chunk - log_q[: len(chunk)].cpu().double()).cumsum(0).tolist()
-        return (*a, *[a[-1]] * (gamma - len(a)))
+    def _block(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
+        """Block verification, then one token of what the draft has left of the target."""
+        reply = self.replies[b]
+        chunk = self._until_end(draft.tokens[b, 0].tolist(), size)
+        log_q = draft.log_law(b, log_p.shape[-1]).to(log_p.device)[: len(chunk)]  # (len(chunk), V)
+        u = [reply.noise.uniform(len(reply.tokens), judge_stream(0), place) for place in range(len(chunk))]
+        h, laws = block_chances(log_p[0, : len(chunk) + 1], log_q, chunk)  # laws (len(chunk)+1, V)
+        kept = judge_block(h, u)
+        token = int((laws[kept] + self._fresh(reply, TARGET, 0, laws[kept])).argmax())
+        return Verdict(chunk, min(kept + 1, len(chunk)), kept, [*chunk[:kept], token])
+
+    def _threshold(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
+        """Judge each candidate's W chunks against the window's thresholds; the longest kept one stays."""
+        reply, start = self.replies[b], len(self.replies[b].tokens)
+        assert reply.window is not None
+        gamma = max(1, self.settings.chunk_size)
+        drafts = [self._until_end(candidate, size) for candidate in draft.tokens[b].tolist()]
+        m = reply.window.thresholds(min(gamma, size))  # fixed before this pass
+        ratios = [self._ratios(c, size, log_p[n], draft.log_q[b, n]) for n, c in enumerate(drafts)]
+        kept, judged = [], []
+        for n, of_chunks in enumerate(ratios):
+            u = [
+                [reply.noise.uniform(start, judge_stream(n), w * gamma + place) for place in range(len(a))]
+                for w, a in enumerate(of_chunks)
+            ]
+            length, reached = judge_ahead(of_chunks, m, u)
+            kept.append(length)  # padding behind an end token counts: what is kept must not depend on it
+            judged += of_chunks[:reached]
+        for of_chunks in ratios:
+            reply.window.add(of_chunks)
+        best = kept.index(max(kept))
+        chunk = drafts[best]
+        length = min(kept[best], len(chunk))
+        noise = self._fresh(reply, TARGET, 0, log_p[best, length])
+        token = int((log_p[best, length] + noise).argmax())
+        return Verdict(chunk, len(chunk), length, [*chunk[:length], token], best, m, tuple(judged))
+
+    def _ratios(
+        self, chunk: Sequence[int], size: int, log_p: Tensor, log_q: Tensor
+    ) -> list[tuple[float, ...]]:
+        """a_1 .. a_gamma of every chunk of a candidate, each from its own start, in float64.
+
+        After an end token both sides pad and a stays.
+        """
+        gamma, place = max(1, self.settings.chunk_size), torch.arange(len(chunk))
+        of_chunk = log_p[place, torch.tensor(chunk, dtype=torch.long)].cpu().double()  # MPS has no float64
+        steps = (of_chunk - log_q[: len(chunk)].cpu().double()).tolist()  # len(chunk)
+        steps += [0.0] * (size - len(chunk))
+        return [tuple(accumulate(steps[w : w + gamma])) for w in range(0, size, gamma)]
 
     def _until_end(self, tokens: Sequence[int], room: int) -> list[int]:
         """`tokens` up to and including the first end token, and at most `room` of them."""
@@ -216,26 +304,26 @@ class Sampler:
 
     def _commit(self, draft: Draft, rounds: dict[int, Round]) -> None:
         """Bring replies, engine and drafter to the committed tokens; finished rows just stand still."""
-        fed = draft.tokens.shape[1]
+        fed = draft.tokens.shape[2]
         drop = [fed + 1] * len(self.replies)  # a finished row forgets what it was fed and waits with a filler
         new: list[Sequence[int]] = [[0]] * len(self.replies)
+        winner = [0] * len(self.replies)
         for b, round_ in rounds.items():
             reply = self.replies[b]
             reply.tokens += round_.tokens
             stays = min(round_.kept, len(round_.tokens))
-            drop[b], new[b] = fed - stays, round_.tokens[stays:] or (0,)
+            drop[b], new[b], winner[b] = fed - stays, round_.tokens[stays:] or (0,), round_.candidate
             if round_.tokens[-1] in self.settings.end_tokens:
                 reply.finish_reason = "stop"
             elif len(reply.tokens) >= reply.limit:
                 reply.finish_reason = "length"
             for position in [p for p in reply.gumbels if p < len(reply.tokens)]:
                 del reply.gumbels[position]
-        self.engine.commit(drop, new)
-        if self.drafter:
-            self.drafter.commit(drop, new)
-
-    def _event(self, b: int, round_: Round, seconds: Seconds) -> Round:
-        return replace(round_, seconds=seconds, finish_reason=self.replies[b].finish_reason)
+            if isinstance(self.drafter, LookupDrafter):
+                self.drafter.append(b, round_.tokens)
+        self.engine.commit(drop, new, winner)
+        if isinstance(self.drafter, RowDrafter):
+            self.drafter.commit(drop, new, winner)
 
     # -- noise and penalties ---------------------------------------------------------------------
 
@@ -253,21 +341,23 @@ class Sampler:
             return torch.zeros_like(like)
         return reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset).to(like.device)
 
-    def _seen(self, chunk: Sequence[Sequence[int]], like: Tensor) -> Tensor | None:
-        """Tokens of each reply plus its draft so far, (B, V) bool; None where nothing asks for it."""
+    def _seen(self, steps: Sequence[Tensor], like: Tensor) -> Tensor | None:
+        """Tokens of each reply and of its drafts so far, (B, N, V) bool; None where nothing asks for it."""
         if self.settings.warp.repetition_penalty == 1:
             return None
         seen = torch.zeros_like(like, dtype=torch.bool)
         for b, reply in enumerate(self.replies):
-            seen[b, [*reply.tokens, *(step[b] for step in chunk)]] = True
+            seen[b, :, reply.tokens] = True
+        for step in steps:
+            seen.scatter_(-1, step[..., None].to(seen.device), True)  # (B, N, 1)
         return seen
 
     def _seen_along(self, draft: Tensor, like: Tensor) -> Tensor | None:
-        """The same before each position of the draft (B, gamma): (B, gamma+1, V)."""
+        """The same before each position of the draft (B, N, T): (B, N, T+1, V)."""
         if self.settings.warp.repetition_penalty == 1:
             return None
-        steps = draft.T.tolist()  # gamma lists of B
+        steps = list(draft.unbind(-1))
         return torch.stack(
-            [self._seen(steps[:place], like[:, place]) for place in range(len(steps) + 1)],  # type: ignore[misc]
-            dim=1,
+            [self._seen(steps[:place], like[:, :, place]) for place in range(len(steps) + 1)],  # type: ignore[misc]
+            dim=2,
         )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mpg_cli.sampling.round import Round, Seconds
+from mpg_cli.sampling.thresholds import excess
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Stats:
 
     kept / tested is the acceptance rate; committed / passes the mean committed tokens a score pass.
     `histogram[l]` counts the rounds that kept l drafted tokens.
-    For the threshold rule: `clipped` chunks had a log-ratio above their threshold, `excess[l-1]` sums
-    (e^{a_l} - e^{m_l})+ over the `judged[l-1]` chunks that had l tokens (kappa_l is its mean),
-    `thresholds` are the last ones of full length.
+    For the threshold rule: `clipped` of the judged `chunks` had a log-ratio above their threshold,
+    `excess[l-1]` sums (e^{a_l} - e^{m_l})+ over the `judged[l-1]` chunks that had l tokens (kappa_l is its
+    mean), `thresholds` are the last ones of full length.
     """
 
     drafted: int = 0
@@ -29,8 +30,10 @@ class Stats:
     kept: int = 0
     committed: int = 0
     passes: int = 0
+    steps: int = 0  # passes of the drafter's row
     histogram: tuple[int, ...] = ()
-    chunks: int = 0  # chunks judged against thresholds
+    chunks: int = 0  # chunks judged against thresholds, of all candidates
+    rounds: int = 0  # rounds that judged them
     clipped: int = 0
     judged: tuple[int, ...] = ()
     excess: tuple[float, ...] = ()
@@ -66,43 +69,54 @@ class Stats:
 
     @property
     def bias_bound(self) -> float | None:
-        """Mean of sum_l l * e^{-m_l} * excess_l, a bound (N = 1) on a round's total variation; at most 1."""
-        return min(1.0, self.bias / self.chunks) if self.chunks else None
+        """Mean over rounds of sum_l l * e^{-m_l} * excess_l over all judged chunks; at most 1.
+
+        It bounds the total variation of a round, for several candidates and chunks ahead as well: what a
+        chunk's kept prefix and its length miss of their law adds up over the chunks that decide together.
+        """
+        return min(1.0, self.bias / self.rounds) if self.rounds else None
 
     def plus(self, r: Round) -> Stats:
         """These counts with one more round."""
         histogram = _padded(self.histogram, r.kept + 1)
         grown = replace(
             self,
-            drafted=self.drafted + len(r.draft),
+            drafted=self.drafted + r.drafted,
             tested=self.tested + r.tested,
             kept=self.kept + r.kept,
             committed=self.committed + len(r.tokens),
             passes=self.passes + 1,
+            steps=self.steps + r.steps,
             histogram=tuple(n + (i == r.kept) for i, n in enumerate(histogram)),
             seconds=self.seconds + r.seconds,
         )
-        if not r.thresholds or r.log_ratios is None:  # another rule, or nothing was drafted
-            return grown
-        over = [_excess(a, m) for a, m in zip(r.log_ratios, r.thresholds, strict=True)]
-        excess, judged = _padded(self.excess, len(over)), _padded(self.judged, len(over))
+        return grown._judged(r.log_ratios, r.thresholds) if r.log_ratios and r.thresholds else grown
+
+    def _judged(self, chunks: Sequence[Sequence[float]], m: tuple[float, ...]) -> Stats:
+        """These counts with the chunks that one round of the threshold rule judged."""
+        totals, judged = list(_padded(self.excess, len(m))), list(_padded(self.judged, len(m)))
+        clipped, bias = self.clipped, self.bias
+        for a in chunks:
+            over = [excess(a_l, m_l) for a_l, m_l in zip(a, m, strict=False)]  # the last chunk may be short
+            clipped += any(a_l > m_l for a_l, m_l in zip(a, m, strict=False))
+            for place, amount in enumerate(over):
+                judged[place] += 1
+                totals[place] += amount
+                bias += (place + 1) * math.exp(-m[place]) * amount
         return replace(
-            grown,
-            chunks=self.chunks + 1,
-            clipped=self.clipped + any(a > m for a, m in zip(r.log_ratios, r.thresholds, strict=True)),
-            judged=tuple(n + (i < len(over)) for i, n in enumerate(judged)),
-            excess=tuple(e + (over[i] if i < len(over) else 0.0) for i, e in enumerate(excess)),
-            bias=self.bias
-            + sum(
-                length * math.exp(-m) * e
-                for length, (m, e) in enumerate(zip(r.thresholds, over, strict=True), start=1)
-            ),
-            thresholds=r.thresholds if len(over) >= len(self.thresholds or ()) else self.thresholds,
+            self,
+            chunks=self.chunks + len(chunks),
+            rounds=self.rounds + 1,
+            clipped=clipped,
+            judged=tuple(judged),
+            excess=tuple(totals),
+            bias=bias,
+            thresholds=m if len(m) >= len(self.thresholds or ()) else self.thresholds,
         )
 
     def as_json(self) -> dict[str, Any]:
         """All counts and the rates derived from them."""
-        counts = {k: v for k, v in asdict(self).items() if k not in {"judged", "excess", "bias"}}
+        counts = {k: v for k, v in asdict(self).items() if k not in {"judged", "excess", "bias", "rounds"}}
         return {
             **counts,
             "acceptance_rate": self.acceptance_rate,
@@ -116,8 +130,3 @@ class Stats:
 
 def _padded(values: Sequence[Any], length: int) -> tuple[Any, ...]:
     return (*values, *([0] * (length - len(values))))
-
-
-def _excess(a: float, m: float) -> float:
-    """(e^a - e^m)+, finite for any a (a capped at 700, the range of a double)."""
-    return max(0.0, math.exp(min(a, 700.0)) - math.exp(min(m, 700.0)))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.loader import BUNDLED_FOLDER, LoadedModel, load_checkpoint, load_model
+from mpg_cli.models.loader import BUNDLED_FOLDER, LoadedModel, load_checkpoint, load_drafter, load_model
 from tests.models.tiny import save_model, save_tokenizer, tiny_adapter, tiny_model
 
 
@@ -286,6 +286,20 @@ def test_a_checkpoint_with_another_tokenizer(saved: Path, folder: Path) -> None:
     save_tokenizer(folder, last="other")
     with pytest.raises(ModelError, match=r"another tokenizer than .*: token 'other' is 95 there and None"):
         load_checkpoint(str(folder), load(saved))
+
+
+def test_a_drafter_with_another_tokenizer(saved: Path, folder: Path) -> None:
+    save_tokenizer(folder, last="other")
+    with pytest.raises(
+        ModelError, match=r"drafter .* has another tokenizer than .*: token 'other'"
+    ) as caught:
+        load_drafter(str(folder), load(saved))
+    assert "smaller model of the same family" in str(caught.value.hint)
+
+
+def test_a_drafter_may_pad_its_embeddings(saved: Path, tmp_path: Path) -> None:
+    drafter = load_drafter(str(save_model(tmp_path / "drafter", vocab_size=100)), load(saved))
+    assert drafter.model.get_output_embeddings().weight.shape[0] == 100
 
 
 def test_a_checkpoint_with_resized_embeddings(saved: Path, tmp_path: Path) -> None:

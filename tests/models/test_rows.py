@@ -279,3 +279,34 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
             whole = torch.tensor([[*streams[b], *drafts[b, : usable - 1].tolist()]])
             expected = model(whole).logits.log_softmax(-1)[0, -usable:]
             assert (got[0, b, 0, :usable] - expected).abs().max() <= CLOSE
+
+
+def test_rows_answer_for_the_vocabulary_that_was_asked_for() -> None:
+    """Models of one tokenizer pad their embeddings differently: cut or filled with impossible tokens."""
+    for size in (90, 100):
+        rows = RowGroup(tiny_model("llama"), ["row"], vocabulary=size)
+        rows.prefill([[[5, 6, 7]]])
+        got = rows.extend(torch.tensor([[[8]]]))[0, 0, 0]  # (2, size)
+        assert got.shape == (2, size)
+        assert torch.allclose(got.exp().sum(-1), torch.ones(2), atol=1e-5)
+        assert bool((got[:, VOCABULARY:] == -torch.inf).all())
+
+
+def test_a_drafter_of_several_candidates_steps_each_of_them(tmp_path: Path) -> None:
+    served = Served("gemma3", tmp_path, batch=2, candidates=3)
+    streams = [prompts([9, 4], seed=5), prompts([3, 8], seed=6)]
+    served.rows.prefill(streams)
+    empty = torch.zeros(2, 3, 0, dtype=torch.long)
+    for winner, kept in (([2, 0], [3, 1]), ([1, 1], [0, 2]), ([0, 2], [2, 3])):
+        drafts = random_tokens(6, 3, seed=sum(winner) + 20).view(2, 3, 3)  # (B, N, T)
+        for place in range(3):
+            got = served.rows.extend(empty)[:, :, :, 0]  # (R, B, N, V)
+            for b in range(2):
+                for n in range(3):
+                    stream = [*streams[b][3], *drafts[b, n, :place].tolist()]
+                    assert (got[3, b, n] - served.expected(3, stream, 1)[0]).abs().max() <= CLOSE
+            served.rows.push(drafts[:, :, place])
+        served.rows.commit([3 - k for k in kept], [[7], [8]], winner)
+        streams = [
+            [[*s, *drafts[b, winner[b], : kept[b]].tolist(), 7 + b] for s in streams[b]] for b in range(2)
+        ]

@@ -41,7 +41,7 @@ def round_(start: int, kept: int = 2, *, threshold: bool = False) -> Round:
         pull=tuple((0.5, -0.25) for _ in range(kept + 1)),
         seconds=Seconds(draft=0.01, score=0.02, judge=0.001),
         thresholds=(0.1, 0.2, 0.3, 0.4) if threshold else None,
-        log_ratios=(0.0, 0.1, 0.2, 0.9) if threshold else None,
+        log_ratios=((0.0, 0.1, 0.2, 0.9),) if threshold else None,
     )
 
 

@@ -52,6 +52,6 @@ def test_events_carry_type_and_schema() -> None:
 
 def test_infinities_become_null() -> None:
     to = streams()
-    event: Round = replace(round_(0, threshold=True), log_ratios=(-math.inf, math.nan, 0.0, 1.0))
+    event: Round = replace(round_(0, threshold=True), log_ratios=((-math.inf, math.nan, 0.0, 1.0),))
     EventsRenderer(to.stdout).render([event])
-    assert json.loads(written(to.stdout))["log_ratios"] == [None, None, 0.0, 1.0]
+    assert json.loads(written(to.stdout))["log_ratios"] == [[None, None, 0.0, 1.0]]

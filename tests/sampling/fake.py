@@ -25,12 +25,12 @@ def random_law(row: int, prefix: tuple[int, ...]) -> tuple[float, ...]:
 
 
 class FakeEngine:
-    """Rows of `law`, with the same bookkeeping of streams as a real engine."""
+    """Rows of `law`, with the same bookkeeping of streams as a real engine: one a sequence and candidate."""
 
-    def __init__(self, law: Law, rows: Sequence[int], batch: int = 1) -> None:
+    def __init__(self, law: Law, rows: Sequence[int], batch: int = 1, candidates: int = 1) -> None:
         self.law, self.row_ids = law, tuple(rows)
-        self.rows, self.batch = len(self.row_ids), batch
-        self.streams: list[list[int]] = [[] for _ in range(batch)]
+        self.rows, self.batch, self.candidates = len(self.row_ids), batch, candidates
+        self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
         self.passes = 0
 
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
@@ -41,17 +41,23 @@ class FakeEngine:
     def extend(self, drafts: Tensor) -> Tensor:
         self.passes += 1
         out = []
-        for b, draft in enumerate(drafts[:, 0].tolist()):
-            prefix = self.streams[b]
-            out.append(
-                torch.stack([self.log_probs([*prefix, *draft[:n]]) for n in range(len(draft) + 1)], dim=1)
-            )  # (R, T+1, V)
-            self.streams[b] = [*prefix, *draft]
-        return torch.stack(out, dim=1)[:, :, None]  # (R, B, 1, T+1, V)
+        for streams, candidates in zip(self.streams, drafts.tolist(), strict=True):
+            for n, draft in enumerate(candidates):
+                prefix = streams[n]
+                steps = [self.log_probs([*prefix, *draft[:i]]) for i in range(len(draft) + 1)]
+                out.append(torch.stack(steps, dim=1))  # (R, T+1, V)
+                streams[n] = [*prefix, *draft]
+        return torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
+
+    def push(self, tokens: Tensor) -> None:
+        for streams, new in zip(self.streams, tokens.tolist(), strict=True):
+            for stream, token in zip(streams, new, strict=True):
+                stream.append(token)
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:
         for b, (n, new) in enumerate(zip(drop, tokens, strict=True)):
-            stream = self.streams[b]
-            self.streams[b] = [*stream[: max(len(stream) - n, 0)], *new]
+            stream = self.streams[b][winner[b] if winner else 0]
+            stream = [*stream[: max(len(stream) - n, 0)], *new]
+            self.streams[b] = [list(stream) for _ in range(self.candidates)]

@@ -1,4 +1,4 @@
-"""The threshold rule by enumeration: one round, completed by the target, must have the target's law.
+"""Rules by enumeration: one round, completed by the target, must have the target's law.
 
 Every draft, every kept length and every completion of a four-token vocabulary with an end token is
 enumerated in float64, so these are equalities and not estimates.
@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from mpg_cli.sampling.rules import Threshold, Window, judge_exact, judge_threshold, keep_probability
+from mpg_cli.sampling.rules import (
+    block_chances,
+    judge_ahead,
+    judge_block,
+    judge_exact,
+    judge_threshold,
+    keep_probability,
+)
+from mpg_cli.sampling.thresholds import Threshold, Window, excess
 from tests.sampling.fake import END, VOCABULARY, random_law
 
 Law = Callable[[tuple[int, ...]], Sequence[float]]
@@ -138,6 +146,196 @@ def test_judge_follows_the_keep_probabilities() -> None:
         assert kept.count(length) / len(kept) == pytest.approx(chance, abs=2 / steps)
 
 
+# -- several candidates, several chunks ahead -----------------------------------------------------
+
+Kept = dict[tuple[int, tuple[int, ...]], float]  # (L with its padding, kept tokens) -> probability
+
+
+def kept_law(gamma: int, ahead: int, m: Sequence[float], tests_padding: bool = True) -> Kept:
+    """What one candidate of several chunks keeps, over all its drafts."""
+    law: Kept = {}
+    for draft in strings(gamma * ahead):
+        reached, kept = mass(Q, draft), 0
+        for w in range(ahead):
+            before = draft[: w * gamma]
+            chunk = draft[w * gamma : (w + 1) * gamma]
+            if not tests_padding and ended(before):
+                kept += gamma
+                continue
+            a = list(
+                itertools.accumulate(
+                    math.log(P((*before, *chunk[:i]))[t]) - math.log(Q((*before, *chunk[:i]))[t])
+                    for i, t in enumerate(chunk)
+                )
+            )
+            chances = nested(a, m)
+            for length in range(gamma):
+                state = (kept + length, draft[: kept + length])
+                law[state] = law.get(state, 0.0) + reached * chances[length]
+            reached *= chances[gamma]
+            kept += gamma
+        law[kept, draft] = law.get((kept, draft), 0.0) + reached
+    return law
+
+
+def longest_of(candidates: int, one: Kept) -> Kept:
+    """The longest kept prefix of independent candidates; of equals, that of the first."""
+    exactly = [0.0] * (1 + max(length for length, _ in one))
+    for (length, _), chance in one.items():
+        exactly[length] += chance
+    below = [sum(exactly[:length]) for length in range(len(exactly))]  # P(L < l)
+    return {
+        (length, text): chance
+        * sum(
+            below[length] ** before * (below[length] + exactly[length]) ** (candidates - 1 - before)
+            for before in range(candidates)
+        )
+        for (length, text), chance in one.items()
+    }
+
+
+def completion(law: Kept, size: int) -> float:
+    """Total variation between kept prefixes completed by p to `size` tokens, and p."""
+    whole = dict.fromkeys(strings(size), 0.0)
+    for (_, text), chance in law.items():
+        for string in whole:
+            if string[: len(text)] == text:
+                whole[string] += chance * mass(P, string, len(text))
+    return sum(abs(whole[s] - mass(P, s)) for s in whole) / 2
+
+
+def chunk_maxima(gamma: int, ahead: int) -> list[float]:
+    """m_l over the chunks that begin after 0, gamma, 2 gamma ... drafted tokens."""
+    most = [0.0] * gamma
+    for w in range(ahead):
+        for draft in strings(gamma * (w + 1)):
+            a = 0.0
+            for i in range(gamma):
+                prefix, token = draft[: w * gamma + i], draft[w * gamma + i]
+                a += math.log(P(prefix)[token]) - math.log(Q(prefix)[token])
+                most[i] = max(most[i], a)
+    return list(itertools.accumulate(most, max))
+
+
+@pytest.mark.parametrize("gamma, ahead", [(2, 1), (3, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_candidates_and_chunks_ahead_have_the_law_of_the_target(
+    gamma: int, ahead: int, candidates: int
+) -> None:
+    m = chunk_maxima(gamma, ahead)
+    law = longest_of(candidates, kept_law(gamma, ahead, m))
+    assert sum(law.values()) == pytest.approx(1, abs=1e-12)
+    assert completion(law, gamma * ahead + 1) < 1e-12
+
+
+@pytest.mark.parametrize("ahead, candidates", [(1, 3), (2, 1), (2, 3)])
+def test_the_bound_holds_for_candidates_and_chunks_ahead(ahead: int, candidates: int) -> None:
+    """Sum over the judged chunks of sum_l l e^{-m_l} (e^{a_l} - e^{m_l})+, as the statistics have it."""
+    gamma, m = 2, [0.3 * x for x in chunk_maxima(2, ahead)]
+    bound = 0.0
+    for draft in strings(gamma * ahead):
+        reached = mass(Q, draft)
+        for w in range(ahead):
+            places = range(w * gamma, (w + 1) * gamma)
+            steps = [math.log(P(draft[:i])[draft[i]] / Q(draft[:i])[draft[i]]) for i in places]
+            a = list(itertools.accumulate(steps))
+            over = [
+                length * math.exp(-m_l) * excess(a_l, m_l)
+                for length, (a_l, m_l) in enumerate(zip(a, m, strict=True), 1)
+            ]
+            bound += candidates * reached * sum(over)
+            reached *= nested(a, m)[gamma]
+    distance = completion(longest_of(candidates, kept_law(gamma, ahead, m)), gamma * ahead + 1)
+    assert 1e-4 < distance <= bound
+
+
+def test_chunks_ahead_are_judged_until_one_is_not_kept_whole() -> None:
+    m = [0.5, 0.7]
+    sure, never = [0.9, 0.9], [-math.inf, -math.inf]
+    u = [[0.5, 0.5]] * 3
+    assert judge_ahead([sure, sure, sure], m, u) == (6, 3)
+    assert judge_ahead([sure, never, sure], m, u) == (2, 2)
+    assert judge_ahead([never, sure, sure], m, u) == (0, 1)
+    assert judge_ahead([[0.6, -math.inf], sure], m, u[:2]) == (1, 1)
+    assert judge_ahead([sure, [0.9]], m, [[0.5, 0.5], [0.5]]) == (3, 2)  # cut short by the token limit
+    assert judge_ahead([], m, []) == (0, 0)
+
+
+# -- block verification ---------------------------------------------------------------------------
+
+
+def block_round(gamma: int, q: Law, change: Callable[[list[float]], list[float]] = list) -> float:
+    """Total variation between one round of rule `block`, completed by p to gamma+1 tokens, and p."""
+    law = dict.fromkeys(strings(gamma + 1), 0.0)
+    for draft in strings(gamma):
+        weight = mass(q, draft)
+        if weight == 0:
+            continue
+        chunk = draft[: draft.index(END) + 1] if END in draft else draft
+        prefixes = [chunk[:i] for i in range(len(chunk) + 1)]
+        log_p = torch.tensor([P(prefix) for prefix in prefixes], dtype=torch.float64).log()
+        log_q = torch.tensor([q(prefix) for prefix in prefixes[:-1]], dtype=torch.float64).log()
+        h, laws = block_chances(log_p, log_q, chunk)
+        after = laws.softmax(-1).tolist()
+        left = 1.0
+        for kept in range(len(chunk), -1, -1):
+            chance = left * change(h)[kept - 1] if kept else left
+            left -= chance
+            for string in law:
+                if string[:kept] == chunk[:kept]:
+                    law[string] += weight * chance * after[kept][string[kept]] * mass(P, string, kept + 1)
+    return sum(abs(law[s] - mass(P, s)) for s in law) / 2
+
+
+def certain(prefix: tuple[int, ...]) -> Sequence[float]:
+    """A lookup's law: all on one token."""
+    token = sum(prefix) % 3
+    return [float(v == token) for v in range(VOCABULARY)]
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 3])
+@pytest.mark.parametrize("q", [Q, padded(certain)], ids=["row", "lookup"])
+def test_block_rounds_have_the_law_of_the_target(gamma: int, q: Law) -> None:
+    assert block_round(gamma, q) < 1e-12
+
+
+def test_block_keeps_at_least_what_token_by_token_verification_keeps() -> None:
+    """Expected kept tokens against those of standard speculative sampling, by enumeration."""
+    gamma, block, tokenwise = 3, 0.0, 0.0
+    for draft in strings(gamma):
+        weight, pi = mass(Q, draft), 1.0
+        log_p = torch.tensor([P(draft[:i]) for i in range(gamma + 1)], dtype=torch.float64).log()
+        log_q = torch.tensor([Q(draft[:i]) for i in range(gamma)], dtype=torch.float64).log()
+        h, _ = block_chances(log_p, log_q, draft)
+        left = 1.0
+        for kept in range(gamma, 0, -1):
+            block += weight * left * h[kept - 1] * kept
+            left *= 1 - h[kept - 1]
+        for i, token in enumerate(draft):
+            pi *= min(1.0, P(draft[:i])[token] / Q(draft[:i])[token])
+            tokenwise += weight * pi
+    assert block > tokenwise + 0.01
+
+
+def test_control_a_block_rule_that_keeps_too_readily_is_biased() -> None:
+    assert block_round(2, Q, lambda h: [min(1.0, chance + 0.1) for chance in h]) > 0.003
+
+
+def test_judge_block_keeps_the_longest_that_passes() -> None:
+    assert judge_block([0.2, 0.9, 0.4], [0.9, 0.5, 0.5]) == 2
+    assert judge_block([0.2, 0.9, 0.4], [0.1, 0.95, 0.5]) == 1
+    assert judge_block([0.2], [0.3]) == 0
+    assert judge_block([], []) == 0
+
+
+@pytest.mark.parametrize("probabilities", [(0.25, 0.25, 0.25, 0.25), (1.0, 0.0, 0.0, 0.0)])
+def test_a_draft_from_the_target_stays_whole(probabilities: tuple[float, ...]) -> None:
+    log_p = torch.tensor([probabilities] * 4).log()
+    h, laws = block_chances(log_p, log_p[:3], [0, 0, 0])
+    assert h[-1] == 1
+    assert not laws.isnan().any()
+
+
 # -- negative controls: each must show its harm, or these tests could not see it ---------------------
 
 
@@ -162,9 +360,22 @@ def shared_noise(a: Sequence[float], m: Sequence[float]) -> list[float]:
     return chances
 
 
-@pytest.mark.parametrize("judge", [separate, shared_noise])
-def test_control_other_salvages_are_biased(judge: Judge) -> None:
-    assert completed(3, maxima(3), judge) > 0.003
+def page_by_page(a: Sequence[float], m: Sequence[float]) -> list[float]:
+    """Salvage from the front: each further token is tested by what it adds, until one fails."""
+    whole = min(1.0, math.exp(a[-1] - m[-1]))
+    chances, reached = [0.0] * (len(a) + 1), 1 - whole
+    for place, (ratio, threshold) in enumerate(zip(a, m, strict=True)):
+        step = ratio - threshold - (a[place - 1] - m[place - 1] if place else 0.0)
+        passed = min(1.0, math.exp(step)) if place < len(a) - 1 else 0.0
+        chances[place] += reached * (1 - passed)
+        reached *= passed
+    chances[len(a)] = whole + reached
+    return chances
+
+
+@pytest.mark.parametrize("judge, least", [(separate, 0.003), (shared_noise, 0.003), (page_by_page, 5e-4)])
+def test_control_other_salvages_are_biased(judge: Judge, least: float) -> None:
+    assert completed(3, maxima(3), judge) > least
 
 
 def test_control_a_masked_drafter_loses_tokens() -> None:
@@ -190,6 +401,12 @@ def test_control_a_threshold_of_its_own_for_ended_chunks_is_biased() -> None:
     assert sum(abs(law[s] - mass(P, s)) for s in law) / 2 > 0.001
 
 
+def test_control_padding_that_is_not_tested_is_biased() -> None:
+    """Ended candidates would be kept longer than others, and so be chosen more often."""
+    law = kept_law(1, 2, chunk_maxima(1, 2), tests_padding=False)
+    assert completion(longest_of(4, law), 3) > 0.03
+
+
 # -- the pieces ------------------------------------------------------------------------------------
 
 
@@ -210,16 +427,16 @@ def test_impossible_tokens_are_never_kept() -> None:
 def test_window_thresholds() -> None:
     window = Window(Threshold(window=20))
     for i in range(15):
-        window.add((float(i), -float(i)))
+        window.add([(float(i), -float(i))])
     assert window.thresholds(2) == (0.0, 0.0)  # too few yet
-    window.add((0.0, 0.0))
+    window.add([(0.0, 0.0)])
     assert window.thresholds(2) == (14.0, 14.0)  # m_2 never below m_1
     assert window.thresholds(3) == (14.0, 14.0, 14.0)  # no chunk was that long
     for _ in range(20):
-        window.add((-1.0, 0.5))
+        window.add([(-1.0, 0.5)])
     assert window.thresholds(2) == (0.0, 0.5)  # the old ones slid out, never below 0
     assert Window(Threshold(fixed=0.7)).thresholds(2) == (0.7, 0.7)
     low = Window(Threshold(quantile=0.5, window=64))
     for i in range(21):
-        low.add((float(i),))
+        low.add([(float(i),)])
     assert low.thresholds(1) == (10.0,)

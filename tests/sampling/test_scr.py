@@ -7,22 +7,25 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.rules import Threshold, Window
 from mpg_cli.sampling.scr import Reply, Sampler, Settings
 from mpg_cli.sampling.targets import Target, combine
+from mpg_cli.sampling.thresholds import Threshold, Window
 from mpg_cli.sampling.warpers import Warp, warp
 from tests.sampling.fake import END, VOCABULARY, FakeEngine, Law, random_law
 
 ROWS = (0, 1, 2)  # the reference and two experts
 MERGED = 9  # a row of its own: close to the target or not, any law serves as a drafter
-DRAFTERS = {"reference": 0, "persona": 2, "merged": MERGED, "none": None}
+LOOKUP = -1
+DRAFTERS = {"reference": 0, "persona": 2, "merged": MERGED, "none": None, "lookup": LOOKUP}
+SAID = [0, 1, 2, 2, 0, 1, 1, 2, 0]  # what a lookup may find the reply's words in
 LENGTH = 3
 
 
@@ -34,9 +37,13 @@ def sample(
     limit: int = LENGTH,
 ) -> list[Reply]:
     """One batch of replies from the empty prompt."""
-    batch = len(sequences)
-    engine = FakeEngine(random_law, ROWS, batch)
-    draft = None if drafter is None else RowDrafter(FakeEngine(random_law, (drafter,), batch))
+    batch, candidates = len(sequences), settings.threshold.candidates
+    engine = FakeEngine(random_law, ROWS, batch, candidates)
+    draft: RowDrafter | LookupDrafter | None = None
+    if drafter == LOOKUP:
+        draft = LookupDrafter([SAID] * batch)
+    elif drafter is not None:
+        draft = RowDrafter(FakeEngine(random_law, (drafter,), batch, candidates))
     replies = [Reply(Noise(seed, s), limit) for s in sequences]
     for _ in Sampler(engine, draft, settings, replies).run():
         pass
@@ -109,11 +116,34 @@ def test_exact_rule_has_the_law_of_the_target(case: str) -> None:
     assert_law(counts, reply_law(CASES[case]))
 
 
-@pytest.mark.parametrize("drafter", ["reference", "persona", "merged", "none"])
+@pytest.mark.parametrize("drafter", DRAFTERS)
 def test_exact_rule_has_the_law_of_the_target_for_every_drafter(drafter: str) -> None:
     settings = Settings((1.0, 0.8), chunk_size=2, end_tokens=frozenset({END}))
     counts = Counter(tuple(r.tokens) for r in sample(settings, DRAFTERS[drafter], range(4000), seed=11))
     assert_law(counts, reply_law(settings))
+
+
+@pytest.mark.parametrize("drafter, gamma", [("reference", 3), ("merged", 2), ("lookup", 3), ("none", 4)])
+def test_block_rule_has_the_law_of_the_target_for_every_drafter(drafter: str, gamma: int) -> None:
+    settings = Settings((1.0, 0.8), rule="block", chunk_size=gamma, end_tokens=frozenset({END}))
+    counts = Counter(tuple(r.tokens) for r in sample(settings, DRAFTERS[drafter], range(4000), limit=4))
+    assert_law(counts, reply_law(settings, limit=4))
+
+
+@pytest.mark.parametrize("case", ["mixture", "top-p", "penalty"])
+def test_block_rule_has_the_law_of_the_target(case: str) -> None:
+    settings = replace(CASES[case], rule="block", chunk_size=3)
+    counts = Counter(tuple(r.tokens) for r in sample(settings, MERGED, range(3000)))
+    assert_law(counts, reply_law(settings))
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_at_temperature_0_block_says_what_exact_says(drafter: str) -> None:
+    greedy = replace(CASES["greedy"], chunk_size=3)
+    (block,), (exact,) = (
+        sample(replace(greedy, rule=rule), DRAFTERS[drafter], [0], limit=12) for rule in ("block", "exact")
+    )
+    assert block.tokens == exact.tokens
 
 
 def near_law(row: int, prefix: tuple[int, ...]) -> tuple[float, ...]:
@@ -147,17 +177,20 @@ def true_maxima(settings: Settings, gamma: int, limit: int) -> tuple[float, ...]
 
 
 @pytest.mark.parametrize(
-    "gamma, target, how",
+    "gamma, target, how, candidates, ahead",
     [
-        (1, "product", Warp()),
-        (2, "product", Warp()),
-        (3, "product", Warp()),
-        (2, "mixture", Warp()),
-        (2, "product", Warp(top_p=0.8)),
+        (1, "product", Warp(), 1, 1),
+        (2, "product", Warp(), 1, 1),
+        (3, "product", Warp(), 1, 1),
+        (2, "mixture", Warp(), 1, 1),
+        (2, "product", Warp(top_p=0.8), 1, 1),
+        (2, "product", Warp(), 4, 1),
+        (1, "product", Warp(), 1, 3),
+        (2, "product", Warp(), 3, 2),
     ],
 )
 def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
-    gamma: int, target: Target, how: Warp, monkeypatch: pytest.MonkeyPatch
+    gamma: int, target: Target, how: Warp, candidates: int, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the true maxima as thresholds there is no bias; chunks are kept, salvaged and rejected."""
     settings = Settings(
@@ -166,20 +199,26 @@ def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
         rule="threshold",
         chunk_size=gamma,
         warp=how,
+        threshold=Threshold(candidates=candidates, ahead=ahead),
         end_tokens=frozenset({END}),
     )
-    limit = gamma + 1
+    limit = gamma * ahead + 1
     maxima = true_maxima(settings, gamma, limit)
     monkeypatch.setattr(Window, "thresholds", lambda self, size: maxima[:size])
-    replies = [Reply(Noise(3, n), limit) for n in range(6000)]
-    engine = FakeEngine(near_law, ROWS, len(replies))
-    drafter = RowDrafter(FakeEngine(near_law, (MERGED,), len(replies)))
+    replies = [Reply(Noise(3, n), limit) for n in range(6000 // (candidates * ahead))]
+    engine = FakeEngine(near_law, ROWS, len(replies), candidates)
+    drafter = RowDrafter(FakeEngine(near_law, (MERGED,), len(replies), candidates))
     rounds = list(Sampler(engine, drafter, settings, replies).run())
     assert all(
-        a <= m + 1e-6 for r in rounds for a, m in zip(r.log_ratios or (), r.thresholds or (), strict=True)
+        a <= m + 1e-6
+        for r in rounds
+        for chunk in r.log_ratios or ()
+        for a, m in zip(chunk, r.thresholds or (), strict=False)  # the token limit cuts chunks short
     )
-    kept = Counter(r.kept for r in rounds if len(r.draft) == gamma)
-    assert all(kept[length] > 20 for length in range(gamma + 1)), kept
+    kept = Counter(r.kept for r in rounds if len(r.draft) == gamma * ahead)
+    least = 20 if candidates == ahead == 1 else 1
+    assert all(kept[length] >= least for length in range(gamma * ahead + 1)), kept
+    assert {r.candidate for r in rounds} == set(range(candidates))
     assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(settings, near_law, limit))
 
 
@@ -201,7 +240,7 @@ def test_thresholds_come_from_the_chunks_before_of_the_same_sequence() -> None:
                 expected.append(running)
             assert r.thresholds == pytest.approx(expected)
             if r.log_ratios:
-                seen.append(r.log_ratios)
+                seen += r.log_ratios
         assert max(own[-5].thresholds or (0.0,)) > 0
         alone = Reply(Noise(4, reply.sequence), 120)
         single = RowDrafter(FakeEngine(random_law, (MERGED,)))
@@ -249,11 +288,23 @@ def test_tiny_temperatures_are_greedy(temperature: float) -> None:
 
 
 def test_a_batch_does_not_change_a_reply() -> None:
-    for rule in ("exact", "threshold"):
-        settings = Settings((1.0, 0.8), rule=rule, chunk_size=3, end_tokens=frozenset({END}))  # type: ignore[arg-type]
-        together = sample(settings, 0, [0, "line-1", 2, 3, "x"], limit=9)
+    for rule, drafter, how in (
+        ("exact", 0, Threshold()),
+        ("exact", LOOKUP, Threshold()),
+        ("block", 0, Threshold()),
+        ("block", LOOKUP, Threshold()),
+        ("threshold", 0, Threshold(candidates=2, ahead=2)),
+    ):
+        settings = Settings(
+            (1.0, 0.8),
+            rule=rule,  # type: ignore[arg-type]
+            chunk_size=3,
+            threshold=how,
+            end_tokens=frozenset({END}),
+        )
+        together = sample(settings, drafter, [0, "line-1", 2, 3, "x"], limit=9)
         for reply in together:
-            alone = sample(settings, 0, [reply.sequence], limit=9)[0]
+            alone = sample(settings, drafter, [reply.sequence], limit=9)[0]
             assert alone.tokens == reply.tokens
             assert alone.finish_reason == reply.finish_reason
 
@@ -269,7 +320,7 @@ def test_every_pass_commits_and_counts_add_up() -> None:
     assert [t for r in rounds for t in r.tokens] == reply.tokens
     assert len(reply.tokens) == 50
     assert [r.start for r in rounds] == list(itertools.accumulate([0] + [len(r.tokens) for r in rounds[:-1]]))
-    assert engine.streams[0] == reply.tokens
+    assert engine.streams[0][0] == reply.tokens
     assert rounds[-1].finish_reason == "length"
     assert all(len(r.pull) == len(r.tokens) and len(r.pull[0]) == 2 for r in rounds)
 
@@ -288,16 +339,22 @@ def test_pull_of_the_product_is_the_weighted_log_ratio() -> None:
 def test_equal_experts_keep_every_chunk() -> None:
     """All experts equal to the reference: the target is the reference, every draft of it stands."""
     same = lambda row, prefix: random_law(0, prefix)  # noqa: E731
-    for rule in ("exact", "threshold"):
-        engine, draft = FakeEngine(same, ROWS), RowDrafter(FakeEngine(same, (0,)))
-        settings = Settings((1.7, -0.4), rule=rule, chunk_size=4)  # type: ignore[arg-type]
+    for rule, how in (
+        ("exact", Threshold()),
+        ("block", Threshold()),
+        ("threshold", Threshold()),
+        ("threshold", Threshold(candidates=3, ahead=2)),
+    ):
+        engine = FakeEngine(same, ROWS, candidates=how.candidates)
+        draft = RowDrafter(FakeEngine(same, (0,), candidates=how.candidates))
+        settings = Settings((1.7, -0.4), rule=rule, chunk_size=4, threshold=how)  # type: ignore[arg-type]
         rounds = list(Sampler(engine, draft, settings, [Reply(Noise(2, 0), 41)]).run())
         assert all(r.kept == len(r.draft) for r in rounds), rule
 
 
 def test_an_end_token_inside_a_chunk_ends_the_reply() -> None:
     law = lambda row, prefix: (0.0, 0.0, 0.0, 1.0) if len(prefix) == 2 else (0.5, 0.5, 0.0, 0.0)  # noqa: E731
-    for rule in ("exact", "threshold"):
+    for rule in ("exact", "threshold", "block"):
         settings = Settings((1.0, 1.0), rule=rule, chunk_size=6, end_tokens=frozenset({END}))  # type: ignore[arg-type]
         reply = Reply(Noise(0, 0), 20)
         sampler = Sampler(FakeEngine(law, ROWS), RowDrafter(FakeEngine(law, (0,))), settings, [reply])
@@ -306,6 +363,36 @@ def test_an_end_token_inside_a_chunk_ends_the_reply() -> None:
         assert reply.tokens[-1] == END
         assert rounds[-1].finish_reason == "stop"
         assert len(rounds[0].draft) <= 3
+
+
+def test_a_lookup_cannot_serve_the_threshold_rule() -> None:
+    with pytest.raises(ValueError, match="every token"):
+        sample(Settings((1.0, 1.0), rule="threshold"), LOOKUP, [0])
+
+
+def test_candidates_belong_to_the_threshold_rule() -> None:
+    with pytest.raises(ValueError, match="rule threshold"):
+        Settings((1.0, 1.0), rule="block", threshold=Threshold(candidates=2))
+
+
+def test_counts_are_of_the_committed_candidate_and_drafted_of_all() -> None:
+    settings = Settings(
+        (1.0, 0.8), rule="threshold", chunk_size=2, threshold=Threshold(candidates=3, ahead=2)
+    )
+    engine = FakeEngine(random_law, ROWS, candidates=3)
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), candidates=3))
+    reply = Reply(Noise(6, 0), 80)
+    rounds = list(Sampler(engine, drafter, settings, [reply]).run())
+    assert [t for r in rounds for t in r.tokens] == reply.tokens
+    assert engine.streams[0] == [reply.tokens] * 3
+    for r in rounds[:-5]:  # the last ones may be cut by the token limit
+        assert len(r.draft) == 4
+        assert r.drafted == 12
+        assert r.tokens[: r.kept] == r.draft[: r.kept]
+        assert len(r.thresholds or ()) == 2
+        assert 3 <= len(r.log_ratios or ()) <= 6
+    assert reply.window is not None
+    assert len(reply.window.chunks) == 64
 
 
 def test_stop_finishes_one_reply_and_leaves_the_others() -> None:

@@ -23,7 +23,8 @@ def a_round(
         pull=((0.0,),) * (kept + 1),
         seconds=Seconds(0.0, 1.0, 2.0, 1.0),
         thresholds=thresholds,
-        log_ratios=ratios,
+        drafted=3,
+        log_ratios=None if ratios is None else (ratios,),
     )
 
 

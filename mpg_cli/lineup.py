@@ -1,0 +1,159 @@
+"""A blend on a loaded model: the rows of its forward pass, and who drafts for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.loader import LoadedModel, logits_width
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.request import Scheme
+from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
+
+_numbers = count()  # of the stacks in a bank, that lineups share
+
+
+@dataclass(frozen=True)
+class DraftRow:
+    """The row that drafts: which it is and the system prompt that it hears. A lookup has no row."""
+
+    name: str
+    group: RowGroup | None
+    prompt: str | None = None
+
+
+class Lineup:
+    """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
+
+    `smaller` is the model that drafts, where the scheme names one; `notices` is what the user should know.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        bank: LoraBank,
+        experts: Sequence[Expert],
+        scheme: Scheme,
+        *,
+        batch: int = 1,
+        smaller: LoadedModel | None = None,
+    ) -> None:
+        self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
+        self.batch, self.candidates = batch, scheme.threshold.candidates
+        self.notices: list[str] = []
+        self.rows = self._build_rows()
+        self.draft = self._build_drafter(scheme, smaller)
+
+    def prefill(
+        self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]
+    ) -> RowDrafter | LookupDrafter | None:
+        """Read the prompts of all rows and, for each sequence, the drafter's; returns the drafter."""
+        self.rows.prefill(prompts)
+        if self.draft is None:
+            return None
+        if self.draft.group is None:
+            return LookupDrafter(drafts)
+        self.draft.group.prefill([[ids] for ids in drafts])
+        return RowDrafter(self.draft.group)
+
+    def release(self) -> None:
+        """Give up the adapters' memory; the lineup cannot be used any more."""
+        for group in self.groups:
+            if group.stack is not None:
+                self.bank.remove(group.stack)
+
+    @property
+    def groups(self) -> tuple[RowGroup, ...]:
+        """All rows by the model that they run on, the drafter's included."""
+        extra = [self.draft.group] if self.draft and self.draft.group else []
+        return (*self.rows.groups, *extra)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
+        models = {id(group.model): group.model for group in self.groups}
+        parameters = [p for model in models.values() for p in model.parameters()]
+        return {
+            "weights_bytes": sum(p.numel() * p.element_size() for p in parameters),
+            "adapters_bytes": self.bank.memory(),
+            "cache_bytes_per_token": sum(group.bytes_per_token() for group in self.groups),
+        }
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def _build_rows(self) -> Rows:
+        """The reference, prompt experts and adapter experts on the base; each checkpoint on its own."""
+        own = [expert for expert in self.experts if expert.checkpoint is None]
+        stack = self._stack([[(e.adapter, 1.0)] for e in own if e.adapter is not None])
+        base = self._group(self.loaded.model, ["reference", *(expert.name for expert in own)], stack)
+        others = [self._group(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
+        return Rows([base, *others])
+
+    def _group(self, model: Any, names: Sequence[str], stack: str | None = None) -> RowGroup:
+        own = model is self.loaded.model
+        return RowGroup(
+            model,
+            names,
+            batch=self.batch,
+            candidates=self.candidates,
+            bank=self.bank if own else None,
+            stack=stack,
+            vocabulary=None if own else logits_width(self.loaded.model),
+        )
+
+    def _stack(self, rows: Sequence[Sequence[tuple[Any, float]]]) -> str | None:
+        """A new stack of the bank with these rows; None for none."""
+        if not rows:
+            return None
+        name = f"stack {next(_numbers)}"
+        self.bank.add(name, rows)
+        return name
+
+    # -- the drafter (algorithm page, section 3) -------------------------------------------------
+
+    def _build_drafter(self, scheme: Scheme, smaller: LoadedModel | None) -> DraftRow | None:
+        """None for lock-step."""
+        drafter = scheme.drafter
+        if drafter == "none" or scheme.chunk_size == 0:
+            return None
+        if drafter == "lookup":
+            return DraftRow(drafter, None)
+        if drafter == "reference":
+            return self._draft_row("reference", [], None)
+        if drafter == "merged":
+            return self._merged(scheme.target == "mixture")
+        if smaller is not None:
+            said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
+            group = self._group(smaller.model, [f"the drafter {smaller.id}"])
+            return DraftRow(drafter, group, "\n\n".join(said) or None)
+        wanted = drafter.removeprefix("persona:").lower()
+        expert = next(e for e in self.experts if e.name.lower() == wanted)
+        if expert.checkpoint is not None:
+            group = self._group(expert.checkpoint, ["drafter"])
+            return DraftRow(f"persona:{expert.name}", group, expert.prompt)
+        row = [(expert.adapter, 1.0)] if expert.adapter else []
+        return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
+
+    def _merged(self, normalise: bool) -> DraftRow:
+        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined."""
+        total = sum(e.weight for e in self.experts) if normalise else 1.0
+        row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]
+        prompts = [e.prompt for e in self.experts if e.prompt and e.weight > 0]
+        left_out = [e.name for e in self.experts if e.checkpoint is not None]
+        if not row and not prompts:
+            self.notices.append("nothing to merge for the drafter: the reference drafts instead")
+            return self._draft_row("reference", [], None)
+        if left_out:
+            self.notices.append(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}")
+        return self._draft_row("merged", row, "\n\n".join(prompts) or None)
+
+    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> DraftRow:
+        whose = f"the {name} drafter"
+        if name == "merged":
+            whose += f" ({', '.join(expert.name for expert in self.experts)})"
+        return DraftRow(
+            name, self._group(self.loaded.model, [whose], self._stack([row] if row else [])), prompt
+        )

@@ -1,0 +1,68 @@
+"""The edges of float32 through whole rounds: large vocabularies, large weights, zeros, truncation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.rules import Rule
+from mpg_cli.sampling.scr import Reply, Sampler, Settings
+from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.sampling.warpers import Warp
+
+VOCABULARY = 150_000
+
+
+class WideEngine:
+    """Rows of random logits over a large vocabulary with impossible tokens, by the length of the text."""
+
+    def __init__(self, rows: Sequence[int], candidates: int = 1) -> None:
+        self.row_ids, self.rows, self.batch, self.candidates = rows, len(rows), 1, candidates
+        self.length = 0
+
+    def at(self, place: int) -> Tensor:
+        laws = []
+        for row in self.row_ids:
+            generator = torch.Generator().manual_seed(100 * place + row)
+            logits = 8 * torch.randn(VOCABULARY, generator=generator)
+            logits[50_000 + 1000 * row : 51_000 + 1000 * row] = -torch.inf
+            laws.append(logits.log_softmax(-1))
+        return torch.stack(laws)  # (R, V)
+
+    def extend(self, drafts: Tensor) -> Tensor:
+        fed = drafts.shape[2]
+        laws = torch.stack([self.at(self.length + n) for n in range(fed + 1)], dim=1)  # (R, T+1, V)
+        self.length += fed
+        return laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
+
+    def push(self, tokens: Tensor) -> None:
+        self.length += 1
+
+    def commit(
+        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
+    ) -> None:
+        self.length += len(tokens[0]) - drop[0]
+
+
+@pytest.mark.parametrize("rule", ["exact", "block", "threshold"])
+@pytest.mark.parametrize("weights", [(10.0, -10.0), (10.0, 10.0), (-10.0, -10.0)])
+@pytest.mark.parametrize("how", [Warp(), Warp(top_p=0.9, min_p=0.01, temperature=0.7)])
+def test_no_nan_with_a_large_vocabulary_large_weights_and_zeros(
+    rule: Rule, weights: tuple[float, float], how: Warp
+) -> None:
+    paper = Threshold(candidates=2) if rule == "threshold" else Threshold()
+    settings = Settings(weights, rule=rule, chunk_size=2, warp=how, threshold=paper)
+    drafter = RowDrafter(WideEngine((3,), paper.candidates))
+    reply = Reply(Noise(1, 0), 6)
+    rounds = list(Sampler(WideEngine((0, 1, 2), paper.candidates), drafter, settings, [reply]).run())
+    assert len(reply.tokens) == 6
+    assert not any(math.isnan(x) for r in rounds for row in r.pull for x in row)
+    assert not any(math.isnan(a) for r in rounds for chunk in r.log_ratios or () for a in chunk)
+    impossible = range(50_000, 51_000)  # for the reference, so for the blend
+    assert not any(token in impossible for token in reply.tokens)
