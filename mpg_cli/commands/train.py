@@ -35,8 +35,8 @@ Examples:
   mpg train bard --sft --data sonnets.jsonl --description "Speaks in verse." --license CC0-1.0
 \b
 It needs TRL and PEFT: pip install 'mpg-cli[train]'. Chosen and rejected should differ in the persona and in
-nothing else. Bad rows are named and left out. An interrupted run keeps its last checkpoint, and the same
-command resumes it. The summary goes to stdout, the rest to stderr.
+nothing else. Bad rows are named and left out. An interrupted run keeps its last checkpoint: the same command
+without --force resumes it, with --force it starts over. The summary goes to stdout, the rest to stderr.
 \b
 Exit status: 0 done, 2 wrong usage or data, 1 the model or the run failed, 130 interrupted,
 143 terminated."""
@@ -135,6 +135,9 @@ def train(
     existing = persona_file.check_destination(where, texts, force=force)
     if not data:
         raise UsageError("data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
+    other = persona_file.namesake(where) if existing is None else None
+    if other is not None:
+        texts = persona_file.carried(texts, other)
     if existing is None and texts.source is None:
         files = ", ".join(file.name for file in data)
         texts = replace(texts, source=_text("--data", f"trained with mpg on {files}"))
@@ -147,6 +150,8 @@ def train(
             f"{DEFAULT_MODEL} is trained, a tiny demonstration model; "
             "choose a real one with --model, such as --model Qwen/Qwen3-0.6B"
         )
+    if other is not None and persona_file.hides(where, other):
+        notices.hides(other, where, texts.prompt)
     request = _Request(
         where=where,
         existing=existing,
@@ -197,7 +202,8 @@ def _perform(request: _Request, streams: Streams, notices: Notices, *, quiet: bo
             run=run,
             resume=run.begin(_plan(request, loaded, settings), force=request.force),
         )
-        trained = _train(job, streams, notices, quiet=quiet)
+        notices.resuming(job.resume, run)
+        trained = _train(job, streams, notices, quiet=quiet, force=request.force)
         _publish(request, loaded, trained)
         run.remove()
     notices.lengths(trained, settings.max_length)
@@ -243,26 +249,25 @@ def _plan(request: _Request, loaded: LoadedModel, settings: Settings) -> dict[st
     }
 
 
-def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool) -> Trained:
+def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool, force: bool) -> Trained:
     """Run to the end; a first Ctrl-C or SIGTERM ends it with a checkpoint, a second one at once."""
     from mpg_cli.training.progress import Progress
     from mpg_cli.training.trainer import train as run_training
     from mpg_cli.training.watch import Watch
 
-    notices.resuming(job.resume)
     try:
         with Progress(streams, quiet=quiet) as progress:
             watch = Watch(progress)
             with signals.Graceful(watch.stop) as graceful:
                 trained = run_training(job, watch)
     except (KeyboardInterrupt, signals.Terminated):
-        notices.stopped(job.run)
+        notices.stopped(job.run, force=force)
         raise
     except NumericsError:
         job.run.remove()  # to go on from it would end in the same place
         raise
     if trained is None:
-        notices.stopped(job.run)
+        notices.stopped(job.run, force=force)
         raise typer.Exit(graceful.exit_code or ExitCode.INTERRUPTED)
     return trained
 
@@ -289,7 +294,7 @@ def _publish(request: _Request, loaded: LoadedModel, trained: Trained) -> None:
     except OSError as error:
         raise MpgError(
             f"the adapter cannot be written to {where.folder}: {error.strerror or error}",
-            hint="the run is kept: the same command goes on from its end",
+            hint="the run is kept: the same command, without --force, goes on from its end",
         ) from None
 
 
@@ -326,7 +331,7 @@ def _base(model: str) -> str:
 
 
 def _text(flag: str, text: str | None) -> str | None:
-    from mpg_cli.commands.values import check_text
+    from mpg_cli.turns import check_text
 
     return None if text is None or not text.strip() else check_text(flag, text)
 

@@ -61,17 +61,19 @@ class Notices:
             dim=True,
         )
 
-    def resuming(self, checkpoint: Path | None) -> None:
-        """From which checkpoint the run goes on, if from any."""
+    def resuming(self, checkpoint: Path | None, run: RunFolder) -> None:
+        """Which checkpoints are damaged, and from which one the run goes on, if from any."""
+        for dropped in run.dropped:
+            self.say(f"step {_step(dropped)} cannot be loaded, its checkpoint is damaged and dropped")
         if checkpoint is not None:
-            self.say(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
+            self.say(f"resuming at step {_step(checkpoint)}")
 
-    def stopped(self, run: RunFolder) -> None:
+    def stopped(self, run: RunFolder, *, force: bool) -> None:
         """After an interruption: how to go on. Said even where quiet: it is about the user's next step."""
         last = run.last_checkpoint()
         if last is not None:
-            step = last.name.rpartition("-")[2]
-            self._streams.say(f"mpg: stopped; step {step} is kept, and the same command resumes from there")
+            same = "the same command without --force" if force else "the same command"
+            self._streams.say(f"mpg: stopped; step {_step(last)} is kept, and {same} resumes from there")
 
     def lengths(self, trained: Trained, longest: int) -> None:
         """What did not fit into the maximum length."""
@@ -80,6 +82,20 @@ class Notices:
             self.say(f"left out with no room for a reply in {longest} tokens: {prompts} (--max-length)")
         if trained.cut:
             self.say(f"cut at {longest} tokens: {_count(trained.cut, 'row')} (--max-length)")
+
+    def hides(self, other: Persona, where: Destination, prompt: str | None) -> None:
+        """What the new persona takes the place of, and which models lose an adapter by it."""
+        from mpg_cli.training.persona_file import same_base
+
+        text = f"the new {where.name} hides the one of {other.where}"
+        if other.adapters:
+            adapters = "adapters" if other.adapters[1:] else "an adapter"
+            text += f", which has {adapters} for {', '.join(entry.base for entry in other.adapters)}"
+        lost = [entry.base for entry in other.adapters if not same_base(entry, where)]
+        if lost:
+            speaks = "speaks through its prompt" if prompt else "cannot speak, for it has no prompt"
+            text += f"; on {', '.join(lost)} the new one {speaks}"
+        self.say(text)
 
     def found(self, persona: Persona, where: Destination) -> None:
         """Whether the new persona is the one that is found under its name."""
@@ -90,6 +106,10 @@ class Notices:
             )
         elif persona.use == "prompt":
             self.say(f"{persona.where} says `use: prompt`, so the adapter is not used")
+
+
+def _step(checkpoint: Path) -> str:
+    return checkpoint.name.rpartition("-")[2]
 
 
 def _count(number: float, what: str) -> str:

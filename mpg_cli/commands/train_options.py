@@ -99,7 +99,10 @@ EvalSplit = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", help="Decides split, order and start of the adapter.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop if any row of the data is bad.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Replace the persona's adapter for this model, or another run of it.")
+    bool,
+    typer.Option(
+        "--force", help="Replace the persona's adapter for this model; start an unfinished run over."
+    ),
 ]
 FormatName = Annotated[str, typer.Option("--format", metavar="text|json", help="How the summary is printed.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notices and no progress.")]

@@ -107,14 +107,15 @@ def describe_problems(problems: Sequence[Problem], listed: int = LISTED) -> list
     return lines
 
 
-def check_enough(count: int, method: Method, left_out: int) -> None:
-    """Raises UsageError if `count` rows are too few to train on."""
+def check_enough(count: int, method: Method, left_out: int, hint: str | None = None) -> None:
+    """Raises UsageError if `count` rows are too few to train on; `hint` says what to do about the others."""
     if count < MIN_ROWS:
         what = "pairs" if method == "dpo" else "rows"
         rest = f"; {left_out} more cannot be used" if left_out else ""
+        usual = "some hundred are usual for one persona" if count or not left_out else _expected(method)
         raise UsageError(
             f"too little data: {count} usable {what}{rest}, at least {MIN_ROWS} are needed",
-            hint="some hundred are usual for one persona" if count or not left_out else _expected(method),
+            hint=hint or usual,
         )
 
 

@@ -7,13 +7,14 @@ what was meant.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import expression, safe_yaml, schema
-from mpg_cli.personas.registry import Registry
+from mpg_cli.personas.registry import Registry, load_default, search_path
 from mpg_cli.personas.safe_yaml import Document
 from mpg_cli.personas.schema import AdapterEntry, Persona
 from mpg_cli.personas.text import visible
@@ -30,6 +31,7 @@ class Texts:
     prompt: str | None = None
     license: str | None = None
     source: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Destination:
         """The folder of the unfinished run."""
         return self.adapter.parent / f".{self.name}.training"
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run lies there that can go on; that it may replace an adapter was said when it began."""
+        return any(self.run.glob("checkpoint-*/trainer_state.json"))
+
 
 def check_name(name: str) -> None:
     """Raises UsageError if no persona can have that name."""
@@ -85,11 +92,43 @@ def check_destination(where: Destination, texts: Texts, *, force: bool) -> Perso
             raise UsageError(f"{visible(str(where.file))} exists and holds no persona {where.name}")
     else:
         _check_existing(existing, where, texts, force=force)
-    if where.adapter.exists() and not force and not where.run.exists():
+    if where.adapter.exists() and not force and not where.unfinished:
         raise UsageError(
             f"{visible(str(where.adapter))} exists", hint="--force replaces it; or choose another name"
         )
     return existing
+
+
+def namesake(where: Destination) -> Persona | None:
+    """The persona of that name in another folder that is searched, the first one there is."""
+    registry, own = load_default(), os.path.realpath(where.folder)
+    for persona in (*registry.personas, *registry.shadowed):
+        if persona.name.lower() == where.name.lower() and os.path.realpath(persona.file.parent) != own:
+            return persona
+    return None
+
+
+def hides(where: Destination, other: Persona) -> bool:
+    """Whether a new persona there is found before one in another folder that is searched."""
+    folders = [os.path.realpath(folder) for folder in search_path()]
+    own, theirs = os.path.realpath(where.folder), os.path.realpath(other.file.parent)
+    return own not in folders or folders.index(own) < folders.index(theirs)  # --persona-dir comes first
+
+
+def carried(texts: Texts, other: Persona) -> Texts:
+    """The texts, and what another persona says where they say nothing."""
+    return Texts(
+        description=texts.description or other.description or None,
+        prompt=texts.prompt or other.prompt,
+        license=texts.license or other.license,
+        source=texts.source or other.source,
+        tags=texts.tags or other.tags,
+    )
+
+
+def same_base(entry: AdapterEntry, where: Destination) -> bool:
+    """Whether an adapter is for the model that will be trained on."""
+    return entry.base in (where.base, where.base.rpartition("/")[2])
 
 
 def persona_text(where: Destination, texts: Texts, existing: Persona | None) -> str:
@@ -109,13 +148,14 @@ def persona_text(where: Destination, texts: Texts, existing: Persona | None) -> 
             description=" ".join((texts.description or "").split()),
             prompt=(texts.prompt or "").strip() or None,
             adapters=(entry,),
+            tags=texts.tags,
             license=(texts.license or "").strip() or None,
             source=(texts.source or "").strip() or None,
         )
     else:
         document = safe_yaml.read(existing.file)[0]
         existing = schema.parse_document(document)
-        kept = tuple(other for other in existing.adapters if not _same_base(other, where))
+        kept = tuple(other for other in existing.adapters if not same_base(other, where))
         wanted = replace(existing, adapters=(entry, *kept))
         if existing.adapters[:1] == (entry,) and wanted.adapters == existing.adapters:
             return existing.file.read_text(encoding="utf-8")
@@ -148,15 +188,11 @@ def _check_existing(existing: Persona, where: Destination, texts: Texts, *, forc
                 hint=f"edit {visible(str(existing.file))}",
             )
     for entry in existing.adapters:
-        if _same_base(entry, where) and not force:
+        if same_base(entry, where) and not force and not where.unfinished:
             raise UsageError(
                 f"{existing.where}: {existing.name} has an adapter for {entry.base} already",
                 hint="--force replaces it; or choose another name",
             )
-
-
-def _same_base(entry: AdapterEntry, where: Destination) -> bool:
-    return entry.base in (where.base, where.base.rpartition("/")[2])
 
 
 def _new(where: Destination, texts: Texts) -> str:
@@ -166,6 +202,8 @@ def _new(where: Destination, texts: Texts) -> str:
     if texts.prompt:
         lines.append(f"prompt: {_scalar(texts.prompt)}")
     lines += ["adapters:", *_entry_lines(where)]
+    if texts.tags:
+        lines += ["tags:", *(f"  - {_scalar(tag)}" for tag in texts.tags)]
     lines += [f"{key}: {_scalar(value)}" for key, value in _about(texts) if value]
     return "\n".join(lines) + "\n"
 
@@ -189,7 +227,7 @@ def _edited(document: Document, existing: Persona, where: Destination) -> str:
     new = _entry_lines(where, indent.group() if indent else "")
     drop: set[int] = set()
     for index, entry in enumerate(existing.adapters):
-        if _same_base(entry, where):
+        if same_base(entry, where):
             own = {line for path, line in document.lines.items() if path[:2] == ("adapters", index)}
             end = next((line for line in starts if line > max(own)), len(lines) + 1)
             drop.update(range(min(own) - 1, end - 1))

@@ -1,6 +1,7 @@
 """The folder of an unfinished run: what it was asked to do, its checkpoints, and a lock against a second one.
 
-A checkpoint counts only if it is complete: a process can be killed while it writes one.
+A checkpoint counts only if it is complete: a process can be killed while it writes one, and a machine can
+lose what it had not yet written to disk.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.dropped: list[Path] = []  # checkpoints that cannot be loaded, deleted by `begin`
         self._plan = path / "run.json"
         self._lock: IO[str] | None = None
 
@@ -58,19 +61,29 @@ class RunFolder:
     def begin(self, plan: Mapping[str, Any], *, force: bool) -> Path | None:
         """Note what will run; the checkpoint to go on from, or None where the run starts anew.
 
-        Raises UsageError if an unfinished run has another plan, naming what differs, unless `force`.
+        With `force` it always does. Raises UsageError if an unfinished run has another plan, naming what
+        differs.
         """
-        before = self._read_plan() if self.last_checkpoint() else None
+        last = None if force else self._last_loadable()
+        before = self._read_plan() if last else None
         changed = None if before is None else difference(before, plan)
-        if changed is not None and not force:
+        if changed is not None:
             raise UsageError(
                 f"an unfinished run lies in {visible(str(self.path))}, and it was another: {changed}",
                 hint="the command as it was resumes it, --force starts over",
             )
-        if before is None or changed is not None:
+        if before is None:
             self.clear()
             _write(self._plan, json.dumps(plan, indent=1))
-        return self.last_checkpoint()
+            return None
+        return last
+
+    def _last_loadable(self) -> Path | None:
+        """The newest checkpoint that can be loaded; newer ones are deleted."""
+        while (last := self.last_checkpoint()) is not None and not _loadable(last):
+            shutil.rmtree(last)
+            self.dropped.append(last)
+        return last
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; incomplete ones are deleted."""
@@ -113,6 +126,24 @@ def _complete(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(state, dict) and "global_step" in state
+
+
+def _loadable(folder: Path) -> bool:
+    """Whether its files are whole: torch's are archives with checksums, safetensors say their length."""
+    from safetensors import safe_open
+
+    try:
+        for file in folder.iterdir():
+            if file.suffix == ".safetensors":
+                with safe_open(file, "pt"):
+                    pass
+            elif file.suffix in (".pt", ".pth"):
+                with zipfile.ZipFile(file) as archive:
+                    if archive.testzip() is not None:
+                        return False
+    except Exception:  # torn files fail in many ways
+        return False
+    return True
 
 
 def _write(file: Path, text: str) -> None:

@@ -24,13 +24,14 @@ from peft import LoraConfig, get_peft_model_state_dict
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
+from mpg_cli.errors import ModelError, MpgError, NumericsError
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.training import settings as settings_of
 from mpg_cli.training.conversation import Example
+from mpg_cli.training.data import check_enough
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import Settings
-from mpg_cli.training.watch import Figures, Watch
+from mpg_cli.training.watch import Figures, Watch, weighted
 
 CHECKPOINT_SECONDS = 60.0  # at least between two checkpoints
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into writing them
@@ -78,7 +79,7 @@ class _Stopped(Exception):
 def train(job: Job, watch: Watch) -> Trained | None:
     """Train to the end; None if `watch` stopped it before, with a checkpoint in the run's folder.
 
-    Raises UsageError if no row fits the maximum length, NumericsError if the loss is no number,
+    Raises UsageError if too few rows fit the maximum length, NumericsError if the loss is no number,
     MpgError for a full disk, ModelError if memory does not suffice.
     """
     watch.display.stage("preparing the data")
@@ -95,11 +96,11 @@ def train(job: Job, watch: Watch) -> Trained | None:
             )
         if watch.stopping and trainer.state.global_step < trainer.state.max_steps:
             return None
-        held_out = None
-        if len(trainer.eval_dataset or ()):
+        held_out, held_out_rows = None, len(trainer.eval_dataset or ())
+        if held_out_rows:
             watch.display.stage("testing")
             try:
-                held_out = keeper.figures(trainer.evaluate(), "eval_")
+                held_out = _tested(trainer, keeper)
             except _Stopped:
                 return None
         if watch.stopping:
@@ -122,7 +123,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
             resumed_at=keeper.began_at,
             figures=watch.recent(),
             held_out=held_out,
-            held_out_rows=len(trainer.eval_dataset or ()),
+            held_out_rows=held_out_rows,
             too_long=too_long,
             cut=cut,
         )
@@ -145,14 +146,32 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
     # PEFT would look for the base's configuration on the hub each time it saves.
     trainer.model.peft_config["default"].base_model_name_or_path = None
     kept = len(trainer.train_dataset)
-    too_long = len(job.train) + len(job.held_out) - kept - len(trainer.eval_dataset or ())
-    if not kept:
-        raise UsageError(
-            f"no prompt is shorter than {settings.max_length} tokens, so there is no room for a reply",
-            hint="raise --max-length",
+    usable = kept + len(trainer.eval_dataset or ())
+    too_long = len(job.train) + len(job.held_out) - usable
+    if too_long:
+        check_enough(
+            usable if kept else 0,
+            settings.method,
+            too_long,
+            hint=f"no room for a reply in {settings.max_length} tokens: raise --max-length",
         )
     cut = sum(_length(row) >= settings.max_length for row in trainer.train_dataset)
     return trainer, too_long, cut
+
+
+def _tested(trainer: Any, keeper: _Keeper) -> Figures:
+    """Means over the held-out rows.
+
+    The trainer's figures are means over batches, so those of full size and the rest are tested apart.
+    """
+    rows = trainer.eval_dataset
+    full = len(rows) - len(rows) % trainer.args.per_device_eval_batch_size
+    parts: list[tuple[int, Figures]] = []
+    for part in (range(full), range(full, len(rows))):
+        if part:
+            trainer.eval_dataset = rows.select(part)
+            parts.append((len(part), keeper.figures(trainer.evaluate(), "eval_")))
+    return weighted(parts)
 
 
 def _length(row: Mapping[str, Any]) -> int:
@@ -187,7 +206,7 @@ def _arguments(job: Job) -> Any:
         "output_dir": str(job.run.path),
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.micro_batch,
-        "per_device_eval_batch_size": settings_of.divisor(max(1, len(job.held_out)), settings.micro_batch),
+        "per_device_eval_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": settings.batch_size // settings.micro_batch,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -341,7 +360,7 @@ def _explained(job: Job) -> Iterator[None]:
             job.run.last_checkpoint()  # takes away what was half written
             raise MpgError(
                 f"the disk is full: a checkpoint of the run cannot be written to {job.run.path}",
-                hint="make room; the same command goes on from the last checkpoint, if there is one",
+                hint="make room; the same command, without --force, goes on from the last checkpoint",
             ) from None
         raise
 

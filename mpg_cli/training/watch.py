@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,15 +68,19 @@ class Watch:
 
     def recent(self) -> Figures | None:
         """Means over the last steps."""
-        if not self._recent:
-            return None
-        return Figures(
-            loss=_mean([figures.loss for figures in self._recent]) or 0.0,
-            accuracy=_mean([figures.accuracy for figures in self._recent]),
-            margin=_mean([figures.margin for figures in self._recent]),
-        )
+        return weighted([(1, figures) for figures in self._recent]) if self._recent else None
 
 
-def _mean(values: list[float] | list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def weighted(parts: Sequence[tuple[int, Figures]]) -> Figures:
+    """The means of figures with their weights; what has no value is passed over."""
+
+    def mean(values: Iterable[tuple[int, float | None]]) -> float | None:
+        known = [(weight, value) for weight, value in values if value is not None]
+        total = sum(weight for weight, _ in known)
+        return sum(weight * value for weight, value in known) / total if known else None
+
+    return Figures(
+        loss=mean((weight, figures.loss) for weight, figures in parts) or 0.0,
+        accuracy=mean((weight, figures.accuracy) for weight, figures in parts),
+        margin=mean((weight, figures.margin) for weight, figures in parts),
+    )

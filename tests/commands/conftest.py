@@ -1,4 +1,4 @@
-"""A command line without a model: the session is a fake that answers at once."""
+"""A command line without a model, whose session is a fake that answers at once, and one with a tiny model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from mpg_cli.events import Event, Notice
 from mpg_cli.request import GenerateRequest
+from tests.commands.train_runs import Mpg
 from tests.render.replies import STARTED, reply
 
 PERSONAS = """
@@ -108,3 +109,31 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     module.Session = session
     monkeypatch.setitem(sys.modules, "mpg_cli.session", module)
     return Cli(session, capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny model on disk; torch loads here."""
+    from tests.training.jobs import quick_collections, save_chat_model
+
+    with quick_collections():
+        yield save_chat_model(tmp_path_factory.mktemp("models") / "tiny-one")
+
+
+@pytest.fixture
+def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mpg:
+    """`mpg` in an empty folder with data files; code, stdout and stderr."""
+    from tests.training.jobs import preferences, responses, written
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "prefs.jsonl", preferences())
+    written(tmp_path / "plain.jsonl", responses())
+
+    def run(*argv: str | Path) -> tuple[int, str, str]:
+        from mpg_cli.app import main
+
+        code = main([str(word) for word in argv])
+        return code, *capsys.readouterr()
+
+    return run

@@ -4,76 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from tests.training.jobs import preferences, quick_collections, responses, save_chat_model, written
+from tests.commands.train_runs import QUICK, Mpg, refused, trained
+from tests.training.jobs import preferences, save_chat_model, written
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("--epochs", "2", "--batch-size", "8", "--learning-rate", "0.02", "--rank", "4", "--device", "cpu")
-Mpg = Callable[..., tuple[int, str, str]]
-
-SLOW = """
-import sys, time
-from mpg_cli.training import trainer
-trainer.CHECKPOINT_SECONDS = 0.0
-trainer.CHECKPOINT_SHARE = 1e9
-step = trainer._QuietDPO.training_step
-def slow(self, *args, **kwargs):
-    time.sleep(0.2)
-    return step(self, *args, **kwargs)
-trainer._QuietDPO.training_step = slow
-from mpg_cli.app import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with quick_collections():
-        yield save_chat_model(tmp_path_factory.mktemp("models") / "tiny-one")
-
-
-@pytest.fixture
-def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mpg:
-    """`mpg` in an empty folder with data files; code, stdout and stderr."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.chdir(tmp_path)
-    written(tmp_path / "prefs.jsonl", preferences())
-    written(tmp_path / "plain.jsonl", responses())
-
-    def run(*argv: str | Path) -> tuple[int, str, str]:
-        from mpg_cli.app import main
-
-        code = main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def trained(mpg: Mpg, model: Path, *argv: str | Path, name: str = "grump") -> dict[str, Any]:
-    """The summary of a run that must succeed."""
-    more = () if "--data" in argv else ("--data", "prefs.jsonl")
-    code, out, err = mpg("train", name, "--model", model, *QUICK, "--format", "json", *more, *argv)
-    assert code == 0, err
-    summary: dict[str, Any] = json.loads(out)
-    return summary
-
-
-def refused(mpg: Mpg, *argv: str | Path, code: int = 2) -> str:
-    """stderr of a run that fails with this code and writes nothing."""
-    before = sorted(Path().rglob("*"))
-    found, out, err = mpg("train", *argv)
-    assert (found, out) == (code, ""), err
-    assert sorted(Path().rglob("*")) == before
-    return err
 
 
 def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
@@ -150,6 +92,54 @@ def test_a_second_model_is_one_more_entry(mpg: Mpg, model: Path, tmp_path: Path)
     argv = ("-p", "grump", "--persona-dir", "out", "--max-tokens", "2", "--device", "cpu", "--dry-run")
     for base in (model, other):
         assert mpg("generate", *argv, "--model", base, "hi")[0] == 0
+
+
+def test_a_persona_of_the_library_is_carried_over(mpg: Mpg, model: Path) -> None:
+    """The new file hides it, so the bundled model falls back from its adapter to the prompt."""
+    code, out, err = mpg("train", "pirate", "--model", model, *QUICK, "--data", "prefs.jsonl")
+    assert code == 0, err
+    library = ROOT / "personas" / "characters.yaml"
+    assert (
+        f"mpg: the new pirate hides the one of {library}:2, which has an adapter for mpg-tiny; "
+        "on mpg-tiny the new one speaks through its prompt\n"
+    ) in err
+    from mpg_cli.personas.registry import load_default
+    from mpg_cli.personas.schema import load_file
+
+    new = load_default().get("pirate")
+    assert [entry.base for entry in new.adapters] == ["tiny-one"]
+    assert new.source == "trained with mpg on prefs.jsonl"
+    old = next(persona for persona in load_file(library) if persona.name == "pirate")
+    for field in ("description", "prompt", "license", "tags"):
+        assert getattr(new, field) == getattr(old, field) != ""
+    code, out, err = mpg("generate", "-p", "I+pirate", "--max-tokens", "2", "--format", "json", "hi")
+    assert code == 0, err
+    kinds = {expert["name"]: expert["kind"] for expert in json.loads(out)["experts"]}
+    assert kinds == {"I": "adapter", "pirate": "prompt"}
+
+
+def test_what_is_given_comes_before_what_is_carried(mpg: Mpg, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mpg_cli.commands import train as command
+
+    asked: list[Any] = []
+
+    def stop(request: Any, *_: Any, **__: Any) -> None:
+        asked.append(request)
+        raise typer.Exit(0)
+
+    monkeypatch.setattr(command, "_perform", stop)
+    argv = ("--data", "prefs.jsonl", "--prompt", "Be calm.", "--source", "me", "--persona-dir", "out")
+    _, _, err = mpg("train", "zen", *argv)
+    _, _, told = mpg("train", "INTJ", "--data", "prefs.jsonl")
+    _, _, nothing = mpg("train", "grump", "--data", "prefs.jsonl")
+    zen, intj, grump = (request.texts for request in asked)
+    assert (zen.prompt, zen.source, zen.license, zen.tags) == ("Be calm.", "me", "CC0-1.0", ("character",))
+    assert zen.description == "An old monk on a mountain; breath, river and moon."
+    assert "which has an adapter for mpg-tiny\n" in err
+    assert "the new INTJ hides the one of " in told
+    assert (intj.prompt, intj.tags) == (None, ("mbti", "type"))
+    assert "hides" not in nothing
+    assert (grump.prompt, grump.tags) == (None, ())
 
 
 def test_an_adapter_is_replaced_only_by_force(mpg: Mpg, model: Path) -> None:
@@ -278,72 +268,14 @@ def test_the_format_of_generate_in_the_config_does_no_harm(mpg: Mpg, model: Path
     assert "seed 3" in err
 
 
-@pytest.fixture(scope="module")
-def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The adapter of the run that nobody interrupts."""
-    from mpg_cli.app import main
-
-    folder = tmp_path_factory.mktemp("whole")
-    data = written(folder / "prefs.jsonl", preferences())
-    argv = ["grump", "--model", model, *QUICK, "--data", data, "--persona-dir", folder, "-q"]
-    assert main(["train", *map(str, argv)]) == 0
-    return (folder / "adapters" / "tiny-one" / "grump" / "adapter_model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_is_resumed_by_the_same_command(
-    mpg: Mpg,
-    model: Path,
-    whole: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    number: signal.Signals,
-    code: int,
-) -> None:
-    from mpg_cli.training import trainer
-
-    step, steps = trainer._QuietDPO.training_step, []
-
-    def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 2:
-            os.kill(os.getpid(), number)
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(trainer._QuietDPO, "training_step", interrupted)
-    argv = ["train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl", "--persona-dir", "out"]
-    found, out, err = mpg(*argv)
-    assert (found, out) == (code, "")
-    assert err.endswith("mpg: stopped; step 2 is kept, and the same command resumes from there\n")
-    assert not Path("out/grump.yaml").exists()
-    run = Path("out/adapters/tiny-one/.grump.training")
-    assert [path.name for path in run.parent.iterdir()] == [run.name]
-
-    found, _, err = mpg(*argv, "--beta", "0.2")
-    assert found == 2
-    assert "it was another: beta was 0.1 and is 0.2" in err
-    summary = trained(mpg, model, "--persona-dir", "out")
-    assert (summary["resumed_at"], summary["steps"]) == (2, 6)
-    assert not run.exists()
-    assert (Path(summary["adapter"]) / "adapter_model.safetensors").read_bytes() == whole
-
-
-def test_a_killed_run_is_resumed_from_its_last_checkpoint(
-    mpg: Mpg, model: Path, whole: bytes, tmp_path: Path
-) -> None:
-    argv = ["train", "grump", "--model", str(model), *QUICK, "--data", "prefs.jsonl", "--persona-dir", "out"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", SLOW, *argv], cwd=tmp_path, env=env)
-    run = tmp_path / "out" / "adapters" / "tiny-one" / ".grump.training"
-    deadline = time.monotonic() + 60
-    while not list(run.glob("checkpoint-*/trainer_state.json")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
-    assert [path.name for path in run.parent.iterdir()] == [run.name]
-    summary = trained(mpg, model, "--persona-dir", "out")
-    assert 1 <= summary["resumed_at"] < summary["steps"] == 6
-    assert (Path(summary["adapter"]) / "adapter_model.safetensors").read_bytes() == whole
+def test_too_long_prompts_leave_too_little_data(mpg: Mpg, model: Path) -> None:
+    rows = [row | {"prompt": row["prompt"] + "x" * (100 * (n > 8))} for n, row in enumerate(preferences())]
+    written(Path("long.jsonl"), rows)
+    argv = ("grump", "--model", model, *QUICK, "--data", "long.jsonl", "--max-length", "40")
+    Path(os.environ["XDG_CONFIG_HOME"], "mpg", "personas").mkdir(parents=True)
+    err = refused(mpg, *argv)
+    assert "too little data: 9 usable pairs; 15 more cannot be used, at least 10 are needed" in err
+    assert "hint: no room for a reply in 40 tokens: raise --max-length" in err
 
 
 def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture[str]) -> None:

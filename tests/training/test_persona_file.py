@@ -9,7 +9,16 @@ import pytest
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import safe_yaml, schema
 from mpg_cli.personas.schema import Persona
-from mpg_cli.training.persona_file import Destination, Texts, check_destination, check_name, persona_text
+from mpg_cli.training.persona_file import (
+    Destination,
+    Texts,
+    carried,
+    check_destination,
+    check_name,
+    hides,
+    namesake,
+    persona_text,
+)
 
 COMMENTED = """\
 # My captain.
@@ -75,6 +84,11 @@ def test_texts_read_back_as_they_were(tmp_path: Path, text: str) -> None:
     persona = parsed(persona_text(where(tmp_path), texts, None), tmp_path)
     assert (persona.description, persona.prompt) == (" ".join(text.split()), f"{text}\nsecond line")
     assert (persona.license, persona.source) == (text, text)
+
+
+def test_tags_read_back_as_they_were(tmp_path: Path) -> None:
+    texts = Texts(tags=("old, salty", "no", "character"))
+    assert parsed(persona_text(where(tmp_path), texts, None), tmp_path).tags == texts.tags
 
 
 def test_a_text_that_no_persona_file_may_hold(tmp_path: Path) -> None:
@@ -165,3 +179,53 @@ def test_a_file_that_appears_during_the_run_is_left_alone(tmp_path: Path) -> Non
     (tmp_path / "pirate.yaml").write_text("name: pirate\nprompt: x\n")
     with pytest.raises(UsageError, match="appeared meanwhile"):
         persona_text(where(tmp_path), Texts(), None)
+
+
+OTHER = "name: Pirate\ndescription: Salt.\nprompt: Speak.\ntags: [sea]\nlicense: CC0-1.0\nsource: a book\n"
+
+
+def test_what_a_namesake_says_is_carried_where_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own folder, searched or not, has no namesake for it."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "crew.yaml").write_text(OTHER)
+    monkeypatch.setenv("MPG_PERSONA_PATH", str(theirs))
+    other = namesake(where(tmp_path))
+    assert other is not None
+    assert other.file == theirs / "crew.yaml"
+    texts = carried(Texts(description="Rum.", source="me"), other)
+    assert texts == Texts("Rum.", "Speak.", "CC0-1.0", "me", ("sea",))
+    assert parsed(persona_text(where(tmp_path), texts, None), tmp_path).prompt == "Speak."
+    assert namesake(where(tmp_path, name="nobody")) is None
+    beside = namesake(where(theirs))
+    assert beside is None or beside.file.parent != theirs
+
+
+@pytest.mark.parametrize(
+    ("order", "hidden"), [("mine:theirs", True), ("theirs:mine", False), ("theirs", True)]
+)
+def test_a_persona_hides_those_that_are_searched_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, hidden: bool
+) -> None:
+    """A folder that is not searched is given by --persona-dir, and comes first then."""
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "theirs" / "crew.yaml").write_text(OTHER)
+    monkeypatch.setenv("MPG_PERSONA_PATH", ":".join(str(tmp_path / name) for name in order.split(":")))
+    mine = where(tmp_path / "mine")
+    other = namesake(mine)
+    assert other is not None
+    assert hides(mine, other) is hidden
+
+
+def test_an_unfinished_run_needs_no_second_permission_to_replace(tmp_path: Path) -> None:
+    (tmp_path / "pirate.yaml").write_text(COMMENTED)
+    target = where(tmp_path, "other/model")
+    target.run.mkdir(parents=True)
+    with pytest.raises(UsageError, match="has an adapter for other/model already"):
+        check_destination(target, Texts(), force=False)
+    (target.run / "checkpoint-3").mkdir()
+    (target.run / "checkpoint-3" / "trainer_state.json").touch()
+    assert check_destination(target, Texts(), force=False) is not None

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from mpg_cli.errors import UsageError
 from mpg_cli.training.run import RunFolder
 
+
+def archive() -> bytes:
+    """A file as torch writes it."""
+    file = io.BytesIO()
+    torch.save({"step": torch.ones(100)}, file)
+    return file.getvalue()
+
+
 PLAN = {"rank": 8, "data": "abc"}
-FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+WHOLE = {"adapter_model.safetensors": save({}), "optimizer.pt": archive(), "scheduler.pt": archive()}
 
 
 def checkpoint(folder: Path, step: int, state: str | None = None) -> Path:
     path = folder / f"checkpoint-{step}"
     path.mkdir()
-    for name in FILES:
-        (path / name).touch()
+    for name, content in WHOLE.items():
+        (path / name).write_bytes(content)
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step}) if state is None else state)
     return path
 
@@ -68,12 +80,42 @@ def test_another_run_is_refused_or_cleared(tmp_path: Path, force: bool) -> None:
     assert kept.exists() is not force
 
 
-def test_force_alone_resumes_the_same_run(tmp_path: Path) -> None:
+def test_force_starts_the_same_run_over(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         run.begin(PLAN, force=True)
         kept = checkpoint(run.path, 10)
     with RunFolder(tmp_path / "run") as run:
-        assert run.begin(PLAN, force=True) == kept
+        assert run.begin(PLAN, force=True) is None
+        assert not kept.exists()
+
+
+def flip(content: bytes) -> bytes:
+    return content[:500] + bytes([content[500] ^ 1]) + content[501:]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("tear", [lambda content: content[:-1], lambda content: b""], ids=["cut", "empty"])
+def test_a_torn_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, name: str, tear: Callable[[bytes], bytes]
+) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        before, torn = checkpoint(run.path, 10), checkpoint(run.path, 20)
+        (torn / name).write_bytes(tear((torn / name).read_bytes()))
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) == before
+        assert run.dropped == [torn]
+        assert not torn.exists()
+
+
+def test_where_all_checkpoints_are_damaged_the_run_starts_anew(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        file = checkpoint(run.path, 10) / "optimizer.pt"
+        file.write_bytes(flip(file.read_bytes()))
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN | {"rank": 4}, force=False) is None
+        assert [path.name for path in run.dropped] == ["checkpoint-10"]
 
 
 def test_checkpoints_of_an_unreadable_plan_are_dropped(tmp_path: Path) -> None:

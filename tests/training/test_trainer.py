@@ -101,14 +101,15 @@ def test_pairs_are_learnt(chat_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path) -> None:
-    """PEFT loads what comes out, and the margin of the held-out pairs computes to what was reported."""
+@pytest.mark.parametrize("batch", [16, 6])
+def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path, batch: int) -> None:
+    """PEFT loads what comes out; loss and margin of the eight held-out pairs compute to what was reported."""
     from peft import PeftModel
     from safetensors.torch import save_file
 
     from mpg_cli.training.output import clean_config
 
-    result = trained(chat_model, tmp_path, batch_size=16)
+    result = trained(chat_model, tmp_path, batch_size=batch, loss="sigmoid", likelihood=0.0)
     folder = tmp_path / "adapter"
     folder.mkdir()
     save_file(dict(result.tensors), folder / "adapter_model.safetensors")
@@ -141,7 +142,9 @@ def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path
     with torch.inference_mode():
         margins = [ratio(f"say {n}", "aaaa") - ratio(f"say {n}", "bbbb") for n in range(16, 24)]
     assert result.held_out is not None
-    assert result.held_out.margin == pytest.approx(0.1 * sum(margins) / len(margins), rel=1e-3)
+    rewards = 0.1 * torch.tensor(margins)
+    assert result.held_out.margin == pytest.approx(float(rewards.mean()), rel=1e-3)
+    assert result.held_out.loss == pytest.approx(float(-rewards.sigmoid().log().mean()), rel=1e-3)
 
 
 def test_plain_responses_are_learnt(chat_model: Path, tmp_path: Path) -> None:
@@ -232,7 +235,11 @@ def test_rows_that_are_too_long_are_counted(chat_model: Path, tmp_path: Path) ->
             train(replace(whole, train=[*whole.train, long_prompt, long_reply]), Watch(Recorder()))
         )
         assert (result.too_long, result.cut) == (1, 1)
-        with pytest.raises(UsageError, match="no prompt is shorter than 40 tokens"):
+        few = replace(whole, train=[*whole.train[:3], long_prompt], held_out=[])
+        with pytest.raises(UsageError, match="3 usable pairs; 1 more cannot be used") as caught:
+            train(few, Watch(Recorder()))
+        assert caught.value.hint == "no room for a reply in 40 tokens: raise --max-length"
+        with pytest.raises(UsageError, match="too little data: 0 usable pairs"):
             train(replace(whole, train=[long_prompt] * 4), Watch(Recorder()))
 
 
