@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, signals
-from mpg_cli.commands import train
+from mpg_cli.commands import batch, train
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
@@ -35,6 +35,7 @@ app = typer.Typer(
     context_settings=_CONTEXT,
 )
 app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
+app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
 app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
 
 

@@ -60,6 +60,30 @@ class Lineup:
         self.draft.group.prefill([[ids] for ids in drafts])
         return RowDrafter(self.draft.group)
 
+    def replace(
+        self,
+        places: Sequence[int],
+        prompts: Sequence[Sequence[Sequence[int]]],
+        drafts: Sequence[Sequence[int]],
+        drafter: object,
+    ) -> None:
+        """Read the prompts of other sequences in these places; the others keep their state."""
+        self.rows.replace(places, prompts)
+        if isinstance(drafter, LookupDrafter):
+            for b, draft in zip(places, drafts, strict=True):
+                drafter.replace(b, draft)
+        elif self.draft and self.draft.group:
+            self.draft.group.replace(places, [[ids] for ids in drafts])
+
+    def keep(self, places: Sequence[int], drafter: object) -> None:
+        """Go on with the sequences in these places only."""
+        self.batch = len(places)
+        self.rows.keep(places)
+        if isinstance(drafter, LookupDrafter):
+            drafter.keep(places)
+        elif self.draft and self.draft.group:
+            self.draft.group.keep(places)
+
     def release(self) -> None:
         """Give up the adapters' memory; the lineup cannot be used any more."""
         for group in self.groups:

@@ -140,8 +140,10 @@ def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(w
     session = Session.open(asked)
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
     assert end.stats.drafted > 0
-    assert session._draft is not None
-    assert session._draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
+    assert session._lineup.draft is not None
+    assert (
+        session._lineup.draft.prompt == "Say little.\n\nBe bold."
+    )  # its experts' prompts: it has no adapters
     assert len(session._lineup.groups) == 2
 
 
@@ -349,7 +351,7 @@ def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
     asked = request(world, "bold+calm:0.5")
     session = Session.open(asked)
     layer = next(iter(session._lineup.bank._layers.values()))
-    layer.stacks[session._draft.group.stack][1].fill_(float("nan"))
+    layer.stacks[session._lineup.draft.group.stack][1].fill_(float("nan"))
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
         list(session.replies(asked))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from mpg_cli import options, signals
-from mpg_cli.errors import ExitCode, UsageError
+from mpg_cli.errors import ExitCode
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.description import write_description
@@ -21,13 +20,11 @@ from mpg_cli.request import (
     ModelChoice,
     Prompting,
     Sampling,
-    Scheme,
-    TargetName,
 )
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.turns import check_text
 
 if TYPE_CHECKING:
-    from mpg_cli.personas.registry import Blend
+    pass
 
 EPILOG = """\b
 Examples:
@@ -96,23 +93,11 @@ def generate(
     The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
     pass; with the default rule the text is exactly that of checking token by token, only sooner.
     """
-    from mpg_cli.commands import prompts, values
+    from mpg_cli.commands import blending, prompts, values
 
     streams = Streams.current()
     quiet = quiet and not verbose
     chosen = choose_format(format_, streams, to_file=output is not None)
-
-    if rule != "threshold":
-        for name in ("threshold", "threshold_window", "candidates", "ahead"):
-            flag = "--" + name.replace("_", "-")
-            if _on_command_line(ctx, name):
-                raise UsageError(
-                    f"{flag} belongs to --rule threshold", hint=f"add --rule threshold or leave out {flag}"
-                )
-    if drafter == "none" and chunk_size not in ("auto", "0") and _on_command_line(ctx, "chunk_size"):
-        raise UsageError(
-            "--drafter none drafts nothing, --chunk-size does not go with it", hint="leave one out"
-        )
 
     choice = ModelChoice(model, revision, device, dtype)
     sampling = Sampling(
@@ -122,22 +107,24 @@ def generate(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
-        stop=tuple(values.check_text("--stop", text) for text in stop or ()),
+        stop=tuple(check_text("--stop", text) for text in stop or ()),
     )
-    blend = _blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
+    blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
     adapters = values.adapters(adapter or [], strength)
     names = [expert.persona.name for expert in blend.experts] if blend else []
-    _check_weights(target, blend, adapters)
-    scheme = Scheme(
+    blending.check_weights(target, blend, adapters)
+    scheme = blending.read_scheme(
+        ctx,
         target=target,
         rule=rule,
         drafter=values.drafter(drafter, [*names, *(path.resolve().name for path, _ in adapters)]),
-        chunk_size=values.chunk_size(chunk_size),
-        threshold=values.threshold(threshold, threshold_window, candidates, ahead)
-        if rule == "threshold"
-        else Threshold(),
+        chunk_size=chunk_size,
+        threshold=threshold,
+        threshold_window=threshold_window,
+        candidates=candidates,
+        ahead=ahead,
     )
-    system = None if system is None else values.check_text("--system", system)
+    system = None if system is None else check_text("--system", system)
     arguments = values.template_args(template_arg or [])
     sequence = values.sequence_id(sequence_id)
     text, turns = prompts.read_prompt(prompt, prompt_file, messages, streams)
@@ -164,11 +151,8 @@ def generate(
         drawn=seed is None,
     )
     with OutputFile(output) if output is not None else nullcontext() as stream:
-        if model == DEFAULT_MODEL and not _chosen(ctx, "model"):
-            commentary.notice(
-                f"{DEFAULT_MODEL} speaks, a tiny demonstration model; "
-                "choose a real one with --model, such as --model Qwen/Qwen3-0.6B"
-            )
+        if notice := blending.default_model_notice(ctx, model):
+            commentary.notice(notice)
         ended_by = _perform(request, chosen, commentary, stream, dry_run=dry_run)
     if ended_by is not None:
         raise typer.Exit(ended_by)
@@ -199,47 +183,3 @@ def _perform(
     with signals.Graceful(session.stop) as graceful:
         renderer.render(session.replies(request))
     return graceful.exit_code
-
-
-def _blend(
-    expressions: list[str], directories: list[Path], strength: float, *, adapters_given: bool
-) -> Blend | None:
-    """The personas of all `--persona` together; None where only adapters are blended."""
-    from mpg_cli.personas import expression, registry
-
-    if not expressions:
-        if adapters_given:
-            return None
-        raise UsageError(
-            "a persona is missing",
-            hint="add --persona NAME, for instance -p pirate, or --adapter PATH",
-        )
-    terms = [term for text in expressions for term in expression.parse(text)]
-    return registry.resolve(terms, registry.load_default(directories), strength)
-
-
-def _check_weights(target: TargetName, blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> None:
-    """A blend of nothing is none, and a mixture cannot take anything away."""
-    if blend is None and not adapters:
-        raise UsageError("nothing is left in the blend: every weight is zero")
-    if target == "mixture":
-        negative = [
-            *(blend.negative if blend else ()),
-            *(str(path) for path, weight in adapters if weight < 0),
-        ]
-        if negative:
-            raise UsageError(
-                f"a mixture has no negative weights, {', '.join(negative)} has one",
-                hint="use --target product, where a negative weight pushes a persona away",
-            )
-
-
-def _on_command_line(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _chosen(ctx: typer.Context, name: str) -> bool:
-    """Whether flag, environment or config file set the parameter."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"

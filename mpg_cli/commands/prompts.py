@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-from mpg_cli.commands.values import check_text
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams
-
-ROLES = ("system", "user", "assistant")
-Turns = tuple[dict[str, str], ...]
+from mpg_cli.turns import Turns, check_text, check_turns
 
 
 def read_prompt(
@@ -48,37 +44,7 @@ def parse_messages(text: str) -> Turns:
         raise UsageError("--messages is nested too deeply") from None
     except ValueError as error:  # a number beyond Python's limit
         raise UsageError(f"--messages cannot be read: {error}") from None
-    if not isinstance(data, list) or not data:
-        hint = 'as in [{"role": "user", "content": "Hello"}]'
-        raise UsageError("--messages must be a list of messages", hint=hint)
-    turns = tuple(_turn(i, item) for i, item in enumerate(data))
-    late = next((i for i, turn in enumerate(turns) if i and turn["role"] == "system"), None)
-    if late is not None:
-        hint = "one system turn, the first, is joined with the personas' own"
-        raise UsageError(f"--messages has a system turn at place {late + 1}", hint=hint)
-    if turns[-1]["role"] != "user":
-        hint = "the model answers the last user turn"
-        raise UsageError(f"--messages ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
-    if not turns[-1]["content"].strip():
-        raise UsageError("the last turn of --messages is empty", hint="say something, the model answers it")
-    return turns
-
-
-def _turn(index: int, item: Any) -> dict[str, str]:
-    where = f"--messages[{index}]"
-    if not isinstance(item, dict):
-        raise UsageError(f"{where} must be an object with role and content")
-    unknown = item.keys() - {"role", "content"}
-    if unknown:
-        raise UsageError(
-            f"{where} has an unknown key '{visible(min(unknown), 60)}'", hint="role and content are known"
-        )
-    role, content = item.get("role"), item.get("content")
-    if role not in ROLES:
-        raise UsageError(f"{where}.role must be {', '.join(ROLES)}, not {visible(json.dumps(role), 60)}")
-    if not isinstance(content, str):
-        raise UsageError(f"{where}.content must be text, not {visible(json.dumps(content), 60)}")
-    return {"role": role, "content": check_text(f"{where}.content", content)}
+    return check_turns(data, "--messages")
 
 
 def _file(flag: str, path: Path) -> str:

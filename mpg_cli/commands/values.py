@@ -17,6 +17,7 @@ from mpg_cli.personas.expression import exact
 from mpg_cli.personas.text import did_you_mean, visible
 from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
 from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.turns import check_text
 
 DRAFTERS = ("merged", "reference", "lookup", "none")
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
@@ -114,15 +115,6 @@ def sequence_id(text: str | None) -> int | str | None:
         return text
     is_id = isinstance(value, str) or (type(value) is int and value >= 0)
     return value if is_id else text
-
-
-def check_text(flag: str, text: str) -> str:
-    """Text of the command line that was not UTF-8 arrives with lone surrogates: refuse it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError(f"{flag} is not UTF-8 text", hint="convert it, for instance with iconv") from None
-    return text
 
 
 def _adapter(text: str) -> tuple[Path, float]:

@@ -102,6 +102,15 @@ class SlotCache(Cache):
                 if store is not None:
                     store[target, :, begin:end] = store[source, :, begin:end]
 
+    @torch.inference_mode()
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep the physical rows (n,) only, in this order."""
+        self.slots.total = len(rows)
+        for layer in self.layers:
+            if layer.keys is not None and layer.values is not None:
+                place = rows.to(layer.keys.device)
+                layer.keys, layer.values = layer.keys[place], layer.values[place]
+
     def nbytes(self) -> int:
         """Bytes held by keys and values."""
         return sum(

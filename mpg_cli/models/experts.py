@@ -12,6 +12,7 @@ from mpg_cli.events import ExpertInfo, ExpertKind
 from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.selfcheck import check_rows
+from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
 from mpg_cli.personas.text import visible
@@ -50,16 +51,18 @@ def find_experts(
     loaded: LoadedModel,
     report: Callable[[str], None],
     notice: Callable[[str], None],
+    shelf: Shelf | None = None,
 ) -> tuple[Expert, ...]:
     """The experts of a blend and of `--adapter` paths, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
-    `report` is told what takes time, `notice` what the user should know.
+    `report` is told what takes time, `notice` what the user should know; `shelf` keeps what was read.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
     the one it has does not fit.
     """
+    shelf = Shelf() if shelf is None else shelf
     experts = [
-        _expert(part.persona, part.weight, loaded, report, notice)
+        _expert(part.persona, part.weight, loaded, report, notice, shelf)
         for part in (blend.experts if blend else ())
     ]
     fallen_back = [
@@ -70,7 +73,7 @@ def find_experts(
     if fallen_back:
         notice(f"no adapter for {loaded.id}, so the system prompt is the expert: {', '.join(fallen_back)}")
     for path, weight in adapters:
-        adapter = _fitting(path, str(path), loaded, notice)
+        adapter = _fitting(path, str(path), loaded, notice, shelf)
         experts.append(Expert(path.resolve().name, weight, adapter=adapter))
     rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
@@ -82,6 +85,7 @@ def _expert(
     loaded: LoadedModel,
     report: Callable[[str], None],
     notice: Callable[[str], None],
+    shelf: Shelf,
 ) -> Expert:
     name, prompt = persona.name, persona.prompt
     entry = _matching(persona, loaded) if persona.use != "prompt" else None
@@ -100,17 +104,22 @@ def _expert(
         return Expert(name, weight, prompt=prompt, persona_prompt=prompt)
     heard = prompt if persona.use == "both" else None
     if entry.checkpoint is not None:
-        report(f"loading checkpoint {entry.checkpoint} for {name}")
         place = str(entry.resolved_path() or entry.checkpoint)
-        checkpoint = load_checkpoint(place, loaded, entry.revision).model
-        check_rows(checkpoint, place)
+
+        def load() -> Any:
+            report(f"loading checkpoint {entry.checkpoint} for {name}")
+            model = load_checkpoint(place, loaded, entry.revision).model
+            check_rows(model, place)
+            return model
+
+        checkpoint = shelf.get((place, entry.revision), load)
         return Expert(name, weight, heard, checkpoint=checkpoint, persona_prompt=prompt)
     path = entry.resolved_path()
     if path is None:
         assert entry.repo is not None
         report(f"fetching adapter {entry.repo} for {name}")
         path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
-    adapter = _fitting(path, name, loaded, notice)
+    adapter = _fitting(path, name, loaded, notice, shelf)
     return Expert(name, weight, heard, adapter=adapter, persona_prompt=prompt)
 
 
@@ -125,7 +134,14 @@ def _names(loaded: LoadedModel) -> set[str]:
     return {loaded.id, Path(loaded.id).name, own}
 
 
-def _fitting(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
+def _fitting(
+    path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None], shelf: Shelf
+) -> Adapter:
+    """An adapter that fits the model, from the shelf if it is there."""
+    return shelf.get((path, label), lambda: _checked(path, label, loaded, notice))
+
+
+def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = read_adapter(path, label)
     check_fit(adapter, loaded.model)

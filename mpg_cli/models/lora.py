@@ -92,6 +92,15 @@ class LoraBank:
         self._sizes: dict[str, int] = {}
         self._layers: dict[str, StackedLinear] = {}
 
+    @classmethod
+    def of(cls, model: nn.Module) -> LoraBank:
+        """The bank of a model, the same one for all who ask: its layers are replaced once."""
+        bank: LoraBank | None = getattr(model, "_mpg_bank", None)
+        if bank is None:
+            bank = cls(model)
+            object.__setattr__(model, "_mpg_bank", bank)
+        return bank
+
     @property
     def names(self) -> tuple[str, ...]:
         """The stacks there are."""

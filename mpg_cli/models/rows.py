@@ -10,7 +10,7 @@ sampling, nothing of text.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,7 +23,21 @@ from mpg_cli.models.lora import LoraBank
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
-PREFILL_BLOCK = 512  # prompt tokens a pass, so that long prompts do not need memory for all at once
+PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
+ALIKE = 2.0  # the longest of the prompts that are read together, over the shortest
+
+
+def _alike(prompts: Mapping[int, Prompt]) -> list[list[int]]:
+    """The places of prompts, those of like length together: padding never doubles the work of any."""
+    parts: list[list[int]] = []
+    shortest = 0
+    for b in sorted(prompts, key=lambda b: (max(map(len, prompts[b])), b)):
+        longest = max(map(len, prompts[b]))
+        if not parts or longest > ALIKE * shortest:
+            parts.append([])
+            shortest = longest
+        parts[-1].append(b)
+    return [sorted(part) for part in parts]
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -68,37 +82,45 @@ class RowGroup:
 
     def prefill(self, prompts: Sequence[Prompt]) -> None:
         """Read the prompts of all B sequences."""
-        for b, prompt in enumerate(prompts):
-            self.replace(b, prompt)
+        self.replace(range(self.batch), prompts)
 
-    def replace(self, b: int, prompt: Prompt) -> None:
-        """Forget sequence b and read a new prompt in its place; the other sequences keep their state.
+    def replace(self, places: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        """Forget the sequences in these places and read new prompts there; the others keep their state.
 
         All but the last prompt token enter the cache; that one waits in the backlog, so that the first
         `extend` starts from it like every other starts from the last committed token. A prompt that was
-        there already (the next sample) costs nothing.
+        there already (the next sample) costs nothing; prompts of like length are read together.
         """
-        asked = [list(ids) for ids in prompt]
-        lengths = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
-        longest = int(lengths.max())
-        tokens = torch.zeros(self.rows, longest + 1, dtype=torch.long)
-        for r, ids in enumerate(prompt):
-            tokens[r, : len(ids)] = torch.tensor(list(ids))
-        step = self.batch * self.candidates
-        first = torch.arange(self.rows) * step + b * self.candidates  # physical rows of candidate 0, (R,)
-        subset = None if step == 1 else first.to(self.device)
-        if self.prompts[b] != asked:
-            self.prompts[b] = None  # until it is all there
-            for begin in range(0, longest, PREFILL_BLOCK):
-                end = min(begin + PREFILL_BLOCK, longest)
-                self._forward(tokens[:, begin:end], begin, subset, **self._last_only)
-            if longest:
-                for n in range(1, self.candidates):
-                    self.cache.copy_rows(first, first + n, 0, longest)
-            self.prompts[b] = asked
-        self.cached[:, b] = self.shared[:, b] = lengths
-        last = tokens.gather(1, lengths[:, None])  # (R, 1)
-        self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
+        asked = {b: [list(ids) for ids in prompt] for b, prompt in zip(places, prompts, strict=True)}
+        new = {b: prompt for b, prompt in asked.items() if self.prompts[b] != prompt}
+        for part in _alike(new):
+            self._read(part, [new[b] for b in part])
+        for b, prompt in asked.items():
+            self.cached[:, b] = self.shared[:, b] = torch.tensor([len(ids) - 1 for ids in prompt])
+            last = torch.tensor([[ids[-1]] for ids in prompt])  # (R, 1)
+            self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
+
+    def _read(self, places: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        """All but the last token of P prompts into the cache, the shorter ones padded on the right."""
+        longest = max(len(ids) for prompt in prompts for ids in prompt) - 1
+        tokens = torch.zeros(self.rows, len(places), longest, dtype=torch.long)  # (R, P, T)
+        for at, prompt in enumerate(prompts):
+            self.prompts[places[at]] = None  # until it is all there
+            for r, ids in enumerate(prompt):
+                tokens[r, at, : len(ids) - 1] = torch.tensor(list(ids[:-1]))
+        starts = torch.arange(self.rows)[:, None] * self.batch + torch.tensor(list(places))  # (R, P)
+        first = starts.flatten() * self.candidates  # physical rows of candidate 0, (R*P,)
+        whole = len(first) == self.rows * self.batch * self.candidates and list(places) == sorted(places)
+        subset = None if whole else first.to(self.device)
+        block = max(1, PREFILL_BLOCK // len(places))
+        for begin in range(0, longest, block):
+            part = tokens[:, :, begin : begin + block].flatten(0, 1)  # (R*P, block)
+            self._forward(part, begin, subset, **self._last_only)
+        if longest:
+            for n in range(1, self.candidates):
+                self.cache.copy_rows(first, first + n, 0, longest)
+        for b, prompt in zip(places, prompts, strict=True):
+            self.prompts[b] = [list(ids) for ids in prompt]
 
     def extend(self, drafts: Tensor) -> Tensor:
         """Log-probabilities after the last committed token and after each drafted one.
@@ -156,6 +178,17 @@ class RowGroup:
             self.cached[:, b] -= max(n - waiting, 0)
             if self.candidates > 1:
                 self._take_over(b, best)
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the sequences in these places only: a smaller batch."""
+        place = torch.tensor(list(places), dtype=torch.long)
+        rows = torch.arange(self.rows)[:, None, None] * self.batch + place[:, None]  # (R, B', 1)
+        physical = rows * self.candidates + torch.arange(self.candidates)  # (R, B', N)
+        self.cache.select_rows(physical.flatten())
+        self.batch = len(place)
+        self.cached, self.shared = self.cached[:, place], self.shared[:, place]
+        self.backlog = [self.backlog[b] for b in places]
+        self.prompts = [self.prompts[b] for b in places]
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -233,9 +266,16 @@ class Rows:
         for group, part in self._split(prompts):
             group.prefill(part)
 
-    def replace(self, b: int, prompt: Prompt) -> None:
-        for group, part in self._split([prompt]):
-            group.replace(b, part[0])
+    def replace(self, places: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        """See `RowGroup.replace`."""
+        for group, part in self._split(prompts):
+            group.replace(places, part)
+
+    def keep(self, places: Sequence[int]) -> None:
+        """See `RowGroup.keep`."""
+        for group in self.groups:
+            group.keep(places)
+        self.batch = self.groups[0].batch
 
     def _split(self, prompts: Sequence[Prompt]) -> list[tuple[RowGroup, list[Prompt]]]:
         parts, at = [], 0

@@ -72,15 +72,15 @@ def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
 
 def write_line(out: TextIO, record: dict[str, Any]) -> None:
     """One object on one line, at once. JSON has no infinity and no NaN: they become null."""
-    out.write(json.dumps(_finite(record), ensure_ascii=True, allow_nan=False) + "\n")
+    out.write(json.dumps(finite(record), ensure_ascii=True, allow_nan=False) + "\n")
     out.flush()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

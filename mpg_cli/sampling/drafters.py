@@ -90,6 +90,16 @@ class LookupDrafter:
         tokens = torch.tensor(filled, dtype=torch.long).view(len(found), 1, longest)  # (B, 1, T)
         return Draft(tuple(map(len, found)), tokens, torch.zeros(tokens.shape))
 
+    def replace(self, b: int, prompt: Sequence[int]) -> None:
+        """Forget sequence b and begin another one."""
+        self._texts[b], self._indexed[b], self._after[b] = list(prompt), 0, {}
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the sequences in these places only."""
+        self._texts = [self._texts[b] for b in places]
+        self._indexed = [self._indexed[b] for b in places]
+        self._after = [self._after[b] for b in places]
+
     def append(self, b: int, tokens: Sequence[int]) -> None:
         """Tokens that were committed to sequence b."""
         self._texts[b] += tokens

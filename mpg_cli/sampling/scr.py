@@ -103,13 +103,22 @@ class Sampler:
         if settings.rule == "threshold" and isinstance(drafter, LookupDrafter):
             raise ValueError("rule threshold needs a drafter that can propose every token")
         self.engine, self.drafter, self.settings, self.replies = engine, drafter, settings, list(replies)
-        for reply in self.replies:
-            reply.window = Window(settings.threshold) if settings.rule == "threshold" else None
+        for b, reply in enumerate(self.replies):
+            self.seat(b, reply)
 
     def run(self) -> Iterator[Round]:
         """Rounds until every reply is finished; a caller may finish one early with `stop`."""
         while any(reply.finish_reason is None for reply in self.replies):
             yield from self.round()
+
+    def seat(self, index: int, reply: Reply) -> None:
+        """Put another reply in place `index`; engine and drafter have read its prompt there."""
+        reply.window = Window(self.settings.threshold) if self.settings.rule == "threshold" else None
+        self.replies[index] = reply
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the replies in these places only; engine and drafter have been told the same."""
+        self.replies = [self.replies[b] for b in places]
 
     def stop(self, index: int, reason: FinishReason = "stop") -> None:
         """Finish reply `index` now: a stop string was found, or the user interrupted."""

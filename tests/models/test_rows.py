@@ -80,7 +80,7 @@ def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path
     for step in range(5):
         if step == 3:
             streams[1] = prompts([4, 12], seed=9)
-            served.rows.replace(1, streams[1])
+            served.rows.replace([1], [streams[1]])
         drafts = torch.tensor([[rng.randrange(3, VOCABULARY) for _ in range(3)] for _ in range(3)])
         got = served.rows.extend(drafts[:, None])  # (4, 3, 1, 4, V)
         for b, draft in enumerate(drafts.tolist()):

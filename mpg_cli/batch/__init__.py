@@ -1,0 +1,1 @@
+"""Many prompts through one model: lines in, records out, nothing lost."""

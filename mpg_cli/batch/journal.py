@@ -1,0 +1,240 @@
+"""The output file of a batch: appended line by line, never torn, resumed by id. Torch-free.
+
+Beside OUTPUT stands OUTPUT.mpg.json with the configuration; an exclusive lock on it keeps a second run out.
+A record carries the digest of the line that it answers, so a resumed run knows what is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, BinaryIO, TextIO
+
+from mpg_cli.batch.lines import canonical, digest_of
+from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.personas.text import visible
+
+SYNC_SECONDS = 2.0
+_SUFFIX = ".mpg.json"
+
+
+class Journal:
+    """The records of a run in a file. Use as a context; `done` says what earlier runs have answered.
+
+    Fields of the configuration that were `drawn` and not given are those of the first run.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        config: Mapping[str, Any],
+        *,
+        drawn: Collection[str] = (),
+        restart: bool = False,
+        retry_errors: bool = False,
+    ) -> None:
+        self.output = Path(os.path.realpath(output))
+        self.sidecar = self.output.with_name(self.output.name + _SUFFIX)
+        self._config, self._drawn = dict(config), drawn
+        self._restart, self._retry = restart, retry_errors
+        self._done: dict[int, int] = {}  # id -> digest of the line, 8 bytes each
+        self.answered = self.failed = 0  # records of earlier runs
+        self._synced = 0.0
+
+    def __enter__(self) -> Journal:
+        self._lock = self._locked_sidecar()
+        try:
+            if self._restart:
+                self.output.unlink(missing_ok=True)
+            self.config = self._agree()
+            self._recover()
+            self._file: BinaryIO = self.output.open("ab")
+        except OSError as error:
+            self._lock.close()
+            raise _unwritable(self.output, error) from error
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # a full disk has been told already
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._lock.close()
+
+    def done(self, id_: str, digest: str) -> bool:
+        """Whether an earlier run has answered the line. Raises UsageError if it said something else then."""
+        before = self._done.get(_key(id_))
+        if before is None:
+            return False
+        if before != int(digest, 16):
+            raise UsageError(
+                f"line {visible(id_, 60)} has changed since {self.output.name} answered it",
+                hint="choose a new output, or --force-restart to begin anew",
+            )
+        return True
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record as a whole line, and hand it to the system; synced at intervals."""
+        line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        end = self._file.tell()
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # a full disk may have taken half of it
+                os.ftruncate(self._file.fileno(), end)
+            raise MpgError(
+                f"{self.output} cannot be written: {error.strerror}",
+                hint="make room and give the same command again: it goes on where it stopped",
+            ) from error
+        if monotonic() - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = monotonic()
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def _locked_sidecar(self) -> TextIO:
+        try:
+            handle = os.open(self.sidecar, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _unwritable(self.output, error) from error
+        stream = os.fdopen(handle, "r+", encoding="utf-8")
+        if not _lock(stream):
+            stream.close()
+            raise UsageError(
+                f"another run is writing {self.output.name}",
+                hint="wait for it, or choose another output",
+            )
+        return stream
+
+    def _agree(self) -> dict[str, Any]:
+        """The configuration of the run: what the sidecar says, if there is a file to go on with."""
+        exists = self.output.exists() and self.output.stat().st_size > 0
+        text = self._lock.read()
+        if not exists:
+            self._write_sidecar()
+            return self._config
+        try:
+            before = json.loads(text)["config"] if text.strip() else None
+        except (ValueError, KeyError, TypeError):
+            before = None
+        if not isinstance(before, dict):
+            raise UsageError(
+                f"{self.output.name} exists, and {self.sidecar.name} does not say how it was made",
+                hint="choose a new output, or --force-restart to replace it",
+            )
+        self._config |= {key: before[key] for key in self._drawn if key in before}
+        changed = [key for key in {**before, **self._config} if before.get(key) != self._config.get(key)]
+        if changed:
+            key = changed[0]
+            was, now = (visible(json.dumps(c.get(key)), 80) for c in (before, self._config))
+            more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
+            raise UsageError(
+                f"{self.output.name} was made with another {key}: {was}, now {now}{more}",
+                hint="give the same command to go on, choose a new output, or --force-restart",
+            )
+        return before
+
+    def _write_sidecar(self) -> None:
+        hash_ = digest_of(canonical(self._config))
+        self._lock.seek(0)
+        self._lock.truncate()
+        json.dump({"config": self._config, "hash": hash_}, self._lock, indent=1)
+        self._lock.write("\n")
+        self._lock.flush()
+        os.fsync(self._lock.fileno())
+
+    def _recover(self) -> None:
+        """Cut a torn last line and learn what is done; with `retry_errors` leave out error records."""
+        if not self.output.exists():
+            return
+        size = _whole_lines(self.output)
+        if size < self.output.stat().st_size:
+            with self.output.open("r+b") as stream:
+                stream.truncate(size)
+        kept = self.output.with_name(self.output.name + ".part") if self._retry else None
+        copy = kept.open("wb") if kept else None
+        with contextlib.ExitStack() as stack:
+            if copy:
+                stack.enter_context(copy)
+            for number, raw in enumerate(stack.enter_context(self.output.open("rb")), 1):
+                id_, digest, failed = _answered(raw, self.output.name, number)
+                if failed and copy:
+                    continue
+                self._done[_key(id_)] = int(digest, 16)
+                self.answered += not failed
+                self.failed += failed
+                if copy:
+                    copy.write(raw)
+            if copy:
+                copy.flush()
+                os.fsync(copy.fileno())
+        if kept:
+            os.replace(kept, self.output)
+
+
+def _answered(raw: bytes, name: str, number: int) -> tuple[str, str, bool]:
+    """Id, digest of the answered line, and whether the record is an error."""
+    try:
+        record = json.loads(raw)
+        if "custom_id" in record:
+            id_, digest = record["custom_id"], record["id"].removeprefix("mpg-")
+        else:
+            id_, digest = record["id"], record["input"]
+        int(digest, 16)
+        return str(id_), digest, record.get("error") is not None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{name}:{number} is no record of a batch",
+            hint="choose a new output, or --force-restart to replace it",
+        ) from None
+
+
+def _whole_lines(file: Path) -> int:
+    """Bytes up to and including the last line end."""
+    with file.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        while end > 0:
+            begin = max(0, end - 65536)
+            stream.seek(begin)
+            place = stream.read(end - begin).rfind(b"\n")
+            if place >= 0:
+                return begin + place + 1
+            end = begin
+    return 0
+
+
+def _key(id_: str) -> int:
+    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
+
+
+def _lock(stream: TextIO) -> bool:
+    """An exclusive lock that ends with the process; False if another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows; untested
+        return True
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _unwritable(output: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"--output {output} cannot be written: {error.strerror}",
+        hint="choose a file in an existing directory that you may write to",
+    )

@@ -1,0 +1,51 @@
+"""How many prompts fit into memory together."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from mpg_cli.lineup import Lineup
+
+MOST = {"cpu": 32, "cuda": 64, "mps": 32}
+SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
+TOKENS = 1024  # prompt and reply, as a guess of what a line takes
+POSITIONS = 8  # of a pass whose log-probabilities are held
+COPIES = 4  # of them: logits, log-probabilities, the target, warped
+
+
+def fitting_batch(lineup: Lineup) -> tuple[int, str]:
+    """A batch size and the reason for it, from the memory that is free now; the lineup has a batch of 1."""
+    device = lineup.loaded.device.value
+    vocabulary = lineup.loaded.model.get_output_embeddings().weight.shape[0]
+    rows = sum(group.rows * group.candidates for group in lineup.groups)
+    cache = lineup.memory()["cache_bytes_per_token"] * TOKENS
+    each = cache + rows * POSITIONS * COPIES * vocabulary * 4
+    free = _free(device)
+    most = MOST.get(device.type, 16)
+    fit = max(1, int(SHARE.get(device.type, 0.5) * free) // each)
+    size = min(fit, most)
+    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"as many as pay on {device.type}"
+    return size, why
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that could be had."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2g} GiB"

@@ -1,0 +1,292 @@
+"""Continuous batching: many lines through one model, each accepting its own length.
+
+Lines of one blend and one way of sampling form a group and share their passes; a finished line gives its
+place to the next one of the group. Groups take turns, in the order of their oldest waiting line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+
+from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
+from mpg_cli.batch.lines import BadLine, Line
+from mpg_cli.batch.room import fitting_batch
+from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError
+from mpg_cli.events import Notice
+from mpg_cli.job import Growing, Job, prepare, settings_of
+from mpg_cli.lineup import Lineup
+from mpg_cli.models.experts import find_experts
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.shelf import Shelf
+from mpg_cli.personas.registry import Blend
+from mpg_cli.request import GenerateRequest, Sampling
+from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
+from mpg_cli.sampling.scr import Sampler
+
+LOOK_AHEAD = 8  # lines that wait for each place of a batch, so that groups find their own
+GroupKey = tuple[str | None, Sampling]
+
+
+class Runner:
+    """Answers lines with one loaded model.
+
+    `defaults` has the seed; `blends` resolves a line's persona expression (None: the command's own blend).
+    """
+
+    def __init__(
+        self,
+        defaults: GenerateRequest,
+        loaded: LoadedModel,
+        blends: Callable[[str | None], Blend | None],
+        *,
+        batch_size: int | None = None,
+        max_experts: int | None = None,
+        smaller: LoadedModel | None = None,
+    ) -> None:
+        self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
+        self._bank, self._shelf = LoraBank.of(loaded.model), Shelf(max_experts)
+        self._asked, self._size = batch_size, batch_size or 0
+        self._alone: set[str] = set()  # lines that run by themselves: the model failed in their company
+        self._waiting: deque[Line] = deque()
+        self._source: Iterator[Line | BadLine] = iter(())
+        self._draining = self._stopped = False
+
+    def stop(self, *, now: bool = False) -> None:
+        """Begin no further line; `now` gives up those under way as well."""
+        self._draining = True
+        self._stopped = now
+
+    def run(self, lines: Iterator[Line | BadLine]) -> Iterator[BatchEvent]:
+        """The events of all lines. Memory does not grow with their number."""
+        self._source = lines
+        yield from self._read_ahead()
+        while self._waiting and not self._draining:
+            yield from self._group(_key(self._waiting[0]))
+            yield from self._read_ahead()
+
+    def check(self, line: Line) -> None:
+        """Raise MpgError if the line's prompt cannot be put to the model (for a check before any work)."""
+        lineup, _ = self._lineup(line, 1)
+        try:
+            prepare(lineup, self._request(line))
+        finally:
+            lineup.release()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _read_ahead(self) -> Iterator[BatchEvent]:
+        """Fill the queue; lines that were wrong fail at once."""
+        while len(self._waiting) < LOOK_AHEAD * max(1, self._size) and not self._draining:
+            line = next(self._source, None)
+            if line is None:
+                return
+            if isinstance(line, BadLine):
+                yield LineFailed(line, line.code, line.message)
+            else:
+                self._waiting.append(line)
+
+    def _take(self, key: GroupKey, alone: bool) -> Line | None:
+        """The oldest waiting line of a group; None if there is none, or none may begin."""
+        if self._draining:
+            return None
+        for at, line in enumerate(self._waiting):
+            if _key(line) == key and (line.id in self._alone) == alone:
+                del self._waiting[at]
+                return line
+        return None
+
+    # -- a group -----------------------------------------------------------------------------------
+
+    def _group(self, key: GroupKey) -> Iterator[BatchEvent]:
+        """Lines of one blend and one way of sampling, until none waits or the queue has turned to others."""
+        first = self._waiting[0]
+        try:
+            lineup, notices = self._lineup(first, 1)
+        except MpgError as error:
+            # Whatever this blend cannot be loaded for, the others may be fine.
+            while (line := self._take(key, first.id in self._alone)) is not None:
+                yield LineFailed(line, "bad_persona", error.message)
+            return
+        yield from map(Notice, notices)
+        if not self._size:
+            self._size, reason = fitting_batch(lineup)
+            yield Sized(self._size, reason)
+            yield from self._read_ahead()
+        alone = first.id in self._alone
+        same = sum(_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
+        lineup.release()
+        group = _Group(self._lineup(first, 1 if alone else min(self._size, max(1, same)))[0])
+        try:
+            yield from self._places(group, key, alone)
+        except (NumericsError, MemoryError, RuntimeError) as error:
+            yield from self._recover(error, group)
+        finally:
+            group.lineup.release()
+
+    def _places(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
+        """Rounds of a group; a free place gets the next line, or the batch shrinks."""
+        while not self._stopped:
+            free = group.free
+            while free and (line := self._take(key, alone)) is not None:
+                try:
+                    job = prepare(group.lineup, self._request(line))
+                except MpgError as error:
+                    code = "too_long" if isinstance(error, ContextError) else "bad_value"
+                    yield LineFailed(line, code, error.message)
+                    continue
+                group.give(free.pop(0), line, job)
+            group.read()
+            if not group.running:
+                return
+            if len(group.running) <= len(group.places) // 2:
+                group.shrink()
+            tokens = 0
+            for line, growing, count in group.round():
+                tokens += count
+                if growing.finish_reason is not None:
+                    yield LineDone(line, growing.started, growing.finished())
+            yield Progress(tokens, len(group.running))
+            yield from self._read_ahead()
+
+    def _recover(self, error: Exception, group: _Group) -> Iterator[BatchEvent]:
+        """The running lines go back to the queue: one by one after NaN, fewer at a time without memory."""
+        lines = [line for line, _ in group.running.values()] + [line for _, line, _ in group.given]
+        size = len(group.places)
+        if isinstance(error, NumericsError):
+            if size == 1:
+                yield from (LineFailed(line, "numerics", error.message) for line in lines)
+                return
+            self._alone |= {line.id for line in lines}
+        elif not _out_of_memory(error):
+            raise error
+        elif size == 1:
+            raise ModelError(
+                "not enough memory for one prompt",
+                hint="choose a smaller model, a smaller --dtype or --max-tokens, or shorter prompts",
+            ) from None
+        else:
+            self._size = max(1, size // 2)
+            yield Sized(self._size, "memory ran out")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        self._waiting.extendleft(reversed(lines))
+
+    # -- what a line becomes -------------------------------------------------------------------------
+
+    def _request(self, line: Line) -> GenerateRequest:
+        blend = self._blends(line.persona)
+        return replace(
+            self._defaults,
+            prompting=line.prompting,
+            sampling=line.sampling,
+            blend=blend,
+            adapters=self._defaults.adapters if line.persona is None else (),
+            seed=self._defaults.seed if line.seed is None else line.seed,
+            sequence_id=line.id,
+        )
+
+    def _lineup(self, line: Line, batch: int) -> tuple[Lineup, list[str]]:
+        request, said = self._request(line), list[str]()
+        experts = find_experts(
+            request.blend, request.adapters, self._loaded, lambda message: None, said.append, self._shelf
+        )
+        lineup = Lineup(self._loaded, self._bank, experts, request.scheme, batch=batch, smaller=self._smaller)
+        return lineup, [*said, *lineup.notices]
+
+
+class _Group:
+    """The places of a lineup: who runs where, and the sampler that moves them."""
+
+    def __init__(self, lineup: Lineup) -> None:
+        self.lineup = lineup
+        self.places: list[str | None] = [None] * lineup.batch  # ids of running lines
+        self.running: dict[int | str, tuple[Line, Growing]] = {}
+        self.given: list[tuple[int, Line, Job]] = []  # places whose prompts are still to be read
+        self._sampler: Sampler | None = None
+        self._drafter: RowDrafter | LookupDrafter | None = None
+
+    @property
+    def free(self) -> list[int]:
+        """Places without a line."""
+        return [place for place, id_ in enumerate(self.places) if id_ is None]
+
+    def give(self, place: int, line: Line, job: Job) -> None:
+        """A line for a free place."""
+        self.places[place] = line.id
+        self.given.append((place, line, job))
+
+    def read(self) -> None:
+        """Read the prompts of the lines that were given a place, those of like length together."""
+        if not self.given:
+            return
+        began = perf_counter()
+        if self._sampler is None:
+            self._begin()
+        else:
+            places, _, jobs = zip(*self.given, strict=True)
+            prompts, drafts = [job.prompts for job in jobs], [job.draft for job in jobs]
+            self.lineup.replace(places, prompts, drafts, self._drafter)
+        seconds = (perf_counter() - began) / len(self.given)
+        assert self._sampler is not None
+        for place, line, job in self.given:
+            request = job.request
+            assert request.seed is not None
+            growing = Growing(self.lineup, job, request.seed, line.id)
+            growing.prefilled(seconds)
+            self._sampler.seat(place, growing.reply)
+            self.running[line.id] = (line, growing)
+        self.given = []
+
+    def _begin(self) -> None:
+        """The first lines: the batch is as large as they are many."""
+        if len(self.given) < len(self.places):
+            self.places = [line.id for _, line, _ in self.given]
+            self.given = [(place, line, job) for place, (_, line, job) in enumerate(self.given)]
+            self.lineup.keep(range(len(self.given)), None)
+        jobs = [job for _, _, job in self.given]
+        self._drafter = self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
+        replies = [Growing(self.lineup, job, 0, 0).reply for job in jobs]  # seated in a moment
+        settings = settings_of(self.lineup, jobs[0].request)
+        self._sampler = Sampler(self.lineup.rows, self._drafter, settings, replies)
+
+    def shrink(self) -> None:
+        """Drop the free places: no line waits for them."""
+        assert self._sampler is not None
+        kept = [place for place, id_ in enumerate(self.places) if id_ is not None]
+        self.lineup.keep(kept, self._drafter)
+        self._sampler.keep(kept)
+        self.places = [self.places[place] for place in kept]
+
+    def round(self) -> Iterator[tuple[Line, Growing, int]]:
+        """One round: every running line with the tokens it got; the finished ones leave their place."""
+        assert self._sampler is not None
+        for drawn in self._sampler.round():
+            line, growing = self.running[drawn.sequence]
+            round_, _ = growing.add(drawn)
+            if round_.finish_reason is not None:
+                place = self.places.index(line.id)
+                self._sampler.stop(place, round_.finish_reason)
+                self.places[place] = None
+                del self.running[line.id]
+            yield line, growing, len(round_.tokens)
+
+
+def _key(line: Line) -> GroupKey:
+    """Lines with the same key can share a pass."""
+    return line.persona, replace(line.sampling, max_tokens=None, stop=())
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for CUDA and words for the CPU."""
+    with contextlib.suppress(AttributeError):
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+    words = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words

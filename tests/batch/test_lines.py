@@ -1,0 +1,149 @@
+"""What a line of an input file says, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
+from mpg_cli.errors import PersonaError
+from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+
+DEFAULTS = GenerateRequest(
+    ModelChoice(), Prompting("?", system="Be brief."), Sampling(max_tokens=9), Scheme(), seed=1
+)
+
+
+def check_persona(persona: str | None) -> None:
+    if persona == "nobody":
+        raise PersonaError("unknown persona nobody")
+
+
+def read(*lines: Any, format_: InputFormat = "jsonl") -> list[Line | BadLine]:
+    raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    return list(LineReader(DEFAULTS, format_, check_persona).read([part + b"\n" for part in raw]))
+
+
+def good(line: Any) -> Line:
+    (found,) = read(line)
+    assert isinstance(found, Line), found
+    return found
+
+
+def bad(line: Any) -> tuple[str, str]:
+    (found,) = read(line)
+    assert isinstance(found, BadLine)
+    return found.code, found.message
+
+
+def test_a_line_over_the_defaults() -> None:
+    line = good({"id": "a", "prompt": "Hi", "persona": "pirate", "seed": 7, "top_p": 1, "stop": "x"})
+    assert (line.id, line.persona, line.seed, line.number) == ("a", "pirate", 7, 1)
+    assert line.prompting == Prompting("Hi", system="Be brief.")
+    assert line.sampling == Sampling(max_tokens=9, top_p=1.0, stop=("x",))
+    assert good({"prompt": "Hi", "system": "", "max_tokens": 3}).prompting.system == ""
+    turns = [{"role": "user", "content": "Hi"}]
+    assert good({"messages": turns}).prompting.messages == tuple(turns)
+    assert good({"prompt": "Hi", "metadata": {"k": [1]}}).metadata == {"k": [1]}
+
+
+def test_a_missing_id_is_the_physical_line_number() -> None:
+    lines = read(b"", {"prompt": "a"}, b"  ", {"prompt": "b"}, {"id": 12, "prompt": "c"})
+    assert [(line.id, line.number) for line in lines] == [("2", 2), ("4", 4), ("12", 5)]
+
+
+def test_plain_text_lines() -> None:
+    lines = read(b"\xef\xbb\xbfHow are you?\r", b"", b'{"prompt": 1}', format_="text")
+    assert [line.prompting.prompt for line in lines if isinstance(line, Line)] == [
+        "How are you?",
+        '{"prompt": 1}',
+    ]
+    assert [line.id for line in lines] == ["1", "3"]
+
+
+def openai(**body: Any) -> dict[str, Any]:
+    messages = [{"role": "developer", "content": "Rhyme."}, {"role": "user", "content": "Hi"}]
+    return {
+        "custom_id": "r-1",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "gpt-x", "messages": messages, **body},
+    }
+
+
+def test_an_openai_line() -> None:
+    line = good(openai(max_completion_tokens=5, temperature=0, n=1, user="u", persona="pirate"))
+    assert line.openai
+    assert (line.id, line.persona, line.sampling.max_tokens, line.sampling.temperature) == (
+        "r-1",
+        "pirate",
+        5,
+        0,
+    )
+    assert line.prompting.messages == (
+        {"role": "system", "content": "Rhyme."},
+        {"role": "user", "content": "Hi"},
+    )
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    joined = good(openai(messages=[{"role": "user", "content": parts}]))
+    assert joined.prompting.messages == ({"role": "user", "content": "Hello"},)
+
+
+@pytest.mark.parametrize(
+    "line, code, message",
+    [
+        (b"{", "invalid_json", "not JSON"),
+        (b'{"prompt": "a", "prompt": "b"}', "invalid_json", "'prompt' is there twice"),
+        (b'{"prompt": NaN}', "invalid_json", "NaN is no JSON"),
+        (b"[" * 100_000, "invalid_json", ""),
+        (b"[1]", "wrong_type", "must be an object"),
+        (b'{"prompt": "\xff"}', "invalid_text", "byte 0xff"),
+        ({}, "missing_prompt", "either a prompt or messages"),
+        ({"prompt": "a", "messages": []}, "missing_prompt", "either"),
+        ({"prompt": "  "}, "empty_prompt", "the prompt is empty"),
+        ({"prompt": 1}, "wrong_type", "prompt must be text"),
+        ({"prompt": "\ud800"}, "bad_value", "not UTF-8"),
+        ({"messages": [{"role": "user"}]}, "bad_value", "messages[0].content must be text"),
+        ({"prompt": "a", "temprature": 1}, "unknown_field", "did you mean temperature?"),
+        ({"prompt": "a", "note": 1}, "unknown_field", "metadata"),
+        ({"prompt": "a", "temperature": "1"}, "wrong_type", "temperature must be a number"),
+        ({"prompt": "a", "temperature": -1}, "bad_value", "--temperature -1"),
+        ({"prompt": "a", "top_k": 1.5}, "wrong_type", "top_k must be a whole number"),
+        ({"prompt": "a", "seed": -1}, "bad_value", "--seed -1"),
+        ({"prompt": "a", "seed": True}, "wrong_type", "seed must be a whole number"),
+        ({"prompt": "a", "stop": [1]}, "wrong_type", "stop must be text"),
+        ({"prompt": "a", "stop": [""]}, "bad_value", "--stop is empty"),
+        ({"prompt": "a", "id": ""}, "wrong_type", "the id must be"),
+        ({"prompt": "a", "id": ["x"]}, "wrong_type", "the id must be"),
+        ({"prompt": "a", "persona": "nobody"}, "bad_persona", "unknown persona nobody"),
+        (openai(n=2), "unsupported", "n is not supported"),
+        (openai(tools=[{}]), "unsupported", "tools is not supported"),
+        (openai(prompt="x"), "unknown_field", "'prompt'"),
+        ({"custom_id": "x"}, "wrong_type", "body must be an object"),
+        (openai() | {"url": "/v1/embeddings"}, "unsupported", "only POST"),
+    ],
+    ids=str,
+)
+def test_a_wrong_line_says_what_is_wrong(line: Any, code: str, message: str) -> None:
+    found = bad(line)
+    assert found[0] == code
+    assert message in found[1]
+
+
+def test_an_id_that_was_there_already() -> None:
+    first, second, third = read(
+        {"id": "2", "prompt": "a"}, {"prompt": "b"}, {"id": "x", "prompt": "c", "top_k": "no"}
+    )
+    assert isinstance(first, Line)
+    assert isinstance(second, BadLine)  # the number of its line
+    assert (second.code, second.id) == ("duplicate_id", "2 (line 2)")
+    assert isinstance(third, BadLine)
+    assert (third.id, third.number) == ("x", 3)
+
+
+def test_the_digest_is_of_what_a_line_says_not_of_how_it_is_spelled() -> None:
+    one, other = good(b'{"id":"a","prompt":"x"}'), good(b'{ "prompt" : "\\u0078", "id" : "a" }')
+    assert one.digest == other.digest
+    assert good({"id": "a", "prompt": "y"}).digest != one.digest

@@ -1,0 +1,261 @@
+"""Continuous batching on a tiny model: a line's text is that of a run of its own, whatever else runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Sized
+from mpg_cli.batch.lines import LineReader
+from mpg_cli.batch.runner import Runner
+from mpg_cli.errors import ModelError, NumericsError
+from mpg_cli.events import Finished
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.rows import RowGroup
+from mpg_cli.personas.expression import parse
+from mpg_cli.personas.registry import Blend, Registry, resolve
+from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.session import Session
+
+LINES: list[dict[str, Any]] = [
+    {"id": f"line-{n}", "prompt": "word " * (1 + 5 * n % 17), **extra}
+    for n, extra in enumerate(
+        [
+            {},
+            {"max_tokens": 3},
+            {"persona": "terse"},
+            {},
+            {"temperature": 0.5},
+            {"persona": "terse+calm:0.5", "seed": 99},
+            {},
+            {"system": "Be kind."},
+            {"persona": "terse"},
+            {"stop": "a"},
+            {},
+            {"max_tokens": 40},
+            {"temperature": 0.5, "top_p": 0.9},
+        ]
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def loaded(world: Path) -> LoadedModel:
+    return load_model(str(world / "base"), device="cpu", dtype="float32")
+
+
+def defaults(world: Path, **scheme: Any) -> GenerateRequest:
+    return GenerateRequest(
+        ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
+        Prompting("?"),
+        Sampling(max_tokens=12),
+        Scheme(**scheme),
+        blend=blend_of(world, "bold+calm:0.5"),
+        seed=5,
+    )
+
+
+def blend_of(world: Path, persona: str) -> Blend:
+    return resolve(parse(persona), Registry.load([world]))
+
+
+def answer(
+    world: Path, loaded: LoadedModel, lines: Sequence[dict[str, Any]], size: int | None = 3, **options: Any
+) -> list[BatchEvent]:
+    """The events of a run over these lines."""
+    return list(runner(world, loaded, size, **options).run(read(world, lines)))
+
+
+def runner(
+    world: Path, loaded: LoadedModel, size: int | None = 3, max_experts: int | None = None, **scheme: Any
+) -> Runner:
+    asked = defaults(world, **scheme)
+
+    def blends(persona: str | None) -> Blend | None:
+        return asked.blend if persona is None else blend_of(world, persona)
+
+    return Runner(asked, loaded, blends, batch_size=size, max_experts=max_experts)
+
+
+def read(world: Path, lines: Sequence[dict[str, Any]]) -> Iterator[Any]:
+    raw = [json.dumps(line).encode() for line in lines]
+    return LineReader(defaults(world), "jsonl", lambda persona: None).read(raw)
+
+
+def texts(events: Sequence[BatchEvent]) -> dict[str, str]:
+    return {e.line.id: e.finished.text for e in events if isinstance(e, LineDone)}
+
+
+@pytest.fixture(scope="module")
+def alone(world: Path) -> dict[str, str]:
+    """What `mpg generate` says to each line with its seed and sequence id."""
+    said = {}
+    for line in read(world, LINES):
+        asked = replace(
+            defaults(world),
+            prompting=line.prompting,
+            sampling=line.sampling,
+            seed=5 if line.seed is None else line.seed,
+            sequence_id=line.id,
+        )
+        if line.persona is not None:
+            asked = replace(asked, blend=blend_of(world, line.persona))
+        events = Session.open(asked).replies(asked)
+        said[line.id] = next(e.text for e in events if isinstance(e, Finished))
+    return said
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("scheme", [{}, {"drafter": "lookup"}, {"drafter": "none"}], ids=str)
+def test_under_exact_a_line_says_what_generate_says(
+    world: Path, loaded: LoadedModel, alone: dict[str, str], size: int, scheme: dict[str, Any]
+) -> None:
+    lines = list(LINES)
+    random.Random(size).shuffle(lines)
+    events = answer(world, loaded, lines, size, **scheme)
+    assert texts(events) == alone
+    assert sum(isinstance(e, LineDone) for e in events) == len(LINES)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [{"rule": "block"}, {"rule": "threshold", "threshold": Threshold(candidates=2, ahead=2)}],
+    ids=lambda scheme: scheme["rule"],
+)
+def test_other_rules_do_not_depend_on_the_batch_either(
+    world: Path, loaded: LoadedModel, scheme: dict[str, Any]
+) -> None:
+    assert texts(answer(world, loaded, LINES, 1, **scheme)) == texts(
+        answer(world, loaded, LINES, 4, **scheme)
+    )
+
+
+def test_prompts_really_run_together(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    round_ = Sampler.round
+
+    def spy(self: Sampler) -> Any:
+        sizes.append(sum(reply.finish_reason is None for reply in self.replies))
+        return round_(self)
+
+    monkeypatch.setattr(Sampler, "round", spy)
+    lines = [{"id": str(n), "prompt": "word", "max_tokens": 4 + n} for n in range(12)]
+    answer(world, loaded, lines, 4, drafter="none")
+    # A finished line is replaced at once: the batch is full until the queue is empty.
+    assert set(sizes[: len(sizes) // 2]) == {4}
+
+
+def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loaded: LoadedModel) -> None:
+    lines = [{"prompt": "a"}, {"prompt": "long " * 60}, {"prompt": "b"}]
+    events = answer(world, loaded, lines)
+    (failed,) = [e for e in events if isinstance(e, LineFailed)]
+    assert (failed.line.number, failed.code) == (2, "too_long")
+    assert set(texts(events)) == {"1", "3"}
+
+
+def test_a_persona_that_cannot_be_loaded_fails_its_lines_only(world: Path, loaded: LoadedModel) -> None:
+    (world / "broken.yaml").write_text("name: broken\nadapters: [{base: base, path: nowhere}]\n")
+    lines = [{"prompt": "a", "persona": "broken"}, {"prompt": "b"}, {"prompt": "c", "persona": "broken"}]
+    events = answer(world, loaded, lines)
+    failed = [e for e in events if isinstance(e, LineFailed)]
+    assert [(e.line.number, e.code) for e in failed] == [(1, "bad_persona"), (3, "bad_persona")]
+    assert set(texts(events)) == {"2"}
+
+
+def test_experts_are_read_once_and_give_way(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpg_cli.models import experts
+
+    reads: list[str] = []
+    read_adapter = experts.read_adapter
+    monkeypatch.setattr(
+        experts, "read_adapter", lambda path, label: reads.append(label) or read_adapter(path, label)
+    )
+    turns = [{"prompt": "a", "persona": ("bold", "calm")[n % 2]} for n in range(20)]
+    answer(world, loaded, turns, 2)
+    assert sorted(reads) == ["bold", "calm"]
+    reads.clear()
+    keeps_one = runner(world, loaded, 1, max_experts=1)
+    list(keeps_one.run(read(world, turns)))
+    assert len(keeps_one._shelf) == 1
+    assert len(reads) > 2
+
+
+def test_without_memory_the_batch_halves_and_goes_on(
+    world: Path, loaded: LoadedModel, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = RowGroup._forward
+
+    def small(self: RowGroup, tokens: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.batch > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return forward(self, tokens, *args, **kwargs)
+
+    monkeypatch.setattr(RowGroup, "_forward", small)
+    events = answer(world, loaded, LINES, 8)
+    assert [e.batch_size for e in events if isinstance(e, Sized)] == [4, 2]
+    assert texts(events) == alone
+    monkeypatch.setattr(RowGroup, "_forward", lambda *args, **kwargs: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(ModelError, match="not enough memory for one prompt"):
+        answer(world, loaded, LINES, 2)
+
+
+def test_nan_fails_the_line_it_comes_from(
+    world: Path, loaded: LoadedModel, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_ = Sampler.round
+
+    def sick(self: Sampler) -> Any:
+        if any(r.sequence == "line-3" and r.finish_reason is None for r in self.replies):
+            raise NumericsError("the model returned NaN in the row of bold")
+        return round_(self)
+
+    monkeypatch.setattr(Sampler, "round", sick)
+    events = answer(world, loaded, LINES, 4)
+    (failed,) = [e for e in events if isinstance(e, LineFailed)]
+    assert (failed.line.id, failed.code) == ("line-3", "numerics")
+    assert "row of bold" in failed.message
+    assert texts(events) == {id_: text for id_, text in alone.items() if id_ != "line-3"}
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_stopping_ends_the_running_lines_or_drops_them(world: Path, loaded: LoadedModel, now: bool) -> None:
+    busy = runner(world, loaded, 3)
+    events = []
+    for event in busy.run(read(world, LINES)):
+        events.append(event)
+        if isinstance(event, LineDone):
+            busy.stop(now=now)
+    done = len(texts(events))
+    assert done < len(LINES)
+    assert (done == 1) if now else (done >= 2)
+
+
+def test_other_errors_are_not_hidden(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Sampler) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Sampler, "round", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        answer(world, loaded, LINES)
+
+
+def test_auto_chooses_a_size_and_says_why(world: Path, loaded: LoadedModel) -> None:
+    events = answer(world, loaded, LINES[:2], None)
+    (sized,) = [e for e in events if isinstance(e, Sized)]
+    assert sized.batch_size == 32
+    assert "cpu" in sized.reason
