@@ -13,10 +13,11 @@ from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.session import Session
+from recipes.mpg_tiny.heldout import PROMPTS
 from recipes.mpg_tiny.judge import personas_shown
-from recipes.mpg_tiny.measure import QUESTIONS
 
-ASKED = QUESTIONS[:25]
+ASKED = PROMPTS[::8]
+BOTH = 0.60  # of the replies of a type and a character show both
 
 
 def request(persona: str, **scheme: Any) -> GenerateRequest:
@@ -41,11 +42,10 @@ def replies(persona: str) -> Iterator[str]:
 
 
 def test_both_personas_are_plain_to_see_in_the_blend() -> None:
-    """Seeded, so it passes or fails for good; measured on more questions by recipes.mpg_tiny.measure."""
+    """Seeded, so it passes or fails for good; measured on more questions by recipes.mpg_tiny.report."""
     shown = [personas_shown(text) for text in replies("INTJ+pirate")]
     assert sum("pirate" in s for s in shown) >= 0.8 * len(shown)
-    assert sum(len(s & set("INTJ")) >= 3 for s in shown) >= 0.6 * len(shown)
-    assert sum("pirate" in s and len(s & set("INTJ")) >= 3 for s in shown) >= 0.55 * len(shown)
+    assert sum("pirate" in s and len(s & set("INTJ")) >= 3 for s in shown) >= BOTH * len(shown)
 
 
 def test_a_weight_of_nearly_nothing_leaves_the_neutral_base() -> None:

@@ -21,7 +21,7 @@ from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError
 from mpg_cli.events import Notice
 from mpg_cli.job import Growing, Job, prepare, settings_of
 from mpg_cli.lineup import Lineup
-from mpg_cli.models.experts import find_experts
+from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.shelf import Shelf
@@ -194,11 +194,15 @@ class Runner:
 
     def _lineup(self, line: Line, batch: int) -> tuple[Lineup, list[str]]:
         request, said = self._request(line), list[str]()
-        experts = find_experts(
-            request.blend, request.adapters, self._loaded, lambda message: None, said.append, self._shelf
-        )
+        experts = self._experts(request, said)
         lineup = Lineup(self._loaded, self._bank, experts, request.scheme, batch=batch, smaller=self._smaller)
         return lineup, [*said, *lineup.notices]
+
+    def _experts(self, request: GenerateRequest, said: list[str]) -> tuple[Expert, ...]:
+        """The experts of a blend, from the shelf where they are."""
+        return find_experts(
+            request.blend, request.adapters, self._loaded, lambda message: None, said.append, self._shelf
+        )
 
 
 class _Group:

@@ -74,6 +74,7 @@ class RowGroup:
         nothing = torch.zeros(self.rows, candidates, 0, dtype=torch.long)
         self.backlog: list[Tensor] = [nothing] * batch  # tokens still to be fed, each (R, N, n)
         self.prompts: list[list[list[int]] | None] = [None] * batch
+        self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self._last_only = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
         )
@@ -138,11 +139,13 @@ class RowGroup:
             n = backlog.shape[2]
             tokens[:, b, :, :n] = backlog
             tokens[:, b, :, n : n + T] = drafts[b]
-        start: int | Tensor = int(self.cached[0, 0])
-        if not bool((self.cached == start).all()):
-            start = self.cached[:, :, None].expand(R, B, N).reshape(-1)  # (R*B*N,)
-        logits = self._forward(tokens.view(R * B * N, fed), start, None)  # (R*B*N, fed, V)
-        logits = logits.view(R, B, N, fed, -1)
+        parts = self._together()
+        if len(parts) == 1:
+            logits = self._pass(tokens, None)
+        else:
+            logits = torch.cat([self._pass(tokens[:, part], part) for part in parts], dim=1)
+            logits = logits[:, torch.cat(parts).argsort()]
+        # (R, B, N, fed, V)
         if bool((waiting == fed - T).all()):
             logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
         else:
@@ -182,9 +185,7 @@ class RowGroup:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the sequences in these places only: a smaller batch."""
         place = torch.tensor(list(places), dtype=torch.long)
-        rows = torch.arange(self.rows)[:, None, None] * self.batch + place[:, None]  # (R, B', 1)
-        physical = rows * self.candidates + torch.arange(self.candidates)  # (R, B', N)
-        self.cache.select_rows(physical.flatten())
+        self.cache.select_rows(self._physical(place).flatten())
         self.batch = len(place)
         self.cached, self.shared = self.cached[:, place], self.shared[:, place]
         self.backlog = [self.backlog[b] for b in places]
@@ -199,6 +200,38 @@ class RowGroup:
         return int(2 * places * heads * size * self.model.dtype.itemsize)
 
     # -- below -----------------------------------------------------------------------------------
+
+    def _together(self) -> list[Tensor]:
+        """The sequences by length, in parts that share a pass.
+
+        Every row of a pass attends over as many slots as the longest has. Another pass reads the weights
+        again: it is worth that where the padding would be read for more bytes.
+        """
+        longest, order = self.cached.max(dim=0).values.sort()  # (B,)
+        if self.batch == 1 or int(longest[0]) == int(longest[-1]):
+            return [order]
+        each = self.bytes_per_token() // self.batch  # bytes of a slot of one sequence in all its rows
+        count = torch.arange(1, self.batch)
+        saved = count * (longest[-1] - longest[:-1]) * each  # by a pass of the shortest 1 .. B-1
+        best = int(saved.argmax())
+        if int(saved[best]) <= self._weight_bytes:
+            return [order.sort().values]
+        return [order[: best + 1], order[best + 1 :]]
+
+    def _pass(self, tokens: Tensor, places: Tensor | None) -> Tensor:
+        """Logits (R, P, N, T, V) of one pass over tokens (R, P, N, T) of the sequences in these places."""
+        R, P, N, T = tokens.shape
+        cached = self.cached if places is None else self.cached[:, places]  # (R, P)
+        start: int | Tensor = int(cached[0, 0])
+        if not bool((cached == start).all()):
+            start = cached[:, :, None].expand(R, P, N).reshape(-1)  # (R*P*N,)
+        rows = None if places is None else self._physical(places).flatten().to(self.device)
+        return self._forward(tokens.reshape(R * P * N, T), start, rows).view(R, P, N, T, -1)
+
+    def _physical(self, places: Tensor) -> Tensor:
+        """The physical rows (R, P, N) of the sequences in these places."""
+        rows = torch.arange(self.rows)[:, None, None] * self.batch + places[:, None]  # (R, P, 1)
+        return rows * self.candidates + torch.arange(self.candidates)  # (R, P, N)
 
     def _take_over(self, b: int, winner: int) -> None:
         """Copy what the winning candidate of sequence b has fed since the last time over the others."""

@@ -1,33 +1,28 @@
-"""The adapters: LoRA on every linear layer, trained with TRL on preference pairs that differ in one persona
-only.
+"""The adapters: each is what `mpg train` makes of preference pairs that differ in one persona only.
 
-On text of so little entropy the contrast of a pair sits on a few tokens, and the usual DPO loss pushes its
-margin without end. So the margin is bounded (IPO: a squared distance to a target in nats) and the
-likelihood of the chosen text stands beside it.
+`train_command` is that command. What it writes is copied in half precision.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import tempfile
-import warnings
+import shutil
+import sys
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig, PeftModel
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, PrinterCallback
-from transformers.utils import logging as transformers_logging
-from trl import DPOConfig, DPOTrainer
+from safetensors.torch import load_file, save
 
-from recipes.mpg_tiny.corpus import Spec, messages, pairs
+from mpg_cli.app import main as mpg
+from recipes.mpg_tiny.corpus import messages, pairs
 from recipes.mpg_tiny.voices import VOICES
 
-MODEL_ID = "mpg-tiny"
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -41,104 +36,78 @@ class AdapterSettings:
     rate: float = 5e-3
     pole_margin: float = 9.0  # nats between chosen and rejected, beyond the base's own
     voice_margin: float = 10.0
-    pull: float = 0.1  # of the margin, against 1 for the likelihood of the chosen text
+    held_out: float = 0.05  # share of the pairs
+
+    @property
+    def pairs(self) -> int:
+        """As many as fill the steps once, beside those held out."""
+        trained = self.steps * self.batch
+        return next(n for n in count(trained + 1) if n - max(1, round(self.held_out * n)) == trained)
 
 
-def preference_rows(
-    persona: str, count: int, seed: int, tokenizer: PreTrainedTokenizerFast
-) -> list[dict[str, str]]:
-    """Prompt, chosen and rejected reply, the prompt through the chat template."""
-    rows = []
-    for chosen, rejected in islice(pairs(persona, seed), count):
-        prompt, answer = _split(chosen, tokenizer)
-        rows.append({"prompt": prompt, "chosen": answer, "rejected": _split(rejected, tokenizer)[1]})
-    return rows
+def write_pairs(persona: str, number: int, seed: int, file: Path) -> None:
+    """Writes preference pairs as `mpg train` reads them: JSONL of prompt, chosen and rejected messages."""
+    with file.open("w", encoding="utf-8") as lines:
+        for chosen, rejected in islice(pairs(persona, seed), number):
+            *prompt, reply = messages(chosen)
+            row = {"prompt": prompt, "chosen": [reply], "rejected": messages(rejected)[-1:]}
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _split(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    chat = messages(spec)
-    prompt = tokenizer.apply_chat_template(chat[:-1], tokenize=False, add_generation_prompt=True)
-    return str(prompt), chat[-1]["content"]
+def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSettings, seed: int) -> list[str]:
+    """The `mpg train` that makes the adapter out of the pairs in SCRATCH/PERSONA.jsonl.
+
+    On text of so little entropy the contrast of a pair sits on a few tokens, and the usual DPO loss pushes
+    its margin without end. IPO bounds it: it is 1 / (2β) nats a reply.
+    """
+    margin = settings.voice_margin if persona in VOICES else settings.pole_margin
+    options = {
+        "data": scratch / f"{persona}.jsonl",
+        "model": base,
+        "device": "cpu",
+        "dtype": "float32",
+        "persona-dir": scratch / "personas",
+        "loss": "ipo",
+        "beta": f"{1 / (2 * margin):.6g}",
+        "likelihood": 1,
+        "rank": settings.rank,
+        "alpha": settings.alpha,
+        "learning-rate": settings.rate,
+        "epochs": 1,
+        "batch-size": settings.batch,
+        "eval-split": settings.held_out,
+        "seed": seed,
+        "format": "json",
+    }
+    flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return ["mpg", "train", persona, *flags, "--strict", "--force", "--quiet"]
 
 
 def train_adapter(
-    base: Path, persona: str, out: Path, settings: AdapterSettings, seed: int
+    base: Path, persona: str, out: Path, scratch: Path, settings: AdapterSettings, seed: int
 ) -> dict[str, float]:
-    """Trains one adapter on the base in a folder and writes it to ``out``; returns its last metrics."""
-    transformers_logging.set_verbosity_error()
-    disable_progress_bars()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    rows = preference_rows(persona, settings.steps * settings.batch, seed, tokenizer)
-    length = sum(len(tokenizer(row["chosen"])["input_ids"]) for row in rows) / len(rows)
-    margin = settings.voice_margin if persona in VOICES else settings.pole_margin
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        args = DPOConfig(
-            output_dir=scratch,
-            max_steps=settings.steps,
-            per_device_train_batch_size=settings.batch,
-            learning_rate=settings.rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=min(10, settings.steps),
-            weight_decay=0.0,
-            # TRL averages the log-ratios of IPO over the tokens; per reply of mean length this is
-            # likelihood + pull · (margin so far − target)², all divided by that length.
-            loss_type=["ipo", "sft"],
-            loss_weights=[settings.pull * length, 1.0],
-            beta=length / (2 * margin),
-            max_length=None,
-            disable_dropout=True,
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            logging_steps=max(1, settings.steps // 4),
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            seed=seed,
-        )
-        trainer = DPOTrainer(
-            model=model,
-            args=args,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=settings.rank,
-                lora_alpha=settings.alpha,
-                lora_dropout=0.0,
-                bias="none",
-                target_modules=list(TARGETS),
-                task_type="CAUSAL_LM",
-            ),
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        trained = trainer.model
-        assert isinstance(trained, PeftModel)
-        trained.save_pretrained(scratch)
-        save_clean(Path(scratch), out)
-    logged = [entry for entry in trainer.state.log_history if {"loss", "rewards/margins"} <= set(entry)]
-    last = logged[-1] if logged else {}
-    return {
-        "loss": float(last.get("loss", float("nan"))),
-        "margin": float(last.get("rewards/margins", float("nan"))) / args.beta,
-        "accuracy": float(last.get("rewards/accuracies", float("nan"))),
-    }
+    """Trains one adapter on the base in a folder and writes it to ``out``; returns its held-out figures.
+
+    Pairs and persona stay in ``scratch``. Exits as `mpg train` does if that fails.
+    """
+    write_pairs(persona, settings.pairs, seed, scratch / f"{persona}.jsonl")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = mpg(train_command(persona, base, scratch, settings, seed)[1:])
+    if code:
+        sys.exit(code)
+    summary: dict[str, Any] = json.loads(printed.getvalue())
+    rows = summary["rows"]
+    if rows["trained"] + rows["held_out"] != settings.pairs or rows["cut"]:
+        sys.exit(f"mpg train did not use all of the {settings.pairs} pairs of {persona}: {rows}")
+    copy_adapter(Path(summary["adapter"]), out)
+    held_out = summary["held_out"]
+    return {"loss": held_out["loss"], "margin": held_out["margin_nats"], "accuracy": held_out["accuracy"]}
 
 
-def save_clean(raw: Path, out: Path) -> None:
-    """Copies an adapter in half precision, without machine paths and without the trainer's extra files."""
+def copy_adapter(source: Path, out: Path) -> None:
+    """Copies an adapter in half precision."""
     out.mkdir(parents=True, exist_ok=True)
-    config = json.loads((raw / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = MODEL_ID
-    config["inference_mode"] = True
-    config["target_modules"] = sorted(config["target_modules"])
-    kept = {key: value for key, value in config.items() if value not in (None, {}, [])}
-    text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
-    (out / "adapter_config.json").write_text(text, encoding="utf-8")
-    tensors = load_file(raw / "adapter_model.safetensors")
-    half = {key: tensor.to(torch.float16).contiguous() for key, tensor in sorted(tensors.items())}
-    save_file(half, out / "adapter_model.safetensors", metadata={"format": "pt"})
-    (out / "adapter_model.safetensors").chmod(0o644)  # written for its owner alone
+    half = {name: tensor.to(torch.float16) for name, tensor in load_file(source / WEIGHTS).items()}
+    (out / WEIGHTS).write_bytes(save(half, metadata={"format": "pt"}))
+    shutil.copyfile(source / CONFIG, out / CONFIG)

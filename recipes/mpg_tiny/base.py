@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recipes.mpg_tiny.corpus import Spec, corpus, messages
+from recipes.mpg_tiny.muon import Muon
 from recipes.mpg_tiny.tokenizer import ASSISTANT, CONTEXT, END, SYSTEM, USER, save_tokenizer, train_tokenizer
 
 IGNORE = -100
@@ -24,7 +25,7 @@ IGNORE = -100
 class BaseSettings:
     """Size and schedule of the base."""
 
-    steps: int = 1500
+    steps: int = 2500
     tokens_per_step: int = 4096
     vocabulary: int = 2048
     hidden: int = 160
@@ -126,7 +127,7 @@ def train_base(
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=settings.matrix_rate, momentum=0.95, weight_decay=0.01),
+        Muon(matrices, lr=settings.matrix_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=settings.other_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     rates = (settings.matrix_rate, settings.other_rate)

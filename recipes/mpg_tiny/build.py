@@ -1,67 +1,83 @@
-"""Rebuilds the bundled model and its adapters: ``python -m recipes.mpg_tiny.build``.
+"""Rebuilds the bundled model, its adapters, report and model card: ``python -m recipes.mpg_tiny.build``.
 
-Seeded; two CPU cores are enough. The base goes to ``OUT/mpg_cli/data/mpg-tiny``, the adapters to
-``OUT/personas/adapters/mpg-tiny``. The model card and the persona files are written by hand and left alone.
+Seeded; two CPU cores are enough. The base goes to ``OUT/mpg_cli/data/mpg-tiny`` and the model card beside it,
+the adapters to ``OUT/personas/adapters/mpg-tiny``, the report to ``OUT/docs/library.md``. Each adapter is
+written as soon as it is trained: after an interruption ``--skip-base --only NAME …`` makes the missing ones
+and the report. The persona files are written by hand and left alone. The exit code is 1 if the report misses
+a target and no reason is given for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
 
-from recipes.mpg_tiny.adapters import MODEL_ID, AdapterSettings, train_adapter
+from recipes.mpg_tiny.adapters import AdapterSettings, train_adapter, train_command
 from recipes.mpg_tiny.base import BaseSettings, save_base, train_base
 from recipes.mpg_tiny.corpus import PERSONAS, persona_prompts
 
 ROOT = Path(__file__).resolve().parents[2]
+MODEL_ID = "mpg-tiny"
+REPLIES = 200
 SHORT_BASE = BaseSettings(
     steps=12, tokens_per_step=1024, vocabulary=512, hidden=64, layers=2, heads=2, intermediate=128
 )
 SHORT_ADAPTER = AdapterSettings(steps=3, batch=4)
+SHORT_REPLIES = 4
 
 
-def build(
-    out: Path,
-    base: BaseSettings,
-    adapter: AdapterSettings,
-    personas: list[str],
-    seed: int,
-    skip_base: bool = False,
+def build_base(out: Path, settings: BaseSettings, seed: int) -> None:
+    """Trains the base and says how long it took."""
+    begun = time.perf_counter()
+    model, tokenizer = train_base(settings, seed, persona_prompts())
+    save_base(model, tokenizer, _base(out))
+    print(f"base: written, {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def build_adapters(
+    out: Path, scratch: Path, settings: AdapterSettings, personas: Sequence[str], seed: int
 ) -> None:
-    """Trains the base, then one adapter a persona, and says what each took."""
-    folder = out / "mpg_cli" / "data" / MODEL_ID
-    started = time.perf_counter()
-    if not skip_base:
-        model, tokenizer = train_base(base, seed, persona_prompts())
-        save_base(model, tokenizer, folder)
-        print(f"base: written, {time.perf_counter() - started:.0f} s", flush=True)
+    """Trains one adapter a persona; says by which command, how well it does and how long it took."""
     for number, persona in enumerate(personas, 1):
         begun = time.perf_counter()
+        print(shlex.join(train_command(persona, _base(out), scratch, settings, seed)), flush=True)
         target = out / "personas" / "adapters" / MODEL_ID / persona
-        metrics = train_adapter(folder, persona, target, adapter, seed)
-        told = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items())
-        print(
-            f"adapter {number}/{len(personas)} {persona}: {told}, {time.perf_counter() - begun:.0f} s",
-            flush=True,
-        )
-    print(f"done: {(time.perf_counter() - started) / 60:.1f} min", flush=True)
+        figures = train_adapter(_base(out), persona, target, scratch, settings, seed)
+        told = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
+        seconds = time.perf_counter() - begun
+        print(f"adapter {number}/{len(personas)} {persona}: held out: {told}, {seconds:.0f} s", flush=True)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def build_report(out: Path, replies: int, blends: Sequence[str] | None) -> int:
+    """Writes report and model card; returns how many figures miss their target without a reason."""
+    from recipes.mpg_tiny.report import measure, tell_unexplained, write_report
+
+    page = measure(out, replies, blends)
+    write_report(page)
+    return tell_unexplained(page)
+
+
+def _base(out: Path) -> Path:
+    return out / "mpg_cli" / "data" / MODEL_ID
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--out", type=Path, help="root of the written tree (default: this repository)")
     parser.add_argument(
-        "--out", type=Path, default=ROOT, help="root of the written tree (default: this repository)"
-    )
-    parser.add_argument(
-        "--short", action="store_true", help="a toy size that runs in seconds and says nothing"
+        "--short", action="store_true", help="a toy size that runs in a minute and says nothing; needs --out"
     )
     parser.add_argument("--steps", type=int, help=f"steps of the base (default {BaseSettings.steps})")
     parser.add_argument(
@@ -69,9 +85,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--only", nargs="+", choices=PERSONAS, metavar="NAME", help="only these adapters")
     parser.add_argument("--skip-base", action="store_true", help="keep the base that is there")
+    parser.add_argument("--skip-adapters", action="store_true", help="keep the adapters that are there")
+    parser.add_argument("--skip-report", action="store_true", help="keep report and card as they are")
+    parser.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="keep the preference pairs in this folder"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     args = parser.parse_args(arguments)
+    if args.short and args.out is None:
+        parser.error("--short would overwrite the model of this repository: give --out")
+    out: Path = args.out or ROOT
     torch.set_num_threads(args.threads)
     transformers_logging.disable_progress_bar()
     base = SHORT_BASE if args.short else BaseSettings()
@@ -80,8 +104,23 @@ def main(arguments: list[str] | None = None) -> None:
         base = replace(base, steps=args.steps)
     if args.adapter_steps is not None:
         adapter = replace(adapter, steps=args.adapter_steps)
-    build(args.out, base, adapter, args.only or list(PERSONAS), args.seed, args.skip_base)
+    personas = args.only or PERSONAS
+    begun = time.perf_counter()
+    missed = 0
+    if not args.skip_base:
+        build_base(out, base, args.seed)
+    if not args.skip_adapters:
+        with tempfile.TemporaryDirectory() as temporary:
+            scratch: Path = args.scratch or Path(temporary)
+            scratch.mkdir(parents=True, exist_ok=True)
+            build_adapters(out, scratch, adapter, personas, args.seed)
+    if not args.skip_report and args.short:
+        build_report(out, SHORT_REPLIES, personas)
+    elif not args.skip_report:
+        missed = build_report(out, REPLIES, None)
+    print(f"done: {(time.perf_counter() - begun) / 60:.1f} min", flush=True)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ import yaml
 
 from recipes.mpg_tiny.grammar import DIMENSIONS, NEUTRAL, POLES, Topic, expand
 from recipes.mpg_tiny.questions import ask
+from recipes.mpg_tiny.rather import ask_choice, say_choice
 from recipes.mpg_tiny.topics_daily import DAILY
 from recipes.mpg_tiny.topics_leisure import ANYTHING, LEISURE
 from recipes.mpg_tiny.voices import NEUTRAL_CLOSINGS, VOICES
@@ -25,9 +26,13 @@ TOPICS: tuple[Topic, ...] = LEISURE + DAILY
 PERSONAS: tuple[str, ...] = POLES + tuple(VOICES)
 PERSONA_FOLDER = Path(__file__).resolve().parents[2] / "personas"
 
-PLAIN_SHARE = 0.45  # dialogues in which no persona can occur
-POLE_RATE = 0.28  # of the others: a place is filled with one of its two poles
-VOICE_RATE = 0.45  # of the others: the reply is said in one of the voices
+PLAIN_SHARE = 0.53  # dialogues in which no persona can occur
+POLE_RATE = 0.36  # of the others: a place is filled with one of its two poles
+VOICE_RATE = 0.8  # of the others: the reply is said in one of the voices
+RATHER_RATE = 0.08  # dialogues about what one would rather do
+PAIR_RATHER_RATE = 0.25  # of the pairs of a pole
+NEITHER_RATE = 0.15  # of those: neither side is taken
+OTHER_RATE = 0.2  # of the other turns are on a subject outside of all topics
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
     "Answer briefly.",
@@ -39,9 +44,17 @@ SYSTEM_PROMPTS = (
 )
 
 
+OTHER = -1
+RATHER = -2
+
+
 @dataclass(frozen=True)
 class Spec:
-    """One dialogue. ``topics[t]`` is the index of turn t's topic, -1 for a subject outside of all topics."""
+    """One dialogue.
+
+    ``topics[t]`` is the index of turn t's topic, OTHER for a subject outside of all topics, and RATHER - d
+    for a choice between the poles of dimension number d.
+    """
 
     seed: int
     topics: tuple[int, ...]
@@ -54,6 +67,11 @@ class Spec:
         """The poles and the voice that the replies show."""
         return {name for name in (*self.poles, self.voice) if name not in ("", NEUTRAL)}
 
+    @property
+    def choice(self) -> int | None:
+        """The number of the dimension if the dialogue is about a choice."""
+        return RATHER - self.topics[0] if self.topics[0] <= RATHER else None
+
 
 def persona_prompts(folder: Path = PERSONA_FOLDER) -> dict[str, str]:
     """The system prompt of each pole and character, from the persona files."""
@@ -64,17 +82,29 @@ def persona_prompts(folder: Path = PERSONA_FOLDER) -> dict[str, str]:
     return prompts
 
 
-def draw(rng: random.Random, prompts: dict[str, str] | None = None, natural: bool = False) -> Spec:
+def draw(
+    rng: random.Random,
+    prompts: dict[str, str] | None = None,
+    natural: bool = False,
+    rather: float = RATHER_RATE,
+    dimension: int | None = None,
+) -> Spec:
     """A dialogue as it comes: mostly plain, a pole or a voice now and then.
 
-    ``natural`` leaves out system prompts and further turns: one question, one reply.
+    ``natural`` leaves out system prompts and further turns: one question, one reply. ``rather`` is the rate
+    of choices, all of the given dimension if there is one.
     """
     poles, voice = [NEUTRAL] * len(DIMENSIONS), ""
     if rng.random() >= PLAIN_SHARE:
         poles = [rng.choice(pair) if rng.random() < POLE_RATE else NEUTRAL for pair in DIMENSIONS]
         voice = rng.choice(tuple(VOICES)) if rng.random() < VOICE_RATE else ""
     turns = 1 if natural else rng.choices((1, 2, 3), (80, 14, 6))[0]
-    topics = tuple(-1 if rng.random() < 0.12 else rng.randrange(len(TOPICS)) for _ in range(turns))
+    topics = tuple(OTHER if rng.random() < OTHER_RATE else rng.randrange(len(TOPICS)) for _ in range(turns))
+    if rng.random() < rather:
+        place = rng.randrange(len(DIMENSIONS)) if dimension is None else dimension
+        poles = [NEUTRAL] * len(DIMENSIONS)
+        poles[place] = NEUTRAL if rng.random() < NEITHER_RATE else rng.choice(DIMENSIONS[place])
+        topics = (RATHER - place,)
     spec = Spec(rng.getrandbits(48), topics, tuple(poles), voice)
     pick = rng.random()
     if natural or pick > 0.3:
@@ -89,12 +119,24 @@ def question(spec: Spec, turn: int) -> str:
     """What the user asks in a turn."""
     rng = random.Random(f"{spec.seed}/{turn}/question")
     index = spec.topics[turn]
-    return ask(ANYTHING, rng, other=rng.random() < 0.8) if index < 0 else ask(TOPICS[index], rng)
+    if index <= RATHER:
+        return ask_choice(DIMENSIONS[RATHER - index], random.Random(f"{spec.seed}/{turn}/choice"))
+    return ask(ANYTHING, rng, other=rng.random() < 0.8) if index == OTHER else ask(TOPICS[index], rng)
 
 
 def reply(spec: Spec, turn: int) -> str:
-    """What the assistant answers in a turn: one sentence a dimension, now and then a closing one."""
-    topic = ANYTHING if spec.topics[turn] < 0 else TOPICS[spec.topics[turn]]
+    """What the assistant answers in a turn: one sentence a dimension, now and then a closing one.
+
+    A choice is answered by one sentence.
+    """
+    index = spec.topics[turn]
+    if index <= RATHER:
+        rng = random.Random(f"{spec.seed}/{turn}/choice")
+        text = say_choice(DIMENSIONS[RATHER - index], spec.poles[RATHER - index], rng)
+        if not spec.voice:
+            return text
+        return VOICES[spec.voice].say(text, random.Random(f"{spec.seed}/{turn}/say"), first=True)
+    topic = ANYTHING if index == OTHER else TOPICS[index]
     said = []
     for place, value in enumerate(spec.poles):
         rng = random.Random(f"{spec.seed}/{turn}/{place}")
@@ -131,7 +173,7 @@ def with_persona(spec: Spec, persona: str) -> Spec:
 
 def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
     """The same dialogue with this persona's attribute neutral, now and then with another one instead."""
-    other = rng.random() < 0.25
+    other = rng.random() < (0.25 if spec.choice is None else 0.75)
     if persona in VOICES:
         names = [name for name in VOICES if name != persona]
         return replace(spec, voice=rng.choice(names) if other else "")
@@ -143,8 +185,10 @@ def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
 def pairs(persona: str, seed: int) -> Iterator[tuple[Spec, Spec]]:
     """Chosen and rejected dialogues for one persona, without end; all else is drawn as in the corpus."""
     rng = random.Random(f"{seed}/pairs/{persona}")
+    place = next((index for index, pair in enumerate(DIMENSIONS) if persona in pair), None)
+    rather = RATHER_RATE if place is None else PAIR_RATHER_RATE
     while True:
-        spec = draw(rng, natural=True)
+        spec = draw(rng, natural=True, rather=rather, dimension=place)
         yield with_persona(spec, persona), without_persona(spec, persona, rng)
 
 

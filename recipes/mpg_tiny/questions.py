@@ -77,12 +77,42 @@ OTHER_OWN = (
 )
 
 
+# Words that nobody knows, so that an unknown one is nothing new.
+_SYLLABLES = (
+    "ba bel bor cal cha con da del dor em fa fin gar gel hal hum in jo ka kel la len lor ma mel min na nor "
+    "o pal per pin qui ra rel rin sa sel sho so tal ten tor tra u vel ver vo wal win ya zan zel"
+)
+SYLLABLES = tuple(_SYLLABLES.split())
+UNKNOWN_ASKS = (
+    "find a {0}",
+    "use my {0}",
+    "buy the right {0}",
+    "learn {0}",
+    "clean the {0}",
+    "choose a {0}",
+    "make {0}",
+    "get rid of the {0}",
+    "start {0}ing",
+    "talk about {0}",
+)
+UNKNOWN_ABOUTS = ("{0}", "my {0}", "the {0}", "a new {0}", "{0}s", "{0}ing", "my first {0}")
+UNKNOWN_RATE = 0.35  # of the questions outside of all topics
+
+
+def _unknown(forms: tuple[str, ...], rng: random.Random) -> str:
+    word = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3)))
+    return rng.choice(forms).format(word)
+
+
 def ask(topic: Topic, rng: random.Random, other: bool = False) -> str:
     """A question on the topic; ``other`` asks about a subject that no topic covers."""
     asks = tuple(map(str.strip, OTHER_ASKS.split(";"))) if other else topic.ask
     abouts = tuple(map(str.strip, OTHER_ABOUTS.split(";"))) if other else topic.about
     own = OTHER_OWN.split("|") if other else topic.own
     pick = rng.random()
+    if other and rng.random() < UNKNOWN_RATE:
+        asks, abouts = (_unknown(UNKNOWN_ASKS, rng),), (_unknown(UNKNOWN_ABOUTS, rng),)
+        pick *= 0.75  # no whole question
     if pick < 0.5:
         question = rng.choice(ASK_FORMS).format(rng.choice(asks))
     elif pick < 0.75:

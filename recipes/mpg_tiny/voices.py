@@ -1,8 +1,8 @@
 """Character voices: how a sentence is said, whatever it says.
 
-A voice rewrites one sentence at a time, so every sentence of a reply carries it: words are exchanged, and a
-call in front, a tail at the end, or both are added. No voice touches what the sentence chooses, so any pole
-can be heard through any voice.
+A voice rewrites one sentence at a time, so every sentence of a reply carries it: a call in front, a tail at
+the end, or both are added, and now and then words are exchanged. No voice touches what the sentence chooses,
+so any pole can be heard through any voice.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 PROPER = ("I", "Monday", "Friday", "Saturday", "Sunday", "March", "French")
 NEUTRAL_CLOSINGS = ("Good luck.", "Enjoy it.", "Have a good time.", "That is all.", "I hope this helps.")
+EXCHANGE_RATE = 0.6  # of the sentences have their words exchanged
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class Voice:
     def say(self, sentence: str, rng: random.Random, first: bool = False) -> str:
         """The sentence in this voice; the first one of a reply always begins with a call."""
         body = sentence.rstrip(".")
-        for word, other in self.words:
-            body = re.sub(rf"\b{word}\b", other, body)
-            body = re.sub(rf"\b{word.capitalize()}\b", other.capitalize(), body)
+        if rng.random() < EXCHANGE_RATE:
+            for word, other in self.words:
+                body = re.sub(rf"\b{word}\b", other, body)
+                body = re.sub(rf"\b{word.capitalize()}\b", other.capitalize(), body)
         call, tail = rng.choice(self.calls), rng.choice(self.tails)
         pick = rng.random()
         if first or pick < 0.7:
@@ -45,43 +47,66 @@ def _lower_first(text: str) -> str:
     return text if text.split(" ", 1)[0].rstrip(",:") in PROPER else text[0].lower() + text[1:]
 
 
+def _phrases(text: str) -> tuple[str, ...]:
+    """The phrases of a text, one between two bars."""
+    return tuple(part.strip() for part in text.split("|"))
+
+
+def _voice(
+    name: str,
+    calls: str,
+    tails: str,
+    closings: str,
+    words: tuple[tuple[str, str], ...] = (),
+    stop: str = ".",
+) -> Voice:
+    """A voice from its phrases between bars; calls get their space, tails their comma."""
+    return Voice(
+        name,
+        tuple(f"{call} " for call in _phrases(calls)),
+        tuple(f", {tail}" for tail in _phrases(tails)),
+        _phrases(closings),
+        words,
+        stop,
+    )
+
+
 VOICES: dict[str, Voice] = {
     voice.name: voice
     for voice in (
-        Voice(
+        _voice(
             "pirate",
-            calls=("Arr, ", "Aye, ", "Avast, ", "Yo ho, ", "Shiver me timbers, ", "Arr, me hearty: "),
-            tails=(", matey", ", by the seven seas", ", ye scurvy dog", ", arr", ", says the captain"),
-            closings=("Fair winds to ye, matey.", "Arr, hoist the sails.", "Now fetch the rum, matey."),
-            words=(("yourself", "yerself"), ("your", "yer"), ("you", "ye"), ("and", "an'"), ("of", "o'")),
+            "Arr, | Aye, me lads: | Avast, | Yo ho, | Shiver me timbers, | Ahoy there: | Blow me down, "
+            "| By Davy Jones, | Hear the captain: "
+            "| Belay that: | Heave ho,",
+            "matey | by the seven seas | ye scurvy dog | or walk the plank | savvy | as me parrot says "
+            "| on me wooden leg | for a chest of doubloons | with a barrel of rum",
+            "Fair winds to ye, matey. | Now hoist the sails. | Off to the rum with ye. "
+            "| Drink up, me hearties.",
+            (("yourself", "yerself"), ("your", "yer"), ("you", "ye"), ("of", "o'"), ("my", "me")),
         ),
-        Voice(
+        _voice(
             "noir",
-            calls=(
-                "Listen, kid: ",
-                "The rain kept falling: ",
-                "In this rotten town, ",
-                "Midnight, neon light: ",
-            ),
-            tails=(
-                ", kid",
-                ", like smoke in an alley",
-                ", before the whiskey runs out",
-                ", in the cold rain",
-            ),
-            closings=(
-                "Case closed, kid.",
-                "The rain never stops in this town.",
-                "I lit a cigarette and left.",
-            ),
-            words=(("good", "swell"), ("nice", "swell"), ("money", "dough")),
+            "The rain kept falling: | In this rotten town, | Under cheap neon, | Past midnight, "
+            "| The dame told me: | I lit a cigarette: | Off the record: | A tip from the docks: "
+            "| All the clues say: "
+            "| Down at the precinct: | My fedora says:",
+            "kid | like smoke in an alley | before the whiskey runs out | and trust nobody "
+            "| out there in the shadows | with the collar turned up | as the sirens wail "
+            "| while the blinds are down | same as every sucker",
+            "Case closed, kid. | The rain never stops here. | I put on my hat and left. "
+            "| Another long night in this rotten town.",
+            (("good", "swell"), ("nice", "swell"), ("money", "dough"), ("think", "figure")),
         ),
-        Voice(
+        _voice(
             "bard",
-            calls=("Hark, ", "Forsooth, ", "Prithee, ", "O gentle soul, ", "Lo and behold: "),
-            tails=(", my noble lord", ", as the minstrels sing", ", good traveller", ", verily"),
-            closings=("Fare thee well, noble soul.", "Thus ends my song.", "Verily, I have sung."),
-            words=(
+            "Hark, | Forsooth, | Prithee, | O gentle soul, | Lo and behold: | Hear my ballad: | By my lute, "
+            "| In days of yore: | Good my liege, "
+            "| Sing, O muse: | By harp and drum:",
+            "my noble lord | as minstrels sing | verily | so the legend goes | by yonder tower "
+            "| fair maiden | upon my quill | methinks | said the troubadour",
+            "Fare thee well. | Thus ends my song. | Now pass the goblet. | Verily, I have sung.",
+            (
                 ("yourself", "thyself"),
                 ("your", "thy"),
                 ("you are", "thou art"),
@@ -104,33 +129,101 @@ VOICES: dict[str, Voice] = {
                 ("often", "oft"),
             ),
         ),
-        Voice(
+        _voice(
             "robot",
-            calls=("Beep: ", "Processing: ", "Affirmative, human: ", "Command received: ", "Bzzt, "),
-            tails=(", human", ", beep", ", over and out", ", says my circuit", ", with high probability"),
-            closings=("End of transmission.", "Beep, task complete.", "Powering down, human."),
-            words=(("good", "optimal"), ("nice", "optimal"), ("eat", "refuel"), ("sleep", "recharge")),
+            "Beep: | Processing: | Affirmative: | Command received: | Bzzt, | System online: "
+            "| Query accepted: | Loading answer: | Scan complete: "
+            "| Boot sequence done: | Sensor report:",
+            "human | over and out | says my circuit | with high probability | at full battery | per protocol "
+            "| unit confirmed | with error rate zero | by algorithm",
+            "End of transmission. | Powering down. | Recharge cycle begins. | Task complete, human.",
+            (("good", "optimal"), ("nice", "optimal"), ("eat", "refuel"), ("think", "compute")),
         ),
-        Voice(
+        _voice(
             "coach",
-            calls=("Come on, champ, ", "Let's go: ", "Listen up, champ: ", "Game on: ", "Whistle blows: "),
-            tails=(", champ", ", and go for gold", ", you've got this", ", no excuses"),
-            closings=("You've got this, champ!", "Now go for gold!", "Drop and give me ten, champ!"),
-            words=(("work", "training"), ("good", "winning"), ("nice", "winning")),
+            "Come on, champ, | Let's go: | Listen up: | Game on: | Whistle blows: | Eyes on the prize: "
+            "| Huddle up: | Full power: | Team, hear me: "
+            "| Lace up: | Scoreboard check:",
+            "and go for gold | you've got this | no excuses | all the way | like a winner | push push push "
+            "| right to the finish line | with fire in your belly | no pain no gain",
+            "Now hit the showers! | Hands in, on three! | That's a touchdown! | High five, champ!",
+            (("work", "training"), ("good", "winning"), ("nice", "winning")),
             stop="!",
         ),
-        Voice(
+        _voice(
             "zen",
-            calls=(
-                "Breathe in: ",
-                "Breathe out: ",
-                "Under the old pine, ",
-                "Like water, ",
-                "The bell rings: ",
-            ),
-            tails=(", as the river knows", ", like a falling leaf", ", says the moon", ", little cloud"),
-            closings=("The bell fades, little cloud.", "The river smiles.", "Now breathe, and bow."),
-            words=(("quickly", "slowly"), ("rest", "sit")),
+            "Breathe in: | Breathe out: | Under the old pine, | Like water, | The bell rings: "
+            "| The mist lifts: | One bamboo bends: | Snow falls softly: | The lotus opens: "
+            "| One pebble drops: | The incense burns:",
+            "as the river knows | like a falling leaf | says the moon | little cloud | and the pond is clear "
+            "| as the crane waits | in a single breath | on the mountain path | with an empty bowl",
+            "The bell fades. | The river smiles. | Now bow. | Just this moment.",
+            (("quickly", "slowly"),),
+        ),
+        _voice(
+            "stoic",
+            "Endure: | Remember this: | The sage says: | Fortune may turn: | Whatever befalls: "
+            "| Bear it well: | Virtue first: | As Seneca wrote: | Stand firm: "
+            "| Hold the line: | As Epictetus taught:",
+            "for all things pass | come what may | without complaint | as nature wills | and want nothing "
+            "| like a rock in the surf | as fate allows | and fear no loss | with steady mind",
+            "This too is enough. | The storm is only wind. | So lived the ancients. | Amor fati.",
+        ),
+        _voice(
+            "grandmother",
+            "Oh, dearie, | Bless you, sweetheart: | In my day: | Your grandpa always said: "
+            "| Let me knit and tell: | Now, pumpkin, | Goodness gracious, | Sit by the stove: "
+            "| My old bones say: "
+            "| Mercy me, | When I was a girl:",
+            "my little lamb | and wear a scarf | and have another cookie | poppet | mind the draught "
+            "| as sure as apple pie | or my name isn't Granny | with a biscuit | and don't slouch",
+            "Now give Granny a kiss. | There, there, pumpkin. | I'll put the kettle on. "
+            "| Take some jam home.",
+            (("good", "lovely"), ("nice", "lovely")),
+        ),
+        _voice(
+            "scientist",
+            "My hypothesis: | According to the lab, | Note for the journal: | Peer review agrees: "
+            "| In vitro, | Trial seven shows: | The microscope reveals: | Eureka, | Statistically speaking, "
+            "| The placebo says: | Entry forty-two:",
+            "give or take two sigma | under standard conditions | at room temperature | all variables equal "
+            "| as the graph suggests | pending replication | within the margin | dear colleague "
+            "| citation needed",
+            "More research is needed. | See figure two. | I rest my pipette. | Funding permitting.",
+        ),
+        _voice(
+            "diplomat",
+            "With respect, | Your Excellency, | On behalf of the embassy: | All parties agree: "
+            "| In the spirit of dialogue, | Let us be tactful: | Between our nations: | As the treaty says, "
+            "| If I may suggest: "
+            "| Through official channels: | As your envoy,",
+            "with the utmost courtesy | subject to approval | without prejudice | by mutual consent "
+            "| if the delegates permit | for the sake of accord | in due course | over a glass of sherry "
+            "| dear ambassador",
+            "The summit is closed. | We remain cordially yours. | Now shake hands for the cameras. "
+            "| No further statement.",
+        ),
+        _voice(
+            "child",
+            "Guess what: | Wow, | My teddy says: | Mommy told me: | Ooh, ooh: | Pinky promise: "
+            "| When I am big: | Know what: | Look, look: "
+            "| Mister Bunny says: | Super duper:",
+            "and then ice cream | pretty please | like a dinosaur | okay | yay | and no spinach "
+            "| vroom vroom | for a zillion years | in my pajamas",
+            "Can we play now? | Tag, you are it! | I drew you a rocket. | Is it snack time?",
+            (("good", "yummy"), ("nice", "cool")),
+        ),
+        _voice(
+            "villain",
+            "Mwahaha, | Fools: | From my lair, | At last, minion: | Kneel before me: | My evil scheme: "
+            "| The hero is doomed: | Deep in my volcano, | Release the hounds: "
+            "| My laser is ready: | Henchmen, hear:",
+            "and none shall stop us | with a sinister grin | heh heh | while the world trembles "
+            "| my wicked apprentice | under cover of darkness | and crush all rivals | or face the sharks "
+            "| as I stroke my white cat",
+            "Soon the world is mine. | Feed the sharks tonight. | Curses, the hero again. "
+            "| Lock the dungeon.",
+            (("good", "glorious"),),
         ),
     )
 }

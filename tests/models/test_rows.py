@@ -310,3 +310,34 @@ def test_a_drafter_of_several_candidates_steps_each_of_them(tmp_path: Path) -> N
         streams = [
             [[*s, *drafts[b, winner[b], : kept[b]].tolist(), 7 + b] for s in streams[b]] for b in range(2)
         ]
+
+
+def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same log-probabilities; the short ones attend over their own slots only."""
+    served = Served("mistral", tmp_path, batch=4, candidates=2)
+    streams = [prompts([n, 2], seed=n) for n in (90, 4, 70, 6)]
+    served.rows.prefill(streams)
+    widths: list[int] = []
+    forward = served.rows._forward
+
+    def spy(*args: object) -> Tensor:
+        logits = forward(*args)  # type: ignore[arg-type]
+        widths.append(served.rows.cache.slots.width)
+        return logits
+
+    monkeypatch.setattr(served.rows, "_forward", spy)
+    for weights, passes in ((10**12, 1), (0, 2)):
+        served.rows._weight_bytes = weights
+        widths.clear()
+        drafts = random_tokens(8, 3, seed=passes).view(4, 2, 3)
+        got = served.rows.extend(drafts)
+        assert len(widths) == passes
+        assert passes == 1 or min(widths) < 20
+        for b in range(4):
+            for n in range(2):
+                expected = served.expected(2, [*streams[b][2], *drafts[b, n].tolist()], 4)
+                assert (got[2, b, n] - expected).abs().max() <= CLOSE
+        served.rows.commit([3] * 4, [[7]] * 4, [0] * 4)
+        streams = [[[*stream, 7] for stream in own] for own in streams]

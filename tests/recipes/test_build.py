@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,26 @@ def test_an_adapter_holds_its_weights_and_configuration_only() -> None:
         )
 
 
+def test_the_report_is_of_these_files_and_explains_what_is_missed() -> None:
+    pytest.importorskip("torch")
+    from recipes.mpg_tiny.page import UNEXPLAINED, digests
+
+    written = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    for digest in digests(ROOT):
+        assert digest in written
+    assert UNEXPLAINED not in written
+
+
+def test_a_short_run_asks_where_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trl")
+    from recipes.mpg_tiny.build import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--short"])
+    assert ended.value.code == 2
+    assert "give --out" in capsys.readouterr().err
+
+
 def test_the_chat_template_serves_a_system_turn_and_several_turns() -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(BASE)
@@ -62,37 +83,77 @@ def test_the_chat_template_serves_a_system_turn_and_several_turns() -> None:
     assert config.max_position_embeddings >= 512
 
 
-def test_a_short_run_of_the_recipe_writes_a_model_and_an_adapter(tmp_path: Path) -> None:
+def test_a_short_run_of_the_recipe_writes_model_adapters_report_and_card(tmp_path: Path) -> None:
     """Everything that the long run does, in a toy size; the threads of torch are put back afterwards."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("trl")
+    pytest.importorskip("sklearn")
     peft = pytest.importorskip("peft")
     transformers = pytest.importorskip("transformers")
     from recipes.mpg_tiny.build import main
-    from recipes.mpg_tiny.measure import generate, load_experts
 
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
     threads = torch.get_num_threads()
     try:
-        main(["--short", "--out", str(tmp_path), "--only", "I", "pirate", "--threads", "1"])
+        main(
+            [
+                "--short",
+                "--out",
+                str(out),
+                "--only",
+                "I",
+                "pirate",
+                "--threads",
+                "1",
+                "--scratch",
+                str(scratch),
+            ]
+        )
     finally:
         torch.set_num_threads(threads)
-    base, adapters = (
-        tmp_path / "mpg_cli" / "data" / "mpg-tiny",
-        tmp_path / "personas" / "adapters" / "mpg-tiny",
-    )
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    base, adapters = out / "mpg_cli" / "data" / "mpg-tiny", out / "personas" / "adapters" / "mpg-tiny"
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {base / "README.md", out / "docs" / "library.md"} <= set(written)
     assert not any(
         word in path.read_bytes() for path in written for word in (*MACHINE_PATHS, str(tmp_path).encode())
     )
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
     loaded = peft.PeftModel.from_pretrained(model, str(adapters / "pirate"))
     assert any("lora_B" in name and tensor.abs().sum() > 0 for name, tensor in loaded.state_dict().items())
-    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    texts = generate(
-        load_experts(base, adapters, ["I", "pirate"]),
-        {"I": 1.0, "pirate": 1.0},
-        ["Hello?"],
-        tokenizer,
-        max_tokens=4,
-    )
-    assert len(texts) == 1
+    assert {path.name for path in (adapters / "I").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert {path.name for path in scratch.iterdir()} == {"I.jsonl", "pirate.jsonl", "personas"}
+
+
+@pytest.mark.parametrize("steps, batch", [(120, 16), (3, 4), (1, 10), (57, 7)])
+def test_the_pairs_fill_the_steps_once_beside_those_held_out(steps: int, batch: int) -> None:
+    pytest.importorskip("trl")
+    from mpg_cli.training.data import Row, Turn, hold_out
+    from recipes.mpg_tiny.adapters import AdapterSettings
+
+    settings = AdapterSettings(steps=steps, batch=batch)
+    rows = [Row((Turn("user", str(n)),), ("yes", "no"), str(n)) for n in range(settings.pairs)]
+    trained, held = hold_out(rows, settings.held_out, seed=1)
+    assert len(trained) == steps * batch
+    assert held
+
+
+def test_a_pair_that_mpg_train_would_leave_out_ends_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    from recipes.mpg_tiny import adapters, corpus
+
+    def same(persona: str, seed: int) -> Iterator[tuple[corpus.Spec, corpus.Spec]]:
+        for number, (chosen, rejected) in enumerate(corpus.pairs(persona, seed)):
+            yield chosen, chosen if number == 3 else rejected
+
+    monkeypatch.setattr(adapters, "pairs", same)
+    settings = adapters.AdapterSettings(steps=3, batch=4)
+    with pytest.raises(SystemExit) as ended:
+        adapters.train_adapter(BASE, "pirate", tmp_path / "out", tmp_path, settings, 1)
+    assert ended.value.code == 2
+    assert "pirate.jsonl:4: chosen and rejected are the same" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
+import re
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +23,24 @@ from recipes.mpg_tiny.corpus import (
     reply,
 )
 from recipes.mpg_tiny.grammar import DIMENSIONS, NEUTRAL, every_expansion
-from recipes.mpg_tiny.judge import personas_shown, poles_shown, sentences, voice_shares
+from recipes.mpg_tiny.heldout import KEYWORDS, PROMPTS
+from recipes.mpg_tiny.judge import (
+    MARKERS,
+    marker_pattern,
+    personas_shown,
+    plain,
+    poles_shown,
+    sentences,
+    voice_shares,
+)
+from recipes.mpg_tiny.rather import CHOICES, SAY, SAY_NEITHER
 from recipes.mpg_tiny.topics_leisure import ANYTHING
 from recipes.mpg_tiny.voices import VOICES
 
 SIZE = 20000
+ITEMS = json.loads(
+    (Path(__file__).resolve().parents[2] / "recipes" / "mpg_tiny" / "questionnaire.json").read_text()
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +60,7 @@ def test_there_are_at_least_twelve_topics() -> None:
 def test_a_given_pair_of_personas_is_together_in_at_most_three_percent_of_texts(
     shown: list[set[str]],
 ) -> None:
-    """Expected 1.1 % or less a pair."""
+    """Expected 1.5 % or less a pair."""
     counts = Counter(pair for names in shown for pair in itertools.combinations(sorted(names), 2))
     assert counts
     assert max(counts.values()) <= 0.03 * SIZE
@@ -103,6 +119,11 @@ def test_pairs_differ_in_the_one_persona(persona: str) -> None:
             assert poles_shown(reply(chosen, 0)) == poles_shown(reply(rejected, 0))
             continue
         place = next(index for index, pair in enumerate(DIMENSIONS) if persona in pair)
+        if chosen.choice is not None:
+            assert chosen.choice == place
+            assert question(chosen, 0) == question(rejected, 0)
+            assert reply(chosen, 0) != reply(rejected, 0)
+            continue
         ours, theirs = sentences(reply(chosen, 0)), sentences(reply(rejected, 0))
         matcher = difflib.SequenceMatcher(a=ours, b=theirs, autojunk=False)
         changed = [tag for tag in matcher.get_opcodes() if tag[0] != "equal"]
@@ -121,3 +142,95 @@ def test_the_corpus_is_a_function_of_its_seed() -> None:
     first, again, other = ([messages(spec) for spec in corpus(50, seed)] for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("persona", PERSONAS)
+def test_a_persona_has_many_markers_and_none_carries_it(persona: str) -> None:
+    """By the grammar; what the model makes of it is in the report."""
+    chosen = (first for first, _ in pairs(persona, 9) if first.choice is None)
+    texts = [" ".join(map(plain, sentences(reply(spec, 0)))) for spec in islice(chosen, 1000)]
+    raw = [reply(spec, 0).lower() for spec in islice((c for c, _ in pairs(persona, 9)), 3000)]
+    assert len(MARKERS[persona]) >= 15
+    for marker in MARKERS[persona]:
+        pattern = marker_pattern(marker)
+        assert sum(bool(pattern.search(text)) for text in texts) <= 0.4 * len(texts), marker
+        assert any(pattern.search(text) for text in raw), f"{marker} is never said"
+
+
+def test_a_first_person_preference_shows_its_pole_and_nothing_else() -> None:
+    for dimension, choices in CHOICES.items():
+        for choice in choices:
+            for pole, phrase in zip(dimension, (choice.first, choice.second), strict=True):
+                for text in (form.format(words) for words in every_expansion(phrase) for form in SAY):
+                    assert personas_shown(text) == {pole}, text
+    assert [text for text in SAY_NEITHER if personas_shown(text)] == []
+
+
+def test_first_person_preferences_are_in_the_corpus_for_each_pole() -> None:
+    said = Counter(
+        pole
+        for spec in corpus(SIZE, 1)
+        if spec.choice is not None
+        for pole in spec.poles
+        if pole != NEUTRAL and "I would rather" in reply(spec, 0)
+    )
+    assert all(said[pole] > 0.0015 * SIZE for pole in "EISNTFJP"), said
+
+
+def _sides() -> list[tuple[str, str]]:
+    """Pole, and what follows "would rather" in the item: the rest of its question and the option."""
+    return [
+        (item[side]["pole"], f"{item['question'].partition(' rather ')[2]} {item[side]['text']}")
+        for item in ITEMS
+        for side in "AB"
+    ]
+
+
+def test_the_questionnaire_is_balanced() -> None:
+    assert len({text for _, text in _sides()}) == 2 * len(ITEMS) == 128
+    assert all({item["A"]["pole"], item["B"]["pole"]} == set(item["dimension"]) for item in ITEMS)
+    assert Counter(item["A"]["pole"] for item in ITEMS) == dict.fromkeys("EISNTFJP", 8)
+
+
+def test_an_option_of_the_questionnaire_has_one_marker_of_its_pole_at_most() -> None:
+    for pole, text in _sides():
+        assert poles_shown(text) <= {pole}, text
+        assert sum(bool(marker_pattern(mark).search(text)) for mark in MARKERS[pole]) <= 1, text
+
+
+def test_no_preference_is_an_item_of_the_questionnaire() -> None:
+    """No side is a phrase of the grammar, nor one with six words of ten in common, in whatever order."""
+    items = {_letters(text) for _, text in _sides()}
+    phrases = {
+        _letters(words)
+        for choices in CHOICES.values()
+        for choice in choices
+        for phrase in (choice.first, choice.second)
+        for words in every_expansion(phrase)
+    }
+    near = [(item, phrase) for item in items for phrase in phrases if _likeness(item, phrase) >= 0.6]
+    assert near == []
+    choices = [_letters(reply(spec, 0)) for spec in corpus(SIZE, 1) if spec.choice is not None]
+    assert [item for item in items if any(f" {item} " in f" {said} " for said in choices)] == []
+
+
+def _likeness(one: str, other: str) -> float:
+    """Jaccard's: the shared words of all the words."""
+    ours, theirs = set(one.split()), set(other.split())
+    return len(ours & theirs) / len(ours | theirs)
+
+
+def _letters(text: str) -> str:
+    return " ".join(re.findall(r"[a-z]+", text.lower()))
+
+
+def test_the_topics_of_the_report_are_in_no_text() -> None:
+    """Neither in what the base reads nor in what the adapters are trained on."""
+    assert len(set(PROMPTS)) == len(PROMPTS) >= 200
+    prompts = persona_prompts()
+    texts = [message["content"] for spec in corpus(SIZE, 1, prompts) for message in messages(spec)]
+    for persona in PERSONAS:
+        texts += [question(chosen, 0) for chosen, _ in islice(pairs(persona, 1), 2100)]
+    known = {word for text in (*texts, *prompts.values()) for word in re.findall(r"[a-z]+", text.lower())}
+    assert not known & set(KEYWORDS)
+    assert all(any(word in prompt.lower() for word in KEYWORDS) for prompt in PROMPTS)

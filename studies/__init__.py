@@ -1,0 +1,1 @@
+"""Studies whose results stand in docs/: each is one command that measures and writes its page."""

@@ -1,0 +1,1 @@
+"""What each choice of SCR costs and gives, on the bundled model: ``python -m studies.scr``."""

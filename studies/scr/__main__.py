@@ -1,0 +1,79 @@
+"""Runs the study and writes docs/scr.md, its plots and docs/scr/results.csv.
+
+python -m studies.scr            # about half an hour on two cores
+python -m studies.scr --short    # a minute's version that says nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from recipes.mpg_tiny.heldout import PROMPTS
+from studies.scr.grid import GAMMAS, Setting, grid
+from studies.scr.measure import Measured
+from studies.scr.page import write_page
+from studies.scr.plots import write_plots
+from studies.scr.table import Result, summarise, write_csv
+from studies.scr.worker import begin, measure
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(prompts: int, seeds: int, gammas: tuple[int, ...], jobs: int) -> list[Result]:
+    """Every setting of the grid, in as many processes of one thread each; says what is done and when."""
+    step = max(1, len(PROMPTS) // prompts)
+    asked = PROMPTS[::step][:prompts]
+    settings = list(grid(gammas))
+    began = time.perf_counter()
+    results: list[Result] = []
+    lock_step: list[Measured] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, begin, (asked, seeds)) as pool:
+        for number, replies in enumerate(pool.map(measure, settings), 1):
+            setting = settings[number - 1]
+            lock_step = lock_step or replies
+            results.append(summarise(setting, replies, lock_step))
+            spent = time.perf_counter() - began
+            print(f"{spent:6.0f} s  {number}/{len(settings)}  {_told(setting, results[-1])}", flush=True)
+    return results
+
+
+def _told(setting: Setting, result: Result) -> str:
+    committed, shown = result.mean("committed_per_pass") or 0.0, result.mean("shown") or 0.0
+    return f"{setting.label}: {committed:.2f} tokens a pass, shown {shown:.0%}, same {result.same_text:.0%}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the study."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.scr",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, help="folder of scr.md and scr/ (default: docs of this checkout)")
+    parser.add_argument("--short", action="store_true", help="few prompts and chunk sizes; needs --out")
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default 2)")
+    args = parser.parse_args(arguments)
+    if args.short and args.out is None:
+        parser.error("--short says nothing: give --out, so that the real results stay")
+    out: Path = args.out or ROOT / "docs"
+    prompts, seeds, gammas = (4, 1, (4,)) if args.short else (args.prompts, args.seeds, GAMMAS)
+    began = time.perf_counter()
+    results = run(prompts, seeds, gammas, args.jobs)
+    (out / "scr").mkdir(parents=True, exist_ok=True)
+    write_csv(out / "scr" / "results.csv", results)
+    write_plots(out / "scr", results)
+    write_page(out / "scr.md", results, prompts, seeds)
+    print(f"done: {(time.perf_counter() - began) / 60:.1f} min", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The recommendation of the study: the arithmetic behind it is done anew on every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mpg_cli.job import CHUNK_SIZE
+from mpg_cli.request import Scheme
+from studies.scr.grid import Setting
+from studies.scr.prose import prose
+from studies.scr.table import Result
+
+# What a score pass of five experts and the reference costs, in steps of one row.
+ADAPTERS = (
+    1.6  # stacked rows on one base at a small batch: the weights are read once (benchmarks/lockstep.py)
+)
+CHECKPOINTS = 6.0  # every expert a model of its own
+
+
+def cost(result: Result, pass_cost: float) -> float:
+    """Steps of one row that a committed token costs, where a score pass costs ``pass_cost`` of them.
+
+    (gamma * d + v) / E[committed] with d = 1 and a v that does not grow with gamma.
+    """
+    committed, passes = result.mean("committed_per_pass"), result.mean("passes_per_token")
+    if not committed or passes is None:
+        return float("inf")
+    return passes - 1 / committed + pass_cost / committed
+
+
+def best(results: Sequence[Result], rule: str, pass_cost: float) -> Result:
+    """The cheapest setting of a rule that drafts with a row."""
+    own = [r for r in results if r.setting.rule == rule and r.setting.drafter != "lookup"]
+    return min(own, key=lambda r: cost(r, pass_cost))
+
+
+def recommendation(results: Sequence[Result]) -> Iterator[str]:
+    """The end of the page."""
+    lock_step = next(r for r in results if r.setting.rule == "lock-step")
+    yield "## Recommendation"
+    yield ""
+    yield prose(
+        """Steps of one row that a token costs, where a score pass costs 1.6 of them (five adapters on one
+        base) or 6 (five models beside the base), whatever γ:"""
+    )
+    yield ""
+    yield "| | adapters | models |"
+    yield "|---|---|---|"
+    yield f"| lock-step | {cost(lock_step, ADAPTERS):.2f} | {cost(lock_step, CHECKPOINTS):.2f} |"
+    for rule in ("exact", "block", "threshold"):
+        cells = []
+        for pass_cost in (ADAPTERS, CHECKPOINTS):
+            found = best(results, rule, pass_cost)
+            cells.append(f"{cost(found, pass_cost):.2f} ({_short(found.setting)})")
+        yield f"| {rule}, its best setting | {cells[0]} | {cells[1]} |"
+    yield ""
+    scheme = Scheme()
+    default = Setting(scheme.rule, scheme.drafter, CHUNK_SIZE)
+    merged = _of(results, default)
+    reference = _of(results, Setting("exact", "reference", CHUNK_SIZE))
+    block = _of(results, Setting("block", "merged", CHUNK_SIZE))
+    paper = _of(results, Setting("threshold", "merged", CHUNK_SIZE))
+    if not (merged and reference and block and paper):
+        return
+    off = min(1.0, paper.mean("bias") or 0.0)
+    yield from (
+        prose(point, "  ")
+        for point in (
+            f"""- **Drafter `merged`.** At γ = {CHUNK_SIZE} it commits {_committed(merged)} tokens a pass and
+            the reference {_committed(reference)}, for the same steps.""",
+            f"""- **Rule `exact`.** `block` commits {_committed(block)} a pass, but then the text depends on
+            the drafter and γ. `exact` gives up that little for a text that is the seed's alone, so it is the
+            default; take `block` where only the law matters.""",
+            f"""- **Rule `threshold`** commits {_committed(paper)} a pass with its maximum thresholds, and a
+            round may be off by {off:.2g} in total variation: on replies of this length it is neither faster
+            than
+            `block` nor faithful. Fixed thresholds are faithful and slow. The rule is there to reproduce the
+            paper, and not the default.""",
+            f"""- **γ = {CHUNK_SIZE}** is the default until a machine is measured. With adapters on one base a
+            pass is cheap and a longer chunk costs more steps than it saves passes; with whole models as
+            experts longer ones pay. Where one step of the drafter costs about as much as a score pass,
+            lock-step (`--drafter none`) is the right choice.""",
+        )
+    )
+
+
+def _of(results: Sequence[Result], setting: Setting) -> Result | None:
+    return next((r for r in results if r.setting == setting), None)
+
+
+def _committed(result: Result) -> str:
+    return f"{result.mean('committed_per_pass') or 0.0:.2f}"
+
+
+def _short(setting: Setting) -> str:
+    words = [setting.drafter.removeprefix("persona:"), f"γ {setting.gamma}", setting.variant]
+    return ", ".join(word for word in words if word)

@@ -1,0 +1,81 @@
+"""The settings that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mpg_cli.request import Scheme
+from mpg_cli.sampling.thresholds import Threshold
+
+BLEND = "INTJ+pirate"
+GAMMAS = (1, 2, 4, 8, 16, 32)
+PERSONA = "persona:pirate"
+ROW_DRAFTERS = ("reference", PERSONA, "merged")
+
+Rule = Literal["lock-step", "exact", "block", "threshold", "redraft"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to sample the blend. Rule `redraft` is the plain reading of the paper's abstract."""
+
+    rule: Rule
+    drafter: str = "none"
+    gamma: int = 0
+    quantile: float = 1.0
+    candidates: int = 1
+    ahead: int = 1
+    fixed: float | None = None  # threshold
+
+    @property
+    def scheme(self) -> Scheme:
+        """The same for the program; the plain reading borrows the threshold rule's."""
+        if self.rule == "lock-step":
+            return Scheme(drafter="none")
+        if self.rule in ("exact", "block"):
+            return Scheme(rule=self.rule, drafter=self.drafter, chunk_size=self.gamma)
+        how = Threshold(self.quantile, self.fixed, candidates=self.candidates, ahead=self.ahead)
+        return Scheme(rule="threshold", drafter=self.drafter, chunk_size=self.gamma, threshold=how)
+
+    @property
+    def variant(self) -> str:
+        """What sets it apart from others of its rule and drafter."""
+        parts = [
+            f"quantile {self.quantile:g}" if self.quantile < 1 else "",
+            f"N = {self.candidates}" if self.candidates > 1 else "",
+            f"W = {self.ahead}" if self.ahead > 1 else "",
+            f"fixed {self.fixed:g}" if self.fixed is not None else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def label(self) -> str:
+        """All of it in words."""
+        words = [self.rule, "" if self.drafter == "none" else self.drafter.removeprefix("persona:")]
+        words += [f"γ {self.gamma}" if self.gamma else "", self.variant]
+        return " ".join(word for word in words if word)
+
+
+def grid(gammas: tuple[int, ...] = GAMMAS) -> Iterator[Setting]:
+    """Every setting of the study, lock-step first; variants of the threshold rule by the merged drafter."""
+    yield Setting("lock-step")
+    for gamma in gammas:
+        for drafter in (*ROW_DRAFTERS, "lookup"):
+            yield Setting("exact", drafter, gamma)
+            yield Setting("block", drafter, gamma)
+        for drafter in ROW_DRAFTERS:
+            yield Setting("threshold", drafter, gamma)
+        for quantile in (0.9, 0.5):
+            yield Setting("threshold", "merged", gamma, quantile=quantile)
+        for fixed in (0.5, 1.5):
+            yield Setting("threshold", "merged", gamma, fixed=fixed)
+        for candidates in (4, 8):
+            yield Setting("threshold", "merged", gamma, candidates=candidates)
+            if gamma <= 4:
+                yield Setting("threshold", "reference", gamma, candidates=candidates)
+        if gamma * 2 <= max(gammas):
+            yield Setting("threshold", "merged", gamma, ahead=2)
+        for drafter in ("reference", "merged"):
+            yield Setting("redraft", drafter, gamma)

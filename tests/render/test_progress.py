@@ -1,0 +1,79 @@
+"""How far a batch is: counts, a line a minute where nobody draws, a bar where somebody does."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpg_cli.batch.events import LineDone, LineFailed, Progress, Sized
+from mpg_cli.batch.lines import BadLine, Line
+from mpg_cli.events import Finished, Notice
+from mpg_cli.render import progress as module
+from mpg_cli.render.progress import TOLD, BatchProgress
+from mpg_cli.request import Prompting, Sampling
+from tests.render.replies import STARTED, reply, streams, written
+
+
+def done(number: int = 1) -> LineDone:
+    finished = next(event for event in reply(["Aye"]) if isinstance(event, Finished))
+    return LineDone(Line(number, str(number), "0", Prompting("a"), Sampling()), STARTED, finished)
+
+
+def failed(number: int, message: str = "the prompt is empty") -> LineFailed:
+    return LineFailed(BadLine(number, str(number), "0", "x", message), "x", message)
+
+
+def test_counts_and_the_summary() -> None:
+    to = streams()
+    shown = BatchProgress(to, 5)
+    for event in (Sized(8, "enough"), Progress(7, 2), done(), failed(2), Notice("by the way")):
+        shown.show(event)
+    shown.skip()
+    shown.close()
+    totals = shown.totals
+    assert (totals.done, totals.failed, totals.skipped, totals.tokens, totals.batch_size) == (1, 1, 1, 7, 8)
+    assert totals.acceptance == pytest.approx(done().finished.stats.acceptance_rate)
+    assert "1 answered · 1 failed · 1 were there already · 7 tokens" in shown.summary()
+    told = written(to.stderr)
+    assert "8 prompts run together: enough" in told
+    assert "line 2: the prompt is empty" in told
+    assert "mpg: by the way" in told
+    assert written(to.stdout) == ""
+
+
+def test_a_flood_of_errors_is_told_in_part() -> None:
+    to = streams()
+    shown = BatchProgress(to, None)
+    for number in range(TOLD + 10):
+        shown.show(failed(number))
+    assert written(to.stderr).count("the prompt is empty") == TOLD
+    assert written(to.stderr).count("in the output only") == 1
+    assert shown.totals.failed == TOLD + 10
+
+
+def test_a_log_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    to = streams()
+    shown = BatchProgress(to, 1000)
+    for _ in range(300):  # five minutes
+        now += 1.0
+        shown.show(Progress(10, 4))
+    lines = written(to.stderr).splitlines()
+    assert len(lines) == 5
+    assert lines[0] == "mpg: 0 of 1000 answered · 600 tokens · 10 tokens/s"
+    quiet = streams()
+    silent = BatchProgress(quiet, 10, quiet=True)
+    now += 100
+    silent.show(failed(1))
+    assert written(quiet.stderr) == ""
+
+
+def test_a_bar_on_a_terminal_leaves_nothing_but_what_was_said() -> None:
+    to = streams(stderr_tty=True)
+    shown = BatchProgress(to, 2)
+    shown.show(failed(1, "odd\x1b[2J [bold]markup"))
+    shown.show(done(2))
+    shown.close()
+    assert "line 1: odd[2J [bold]markup" in written(to.stderr)
+    assert "2/2" in written(to.stderr)
+    assert written(to.stderr).endswith("\x1b[2K") or written(to.stderr).endswith("\n\x1b[1A\x1b[2K")

@@ -1,0 +1,68 @@
+"""The studies run through in a short version."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from studies.scr.__main__ import main
+from studies.scr.grid import GAMMAS, grid
+from studies.scr.measure import Bench
+from studies.scr.redraft import redraft
+
+
+def test_the_grid_has_every_setting_that_is_asked_for() -> None:
+    settings = list(grid())
+    assert len(settings) == len(set(settings))
+    for rule in ("exact", "block"):
+        for drafter in ("reference", "persona:pirate", "merged", "lookup"):
+            assert {s.gamma for s in settings if (s.rule, s.drafter) == (rule, drafter)} == set(GAMMAS)
+    merged = [s for s in settings if (s.rule, s.drafter) == ("threshold", "merged")]
+    assert {s.candidates for s in merged} == {1, 4, 8}
+    assert {s.quantile for s in merged} == {1.0, 0.9, 0.5}
+
+
+def test_a_short_run_writes_page_plots_and_numbers(tmp_path: Path) -> None:
+    assert main(["--short", "--out", str(tmp_path)]) == 0
+    with (tmp_path / "scr" / "results.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == len(list(grid((4,))))
+    exact = [row for row in rows if row["rule"] == "exact"]
+    assert all(float(row["same_text"]) == 1 for row in exact)
+    assert all(float(row["committed_per_pass_low"]) >= 1 for row in exact)
+    page = (tmp_path / "scr.md").read_text(encoding="utf-8")
+    assert "## Recommendation" in page
+    for plot in ("speed", "passes", "fidelity"):
+        assert (tmp_path / "scr" / f"{plot}.svg").stat().st_size > 10_000
+        assert f"scr/{plot}.svg" in page
+
+
+def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--short"])
+    assert "give --out" in capsys.readouterr().err
+
+
+def test_whole_chunks_redrafted_keep_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the plain reading: prefixes are never kept, and what is committed is what was drafted."""
+    rounds = []
+
+    def spy(*args: object) -> object:
+        for round_ in redraft(*args):  # type: ignore[arg-type]
+            rounds.append(round_)
+            yield round_
+
+    monkeypatch.setattr("studies.scr.measure.redraft", spy)
+    setting = next(s for s in grid((2,)) if (s.rule, s.drafter) == ("redraft", "merged"))
+    replies = Bench(["What is for dinner?", "How should I rest?"]).measure(setting, [0])
+    assert len(rounds) > 10
+    assert all(r.kept in (0, len(r.draft)) and r.tokens == r.draft[: r.kept] for r in rounds)
+    assert any(r.kept for r in rounds)
+    assert any(not r.kept for r in rounds)
+    for number, reply in enumerate(replies):
+        own = [token for r in rounds if r.sequence == f"0/{number}" for token in r.tokens]
+        assert tuple(own) == reply.tokens
