@@ -222,17 +222,14 @@ class Sampler:
             size = min(draft.sizes[b], room - 1)
             verdict = rule(b, draft, log_p[b], size)
             lengths = [len(self._until_end(c, size)) for c in draft.tokens[b].tolist()]  # N
-            tokens = self._until_end(verdict.tokens, room)
-            place, chosen = torch.arange(len(tokens)), torch.tensor(tokens, device=log_probs.device)
-            of_chosen = log_probs[:, b, verdict.candidate, place, chosen]  # (R, L+1)
             rounds[b] = Round(
                 sequence=reply.sequence,
                 start=len(reply.tokens),
                 draft=tuple(verdict.draft),
                 tested=verdict.tested,
                 kept=verdict.kept,
-                tokens=tuple(tokens),
-                pull=tuple(tuple(row) for row in pull(s.target, of_chosen, weights).tolist()),
+                tokens=tuple(self._until_end(verdict.tokens, room)),
+                pull=(),
                 seconds=Seconds(),
                 drafted=sum(lengths),
                 steps=max(lengths) if isinstance(self.drafter, RowDrafter) else 0,
@@ -240,7 +237,22 @@ class Sampler:
                 thresholds=verdict.thresholds,
                 log_ratios=verdict.log_ratios,
             )
-        return rounds
+        return self._with_pulls(rounds, log_probs, weights)
+
+    def _with_pulls(self, rounds: dict[int, Round], log_probs: Tensor, weights: Tensor) -> dict[int, Round]:
+        """The rounds with what each persona added to their tokens."""
+        longest = max(len(r.tokens) for r in rounds.values())
+        padded = [[*r.tokens, *[0] * (longest - len(r.tokens))] for r in rounds.values()]
+        chosen = torch.tensor(padded, device=log_probs.device)  # (live, L)
+        place = torch.arange(longest)  # (L,)
+        b = torch.tensor(list(rounds))[:, None]  # (live, 1)
+        n = torch.tensor([r.candidate for r in rounds.values()])[:, None]  # (live, 1)
+        of_chosen = log_probs[:, b, n, place, chosen]  # (R, live, L)
+        pulls = pull(self.settings.target, of_chosen, weights).tolist()  # live lists of L lists of K
+        return {
+            at: replace(r, pull=tuple(tuple(row) for row in rows[: len(r.tokens)]))
+            for (at, r), rows in zip(rounds.items(), pulls, strict=True)
+        }
 
     def _exact(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
         """Keep while draft and target choose the same with the same noise; then the target's choice."""

@@ -54,10 +54,11 @@ def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
 
 
 def pull(target: Target, log_probs: Tensor, weights: Tensor) -> Tensor:
-    """Which persona pulled: log_probs (R, L) of L chosen tokens -> (L, K).
+    """Which persona pulled: log_probs (R, ...) of chosen tokens -> (..., K).
 
     Product: w_i delta_i. Mixture: the responsibility w_i pi_i / sum_j w_j pi_j.
     """
+    w = weights.view(-1, *[1] * (log_probs.dim() - 1))  # (K, 1, ...)
     if target == "product":
-        return (weights[:, None] * _delta(log_probs[0], log_probs[1:])).T
-    return torch.softmax(weights.log()[:, None] + log_probs[1:], dim=0).T
+        return (w * _delta(log_probs[0], log_probs[1:])).movedim(0, -1)
+    return torch.softmax(w.log() + log_probs[1:], dim=0).movedim(0, -1)
