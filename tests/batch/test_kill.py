@@ -60,7 +60,9 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
 
 def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mpg_cli", *arguments, "-o", str(out)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Whoever runs the tests in the background may ignore Ctrl-C, and children inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

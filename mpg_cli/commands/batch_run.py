@@ -1,0 +1,307 @@
+"""One `mpg batch`: reading, answering, writing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+
+from mpg_cli import signals
+from mpg_cli.errors import ExitCode, MpgError, UsageError
+from mpg_cli.render.terminal import Streams
+from mpg_cli.request import GenerateRequest
+
+if TYPE_CHECKING:
+    from mpg_cli.batch.journal import Journal
+    from mpg_cli.batch.lines import BadLine, Line
+    from mpg_cli.personas.registry import Blend, Registry
+    from mpg_cli.render.progress import BatchProgress
+
+LISTED = 20  # bad lines that --strict lists
+
+
+class Blends:
+    """Persona expressions of lines as blends, each resolved once."""
+
+    def __init__(self, defaults: GenerateRequest, directories: list[Path], strength: float) -> None:
+        self._defaults, self._directories, self._strength = defaults, directories, strength
+        self._registry: Registry | None = None
+        self._known: dict[str, Blend] = {}
+
+    def __call__(self, persona: str | None) -> Blend | None:
+        """The blend of an expression, of the command where there is none. Raises PersonaError and others."""
+        from mpg_cli.errors import PersonaError
+        from mpg_cli.personas import expression, registry
+
+        if persona is None:
+            if self._defaults.blend is None and not self._defaults.adapters:
+                raise PersonaError("it names no persona, and neither does the command")
+            self._check_drafter(self._defaults.blend)
+            return self._defaults.blend
+        if persona not in self._known:
+            self._registry = self._registry or registry.load_default(self._directories)
+            blend = registry.resolve(expression.parse(persona), self._registry, self._strength)
+            if self._defaults.scheme.target == "mixture" and blend.negative:
+                raise PersonaError(f"a mixture has no negative weights, {blend.negative[0]} has one")
+            self._check_drafter(blend)
+            self._known[persona] = blend
+        return self._known[persona]
+
+    def _check_drafter(self, blend: Blend | None) -> None:
+        """A drafter that is one persona has to be in every blend."""
+        from mpg_cli.errors import PersonaError
+
+        kind, _, name = self._defaults.scheme.drafter.partition(":")
+        names = [expert.persona.name.lower() for expert in blend.experts] if blend else []
+        names += [path.resolve().name.lower() for path, _ in self._defaults.adapters]
+        if kind == "persona" and name.strip().lower() not in names:
+            raise PersonaError(f"the drafter {name} is not in its blend")
+
+
+class BatchRun:
+    """One `mpg batch`: reading, answering, writing."""
+
+    def __init__(
+        self,
+        *,
+        defaults: GenerateRequest,
+        blends: Blends,
+        input_: Path,
+        input_format: Literal["jsonl", "text"],
+        output: Path | None,
+        batch_size: int | None,
+        max_experts: int | None,
+        strict: bool,
+        quiet: bool,
+    ) -> None:
+        self._defaults, self._blends = defaults, blends
+        self._input, self._format, self._output = input_, input_format, output
+        self._batch_size, self._max_experts = batch_size, max_experts
+        self._strict, self._quiet = strict, quiet
+        self._streams = Streams.current()
+
+    def perform(self, *, force_restart: bool, retry_errors: bool, as_json: bool) -> ExitCode:
+        """Answer all lines; the exit code."""
+        from mpg_cli.batch.journal import Journal
+
+        with ExitStack() as stack:
+            source = self._open_input(stack)
+            if self._strict:
+                source = self._checked(source, stack)
+            journal, seed = None, self._defaults.seed
+            if seed is None:
+                seed = secrets.randbelow(2**32)
+            if self._output is not None:
+                journal = stack.enter_context(
+                    Journal(
+                        self._output,
+                        self._config(seed),
+                        drawn=() if self._defaults.seed is not None else ("seed",),
+                        restart=force_restart,
+                        retry_errors=retry_errors,
+                    )
+                )
+                seed = int(journal.config["seed"])
+            return self._answer(source, journal, seed, as_json)
+
+    def _answer(self, source: BinaryIO, journal: Journal | None, seed: int, as_json: bool) -> ExitCode:
+        from dataclasses import replace
+
+        from mpg_cli.render.progress import BatchProgress
+
+        if self._defaults.seed is None:
+            self._say(f"seed {seed}")
+        defaults = replace(self._defaults, seed=seed)
+        with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
+            from mpg_cli.batch.runner import Runner  # torch loads here
+            from mpg_cli.models.loader import load_model
+            from mpg_cli.models.selfcheck import check_rows
+            from mpg_cli.session import open_drafter
+
+            choice = defaults.model
+            loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
+            check_rows(loaded.model, loaded.id)
+            smaller = open_drafter(defaults, loaded, status.update)
+            signals.check()
+        for text in loaded.notices:
+            self._say(text)
+        runner = Runner(
+            defaults,
+            loaded,
+            self._blends,
+            batch_size=self._batch_size,
+            max_experts=self._max_experts,
+            smaller=smaller,
+        )
+        if self._strict:
+            self._check_lengths(runner, source)
+        progress = BatchProgress(self._streams, _count(source), quiet=self._quiet)
+        # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
+        graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
+        try:
+            with graceful:
+                lines = self._open_lines(source, journal, progress)
+                self._write(runner.run(lines), journal, progress)
+        finally:
+            progress.close()
+        return self._end(progress, journal, graceful.exit_code, as_json)
+
+    def _write(self, events: Iterator[Any], journal: Journal | None, progress: BatchProgress) -> None:
+        """Every record as soon as it is there."""
+        from mpg_cli.batch.events import LineDone, LineFailed
+        from mpg_cli.render.jsonl import write_line
+        from mpg_cli.render.records import record_of
+
+        for event in events:
+            if isinstance(event, LineDone | LineFailed):
+                record = record_of(event)
+                if journal is None:
+                    write_line(self._streams.stdout, record)
+                else:
+                    journal.write(record)
+            progress.show(event)
+
+    def _end(
+        self, progress: BatchProgress, journal: Journal | None, ended_by: ExitCode | None, as_json: bool
+    ) -> ExitCode:
+        import json
+
+        if as_json:
+            self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
+        elif not self._quiet:
+            self._streams.say(progress.summary())
+        if ended_by is not None:
+            if journal is not None:
+                self._say("interrupted; the same command goes on where it stopped")
+            return ended_by
+        failed = progress.totals.failed + (journal.failed if journal else 0)
+        if failed and not as_json:
+            lines = "1 line" if failed == 1 else f"{failed} lines"
+            self._say(f"{lines} failed; --retry-errors tries again")
+        return ExitCode.FAILURE if failed else ExitCode.OK
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._streams.say(f"mpg: {text}")
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _open_input(self, stack: ExitStack) -> BinaryIO:
+        if str(self._input) == "-":
+            return self._streams.stdin.buffer
+        path = Path(os.path.expanduser(self._input))
+        try:
+            source = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise UsageError(f"INPUT {path} cannot be read: {error.strerror}") from None
+        if self._output is not None and self._output.exists() and os.path.samefile(path, self._output):
+            raise UsageError("INPUT and --output are the same file", hint="choose another output")
+        return source
+
+    def _reader(self) -> Any:
+        from mpg_cli.batch.lines import LineReader
+
+        return LineReader(self._defaults, self._format, self._checks())
+
+    def _checks(self) -> Callable[[str | None], None]:
+        def check(persona: str | None) -> None:
+            self._blends(persona)
+
+        return check
+
+    def _open_lines(
+        self, source: BinaryIO, journal: Journal | None, progress: BatchProgress
+    ) -> Iterator[Line | BadLine]:
+        """The lines that no earlier run has answered."""
+        for line in self._reader().read(_raw_lines(source)):
+            if journal is not None and journal.done(line.id, line.digest):
+                progress.skip()
+            else:
+                yield line
+
+    def _checked(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
+        """The whole input without a bad line; stdin is spooled."""
+        from mpg_cli.batch.lines import BadLine
+
+        if not source.seekable():
+            spool = stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
+            for raw in _raw_lines(source):
+                spool.write(raw)
+            source = cast(BinaryIO, spool)
+        source.seek(0)
+        bad = [line for line in self._reader().read(_raw_lines(source)) if isinstance(line, BadLine)]
+        source.seek(0)
+        self._refuse([f"line {line.number}: {line.message}" for line in bad])
+        return source
+
+    def _check_lengths(self, runner: Any, source: BinaryIO) -> None:
+        """With --strict: every prompt has to leave room for a reply."""
+        problems = []
+        for line in self._reader().read(_raw_lines(source)):
+            try:
+                runner.check(line)
+            except MpgError as error:
+                problems.append(f"line {line.number}: {error.message}")
+        source.seek(0)
+        self._refuse(problems)
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            more = [f"… and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+            told = "\n".join(f"  {text}" for text in [*problems[:LISTED], *more])
+            raise UsageError(
+                f"{len(problems)} bad lines, nothing was done:\n{told}",
+                hint="correct them, or leave out --strict: then they become error records",
+            )
+
+    def _config(self, seed: int) -> dict[str, Any]:
+        """What determines the replies, for the file beside the output."""
+        request, scheme, prompting = self._defaults, self._defaults.scheme, self._defaults.prompting
+        experts = {e.persona.name: e.weight for e in request.blend.experts} if request.blend else {}
+        config: dict[str, Any] = {
+            "model": request.model.name,
+            "revision": request.model.revision,
+            "dtype": request.model.dtype,
+            "persona": experts,
+            "adapters": {str(path): weight for path, weight in request.adapters},
+            "system": prompting.system,
+            "raw": prompting.raw,
+            "template_args": dict(prompting.template_args),
+            "input_format": self._format,
+            "target": scheme.target,
+            "rule": scheme.rule,
+            "seed": seed,
+            **{name: value for name, value in vars(request.sampling).items() if name != "stop"},
+            "stop": list(request.sampling.stop),
+        }
+        if scheme.rule != "exact":  # there the way to sample changes the text
+            config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
+        if scheme.rule == "threshold":
+            config["threshold"] = dict(vars(scheme.threshold))
+        return config
+
+
+def _raw_lines(source: BinaryIO) -> Iterator[bytes]:
+    """Lines with their ends; one that is far too long comes cut, and is refused by its length."""
+    from mpg_cli.batch.lines import LONGEST
+
+    while raw := source.readline(LONGEST + 2):
+        yield raw
+        while len(raw) > LONGEST and not raw.endswith(b"\n"):
+            raw = source.readline(LONGEST + 2)
+
+
+def _count(source: BinaryIO) -> int | None:
+    """How many lines a file has; None for a pipe."""
+    if not source.seekable() or source is sys.stdin.buffer:
+        return None
+    place, count = source.tell(), 0
+    while block := source.read(2**20):
+        count += block.count(b"\n")
+    source.seek(place)
+    return count
