@@ -161,6 +161,7 @@ def test_a_small_report_on_the_bundled_model(
     judges = Classifier(texts=1000), SentenceCheck(dialogues=1000)
     monkeypatch.setattr(report, "Classifier", lambda: judges[0])
     monkeypatch.setattr(report, "SentenceCheck", lambda: judges[1])
+    monkeypatch.setattr(report, "REASONS", {})
     command = ["--root", str(tmp_path), "--replies", "4", "--threads", str(torch.get_num_threads())]
     assert report.main([*command, "--blends", *BLENDS]) == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missed and not")]
