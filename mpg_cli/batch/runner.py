@@ -52,7 +52,7 @@ class Runner:
     ) -> None:
         self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
         self._bank, self._shelf = LoraBank.of(loaded.model), Shelf(max_experts)
-        self._asked, self._size = batch_size, batch_size or 0
+        self._size = batch_size or 0  # 0: found by the first group
         self._alone: set[str] = set()  # lines that run by themselves: the model failed in their company
         self._waiting: deque[Line] = deque()
         self._source: Iterator[Line | BadLine] = iter(())
