@@ -205,14 +205,17 @@ class RowGroup:
         """The sequences by length, in parts that share a pass.
 
         Every row of a pass attends over as many slots as the longest has. Another pass reads the weights
-        again: it is worth that where the padding would be read for more bytes.
+        again, and keys and values of a part are copied out of the cache first (read, written, read again):
+        it is worth that where the padding would be read for more bytes.
         """
         longest, order = self.cached.max(dim=0).values.sort()  # (B,)
         if self.batch == 1 or int(longest[0]) == int(longest[-1]):
             return [order]
         each = self.bytes_per_token() // self.batch  # bytes of a slot of one sequence in all its rows
         count = torch.arange(1, self.batch)
-        saved = count * (longest[-1] - longest[:-1]) * each  # by a pass of the shortest 1 .. B-1
+        whole = self.batch * longest[-1]
+        apart = count * longest[:-1] + (self.batch - count) * longest[-1]  # with a pass of the shortest 1 .. B-1
+        saved = each * (whole - 3 * apart)
         best = int(saved.argmax())
         if int(saved[best]) <= self._weight_bytes:
             return [order.sort().values]
