@@ -213,8 +213,8 @@ class RowGroup:
             return [order]
         each = self.bytes_per_token() // self.batch  # bytes of a slot of one sequence in all its rows
         count = torch.arange(1, self.batch)
-        whole = self.batch * longest[-1]
-        apart = count * longest[:-1] + (self.batch - count) * longest[-1]  # with a pass of the shortest 1 .. B-1
+        whole = self.batch * longest[-1]  # slots of one pass, and with a pass of the shortest 1 .. B-1:
+        apart = count * longest[:-1] + (self.batch - count) * longest[-1]
         saved = each * (whole - 3 * apart)
         best = int(saved.argmax())
         if int(saved[best]) <= self._weight_bytes:

@@ -8,6 +8,7 @@ BLAKE2b-64 of its UTF-8. Frozen by the vectors in tests/sampling/test_noise.py.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +49,20 @@ class Noise:
         return (float(self.bits(1, position, stream, offset)[0]) + 0.5) / 2**32
 
     def gumbel(self, size: int, position: int, stream: int = EXACT, offset: int = 0) -> Tensor:
-        """Standard Gumbel noise, (size,) float32: -log(-log1p(-v)), fine where it is large (v near 0)."""
-        words = self.bits(size, position, stream, offset)
-        v = torch.from_numpy((words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32))
-        v.clamp_(max=1 - 2**-24)  # rounding must not reach 1
-        return v.neg_().log1p_().neg_().log_().neg_()
+        """Standard Gumbel noise, (size,) float32."""
+        return _gumbel(self.bits(size, position, stream, offset))
+
+
+def gumbels(places: Sequence[tuple[Noise, int]], size: int) -> Tensor:
+    """The noise of n reply positions under the exact rule, (n, size): `Noise.gumbel` of each in one go."""
+    return _gumbel(np.stack([noise.bits(size, position) for noise, position in places]))
+
+
+def _gumbel(words: np.ndarray) -> Tensor:
+    """-log(-log1p(-v)) of 32-bit words as v in (0, 1), fine where it is large (v near 0)."""
+    v = torch.from_numpy((words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32))
+    v.clamp_(max=1 - 2**-24)  # rounding must not reach 1
+    return v.neg_().log1p_().neg_().log_().neg_()
 
 
 def sequence_key(sequence: int | str) -> int:

@@ -20,7 +20,7 @@ one law is sampled, the token-normalised target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from time import perf_counter
@@ -31,7 +31,7 @@ from torch import Tensor
 from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
-from mpg_cli.sampling.noise import EXACT, TARGET, Noise, draft_stream, judge_stream
+from mpg_cli.sampling.noise import TARGET, Noise, draft_stream, gumbels, judge_stream
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
 from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block, judge_exact
 from mpg_cli.sampling.targets import Target, combine, pull
@@ -168,8 +168,7 @@ class Sampler:
             assert isinstance(self.drafter, RowDrafter)
             log_q = self.drafter.next()  # (B, N, V)
             log_q = warp(log_q, self._drafter_warp(), self._seen(steps, log_q))
-            noise = torch.stack([self._draft_noise(b, len(steps), ended[b], log_q) for b in range(B)])
-            token = (log_q + noise).argmax(dim=-1)  # (B, N)
+            token = (log_q + self._draft_noise(len(steps), ended, log_q)).argmax(dim=-1)  # (B, N)
             log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
             if self.settings.rule == "block":
                 laws.append(log_q)
@@ -188,18 +187,19 @@ class Sampler:
         how = self.settings.warp
         return how.untruncated() if self.settings.rule == "threshold" else how
 
-    def _draft_noise(self, b: int, offset: int, ended: Tensor, like: Tensor) -> Tensor:
-        """Noise (N, V) of one drafted token of every candidate; none for those that have ended."""
-        reply, like = self.replies[b], like[b, 0]
+    def _draft_noise(self, offset: int, ended: Tensor, like: Tensor) -> Tensor:
+        """Noise (B, N, V) of one drafted token of every candidate; none where `ended` (B, N)."""
+        noise = torch.zeros_like(like)
+        drafting = (~ended).nonzero().tolist()  # pairs of b and n
         if self.settings.rule == "exact":
-            at = len(reply.tokens) + offset
-            return (torch.zeros_like(like) if bool(ended[0]) else self._gumbel(reply, at, like))[None]
-        return torch.stack(
-            [
-                torch.zeros_like(like) if done else self._fresh(reply, draft_stream(n), offset, like)
-                for n, done in enumerate(ended.tolist())
-            ]
-        )
+            places = [b for b, _ in drafting]
+            noise[places, 0] = self._gumbels(
+                [(b, len(self.replies[b].tokens) + offset) for b in places], like
+            )
+        else:
+            for b, n in drafting:
+                noise[b, n] = self._fresh(self.replies[b], draft_stream(n), offset, like[b, n])
+        return noise
 
     # -- judge -----------------------------------------------------------------------------------
 
@@ -214,13 +214,11 @@ class Sampler:
                 "no token has any probability left in the blend",
                 hint="the experts exclude each other, or a penalty is out of all proportion",
             )
-        rule = {"exact": self._exact, "threshold": self._threshold, "block": self._block}[s.rule]
+        verdicts = self._judge_exact if s.rule == "exact" else self._judge_each
+        sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
         rounds = {}
-        for b in live:
-            reply = self.replies[b]
-            room = reply.limit - len(reply.tokens)
-            size = min(draft.sizes[b], room - 1)
-            verdict = rule(b, draft, log_p[b], size)
+        for b, verdict in verdicts(draft, log_p, sizes).items():
+            reply, size = self.replies[b], sizes[b]
             lengths = [len(self._until_end(c, size)) for c in draft.tokens[b].tolist()]  # N
             rounds[b] = Round(
                 sequence=reply.sequence,
@@ -228,7 +226,7 @@ class Sampler:
                 draft=tuple(verdict.draft),
                 tested=verdict.tested,
                 kept=verdict.kept,
-                tokens=tuple(self._until_end(verdict.tokens, room)),
+                tokens=tuple(self._until_end(verdict.tokens, self._room(b))),
                 pull=(),
                 seconds=Seconds(),
                 drafted=sum(lengths),
@@ -254,15 +252,27 @@ class Sampler:
             for (at, r), rows in zip(rounds.items(), pulls, strict=True)
         }
 
-    def _exact(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
+    def _room(self, b: int) -> int:
+        """Tokens that reply b may still have."""
+        return self.replies[b].limit - len(self.replies[b].tokens)
+
+    def _judge_each(self, draft: Draft, log_p: Tensor, sizes: Mapping[int, int]) -> dict[int, Verdict]:
+        rule = self._block if self.settings.rule == "block" else self._threshold
+        return {b: rule(b, draft, log_p[b], size) for b, size in sizes.items()}
+
+    def _judge_exact(self, draft: Draft, log_p: Tensor, sizes: Mapping[int, int]) -> dict[int, Verdict]:
         """Keep while draft and target choose the same with the same noise; then the target's choice."""
-        reply = self.replies[b]
-        chunk = self._until_end(draft.tokens[b, 0].tolist(), size)
-        at = range(len(reply.tokens), len(reply.tokens) + len(chunk) + 1)
-        noise = torch.stack([self._gumbel(reply, position, log_p[0, 0]) for position in at])
-        choices: list[int] = (log_p[0, : len(at)] + noise).argmax(dim=-1).tolist()  # len(chunk)+1 tokens
-        kept = judge_exact(chunk, choices)
-        return Verdict(chunk, min(kept + 1, len(chunk)), kept, choices[: kept + 1])
+        chunks = {b: self._until_end(draft.tokens[b, 0].tolist(), size) for b, size in sizes.items()}
+        at = [(b, place) for b, chunk in chunks.items() for place in range(len(chunk) + 1)]
+        noise = self._gumbels([(b, len(self.replies[b].tokens) + place) for b, place in at], log_p)  # (n, V)
+        of, place = zip(*at, strict=True)
+        choices: list[int] = (log_p[of, 0, place] + noise).argmax(dim=-1).tolist()  # n
+        verdicts = {}
+        for b, chunk in chunks.items():
+            own, choices = choices[: len(chunk) + 1], choices[len(chunk) + 1 :]
+            kept = judge_exact(chunk, own)
+            verdicts[b] = Verdict(chunk, min(kept + 1, len(chunk)), kept, own[: kept + 1])
+        return verdicts
 
     def _block(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
         """Block verification, then one token of what the draft has left of the target."""
@@ -348,13 +358,16 @@ class Sampler:
 
     # -- noise and penalties ---------------------------------------------------------------------
 
-    def _gumbel(self, reply: Reply, position: int, like: Tensor) -> Tensor:
-        """The noise (V,) of a reply position, the same for draft and target; 0 at temperature 0."""
-        if self.settings.warp.greedy:
-            return torch.zeros_like(like)
-        if position not in reply.gumbels:
-            reply.gumbels[position] = reply.noise.gumbel(like.shape[-1], position, EXACT).to(like.device)
-        return reply.gumbels[position]
+    def _gumbels(self, at: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+        """The noise (n, V) of n reply positions (b, position), for draft and target; 0 when greedy."""
+        if self.settings.warp.greedy or not at:
+            return like.new_zeros(len(at), like.shape[-1])
+        missing = [(b, p) for b, p in at if p not in self.replies[b].gumbels]
+        if missing:
+            fresh = gumbels([(self.replies[b].noise, p) for b, p in missing], like.shape[-1]).to(like.device)
+            for (b, p), noise in zip(missing, fresh, strict=True):
+                self.replies[b].gumbels[p] = noise
+        return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
 
     def _fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:
         """Noise (V,) used once, keyed by where the round starts."""
