@@ -87,7 +87,7 @@ def bundled(repeats: int, count: int) -> None:
     loaded = load_model(device="cpu", dtype="float32")
     blend = resolve(parse("INTJ+pirate"), load_default())
     request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), Scheme(), blend=blend, seed=1)
-    compare("mpg-tiny, batch 32", pair(loaded, request, 32), (count // 8, count), 128, repeats)
+    compare("mpg-tiny, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
 
 
 class RandomRunner(Runner):
@@ -125,7 +125,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, ", end="")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
-    bundled(1 if options.small else options.repeats, 64 if options.small else 192)
+    bundled(1 if options.small else options.repeats, 64 if options.small else 384)
     if not options.small:
         large(options.repeats, 5, 16)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
