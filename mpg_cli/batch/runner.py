@@ -107,28 +107,33 @@ class Runner:
     def _group(self, key: GroupKey) -> Iterator[BatchEvent]:
         """Lines of one blend and one way of sampling, until none waits or the queue has turned to others."""
         first = self._waiting[0]
+        alone = first.id in self._alone
         try:
-            lineup, notices = self._lineup(first, 1)
+            if not self._size:
+                yield from self._choose_size(first)
+            same = sum(_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
+            lineup, notices = self._lineup(first, 1 if alone else min(self._size, max(1, same)))
         except MpgError as error:
             # Whatever this blend cannot be loaded for, the others may be fine.
-            while (line := self._take(key, first.id in self._alone)) is not None:
+            while (line := self._take(key, alone)) is not None:
                 yield LineFailed(line, "bad_persona", error.message)
             return
         yield from map(Notice, notices)
-        if not self._size:
-            self._size, reason = fitting_batch(lineup)
-            yield Sized(self._size, reason)
-            yield from self._read_ahead()
-        alone = first.id in self._alone
-        same = sum(_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
-        lineup.release()
-        group = _Group(self._lineup(first, 1 if alone else min(self._size, max(1, same)))[0])
+        group = _Group(lineup)
         try:
             yield from self._places(group, key, alone)
         except (NumericsError, MemoryError, RuntimeError) as error:
             yield from self._recover(error, group)
         finally:
             group.lineup.release()
+
+    def _choose_size(self, first: Line) -> Iterator[BatchEvent]:
+        """Find the batch size that fits, by a lineup of the first line."""
+        lineup, _ = self._lineup(first, 1)
+        self._size, reason = fitting_batch(lineup)
+        lineup.release()
+        yield Sized(self._size, reason)
+        yield from self._read_ahead()
 
     def _places(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
         """Rounds of a group; a free place gets the next line, or the batch shrinks."""

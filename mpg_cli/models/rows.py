@@ -40,6 +40,14 @@ def _alike(prompts: Mapping[int, Prompt]) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
+def _bytes_per_position(model: Any) -> int:
+    """Bytes of the keys and values of one position of one row, over all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """Float32 log-probabilities over the last axis, whatever the dtype that came in."""
     return torch.log_softmax(logits.float(), dim=-1)
@@ -69,6 +77,7 @@ class RowGroup:
             model.config.get_text_config().num_hidden_layers, self.rows * batch * candidates
         )
         self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
+        self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
         self.cached = torch.zeros(self.rows, batch, dtype=torch.long)  # tokens in the cache, (R, B)
         self.shared = torch.zeros(self.rows, batch, dtype=torch.long)  # of these, equal in all candidates
         nothing = torch.zeros(self.rows, candidates, 0, dtype=torch.long)
@@ -193,11 +202,7 @@ class RowGroup:
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        places = self.rows * self.batch * self.candidates * config.num_hidden_layers
-        return int(2 * places * heads * size * self.model.dtype.itemsize)
+        return self.batch * self._slot_bytes
 
     # -- below -----------------------------------------------------------------------------------
 
@@ -211,11 +216,10 @@ class RowGroup:
         longest, order = self.cached.max(dim=0).values.sort()  # (B,)
         if self.batch == 1 or int(longest[0]) == int(longest[-1]):
             return [order]
-        each = self.bytes_per_token() // self.batch  # bytes of a slot of one sequence in all its rows
         count = torch.arange(1, self.batch)
         whole = self.batch * longest[-1]  # slots of one pass, and with a pass of the shortest 1 .. B-1:
         apart = count * longest[:-1] + (self.batch - count) * longest[-1]
-        saved = each * (whole - 3 * apart)
+        saved = self._slot_bytes * (whole - 3 * apart)
         best = int(saved.argmax())
         if int(saved[best]) <= self._weight_bytes:
             return [order.sort().values]
