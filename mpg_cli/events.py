@@ -71,7 +71,7 @@ class Started:
     target: str
     rule: str
     drafter: str
-    chunk_size: int
+    chunk_size: int | Literal["auto"]  # auto: it follows the acceptance
     prompt_tokens: int
     max_tokens: int
     device_reason: str = ""

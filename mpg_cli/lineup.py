@@ -13,6 +13,9 @@ from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup, Rows
 from mpg_cli.request import Scheme
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
+from mpg_cli.sampling.pace import Cost
+
+ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockstep.py)
 
 _numbers = count()  # of the stacks in a bank, that lineups share
 
@@ -95,6 +98,19 @@ class Lineup:
         """All rows by the model that they run on, the drafter's included."""
         extra = [self.draft.group] if self.draft and self.draft.group else []
         return (*self.rows.groups, *extra)
+
+    @property
+    def cost(self) -> Cost:
+        """What a round costs in steps of one row, before anything is measured.
+
+        A pass reads the weights of each model once, and its further rows cost a little more each.
+        """
+        score = sum(1 + ROW_COST * (group.rows - 1) for group in self.rows.groups)
+        if self.draft is None or self.draft.group is None:
+            return Cost(step=0.0, score=score)
+        models = (self.draft.group.model, self.loaded.model)
+        of_drafter, of_base = (sum(p.numel() for p in model.parameters()) for model in models)
+        return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""

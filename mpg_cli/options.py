@@ -119,7 +119,8 @@ ChunkSize = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Tokens drafted at a time, 0 to 64; under the exact rule it changes the speed only.",
+        help="Tokens drafted at a time, 0 to 64; auto follows the acceptance of the reply. Under the exact "
+        "rule it changes the speed only.",
     ),
 ]
 ThresholdHow = Annotated[

@@ -7,11 +7,12 @@ import os
 import torch
 
 from mpg_cli.lineup import Lineup
+from mpg_cli.sampling.pace import LONGEST
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
 TOKENS = 1024  # prompt and reply, as a guess of what a line takes
-POSITIONS = 8  # of a pass whose log-probabilities are held
+POSITIONS = LONGEST + 1  # of a pass whose log-probabilities are held
 COPIES = 4  # of them: logits, log-probabilities, the target, warped
 
 

@@ -14,7 +14,7 @@ class Tally:
     def __init__(self, started: Started) -> None:
         self.started = started
         self.stats = Stats()
-        self.chunk_size = started.chunk_size
+        self.chunk_size: int | str = started.chunk_size
         self._pull = [0.0] * len(started.experts)
         self._pulled = 0
 

@@ -4,7 +4,7 @@
     p, log p            log_p       the target, warped and normalised, (B, N, T+1, V)
     q, log q            log_q       the drafter's, of the drafted tokens, (B, N, T)
     c                   draft       the drafted tokens of N candidates, (B, N, T), T = W * gamma
-    N, W, gamma                     Threshold.candidates, Threshold.ahead, Settings.chunk_size
+    N, W, gamma                     Threshold.candidates, Threshold.ahead, Settings.chunk_size (or a Pace's)
     g                   gumbel      noise of a reply position, (V,)
     a_l, m_l, u_l       a, m, u     log-ratios, thresholds, uniforms of one chunk
     L                   kept        length of the prefix that stays
@@ -32,6 +32,7 @@ from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import TARGET, Noise, draft_stream, gumbels, judge_stream
+from mpg_cli.sampling.pace import Cost, Pace
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
 from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block, judge_exact
 from mpg_cli.sampling.targets import Target, combine, pull
@@ -41,12 +42,16 @@ from mpg_cli.sampling.warpers import Warp, warp
 
 @dataclass(frozen=True)
 class Settings:
-    """What is sampled and how; `weights` belong to the rows 1..K of the engine."""
+    """What is sampled and how; `weights` belong to the rows 1..K of the engine.
+
+    With `cost` each reply finds its own chunk size by its acceptance instead.
+    """
 
     weights: tuple[float, ...]
     target: Target = "product"
     rule: Rule = "exact"
     chunk_size: int = 4
+    cost: Cost | None = None
     warp: Warp = field(default_factory=Warp)
     threshold: Threshold = field(default_factory=Threshold)
     end_tokens: frozenset[int] = frozenset()
@@ -54,11 +59,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.rule != "threshold" and (self.threshold.candidates, self.threshold.ahead) != (1, 1):
             raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.rule}")
-
-    @property
-    def span(self) -> int:
-        """Tokens that a round drafts, W * gamma."""
-        return self.chunk_size * self.threshold.ahead
+        if self.rule == "threshold" and self.cost is not None:
+            raise ValueError("thresholds belong to chunks of one size")
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Reply:
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     window: Window | None = None
+    pace: Pace | None = None
     gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for this round's reuse
 
     @property
@@ -113,7 +116,9 @@ class Sampler:
 
     def seat(self, index: int, reply: Reply) -> None:
         """Put another reply in place `index`; engine and drafter have read its prompt there."""
-        reply.window = Window(self.settings.threshold) if self.settings.rule == "threshold" else None
+        s = self.settings
+        reply.window = Window(s.threshold) if s.rule == "threshold" else None
+        reply.pace = Pace(s.cost) if s.cost else None
         self.replies[index] = reply
 
     def keep(self, places: Sequence[int]) -> None:
@@ -151,7 +156,8 @@ class Sampler:
         sizes = [0] * len(self.replies)
         for b in live:
             reply = self.replies[b]
-            sizes[b] = min(self.settings.span, reply.limit - len(reply.tokens) - 1) if self.drafter else 0
+            gamma = reply.pace.chunk_size if reply.pace else self.settings.chunk_size
+            sizes[b] = min(gamma * self.settings.threshold.ahead, self._room(b) - 1) if self.drafter else 0
         if isinstance(self.drafter, LookupDrafter):
             return self.drafter.draft(sizes)
         return self._step_drafter(live, sizes)
@@ -342,6 +348,8 @@ class Sampler:
         for b, round_ in rounds.items():
             reply = self.replies[b]
             reply.tokens += round_.tokens
+            if reply.pace:
+                reply.pace.add(round_.tested, round_.kept)
             stays = min(round_.kept, len(round_.tokens))
             drop[b], new[b], winner[b] = fed - stays, round_.tokens[stays:] or (0,), round_.candidate
             if round_.tokens[-1] in self.settings.end_tokens:

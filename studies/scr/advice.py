@@ -80,10 +80,11 @@ def recommendation(results: Sequence[Result]) -> Iterator[str]:
             than `block` with as many passes nor faithful. It gets cheaper with long chunks and candidates
             only by leaving the target's law. Fixed thresholds are faithful and slow. The rule is there to
             reproduce the paper, and not the default.""",
-            f"""- **γ = {CHUNK_SIZE}** is the default until a machine is measured. With adapters on one base a
-            pass is cheap and a longer chunk costs more steps than it saves passes; with whole models as
-            experts longer ones pay. Where one step of the drafter costs about as much as a score pass,
-            lock-step (`--drafter none`) is the right choice.""",
+            f"""- **γ** follows the acceptance of each reply (`--chunk-size auto`); under `threshold`, whose
+            thresholds belong to chunks of one size, it is {CHUNK_SIZE}. With adapters on one base a pass is
+            cheap and a longer chunk costs more steps than it saves passes; with whole models as experts
+            longer ones pay. Where one step of the drafter costs about as much as a score pass, lock-step
+            (`--drafter none`) is the right choice.""",
         )
     )
 
