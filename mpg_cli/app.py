@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, signals
-from mpg_cli.commands import batch, train
+from mpg_cli.commands import batch, train, tune
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
 app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
+app.command("tune", epilog=tune.EPILOG, context_settings=_CONTEXT)(tune.tune)
 app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
 
 

@@ -24,7 +24,6 @@ from mpg_cli.sampling.scr import Reply, Settings
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.warpers import Warp
 
-CHUNK_SIZE = 4  # gamma of the threshold rule, whose thresholds belong to chunks of one size
 MAX_TOKENS = 256
 
 
@@ -76,13 +75,12 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
 def settings_of(lineup: Lineup, request: GenerateRequest) -> Settings:
     """What is sampled and by which rule."""
     s, scheme = request.sampling, request.scheme
-    chunk_size = _chunk_size(lineup, request)
     return Settings(
         weights=tuple(expert.weight for expert in lineup.experts),
         target=scheme.target,
         rule=scheme.rule,
-        chunk_size=CHUNK_SIZE if chunk_size is None else chunk_size,
-        cost=lineup.cost if chunk_size is None else None,
+        chunk_size=lineup.chunk_size or 0,
+        cost=lineup.cost if lineup.chunk_size is None else None,
         warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty),
         threshold=scheme.threshold,
         end_tokens=_end_tokens(lineup.loaded),
@@ -92,7 +90,6 @@ def settings_of(lineup: Lineup, request: GenerateRequest) -> Settings:
 def started(lineup: Lineup, job: Job, seed: int, sequence: int | str) -> Started:
     """The event that begins a reply."""
     scheme, loaded = job.request.scheme, lineup.loaded
-    chunk_size = _chunk_size(lineup, job.request)
     return Started(
         sequence=sequence,
         seed=seed,
@@ -105,7 +102,7 @@ def started(lineup: Lineup, job: Job, seed: int, sequence: int | str) -> Started
         target=scheme.target,
         rule=scheme.rule,
         drafter=lineup.draft.name if lineup.draft else "none",
-        chunk_size="auto" if chunk_size is None else chunk_size,
+        chunk_size="auto" if lineup.chunk_size is None else lineup.chunk_size,
         prompt_tokens=len(job.prompts[0]),
         max_tokens=job.limit,
         device_reason=loaded.device.reason,
@@ -177,14 +174,6 @@ def expression_of(request: GenerateRequest) -> str:
         name = Path(path).resolve().name
         terms.append(name if weight == 1 else f"{name}:{format_weight(weight)}")
     return "+".join(terms)
-
-
-def _chunk_size(lineup: Lineup, request: GenerateRequest) -> int | None:
-    """gamma; None where each reply finds its own."""
-    asked = request.scheme.chunk_size
-    if lineup.draft is None:
-        return 0
-    return CHUNK_SIZE if asked is None and request.scheme.rule == "threshold" else asked
 
 
 def _end_tokens(loaded: LoadedModel) -> frozenset[int]:

@@ -11,11 +11,15 @@ from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.profile import read_profile
 from mpg_cli.request import Scheme
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.pace import Cost
+from mpg_cli.tuning.key import key_of, versions
 
 ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockstep.py)
+
+CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds belong to chunks of one size
 
 _numbers = count()  # of the stacks in a bank, that lineups share
 
@@ -48,8 +52,9 @@ class Lineup:
         self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
         self.batch, self.candidates = batch, scheme.threshold.candidates
         self.notices: list[str] = []
+        self.chunk_size = self._read_chunk_size(scheme)  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
-        self.draft = self._build_drafter(scheme, smaller)
+        self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
 
     def prefill(
         self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]
@@ -122,6 +127,18 @@ class Lineup:
             "cache_bytes_per_token": sum(group.bytes_per_token() for group in self.groups),
         }
 
+    def _read_chunk_size(self, scheme: Scheme) -> int | None:
+        """What was asked for, else what the profile says, else None; 4 where thresholds need one size."""
+        if scheme.drafter == "none":
+            return 0
+        if scheme.chunk_size is not None:
+            return scheme.chunk_size
+        profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
+        if notice:
+            self.notices.append(notice)
+        tuned = profile.chunk_size(scheme.drafter, self.candidates) if profile else None
+        return CHUNK_SIZE if tuned is None and scheme.rule == "threshold" else tuned
+
     # -- rows ------------------------------------------------------------------------------------
 
     def _build_rows(self) -> Rows:
@@ -155,10 +172,7 @@ class Lineup:
     # -- the drafter (algorithm page, section 3) -------------------------------------------------
 
     def _build_drafter(self, scheme: Scheme, smaller: LoadedModel | None) -> DraftRow | None:
-        """None for lock-step."""
         drafter = scheme.drafter
-        if drafter == "none" or scheme.chunk_size == 0:
-            return None
         if drafter == "lookup":
             return DraftRow(drafter, None)
         if drafter == "reference":

@@ -55,6 +55,10 @@ class Session:
         """End the reply under way at the next round, and draw no further samples."""
         self._stopping = reason
 
+    def close(self) -> None:
+        """Give up the memory of the adapters' stacks; the session cannot be used any more."""
+        self._lineup.release()
+
     def replies(self, request: GenerateRequest) -> Iterator[Event]:
         """The events of all samples in turn. Raises ContextError if the prompt leaves no room."""
         yield from self.notices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mpg_cli.job import CHUNK_SIZE
+from mpg_cli.lineup import CHUNK_SIZE
 from mpg_cli.request import Scheme
 from studies.scr.grid import Setting
 from studies.scr.prose import prose

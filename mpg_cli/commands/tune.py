@@ -1,0 +1,243 @@
+"""`mpg tune`: measures a blend on this machine and remembers the fastest chunk size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mpg_cli import options, signals
+from mpg_cli.errors import UsageError
+from mpg_cli.render.terminal import Streams
+from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
+from mpg_cli.turns import check_text
+
+if TYPE_CHECKING:
+    from mpg_cli.profile import Profile
+
+PROMPTS = (
+    "How should I spend my weekend?",
+    "What makes a good friend?",
+    "Help me write a short letter to my landlord about a broken heater.",
+    "I have an exam tomorrow and cannot sleep. What should I do?",
+    "Explain how a bicycle stays upright.",
+    "Tell me about a place that you would like to visit.",
+    "How do I cook rice?",
+    "Is it better to plan a trip or to just go?",
+)
+SECONDS = 30.0
+TOKENS = 64  # of a reply that is run
+
+EPILOG = """\b
+Examples:
+  mpg tune -p INTJ+pirate
+  mpg tune -p INTJ+pirate --prompts prompts.txt --plot speed.svg
+  mpg tune -p pirate --rule threshold --max-bias 0.1
+  mpg tune -p pirate --model Qwen/Qwen3-0.6B --drafter merged --drafter none --format json
+\b
+What it finds is kept in the cache folder, and --chunk-size auto (the default of generate and batch) reads it
+for the same model, experts, weights, target, rule, device and precision. Under the rules exact and block only
+the speed changes; under exact not even the text of a seed does."""
+
+
+def tune(
+    ctx: typer.Context,
+    persona: options.Persona = None,
+    adapter: options.Adapter = None,
+    strength: options.Strength = 1.0,
+    system: options.System = None,
+    model: options.Model = DEFAULT_MODEL,
+    revision: options.Revision = None,
+    device: options.Device = "auto",
+    dtype: options.DType = "auto",
+    persona_dir: options.PersonaDir = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Prompts to try, one a line.", show_default=f"{len(PROMPTS)} of its own"
+        ),
+    ] = None,
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    min_p: options.MinP = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
+    target: options.Target = "product",
+    rule: options.Rule = "exact",
+    drafter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="merged|reference|persona:NAME|lookup|model:PATH",
+            help="Try these drafters only; repeatable.",
+            show_default="all but models",
+        ),
+    ] = None,
+    threshold: options.ThresholdHow = None,
+    threshold_window: options.ThresholdWindow = None,
+    max_bias: Annotated[
+        float,
+        typer.Option(metavar="X", help="With --rule threshold: the largest bias bound that is chosen."),
+    ] = 0.02,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="About how long to measure, on top of loading.")
+    ] = SECONDS,
+    seed: options.Seed = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg|png", help="Draw speed against chunk size.")
+    ] = None,
+    format_: Annotated[
+        Literal["text", "json"],
+        typer.Option("--format", metavar="text|json", help="A table, or one JSON object."),
+    ] = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
+) -> None:
+    """Find the chunk size that is fastest for a blend on this machine.
+
+    It measures what a step of each drafter and a pass over all personas cost and how much is accepted,
+    predicts the speed of every chunk size, runs the best few, and keeps the result.
+    """
+    from mpg_cli.commands import blending, values
+    from mpg_cli.render import tuning as report
+
+    streams = Streams.current()
+    if not seconds > 0:
+        raise UsageError(f"--seconds {seconds:g} must be above 0")
+    if not max_bias >= 0:
+        raise UsageError(f"--max-bias {max_bias:g} must be 0 or more")
+    if plot is not None:
+        report.check_plot(plot)
+    blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
+    adapters = values.adapters(adapter or [], strength)
+    names = [expert.persona.name for expert in blend.experts] if blend else []
+    names += [path.resolve().name for path, _ in adapters]
+    blending.check_weights(target, blend, adapters)
+    scheme = blending.read_scheme(
+        ctx,
+        target=target,
+        rule=rule,
+        drafter="none",
+        chunk_size="auto",
+        threshold=threshold,
+        threshold_window=threshold_window,
+        candidates=None,
+        ahead=None,
+    )
+    drafters = _drafters(drafter, names, rule)
+    text = None if system is None else check_text("--system", system)
+    asked = [Prompting(line, system=text) for line in _read_prompts(prompts)]
+    request = GenerateRequest(
+        model=ModelChoice(model, revision, device, dtype),
+        prompting=asked[0],
+        sampling=Sampling(TOKENS, temperature, top_k, top_p, min_p, repetition_penalty),
+        scheme=scheme,
+        blend=blend,
+        adapters=adapters,
+        seed=0 if seed is None else seed,
+    )
+    if not quiet and (notice := blending.default_model_notice(ctx, model)):
+        streams.say(f"mpg: {notice}")
+    profile, file = _perform(request, asked, drafters, max_bias, seconds, streams, quiet)
+    if plot is not None:
+        report.write_plot(plot, profile)
+    if format_ == "json":
+        streams.stdout.write(json.dumps(report.as_json(profile, file), ensure_ascii=False) + "\n")
+    else:
+        report.write_report(streams.stdout, profile, color=streams.color and streams.stdout_tty)
+
+
+def _perform(
+    request: GenerateRequest,
+    prompts: list[Prompting],
+    drafters: list[str],
+    max_bias: float,
+    seconds: float,
+    streams: Streams,
+    quiet: bool,
+) -> tuple[Profile, Path]:
+    """Load, measure, write the profile."""
+    from dataclasses import replace
+
+    with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
+        from mpg_cli.profile import write_profile  # torch loads from here on
+        from mpg_cli.session import Session, open_drafter
+        from mpg_cli.tuning.measure import Bench
+        from mpg_cli.tuning.tuner import Tuner
+
+        session = Session.open(request, status.update)
+        models = [name for name in drafters if name.startswith("model:")]
+        smaller = None
+        if models:
+            drawn = replace(request, scheme=replace(request.scheme, drafter=models[0]))
+            smaller = open_drafter(drawn, session.loaded, status.update)
+        signals.check()
+    if not quiet:
+        for notice in session.notices:
+            streams.say(f"mpg: {notice.message}")
+    session.close()
+    bench = Bench(request, session.loaded, session.experts, prompts, smaller)
+    with _Progress(streams, shown=not quiet) as progress:
+        profile = Tuner(bench, drafters, max_bias, seconds).run(progress.show)
+    return profile, write_profile(profile)
+
+
+class _Progress:
+    """A bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, streams: Streams, *, shown: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        if shown and streams.stderr_tty and streams.movable:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            console = Console(file=streams.stderr, force_terminal=True, no_color=not streams.color)
+            words = TextColumn("{task.description}", markup=False)
+            self._bar = Progress(BarColumn(), words, console=console, transient=True)
+            self._task = self._bar.add_task("", total=1.0)
+
+    def show(self, what: str, share: float) -> None:
+        signals.check()
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, completed=share)
+
+    def __enter__(self) -> _Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _drafters(asked: list[str] | None, names: list[str], rule: str) -> list[str]:
+    """The drafters to try: those asked for, or all that need no further model."""
+    from mpg_cli.commands import values
+
+    if asked:
+        found = list(dict.fromkeys(values.drafter(text, names) for text in asked))
+        if sum(name.startswith("model:") for name in found) > 1:
+            raise UsageError("--drafter names two models", hint="try them one at a time")
+        if rule == "threshold" and "lookup" in found:
+            raise UsageError("--drafter lookup does not go with --rule threshold", hint="leave one out")
+        return [name for name in found if name != "none"]  # lock-step is always tried
+    free = [] if rule == "threshold" else ["lookup"]
+    return ["merged", "reference", *(f"persona:{name}" for name in dict.fromkeys(names)), *free]
+
+
+def _read_prompts(file: Path | None) -> list[str]:
+    """The prompts to try."""
+    if file is None:
+        return list(PROMPTS)
+    try:
+        lines = file.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UsageError(f"--prompts {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--prompts {file} is not UTF-8 text") from None
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise UsageError(f"--prompts {file} has no prompt", hint="write one a line")
+    return found

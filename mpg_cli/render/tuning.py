@@ -1,0 +1,147 @@
+"""What `mpg tune` found, for a person: a table, a curve in the terminal, a plot in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.profile import Choice, Profile
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CURVE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # chunk sizes of the curve
+BAR = 32  # columns
+WIDTH = 120  # of a table that no terminal shows
+PLOTS = (".svg", ".png", ".pdf")
+
+
+def lock_step(profile: Profile) -> Choice:
+    """The yardstick."""
+    return next(choice for choice in profile.choices if choice.drafter == "none")
+
+
+def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
+    """Table, curve of the best drafter, and what to do with it."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else WIDTH
+    console = Console(file=stream, no_color=not color, highlight=False, soft_wrap=True, width=width)
+    console.print(_table(profile))
+    best = profile.choices[profile.best]
+    name = best.drafter + ("" if best.candidates == 1 else f" × {best.candidates}")
+    if name in profile.curves:
+        console.print(f"\npredicted tokens/s by chunk size, drafter {name}:", markup=False)
+        console.print("\n".join(_bars(profile.curves[name], best.chunk_size)), markup=False)
+    console.print(f"\n{advice(profile)}", markup=False)
+
+
+def advice(profile: Profile) -> str:
+    """One sentence: what is fastest, and how to have it."""
+    best, base = profile.choices[profile.best], lock_step(profile).measured or 0.0
+    if best.chunk_size == 0:
+        return "lock-step is fastest here; --chunk-size auto uses it for the drafters above it"
+    gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
+    flags = [] if best.drafter == "merged" else [f"--drafter {best.drafter}"]
+    flags += [] if best.candidates == 1 else [f"--candidates {best.candidates}"]
+    how = " ".join([*flags, "--chunk-size auto"])
+    return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how} uses it from now on"
+
+
+def _table(profile: Profile) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    biased = any(choice.bias_bound is not None for choice in profile.choices)
+    for title in ("drafter", "chunk", "accepted", "predicted", "measured", "lock-step"):
+        table.add_column(title, justify="left" if title == "drafter" else "right", no_wrap=True)
+    for title in ("κ", "bias bound", "Σ wδ") if biased else ():
+        table.add_column(title, justify="right", no_wrap=True)
+    base = lock_step(profile)
+    for place, choice in enumerate(profile.choices):
+        name = "lock-step" if choice.chunk_size == 0 and choice.drafter == "none" else choice.drafter
+        name += "" if choice.candidates == 1 else f" × {choice.candidates}"
+        cells = [
+            name,
+            str(choice.chunk_size),
+            "" if choice.acceptance is None else f"{choice.acceptance:.0%}",
+            f"{choice.predicted:.1f}",
+            "" if choice.measured is None else f"{choice.measured:.1f}",
+            "" if not (choice.measured and base.measured) else f"{choice.measured / base.measured:.2f} ×",
+        ]
+        if biased:
+            over = "" if choice.allowed else " over"
+            cells += [
+                "" if choice.kappa is None else f"{choice.kappa:.2g}",
+                "" if choice.bias_bound is None else f"{choice.bias_bound:.2g}{over}",
+                _effect(choice, base),
+            ]
+        table.add_row(*cells, style="bold" if place == profile.best else None)
+    return table
+
+
+def _effect(choice: Choice, base: Choice) -> str:
+    """Σ wδ a token against lock-step's."""
+    if choice.effect is None or base.effect is None:
+        return ""
+    return (
+        f"{choice.effect:.3g} (lock-step {base.effect:.3g})" if choice is not base else f"{choice.effect:.3g}"
+    )
+
+
+def _bars(curve: tuple[float, ...], chosen: int) -> list[str]:
+    """A line a chunk size."""
+    sizes = sorted({*CURVE, chosen})
+    most = max(curve)
+    return [
+        f"{size:>3} {'█' * max(1, round(BAR * curve[size] / most))} {curve[size]:.0f}"
+        + (" ← chosen" if size == chosen else "")
+        for size in sizes
+        if size < len(curve)
+    ]
+
+
+def check_plot(path: Path) -> None:
+    """Raises UsageError if that file cannot become a plot; before any work."""
+    if path.suffix.lower() not in PLOTS:
+        raise UsageError(f"--plot {path} is no plot file", hint=f"end its name in {', '.join(PLOTS)}")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"--plot {path}: there is no folder {path.parent}", hint="make it first")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError("--plot needs matplotlib", hint="pip install 'mpg-cli[plot]'") from None
+
+
+def write_plot(path: Path, profile: Profile) -> None:
+    """Predicted curves and measured points. Raises MpgError where the file cannot be written."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for name, curve in profile.curves.items():
+        (line,) = axes.plot(range(len(curve)), curve, label=name, linewidth=1.2)
+        for choice in profile.choices:
+            own = choice.drafter + ("" if choice.candidates == 1 else f" × {choice.candidates}")
+            if own == name and choice.measured:
+                axes.plot([choice.chunk_size], [choice.measured], "o", color=line.get_color())
+    base = lock_step(profile).measured
+    if base:
+        axes.axhline(base, color="grey", linestyle=":", label="lock-step")
+    axes.set(xlabel="chunk size γ", ylabel="tokens/s (dots: measured)", ylim=(0, None))
+    axes.legend(fontsize="small")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise MpgError(f"--plot {path} cannot be written: {error.strerror}") from None
+    finally:
+        plt.close(figure)
+
+
+def as_json(profile: Profile, file: Path) -> dict[str, Any]:
+    """The result for machines."""
+    data = profile.as_json()
+    return {**data, "fastest": data["choices"][profile.best], "profile": str(file)}

@@ -1,0 +1,64 @@
+"""What a profile depends on: model, experts, law and machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from mpg_cli import __version__
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.request import Scheme
+
+SAMPLE = 4096  # numbers of the first weight that stand for all of a model
+
+
+def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
+    """The key of a blend on a loaded model, as JSON."""
+    key: dict[str, Any] = {
+        "model": loaded.id,
+        "revision": loaded.revision,
+        "weights": _weights_digest(loaded.model),
+        "experts": [_expert_key(expert) for expert in experts],
+        "target": scheme.target,
+        "rule": scheme.rule,
+        "device": _device_name(loaded.device.value),
+        "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
+        "dtype": str(loaded.dtype.value).removeprefix("torch."),
+    }
+    if scheme.rule == "threshold":
+        how = scheme.threshold
+        key["threshold"] = [how.quantile, how.fixed, how.window, how.ahead]
+    return key
+
+
+def versions() -> dict[str, str]:
+    """Versions whose change makes a profile stale."""
+    return {
+        "mpg": __version__,
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+    }
+
+
+def _expert_key(expert: Expert) -> list[Any]:
+    checkpoint = None if expert.checkpoint is None else _weights_digest(expert.checkpoint)
+    adapter = expert.adapter.fingerprint if expert.adapter else None
+    return [expert.name, expert.weight, adapter, checkpoint, _digest((expert.prompt or "").encode())]
+
+
+def _weights_digest(model: Any) -> str:
+    first = next(iter(model.parameters())).detach().flatten()[:SAMPLE]
+    return _digest(first.float().cpu().numpy().tobytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -1,0 +1,151 @@
+"""What is measured: the time of a score pass by chunk size, and rounds of the sampler on real prompts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from time import perf_counter
+
+import torch
+
+from mpg_cli.events import Finished, Round
+from mpg_cli.job import prepare
+from mpg_cli.lineup import Lineup
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.request import GenerateRequest, Prompting, Scheme
+from mpg_cli.sampling.stats import Stats
+from mpg_cli.session import Session
+
+GRID = (0, 1, 2, 4, 8, 16, 32, 64)  # chunk sizes whose score pass is timed
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to sample: who drafts, how many candidates, how long a chunk."""
+
+    drafter: str
+    candidates: int
+    chunk_size: int
+
+
+@dataclass
+class Rounds:
+    """Rounds of one way: their statistics, and how often each position was reached and kept."""
+
+    stats: Stats = field(default_factory=Stats)
+    reached: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    effect: float = 0.0  # sum of all pulls
+
+    def add(self, round_: Round) -> None:
+        """Count one round."""
+        self.stats = self.stats.plus(round_)
+        self.effect += sum(map(sum, round_.pull))
+        # Where a lookup found nothing its first token counts as rejected; at the limit nothing is drafted.
+        drafted = len(round_.draft) or int(round_.finish_reason != "length")
+        for place in range(min(round_.kept + 1, drafted)):
+            if place == len(self.reached):
+                self.reached.append(0)
+                self.kept.append(0)
+            self.reached[place] += 1
+            self.kept[place] += round_.kept > place
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The chance that a drafted token is kept if those before it are, by position.
+
+        Positions that few rounds reached are pulled towards the overall rate.
+        """
+        overall = (sum(self.kept) + 1) / (sum(self.reached) + 2)
+        rates = [(k + 4 * overall) / (n + 4) for k, n in zip(self.kept, self.reached, strict=True)]
+        return (*rates, overall)
+
+    @property
+    def effect_per_token(self) -> float | None:
+        return self.effect / self.stats.committed if self.stats.committed else None
+
+
+class Bench:
+    """A loaded blend on which ways are tried."""
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        loaded: LoadedModel,
+        experts: Sequence[Expert],
+        prompts: Sequence[Prompting],
+        smaller: LoadedModel | None = None,
+    ) -> None:
+        self.request, self.loaded, self.experts, self.smaller = request, loaded, tuple(experts), smaller
+        self.prompts = tuple(prompts)
+
+    def scheme(self, way: Way) -> Scheme:
+        """The request's scheme, this way."""
+        own = self.request.scheme
+        threshold = replace(own.threshold, candidates=way.candidates)
+        return replace(own, drafter=way.drafter, chunk_size=way.chunk_size, threshold=threshold)
+
+    def session(self, way: Way) -> Session:
+        """A session that samples this way."""
+        request = replace(self.request, scheme=self.scheme(way))
+        return Session(request, self.loaded, self.experts, self.smaller)
+
+    def run(self, session: Session, way: Way, place: int) -> Iterator[Round]:
+        """The rounds of one reply, to the prompt in this place."""
+        prompting = self.prompts[place % len(self.prompts)]
+        asked = replace(self.request, prompting=prompting, scheme=self.scheme(way), sequence_id=place)
+        for event in session.replies(asked):
+            if isinstance(event, Round):
+                yield event
+            elif isinstance(event, Finished):
+                return
+
+    def probe(self, way: Way, seconds: float) -> Rounds:
+        """Rounds for about so many seconds, at least one reply's first ones."""
+        found, session = Rounds(), self.session(way)
+        began = perf_counter()
+        try:
+            for place in cycle(range(len(self.prompts))):
+                for round_ in self.run(session, way, place):
+                    found.add(round_)
+                    if perf_counter() - began > seconds and found.stats.passes >= 4:
+                        return found
+        finally:
+            session.close()
+        return found
+
+    def score_times(self, candidates: int) -> dict[int, float]:
+        """Seconds of a score pass for each chunk size of GRID that the context has room for."""
+        lineup = Lineup(
+            self.loaded,
+            LoraBank.of(self.loaded.model),
+            self.experts,
+            self.scheme(Way("none", candidates, 0)),
+        )
+        try:
+            job = prepare(lineup, replace(self.request, prompting=self.prompts[0]))
+            lineup.prefill([job.prompts], [job.draft])
+            times: dict[int, list[float]] = {}
+            for _ in range(REPEATS + 1):
+                for gamma in (g for g in GRID if g + 2 * len(GRID) * REPEATS < job.limit or g <= 16):
+                    times.setdefault(gamma, []).append(_score(lineup, candidates, gamma))
+            return {gamma: statistics.median(found[1:]) for gamma, found in times.items()}
+        finally:
+            lineup.release()
+
+
+def _score(lineup: Lineup, candidates: int, gamma: int) -> float:
+    """Seconds of one pass over gamma drafted tokens, which are then forgotten."""
+    drafts = torch.zeros(1, candidates, gamma, dtype=torch.long)  # (1, N, gamma)
+    began = perf_counter()
+    lineup.rows.extend(drafts)
+    if lineup.loaded.device.value.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = perf_counter() - began
+    lineup.rows.commit([gamma + 1], [[0]])
+    return seconds

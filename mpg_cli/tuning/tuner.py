@@ -1,0 +1,194 @@
+"""The search: measure the parts, predict every way by the cost model, run the best few, choose.
+
+Time per committed token = (gamma * d + v(gamma) + j(gamma)) / E[committed] (algorithm page, section 5),
+with d a step of the drafter, v the score pass, j what judging takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mpg_cli.profile import Choice, Profile
+from mpg_cli.request import MAX_CHUNK
+from mpg_cli.sampling.pace import committed
+from mpg_cli.tuning.key import key_of, versions
+from mpg_cli.tuning.measure import Bench, Rounds, Way
+
+PROBE = 16  # chunk size at which acceptance by position is measured
+CANDIDATES = (1, 4, 8)  # of the threshold rule
+VERIFIED = 5  # ways that are run, beside lock-step
+LOCK_STEP = Way("none", 1, 0)
+
+Report = Callable[[str, float], None]  # what is done now, and the share that is behind it
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was measured for a drafter and a number of candidates; seconds."""
+
+    rates: tuple[float, ...]
+    step: float
+    score: Mapping[int, float]
+    judge: tuple[float, float]  # of a round with no drafted token, and of each drafted one more
+
+    def seconds_per_token(self, gamma: int) -> float:
+        """The cost model's prediction."""
+        judge = self.judge[0] + self.judge[1] * gamma
+        spent = gamma * self.step + interpolated(self.score, gamma) + judge
+        return spent / committed(gamma, self.rates)
+
+
+def interpolated(times: Mapping[int, float], gamma: int) -> float:
+    """A time between those of a grid, linear; beyond its end by its last slope."""
+    grid = sorted(times)
+    if len(grid) == 1:
+        return times[grid[0]]
+    above = next((place for place, size in enumerate(grid) if size >= gamma and place), len(grid) - 1)
+    low, high = grid[above - 1], grid[above]
+    return times[low] + (times[high] - times[low]) * (gamma - low) / (high - low)
+
+
+class Tuner:
+    """Finds the fastest way to sample a blend; under the threshold rule within a limit of the bias bound."""
+
+    def __init__(self, bench: Bench, drafters: Sequence[str], max_bias: float, seconds: float) -> None:
+        """`seconds` is about how long all of it may take on a machine that is fast enough."""
+        self._bench, self._max_bias, self._seconds = bench, max_bias, seconds
+        rule = bench.request.scheme.rule
+        numbers = CANDIDATES if rule == "threshold" else (1,)
+        self._pairs = [
+            (drafter, number)
+            for drafter in drafters
+            for number in numbers
+            if not (drafter == "lookup" and rule == "threshold")
+        ]
+
+    def run(self, report: Report) -> Profile:
+        """Measure, predict, verify."""
+        share = self._seconds * 0.5 / (len(self._pairs) + 1)
+        report("lock-step", 0.0)
+        lock_step = self._bench.probe(LOCK_STEP, share)
+        scores: dict[int, Mapping[int, float]] = {}
+        parts: dict[tuple[str, int], Parts] = {}
+        probes: dict[tuple[str, int], Rounds] = {}
+        for place, (drafter, number) in enumerate(self._pairs, 1):
+            report(f"drafter {drafter}" + _of(number), 0.5 * place / (len(self._pairs) + 1))
+            if number not in scores:
+                scores[number] = self._bench.score_times(number)
+            probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
+            parts[drafter, number] = _parts(probes[drafter, number], lock_step, scores[number])
+        base = scores[1] if 1 in scores else self._bench.score_times(1)
+        alone = Parts((0.0,), 0.0, base, (_judge(lock_step), 0.0))
+        predicted = {pair: best_gamma(own) for pair, own in parts.items()}
+        ways = self._worth_running(parts, predicted)
+        found = self._verify([LOCK_STEP, *ways], report)
+        choices = [self._choice(LOCK_STEP, alone.seconds_per_token(0), found.get(LOCK_STEP))]
+        for pair, own in parts.items():
+            run = [way for way in ways if (way.drafter, way.candidates) == pair]
+            fastest = min(run, key=lambda way: _seconds(found[way]), default=Way(*pair, predicted[pair]))
+            choices.append(
+                self._choice(fastest, own.seconds_per_token(fastest.chunk_size), found.get(fastest))
+            )
+        choices = [_with_acceptance(c, probes.get((c.drafter, c.candidates))) for c in choices]
+        choices.sort(key=lambda choice: choice.measured or 0.0, reverse=True)
+        best = next(place for place, choice in enumerate(choices) if choice.measured and choice.allowed)
+        curves = {
+            drafter + _of(number): tuple(1 / own.seconds_per_token(g) for g in range(MAX_CHUNK + 1))
+            for (drafter, number), own in parts.items()
+        }
+        request = self._bench.request
+        key = key_of(self._bench.loaded, self._bench.experts, request.scheme)
+        return Profile(key, versions(), tuple(choices), best, curves)
+
+    def _worth_running(
+        self, parts: Mapping[tuple[str, int], Parts], predicted: Mapping[tuple[str, int], int]
+    ) -> list[Way]:
+        """The ways of least predicted time: the best of each drafter, and that one's neighbours."""
+        ways: dict[Way, float] = {}
+        for (drafter, number), own in parts.items():
+            gamma = max(1, predicted[drafter, number])
+            near = {gamma, max(1, gamma // 2), min(MAX_CHUNK, math.ceil(gamma * 1.5))}
+            for size in near:
+                slower = 1.0 if size == gamma else 1.03  # neighbours after the best of the other drafters
+                ways[Way(drafter, number, size)] = own.seconds_per_token(size) * slower
+        return sorted(ways, key=lambda way: (ways[way], way.chunk_size))[:VERIFIED]
+
+    def _verify(self, ways: Sequence[Way], report: Report) -> dict[Way, Rounds]:
+        """Run the ways on the same prompts, in turn, for about half of the time."""
+        found = {way: Rounds() for way in ways}
+        sessions = {way: self._bench.session(way) for way in ways}
+        limit, place = self._seconds * 0.5, 0
+        try:
+            while place < 2 or sum(r.stats.seconds.total for r in found.values()) < limit:
+                # The prompt in this place; whoever runs first pays for cold caches, so that takes turns.
+                turn = place % len(ways)
+                for way in [*ways[turn:], *ways[:turn]]:
+                    done = min(1.0, sum(r.stats.seconds.total for r in found.values()) / limit)
+                    report(f"running {_told(way)}", 0.5 + 0.5 * done)
+                    for round_ in self._bench.run(sessions[way], way, place):
+                        found[way].add(round_)
+                place += 1
+                if place >= 64:
+                    break
+        finally:
+            for session in sessions.values():
+                session.close()
+        return found
+
+    def _choice(self, way: Way, predicted: float, rounds: Rounds | None) -> Choice:
+        """A row of the result."""
+        choice = Choice(way.drafter, way.candidates, way.chunk_size, None, 1 / predicted)
+        if rounds is None:
+            return choice
+        stats, bias = rounds.stats, rounds.stats.bias_bound
+        kappa = stats.kappa
+        return replace(
+            choice,
+            acceptance=stats.acceptance_rate,
+            measured=stats.tokens_per_second,
+            kappa=max(kappa) if kappa else None,
+            bias_bound=bias,
+            effect=rounds.effect_per_token,
+            allowed=bias is None or bias <= self._max_bias,
+        )
+
+
+def best_gamma(parts: Parts) -> int:
+    """The chunk size of least predicted time, 0 (lock-step) included."""
+    return min(range(MAX_CHUNK + 1), key=parts.seconds_per_token)
+
+
+def _parts(probe: Rounds, lock_step: Rounds, score: Mapping[int, float]) -> Parts:
+    stats = probe.stats
+    step = stats.seconds.draft / stats.steps if stats.steps else 0.0
+    base = _judge(lock_step)
+    more = max(0.0, _judge(probe) - base) / max(1.0, stats.drafted / max(1, stats.passes))
+    return Parts(probe.rates, step, score, (base, more))
+
+
+def _judge(rounds: Rounds) -> float:
+    return rounds.stats.seconds.judge / rounds.stats.passes
+
+
+def _seconds(rounds: Rounds) -> float:
+    speed = rounds.stats.tokens_per_second
+    return 1 / speed if speed else math.inf
+
+
+def _with_acceptance(choice: Choice, probe: Rounds | None) -> Choice:
+    """Ways that were not run have the acceptance of their probe."""
+    if choice.acceptance is not None or probe is None:
+        return choice
+    return replace(choice, acceptance=probe.stats.acceptance_rate)
+
+
+def _of(number: int) -> str:
+    return "" if number == 1 else f" × {number}"
+
+
+def _told(way: Way) -> str:
+    if way.chunk_size == 0:
+        return "lock-step"
+    return f"{way.drafter}{_of(way.candidates)}, chunks of {way.chunk_size}"

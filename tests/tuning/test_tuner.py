@@ -1,0 +1,149 @@
+"""The cost model against times made up, and the whole search on a tiny random model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mpg_cli.events import Finished, Started
+from mpg_cli.profile import Profile, read_profile, write_profile
+from mpg_cli.request import GenerateRequest, Prompting, Sampling, Scheme
+from mpg_cli.sampling.round import Round, Seconds
+from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.session import Session
+from mpg_cli.tuning.key import key_of, versions
+from mpg_cli.tuning.measure import GRID, Bench, Rounds, Way
+from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
+from tests.test_session import request
+from tests.test_session import world as world
+
+TIMES = {0: 1.0, 4: 1.4, 16: 5.0}
+
+
+@pytest.mark.parametrize("gamma, expected", [(0, 1.0), (1, 1.1), (4, 1.4), (10, 3.2), (16, 5.0), (20, 6.2)])
+def test_times_between_those_measured_are_linear(gamma: int, expected: float) -> None:
+    assert interpolated(TIMES, gamma) == pytest.approx(expected)
+
+
+def test_the_predicted_time_is_that_of_the_formula() -> None:
+    parts = Parts((0.9, 0.8), 0.5, TIMES, (0.2, 0.1))
+    expected = (2 * 0.5 + 1.2 + 0.2 + 2 * 0.1) / (1 + 0.9 + 0.9 * 0.8)
+    assert parts.seconds_per_token(2) == pytest.approx(expected)
+    assert parts.seconds_per_token(0) == pytest.approx(1.2)
+
+
+def test_lock_step_is_chosen_where_drafting_does_not_pay() -> None:
+    slow, free = Parts((0.5,), 2.0, TIMES, (0.0, 0.0)), Parts((0.95,), 0.0, {0: 1.0}, (0.0, 0.0))
+    assert best_gamma(slow) == 0
+    assert best_gamma(free) == 64
+
+
+def _round(drafted: int, kept: int, **fields: object) -> Round:
+    whole = Round(0, 0, (1,) * drafted, min(kept + 1, drafted), kept, (1,) * (kept + 1), (), Seconds())
+    return replace(whole, **fields)  # type: ignore[arg-type]
+
+
+def test_acceptance_by_position_counts_who_reached_it() -> None:
+    rounds = Rounds()
+    for kept in (0, 1, 1, 3):
+        rounds.add(_round(3, kept))
+    assert (rounds.reached, rounds.kept) == ([4, 3, 1], [3, 1, 1])
+    assert rounds.rates[0] > rounds.rates[1]
+
+
+def test_a_lookup_that_finds_nothing_counts_as_a_rejection_and_the_limit_does_not() -> None:
+    rounds = Rounds()
+    rounds.add(_round(0, 0))
+    rounds.add(_round(0, 0, finish_reason="length"))
+    assert (rounds.reached, rounds.kept) == ([1], [0])
+
+
+def bench_of(asked: GenerateRequest) -> Iterator[Bench]:
+    session = Session.open(replace(asked, scheme=replace(asked.scheme, drafter="none")))
+    session.close()
+    prompts = [Prompting("Hello"), Prompting("What now?")]
+    yield Bench(asked, session.loaded, session.experts, prompts)
+
+
+@pytest.fixture(scope="module")
+def bench(world: Path) -> Iterator[Bench]:
+    yield from bench_of(request(world, sampling=Sampling(max_tokens=12)))
+
+
+def test_a_score_pass_is_timed_and_leaves_nothing(bench: Bench) -> None:
+    times = bench.score_times(candidates=2)
+    assert list(times) == [gamma for gamma in GRID if gamma <= 16]
+    assert all(seconds > 0 for seconds in times.values())
+
+
+def tuned(bench: Bench, drafters: list[str], max_bias: float = 0.02) -> tuple[Profile, list[float]]:
+    shares: list[float] = []
+    profile = Tuner(bench, drafters, max_bias, 0.5).run(lambda what, share: shares.append(share))
+    return profile, shares
+
+
+def test_auto_uses_what_tuning_found_and_the_text_stays(bench: Bench) -> None:
+    auto = replace(bench.request, scheme=Scheme())
+    before = list(Session(auto, bench.loaded, bench.experts).replies(auto))
+    profile, shares = tuned(bench, ["merged", "reference", "lookup"])
+    write_profile(profile)
+    after = list(Session(auto, bench.loaded, bench.experts).replies(auto))
+    began, tuned_began = (next(e for e in run if isinstance(e, Started)) for run in (before, after))
+    end, tuned_end = (next(e for e in run if isinstance(e, Finished)) for run in (before, after))
+    assert began.chunk_size == "auto"
+    assert tuned_began.chunk_size == profile.chunk_size("merged", 1)
+    assert end.text == tuned_end.text
+    assert {choice.drafter for choice in profile.choices} == {"none", "merged", "reference", "lookup"}
+    assert all(len(curve) == 65 for curve in profile.curves.values())
+    assert shares == sorted(shares)
+    fastest = max(choice.measured or 0 for choice in profile.choices)
+    assert profile.choices[profile.best].measured == fastest
+
+
+def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
+    scheme = Scheme()
+    keys = [
+        key_of(bench.loaded, experts, which)
+        for experts, which in (
+            (bench.experts, scheme),
+            (bench.experts[:1], scheme),
+            ([replace(bench.experts[0], weight=0.3), *bench.experts[1:]], scheme),
+            (bench.experts, Scheme(target="mixture")),
+            (bench.experts, Scheme(rule="block")),
+            (bench.experts, Scheme(rule="threshold")),
+            (bench.experts, Scheme(rule="threshold", threshold=Threshold(fixed=1.0))),
+        )
+    ]
+    assert len({str(key) for key in keys}) == len(keys)
+    assert key_of(bench.loaded, bench.experts, Scheme(drafter="reference", chunk_size=3)) == keys[0]
+
+
+@pytest.mark.parametrize("max_bias", [0.0, 1.0])
+def test_the_threshold_rule_stays_within_the_bias_that_is_allowed(world: Path, max_bias: float) -> None:
+    asked = request(world, sampling=Sampling(max_tokens=12), scheme=Scheme(rule="threshold"))
+    (bench,) = bench_of(asked)
+    profile, _ = tuned(bench, ["merged", "reference"], max_bias)
+    assert {choice.candidates for choice in profile.choices if choice.drafter == "merged"} == {1, 4, 8}
+    for choice in profile.choices:
+        assert choice.allowed == (choice.bias_bound is None or choice.bias_bound <= max_bias)
+    assert profile.choices[profile.best].allowed
+    run = [choice for choice in profile.choices if choice.bias_bound is not None]
+    assert any(choice.chunk_size > 0 for choice in run)
+
+
+def test_a_stale_profile_is_a_notice(bench: Bench) -> None:
+    profile, _ = tuned(bench, ["merged"])
+    write_profile(replace(profile, versions=versions() | {"mpg": "0"}))
+    session = Session(replace(bench.request, scheme=Scheme()), bench.loaded, bench.experts)
+    assert any("other versions" in notice.message for notice in session.notices)
+    assert read_profile(profile.key, versions())[0] is None
+
+
+def test_a_probe_counts_rounds(bench: Bench) -> None:
+    found = bench.probe(Way("merged", 1, 4), seconds=0.1)
+    assert found.stats.passes >= 4
+    assert 0 < found.rates[0] < 1
+    assert found.effect_per_token is not None
