@@ -3,8 +3,8 @@
     python benchmarks/batch.py            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
     python benchmarks/batch.py --small    # the bundled model only, fewer prompts
 
-Both sides are the batch runner on the same prompts, so the texts are the same; the runs take turns, the
-ratios come from one run. Memory is the process's peak.
+Both sides are the batch runner on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
+the runs take turns, the ratios come from one run. Memory is the process's peak.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def pair(loaded: LoadedModel, request: GenerateRequest, size: int) -> tuple[Runn
     )
 
 
-def bundled(repeats: int, count: int) -> None:
+def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_model(device="cpu", dtype="float32")
+    loaded = load_model(device="cpu", dtype=dtype)
     blend = resolve(parse("INTJ+pirate"), load_default())
     request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), Scheme(), blend=blend, seed=1)
-    compare("mpg-tiny, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
+    compare(f"mpg-tiny {dtype}, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
 
 
 class RandomRunner(Runner):
@@ -125,7 +125,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print(f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, ", end="")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
-    bundled(1 if options.small else options.repeats, 64 if options.small else 384)
+    for dtype in ("float32", "bfloat16"):
+        bundled(1 if options.small else options.repeats, 64 if options.small else 384, dtype)
     if not options.small:
         large(options.repeats, 5, 16)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")

@@ -132,7 +132,7 @@ def write_plot(path: Path, profile: Profile) -> None:
     if base:
         axes.axhline(base, color="grey", linestyle=":", label="lock-step")
     axes.set(xlabel="chunk size γ", ylabel="tokens/s (dots: measured)", ylim=(0, None))
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside right upper")
     try:
         figure.savefig(path)
     except OSError as error:
