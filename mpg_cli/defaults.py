@@ -44,6 +44,10 @@ def collect(
                 found[parameter.name] = [value] if parameter.multiple else value
                 origins[flag] = variable
             elif key in values:
-                found[parameter.name] = values[key]
+                value = values[key]
+                single = parameter.multiple and not isinstance(
+                    value, list
+                )  # one command's list, another's text
+                found[parameter.name] = [value] if single else value
                 origins[flag] = source
     return Defaults(by_command, origins)

@@ -179,7 +179,7 @@ class Lineup:
             return self._draft_row("reference", [], None)
         if drafter == "merged":
             return self._merged(scheme.target == "mixture")
-        if smaller is not None:
+        if smaller is not None and drafter.startswith("model:"):
             said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
             group = self._group(smaller.model, [f"the drafter {smaller.id}"])
             return DraftRow(drafter, group, "\n\n".join(said) or None)

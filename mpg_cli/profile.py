@@ -53,10 +53,15 @@ class Profile:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # tokens/s predicted for 0, 1, …
 
     def chunk_size(self, drafter: str, candidates: int) -> int | None:
-        """gamma for a drafter and a number of candidates; None where they were not tuned."""
+        """gamma for a drafter and a number of candidates; None where they were not tuned.
+
+        0 where lock-step was faster, or where the bias is more than was allowed.
+        """
+        speed = next((choice.measured for choice in self.choices if choice.drafter == "none"), None)
         for choice in self.choices:
             if (choice.drafter, choice.candidates) == (drafter, candidates):
-                return choice.chunk_size if choice.allowed else 0
+                slower = (choice.measured or choice.predicted) < (speed or 0.0)
+                return choice.chunk_size if choice.allowed and not slower else 0
         return None
 
     def as_json(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ PROFILE = Profile(
     (
         Choice("merged", 1, 5, 0.9, 200.0, 190.0),
         Choice("none", 1, 0, None, 100.0, 101.0),
-        Choice("reference", 4, 7, 0.5, 90.0, 80.0, bias_bound=0.5, allowed=False),
+        Choice("reference", 4, 7, 0.5, 90.0, 180.0, bias_bound=0.5, allowed=False),
+        Choice("reference", 1, 2, 0.5, 90.0, 80.0),
     ),
     best=0,
     curves={"merged": (100.0, 150.0)},
@@ -38,9 +39,10 @@ def test_another_key_has_another_file() -> None:
     assert read_profile(KEY | {"rule": "block"}, VERSIONS) == (None, None)
 
 
-def test_a_choice_over_the_bias_limit_is_lock_step() -> None:
+def test_a_choice_over_the_bias_limit_or_slower_than_lock_step_is_lock_step() -> None:
     assert PROFILE.chunk_size("merged", 1) == 5
     assert PROFILE.chunk_size("reference", 4) == 0
+    assert PROFILE.chunk_size("reference", 1) == 0
     assert PROFILE.chunk_size("merged", 4) is None
 
 
@@ -68,7 +70,7 @@ def _changed(**changes: Any) -> str:
         _changed(choices=[]),
         _changed(choices=[{"drafter": "merged"}]),
         _changed(choices=[vars(Choice("merged", 1, 999, None, 1.0))]),
-        _changed(best=3),
+        _changed(best=4),
         _changed(best=True),
         _changed(curves=[1]),
         _changed(curves={"merged": ["x"]}),

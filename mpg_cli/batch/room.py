@@ -12,7 +12,6 @@ from mpg_cli.sampling.pace import LONGEST
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
 TOKENS = 1024  # prompt and reply, as a guess of what a line takes
-POSITIONS = LONGEST + 1  # of a pass whose log-probabilities are held
 COPIES = 4  # of them: logits, log-probabilities, the target, warped
 
 
@@ -22,7 +21,8 @@ def fitting_batch(lineup: Lineup) -> tuple[int, str]:
     vocabulary = lineup.loaded.model.get_output_embeddings().weight.shape[0]
     rows = sum(group.rows * group.candidates for group in lineup.groups)
     cache = lineup.memory()["cache_bytes_per_token"] * TOKENS
-    each = cache + rows * POSITIONS * COPIES * vocabulary * 4
+    positions = max(LONGEST, lineup.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
+    each = cache + rows * positions * COPIES * vocabulary * 4
     free = _free(device)
     most = MOST.get(device.type, 16)
     fit = max(1, int(SHARE.get(device.type, 0.5) * free) // each)

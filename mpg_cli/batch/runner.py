@@ -129,9 +129,12 @@ class Runner:
 
     def _choose_size(self, first: Line) -> Iterator[BatchEvent]:
         """Find the batch size that fits, by a lineup of the first line."""
-        lineup, _ = self._lineup(first, 1)
-        self._size, reason = fitting_batch(lineup)
-        lineup.release()
+        lineup, notices = self._lineup(first, 1)
+        try:
+            self._size, reason = fitting_batch(lineup)
+        finally:
+            lineup.release()
+        yield from (Notice(text) for text in notices if text not in lineup.notices)  # those come again
         yield Sized(self._size, reason)
         yield from self._read_ahead()
 

@@ -27,7 +27,7 @@ PROMPTS = (
     "How do I cook rice?",
     "Is it better to plan a trip or to just go?",
 )
-SECONDS = 30.0
+SECONDS, LONGEST = 30.0, 3600.0
 TOKENS = 64  # of a reply that is run
 
 EPILOG = """\b
@@ -102,8 +102,8 @@ def tune(
     from mpg_cli.render import tuning as report
 
     streams = Streams.current()
-    if not seconds > 0:
-        raise UsageError(f"--seconds {seconds:g} must be above 0")
+    if not 0 < seconds <= LONGEST:
+        raise UsageError(f"--seconds {seconds:g} must be above 0 and at most {LONGEST:g}")
     if not max_bias >= 0:
         raise UsageError(f"--max-bias {max_bias:g} must be 0 or more")
     if plot is not None:

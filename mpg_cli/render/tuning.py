@@ -41,7 +41,7 @@ def advice(profile: Profile) -> str:
     """One sentence: what is fastest, and how to have it."""
     best, base = profile.choices[profile.best], lock_step(profile).measured or 0.0
     if best.chunk_size == 0:
-        return "lock-step is fastest here; --chunk-size auto uses it for the drafters above it"
+        return "lock-step is fastest here, and --chunk-size auto uses it from now on"
     gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
     flags = [] if best.drafter == "merged" else [f"--drafter {best.drafter}"]
     flags += [] if best.candidates == 1 else [f"--candidates {best.candidates}"]
@@ -142,6 +142,8 @@ def write_plot(path: Path, profile: Profile) -> None:
 
 
 def as_json(profile: Profile, file: Path) -> dict[str, Any]:
-    """The result for machines."""
+    """The result for machines; `auto` is what --chunk-size auto uses from now on."""
     data = profile.as_json()
+    for choice, row in zip(profile.choices, data["choices"], strict=True):
+        row["auto"] = profile.chunk_size(choice.drafter, choice.candidates)
     return {**data, "fastest": data["choices"][profile.best], "profile": str(file)}

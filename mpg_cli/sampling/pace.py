@@ -53,7 +53,7 @@ class Pace:
     """The running acceptance of one reply and the chunk size that follows from it.
 
     It looks at the past of its own reply only, so that every round still samples the target, and a reply is
-    the same in any batch.
+    the same in any batch. Under the exact rule, where no text depends on it, a whole batch shares one.
     """
 
     cost: Cost

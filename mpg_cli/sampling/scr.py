@@ -106,6 +106,7 @@ class Sampler:
         if settings.rule == "threshold" and isinstance(drafter, LookupDrafter):
             raise ValueError("rule threshold needs a drafter that can propose every token")
         self.engine, self.drafter, self.settings, self.replies = engine, drafter, settings, list(replies)
+        self._shared_pace = Pace(settings.cost) if settings.cost else None
         for b, reply in enumerate(self.replies):
             self.seat(b, reply)
 
@@ -118,7 +119,8 @@ class Sampler:
         """Put another reply in place `index`; engine and drafter have read its prompt there."""
         s = self.settings
         reply.window = Window(s.threshold) if s.rule == "threshold" else None
-        reply.pace = Pace(s.cost) if s.cost else None
+        if s.cost:  # under exact the text does not depend on it, and a pass is as long as its longest chunk
+            reply.pace = self._shared_pace if s.rule == "exact" else Pace(s.cost)
         self.replies[index] = reply
 
     def keep(self, places: Sequence[int]) -> None:
@@ -170,7 +172,8 @@ class Sampler:
         laws: list[Tensor] = []  # each (B, N, V), where the rule looks at all of q
         ended = torch.ones(B, N, dtype=torch.bool)
         ended[list(live)] = False
-        while len(steps) < max(sizes) and not bool(ended.all()):
+        wanted = torch.tensor(sizes)[:, None]  # (B, 1)
+        while not bool((ended := ended | (wanted <= len(steps))).all()):
             assert isinstance(self.drafter, RowDrafter)
             log_q = self.drafter.next()  # (B, N, V)
             log_q = warp(log_q, self._drafter_warp(), self._seen(steps, log_q))

@@ -14,7 +14,7 @@ from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.request import Scheme
 
-SAMPLE = 4096  # numbers of the first weight that stand for all of a model
+SAMPLE = 64  # numbers of each parameter that stand for all of it
 
 
 def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> di
         "model": loaded.id,
         "revision": loaded.revision,
         "weights": _weights_digest(loaded.model),
-        "experts": [_expert_key(expert) for expert in experts],
+        "experts": sorted((_expert_key(expert) for expert in experts), key=str),
         "target": scheme.target,
         "rule": scheme.rule,
         "device": _device_name(loaded.device.value),
@@ -52,8 +52,12 @@ def _expert_key(expert: Expert) -> list[Any]:
 
 
 def _weights_digest(model: Any) -> str:
-    first = next(iter(model.parameters())).detach().flatten()[:SAMPLE]
-    return _digest(first.float().cpu().numpy().tobytes())
+    """Of a few numbers of every parameter."""
+    parts = []
+    for parameter in model.parameters():
+        flat = parameter.detach().flatten()
+        parts.append(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].float())
+    return _digest(torch.cat(parts).cpu().numpy().tobytes())
 
 
 def _digest(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle
+from itertools import count
 from time import perf_counter
 
 import torch
@@ -22,6 +22,7 @@ from mpg_cli.session import Session
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)  # chunk sizes whose score pass is timed
 REPEATS = 5
+SLOW = 2.0  # seconds of a pass beyond which no longer one is tried
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Bench:
         found, session = Rounds(), self.session(way)
         began = perf_counter()
         try:
-            for place in cycle(range(len(self.prompts))):
+            for place in count():
                 for round_ in self.run(session, way, place):
                     found.add(round_)
                     if perf_counter() - began > seconds and found.stats.passes >= 4:
@@ -128,12 +129,15 @@ class Bench:
             self.scheme(Way("none", candidates, 0)),
         )
         try:
-            job = prepare(lineup, replace(self.request, prompting=self.prompts[0]))
+            sampling = replace(self.request.sampling, max_tokens=max(GRID) + 1)  # or what the context leaves
+            asked = replace(self.request, prompting=self.prompts[0], sampling=sampling)
+            job = prepare(lineup, asked)
             lineup.prefill([job.prompts], [job.draft])
             times: dict[int, list[float]] = {}
-            for _ in range(REPEATS + 1):
-                for gamma in (g for g in GRID if g + 2 * len(GRID) * REPEATS < job.limit or g <= 16):
-                    times.setdefault(gamma, []).append(_score(lineup, candidates, gamma))
+            for gamma in (g for g in GRID if g < job.limit):
+                if times and min(times[max(times)]) > SLOW:
+                    break  # longer ones by the slope of those before
+                times[gamma] = [_score(lineup, candidates, gamma) for _ in range(REPEATS + 1)]
             return {gamma: statistics.median(found[1:]) for gamma, found in times.items()}
         finally:
             lineup.release()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from mpg_cli.profile import Choice, Profile
 from mpg_cli.request import MAX_CHUNK
 from mpg_cli.sampling.pace import committed
+from mpg_cli.session import Session
 from mpg_cli.tuning.key import key_of, versions
 from mpg_cli.tuning.measure import Bench, Rounds, Way
 
@@ -78,7 +79,7 @@ class Tuner:
             if number not in scores:
                 scores[number] = self._bench.score_times(number)
             probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
-            parts[drafter, number] = _parts(probes[drafter, number], lock_step, scores[number])
+            parts[drafter, number] = _parts(probes[drafter, number], number, lock_step, scores[number])
         base = scores[1] if 1 in scores else self._bench.score_times(1)
         alone = Parts((0.0,), 0.0, base, (_judge(lock_step), 0.0))
         predicted = {pair: best_gamma(own) for pair, own in parts.items()}
@@ -87,11 +88,15 @@ class Tuner:
         choices = [self._choice(LOCK_STEP, alone.seconds_per_token(0), found.get(LOCK_STEP))]
         for pair, own in parts.items():
             run = [way for way in ways if (way.drafter, way.candidates) == pair]
-            fastest = min(run, key=lambda way: _seconds(found[way]), default=Way(*pair, predicted[pair]))
+            fastest = min(
+                run,
+                key=lambda way: (not self._allowed(found[way].stats.bias_bound), _seconds(found[way])),
+                default=Way(*pair, predicted[pair]),
+            )
             choices.append(
                 self._choice(fastest, own.seconds_per_token(fastest.chunk_size), found.get(fastest))
             )
-        choices = [_with_acceptance(c, probes.get((c.drafter, c.candidates))) for c in choices]
+        choices = [self._by_probe(c, probes.get((c.drafter, c.candidates))) for c in choices]
         choices.sort(key=lambda choice: choice.measured or 0.0, reverse=True)
         best = next(place for place, choice in enumerate(choices) if choice.measured and choice.allowed)
         curves = {
@@ -118,9 +123,10 @@ class Tuner:
     def _verify(self, ways: Sequence[Way], report: Report) -> dict[Way, Rounds]:
         """Run the ways on the same prompts, in turn, for about half of the time."""
         found = {way: Rounds() for way in ways}
-        sessions = {way: self._bench.session(way) for way in ways}
+        sessions: dict[Way, Session] = {}
         limit, place = self._seconds * 0.5, 0
         try:
+            sessions.update((way, self._bench.session(way)) for way in ways)
             while place < 2 or sum(r.stats.seconds.total for r in found.values()) < limit:
                 # The prompt in this place; whoever runs first pays for cold caches, so that takes turns.
                 turn = place % len(ways)
@@ -151,7 +157,22 @@ class Tuner:
             kappa=max(kappa) if kappa else None,
             bias_bound=bias,
             effect=rounds.effect_per_token,
-            allowed=bias is None or bias <= self._max_bias,
+            allowed=self._allowed(bias),
+        )
+
+    def _allowed(self, bias: float | None) -> bool:
+        return bias is None or bias <= self._max_bias
+
+    def _by_probe(self, choice: Choice, probe: Rounds | None) -> Choice:
+        """Ways that were not run have the acceptance and the bias bound of their probe."""
+        if choice.measured is not None or probe is None:
+            return choice
+        bias = probe.stats.bias_bound
+        return replace(
+            choice,
+            acceptance=probe.stats.acceptance_rate,
+            bias_bound=bias,
+            allowed=self._allowed(bias),
         )
 
 
@@ -160,11 +181,11 @@ def best_gamma(parts: Parts) -> int:
     return min(range(MAX_CHUNK + 1), key=parts.seconds_per_token)
 
 
-def _parts(probe: Rounds, lock_step: Rounds, score: Mapping[int, float]) -> Parts:
+def _parts(probe: Rounds, number: int, lock_step: Rounds, score: Mapping[int, float]) -> Parts:
     stats = probe.stats
     step = stats.seconds.draft / stats.steps if stats.steps else 0.0
     base = _judge(lock_step)
-    more = max(0.0, _judge(probe) - base) / max(1.0, stats.drafted / max(1, stats.passes))
+    more = max(0.0, _judge(probe) - base) / max(1.0, stats.drafted / max(1, stats.passes) / number)
     return Parts(probe.rates, step, score, (base, more))
 
 
@@ -175,13 +196,6 @@ def _judge(rounds: Rounds) -> float:
 def _seconds(rounds: Rounds) -> float:
     speed = rounds.stats.tokens_per_second
     return 1 / speed if speed else math.inf
-
-
-def _with_acceptance(choice: Choice, probe: Rounds | None) -> Choice:
-    """Ways that were not run have the acceptance of their probe."""
-    if choice.acceptance is not None or probe is None:
-        return choice
-    return replace(choice, acceptance=probe.stats.acceptance_rate)
 
 
 def _of(number: int) -> str:

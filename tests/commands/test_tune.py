@@ -37,7 +37,7 @@ def test_tune_and_generate_by_what_it_found(mpg: Any, tmp_path: Path) -> None:
     code, out, err = mpg("generate", "-p", "bold+calm", "Hello", "--max-tokens", "4", "--format", "json")
     assert code == 0, err
     merged = next(choice for choice in found["choices"] if choice["drafter"] == "merged")
-    assert json.loads(out)["chunk_size"] == merged["chunk_size"]
+    assert json.loads(out)["chunk_size"] == merged["auto"]
 
 
 def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: P
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["-p", "bold", "--seconds", "0"], "--seconds 0 must be above 0"),
+        (["-p", "bold", "--seconds", "0"], "--seconds 0 must be above 0 and at most 3600"),
         (["-p", "bold", "--max-bias", "-1"], "--max-bias -1 must be 0 or more"),
         (["-p", "bold", "--plot", "x.txt"], "--plot x.txt is no plot file"),
         (["-p", "bold", "--plot", "nowhere/x.svg"], "there is no folder nowhere"),
@@ -68,3 +68,13 @@ def test_wrong_usage(mpg: Any, argv: list[str], message: str) -> None:
     code, out, err = mpg("tune", *argv)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_a_drafter_of_the_config_file_is_the_one_that_is_tried(mpg: Any) -> None:
+    from mpg_cli.config import config_file
+
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text("drafter: reference\n")
+    code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.2", "--format", "json")
+    assert code == 0, err
+    assert {choice["drafter"] for choice in json.loads(out)["choices"]} == {"none", "reference"}

@@ -12,6 +12,7 @@ from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.pace import LONGEST, Cost, Pace, best_chunk_size, committed
 from mpg_cli.sampling.round import Round
+from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.scr import Reply, Sampler, Settings
 from mpg_cli.sampling.thresholds import Threshold
 from tests.sampling.fake import END, FakeEngine, random_law
@@ -81,23 +82,29 @@ def test_block_has_the_law_of_the_target_with_a_chunk_size_of_its_own() -> None:
     assert_law(counts, reply_law(settings, limit=4))
 
 
-def test_a_reply_finds_its_chunk_size_by_itself_in_any_batch() -> None:
-    settings = Settings((1.0, 0.8), rule="block", cost=Cost(score=6))
+def rounds(rule: Rule, sequences: range) -> dict[int | str, list[Round]]:
+    """The rounds of a batch whose replies find their chunk size, by sequence."""
+    settings = Settings((1.0, 0.8), rule=rule, cost=Cost(score=6))
+    engine = FakeEngine(random_law, ROWS, len(sequences))
+    drafter = RowDrafter(FakeEngine(random_law, (MERGED,), len(sequences)))
+    replies = [Reply(Noise(7, s), 30) for s in sequences]
+    found: dict[int | str, list[Round]] = {s: [] for s in sequences}
+    for round_ in Sampler(engine, drafter, settings, replies).run():
+        found[round_.sequence].append(round_)
+    return found
 
-    def rounds(sequences: range) -> dict[int | str, list[Round]]:
-        engine = FakeEngine(random_law, ROWS, len(sequences))
-        drafter = RowDrafter(FakeEngine(random_law, (MERGED,), len(sequences)))
-        replies = [Reply(Noise(7, s), 30) for s in sequences]
-        found: dict[int | str, list[Round]] = {s: [] for s in sequences}
-        for round_ in Sampler(engine, drafter, settings, replies).run():
-            found[round_.sequence].append(round_)
-        return found
 
-    together = rounds(range(6))
+def test_under_exact_a_batch_drafts_chunks_of_one_size() -> None:
+    of_round = zip(*(own[:4] for own in rounds("exact", range(6)).values()), strict=True)
+    assert all(len({len(r.draft) for r in same_time}) == 1 for same_time in of_round)
+
+
+def test_under_block_a_reply_finds_its_chunk_size_by_itself_in_any_batch() -> None:
+    together = rounds("block", range(6))
     sizes = {len(r.draft) for own in together.values() for r in own}
     assert len(sizes) > 2
     for sequence in range(6):
-        alone = rounds(range(sequence, sequence + 1))[sequence]
+        alone = rounds("block", range(sequence, sequence + 1))[sequence]
         assert [(r.draft, r.tokens) for r in alone] == [(r.draft, r.tokens) for r in together[sequence]]
 
 
