@@ -29,7 +29,8 @@ from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.scr import Reply, Sampler, Settings
+from mpg_cli.sampling.reply import Reply
+from mpg_cli.sampling.scr import Sampler, Settings
 
 EXPERTS, RANK, CONTEXT, CHUNK = 5, 16, 64, 4
 

@@ -19,8 +19,9 @@ from mpg_cli.models.rows import context_length
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.scr import Reply, Settings
+from mpg_cli.sampling.scr import Settings
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.warpers import Warp
 

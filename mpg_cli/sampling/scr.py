@@ -31,8 +31,9 @@ from torch import Tensor
 from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
-from mpg_cli.sampling.noise import TARGET, Noise, draft_stream, gumbels, judge_stream
+from mpg_cli.sampling.noise import TARGET, draft_stream, gumbels, judge_stream
 from mpg_cli.sampling.pace import Cost, Pace
+from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
 from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block, judge_exact
 from mpg_cli.sampling.targets import Target, combine, pull
@@ -61,23 +62,6 @@ class Settings:
             raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.rule}")
         if self.rule == "threshold" and self.cost is not None:
             raise ValueError("thresholds belong to chunks of one size")
-
-
-@dataclass
-class Reply:
-    """One sequence under way: its noise, its tokens so far (an end token included), its window."""
-
-    noise: Noise
-    limit: int
-    tokens: list[int] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    window: Window | None = None
-    pace: Pace | None = None
-    gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for this round's reuse
-
-    @property
-    def sequence(self) -> int | str:
-        return self.noise.sequence
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""A reply under way, as the sampler carries it from round to round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.pace import Pace
+from mpg_cli.sampling.round import FinishReason
+from mpg_cli.sampling.thresholds import Window
+
+
+@dataclass
+class Reply:
+    """One sequence under way: its noise, its tokens so far (an end token included), its window."""
+
+    noise: Noise
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    window: Window | None = None
+    pace: Pace | None = None
+    gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for this round's reuse
+
+    @property
+    def sequence(self) -> int | str:
+        return self.noise.sequence
