@@ -13,8 +13,9 @@ from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.selfcheck import check_rows
 from mpg_cli.models.shelf import Shelf
+from mpg_cli.personas.matching import matching_entry, model_names
 from mpg_cli.personas.registry import Blend
-from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.personas.schema import Persona
 from mpg_cli.personas.text import visible
 
 
@@ -88,7 +89,7 @@ def _expert(
     shelf: Shelf,
 ) -> Expert:
     name, prompt = persona.name, persona.prompt
-    entry = _matching(persona, loaded) if persona.use != "prompt" else None
+    entry = matching_entry(persona, _names(loaded)) if persona.use != "prompt" else None
     if entry is None:
         if persona.use in ("adapter", "both"):
             bases = ", ".join(dict.fromkeys(e.base for e in persona.adapters)) or "no model"
@@ -123,15 +124,9 @@ def _expert(
     return Expert(name, weight, heard, adapter=adapter, persona_prompt=prompt)
 
 
-def _matching(persona: Persona, loaded: LoadedModel) -> AdapterEntry | None:
-    """The first entry whose base is the loaded model by one of its names."""
-    return next((entry for entry in persona.adapters if entry.base in _names(loaded)), None)
-
-
-def _names(loaded: LoadedModel) -> set[str]:
-    """The model's id, its folder's name and what its configuration calls it."""
-    own = str(getattr(loaded.config, "_name_or_path", "") or loaded.id)
-    return {loaded.id, Path(loaded.id).name, own}
+def _names(loaded: LoadedModel) -> frozenset[str]:
+    """What a `base` may call the loaded model."""
+    return model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
 
 
 def _fitting(
