@@ -120,9 +120,9 @@ class Lineup:
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
-        parameters = [p for model in models.values() for p in model.parameters()]
+        shared = {id(p): p for model in models.values() for p in model.parameters()}  # a folded copy shares
         return {
-            "weights_bytes": sum(p.numel() * p.element_size() for p in parameters),
+            "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),
             "adapters_bytes": self.bank.memory(),
             "cache_bytes_per_token": sum(group.bytes_per_token() for group in self.groups),
         }
@@ -177,8 +177,8 @@ class Lineup:
             return DraftRow(drafter, None)
         if drafter == "reference":
             return self._draft_row("reference", [], None)
-        if drafter == "merged":
-            return self._merged(scheme.target == "mixture")
+        if drafter in ("merged", "folded"):
+            return self._merged(scheme.target == "mixture", drafter == "folded")
         if smaller is not None and drafter.startswith("model:"):
             said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
             group = self._group(smaller.model, [f"the drafter {smaller.id}"])
@@ -191,8 +191,11 @@ class Lineup:
         row = [(expert.adapter, 1.0)] if expert.adapter else []
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
-    def _merged(self, normalise: bool) -> DraftRow:
-        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined."""
+    def _merged(self, normalise: bool, folded: bool) -> DraftRow:
+        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined.
+
+        Folded, it runs on a dense copy of the weights with that sum added in.
+        """
         total = sum(e.weight for e in self.experts) if normalise else 1.0
         row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]
         prompts = [e.prompt for e in self.experts if e.prompt and e.weight > 0]
@@ -202,7 +205,14 @@ class Lineup:
             return self._draft_row("reference", [], None)
         if left_out:
             self.notices.append(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}")
-        return self._draft_row("merged", row, "\n\n".join(prompts) or None)
+        prompt = "\n\n".join(prompts) or None
+        if not folded:
+            return self._draft_row("merged", row, prompt)
+        if not row:
+            self.notices.append("no adapter to fold: the merged drafter is a row of the base")
+            return self._draft_row("merged", row, prompt)
+        whose = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
+        return DraftRow("folded", self._group(self.bank.folded(row), [whose]), prompt)
 
     def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> DraftRow:
         whose = f"the {name} drafter"

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mpg_cli import completers
+
 # What is said, and by whom
 PromptFile = Annotated[
     Path | None, typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from a file.")
@@ -24,7 +26,11 @@ Messages = Annotated[
 Persona = Annotated[
     list[str] | None,
     typer.Option(
-        "--persona", "-p", metavar="EXPR", help="Personas to blend: NAME[:WEIGHT] + …; repeat to add."
+        "--persona",
+        "-p",
+        metavar="EXPR",
+        help="Personas to blend: NAME[:WEIGHT] + …; repeat to add.",
+        autocompletion=completers.expression,
     ),
 ]
 Adapter = Annotated[
@@ -44,18 +50,32 @@ Raw = Annotated[bool, typer.Option("--raw", help="Skip the chat template: the mo
 TemplateArg = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="KEY=VALUE", help="A switch of the chat template, as enable_thinking=false; repeatable."
+        metavar="KEY=VALUE",
+        help="A switch of the chat template, as enable_thinking=false; repeatable.",
+        autocompletion=completers.choice("enable_thinking=false", "enable_thinking=true"),
     ),
 ]
 
 # The model
 Model = Annotated[
-    str, typer.Option(metavar="ID|DIR", help="Model of the hub or a folder with config and safetensors.")
+    str,
+    typer.Option(
+        metavar="ID|DIR",
+        help="Model of the hub or a folder with config and safetensors.",
+        autocompletion=completers.model,
+    ),
 ]
 Revision = Annotated[
     str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a model of the hub.")
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cuda|cuda:N|mps|cpu", help="Where the model runs.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cuda|cuda:N|mps|cpu",
+        help="Where the model runs.",
+        autocompletion=completers.choice("auto", "cpu", "cuda", "mps"),
+    ),
+]
 DType = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option("--dtype", metavar="auto|bfloat16|float16|float32", help="Precision of the model."),
@@ -110,9 +130,11 @@ Rule = Annotated[
 Drafter = Annotated[
     str,
     typer.Option(
-        metavar="merged|reference|persona:NAME|lookup|model:PATH|none",
-        help="Who drafts: all personas merged, the plain model, one persona, what was said before, "
+        metavar="merged|folded|reference|persona:NAME|lookup|model:PATH|none",
+        help="Who drafts: all personas merged, the same in a copy of the weights (faster, needs memory), "
+        "the plain model, one persona, what was said before, "
         "a smaller model with the same tokenizer, or nobody.",
+        autocompletion=completers.drafter,
     ),
 ]
 ChunkSize = Annotated[
@@ -121,6 +143,7 @@ ChunkSize = Annotated[
         metavar="auto|N",
         help="Tokens drafted at a time, 0 to 64; auto follows the acceptance of the reply. Under the exact "
         "rule it changes the speed only.",
+        autocompletion=completers.choice("auto"),
     ),
 ]
 ThresholdHow = Annotated[
@@ -130,6 +153,7 @@ ThresholdHow = Annotated[
         metavar="max|Q|fixed:X",
         help="With --rule threshold: largest recent log-ratio, its quantile Q, or always X.",
         show_default="max",
+        autocompletion=completers.choice("max"),
     ),
 ]
 ThresholdWindow = Annotated[

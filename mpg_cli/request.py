@@ -109,7 +109,7 @@ class Scheme:
 
     target: TargetName = "product"
     rule: RuleName = "exact"
-    drafter: str = "merged"  # merged, reference, lookup, none, model:PATH, persona:NAME of the blend
+    drafter: str = "merged"  # merged, folded, reference, lookup, none, model:PATH, persona:NAME of the blend
     chunk_size: int | None = None  # None: automatic
     threshold: Threshold = field(default_factory=Threshold)
 

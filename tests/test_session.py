@@ -127,7 +127,14 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
     first = personas.partition("+")[0].partition(":")[0]
     lock_step = request(world, personas, scheme=Scheme(drafter="none"))
     texts = {finished(lock_step).token_ids}
-    for drafter in ("merged", "reference", f"persona:{first}", "lookup", f"model:{world / 'smaller'}"):
+    for drafter in (
+        "merged",
+        "folded",
+        "reference",
+        f"persona:{first}",
+        "lookup",
+        f"model:{world / 'smaller'}",
+    ):
         for gamma in (2, 7):
             asked = replace(lock_step, scheme=Scheme(drafter=drafter, chunk_size=gamma))
             texts.add(finished(asked).token_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompti
 from mpg_cli.turns import check_text
 
 if TYPE_CHECKING:
+    from mpg_cli.models.experts import Expert
     from mpg_cli.profile import Profile
 
 PROMPTS = (
@@ -69,7 +71,7 @@ def tune(
     drafter: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="merged|reference|persona:NAME|lookup|model:PATH",
+            metavar="merged|folded|reference|persona:NAME|lookup|model:PATH",
             help="Try these drafters only; repeatable.",
             show_default="all but models",
         ),
@@ -178,7 +180,8 @@ def _perform(
     session.close()
     bench = Bench(request, session.loaded, session.experts, prompts, smaller)
     with _Progress(streams, shown=not quiet) as progress:
-        profile = Tuner(bench, drafters, max_bias, seconds).run(progress.show)
+        tried = _foldable(drafters, session.experts)
+        profile = Tuner(bench, tried, max_bias, seconds).run(progress.show)
     return profile, write_profile(profile)
 
 
@@ -224,7 +227,14 @@ def _drafters(asked: list[str] | None, names: list[str], rule: str) -> list[str]
             raise UsageError("--drafter lookup does not go with --rule threshold", hint="leave one out")
         return [name for name in found if name != "none"]  # lock-step is always tried
     free = [] if rule == "threshold" else ["lookup"]
-    return ["merged", "reference", *(f"persona:{name}" for name in dict.fromkeys(names)), *free]
+    return ["merged", "folded", "reference", *(f"persona:{name}" for name in dict.fromkeys(names)), *free]
+
+
+def _foldable(drafters: list[str], experts: Sequence[Expert]) -> list[str]:
+    """Without an adapter there is nothing to fold: the folded drafter would be the merged one again."""
+    if "merged" not in drafters or any(expert.adapter is not None for expert in experts):
+        return drafters
+    return [name for name in drafters if name != "folded"]
 
 
 def _read_prompts(file: Path | None) -> list[str]:

@@ -19,7 +19,7 @@ from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
 from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.turns import check_text
 
-DRAFTERS = ("merged", "reference", "lookup", "none")
+DRAFTERS = ("merged", "folded", "reference", "lookup", "none")
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 

@@ -170,7 +170,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
         return None
     if type(module) is nn.Linear or type(module).__name__ == "FalconLinear":
         return weight.shape[1], weight.shape[0]
-    if _is_conv1d(module):
+    if is_conv1d(module):
         return weight.shape[0], weight.shape[1]
     return None
 
@@ -312,7 +312,7 @@ def _claimed(targets: Targets, model: nn.Module, modules: Mapping[str, nn.Module
         if not name:
             continue
         base = plain(module)
-        if targets.all_linear and (module is head or not (isinstance(base, nn.Linear) or _is_conv1d(base))):
+        if targets.all_linear and (module is head or not (isinstance(base, nn.Linear) or is_conv1d(base))):
             continue
         if targets.matches(name):
             yield name
@@ -324,7 +324,7 @@ def _output_embedding(model: nn.Module) -> nn.Module | None:
     return head if isinstance(head, nn.Module) else None
 
 
-def _is_conv1d(module: nn.Module) -> bool:
+def is_conv1d(module: nn.Module) -> bool:
     return (type(module).__module__, type(module).__name__) == ("transformers.pytorch_utils", "Conv1D")
 
 

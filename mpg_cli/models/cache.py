@@ -88,11 +88,32 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The layers of one model over `total` physical rows."""
+    """The layers of one model over `total` physical rows, and which token is in each slot.
+
+    What the tokens of a row say holds up to where its owner has counted, not beyond: a slot behind that was
+    computed from whatever stood before it then.
+    """
 
     def __init__(self, layers: int, total: int) -> None:
         self.slots = Slots(total)
+        self.tokens = torch.zeros(total, 0, dtype=torch.long)  # (total rows, capacity), on the CPU
         super().__init__(layers=[SlotLayer(self.slots) for _ in range(layers)])
+
+    def note(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
+        """Remember the tokens (rows, T) of a pass that has been made; all on the CPU."""
+        count = tokens.shape[1]
+        if self.tokens.shape[1] < self.slots.width:
+            more = max(self.slots.width + 128, self.slots.width * 3 // 2) - self.tokens.shape[1]
+            self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
+        row = torch.arange(self.slots.total) if rows is None else rows
+        first = torch.tensor([start]) if isinstance(start, int) else start
+        self.tokens[row[:, None], first[:, None] + torch.arange(count)] = tokens
+
+    def common(self, rows: Tensor, tokens: Tensor, length: int) -> int:
+        """How many of the tokens (n,) the first `length` slots of all these rows begin with."""
+        most = min(length, len(tokens))
+        same = (self.tokens[rows, :most] == tokens[:most]).all(dim=0)  # (most,)
+        return int(same.long().cumprod(0).sum())
 
     @torch.inference_mode()
     def copy_rows(self, source: Tensor, target: Tensor, begin: int, end: int) -> None:
@@ -101,11 +122,28 @@ class SlotCache(Cache):
             for store in (layer.keys, layer.values):
                 if store is not None:
                     store[target, :, begin:end] = store[source, :, begin:end]
+        self.tokens[target, begin:end] = self.tokens[source, begin:end]
+
+    @torch.inference_mode()
+    def take_rows(self, other: SlotCache, source: Tensor, target: Tensor) -> None:
+        """Begin with what the rows `source` (n,) of another cache of the model hold, as the rows `target`."""
+        for layer, old in zip(self.layers, other.layers, strict=True):
+            if old.keys is None or old.values is None:
+                continue
+            for name in ("keys", "values"):
+                store = getattr(old, name)
+                new = store.new_zeros(self.slots.total, *store.shape[1:])
+                new[target.to(store.device)] = store[source.to(store.device)]
+                setattr(layer, name, new)
+            layer.is_initialized = True
+        self.tokens = torch.zeros(self.slots.total, other.tokens.shape[1], dtype=torch.long)
+        self.tokens[target] = other.tokens[source]
 
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
         """Keep the physical rows (n,) only, in this order."""
         self.slots.total = len(rows)
+        self.tokens = self.tokens[rows]
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
                 place = rows.to(layer.keys.device)

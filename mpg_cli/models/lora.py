@@ -12,25 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import Adapter, LoraPair, linear_shape, plain
-
-Row: TypeAlias = Sequence[tuple[Adapter, float]]
+from mpg_cli.models.adapter import linear_shape, plain
+from mpg_cli.models.delta import Row, row_factors
+from mpg_cli.models.fold import fold
 
 
 class _Switch:
-    """What all stacked layers of a model look at: the active stack's name and the number of rows."""
+    """What all stacked layers of a model look at: the active stack's name and which rows a pass has."""
 
-    __slots__ = ("name", "rows")
+    __slots__ = ("behind", "name", "rows")
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.rows = 1
+        self.behind = 0
 
 
 class StackedLinear(nn.Module):
@@ -62,8 +63,14 @@ class StackedLinear(nn.Module):
         stack = self.stacks.get(switch.name)
         if stack is None:
             return y
-        k, a, b = stack
+        size, a, b = stack
         rows = switch.rows
+        k = min(size - switch.behind, rows)  # served rows of this pass
+        if k <= 0:
+            return y
+        if k < size:
+            served = slice(size - switch.behind - k, size - switch.behind)
+            a, b = a[served], b[served]
         if x.shape[0] % rows:
             raise RuntimeError(f"internal error: {x.shape[0]} sequences cannot be {rows} rows")
         if not y.is_contiguous():
@@ -91,6 +98,7 @@ class LoraBank:
         self._switch = _Switch()
         self._sizes: dict[str, int] = {}
         self._layers: dict[str, StackedLinear] = {}
+        self._folded: WeakValueDictionary[tuple[tuple[str, float], ...], nn.Module] = WeakValueDictionary()
 
     @classmethod
     def of(cls, model: nn.Module) -> LoraBank:
@@ -133,11 +141,20 @@ class LoraBank:
         for layer in self._layers.values():
             layer.stacks.pop(name, None)
 
+    def folded(self, row: Row) -> nn.Module:
+        """The model with the weighted adapters added into a copy of its weights; one copy for all who ask."""
+        key = tuple((adapter.fingerprint, weight) for adapter, weight in row)
+        model = self._folded.get(key)
+        if model is None:
+            model = self._folded[key] = fold(self._model, row)
+        return model
+
     @contextmanager
-    def active(self, name: str | None, rows: int = 1) -> Iterator[None]:
+    def active(self, name: str | None, rows: int = 1, run: range | None = None) -> Iterator[None]:
         """Within it, forward passes have `rows` expert-major rows, the last K served by the stack `name`.
 
-        None: every row is the plain base. Nests; the state before is restored at the end.
+        None: every row is the plain base. With `run` only these of the rows are in the passes. Nests; the
+        state before is restored at the end.
         """
         if name is not None:
             size = self._sizes.get(name)
@@ -145,13 +162,14 @@ class LoraBank:
                 raise RuntimeError(f"internal error: there is no stack {name!r}")
             if size > rows:
                 raise RuntimeError(f"internal error: {size} adapters for {rows} rows")
+        run = range(rows) if run is None else run
         switch = self._switch
-        before = switch.name, switch.rows
-        switch.name, switch.rows = name, rows
+        before = switch.name, switch.rows, switch.behind
+        switch.name, switch.rows, switch.behind = name, len(run), rows - run.stop
         try:
             yield
         finally:
-            switch.name, switch.rows = before
+            switch.name, switch.rows, switch.behind = before
 
     def memory(self) -> int:
         """Bytes that the stacks take."""
@@ -185,7 +203,7 @@ class LoraBank:
 
 def _stack(module: str, rows: Sequence[Row], weight: Tensor) -> tuple[Tensor, Tensor]:
     """A (K, d_in, r) and B (K, r, d_out) of one module, on the weight's device and in its dtype."""
-    factors = [_sum(module, row) for row in rows]
+    factors = [row_factors(module, row) for row in rows]
     r = max(a.shape[0] for a, _ in factors)
     d_in, d_out = next((a.shape[1], b.shape[0]) for a, b in factors if a.numel())
     stack_a = torch.zeros(len(rows), r, d_in)  # (K, r, d_in)
@@ -204,15 +222,3 @@ def _stack(module: str, rows: Sequence[Row], weight: Tensor) -> tuple[Tensor, Te
         )
     # Stored as PEFT stores them and transposed as views: the fastest layout for `bmm` on the CPU in bfloat16.
     return stack_a.mT, stack_b.mT  # (K, d_in, r), (K, r, d_out)
-
-
-def _sum(module: str, row: Row) -> tuple[Tensor, Tensor]:
-    """Factors of the row's Σ w·s·B·A in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
-    pairs: list[tuple[LoraPair, float]] = [
-        (adapter.pairs[module], weight) for adapter, weight in row if module in adapter.pairs
-    ]
-    if not pairs:
-        return torch.empty(0, 0), torch.empty(0, 0)
-    a = torch.cat([pair.a.float() for pair, _ in pairs])  # (Σr, d_in)
-    b = torch.cat([pair.b.float() * (pair.scale * weight) for pair, weight in pairs], dim=1)  # (d_out, Σr)
-    return a, b

@@ -17,27 +17,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.errors import ModelError, NumericsError
+from mpg_cli.errors import NumericsError
 from mpg_cli.models.cache import SlotCache
 from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.masks import Masks
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 ALIKE = 2.0  # the longest of the prompts that are read together, over the shortest
+NEAR = 128  # tokens of padding that are cheaper than another pass
 
 
-def _alike(prompts: Mapping[int, Prompt]) -> list[list[int]]:
-    """The places of prompts, those of like length together: padding never doubles the work of any."""
+def _alike(amounts: Mapping[int, int]) -> list[list[int]]:
+    """Places by how much is to be read there, like amounts together: padding never doubles any's work."""
     parts: list[list[int]] = []
     shortest = 0
-    for b in sorted(prompts, key=lambda b: (max(map(len, prompts[b])), b)):
-        longest = max(map(len, prompts[b]))
-        if not parts or longest > ALIKE * shortest:
+    for b in sorted(amounts, key=lambda b: (amounts[b], b)):
+        if not parts or amounts[b] + 1 > ALIKE * (shortest + 1):
             parts.append([])
-            shortest = longest
+            shortest = amounts[b]
         parts[-1].append(b)
     return [sorted(part) for part in parts]
+
+
+def _runs(amounts: Sequence[int]) -> list[range]:
+    """Neighbouring rows that read about as much; rows with nothing to read are in none."""
+    runs: list[range] = []
+    for r, amount in enumerate(amounts):
+        run = [*amounts[runs[-1].start : r], amount] if runs and runs[-1].stop == r else []
+        if run and max(run) <= max(ALIKE * min(run), min(run) + NEAR) and amount:
+            runs[-1] = range(runs[-1].start, r + 1)
+        elif amount:
+            runs.append(range(r, r + 1))
+    return runs
 
 
 def _bytes_per_position(model: Any) -> int:
@@ -82,7 +95,7 @@ class RowGroup:
         self.shared = torch.zeros(self.rows, batch, dtype=torch.long)  # of these, equal in all candidates
         nothing = torch.zeros(self.rows, candidates, 0, dtype=torch.long)
         self.backlog: list[Tensor] = [nothing] * batch  # tokens still to be fed, each (R, N, n)
-        self.prompts: list[list[list[int]] | None] = [None] * batch
+        self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self._last_only = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
@@ -98,39 +111,54 @@ class RowGroup:
         """Forget the sequences in these places and read new prompts there; the others keep their state.
 
         All but the last prompt token enter the cache; that one waits in the backlog, so that the first
-        `extend` starts from it like every other starts from the last committed token. A prompt that was
-        there already (the next sample) costs nothing; prompts of like length are read together.
+        `extend` starts from it like every other starts from the last committed token. What a row has read
+        already, from the first token on, it does not read again: the next turn of a conversation costs
+        its new tokens, the next sample nothing. Prompts that leave about as much to read are read together.
         """
-        asked = {b: [list(ids) for ids in prompt] for b, prompt in zip(places, prompts, strict=True)}
-        new = {b: prompt for b, prompt in asked.items() if self.prompts[b] != prompt}
-        for part in _alike(new):
-            self._read(part, [new[b] for b in part])
+        asked = {b: [torch.tensor(list(ids)) for ids in p] for b, p in zip(places, prompts, strict=True)}
+        missing: dict[int, int] = {}  # tokens that the longest row of a place has to read
         for b, prompt in asked.items():
-            self.cached[:, b] = self.shared[:, b] = torch.tensor([len(ids) - 1 for ids in prompt])
-            last = torch.tensor([[ids[-1]] for ids in prompt])  # (R, 1)
+            rows = self._physical(torch.tensor([b]))[:, 0]  # (R, N)
+            known = [self.cache.common(*row, int(n)) for *row, n in zip(rows, prompt, self.cached[:, b])]
+            known = [min(n, len(ids) - 1) for n, ids in zip(known, prompt, strict=True)]
+            self.cached[:, b] = self.shared[:, b] = torch.tensor(known)
+            missing[b] = max(len(ids) - 1 - n for ids, n in zip(prompt, known, strict=True))
+        for part in _alike({b: n for b, n in missing.items() if n}):
+            self._read(part, [asked[b] for b in part])
+        for b, prompt in asked.items():
+            last = torch.stack([ids[-1:] for ids in prompt])  # (R, 1)
             self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
 
-    def _read(self, places: Sequence[int], prompts: Sequence[Prompt]) -> None:
-        """All but the last token of P prompts into the cache, the shorter ones padded on the right."""
-        longest = max(len(ids) for prompt in prompts for ids in prompt) - 1
-        tokens = torch.zeros(self.rows, len(places), longest, dtype=torch.long)  # (R, P, T)
-        for at, prompt in enumerate(prompts):
-            self.prompts[places[at]] = None  # until it is all there
-            for r, ids in enumerate(prompt):
-                tokens[r, at, : len(ids) - 1] = torch.tensor(list(ids[:-1]))
-        starts = torch.arange(self.rows)[:, None] * self.batch + torch.tensor(list(places))  # (R, P)
-        first = starts.flatten() * self.candidates  # physical rows of candidate 0, (R*P,)
-        whole = len(first) == self.rows * self.batch * self.candidates and list(places) == sorted(places)
-        subset = None if whole else first.to(self.device)
+    def _read(self, places: Sequence[int], prompts: Sequence[Sequence[Tensor]]) -> None:
+        """What is missing of all but the last token of P prompts into the cache."""
+        ends = torch.tensor([[len(ids) - 1 for ids in prompt] for prompt in prompts]).T  # (R, P)
+        missing = ends - self.cached[:, list(places)]  # (R, P)
+        for run in _runs(missing.max(dim=1).values.tolist()):
+            self._read_rows(run, places, prompts, ends[list(run)])
+            self.read_tokens += int(missing[list(run)].sum())
+
+    def _read_rows(
+        self, run: range, places: Sequence[int], prompts: Sequence[Sequence[Tensor]], ends: Tensor
+    ) -> None:
+        """The same for a run of rows; what is shorter is padded on the right. ends (rows of the run, P)."""
+        begins = self.cached[run.start : run.stop, list(places)]  # (r, P)
+        longest = int((ends - begins).max())
+        tokens = torch.zeros(len(run), len(places), longest, dtype=torch.long)  # (r, P, T)
+        for r, at in ((r, at) for r in range(len(run)) for at in range(len(places))):
+            new = prompts[at][run[r]][begins[r, at] : ends[r, at]]
+            tokens[r, at, : len(new)] = new
+        first = self._physical(torch.tensor(list(places)))[run.start : run.stop, :, 0].flatten()  # (r*P,)
+        whole = len(first) == self.cache.slots.total and list(places) == sorted(places)
+        even = bool((begins == begins[0, 0]).all())
+        start: int | Tensor = int(begins[0, 0]) if even else begins.flatten()
         block = max(1, PREFILL_BLOCK // len(places))
-        for begin in range(0, longest, block):
-            part = tokens[:, :, begin : begin + block].flatten(0, 1)  # (R*P, block)
-            self._forward(part, begin, subset, **self._last_only)
-        if longest:
-            for n in range(1, self.candidates):
-                self.cache.copy_rows(first, first + n, 0, longest)
-        for b, prompt in zip(places, prompts, strict=True):
-            self.prompts[b] = [list(ids) for ids in prompt]
+        for at in range(0, longest, block):
+            part = tokens[:, :, at : at + block].flatten(0, 1)  # (r*P, block)
+            self._forward(part, start + at, None if whole else first, run, **self._last_only)
+        for n in range(1, self.candidates):
+            self.cache.copy_rows(first, first + n, int(begins.min()), int(ends.max()))
+        for at, b in enumerate(places):
+            self.cached[run.start : run.stop, b] = self.shared[run.start : run.stop, b] = ends[:, at]
 
     def extend(self, drafts: Tensor) -> Tensor:
         """Log-probabilities after the last committed token and after each drafted one.
@@ -198,7 +226,6 @@ class RowGroup:
         self.batch = len(place)
         self.cached, self.shared = self.cached[:, place], self.shared[:, place]
         self.backlog = [self.backlog[b] for b in places]
-        self.prompts = [self.prompts[b] for b in places]
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -232,7 +259,7 @@ class RowGroup:
         start: int | Tensor = int(cached[0, 0])
         if not bool((cached == start).all()):
             start = cached[:, :, None].expand(R, P, N).reshape(-1)  # (R*P*N,)
-        rows = None if places is None else self._physical(places).flatten().to(self.device)
+        rows = None if places is None else self._physical(places).flatten()
         return self._forward(tokens.reshape(R * P * N, T), start, rows).view(R, P, N, T, -1)
 
     def _physical(self, places: Tensor) -> Tensor:
@@ -258,16 +285,26 @@ class RowGroup:
         missing = self.vocabulary - logits.shape[-1]
         return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
 
-    def _forward(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None, **kwargs: Any) -> Tensor:
-        """One pass of (rows, T) tokens that begin at the positions `start`; logits (rows, T or 1, V)."""
+    def _forward(
+        self,
+        tokens: Tensor,
+        start: int | Tensor,
+        rows: Tensor | None,
+        run: range | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """One pass of (rows, T) tokens that begin at the positions `start`; logits (rows, T or 1, V).
+
+        `run` are the group's rows that take part (None: all), `rows` their physical ones.
+        """
         count = tokens.shape[1]
         slots = self.cache.slots
         slots.start = start if isinstance(start, int) else start.to(self.device)
-        slots.count, slots.rows = count, rows
+        slots.count, slots.rows = count, None if rows is None else rows.to(self.device)
         slots.width = (start if isinstance(start, int) else int(start.max())) + count
         first = torch.tensor([start]) if isinstance(start, int) else start
         positions = first[:, None] + torch.arange(count)  # (1 or rows, T)
-        with torch.inference_mode(), self._experts():
+        with torch.inference_mode(), self._experts(run):
             output = self.model(
                 input_ids=tokens.to(self.device),
                 position_ids=self.masks.clamp(positions).to(self.device),
@@ -276,11 +313,12 @@ class RowGroup:
                 use_cache=True,
                 **kwargs,
             )
+        self.cache.note(tokens, start, rows)
         logits: Tensor = output.logits
         return logits
 
-    def _experts(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.bank is None else self.bank.active(self.stack, rows=self.rows)
+    def _experts(self, run: range | None) -> AbstractContextManager[None]:
+        return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
     def _check(self, log_probs: Tensor) -> None:
         """A NaN logit makes its whole distribution NaN: one entry each is enough to look at."""
@@ -336,57 +374,3 @@ class Rows:
     ) -> None:
         for group in self.groups:
             group.commit(drop, tokens, winner)
-
-
-def context_length(config: Any) -> int | None:
-    """Positions that can be used, prompt and reply together; None where a configuration names no limit.
-
-    Long RoPE has one set of factors up to the original length and another beyond, and transformers chooses
-    for a whole pass by its longest row: within the original length no row can disturb another.
-    """
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    rope = getattr(config, "rope_parameters", None) or {}
-    for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
-        original = part.get("original_max_position_embeddings") or getattr(
-            config, "original_max_position_embeddings", None
-        )
-        if part.get("rope_type") == "longrope" and original:
-            limit = min(limit or original, original)
-    return limit
-
-
-class Masks:
-    """Additive attention masks from positions, for full and sliding-window layers."""
-
-    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        self.window: int | None = getattr(config, "sliding_window", None)
-        kinds = set(getattr(config, "layer_types", None) or ())
-        if not kinds:
-            kinds = {"sliding_attention" if self.window else "full_attention"}
-        unknown = kinds - {"full_attention", "sliding_attention"}
-        if unknown:
-            raise ModelError(
-                f"the state of {', '.join(sorted(unknown))} layers cannot be rolled back exactly",
-                hint="choose a model whose layers all use full or sliding-window attention",
-            )
-        self.kinds = sorted(kinds)
-        self.limit = context_length(config)
-        self.device = device
-        self.allowed = torch.zeros((), dtype=dtype, device=device)
-        self.blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
-
-    def clamp(self, positions: Tensor) -> Tensor:
-        """Filler behind a shorter sequence may lie past the last learned position; it is never read."""
-        return positions if self.limit is None else positions.clamp(max=self.limit - 1)
-
-    def build(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
-        """positions (rows, T) of the queries -> (rows, 1, T, width), a dict of them for mixed models."""
-        slot = torch.arange(width, device=self.device)
-        seen = slot <= positions[:, None, :, None]  # (rows, 1, T, width)
-        masks = {}
-        for kind in self.kinds:
-            visible = seen
-            if kind == "sliding_attention" and self.window:
-                visible = seen & (slot > positions[:, None, :, None] - self.window)
-            masks[kind] = torch.where(visible, self.allowed, self.blocked)
-        return masks if len(masks) > 1 else masks[self.kinds[0]]
