@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     command: Any = typer.main.get_command(app)
     if os.environ.get("_MPG_COMPLETE"):
-        command.main(args=argv, prog_name="mpg")  # answers the shell and exits
+        from mpg_cli.completion import answer
+
+        answer(command, argv)
     defaults = _defaults(command, argv)
     try:
         with command.make_context("mpg", argv, default_map=defaults.by_command) as context:

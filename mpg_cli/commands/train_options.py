@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mpg_cli import completers
+
 _BY_SIZE = "by the size of the model"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the persona.", show_default=False)]
@@ -44,6 +46,7 @@ Loss = Annotated[
     typer.Option(
         metavar="NAME",
         help="ipo (bounded margin), sigmoid (DPO) or another of TRL's preference losses.",
+        autocompletion=completers.choice("ipo", "sigmoid"),
         show_default=_BY_SIZE,
     ),
 ]
@@ -104,5 +107,13 @@ Force = Annotated[
         "--force", help="Replace the persona's adapter for this model; start an unfinished run over."
     ),
 ]
-FormatName = Annotated[str, typer.Option("--format", metavar="text|json", help="How the summary is printed.")]
+FormatName = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="text|json",
+        help="How the summary is printed.",
+        autocompletion=completers.choice("text", "json"),
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notices and no progress.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mpg_cli import options, signals
+from mpg_cli import completers, options, signals
 from mpg_cli.errors import UsageError
 from mpg_cli.render.terminal import Streams
 from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
@@ -74,6 +74,7 @@ def tune(
             metavar="merged|folded|reference|persona:NAME|lookup|model:PATH",
             help="Try these drafters only; repeatable.",
             show_default="all but models",
+            autocompletion=completers.drafter,
         ),
     ] = None,
     threshold: options.ThresholdHow = None,

@@ -1,0 +1,158 @@
+"""What may follow on the command line: values of options and arguments for the shell's TAB.
+
+Each completer gets the context (options that stand before) and the word so far, and never fails: no
+suggestion is better than an error in the middle of a line. The shells evaluate some of what they are given,
+so only harmless characters leave this file. Torch-free.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from mpg_cli.personas.registry import Registry
+
+Suggestion = tuple[str, str]  # a value, and what it is
+Completer = Callable[[typer.Context, str], list[Suggestion]]
+
+_DONE = re.compile(
+    r"(?:[A-Za-z0-9_+:. -]*\+)?[ ]*(?=[A-Za-z0-9_-]*$)"
+)  # of an expression, its last + included
+_WORD = re.compile(r"[A-Za-z0-9._/-]+")
+_UNSAFE = re.compile(r"[^\w ,.;()/-]")
+_LONGEST = 70
+
+
+def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Completer:
+    """A completer that offers what starts as the word does, without regard to case, or nothing."""
+
+    @wraps(complete)
+    def completer(ctx: typer.Context, incomplete: str) -> list[Suggestion]:
+        try:
+            found = list(complete(ctx, incomplete))
+        except Exception:
+            return []
+        size, start = len(incomplete), incomplete.lower()
+        return [(incomplete + v[size:], _plain(h)) for v, h in found if v.lower().startswith(start)]
+
+    return completer
+
+
+@_quiet
+def expression(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Persona names at the end of an expression: `INTJ:0.7+pi` to `INTJ:0.7+pirate`."""
+    done = _DONE.match(incomplete)
+    if done is None or re.search(r":\s*\+\s*$", done.group()):  # a sign, not the next term
+        return []
+    return [(done.group() + name, about) for name, about in _names(ctx)]
+
+
+@_quiet
+def persona(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The name of one persona."""
+    return _names(ctx)
+
+
+@_quiet
+def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Tags that personas have."""
+    tags = {tag for persona in _registry(ctx).personas for tag in persona.tags}
+    return [(tag, "") for tag in sorted(tags) if _WORD.fullmatch(tag)]
+
+
+@_quiet
+def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The bundled model and those in the hub's cache; folders are the shell's business."""
+    return _models()
+
+
+@_quiet
+def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Drafters by name, the personas of the blend, models at hand."""
+    from mpg_cli.commands.values import DRAFTERS
+
+    named = [(f"persona:{name}", about) for name, about in _names(ctx) if _in_blend(ctx, name)]
+    return [*((name, "") for name in DRAFTERS), *named, *((f"model:{m}", about) for m, about in _models())]
+
+
+def choice(*values: str) -> Completer:
+    """One of a few words."""
+
+    @_quiet
+    def one(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+        return [(value, "") for value in values]
+
+    return one
+
+
+@_quiet
+def config_key(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Keys of the config file."""
+    from mpg_cli.config import OPTIONS
+
+    return [(key, "") for key in OPTIONS]
+
+
+@_quiet
+def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Values of the key that stands before, as the option of that name has them."""
+    key = str(ctx.params.get("key") or "")
+    if key in ("persona", "model", "drafter"):
+        return {"persona": expression, "model": model, "drafter": drafter}[key](ctx, incomplete)
+    from mpg_cli.config import OPTIONS
+
+    option = OPTIONS[key]
+    words = ("true", "false") if option.kind is bool else (option.pattern or "").split("|")
+    return [(word, "") for word in words if re.fullmatch(r"\w+", word)]
+
+
+def _registry(ctx: typer.Context) -> Registry:
+    """The personas of the folders that the line, the environment or the library name."""
+    from mpg_cli.personas import registry
+
+    given = ctx.params.get("persona_dir") or os.environ.get("MPG_PERSONA_DIR") or []
+    folders = given if isinstance(given, list | tuple) else [given]
+    return registry.load_default([Path(os.path.expanduser(folder)) for folder in folders])
+
+
+def _names(ctx: typer.Context) -> list[Suggestion]:
+    return [(persona.name, persona.description) for persona in _registry(ctx).personas]
+
+
+def _in_blend(ctx: typer.Context, name: str) -> bool:
+    """Whether the persona is an expert of the blend on the line; true where there is none to tell by."""
+    from mpg_cli.errors import MpgError
+    from mpg_cli.personas import expression, registry
+
+    given = ctx.params.get("persona") or []
+    try:
+        terms = [term for text in given for term in expression.parse(text)]
+        blend = registry.resolve(terms, _registry(ctx)) if terms else None
+    except MpgError:
+        blend = None
+    return blend is None or name in {expert.persona.name for expert in blend.experts}
+
+
+def _models() -> list[Suggestion]:
+    from huggingface_hub import constants
+
+    from mpg_cli.request import DEFAULT_MODEL
+
+    found = [(DEFAULT_MODEL, "bundled")]
+    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/")
+        if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
+            found.append((name, "in the cache"))
+    return found
+
+
+def _plain(text: str) -> str:
+    """A description without anything that a shell or a terminal could take for its own."""
+    return " ".join(_UNSAFE.sub("", text).split())[:_LONGEST]
