@@ -14,8 +14,8 @@ from mpg_cli.events import Finished, FinishReason, Round, Started, Usage
 from mpg_cli.lineup import Lineup
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
-from mpg_cli.models.rows import context_length
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.noise import Noise

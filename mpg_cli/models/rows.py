@@ -118,16 +118,20 @@ class RowGroup:
         asked = {b: [torch.tensor(list(ids)) for ids in p] for b, p in zip(places, prompts, strict=True)}
         missing: dict[int, int] = {}  # tokens that the longest row of a place has to read
         for b, prompt in asked.items():
-            rows = self._physical(torch.tensor([b]))[:, 0]  # (R, N)
-            known = [self.cache.common(*row, int(n)) for *row, n in zip(rows, prompt, self.cached[:, b])]
-            known = [min(n, len(ids) - 1) for n, ids in zip(known, prompt, strict=True)]
-            self.cached[:, b] = self.shared[:, b] = torch.tensor(known)
-            missing[b] = max(len(ids) - 1 - n for ids, n in zip(prompt, known, strict=True))
+            ends = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
+            known = torch.tensor([self._known(r, b, ids) for r, ids in enumerate(prompt)])  # (R,)
+            self.cached[:, b] = self.shared[:, b] = known
+            missing[b] = int((ends - known).max())
         for part in _alike({b: n for b, n in missing.items() if n}):
             self._read(part, [asked[b] for b in part])
         for b, prompt in asked.items():
             last = torch.stack([ids[-1:] for ids in prompt])  # (R, 1)
             self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
+
+    def _known(self, row: int, b: int, prompt: Tensor) -> int:
+        """How many tokens of all but the last of a prompt (n,) the caches of all candidates begin with."""
+        rows = self._physical(torch.tensor([b]))[row, 0]  # (N,)
+        return self.cache.common(rows, prompt[:-1], int(self.cached[row, b]))
 
     def _read(self, places: Sequence[int], prompts: Sequence[Sequence[Tensor]]) -> None:
         """What is missing of all but the last token of P prompts into the cache."""

@@ -12,7 +12,8 @@ from torch import Tensor
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup, Rows, context_length
+from mpg_cli.models.masks import context_length
+from mpg_cli.models.rows import RowGroup, Rows
 from tests.models.tiny import ALL, VOCABULARY, peft_log_probs, random_tokens, tiny_adapter, tiny_model
 
 CLOSE = 1e-5
