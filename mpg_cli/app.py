@@ -16,6 +16,7 @@ import typer
 from mpg_cli import __version__, signals
 from mpg_cli.commands import batch, train, tune
 from mpg_cli.commands.generate import EPILOG, generate
+from mpg_cli.commands.personas import personas
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.render.terminal import Streams, discard
@@ -38,6 +39,7 @@ app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
 app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
 app.command("tune", epilog=tune.EPILOG, context_settings=_CONTEXT)(tune.tune)
 app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
+app.add_typer(personas, name="personas")
 
 
 def _show_version(wanted: bool) -> None:
