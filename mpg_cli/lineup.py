@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
@@ -37,6 +38,7 @@ class Lineup:
     """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
 
     `smaller` is the model that drafts, where the scheme names one; `notices` is what the user should know.
+    Of the lineup `before` it takes over what rows of the same weights have read.
     """
 
     def __init__(
@@ -48,13 +50,16 @@ class Lineup:
         *,
         batch: int = 1,
         smaller: LoadedModel | None = None,
+        before: Lineup | None = None,
     ) -> None:
         self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
         self.batch, self.candidates = batch, scheme.threshold.candidates
         self.notices: list[str] = []
+        self._inherited = before.groups if before else ()
         self.chunk_size = self._read_chunk_size(scheme)  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
         self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
+        self._inherited = ()
 
     def prefill(
         self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]
@@ -92,11 +97,21 @@ class Lineup:
         elif self.draft and self.draft.group:
             self.draft.group.keep(places)
 
-    def release(self) -> None:
-        """Give up the adapters' memory; the lineup cannot be used any more."""
+    def release(self, heir: Lineup | None = None) -> None:
+        """Give up the adapters' memory but for that of the heir; the lineup cannot be used any more."""
         for group in self.groups:
-            if group.stack is not None:
+            if group.stack is not None and not (heir and group in heir.groups):
                 self.bank.remove(group.stack)
+
+    def forget(self) -> None:
+        """Drop everything that was read: what an exception left in the middle of a pass."""
+        for group in self.groups:
+            group.forget()
+
+    @property
+    def read_tokens(self) -> int:
+        """Prompt tokens that all rows have read so far."""
+        return sum(group.read_tokens for group in self.groups)
 
     @property
     def groups(self) -> tuple[RowGroup, ...]:
@@ -144,24 +159,33 @@ class Lineup:
     def _build_rows(self) -> Rows:
         """The reference, prompt experts and adapter experts on the base; each checkpoint on its own."""
         own = [expert for expert in self.experts if expert.checkpoint is None]
-        stack = self._stack([[(e.adapter, 1.0)] for e in own if e.adapter is not None])
-        base = self._group(self.loaded.model, ["reference", *(expert.name for expert in own)], stack)
+        loras = [[(e.adapter, 1.0)] for e in own if e.adapter is not None]
+        base = self._group(self.loaded.model, ["reference", *(expert.name for expert in own)], loras)
         others = [self._group(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
         return Rows([base, *others])
 
-    def _group(self, model: Any, names: Sequence[str], stack: str | None = None) -> RowGroup:
+    def _group(self, model: Any, names: Sequence[str], loras: Sequence[Row] = ()) -> RowGroup:
+        """Rows of a model, the last of them with these LoRA, and what they have read before."""
         own = model is self.loaded.model
-        return RowGroup(
+        plain = [()] * (len(names) - len(loras))
+        keys = (*plain, *(tuple((adapter.fingerprint, weight) for adapter, weight in row) for row in loras))
+        for group in self._inherited:
+            if group.model is model and (group.names, group.keys) == (tuple(names), keys):
+                return group
+        group = RowGroup(
             model,
             names,
             batch=self.batch,
             candidates=self.candidates,
             bank=self.bank if own else None,
-            stack=stack,
+            stack=self._stack(loras),
             vocabulary=None if own else logits_width(self.loaded.model),
+            keys=keys,
         )
+        group.inherit(self._inherited)
+        return group
 
-    def _stack(self, rows: Sequence[Sequence[tuple[Any, float]]]) -> str | None:
+    def _stack(self, rows: Sequence[Row]) -> str | None:
         """A new stack of the bank with these rows; None for none."""
         if not rows:
             return None
@@ -214,10 +238,8 @@ class Lineup:
         whose = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
         return DraftRow("folded", self._group(self.bank.folded(row), [whose]), prompt)
 
-    def _draft_row(self, name: str, row: Sequence[tuple[Any, float]], prompt: str | None) -> DraftRow:
+    def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftRow:
         whose = f"the {name} drafter"
         if name == "merged":
             whose += f" ({', '.join(expert.name for expert in self.experts)})"
-        return DraftRow(
-            name, self._group(self.loaded.model, [whose], self._stack([row] if row else [])), prompt
-        )
+        return DraftRow(name, self._group(self.loaded.model, [whose], [row] if row else []), prompt)

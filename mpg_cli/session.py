@@ -13,6 +13,7 @@ from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel, load_drafter, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.selfcheck import check_rows
+from mpg_cli.models.shelf import Shelf
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.scr import Sampler
 
@@ -26,9 +27,11 @@ class Session:
         loaded: LoadedModel,
         experts: Sequence[Expert],
         smaller: LoadedModel | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
-        """`smaller` is the model that drafts, where the request names one."""
+        """`smaller` is the model that drafts, where the request names one; `shelf` keeps what was read."""
         self.loaded, self.experts = loaded, tuple(experts)
+        self._smaller, self._shelf = smaller, shelf or Shelf()
         self.persona = expression_of(request)
         self._stopping: FinishReason | None = None
         self._lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
@@ -45,11 +48,32 @@ class Session:
         loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
         check_rows(loaded.model, loaded.id)
         said: list[str] = []
-        experts = find_experts(request.blend, request.adapters, loaded, report, said.append)
+        shelf = Shelf()
+        experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
         smaller = open_drafter(request, loaded, report)
-        session = cls(request, loaded, experts, smaller)
+        session = cls(request, loaded, experts, smaller, shelf)
         session.notices += [Notice(text) for text in (*said, *(smaller.notices if smaller else ()))]
         return session
+
+    def change(self, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> None:
+        """Go on with the blend of another request: rows that stay keep what they have read.
+
+        Raises AdapterError, PersonaError, ModelError; the blend is then what it was.
+        """
+        said: list[str] = []
+        experts = find_experts(request.blend, request.adapters, self.loaded, report, said.append, self._shelf)
+        before, bank = self._lineup, LoraBank.of(self.loaded.model)
+        self._lineup = Lineup(
+            self.loaded, bank, experts, request.scheme, smaller=self._smaller, before=before
+        )
+        before.release(heir=self._lineup)
+        self.experts, self.persona = experts, expression_of(request)
+        self.notices = [Notice(text) for text in (*said, *self._lineup.notices)]
+
+    @property
+    def read_tokens(self) -> int:
+        """Prompt tokens that all rows have read so far; what they knew already is not counted."""
+        return self._lineup.read_tokens
 
     def stop(self, reason: FinishReason = "interrupted") -> None:
         """End the reply under way at the next round, and draw no further samples."""
@@ -66,14 +90,21 @@ class Session:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         job = prepare(self._lineup, request)
         yield from map(Notice, job.notices)
-        for sample in range(request.samples):
-            sequence = request.sequence_id if request.sequence_id is not None else sample
-            growing = Growing(self._lineup, job, seed, sequence)
-            yield growing.started
-            yield from self._reply(growing)
-            if self._stopping:
-                break
-        self._stopping = None
+        try:
+            for sample in range(request.samples):
+                sequence = request.sequence_id if request.sequence_id is not None else sample
+                growing = Growing(self._lineup, job, seed, sequence)
+                yield growing.started
+                yield from self._reply(growing)
+                if self._stopping:
+                    break
+        except GeneratorExit:  # between two rounds
+            raise
+        except BaseException:  # whatever cut a pass short, half of it must not count as read
+            self._lineup.forget()
+            raise
+        finally:
+            self._stopping = None
 
     def _reply(self, growing: Growing) -> Iterator[Event]:
         """One reply: rounds as the sampler makes them, and their text."""

@@ -99,6 +99,7 @@ class SlotCache(Cache):
         self.tokens = torch.zeros(total, 0, dtype=torch.long)  # (total rows, capacity), on the CPU
         super().__init__(layers=[SlotLayer(self.slots) for _ in range(layers)])
 
+    @torch.inference_mode()
     def note(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
         """Remember the tokens (rows, T) of a pass that has been made; all on the CPU."""
         count = tokens.shape[1]

@@ -10,7 +10,7 @@ sampling, nothing of text.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,36 +21,11 @@ from mpg_cli.errors import NumericsError
 from mpg_cli.models.cache import SlotCache
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import Masks
+from mpg_cli.models.packing import alike, runs
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
-ALIKE = 2.0  # the longest of the prompts that are read together, over the shortest
-NEAR = 128  # tokens of padding that are cheaper than another pass
-
-
-def _alike(amounts: Mapping[int, int]) -> list[list[int]]:
-    """Places by how much is to be read there, like amounts together: padding never doubles any's work."""
-    parts: list[list[int]] = []
-    shortest = 0
-    for b in sorted(amounts, key=lambda b: (amounts[b], b)):
-        if not parts or amounts[b] + 1 > ALIKE * (shortest + 1):
-            parts.append([])
-            shortest = amounts[b]
-        parts[-1].append(b)
-    return [sorted(part) for part in parts]
-
-
-def _runs(amounts: Sequence[int]) -> list[range]:
-    """Neighbouring rows that read about as much; rows with nothing to read are in none."""
-    runs: list[range] = []
-    for r, amount in enumerate(amounts):
-        run = [*amounts[runs[-1].start : r], amount] if runs and runs[-1].stop == r else []
-        if run and max(run) <= max(ALIKE * min(run), min(run) + NEAR) and amount:
-            runs[-1] = range(runs[-1].start, r + 1)
-        elif amount:
-            runs.append(range(r, r + 1))
-    return runs
 
 
 def _bytes_per_position(model: Any) -> int:
@@ -79,27 +54,60 @@ class RowGroup:
         bank: LoraBank | None = None,
         stack: str | None = None,
         vocabulary: int | None = None,
+        keys: Sequence[Hashable] = (),
     ) -> None:
-        """`vocabulary` is the number of tokens to answer for, where it is not the model's own."""
+        """`vocabulary` is the number of tokens to answer for, where it is not the model's own.
+
+        Rows of the same model and key compute the same from the same tokens, see `inherit`.
+        """
         self.model, self.vocabulary = model, vocabulary
         self.names = tuple(names)
         self.rows, self.batch, self.candidates = len(self.names), batch, candidates
-        self.bank, self.stack = bank, stack
+        self.bank, self.stack, self.keys = bank, stack, tuple(keys)
         self.device: torch.device = model.device
-        self.cache = SlotCache(
-            model.config.get_text_config().num_hidden_layers, self.rows * batch * candidates
-        )
         self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
         self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
-        self.cached = torch.zeros(self.rows, batch, dtype=torch.long)  # tokens in the cache, (R, B)
-        self.shared = torch.zeros(self.rows, batch, dtype=torch.long)  # of these, equal in all candidates
-        nothing = torch.zeros(self.rows, candidates, 0, dtype=torch.long)
-        self.backlog: list[Tensor] = [nothing] * batch  # tokens still to be fed, each (R, N, n)
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.forget()
         self._last_only = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
         )
+
+    def forget(self) -> None:
+        """Drop everything that was read."""
+        R, B, N = self.rows, self.batch, self.candidates
+        self.cache = SlotCache(self.model.config.get_text_config().num_hidden_layers, R * B * N)
+        self.cached = torch.zeros(R, B, dtype=torch.long)  # tokens in the cache
+        self.shared = torch.zeros(R, B, dtype=torch.long)  # of these, equal in all candidates
+        nothing = torch.zeros(R, N, 0, dtype=torch.long)
+        self.backlog: list[Tensor] = [nothing] * B  # tokens still to be fed, each (R, N, n)
+
+    def inherit(self, others: Sequence[RowGroup]) -> None:
+        """Take over what rows of the same key have read in another group of the model; nothing else yet.
+
+        Of several groups the one with the most of such rows serves, of several rows one of the same name.
+        """
+        models = [g for g in others if g.model is self.model and g.candidates == self.candidates]
+        sources = [(g, g._serving(self)) for g in models if g.batch == self.batch]
+        if not sources:
+            return
+        old, found = max(sources, key=lambda source: len(source[1]))
+        own, theirs = torch.tensor(list(found), dtype=torch.long), torch.tensor(list(found.values()))
+        if len(own):
+            places = torch.arange(self.batch)
+            source, target = (g._physical(places)[r].flatten() for g, r in ((old, theirs), (self, own)))
+            self.cache.take_rows(old.cache, source, target)
+            self.cached[own] = self.shared[own] = old.cached[theirs]
+
+    def _serving(self, new: RowGroup) -> dict[int, int]:
+        """Rows of the new group, and for each the row here that has its key."""
+        found: dict[int, int] = {}
+        for row, (name, key) in enumerate(zip(new.names, new.keys, strict=True)):
+            same = [r for r, own in enumerate(self.keys) if own == key]
+            if same:
+                found[row] = next((r for r in same if self.names[r] == name), same[0])
+        return found
 
     # -- the protocol of the sampler -------------------------------------------------------------
 
@@ -122,7 +130,7 @@ class RowGroup:
             known = torch.tensor([self._known(r, b, ids) for r, ids in enumerate(prompt)])  # (R,)
             self.cached[:, b] = self.shared[:, b] = known
             missing[b] = int((ends - known).max())
-        for part in _alike({b: n for b, n in missing.items() if n}):
+        for part in alike({b: n for b, n in missing.items() if n}):
             self._read(part, [asked[b] for b in part])
         for b, prompt in asked.items():
             last = torch.stack([ids[-1:] for ids in prompt])  # (R, 1)
@@ -137,7 +145,7 @@ class RowGroup:
         """What is missing of all but the last token of P prompts into the cache."""
         ends = torch.tensor([[len(ids) - 1 for ids in prompt] for prompt in prompts]).T  # (R, P)
         missing = ends - self.cached[:, list(places)]  # (R, P)
-        for run in _runs(missing.max(dim=1).values.tolist()):
+        for run in runs(missing.max(dim=1).values.tolist()):
             self._read_rows(run, places, prompts, ends[list(run)])
             self.read_tokens += int(missing[list(run)].sum())
 
