@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from mpg_cli import options
+from mpg_cli.commands import personas_import
 from mpg_cli.render.terminal import Streams
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -15,6 +16,8 @@ personas = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=CONTEXT,
 )
+
+personas.command("import", epilog=personas_import.EPILOG, context_settings=CONTEXT)(personas_import.import_)
 
 
 @personas.command("list", context_settings=CONTEXT)

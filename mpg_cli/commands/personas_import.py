@@ -1,0 +1,162 @@
+"""`mpg personas import`: character cards and Ollama Modelfiles to persona files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.personas.text import HARMFUL, visible
+from mpg_cli.render.terminal import Streams
+
+if TYPE_CHECKING:
+    from mpg_cli.importing.draft import Draft
+    from mpg_cli.importing.place import Imported
+
+EPILOG = """\b
+Examples:
+  mpg personas import seraphina.png
+  mpg personas import *.charx --persona-dir personas
+  mpg personas import Modelfile --name mario --model Qwen/Qwen3-0.6B
+  mpg personas import card.json --dry-run
+\b
+Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx) and Ollama Modelfiles. What does not belong into a
+prompt is kept under `extensions` in the persona file. GGUF models and adapters cannot be used.
+\b
+Exit status: 0 all are imported, 2 wrong usage, or a file could not be imported; the others are."""
+
+
+def import_(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…", help="Character cards and Modelfiles; - for stdin.", show_default=False
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the persona.", show_default="made from the file's"),
+    ] = None,
+    user: Annotated[
+        str, typer.Option(metavar="NAME", help="What a card's {{user}} becomes: who talks to the persona.")
+    ] = "User",
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="ID|DIR",
+            help="The model that a Modelfile's adapter is for.",
+            show_default="FROM",
+        ),
+    ] = None,
+    persona_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that gets the persona files.",
+            show_default="the user's persona folder",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a persona, or hide one of another folder.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the persona files on stdout and write nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
+) -> None:
+    """Turn character cards and Ollama Modelfiles into persona files."""
+    from mpg_cli.config import persona_dir as user_personas
+    from mpg_cli.training.persona_file import check_name
+
+    streams = Streams.current()
+    if name is not None:
+        check_name(name)
+        if len(files) > 1:
+            raise UsageError("--name names one persona", hint="import the files one by one")
+    if files.count("-") > 1:
+        raise UsageError("stdin is named twice", hint="give - once")
+    user = _checked_user(user)
+    folder = persona_dir.expanduser() if persona_dir else user_personas()
+    run = _Run(streams, folder, name, user, base, force=force, dry_run=dry_run, quiet=quiet)
+    failed = 0
+    for file in files:
+        try:
+            run.take(file)
+        except MpgError as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            streams.say(f"mpg: error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+    if failed:
+        raise UsageError(f"{failed} of {len(files)} files could not be imported")
+
+
+class _Run:
+    """Imports one file after another."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        folder: Path,
+        name: str | None,
+        user: str,
+        model: str | None,
+        *,
+        force: bool,
+        dry_run: bool,
+        quiet: bool,
+    ) -> None:
+        self.streams, self.folder, self.name = streams, folder, name
+        self.user, self.model = user, model
+        self.force, self.dry_run, self.quiet = force, dry_run, quiet
+        self.names: dict[str, str] = {}  # of the personas of this run, in lower case, to their files
+
+    def take(self, file: str) -> None:
+        """Import `file`. Raises MpgError where it cannot be."""
+        from mpg_cli.importing import place
+        from mpg_cli.importing.source import read_draft
+
+        label = "stdin" if file == "-" else visible(file)
+        draft = read_draft(file, self.streams.stdin.buffer, user=self.user, model=self.model)
+        new = place.prepare(draft, self.folder, self.name, label)
+        twin = self.names.get(new.where.name.lower())
+        if twin is not None:
+            raise UsageError(
+                f"{label}: {twin} became the persona {new.where.name} already",
+                hint="import it alone, with --name",
+            )
+        place.check_free(new, force=self.force)
+        if self.dry_run:
+            self.streams.stdout.write(("---\n" if self.names else "") + new.text)
+        self.names[new.where.name.lower()] = label
+        if not self.quiet:
+            for notice in new.notices:
+                self.streams.say(f"mpg: {label}: {notice}")
+        if not self.dry_run:
+            place.write(new)
+            if not self.quiet:
+                self.streams.say(f"mpg: wrote {new.where.file}; try: {self._next(draft, new)}")
+
+    def _next(self, draft: Draft, new: Imported) -> str:
+        """The command that speaks with the new persona."""
+        from mpg_cli.personas.registry import search_path
+
+        words = ["mpg", "generate", "-p", new.where.name]
+        searched = {os.path.realpath(folder) for folder in search_path()}
+        if os.path.realpath(self.folder) not in searched:
+            words += ["--persona-dir", str(self.folder)]
+        if draft.model:
+            words += ["--model", draft.model]
+        return f"{shlex.join(words)} '…'"
+
+
+def _checked_user(user: str) -> str:
+    name = user.strip()
+    if not name or len(name) > 100 or HARMFUL.search(name) or "\n" in name:
+        raise UsageError("--user needs a name of one line, at most 100 characters")
+    return name

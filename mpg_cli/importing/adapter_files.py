@@ -1,0 +1,104 @@
+"""The adapter that a Modelfile names: a PEFT folder, a file in one, or a repository of the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.importing.draft import LocalAdapter
+from mpg_cli.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
+from mpg_cli.importing.json_text import parse_json
+from mpg_cli.models.adapter_config import parse_config
+from mpg_cli.personas.text import visible
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+MAX_HEADER = 100 << 20  # of a safetensors file, its own limit
+
+_REPO = re.compile(r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?([\w][\w.-]*/[\w][\w.-]*)/?", re.ASCII)
+_NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a repository OWNER/NAME"
+
+
+def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | str:
+    """The files, or the id of a repository, that `value` names, relative to `folder`. Raises UsageError."""
+    shown = f"'{visible(value, 100)}'"
+    path = local_path(value, folder)
+    repo = repository(value)
+    if path is None or not path.exists():
+        if is_gguf_name(value):
+            raise UsageError(f"{where}: {shown} is a GGUF adapter, which mpg cannot use", hint=ADAPTER_HINT)
+        if repo is None:
+            raise UsageError(f"{where}: the adapter {shown} does not exist", hint=_NEEDS)
+        return repo
+    if path.suffix.lower() != ".safetensors" and not (path / WEIGHTS_FILE).exists() and is_gguf(path):
+        raise UsageError(f"{where}: {shown} is a GGUF adapter, which mpg cannot use", hint=ADAPTER_HINT)
+    weights = path / WEIGHTS_FILE if path.is_dir() else path
+    found = LocalAdapter(config=weights.with_name(CONFIG_FILE), weights=weights)
+    for file in (found.weights, found.config):
+        if not file.is_file():
+            raise UsageError(f"{where}: the adapter {shown} has no {visible(file.name, 60)}", hint=_NEEDS)
+    _check_header(found.weights, f"{where}: the adapter {shown}")
+    return found
+
+
+def base_of(adapter: LocalAdapter, where: str) -> str | None:
+    """The model that the adapter's configuration names, if it is an id of the hub. Raises UsageError."""
+    config = _read_config(adapter, where)
+    _, problems = parse_config(config)
+    if problems:
+        raise UsageError("\n  - ".join([f"{where}: the adapter cannot be used:", *problems[:20]]))
+    base = config.get("base_model_name_or_path")
+    return repository(base) if isinstance(base, str) and not os.path.exists(base) else None
+
+
+def repository(value: str) -> str | None:
+    """`value` as an id of the hub, OWNER/NAME, or None."""
+    match = _REPO.fullmatch(value)
+    return match.group(1) if match and ".." not in value and not value.startswith(".") else None
+
+
+def local_path(value: str, folder: Path | None) -> Path | None:
+    """`value` as a path beside the Modelfile, `~` the home folder; None for what no system takes as one."""
+    try:
+        path = (folder or Path()) / os.path.expanduser(value)
+        path.exists()
+    except (OSError, ValueError):
+        return None
+    return path
+
+
+def _read_config(adapter: LocalAdapter, where: str) -> dict[str, Any]:
+    name = f"{where}: {visible(str(adapter.config))}"
+    try:
+        with adapter.config.open("rb") as file:
+            config = parse_json(file.read((8 << 20) + 1), name)
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{name}: not the configuration of an adapter")
+    return config
+
+
+def _check_header(weights: Path, what: str) -> None:
+    """That the file is safetensors and complete; values are for the loader to judge."""
+    try:
+        size = weights.stat().st_size
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= min(size - 8, MAX_HEADER) else None
+    except OSError as error:
+        raise UsageError(f"{what}: {visible(weights.name, 60)} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        header = None
+    ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"] if header else []
+    if not isinstance(header, dict) or not ends or max(ends) + 8 + length != size:
+        raise UsageError(f"{what}: {visible(weights.name, 60)} is damaged or no safetensors file")
+
+
+def _end(entry: Any) -> int:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    return offsets[1] if isinstance(offsets, list) and len(offsets) == 2 and type(offsets[1]) is int else -1

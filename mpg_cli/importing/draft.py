@@ -1,0 +1,45 @@
+"""What an imported file says about a persona, before it has a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LocalAdapter:
+    """A checked LoRA adapter on disk: its two files, wherever they lie."""
+
+    config: Path
+    weights: Path
+
+
+@dataclass(frozen=True)
+class DraftAdapter:
+    """An adapter for the model `base`: `local` is copied beside the persona file, `repo` is of the hub."""
+
+    base: str
+    local: LocalAdapter | None = None
+    repo: str | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A persona without a place. `title` is the name as the file has it, often none that a persona can have.
+
+    `extensions` is plain data as it was read; `kept` makes it fit for a persona file. `notices` are
+    sentences for the user.
+    """
+
+    title: str
+    prompt: str | None
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    source: str | None = None
+    adapter: DraftAdapter | None = None
+    model: str | None = None  # what the next command should name with --model
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,157 @@
+"""An Ollama Modelfile as a persona: SYSTEM and MESSAGE make its prompt, ADAPTER its adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.importing.adapter_files import base_of, find_adapter, local_path, repository
+from mpg_cli.importing.draft import Draft, DraftAdapter, LocalAdapter
+from mpg_cli.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
+from mpg_cli.importing.keep import one_line, without_controls
+from mpg_cli.importing.modelfile import Instruction, parse_modelfile
+from mpg_cli.importing.parameters import as_flags, read_parameters
+from mpg_cli.personas.text import visible
+
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+_MAX_DESCRIPTION = 160
+_MAX_LICENSE = 100
+
+
+def draft_of_modelfile(raw: bytes, where: str, path: Path | None, model: str | None) -> Draft:
+    """The persona of a Modelfile at `path` (None: stdin); `model` is the base that the user names, if any.
+
+    Raises UsageError, also where a GGUF file stands in the way.
+    """
+    instructions = parse_modelfile(raw, where)
+    of = {name: [i for i in instructions if i.name == name] for name in {i.name for i in instructions}}
+    folder = None if path is None else path.parent
+    base = _base(of["from"][-1], folder, model)
+    adapter = _adapter(of.get("adapter", []), folder, base.name, where)
+    prompt = _prompt(instructions) or None
+    if prompt is None and adapter is None:
+        raise UsageError(
+            f"{where}: no SYSTEM, no MESSAGE and no ADAPTER, so there is no persona in it", hint=base.notice
+        )
+    parameters = read_parameters(of.get("parameter", []), where)
+    licenses = [i.value for i in of.get("license", [])]
+    return Draft(
+        title=_title(path),
+        prompt=prompt,
+        description=one_line((prompt or "").split("\n\n")[0], _MAX_DESCRIPTION),
+        license=next((one_line(line, _MAX_LICENSE) for text in licenses for line in _lines(text)), None),
+        source=f"Ollama Modelfile, FROM {one_line(of['from'][-1].value, 100)}",
+        adapter=adapter,
+        model=base.choice or (adapter.base if adapter else None),
+        extensions={"ollama": _kept(of, parameters)},
+        notices=tuple(_notices(of, parameters, base.notice if adapter is None else None)),
+    )
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The model of FROM: `name` for the persona file, `choice` for --model; or what to do instead."""
+
+    name: str | None = None
+    choice: str | None = None
+    notice: str | None = None
+
+
+def _base(line: Instruction, folder: Path | None, model: str | None) -> _Base:
+    """The model that the user named with --model, or else the one of FROM if mpg can run it."""
+    value = line.value
+    path = local_path(model or value, folder if model is None else None)
+    if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
+        return _Base(path.resolve().name, str(path))
+    if model is not None:
+        return _Base(model, model)
+    shown = f"'{visible(value, 100)}'"
+    repo = repository(value.partition(":")[0] if "://" not in value else value)
+    if is_gguf_name(value) or (path is not None and path.is_file() and is_gguf(path)):
+        like = f" (the original may be called {original(repo)})" if repo else ""
+        return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not run: {BASE_HINT}{like}")
+    if repo is not None and ":" not in value.rpartition("/")[2]:
+        return _Base(repo, repo)
+    return _Base(notice=f"FROM {shown} is a model of Ollama, which mpg does not run: {BASE_HINT}")
+
+
+def _adapter(
+    lines: Sequence[Instruction], folder: Path | None, base: str | None, where: str
+) -> DraftAdapter | None:
+    if not lines:
+        return None
+    at = f"{where}:{lines[-1].line}"
+    if len(lines) > 1:
+        raise UsageError(
+            f"{at}: there is more than one ADAPTER, and a persona has one a model",
+            hint="import a persona for each and blend them: mpg generate -p one+two",
+        )
+    found = find_adapter(lines[0].value, folder, at)
+    local = found if isinstance(found, LocalAdapter) else None
+    said = base_of(local, at) if local else None
+    if base is None and said is None:
+        raise UsageError(
+            f"{at}: which model the adapter is for is not known: FROM names none that mpg can run",
+            hint=BASE_HINT,
+        )
+    repo = found if isinstance(found, str) else None
+    return DraftAdapter(base=base or said or "", local=local, repo=repo)
+
+
+def _prompt(instructions: Sequence[Instruction]) -> str:
+    """The system text (the last SYSTEM counts, as in Ollama), then the turns as an example conversation."""
+    system = [i.value for i in instructions if i.name == "system"][-1:]
+    messages = [i for i in instructions if i.name == "message"]
+    system += [i.value for i in messages if i.key == "system"]
+    turns = [f"{_SPEAKERS[i.key]}: {i.value.strip()}" for i in messages if i.key in _SPEAKERS]
+    parts = [*system, "\n".join(["An example conversation:", *turns]) if turns else ""]
+    return "\n\n".join(part for part in (without_controls(part).strip() for part in parts) if part)
+
+
+def _kept(of: dict[str, list[Instruction]], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the file says, as plain data."""
+    kept: dict[str, Any] = {}
+    for name, lines in of.items():
+        if name == "message":
+            kept["messages"] = [{"role": i.key, "content": i.value} for i in lines]
+        elif name == "parameter":
+            kept["parameters"] = parameters
+        elif name != "adapter":  # a path on the machine that it came from
+            values = [i.value for i in lines]
+            kept[name] = values[0] if len(values) == 1 else values
+    return kept
+
+
+def _notices(
+    of: dict[str, list[Instruction]], parameters: dict[str, Any], base_notice: str | None
+) -> list[str]:
+    notices = [base_notice] if base_notice else []
+    flags, without = as_flags(parameters)
+    if flags:
+        notices.append(f"a persona file has no sampling; the same with mpg generate: {flags}")
+    if without:
+        shown = ", ".join(visible(name, 40) for name in without[:10])
+        notices.append(f"parameters that mpg has no flag for: {shown}")
+    if "template" in of:
+        notices.append("TEMPLATE is not used: the model's own chat template is")
+    unused = [name.upper() for name in ("draft", "renderer", "parser", "requires") if name in of]
+    if unused:
+        notices.append(
+            f"{', '.join(unused)} is not used" if len(unused) == 1 else f"not used: {', '.join(unused)}"
+        )
+    return notices
+
+
+def _title(path: Path | None) -> str:
+    """A name from the file's: mario.Modelfile, Modelfile.mario, or the folder of a plain Modelfile."""
+    if path is None:
+        return ""
+    parts = [part for part in path.name.split(".") if part.lower() not in ("modelfile", "txt")]
+    return parts[0] if parts and parts[0] else path.resolve().parent.name
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]

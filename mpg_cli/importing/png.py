@@ -1,0 +1,92 @@
+"""The text that PNG and APNG files carry (tEXt, zTXt, iTXt), with lengths, checksums and sizes checked."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterator
+
+from mpg_cli.errors import UsageError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 65_536
+MAX_TEXT = 12 << 20  # bytes of one text, unpacked
+
+_TEXT_TYPES = (b"tEXt", b"zTXt", b"iTXt")
+_DAMAGED = "the picture is damaged or was altered; fetch it again"
+
+
+def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, list[bytes]]:
+    """The texts of a PNG under the `wanted` keywords (in lower case), in the order of the file.
+
+    Keywords are compared without regard to case, as every reader of character cards does. Raises
+    UsageError for what is no PNG, or a damaged one.
+    """
+    found: dict[str, list[bytes]] = {}
+    for kind, content in _chunks(data, where):
+        if kind not in _TEXT_TYPES:
+            continue
+        keyword, separator, rest = content.partition(b"\0")
+        name = keyword.decode("latin-1").lower()
+        if name not in wanted:
+            continue
+        if not separator:
+            raise UsageError(f"{where}: the text '{name}' has no end of its keyword", hint=_DAMAGED)
+        found.setdefault(name, []).append(_text(kind, rest, name, where))
+    return found
+
+
+def _chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each chunk; the checksums of those that are read are verified."""
+    if not data.startswith(SIGNATURE):
+        raise UsageError(f"{where}: not a PNG file")
+    at = len(SIGNATURE)
+    for count in range(MAX_CHUNKS):
+        if at + 12 > len(data):
+            raise UsageError(f"{where}: the PNG file is cut off", hint=_DAMAGED)
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        end = at + 8 + length
+        if not (kind.isalpha() and kind.isascii()) or (count == 0 and kind != b"IHDR"):
+            raise UsageError(f"{where}: not a valid PNG file, at byte {at}", hint=_DAMAGED)
+        if end + 4 > len(data):
+            raise UsageError(f"{where}: a chunk of the PNG file is longer than the file", hint=_DAMAGED)
+        if kind == b"IEND":
+            return
+        if kind in _TEXT_TYPES:
+            checksum = int.from_bytes(data[end : end + 4], "big")
+            if zlib.crc32(data[at + 4 : end]) != checksum:
+                raise UsageError(f"{where}: the checksum of the text at byte {at} is wrong", hint=_DAMAGED)
+            yield kind, data[at + 8 : end]
+        at = end + 4
+    raise UsageError(f"{where}: the PNG file has more than {MAX_CHUNKS} chunks")
+
+
+def _text(kind: bytes, rest: bytes, name: str, where: str) -> bytes:
+    """The text after keyword and NUL, unpacked."""
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        # flag, method, language NUL, translated keyword NUL, text
+        packed, method = rest[:1] == b"\1", rest[1:2]
+        parts = rest[2:].split(b"\0", 2)
+        if rest[:1] not in (b"\0", b"\1") or len(parts) < 3:
+            raise UsageError(f"{where}: the text '{name}' is no valid iTXt", hint=_DAMAGED)
+        rest = method + parts[2]
+    elif not packed:
+        rest = b"\0" + rest
+    if packed and rest[:1] != b"\0":
+        raise UsageError(f"{where}: the text '{name}' is packed in an unknown way", hint=_DAMAGED)
+    text = _unpacked(rest[1:], name, where) if packed else rest[1:]
+    if len(text) > MAX_TEXT:
+        raise UsageError(f"{where}: the text '{name}' is larger than {MAX_TEXT >> 20} MiB")
+    return text
+
+
+def _unpacked(packed: bytes, name: str, where: str) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(packed, MAX_TEXT + 1)
+    except zlib.error:
+        raise UsageError(f"{where}: the text '{name}' cannot be unpacked", hint=_DAMAGED) from None
+    if len(text) <= MAX_TEXT and not stream.eof:
+        raise UsageError(f"{where}: the text '{name}' is cut off", hint=_DAMAGED)
+    return text
