@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from mpg_cli import __version__, signals
+from mpg_cli import __version__, completion, signals
 from mpg_cli.commands import batch, train, tune
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.commands.personas import personas
@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     command: Any = typer.main.get_command(app)
     if os.environ.get("_MPG_COMPLETE"):
-        from mpg_cli.completion import answer
-
-        answer(command, argv)
+        completion.answer(command, argv)
+    if argv and argv[0] in ("--show-completion", "--install-completion"):
+        completion.mend_scripts()
     defaults = _defaults(command, argv)
     try:
         with command.make_context("mpg", argv, default_map=defaults.by_command) as context:
