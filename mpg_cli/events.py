@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+from mpg_cli.explanation import Explanation
 from mpg_cli.sampling.round import FinishReason, Round
 from mpg_cli.sampling.stats import Stats
 
@@ -98,6 +99,7 @@ class Finished:
     finish_reason: FinishReason
     usage: Usage
     stats: Stats
+    explanation: Explanation | None = None  # where it was asked for
 
 
 Event = Notice | Started | Round | Text | Finished
@@ -108,4 +110,7 @@ def as_json(event: Event) -> dict[str, Any]:
     fields = asdict(event)
     if isinstance(event, Finished):
         fields["stats"] = event.stats.as_json()
+        del fields["explanation"]
+        if event.explanation is not None:
+            fields["explanation"] = event.explanation.as_json()
     return {"type": event.type, "schema": SCHEMA, **fields}

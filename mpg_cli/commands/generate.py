@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Any, TextIO
 
 import typer
 
 from mpg_cli import options, signals
+from mpg_cli.commands import asking
 from mpg_cli.errors import ExitCode
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.description import write_description
 from mpg_cli.render.output import OutputFile
 from mpg_cli.render.terminal import Streams
-from mpg_cli.request import (
-    DEFAULT_MODEL,
-    GenerateRequest,
-    ModelChoice,
-    Prompting,
-    Sampling,
-)
-from mpg_cli.turns import check_text
-
-if TYPE_CHECKING:
-    pass
+from mpg_cli.request import GenerateRequest
 
 EPILOG = """\b
 Examples:
@@ -42,103 +33,30 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 143 terminated."""
 
 
+@asking.asks
 def generate(
     ctx: typer.Context,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PROMPT", help="What to say; - or nothing reads it from stdin.", show_default=False
-        ),
-    ] = None,
-    persona: options.Persona = None,
-    adapter: options.Adapter = None,
-    strength: options.Strength = 1.0,
-    system: options.System = None,
-    prompt_file: options.PromptFile = None,
-    messages: options.Messages = None,
-    raw: options.Raw = False,
-    template_arg: options.TemplateArg = None,
-    model: options.Model = DEFAULT_MODEL,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    dtype: options.DType = "auto",
-    persona_dir: options.PersonaDir = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = 1.0,
-    top_k: options.TopK = 0,
-    top_p: options.TopP = 1.0,
-    min_p: options.MinP = 0.0,
-    repetition_penalty: options.RepetitionPenalty = 1.0,
-    stop: options.Stop = None,
-    seed: options.Seed = None,
-    samples: options.Samples = 1,
-    sequence_id: options.SequenceId = None,
-    target: options.Target = "product",
-    rule: options.Rule = "exact",
-    drafter: options.Drafter = "merged",
-    chunk_size: options.ChunkSize = "auto",
-    threshold: options.ThresholdHow = None,
-    threshold_window: options.ThresholdWindow = None,
-    candidates: options.Candidates = None,
-    ahead: options.Ahead = None,
+    *,
     format_: options.FormatName = "auto",
     stats: options.ShowStats = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     output: options.Output = None,
     dry_run: options.DryRun = False,
+    **asked: Any,
 ) -> None:
     """Reply to a prompt as a blend of personas.
 
     The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
     pass; with the default rule the text is exactly that of checking token by token, only sooner.
     """
-    from mpg_cli.commands import blending, prompts, values
+    from mpg_cli.commands import blending
 
     streams = Streams.current()
     quiet = quiet and not verbose
     chosen = choose_format(format_, streams, to_file=output is not None)
 
-    choice = ModelChoice(model, revision, device, dtype)
-    sampling = Sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        stop=tuple(check_text("--stop", text) for text in stop or ()),
-    )
-    blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
-    adapters = values.adapters(adapter or [], strength)
-    names = [expert.persona.name for expert in blend.experts] if blend else []
-    blending.check_weights(target, blend, adapters)
-    scheme = blending.read_scheme(
-        ctx,
-        target=target,
-        rule=rule,
-        drafter=values.drafter(drafter, [*names, *(path.resolve().name for path, _ in adapters)]),
-        chunk_size=chunk_size,
-        threshold=threshold,
-        threshold_window=threshold_window,
-        candidates=candidates,
-        ahead=ahead,
-    )
-    system = None if system is None else check_text("--system", system)
-    arguments = values.template_args(template_arg or [])
-    sequence = values.sequence_id(sequence_id)
-    text, turns = prompts.read_prompt(prompt, prompt_file, messages, streams)
-    request = GenerateRequest(
-        model=choice,
-        prompting=Prompting(text, turns, system, raw, arguments),
-        sampling=sampling,
-        scheme=scheme,
-        blend=blend,
-        adapters=adapters,
-        seed=seed,
-        samples=samples,
-        sequence_id=sequence,
-    )
+    request = asking.ask(ctx, **asked)
 
     machine = chosen in ("json", "events")
     commentary = Commentary(
@@ -146,12 +64,12 @@ def generate(
         stats=stats if stats is not None else verbose or (streams.stderr_tty and not machine),
         quiet=quiet,
         verbose=verbose,
-        samples=1 if machine else samples,
+        samples=1 if machine else request.samples,
         seed=not machine,  # it is in the objects
-        drawn=seed is None,
+        drawn=request.seed is None,
     )
     with OutputFile(output) if output is not None else nullcontext() as stream:
-        if notice := blending.default_model_notice(ctx, model):
+        if notice := blending.default_model_notice(ctx, request.model.name):
             commentary.notice(notice)
         ended_by = _perform(request, chosen, commentary, stream, dry_run=dry_run)
     if ended_by is not None:

@@ -51,7 +51,7 @@ class EventsRenderer:
 
 def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
     """One reply with all that determines it: the fields of `mpg generate --format json`."""
-    return {
+    record = {
         "text": finished.text,
         "token_ids": finished.token_ids,
         "persona": started.persona,
@@ -68,6 +68,9 @@ def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
         "usage": asdict(finished.usage),
         "stats": finished.stats.as_json(),
     }
+    if finished.explanation is not None:
+        record["explanation"] = finished.explanation.as_json()
+    return record
 
 
 def write_line(out: TextIO, record: dict[str, Any]) -> None:

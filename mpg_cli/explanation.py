@@ -1,0 +1,172 @@
+"""Why a reply says what it says: which persona pulled at each token, and which tokens were drafted.
+
+What a persona adds to a token is `pull` of its round: w_i * delta_i in nats under the product (they add up
+over tokens), the responsibility of the expert under the mixture (it adds up to the tokens that the persona
+spoke, on average). Torch-free values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mpg_cli.sampling.round import Round
+
+# accepted: drafted and kept; corrected: the blend's choice in place of a draft that it rejected;
+# bonus: the blend's own at the end of a pass, where nothing was drafted.
+Origin = Literal["accepted", "corrected", "bonus"]
+Unit = Literal["nats", "share"]
+
+BARELY = 0.05  # a strength below this is nobody's pull
+
+# Full stops that end a sentence: not within 3.14, not before a small letter as in "e.g. this".
+_ENDS = re.compile(
+    r"""[.!?…]+["'”’»)\]]*(?=\s+[^\sa-z]|\s*$)|[。！？]+["'”’」』)）]*|\n\s*\n|\n(?=\s*[-*•\d])"""
+)
+_NUMBER = re.compile(r"\s*\d{1,3}\.")  # "3." begins an item of a list and ends nothing
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The drafted token that a corrected one stands in place of; no text: the draft ended the reply."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of the reply. A character of several tokens is the text of its last one."""
+
+    id: int
+    text: str
+    origin: Origin
+    pull: tuple[float, ...]  # K, in the order of the experts
+    rejected: Rejected | None = None
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Tokens first to end - 1 and their pulls, added up."""
+
+    first: int
+    end: int
+    text: str
+    pull: tuple[float, ...]  # K
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A reply token by token and sentence by sentence; `names` are K distinct names of the experts."""
+
+    names: tuple[str, ...]
+    unit: Unit
+    tokens: tuple[Token, ...]
+    sentences: tuple[Sentence, ...]
+
+    def strongest(self, token: Token) -> int | None:
+        """The expert that argued for the token most; None where none did to speak of."""
+        if not token.pull:
+            return None
+        place = max(range(len(token.pull)), key=lambda i: token.pull[i])
+        return place if self.strength(token.pull[place]) >= BARELY else None
+
+    def strength(self, value: float) -> float:
+        """How strong a pull is, 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 for a pull against the token.
+
+        For a share: 0 where all experts have the same, 1 where one has all.
+        """
+        if self.unit == "nats":
+            return 1 - math.exp(-max(0.0, value))
+        even = 1 / len(self.names)
+        return 1.0 if even == 1 else max(0.0, (value - even) / (1 - even))
+
+    def leading(self, most: int) -> tuple[int, ...]:
+        """The experts that pulled most, either way, at most so many; in their own order."""
+        weight = [sum(abs(token.pull[i]) for token in self.tokens) for i in range(len(self.names))]
+        return tuple(sorted(sorted(range(len(weight)), key=lambda i: -weight[i])[:most]))
+
+    def as_json(self) -> dict[str, Any]:
+        """`unit`, `tokens` and `sentences`, with the pulls by name."""
+        return {
+            "unit": self.unit,
+            "tokens": [self._token_json(token) for token in self.tokens],
+            "sentences": [
+                {"text": s.text, "first": s.first, "end": s.end, "pull": self._by_name(s.pull)}
+                for s in self.sentences
+            ],
+        }
+
+    def _token_json(self, token: Token) -> dict[str, Any]:
+        strongest = self.strongest(token)
+        shown = {
+            "id": token.id,
+            "text": token.text,
+            "origin": token.origin,
+            "pull": self._by_name(token.pull),
+            "strongest": None if strongest is None else self.names[strongest],
+        }
+        if token.rejected is not None:
+            shown["rejected"] = {"id": token.rejected.id, "text": token.rejected.text}
+        return shown
+
+    def _by_name(self, pull: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.names, pull, strict=True))
+
+
+def explain(names: Sequence[str], unit: Unit, tokens: Sequence[Token]) -> Explanation:
+    """Tokens with their sentences."""
+    found = tuple(_sentences(tokens, len(names)))
+    return Explanation(distinct(names), unit, tuple(tokens), found)
+
+
+def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:
+    """Where each committed token comes from, and the drafted token that was rejected in its place."""
+    found: list[tuple[Origin, int | None]] = []
+    for r in rounds:
+        found += [("accepted", None)] * min(r.kept, len(r.tokens))
+        if len(r.tokens) > r.kept:
+            rejected = r.draft[r.kept] if r.kept < len(r.draft) else None
+            found.append(("bonus" if rejected is None else "corrected", rejected))
+    return found
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, numbered where one comes again: pirate, pirate (2)."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(found)
+
+
+def _sentences(tokens: Sequence[Token], experts: int) -> Iterable[Sentence]:
+    """Sentences of whole tokens: one belongs where its first character that is no space does."""
+    text = "".join(token.text for token in tokens)
+    ends = [m.end() for m in _ENDS.finditer(text)]
+    begun = 0  # of the sentence, in characters
+    kept = []
+    for end in ends:
+        if text[begun:end].strip() and not _NUMBER.fullmatch(text[begun:end]):
+            kept.append(end)
+            begun = end
+    first = place = 0
+    for at, token in enumerate(tokens):
+        start = place + len(token.text) - len(token.text.lstrip())
+        if kept and token.text.strip() and start >= kept[0]:
+            yield _sentence(tokens, first, at, experts)
+            first = at
+            kept = [end for end in kept if end > start]
+        place += len(token.text)
+    if first < len(tokens):
+        yield _sentence(tokens, first, len(tokens), experts)
+
+
+def _sentence(tokens: Sequence[Token], first: int, end: int, experts: int) -> Sentence:
+    own = tokens[first:end]
+    pull = tuple(math.fsum(token.pull[i] for token in own) for i in range(experts))
+    return Sentence(first, end, "".join(token.text for token in own).strip(), pull)
