@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import typer
 
 from mpg_cli import options, signals
-from mpg_cli.commands import asking
+from mpg_cli.commands import prompting
 from mpg_cli.errors import ExitCode
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
@@ -33,7 +33,7 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 143 terminated."""
 
 
-@asking.asks
+@prompting.asks
 def generate(
     ctx: typer.Context,
     *,
@@ -56,7 +56,7 @@ def generate(
     quiet = quiet and not verbose
     chosen = choose_format(format_, streams, to_file=output is not None)
 
-    request = asking.ask(ctx, **asked)
+    request = prompting.ask(ctx, **asked)
 
     machine = chosen in ("json", "events")
     commentary = Commentary(

@@ -1,0 +1,110 @@
+"""What `generate` and `explain` ask the user for, and the request that it makes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from mpg_cli import options
+from mpg_cli.render.terminal import Streams
+from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
+from mpg_cli.turns import check_text
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def asks(command: Command) -> Command:
+    """Show a command that takes `**asked` to Typer with the parameters of `ask`, its own after them."""
+    own = inspect.signature(command, eval_str=True).parameters
+    named = {**inspect.signature(ask, eval_str=True).parameters, **own}
+    shown = [p.replace(kind=p.KEYWORD_ONLY) for p in named.values() if p.kind is not p.VAR_KEYWORD]
+    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return command
+
+
+def ask(
+    ctx: typer.Context,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", help="What to say; - or nothing reads it from stdin.", show_default=False
+        ),
+    ] = None,
+    persona: options.Persona = None,
+    adapter: options.Adapter = None,
+    strength: options.Strength = 1.0,
+    system: options.System = None,
+    prompt_file: options.PromptFile = None,
+    messages: options.Messages = None,
+    raw: options.Raw = False,
+    template_arg: options.TemplateArg = None,
+    model: options.Model = DEFAULT_MODEL,
+    revision: options.Revision = None,
+    device: options.Device = "auto",
+    dtype: options.DType = "auto",
+    persona_dir: options.PersonaDir = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    min_p: options.MinP = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
+    stop: options.Stop = None,
+    seed: options.Seed = None,
+    samples: options.Samples = 1,
+    sequence_id: options.SequenceId = None,
+    target: options.Target = "product",
+    rule: options.Rule = "exact",
+    drafter: options.Drafter = "merged",
+    chunk_size: options.ChunkSize = "auto",
+    threshold: options.ThresholdHow = None,
+    threshold_window: options.ThresholdWindow = None,
+    candidates: options.Candidates = None,
+    ahead: options.Ahead = None,
+) -> GenerateRequest:
+    """One prompt, one blend and the way to sample. Raises UsageError for what is wrong with the flags."""
+    from mpg_cli.commands import blending, prompts, values
+
+    choice = ModelChoice(model, revision, device, dtype)
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        stop=tuple(check_text("--stop", text) for text in stop or ()),
+    )
+    blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
+    adapters = values.adapters(adapter or [], strength)
+    names = [expert.persona.name for expert in blend.experts] if blend else []
+    blending.check_weights(target, blend, adapters)
+    scheme = blending.read_scheme(
+        ctx,
+        target=target,
+        rule=rule,
+        drafter=values.drafter(drafter, [*names, *(path.resolve().name for path, _ in adapters)]),
+        chunk_size=chunk_size,
+        threshold=threshold,
+        threshold_window=threshold_window,
+        candidates=candidates,
+        ahead=ahead,
+    )
+    system = None if system is None else check_text("--system", system)
+    arguments = values.template_args(template_arg or [])
+    sequence = values.sequence_id(sequence_id)
+    text, turns = prompts.read_prompt(prompt, prompt_file, messages, Streams.current())
+    return GenerateRequest(
+        model=choice,
+        prompting=Prompting(text, turns, system, raw, arguments),
+        sampling=sampling,
+        scheme=scheme,
+        blend=blend,
+        adapters=adapters,
+        seed=seed,
+        samples=samples,
+        sequence_id=sequence,
+    )
