@@ -115,13 +115,12 @@ def _notices(card: Card, book: Book, macros: Macros, notes: str) -> Iterator[str
     if notes:
         yield f"the creator's notes: {one_line(notes, _MAX_NOTES)}"
     if book.waiting:
-        entries = "1 entry" if book.waiting == 1 else f"{book.waiting} entries"
-        yield f"{entries} of its lorebook wait for key words, which mpg does not look for"
+        yield f"lorebook entries that wait for key words, which mpg does not look for: {book.waiting}"
     if card.text("post_history_instructions"):
         yield "its post_history_instructions stand at the end of the prompt, not after the conversation"
     greetings = len(card.texts("alternate_greetings")) + len(card.texts("group_only_greetings"))
     if greetings:
-        yield f"more greetings than the first one are not in the prompt: {greetings}"
+        yield f"greetings beside the first one, which are not in the prompt: {greetings}"
     if macros.settled:
         names = ", ".join("{{" + name + "}}" for name in macros.settled)
         yield f"{names} got one value for good: a persona's prompt does not change"

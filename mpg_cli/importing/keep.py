@@ -1,4 +1,4 @@
-"""Strangers' data made fit for a persona file; what cannot be kept as it is gets changed or dropped, and told.
+"""Strangers' data made fit for a persona file; what cannot be kept as it is changes or goes, and is told.
 
 A persona file holds no control characters, is nested at most so deep, and is at most 1 MiB long.
 """
@@ -33,6 +33,7 @@ class Kept:
     """Data for the key `extensions`, and the places that are not as they were."""
 
     data: dict[str, Any]
+    line_ends: list[KeyPath] = field(default_factory=list)  # were those of Windows
     cleaned: list[KeyPath] = field(default_factory=list)  # lost control characters
     dropped: list[KeyPath] = field(default_factory=list)  # nested too deeply, or a key that stood twice
     too_large: list[KeyPath] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Kept:
     def notices(self) -> list[str]:
         """A sentence for each way in which something is not as it was."""
         told = (
+            ("Windows line ends became plain ones in", self.line_ends),
             ("control characters were taken out of", self.cleaned),
             ("nested too deeply for a persona file and left out:", self.dropped),
             ("too large for a persona file and left out:", self.too_large),
@@ -76,7 +78,9 @@ def kept(extensions: Mapping[str, Any]) -> Kept:
 def _copy(value: Any, path: KeyPath, result: Kept) -> Any:
     if isinstance(value, str):
         clean = without_controls(value)
-        if len(clean) + value.count("\r\n") < len(value):
+        if "\r" in value:
+            result.line_ends.append(path)
+        if HARMFUL.search(value.replace("\r", "")):
             result.cleaned.append(path)
         return clean
     if isinstance(value, Mapping):
@@ -103,7 +107,7 @@ def _copy_mapping(value: Mapping[str, Any], path: KeyPath, result: Kept) -> dict
 
 def _shallow(item: Any, path: KeyPath, result: Kept) -> bool:
     """Whether there is a level left for `item`."""
-    if not isinstance(item, (Mapping, list, tuple)) or len(path) + _ABOVE <= MAX_DEPTH - 1:
+    if not isinstance(item, (Mapping, list, tuple)) or len(path) + _ABOVE <= MAX_DEPTH:
         return True
     result.dropped.append(path)
     return False
@@ -114,6 +118,7 @@ def _size(value: Any) -> int:
 
 
 def _places(paths: list[KeyPath]) -> str:
-    shown = ", ".join(describe(path) for path in paths[:_SHOWN])
-    rest = len(paths) - _SHOWN
+    names = list(dict.fromkeys(map(describe, paths)))
+    shown = ", ".join(names[:_SHOWN])
+    rest = len(names) - _SHOWN
     return shown + (f" and {rest} more" if rest > 0 else "")

@@ -52,6 +52,7 @@ class Macros:
                 stack.append([])
             elif word == "}}" and len(stack) > 1:
                 body = "".join(stack.pop())
+                self._room += len(body)  # its value counts instead
                 self._put(stack, self._value(body))
             elif word.startswith("<"):
                 self._put(stack, self.user if word == "<user>" else self.char)

@@ -27,7 +27,9 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, model: str | N
     Raises UsageError, also where a GGUF file stands in the way.
     """
     instructions = parse_modelfile(raw, where)
-    of = {name: [i for i in instructions if i.name == name] for name in {i.name for i in instructions}}
+    of: dict[str, list[Instruction]] = {}
+    for instruction in instructions:
+        of.setdefault(instruction.name, []).append(instruction)
     folder = None if path is None else path.parent
     base = _base(of["from"][-1], folder, model)
     adapter = _adapter(of.get("adapter", []), folder, base.name, where)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z](?:[\w./()+-]|, |; | (?! ))*[\w./()+-]|[A-Za-z]", re.ASCII)
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off"))
 # Inside of quotes: what ends a line for YAML or may not stand in a file.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-# A literal block shows lines as they are: no line may depend on white space at its start or end.
-_BLOCK = re.compile(r"(?:[^\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff][^\S\n]*|\n)+")
+_NOT_IN_BLOCK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _LONGEST_KEY = 120  # written; longer keys need a line of their own, YAML's limit is 1,024
 _LONGEST_PLAIN = 200
 
@@ -55,13 +54,13 @@ def _entry(key: str, value: Any) -> Iterator[str]:
     """`key` with a value behind it or in the lines below."""
     if isinstance(value, Mapping) and value:
         yield key
-        yield from ("  " + line for line in _mapping(value))
+        yield from _indented(_mapping(value))
     elif isinstance(value, Sequence) and not isinstance(value, str) and value:
         yield key
-        yield from ("  " + line for line in _list(value))
+        yield from _indented(_list(value))
     elif isinstance(value, str) and "\n" in value and _is_block(value):
         yield f"{key} |{_chomping(value)}"
-        yield from ("  " + line if line else "" for line in value.removesuffix("\n").split("\n"))
+        yield from _indented(value.removesuffix("\n").split("\n"))
     else:
         yield f"{key} {_short(value)}"
 
@@ -75,7 +74,11 @@ def _list(values: Sequence[Any]) -> Iterator[str]:
         else:
             lines = iter((_short(value),))
         yield f"- {next(lines)}"
-        yield from ("  " + line if line else "" for line in lines)
+        yield from _indented(lines)
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return ("  " + line if line else "" for line in lines)
 
 
 def _short(value: Any) -> str:
@@ -85,11 +88,12 @@ def _short(value: Any) -> str:
 
 
 def _is_block(text: str) -> bool:
+    """Whether a literal block can hold `text`: no line may hang on white space at its start or end."""
     return (
         not text.endswith("\n\n")
         and not text[:1].isspace()
-        and not any(line.endswith((" ", "\t")) or line[:1] == "\t" for line in text.split("\n"))
-        and _BLOCK.fullmatch(text.replace("\n ", "\n")) is not None
+        and not any(line.endswith((" ", "\t")) or line.startswith("\t") for line in text.split("\n"))
+        and _NOT_IN_BLOCK.search(text) is None
     )
 
 

@@ -1,0 +1,245 @@
+"""Cards by version: what they must have, and which of their fields get into the prompt."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.importing import card as cards
+from mpg_cli.importing.card_prompt import draft_of_card
+from mpg_cli.importing.draft import Draft
+from tests.importing.files import V1, encoded, png, text, v2, v3
+
+
+def draft(card: Any, **options: str) -> Draft:
+    raw = json.dumps(card).encode()
+    return draft_of_card(cards.from_json(raw, "x.json"), "x.json", **options)
+
+
+def prompt(card: Any, **options: str) -> str:
+    return draft(card, **options).prompt or ""
+
+
+def refused(raw: bytes | Any) -> str:
+    with pytest.raises(UsageError) as error:
+        cards.from_json(raw if isinstance(raw, bytes) else json.dumps(raw).encode(), "x.json")
+    assert error.value.message.startswith("x.json: ")
+    return error.value.message
+
+
+def test_a_v1_card_in_full() -> None:
+    found = draft(V1)
+    assert found.title == "Haruhi"
+    assert found.prompt == (
+        "You are Haruhi. Reply as Haruhi would, and stay in character.\n\n"
+        "Haruhi runs a club.\n\nHaruhi's personality: bold\n\nScenario: A school.\n\n"
+        "An example conversation:\nUser: hi\nHaruhi: hello\n\n"
+        "An example conversation:\nUser: bye\nHaruhi: no\n\n"
+        "Haruhi begins a conversation like this: Hey User!"
+    )
+    assert found.description == "bold"
+    assert found.source == "Character Card V1, x.json"
+    assert found.extensions == {"character_card": V1}
+    assert found.notices == ()
+
+
+SECRETS = {
+    "creator_notes": "SECRET notes",
+    "tags": ["SECRET tag"],
+    "creator": "SECRET creator",
+    "character_version": "SECRET version",
+    "alternate_greetings": ["SECRET greeting"],
+    "extensions": {"SECRET": "SECRET"},
+    "unknown_field": "SECRET",
+    "character_book": {
+        "name": "SECRET",
+        "description": "SECRET",
+        "entries": [
+            {"keys": ["SECRET"], "content": "Glades glow.", "enabled": True, "constant": True,
+             "name": "SECRET", "comment": "SECRET", "id": "SECRET"},
+            {"keys": ["x"], "content": "SECRET", "enabled": True},
+            {"keys": ["x"], "content": "SECRET", "enabled": False, "constant": True},
+        ],
+    },
+}  # fmt: skip
+SECRETS_V3 = {
+    "group_only_greetings": ["SECRET"],
+    "assets": [{"type": "icon", "uri": "SECRET", "name": "SECRET", "ext": "png"}],
+    "source": ["SECRET source"],
+    "creator_notes_multilingual": {"de": "SECRET"},
+}
+
+
+def test_what_may_not_enter_a_prompt_does_not_and_is_kept() -> None:
+    for card in (v2(**SECRETS), v3(**SECRETS, **SECRETS_V3)):
+        found = draft(card)
+        assert "Glades glow." in (found.prompt or "")
+        assert "SECRET" not in (found.prompt or "")
+        assert found.extensions == {"character_card": card}
+        assert found.tags == ("SECRET tag",)
+        assert found.description == "SECRET notes"
+        assert found.source is not None
+        assert "by SECRET creator, version SECRET version" in found.source
+        assert "the creator's notes: SECRET notes" in found.notices
+        assert any("wait for key words" in notice and notice.endswith(": 1") for notice in found.notices)
+
+
+def test_the_system_prompt_replaces_the_usual_one_and_may_hold_it() -> None:
+    usual = "You are Ada. Reply as Ada would, and stay in character."
+    assert prompt(v2()).startswith(usual)
+    assert prompt(v2(system_prompt="")).startswith(usual)
+    assert prompt(v2(system_prompt="Rhyme, {{char}}.")) == "Rhyme, Ada.\n\nWise."
+    assert prompt(v2(system_prompt="{{ORIGINAL}} Rhyme.")) == f"{usual} Rhyme.\n\nWise."
+
+
+def test_post_history_instructions_come_last() -> None:
+    card = v2(post_history_instructions="{{original}}Stay {{char}}.", first_mes="Hi.\nYou!")
+    assert prompt(card).endswith("Ada begins a conversation like this:\nHi.\nYou!\n\nStay Ada.")
+    assert any("at the end of the prompt" in notice for notice in draft(card).notices)
+
+
+def test_the_nickname_of_v3_is_char() -> None:
+    assert "Sir A." in prompt(v3(nickname="Sir A.", description="{{char}} <bot> <char>"))
+    assert "Ada" not in prompt(v3(nickname="Sir A.", description="{{char}} <bot> <char>"))
+    assert "Sir A." not in prompt(v2(nickname="Sir A.", description="{{char}}"))
+    assert "Ada" in prompt(v3(nickname="", description="{{char}}"))
+
+
+def test_the_name_of_the_user_can_be_chosen() -> None:
+    assert prompt(v2(description="{{user}}'s friend"), user="Eve").endswith("Eve's friend")
+
+
+def test_line_ends_and_control_characters_of_a_prompt() -> None:
+    assert prompt(v2(system_prompt="a\r\nb\rc\x1b[31m\u202ed\ud800")) == "a\nb\nc[31md\n\nWise."
+
+
+def test_constant_entries_of_the_lorebook_in_their_order() -> None:
+    def entry(content: str, order: int, **more: Any) -> dict[str, Any]:
+        return {"content": content, "enabled": True, "constant": True, "insertion_order": order, **more}
+
+    book = {
+        "entries": [
+            entry("third", 3),
+            entry("first", 1, position="after_char"),
+            entry("ahead", 2, position="before_char"),
+            entry("@@position before_desc\nahead too", 4),
+            entry("@@unknown\n@@@dont_activate\nno", 0),
+            entry("@@depth 4\n@@role system\n\n{{char}} fourth", 4),
+            entry("@@dont_activate\nno", 0),
+            entry("@@activate\nfifth", 5, constant=False),
+            entry("@@activate_only_after 3\nno", 0),
+            entry("no", 0, use_regex=True),
+            entry("@@additional_keys a,b\nno", 0),
+            entry("", 0),
+        ]
+    }
+    found = draft(v3(character_book=book))
+    assert (found.prompt or "").split("\n\n")[1:] == [
+        "ahead", "ahead too", "Wise.", "first", "third", "Ada fourth", "fifth",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["3.1", "4", 5.0])
+def test_a_newer_version_is_told_and_imported(version: Any) -> None:
+    card = v3() | {"spec_version": version}
+    assert any("newer than what is known" in notice for notice in draft(card).notices)
+    assert draft(v3()).notices == draft(v3() | {"spec_version": "x"}).notices == ()
+
+
+@pytest.mark.parametrize(
+    "card, message",
+    [
+        ([], "not a character card but a list"),
+        (None, "not a character card but nothing"),
+        ({"messages": []}, "not a character card: no spec"),
+        ({"name": "x"}, "not a character card: no spec"),
+        ({"spec": "lorebook_v3", "data": {}}, "the spec 'lorebook_v3' is not known"),
+        ({"spec": ["chara_card_v2"], "data": {}}, "is not known"),
+        ({"spec": "chara_card_v2"}, "data must be a mapping, not nothing"),
+        ({"spec": "chara_card_v2", "data": []}, "data must be a mapping, not a list"),
+        ({"spec": "chara_card_v2", "data": {}}, "the card has no name"),
+        ({"spec": "chara_card_v2", "data": {"name": 5}}, "name must be text, not a number"),
+        ({"spec": "chara_card_v2", "data": {"name": "x" * 201}}, "longer than 200 characters"),
+        ({"spec": "chara_card_v3", "data": {"name": "x", "nickname": "y" * 201}}, "longer than 200"),
+    ],
+)
+def test_what_is_no_card(card: Any, message: str) -> None:
+    assert message in refused(card)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ({"scenario": ["x"]}, "the card's scenario must be text, not a list"),
+        ({"first_mes": 1}, "the card's first_mes must be text, not a number"),
+        ({"character_book": "x"}, "character_book must have a list of entries, not text"),
+        ({"character_book": {"entries": [1]}}, "entry 1 of the card's lorebook is a number"),
+        ({"description": "<bot>" * 200_000, "name": "x" * 200}, "longer than 1 million"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_told(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        draft(v2(**data))
+    assert message in error.value.message
+
+
+def test_null_and_odd_values_in_fields_that_do_not_matter() -> None:
+    data = {"tags": None, "creator": 5, "alternate_greetings": "x", "extensions": None, "source": {}}
+    assert draft(v3(**data, scenario=None, character_book=None)).tags == ()
+    assert draft(v2(tags=["a", "a", 1, " ", "b\nc"])).tags == ("a", "b c")
+
+
+@pytest.mark.parametrize(
+    "raw, message",
+    [
+        (b'{"name": "a", "name": "b", "description": ""}', "the key 'name' stands twice"),
+        (b'{"name": "a", "description": NaN}', "NaN is no number"),
+        (b'{"name": "a", "description": 1e999}', "too large"),
+        (b'{"name": "a", "description": ' + b"9" * 5000 + b"}", "more than 300 digits"),
+        (b'{"name": "\xff"}', "byte 0xff in line 1 is not UTF-8"),
+        (b'{"name": "a",', "not JSON: "),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b" " * (8 << 20) + b"{}", "larger than 8 MiB"),
+    ],
+)
+def test_json_that_no_honest_card_has(raw: bytes, message: str) -> None:
+    assert message in refused(raw)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert cards.from_json(b"\xef\xbb\xbf" + json.dumps(V1).encode(), "x.json").name == "Haruhi"
+
+
+def test_ccv3_wins_over_chara() -> None:
+    data = png(text("chara", encoded(v2(name="Old"))), text("ccv3", encoded(v3(name="New"))))
+    found = cards.from_png(data, "x.png")
+    assert (found.name, found.version) == ("New", 3)
+    assert cards.from_png(png(text("chara", encoded(V1) + b"\n")), "x.png").version == 1
+
+
+def test_the_first_of_several_texts_counts_and_that_is_told() -> None:
+    one, two = text("chara", encoded(v2(name="One"))), text("chara", encoded(v2(name="Two")))
+    found = cards.from_png(png(one, two), "x.png")
+    assert found.name == "One"
+    assert found.notices == ("the picture has 2 different texts 'chara'; the first one is used",)
+    assert cards.from_png(png(one, one), "x.png").notices == ()
+
+
+@pytest.mark.parametrize("bad", [b"{}", b"QUJ", b"QUJD*", b"QU JD", b"QUJD\nQUJD", "é".encode()])
+def test_base64_is_read_strictly(bad: bytes) -> None:
+    with pytest.raises(UsageError, match="'chara' is not base64"):
+        cards.from_png(png(text("chara", bad)), "x.png")
+
+
+def test_a_picture_without_a_card() -> None:
+    with pytest.raises(UsageError) as error:
+        cards.from_png(png(text("Comment", b"x")), "x.png")
+    assert error.value.message == "x.png: the picture holds no character card"
+    assert "download the original" in (error.value.hint or "")
+    with pytest.raises(UsageError, match="not JSON"):
+        cards.from_png(png(text("chara", base64.b64encode(b"hello"))), "x.png")

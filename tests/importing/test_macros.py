@@ -1,0 +1,76 @@
+"""Macros of character cards, and that text made to blow up does not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpg_cli.errors import UsageError
+from mpg_cli.importing.macros import Macros
+
+
+def expand(text: str, **names: str) -> str:
+    return Macros(**{"char": "Ada", "user": "Bob", "original": "Be kind.", **names}).expand(text)
+
+
+@pytest.mark.parametrize(
+    "text, result",
+    [
+        ("{{char}} {{Char}} {{CHAR}} {{ char }} <char> <BOT> {{bot}}", "Ada Ada Ada Ada Ada Ada Ada"),
+        ("{{user}} {{UsEr}} <User>", "Bob Bob Bob"),
+        ("{{original}} Rhyme.", "Be kind. Rhyme."),
+        ("a{{// {{char}} is a spy}}b{{comment: x}}c{{hidden_key:k}}d", "abcd"),
+        ("{{reverse:Hello}} {{reverse:{{char}}}}", "olleH adA"),
+        ("{{random:x}}{{pick::y}}", "xy"),
+        ("{{random:a\\,b}}", "a,b"),
+        ("{{roll:1}}{{roll:d1}}", "11"),
+        ("{{time}} {{#if x}} {{roll:dd}}", "{{time}} {{#if x}} {{roll:dd}}"),
+        ("{{char {{user}} }} } { {{", "{{char Bob }} } { {{"),
+        ("}} {{ {{char", "}} {{ {{char"),
+        ("<bottle> {char} <START>", "<bottle> {char} <START>"),
+    ],
+)
+def test_macros(text: str, result: str) -> None:
+    assert expand(text) == result
+
+
+def test_what_comes_in_is_not_expanded_again() -> None:
+    assert expand("{{char}} {{reverse:}}resu{{}}", char="{{user}}") == "{{user}} resu{{}}"
+    assert expand("<user>", user="<char>") == "<char>"
+
+
+def test_random_values_are_among_the_choices_and_stay() -> None:
+    text = "{{random:oak,elm,ash}} {{pick::1,2,3}} {{roll:d6}}"
+    found = {expand(text) for _ in range(5)}
+    assert len(found) == 1
+    tree, number, roll = found.pop().split()
+    assert tree in ("oak", "elm", "ash")
+    assert number in "123"
+    assert 1 <= int(roll) <= 6
+    macros = Macros("Ada", "Bob")
+    macros.expand(text + "{{time}}")
+    assert list(macros.settled) == ["random", "pick", "roll"]
+    assert list(macros.unknown) == ["{{time}}"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{" * 100_000, "{{" * 50_000 + "}}" * 50_000, "{{a}}" * 50_000, "}}{{" * 90_000]
+)
+def test_braces_without_end_take_no_time(text: str) -> None:
+    start = time.perf_counter()
+    assert expand(text) == text
+    assert time.perf_counter() - start < 5
+
+
+def test_a_text_that_grows_without_measure_is_refused() -> None:
+    with pytest.raises(UsageError, match="longer than 1 million characters"):
+        expand("<bot>" * 100_000, char="A" * 200)
+
+
+@given(st.text(alphabet="{}<>abchru:/,\\ sertopd", max_size=60))
+def test_any_text_is_expanded_or_stays(text: str) -> None:
+    assert expand(expand("{{//" + text.replace("{", "").replace("}", "") + "}}")) == ""
+    expand(text)
