@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, completion, signals
-from mpg_cli.commands import batch, train, tune
+from mpg_cli.commands import batch, chat, train, tune
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.commands.personas import personas
 from mpg_cli.defaults import Defaults, collect
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
 app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
+app.command("chat", epilog=chat.EPILOG, context_settings=_CONTEXT)(chat.chat)
 app.command("tune", epilog=tune.EPILOG, context_settings=_CONTEXT)(tune.tune)
 app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
 app.add_typer(personas, name="personas")

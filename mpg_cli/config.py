@@ -28,6 +28,11 @@ def cache_dir() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
+def state_dir() -> Path:
+    """`$XDG_STATE_HOME/mpg`, by default `~/.local/state/mpg`."""
+    return _xdg("XDG_STATE_HOME", os.path.join(".local", "state"))
+
+
 def persona_dir() -> Path:
     """The user's own personas."""
     return config_dir() / "personas"
@@ -91,6 +96,7 @@ OPTIONS: dict[str, Option] = {
     "stats": Option(bool),
     "quiet": Option(bool),
     "verbose": Option(bool),
+    "history": Option(bool),
 }
 
 

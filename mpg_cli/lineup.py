@@ -108,6 +108,11 @@ class Lineup:
         for group in self.groups:
             group.forget()
 
+    def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
+        """Tokens that all rows and the drafter's read of a prompt if they know nothing of it."""
+        drafted = [draft] if self.draft and self.draft.group else []
+        return sum(len(ids) - 1 for ids in (*prompts, *drafted))
+
     @property
     def read_tokens(self) -> int:
         """Prompt tokens that all rows have read so far."""

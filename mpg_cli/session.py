@@ -33,6 +33,7 @@ class Session:
         self.loaded, self.experts = loaded, tuple(experts)
         self._smaller, self._shelf = smaller, shelf or Shelf()
         self.persona = expression_of(request)
+        self.asked_tokens = 0  # of the prompts of all rows so far
         self._stopping: FinishReason | None = None
         self._lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
         self.notices = [Notice(text) for text in (*loaded.notices, *self._lineup.notices)]
@@ -109,6 +110,7 @@ class Session:
     def _reply(self, growing: Growing) -> Iterator[Event]:
         """One reply: rounds as the sampler makes them, and their text."""
         job, began = growing.job, perf_counter()
+        self.asked_tokens += self._lineup.to_read(job.prompts, job.draft)
         drafter = self._lineup.prefill([job.prompts], [job.draft])
         growing.prefilled(perf_counter() - began)
         settings = settings_of(self._lineup, job.request)

@@ -33,6 +33,12 @@ def received() -> ExitCode | None:
     return _received
 
 
+def forget() -> None:
+    """What was raised has been dealt with: the program goes on."""
+    global _received
+    _received = None
+
+
 def check() -> None:
     """Raise again what was raised before, in case a library swallowed it (imports do)."""
     if _received is ExitCode.TERMINATED:

@@ -22,7 +22,18 @@ def check_text(name: str, text: str) -> str:
 
 
 def check_turns(data: Any, name: str) -> Turns:
-    """The turns of decoded JSON, called `name` in messages. Raises UsageError."""
+    """The turns of decoded JSON that end with the user's, called `name` in messages. Raises UsageError."""
+    turns = check_messages(data, name)
+    if turns[-1]["role"] != "user":
+        hint = "the model answers the last user turn"
+        raise UsageError(f"{name} ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
+    if not turns[-1]["content"].strip():
+        raise UsageError(f"the last turn of {name} is empty", hint="say something, the model answers it")
+    return turns
+
+
+def check_messages(data: Any, name: str) -> Turns:
+    """Messages of decoded JSON, whoever speaks last; a system turn can only be the first."""
     if not isinstance(data, list) or not data:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError(f"{name} must be a list of messages", hint=hint)
@@ -31,11 +42,6 @@ def check_turns(data: Any, name: str) -> Turns:
     if late is not None:
         hint = "one system turn, the first, is joined with the personas' own"
         raise UsageError(f"{name} has a system turn at place {late + 1}", hint=hint)
-    if turns[-1]["role"] != "user":
-        hint = "the model answers the last user turn"
-        raise UsageError(f"{name} ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
-    if not turns[-1]["content"].strip():
-        raise UsageError(f"the last turn of {name} is empty", hint="say something, the model answers it")
     return turns
 
 

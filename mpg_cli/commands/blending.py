@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mpg_cli.personas.registry import Blend
 
 
+PAPER_FLAGS = ("threshold", "threshold_window", "candidates", "ahead")  # of --rule threshold
+
+
 def read_scheme(
     ctx: typer.Context,
     *,
@@ -30,7 +33,7 @@ def read_scheme(
 ) -> Scheme:
     """The law and the way there; flags that do not go together are refused if they were given."""
     if rule != "threshold":
-        for name in ("threshold", "threshold_window", "candidates", "ahead"):
+        for name in PAPER_FLAGS:
             flag = "--" + name.replace("_", "-")
             if on_command_line(ctx, name):
                 raise UsageError(

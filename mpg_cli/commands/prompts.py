@@ -9,6 +9,7 @@ from pathlib import Path
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams
+from mpg_cli.transcript import answered_turns, is_saved_chat
 from mpg_cli.turns import Turns, check_text, check_turns
 
 
@@ -34,7 +35,7 @@ def read_prompt(
 
 
 def parse_messages(text: str) -> Turns:
-    """A JSON list of {role, content} that ends with a user turn."""
+    """A JSON list of {role, content} that ends with a user turn, or a saved chat up to its last one."""
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -44,7 +45,7 @@ def parse_messages(text: str) -> Turns:
         raise UsageError("--messages is nested too deeply") from None
     except ValueError as error:  # a number beyond Python's limit
         raise UsageError(f"--messages cannot be read: {error}") from None
-    return check_turns(data, "--messages")
+    return answered_turns(data, "--messages") if is_saved_chat(data) else check_turns(data, "--messages")
 
 
 def _file(flag: str, path: Path) -> str:

@@ -1,0 +1,46 @@
+"""What a chat tells about itself: how it begins, its commands, its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpg_cli.render.tally import SEPARATOR
+from mpg_cli.sampling.stats import Stats
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns, the first as wide as it must be."""
+    width = max((len(first) for first, _ in rows), default=0)
+    return "\n".join(f"  {first:<{width}}  {second}".rstrip() for first, second in rows)
+
+
+def welcome_words(persona: str, model: str, seed: int, exchanges: int) -> str:
+    """One line before the first turn."""
+    so_far = f"{exchanges} exchange{'s' * (exchanges != 1)} so far" if exchanges else ""
+    parts = [f"{persona} on {model}", so_far, f"seed {seed}", "/help lists commands, Ctrl-D leaves"]
+    return SEPARATOR.join(part for part in parts if part)
+
+
+def stats_rows(
+    stats: Stats, *, exchanges: int, asked: int, read: int, whole: tuple[int, int], seed: int
+) -> list[tuple[str, str]]:
+    """The rows of /stats; `asked` and `read` are prompt tokens of the last reply, `whole` of all replies."""
+    rate, per_pass, speed = stats.acceptance_rate, stats.committed_per_pass, stats.tokens_per_second
+    accepted = "" if rate is None else f"{rate:.0%} ({stats.kept} of {stats.tested} tested)"
+    rows = [
+        ("exchanges", str(exchanges)),
+        ("tokens", f"{stats.committed} in all replies"),
+        ("accepted", accepted or ("nothing was drafted" if stats.passes else "")),
+        ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
+        ("speed", f"{speed:.3g} tokens/s" if speed is not None else ""),
+        ("last prompt", _reading(asked, read)),
+        ("all prompts", _reading(whole[0], whole[1])),
+        ("seed", str(seed)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _reading(asked: int, read: int) -> str:
+    if not asked:
+        return ""
+    return f"{asked} tokens over all rows, {read} read, {asked - read} known from before"
