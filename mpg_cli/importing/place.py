@@ -68,7 +68,7 @@ def check_free(new: Imported, *, force: bool) -> None:
         what = "would hide the one of" if hidden else "would be hidden by the one of"
         raise UsageError(
             f"the new {where.name} {what} {other.where}",
-            hint="--name chooses another name, --force imports it all the same",
+            hint="choose another name, or --force writes it all the same",
         )
 
 
@@ -138,13 +138,13 @@ def _check_folder(where: Destination, *, force: bool) -> None:
     if existing is not None and not _same(existing.file, where.file):
         raise UsageError(
             f"{existing.where}: there is a persona {existing.name} already",
-            hint="choose another name with --name",
+            hint="choose another name",
         )
     if not os.path.lexists(where.file):
         return
     if not force:
         raise UsageError(
-            f"{visible(str(where.file))} exists", hint="--force replaces it, --name chooses another name"
+            f"{visible(str(where.file))} exists", hint="--force replaces it; or choose another name"
         )
     others = [
         persona.name
@@ -154,7 +154,7 @@ def _check_folder(where: Destination, *, force: bool) -> None:
     if others:
         raise UsageError(
             f"{visible(str(where.file))} holds other personas too: {', '.join(others[:5])}",
-            hint="choose another name with --name",
+            hint="choose another name",
         )
 
 

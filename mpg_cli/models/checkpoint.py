@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,10 @@ def inspect_folder(folder: Path, name: str) -> Checkpoint:
     top = sorted(file.name for file in folder.iterdir())
     if CONFIG_FILE not in top:
         raise _no_config(name, top)
-    data = _read_json(folder / CONFIG_FILE, name)
-    _check_config(data, name)
+    data = read_json(folder / CONFIG_FILE, name)
+    check_config(data, name)
     if INDEX_FILE in top:
-        index = _read_json(folder / INDEX_FILE, name)
+        index = read_json(folder / INDEX_FILE, name)
         weight_map = index.get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
             raise ModelError(f"model {name}: {INDEX_FILE} has no weight map", hint="fetch the model again")
@@ -130,8 +130,8 @@ def _cache(config: Any) -> list[Any]:
     return list(DynamicCache(config=config).layers)
 
 
-def _check_config(data: dict[str, Any], name: str) -> None:
-    """What config.json alone rules out."""
+def check_config(data: dict[str, Any], name: str) -> None:
+    """Raises ModelError for what config.json alone rules out."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = data.get("model_type")
@@ -145,6 +145,12 @@ def _check_config(data: dict[str, Any], name: str) -> None:
             f"model {name}: the installed transformers does not know model_type {kind!r}",
             hint="a newer transformers may; otherwise choose another model",
         )
+    check_plain(data, name)
+
+
+def check_plain(data: Mapping[str, Any], name: str) -> None:
+    """Raises ModelError for what config.json rules out, whatever transformers knows."""
+    kind = data.get("model_type")
     quantised = data.get("quantization_config") or data.get("compression_config")
     if quantised:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
@@ -182,7 +188,8 @@ def _no_weights(name: str, files: Sequence[str]) -> ModelError:
     return ModelError(f"model {name} has no {WEIGHTS_FILE} and no {INDEX_FILE}")
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """The object of a JSON file of the model `name`. Raises ModelError."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ import torch
 
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models import hub
-from mpg_cli.models.checkpoint import Checkpoint, check_class, choose_files, inspect_folder, is_complete
+from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
 
 BUNDLED = "mpg-tiny"
@@ -62,10 +62,10 @@ def load_model(
     chosen_device = choose_device(device)
     if dtype != "auto":
         choose_dtype(dtype, chosen_device.value)  # a wrong name shows before anything is fetched
-    with _silence():
-        folder, identity, commit, notices = _find(name_or_path, revision, offline)
+    with silence():
+        folder, identity, commit, notices = find_model(name_or_path, revision, offline)
         checkpoint = inspect_folder(folder, identity)
-        config, model_class = _read_config(checkpoint, identity)
+        config, model_class = read_config(folder, identity)
         chosen_dtype = choose_dtype(dtype, chosen_device.value, config.dtype, checkpoint.parameters)
         tokenizer = _load_tokenizer(folder, identity)
         model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
@@ -165,15 +165,17 @@ def fetch_adapter(
             raise AdapterError(f"adapter {place}: {why}", hint="adapter_model.safetensors is needed")
         return wanted
 
-    with _silence():
+    with silence():
         request = hub.Wanted(
             "adapter", AdapterError, wanted[0], choose, lambda folder: (folder / wanted[1]).is_file()
         )
         return hub.fetch(repo, revision, request, offline=offline).folder / prefix
 
 
-def _find(name: str, revision: str | None, offline: bool) -> tuple[Path, str, str | None, list[str]]:
-    """Folder, id, commit and notices for what the user named."""
+def find_model(
+    name: str, revision: str | None, offline: bool, *, config_only: bool = False
+) -> tuple[Path, str, str | None, list[str]]:
+    """Folder, id, commit and notices for what the user named; all of its files, or config.json alone."""
     folder = BUNDLED_FOLDER if name == BUNDLED else Path(os.path.expanduser(name))
     if name == BUNDLED or os.path.isdir(folder):
         if revision is not None:
@@ -183,19 +185,22 @@ def _find(name: str, revision: str | None, offline: bool) -> tuple[Path, str, st
         return folder, name if name == BUNDLED else str(folder.resolve()), None, []
     if os.path.exists(folder):
         raise ModelError(f"model {name} is a file; a folder or a hub id is needed")
-    request = hub.Wanted(
-        "model", ModelError, "config.json", lambda files: choose_files(name, files), is_complete
-    )
+
+    def choose(files: Sequence[str]) -> list[str]:
+        return [CONFIG_FILE] if config_only and CONFIG_FILE in files else choose_files(name, files)
+
+    complete = (lambda folder: True) if config_only else is_complete
+    request = hub.Wanted("model", ModelError, CONFIG_FILE, choose, complete)
     found = hub.fetch(name, revision, request, offline=offline)
     return found.folder, name, found.revision, [found.notice] if found.notice else []
 
 
-def _read_config(checkpoint: Checkpoint, name: str) -> tuple[Any, Any]:
+def read_config(folder: Path, name: str) -> tuple[Any, Any]:
     """The configuration and the class that models of it have."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a strange config.json provokes
         raise ModelError(f"model {name}: config.json is not valid: {_brief(error)}") from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -308,7 +313,7 @@ def logits_width(model: Any) -> int:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """No progress bars, warnings or advice from the libraries: they break a live display.
 
     Log levels and progress bars stay off afterwards, for a model's first passes have advice too.

@@ -5,11 +5,14 @@ Names propose and shapes decide: whether an adapter fits is certain only once it
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import mpg_cli
 from mpg_cli.errors import PersonaError
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
@@ -78,3 +81,38 @@ def _cached(repo: str, revision: str | None, names: Iterable[str]) -> bool:
         return all(isinstance(try_to_load_from_cache(repo, n, revision=revision), str) for n in names)
     except (HFValidationError, OSError, ValueError):
         return False
+
+
+def named_model(model: str) -> frozenset[str]:
+    """What a `base` may call the model that `--model` names, by the files that are on this disk."""
+    folder = _BUNDLED if model == _BUNDLED.name else Path(os.path.expanduser(model))
+    identity = model
+    if folder.is_dir():
+        config = folder / _MODEL_FILES[0]
+        identity = model if model == _BUNDLED.name else str(folder.resolve())
+    else:
+        config = _cached_config(model)
+    return model_names(identity, _own_name(config) if config else None)
+
+
+_BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
+
+
+def _own_name(config: Path) -> str | None:
+    """`_name_or_path` of a config.json; one that cannot be read is the loader's business."""
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return str(data.get("_name_or_path") or "") or None if isinstance(data, dict) else None
+
+
+def _cached_config(repo: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repo, _MODEL_FILES[0])
+    except (HFValidationError, OSError, ValueError):
+        return None
+    return Path(found) if isinstance(found, str) else None

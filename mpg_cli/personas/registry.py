@@ -212,13 +212,18 @@ def _add(sums: dict[str, Decimal], experts: dict[str, Decimal], weight: Decimal)
         sums[name] = sums.get(name, Decimal(0)) + inside * weight
 
 
+def persona_files(directory: Path) -> list[Path]:
+    """The files of a folder that hold personas, in order of their names. Raises OSError."""
+    return sorted(
+        file
+        for file in directory.iterdir()
+        if file.suffix in _SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
+    )
+
+
 def _read_directory(directory: Path) -> Iterator[Persona | Problem]:
     try:
-        files = sorted(
-            file
-            for file in directory.iterdir()
-            if file.suffix in _SUFFIXES and not file.name.startswith(".") and os.path.isfile(file)
-        )
+        files = persona_files(directory)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:

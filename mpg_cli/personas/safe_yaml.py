@@ -52,7 +52,7 @@ class Document:
     def where(self, path: KeyPath) -> str:
         """`FILE:LINE: KEY`, for the nearest key that the file holds of `path`."""
         held = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.lines), ())
-        return _where(self.file, self.lines.get(held, self.line), path)
+        return where_in(self.file, self.lines.get(held, self.line), path)
 
 
 def read(file: Path, *, error: type[UsageError] = PersonaError) -> tuple[Document, ...]:
@@ -61,14 +61,14 @@ def read(file: Path, *, error: type[UsageError] = PersonaError) -> tuple[Documen
         with file.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as problem:
-        raise error(f"{_where(file)}: cannot be read: {problem.strerror}") from None
+        raise error(f"{where_in(file)}: cannot be read: {problem.strerror}") from None
     if len(raw) > MAX_BYTES:
-        raise error(f"{_where(file)}: larger than {MAX_BYTES >> 20} MiB")
+        raise error(f"{where_in(file)}: larger than {MAX_BYTES >> 20} MiB")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = raw.count(b"\n", 0, problem.start) + 1
-        raise error(f"{_where(file, line)}: byte 0x{raw[problem.start]:02x} is not UTF-8") from None
+        raise error(f"{where_in(file, line)}: byte 0x{raw[problem.start]:02x} is not UTF-8") from None
     return parse(text, file, error=error)
 
 
@@ -83,7 +83,8 @@ def describe(path: KeyPath) -> str:
     return shown.removeprefix(".")
 
 
-def _where(file: Path, line: int | None = None, path: KeyPath = ()) -> str:
+def where_in(file: Path, line: int | None = None, path: KeyPath = ()) -> str:
+    """`FILE:LINE: KEY`, for messages."""
     where = visible(str(file)) + (f":{line}" if line else "")
     return f"{where}: {describe(path)}" if path else where
 
@@ -235,11 +236,11 @@ class _Composer:
         """Fails at `self.line`; a key that the parser has not told yet is the last that looks like one."""
         above = "\n".join(text.split("\n")[: self.line])
         keys = _KEY_LINE.findall(above)
-        where = _where(self.file, self.line, self._path() or tuple(keys[-1:]))
+        where = where_in(self.file, self.line, self._path() or tuple(keys[-1:]))
         raise self.error(f"{where}: {message}") from None
 
     def _fail(self, message: str) -> NoReturn:
-        raise self.error(f"{_where(self.file, self.line, self._path())}: {message}") from None
+        raise self.error(f"{where_in(self.file, self.line, self._path())}: {message}") from None
 
 
 _TAG_OF: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}

@@ -1,0 +1,63 @@
+"""A model of shapes alone, made from its config.json: enough to tell whether an adapter fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mpg_cli.errors import AdapterError, ModelError
+from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.checkpoint import CONFIG_FILE, check_config, read_json
+from mpg_cli.models.loader import find_model, logits_width, read_config, silence
+from mpg_cli.personas.schema import AdapterEntry
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A causal language model whose parameters have shapes and no values."""
+
+    id: str
+    model: Any = field(repr=False)
+
+
+def load_skeleton(name: str) -> Skeleton:
+    """The shapes of a model of the hub, of a folder, or of mpg-tiny; no weights are fetched or read.
+
+    Raises ModelError as `load_model` does for all that its configuration decides.
+    """
+    with silence():
+        folder, identity, _, _ = find_model(name, None, False, config_only=True)
+        if not (folder / CONFIG_FILE).is_file():
+            raise ModelError(
+                f"model {identity} has no {CONFIG_FILE}", hint="give a folder written by save_pretrained"
+            )
+        check_config(read_json(folder / CONFIG_FILE, identity), identity)
+        config, model_class = read_config(folder, identity)
+        try:
+            with torch.device("meta"):
+                model = model_class(config)
+        except Exception as error:  # whatever a strange config.json provokes
+            raise ModelError(f"model {identity}: config.json is not valid: {error}") from error
+    return Skeleton(identity, model)
+
+
+def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
+    """Check that what lies on this disk for the entry fits the base by its shapes.
+
+    Raises AdapterError or ModelError. The values of adapters are checked too.
+    """
+    path = entry.resolved_path()
+    if entry.checkpoint is not None:
+        other = load_skeleton(str(path or entry.checkpoint))
+        if (size := logits_width(other.model)) != (needed := logits_width(base.model)):
+            raise AdapterError(
+                f"checkpoint {entry.checkpoint} gives probabilities for {size} tokens, {base.id} for {needed}"
+            )
+        return
+    if path is None:
+        from mpg_cli.models.loader import fetch_adapter
+
+        path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
+    check_fit(read_adapter(path, label), base.model)

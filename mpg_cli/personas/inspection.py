@@ -1,0 +1,104 @@
+"""All that is wrong with persona files, with file, line and key. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpg_cli.errors import MpgError, PersonaError
+from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.personas.registry import Registry, resolve
+from mpg_cli.personas.safe_yaml import Document, where_in
+from mpg_cli.personas.schema import AdapterEntry, Persona
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adapter entry of a persona, and the words for where it stands in its file."""
+
+    persona: Persona
+    entry: AdapterEntry
+    where: str  # FILE:LINE: KEY
+
+
+@dataclass
+class Report:
+    """What was read: counts, the adapters, and what is wrong (`problems`, a line or more each)."""
+
+    files: int = 0
+    personas: int = 0
+    adapters: list[Found] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def inspect(files: Iterable[Path], registry: Registry) -> Report:
+    """Read the files; parts of composites are looked up in the registry."""
+    report = Report()
+    first: dict[tuple[Path, str], Persona] = {}  # by folder and name
+    for file in files:
+        report.files += 1
+        for document, persona in _documents(file, report):
+            report.personas += 1
+            other = first.setdefault((file.parent, persona.name.lower()), persona)
+            if other is not persona:
+                where = document.where(("name",))
+                report.problems.append(
+                    f"{where}: {other.where} has a persona {other.name}, this one is hidden"
+                )
+            report.problems += _part_problems(document, persona, registry)
+            for index, entry in enumerate(persona.adapters):
+                key = next(k for k in ("path", "repo", "checkpoint") if getattr(entry, k) is not None)
+                where = document.where(("adapters", index, key))
+                report.adapters.append(Found(persona, entry, where))
+    return report
+
+
+def _documents(file: Path, report: Report) -> Iterator[tuple[Document, Persona]]:
+    """The documents of a file that are personas; what is wrong with the others goes to the report."""
+    try:
+        documents = safe_yaml.read(file)
+    except PersonaError as error:
+        report.problems.append(error.message)
+        return
+    if not documents:
+        report.problems.append(f"{where_in(file)}: holds no persona")
+    for document in documents:
+        try:
+            yield document, schema.parse_document(document)
+        except PersonaError as error:
+            report.problems += _apart(error.message, file)
+
+
+def _part_problems(document: Document, persona: Persona, registry: Registry) -> Iterator[str]:
+    """Parts that cannot be resolved, each on its own, and weights that are too large together."""
+    if persona.parts is None:
+        return
+    where = document.where(("parts",))
+    terms = expression.parse(persona.parts)
+    fine = True
+    for term in terms:
+        try:
+            if term.weight and persona.weight:
+                resolve([term], registry, persona.weight)
+            else:
+                registry.get(term.name)
+        except MpgError as error:
+            fine = False
+            yield f"{where}: {error.message.splitlines()[0]}"
+    if fine:
+        try:
+            resolve(terms, registry, persona.weight)
+        except MpgError as error:
+            yield f"{where}: {error.message.splitlines()[0]}"
+
+
+def _apart(message: str, file: Path) -> list[str]:
+    """One problem an item; what points into an expression takes several lines."""
+    found: list[str] = []
+    for line in message.split("\n"):
+        if found and not line.startswith(where_in(file)):
+            found[-1] += f"\n{line}"
+        else:
+            found.append(line)
+    return found

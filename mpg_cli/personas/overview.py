@@ -1,0 +1,143 @@
+"""What personas are made of and what they become on a model, by names and files alone. Torch-free."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mpg_cli import config
+from mpg_cli.errors import PersonaError
+from mpg_cli.personas import expression
+from mpg_cli.personas.expression import Term
+from mpg_cli.personas.matching import State, fit, matching_entry, state
+from mpg_cli.personas.registry import Registry, library_dir, resolve
+from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.personas.text import visible
+
+MAX_NODES = 500  # of a tree that is shown
+
+
+@dataclass(frozen=True)
+class Available:
+    """An expert that a persona has for the model; `used` says whether it is what the persona becomes."""
+
+    kind: Literal["adapter", "checkpoint", "prompt"]
+    used: bool
+    entry: AdapterEntry | None = None
+    state: State = "here"
+
+    @property
+    def words(self) -> str:
+        """`adapter`, with what stands in its way."""
+        note = {"here": "", "hub": " (to fetch)", "missing": " (missing)"}[self.state]
+        return self.kind + note
+
+
+@dataclass(frozen=True)
+class Row:
+    """A persona of a list. A composite counts the experts of its parts, unless `problem` is in its way."""
+
+    persona: Persona
+    available: tuple[Available, ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()  # kinds and how many
+    problem: str | None = None
+
+    @property
+    def experts(self) -> str:
+        """What the persona has for the model, in a few words; what it becomes comes first."""
+        if self.problem is not None:
+            return "broken"
+        if self.persona.parts is not None:
+            return ", ".join(f"{n} {kind}" + "s" * (n > 1 and kind != "none") for kind, n in self.parts)
+        used = [one.words for one in self.available if one.used]
+        rest = [one.words for one in self.available if not one.used]
+        return ", ".join([" + ".join(used), *rest] if used else ["none", *rest])
+
+
+@dataclass(frozen=True)
+class Node:
+    """A persona inside of an expression: its weight there and multiplied out from the top."""
+
+    persona: Persona
+    weight: float
+    effective: float
+    parts: tuple[Node, ...] = ()
+    cut: bool = False  # has parts that are not shown
+
+
+def rows(registry: Registry, names: Collection[str], personas: Iterable[Persona]) -> Iterator[Row]:
+    """A row for each persona, on the model of these names."""
+    for persona in personas:
+        yield row(registry, names, persona)
+
+
+def row(registry: Registry, names: Collection[str], persona: Persona) -> Row:
+    """What the persona has for the model of these names."""
+    if persona.parts is None:
+        return Row(persona, available(persona, names))
+    try:
+        blend = resolve([Term(persona.name)], registry)
+    except PersonaError as error:
+        return Row(persona, problem=error.message)
+    kinds = Counter(fit(expert.persona, names).kind or "none" for expert in blend.experts)
+    return Row(persona, parts=tuple(kinds.items()))
+
+
+def available(persona: Persona, names: Collection[str]) -> tuple[Available, ...]:
+    """The experts of a persona that is no composite, the one that it becomes first."""
+    chosen = fit(persona, names)
+    entry = matching_entry(persona, names)
+    found: list[Available] = []
+    if entry is not None:
+        kind: Literal["adapter", "checkpoint"] = "adapter" if entry.checkpoint is None else "checkpoint"
+        found.append(Available(kind, chosen.entry is entry, entry, state(entry)))
+    if persona.prompt:
+        heard = chosen.kind == "prompt" or (chosen.entry is not None and persona.use == "both")
+        found.append(Available("prompt", heard))
+    return tuple(sorted(found, key=lambda one: not one.used))
+
+
+def tree(terms: Iterable[Term], registry: Registry) -> tuple[Node, ...]:
+    """The terms of an expression with all that their composites hold, weights multiplied out.
+
+    Raises PersonaError for unknown names and for composites without an end. A tree of more than MAX_NODES
+    nodes is cut.
+    """
+    named = expression.combine(Term(registry.get(term.name).name, term.weight) for term in terms)
+    resolve(named, registry)  # no cycles, no unknown parts
+    return _Grower(registry).nodes(named, 1.0)
+
+
+class _Grower:
+    """Makes nodes, at most so many."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._left = MAX_NODES
+
+    def nodes(self, terms: Iterable[Term], above: float) -> tuple[Node, ...]:
+        """A node for each term, `above` being the weight of what holds them."""
+        return tuple(self._node(term, above) for term in terms)
+
+    def _node(self, term: Term, above: float) -> Node:
+        self._left -= 1
+        persona = self._registry.get(term.name)
+        weight = expression.exact(term.weight) * expression.exact(persona.weight)
+        effective = float(weight * expression.exact(above))
+        if persona.parts is None:
+            return Node(persona, float(weight), effective)
+        terms = expression.parse(persona.parts)
+        if len(terms) > self._left:
+            return Node(persona, float(weight), effective, cut=True)
+        return Node(persona, float(weight), effective, self.nodes(terms, effective))
+
+
+def place(file: Path) -> str:
+    """Where a persona file lies, in short: `library/types.yaml`, `user/me.yaml`, else its path."""
+    for label, folder in (("library", library_dir()), ("user", config.persona_dir())):
+        if file.parent == folder:
+            return visible(f"{label}/{file.name}")
+    return visible(str(file))

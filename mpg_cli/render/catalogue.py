@@ -1,0 +1,140 @@
+"""What `mpg personas list` prints: a table on a terminal, lines of tab-separated fields, or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from mpg_cli.personas.overview import Row, place
+from mpg_cli.personas.text import visible
+from mpg_cli.render.terminal import Streams
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mpg_cli.personas.schema import Persona
+
+ListFormat = Literal["table", "plain", "json"]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The personas that were found for a model; `shadowed` are hidden by the file beside them."""
+
+    model: str
+    rows: tuple[Row, ...]
+    shadowed: tuple[tuple[Persona, Path], ...]
+    problems: tuple[str, ...]
+    searched: tuple[Path, ...]
+
+
+def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) -> None:
+    """Print it; problems of files are for stderr, unless the format is JSON, which has them too."""
+    out = streams.stdout
+    if chosen == "json":
+        out.write(json.dumps(_as_json(catalogue)) + "\n")
+    elif chosen == "plain":
+        for fields in _lines(catalogue):
+            out.write("\t".join(map(visible, fields)) + "\n")
+    else:
+        _write_table(streams, catalogue)
+    out.flush()
+
+
+def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
+    """name, experts, parts, tags, file, hidden by, description."""
+    found = [
+        (
+            row.persona.name,
+            row.experts,
+            row.persona.parts or "",
+            ",".join(row.persona.tags),
+            str(row.persona.file),
+            "",
+            row.persona.description,
+        )
+        for row in catalogue.rows
+    ]
+    hidden = [
+        (one.name, "", one.parts or "", ",".join(one.tags), str(one.file), str(by), one.description)
+        for one, by in catalogue.shadowed
+    ]
+    return found + hidden
+
+
+def _write_table(streams: Streams, catalogue: Catalogue) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    out: TextIO = streams.stdout
+    console = Console(file=out, no_color=not streams.color, highlight=False, width=_width(out))
+    console.print(_table(catalogue.rows, f"on {visible(catalogue.model, 40)}"))
+    for one, by in catalogue.shadowed:
+        console.print(Text(f"shadowed: {one.name} of {place(one.file)}, by {place(by)}"))
+    folders = ", ".join(map(_folder, catalogue.searched))
+    console.print(Text(f"\nsearched, first to last: {folders}", style="dim"))
+
+
+def _width(out: TextIO) -> int | None:
+    """Of a table that no terminal shows."""
+    return None if out.isatty() else 160
+
+
+def _folder(folder: Path) -> str:
+    shown = visible(os.path.join(os.curdir, folder))
+    label = place(folder / "x").rpartition("/")[0]
+    name = f"{label} = {shown}" if label in ("library", "user") else shown
+    return name if folder.is_dir() else f"{name} (not there)"
+
+
+def _table(rows: Sequence[Row], on_model: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("persona", no_wrap=True)
+    table.add_column(on_model, no_wrap=True)
+    table.add_column("what it is", no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
+    table.add_column("tags", no_wrap=True, overflow="ellipsis", max_width=20)
+    table.add_column("from", no_wrap=True, overflow="ellipsis", max_width=32)
+    for row in rows:
+        persona = row.persona
+        said = visible(persona.description)
+        what = " ".join(filter(None, [visible(persona.parts) if persona.parts else "", said]))
+        cells = [persona.name, row.experts, what, visible(", ".join(persona.tags)), place(persona.file)]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _as_json(catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "model": catalogue.model,
+        "personas": [{**_persona(row.persona), "experts": _experts(row)} for row in catalogue.rows],
+        "shadowed": [{**_persona(one), "shadowed_by": str(by)} for one, by in catalogue.shadowed],
+        "problems": list(catalogue.problems),
+        "searched": [str(folder) for folder in catalogue.searched],
+    }
+
+
+def _persona(persona: Persona) -> dict[str, Any]:
+    return {
+        "name": persona.name,
+        "description": persona.description,
+        "parts": persona.parts,
+        "tags": list(persona.tags),
+        "file": str(persona.file),
+        "line": persona.line,
+    }
+
+
+def _experts(row: Row) -> Any:
+    """Of a persona a list, the one that it becomes first; of a composite its parts counted by kind."""
+    if row.problem is not None:
+        return None
+    if row.persona.parts is not None:
+        return dict(row.parts)
+    return [{"kind": one.kind, "used": one.used, "state": one.state} for one in row.available]

@@ -1,0 +1,211 @@
+"""What `mpg personas show` prints of one persona or of an expression: a tree, plain lines or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from mpg_cli.personas.expression import format_weight
+from mpg_cli.personas.overview import Available, Node, place
+from mpg_cli.personas.text import visible
+from mpg_cli.render.terminal import Streams, clean
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from mpg_cli.personas.schema import AdapterEntry, Persona
+
+ShowFormat = Literal["tree", "plain", "json"]
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An expression: its tree, the experts it comes to, and what each has for the model.
+
+    `persona` is the one that the expression names, where it names a single one.
+    """
+
+    expression: str
+    model: str
+    nodes: tuple[Node, ...]
+    experts: tuple[tuple[str, float], ...]
+    available: dict[str, tuple[Available, ...]]
+    persona: Persona | None = None
+
+
+def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> None:
+    """Print it."""
+    out = streams.stdout
+    if chosen == "json":
+        out.write(json.dumps(_as_json(portrait)) + "\n")
+        out.flush()
+        return
+    if portrait.persona is not None:
+        _write_about(out, portrait.persona, portrait)
+    composite = portrait.persona is None or portrait.persona.parts is not None
+    if composite and chosen == "tree":
+        from rich.console import Console
+
+        console = Console(file=out, no_color=not streams.color, highlight=False, soft_wrap=True)
+        console.print(_tree(portrait))
+    elif composite:
+        out.write("".join(f"{line}\n" for line in _indented(portrait)))
+    if composite:
+        makes = "  ".join(f"{name} {format_weight(weight)}" for name, weight in portrait.experts)
+        out.write(f"\nexperts on {visible(portrait.model)}: {makes}\n")
+    out.flush()
+
+
+def _write_about(out: TextIO, persona: Persona, portrait: Portrait) -> None:
+    """A line a field; a prompt as it is, but for what could command a terminal."""
+    fields = list(_fields(persona, portrait))
+    width = max(len(key) for key, _ in fields)
+    for key, value in fields:
+        first, *rest = value.split("\n")
+        out.write(f"{key:<{width}}  {first}\n")
+        out.write("".join(f"{'':<{width}}  {line}".rstrip() + "\n" for line in rest))
+    if persona.parts is not None:
+        out.write("\n")
+
+
+def _fields(persona: Persona, portrait: Portrait) -> Iterator[tuple[str, str]]:
+    yield "name", persona.name
+    if persona.description:
+        yield "description", clean(persona.description)
+    if persona.parts is not None:
+        yield "parts", visible(persona.parts)
+    if persona.prompt:
+        yield "prompt", clean(persona.prompt)
+    used = _used(portrait, persona)
+    for index, entry in enumerate(persona.adapters):
+        yield "adapters" if index == 0 else "", _entry(entry)
+    if persona.parts is None:
+        yield f"on {visible(portrait.model)}", used
+    if persona.use != "auto":
+        yield "use", persona.use
+    if persona.weight != 1:
+        yield "weight", format_weight(persona.weight)
+    for key, value in (
+        ("tags", ", ".join(persona.tags)),
+        ("license", persona.license),
+        ("source", persona.source),
+        ("extensions", ", ".join(persona.extensions)),
+    ):
+        if value:
+            yield key, visible(value)
+    yield "file", f"{place(persona.file)}:{persona.line}"
+
+
+def _entry(entry: AdapterEntry) -> str:
+    where = next(
+        f"{kind} {place}" for kind, place in _places(entry) if place is not None
+    )  # the schema has exactly one
+    details = [part for part in (entry.revision, entry.subfolder) if part]
+    return visible(f"{entry.base}: {where}" + (f" ({', '.join(details)})" if details else ""))
+
+
+def _places(entry: AdapterEntry) -> Iterable[tuple[str, str | None]]:
+    return ("path", entry.path), ("repo", entry.repo), ("checkpoint", entry.checkpoint)
+
+
+def _used(portrait: Portrait, persona: Persona) -> str:
+    """The kind of expert that a persona becomes on the model, and what is in its way."""
+    used = [one.words for one in portrait.available.get(persona.name, ()) if one.used]
+    return " + ".join(used) or "none"
+
+
+def _label(node: Node, portrait: Portrait) -> str:
+    """Name, weight there, and below the top the weight that it comes to."""
+    words = [node.persona.name, format_weight(node.weight)]
+    if node.effective != node.weight:
+        words.append(f"= {format_weight(node.effective)}")
+    if node.persona.parts is None:
+        words.append(f"({_used(portrait, node.persona)})")
+    return " ".join(words) + (" …" if node.cut else "")
+
+
+def _indented(portrait: Portrait) -> Iterator[str]:
+    def lines(nodes: Iterable[Node], depth: int) -> Iterator[str]:
+        for node in nodes:
+            yield "  " * depth + _label(node, portrait)
+            yield from lines(node.parts, depth + 1)
+
+    return lines(portrait.nodes, 0)
+
+
+def _tree(portrait: Portrait) -> Tree:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def grow(parent: Tree, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            label = Text(_label(node, portrait), style="bold" if node.persona.parts else "")
+            if node.persona.description and node.persona.parts is None:
+                label.append(f"  {visible(node.persona.description)}", style="dim")
+            label.no_wrap, label.overflow = True, "ellipsis"
+            grow(parent.add(label), node.parts)
+
+    if len(portrait.nodes) == 1:
+        top = portrait.nodes[0]
+        root = Tree(Text(_label(top, portrait), style="bold"))
+        grow(root, top.parts)
+        return root
+    root = Tree(Text(portrait.expression, style="bold"))
+    grow(root, portrait.nodes)
+    return root
+
+
+def _as_json(portrait: Portrait) -> dict[str, Any]:
+    about = {} if portrait.persona is None else _about(portrait.persona)
+    return {
+        **about,
+        "expression": portrait.expression,
+        "model": portrait.model,
+        "tree": [_node(node) for node in portrait.nodes],
+        "experts": [
+            {"name": name, "weight": weight, "kinds": [_kind(one) for one in portrait.available[name]]}
+            for name, weight in portrait.experts
+        ],
+    }
+
+
+def _about(persona: Persona) -> dict[str, Any]:
+    return {
+        "name": persona.name,
+        "description": persona.description,
+        "prompt": persona.prompt,
+        "parts": persona.parts,
+        "adapters": [
+            {
+                "base": entry.base,
+                **{kind: place for kind, place in _places(entry) if place is not None},
+                **({"revision": entry.revision} if entry.revision else {}),
+                **({"subfolder": entry.subfolder} if entry.subfolder else {}),
+            }
+            for entry in persona.adapters
+        ],
+        "use": persona.use,
+        "weight": persona.weight,
+        "tags": list(persona.tags),
+        "license": persona.license,
+        "source": persona.source,
+        "extensions": persona.extensions,
+        "file": str(persona.file),
+        "line": persona.line,
+    }
+
+
+def _kind(one: Available) -> dict[str, Any]:
+    return {"kind": one.kind, "used": one.used, "state": one.state}
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.persona.name,
+        "weight": node.weight,
+        "effective": node.effective,
+        "parts": [_node(part) for part in node.parts],
+        "cut": node.cut,
+    }
