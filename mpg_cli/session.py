@@ -33,7 +33,8 @@ class Session:
         self.loaded, self.experts = loaded, tuple(experts)
         self._smaller, self._shelf = smaller, shelf or Shelf()
         self.persona = expression_of(request)
-        self.asked_tokens = 0  # of the prompts of all rows so far
+        self.asked_tokens = 0  # of the prompts of all rows so far,
+        self.read_tokens = 0  # and of these what they did not know already
         self._stopping: FinishReason | None = None
         self._lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
         self.notices = [Notice(text) for text in (*loaded.notices, *self._lineup.notices)]
@@ -71,11 +72,6 @@ class Session:
         self.experts, self.persona = experts, expression_of(request)
         self.notices = [Notice(text) for text in (*said, *self._lineup.notices)]
 
-    @property
-    def read_tokens(self) -> int:
-        """Prompt tokens that all rows have read so far; what they knew already is not counted."""
-        return self._lineup.read_tokens
-
     def stop(self, reason: FinishReason = "interrupted") -> None:
         """End the reply under way at the next round, and draw no further samples."""
         self._stopping = reason
@@ -111,7 +107,9 @@ class Session:
         """One reply: rounds as the sampler makes them, and their text."""
         job, began = growing.job, perf_counter()
         self.asked_tokens += self._lineup.to_read(job.prompts, job.draft)
+        self.read_tokens -= self._lineup.read_tokens
         drafter = self._lineup.prefill([job.prompts], [job.draft])
+        self.read_tokens += self._lineup.read_tokens
         growing.prefilled(perf_counter() - began)
         settings = settings_of(self._lineup, job.request)
         sampler = Sampler(self._lineup.rows, drafter, settings, [growing.reply])
