@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, completion, signals
-from mpg_cli.commands import batch, chat, train, tune
+from mpg_cli.commands import batch, chat, config, explain, models, train, tune
 from mpg_cli.commands.generate import EPILOG, generate
 from mpg_cli.commands.personas import personas
 from mpg_cli.defaults import Defaults, collect
@@ -36,11 +36,14 @@ app = typer.Typer(
     context_settings=_CONTEXT,
 )
 app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
+app.command("explain", epilog=explain.EPILOG, context_settings=_CONTEXT)(explain.explain)
 app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
 app.command("chat", epilog=chat.EPILOG, context_settings=_CONTEXT)(chat.chat)
 app.command("tune", epilog=tune.EPILOG, context_settings=_CONTEXT)(tune.tune)
 app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
 app.add_typer(personas, name="personas")
+app.command("models", epilog=models.EPILOG, context_settings=_CONTEXT)(models.models)
+app.add_typer(config.app, name="config")
 
 
 def _show_version(wanted: bool) -> None:
@@ -106,14 +109,16 @@ def _run(argv: list[str]) -> int:
 
 
 def _defaults(command: Any, argv: list[str]) -> Defaults:
-    """From environment and config file; a broken file does not stand in the way of `--help`."""
-    if not argv or argv[0].startswith("-"):
+    """From environment and config file; a broken file stands in the way of neither help nor repair."""
+    if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
     from mpg_cli.config import load_config  # YAML loads only where it is needed
 
     try:
         config = load_config()
     except UsageError:
+        if argv[0] == "doctor":
+            return collect(command.commands, {}, "", os.environ)
         if {"-h", "--help"} & set(argv):
             return Defaults()
         raise

@@ -122,7 +122,7 @@ def load_config(file: Path | None = None) -> Config:
     problems: list[str] = []
     for key, value in documents[0].data.items():
         option = OPTIONS.get(key)
-        message = _unknown(key) if option is None else _problem(option, value)
+        message = unknown_key(key) if option is None else problem_with(option, value)
         if message is not None:
             problems.append(f"{documents[0].where((key,))}: {message}")
         elif option is not None:
@@ -132,11 +132,12 @@ def load_config(file: Path | None = None) -> Config:
     return Config(file, values)
 
 
-def _unknown(key: str) -> str:
+def unknown_key(key: str) -> str:
+    """What to say of a key that is no option."""
     return f"unknown option{did_you_mean(key, OPTIONS, 1) or '; known are ' + ', '.join(OPTIONS)}"
 
 
-def _problem(option: Option, value: Any) -> str | None:
+def problem_with(option: Option, value: Any) -> str | None:
     """What is wrong with `value` for that option, or None."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if option.kind is bool:

@@ -1,0 +1,108 @@
+"""Models at hand, for a person or a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpg_cli.render.description import write_description
+from mpg_cli.render.terminal import Streams, clean
+
+WIDTH = 160  # of a table that no terminal shows
+COLUMNS = ("", "model", "architecture", "parameters", "disk", "context", "adapters", "checkpoints", "prompts")
+_LEFT = ("", "model", "architecture")
+
+
+def write_all(streams: Streams, rows: Sequence[Mapping[str, Any]], shown: str) -> None:
+    """A table, lines with tabs (id first), or one JSON list; what is wrong with a model stands below it."""
+    if shown == "json":
+        streams.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    elif shown == "plain":
+        for row in rows:
+            cells = [row["id"], "*" if row["in_use"] else "", *_cells(row), row["problem"] or ""]
+            streams.stdout.write("\t".join(clean(cell).replace("\t", " ") for cell in cells) + "\n")
+    else:
+        _write_table(streams, rows)
+
+
+def write_one(streams: Streams, row: Mapping[str, Any], *, as_json: bool) -> None:
+    """One model with the names of the experts that fit it."""
+    if as_json:
+        streams.stdout.write(json.dumps(row, ensure_ascii=False, indent=1) + "\n")
+        return
+    experts = {
+        f"{kind} experts": f"{len(names)}: {', '.join(names)}"
+        for kind, names in row["experts"].items()
+        if names
+    }
+    facts = {
+        "model": row["id"] + (" (in use)" if row["in_use"] else ""),
+        "source": row["source"],
+        "folder": row["folder"],
+        "revision": row["revision"],
+        "architecture": row["architecture"],
+        "dtype": row["dtype"],
+        "parameters": _count(row["parameters"]),
+        "disk": _size(row["size_bytes"]),
+        "context": row["context"],
+        "problem": row["problem"],
+    }
+    told = {key: value for key, value in facts.items() if value is not None}
+    write_description(streams.stdout, told | experts, as_json=False)
+
+
+def _write_table(streams: Streams, rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = None if streams.stdout_tty else WIDTH
+    console = Console(
+        file=streams.stdout, no_color=not (streams.color and streams.stdout_tty), highlight=False, width=width
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in COLUMNS:
+        left = title in _LEFT
+        table.add_column(
+            title, justify="left" if left else "right", overflow="fold", no_wrap=title != "model"
+        )
+    for row in rows:
+        cells = ["*" if row["in_use"] else "", row["id"], *_cells(row)]
+        table.add_row(*(Text(clean(cell)) for cell in cells), style="dim" if row["problem"] else None)
+    console.print(table)
+    for row in rows:
+        if row["problem"]:
+            console.print(Text(clean(f"{row['id']}: {row['problem']}")), soft_wrap=True)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """Architecture to prompts."""
+    experts = row["experts"]
+    return [
+        row["architecture"] or "",
+        _count(row["parameters"]) or "",
+        _size(row["size_bytes"]),
+        str(row["context"] or ""),
+        str(len(experts["adapter"]) + len(experts["both"])),
+        str(len(experts["checkpoint"])),
+        str(len(experts["prompt"])),
+    ]
+
+
+def _count(number: int | None) -> str | None:
+    """`1.6 M`."""
+    if number is None:
+        return None
+    for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return str(number)
+
+
+def _size(count: int) -> str:
+    """Bytes in a decimal unit, as the hub tells them."""
+    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count} B"
