@@ -202,6 +202,14 @@ Output = Annotated[
         "an interruption keeps the text so far.",
     ),
 ]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="After each reply show which persona pulled at which token, on stderr; json and events carry "
+        "the numbers.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Load everything, show what would run, generate nothing.")
 ]

@@ -10,6 +10,7 @@ import typer
 from mpg_cli import options, signals
 from mpg_cli.commands import prompting
 from mpg_cli.errors import ExitCode
+from mpg_cli.explaining import explained
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.description import write_description
@@ -42,6 +43,7 @@ def generate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     output: options.Output = None,
+    explain: options.Explain = False,
     dry_run: options.DryRun = False,
     **asked: Any,
 ) -> None:
@@ -66,12 +68,13 @@ def generate(
         verbose=verbose,
         samples=1 if machine else request.samples,
         seed=not machine,  # it is in the objects
+        explain=not machine,
         drawn=request.seed is None,
     )
     with OutputFile(output) if output is not None else nullcontext() as stream:
         if notice := blending.default_model_notice(ctx, request.model.name):
             commentary.notice(notice)
-        ended_by = _perform(request, chosen, commentary, stream, dry_run=dry_run)
+        ended_by = _perform(request, chosen, commentary, stream, explain=explain, dry_run=dry_run)
     if ended_by is not None:
         raise typer.Exit(ended_by)
 
@@ -82,6 +85,7 @@ def _perform(
     commentary: Commentary,
     file: TextIO | None,
     *,
+    explain: bool,
     dry_run: bool,
 ) -> ExitCode | None:
     """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
@@ -99,5 +103,6 @@ def _perform(
         return None
     renderer = make_renderer(chosen, streams, commentary, file=file)
     with signals.Graceful(session.stop) as graceful:
-        renderer.render(session.replies(request))
+        events = session.replies(request)
+        renderer.render(explained(events, session.loaded.tokenizer) if explain else events)
     return graceful.exit_code

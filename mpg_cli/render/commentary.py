@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpg_cli.events import Finished, Started
+from mpg_cli.explanation import Explanation
 from mpg_cli.render.tally import Tally, detail_lines, summary_words
 from mpg_cli.render.terminal import Streams
 
@@ -19,6 +20,7 @@ class Commentary:
     verbose: bool = False
     samples: int = 1
     seed: bool = True  # report the seed on its own where no statistics show it
+    explain: bool = False  # draw explanations; elsewhere they are in the objects
     drawn: bool = False  # nobody gave the seed: it is reported even to those who want quiet
 
     def notice(self, message: str) -> None:
@@ -32,10 +34,18 @@ class Commentary:
             self.streams.say(f"--- {started.sequence}")
 
     def end(self, finished: Finished, tally: Tally) -> None:
-        """After a reply: its statistics, or at least its seed."""
+        """After a reply: its explanation where there is one, its statistics, or at least its seed."""
+        if finished.explanation is not None and self.explain:
+            self._explain(finished.explanation, tally.started)
         if self.stats and not self.quiet:
             self.streams.say(summary_words(finished, tally.started.seed), dim=True)
             if self.verbose:
                 self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
         elif self.seed and (self.drawn or not self.quiet):
             self.streams.say(f"seed {tally.started.seed}")
+
+    def _explain(self, explanation: Explanation, started: Started) -> None:
+        from mpg_cli.render.explain_terminal import write_explanation
+
+        to = self.streams
+        write_explanation(to.stderr, explanation, started.experts, tty=to.stderr_tty, color=to.color)

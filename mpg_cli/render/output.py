@@ -1,4 +1,4 @@
-"""`--output FILE`: written beside the file as it grows and moved there at the end."""
+"""`--output FILE` and the like: written beside the file as it grows and moved there at the end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class OutputFile:
     regular file (a pipe, a device) is written directly.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, flag: str = "--output") -> None:
         target = Path(os.path.realpath(path))  # a link stays a link
         if os.path.isdir(target):
-            raise UsageError(f"--output {path} is a directory", hint="name a file in it")
+            raise UsageError(f"{flag} {path} is a directory", hint="name a file in it")
         self._target = target
         self._direct = os.path.exists(target) and not os.path.isfile(target)
         self._part = target if self._direct else target.with_name(target.name + ".part")
@@ -31,7 +31,7 @@ class OutputFile:
             self.stream: TextIO = self._part.open("w", encoding="utf-8", errors="replace", newline="")
         except OSError as error:
             raise UsageError(
-                f"--output {path} cannot be written: {error.strerror}",
+                f"{flag} {path} cannot be written: {error.strerror}",
                 hint="choose a file in an existing directory that you may write to",
             ) from error
 

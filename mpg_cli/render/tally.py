@@ -59,10 +59,9 @@ def progress_words(tally: Tally) -> str:
 def summary_words(finished: Finished, seed: int) -> str:
     """One line after the reply."""
     stats = finished.stats
-    rate = stats.acceptance_rate
     per_pass = stats.committed_per_pass
     parts = [
-        f"{rate:.0%} accepted ({stats.kept} of {stats.tested} tested)" if rate is not None else "lock-step",
+        "lock-step" if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
         f"{per_pass:.2f} tokens a pass" if per_pass is not None else "",
         _speed(stats),
         f"{finished.usage.completion_tokens} tokens",
@@ -73,6 +72,12 @@ def summary_words(finished: Finished, seed: int) -> str:
         f"seed {seed}",
     ]
     return SEPARATOR.join(part for part in parts if part)
+
+
+def acceptance_words(stats: Stats, verb: str = "") -> str:
+    """`90% accepted (9 of 10 tested)`; empty where nothing was tested."""
+    rate = stats.acceptance_rate
+    return "" if rate is None else f"{rate:.0%}{verb} ({stats.kept} of {stats.tested} tested)"
 
 
 def detail_lines(finished: Finished, tally: Tally) -> list[str]:

@@ -1,0 +1,87 @@
+"""`mpg explain`: replies with their explanations, drawn when they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
+
+from mpg_cli.events import Event, Finished, Notice, Round, Started
+from mpg_cli.render.commentary import Commentary
+from mpg_cli.render.explain_html import ExplainedReply, write_page
+from mpg_cli.render.jsonl import reply_record, write_line
+from mpg_cli.render.tally import Tally, progress_words
+from mpg_cli.render.terminal import Status
+
+Format = Literal["auto", "terminal", "json"]
+
+
+class ExplainRenderer:
+    """Writes each reply to stdout, as colours or as an object, and all of them to a page at the end."""
+
+    def __init__(
+        self,
+        commentary: Commentary,
+        format_: Literal["terminal", "json"],
+        prompt: str,
+        page: TextIO | None = None,
+    ) -> None:
+        self._commentary, self._format = commentary, format_
+        self._prompt, self._page = prompt, page
+        self._replies: list[ExplainedReply] = []
+
+    def render(self, events: Iterable[Event]) -> None:
+        """Draw the events until they end; whatever ends them, complete replies are in the page."""
+        try:
+            self._render(events)
+        finally:
+            if self._page is not None and self._replies:
+                self._page.write(write_page(self._replies, self._prompt))
+
+    def _render(self, events: Iterable[Event]) -> None:
+        streams, shown = self._commentary.streams, not self._commentary.quiet
+        tally: Tally | None = None
+        status: Status | None = None
+        try:
+            for event in events:
+                match event:
+                    case Notice():
+                        self._commentary.notice(event.message)
+                    case Started():
+                        self._commentary.begin(event)
+                        tally = Tally(event)
+                        status = streams.status(progress_words(tally), shown=shown).__enter__()
+                    case Round() if tally is not None and status is not None:
+                        tally.add(event)
+                        status.update(progress_words(tally))
+                    case Finished() if tally is not None and status is not None:
+                        status.__exit__(None, None, None)
+                        status = None
+                        self._draw(tally.started, event)
+                        self._commentary.end(event, tally)
+        finally:
+            if status is not None:
+                status.__exit__(None, None, None)
+
+    def _draw(self, started: Started, finished: Finished) -> None:
+        reply = ExplainedReply(started, finished)
+        self._replies.append(reply)
+        streams = self._commentary.streams
+        if self._format == "json":
+            write_line(streams.stdout, explained_record(started, finished))
+        else:
+            from mpg_cli.render.explain_terminal import write_explanation
+
+            write_explanation(
+                streams.stdout,
+                reply.explanation,
+                started.experts,
+                tty=streams.stdout_tty,
+                color=streams.color,
+            )
+
+
+def explained_record(started: Started, finished: Finished) -> dict[str, Any]:
+    """The fields of `mpg generate --format json`, then `unit`, `tokens` and `sentences`."""
+    record = reply_record(started, finished)
+    explanation: dict[str, Any] = record.pop("explanation")
+    return {**record, **explanation}

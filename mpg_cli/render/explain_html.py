@@ -1,0 +1,260 @@
+"""Explained replies as one HTML page that needs nothing else: no network, light and dark, hover and keys.
+
+Everything that a model or a user wrote is escaped, and the page's policy lets nothing run but its own
+script. Without scripts the colours, bars and tables are there all the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from string import Template
+
+from mpg_cli.events import Finished, Started
+from mpg_cli.explanation import Explanation, Sentence, Token
+from mpg_cli.render.palette import HUES
+from mpg_cli.render.tally import acceptance_words
+from mpg_cli.render.terminal import clean
+
+FOLDER = Path(__file__).parent / "page"
+LEVELS = 10  # of strength
+BAR = 200  # width of a bar in the units of its picture
+
+ORIGINS = {"accepted": "drafted and accepted", "corrected": "corrected", "bonus": "not drafted"}
+
+
+@dataclass(frozen=True)
+class ExplainedReply:
+    """A reply that has an explanation, and the choices that determine it."""
+
+    started: Started
+    finished: Finished
+
+    @property
+    def explanation(self) -> Explanation:
+        assert self.finished.explanation is not None
+        return self.finished.explanation
+
+
+def write_page(replies: Sequence[ExplainedReply], prompt: str) -> str:
+    """The page for the samples of one request; at least one."""
+    script, style = _read("page.js"), _style()
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}"
+    )
+    title = f"{replies[0].started.persona}: who pulled at which word"
+    return Template(_read("page.html")).substitute(
+        policy=escape(policy),
+        title=_text(title),
+        style=style,
+        script=script,
+        body=_Body(replies, prompt).html(),
+    )
+
+
+class _Body:
+    """What is inside <main>."""
+
+    def __init__(self, replies: Sequence[ExplainedReply], prompt: str) -> None:
+        self._replies, self._prompt = replies, prompt
+        first = replies[0].explanation
+        together = replace(first, tokens=tuple(t for r in replies for t in r.explanation.tokens))
+        self._names, self._nats = first.names, first.unit == "nats"
+        self._shown = together.leading(len(HUES))
+        sums = [s.pull[i] for r in replies for s in r.explanation.sentences for i in self._shown]
+        self._low, self._high = min([0.0, *sums]), max([0.0, *sums])
+
+    def html(self) -> str:
+        return "\n".join([*self._header(), self._legend(), *self._sections(), self._footer()])
+
+    def _header(self) -> Iterable[str]:
+        started = self._replies[0].started
+        yield '<header><p class="eyebrow">mpg explain</p>'
+        yield f"<h1>{_text(started.persona)}</h1>"
+        yield f'<p class="asked" lang="" dir="auto">{_text(self._prompt)}</p></header>'
+
+    def _legend(self) -> str:
+        experts = self._replies[0].started.experts
+        chips = "".join(
+            f'<button type="button" aria-pressed="false" data-hue="p{hue}" '
+            f'data-name="{_text(self._names[i])}"'
+            f' class="p{hue}" title="Colour the reply by this persona alone">'
+            f"<i></i>{_text(self._names[i])} <small>{experts[i].weight:g} · {experts[i].kind}</small>"
+            "</button>"
+            for hue, i in enumerate(self._shown)
+        )
+        rest = len(self._names) - len(self._shown)
+        more = f"<span>{rest} more pulled less and are grey</span>" if rest else ""
+        steps = "".join(f'<span class="s{level}"></span>' for level in (1, 3, 5, 7, 9, 10))
+        what = "pulled hardest towards it" if self._nats else "most likely spoke it"
+        ends = ("0", "3 nats and more") if self._nats else ("even shares", "one persona alone")
+        return (
+            f'<div class="legend"><div class="chips" role="group" aria-label="Personas">{chips}</div>'
+            f'<p class="key"><span>A token has the colour of the persona that {what}: '
+            f"{ends[0]}{_span('scale', steps)}{ends[1]}</span>"
+            '<span><b>plain</b> accepted draft</span><span><b><u class="corrected">underlined</u></b> '
+            'corrected draft</span><span><b><u class="bonus">dotted</u></b> not drafted</span>'
+            f"{more}</p></div>"
+        )
+
+    def _sections(self) -> Iterable[str]:
+        for place, reply in enumerate(self._replies):
+            several = len(self._replies) > 1
+            yield f'<section data-unit="{reply.explanation.unit}">'
+            yield f"<h2>Sample {_text(str(reply.started.sequence))}</h2>" if several else ""
+            yield self._facts(reply)
+            yield '<div class="reply" lang="" dir="auto">'
+            sentences = reply.explanation.sentences
+            yield "".join(self._sentence(place, reply.explanation, s) for s in sentences)
+            yield "" if sentences else '<div class="sentence"><p class="words">The reply is empty.</p></div>'
+            yield f"</div>{self._numbers(place, reply.explanation)}</section>"
+
+    def _facts(self, reply: ExplainedReply) -> str:
+        started, finished = reply.started, reply.finished
+        stats = finished.stats
+        revision = f" at {started.revision}" if started.revision else ""
+        per_pass = stats.committed_per_pass
+        facts = [
+            ("model", started.model + revision),
+            ("target", started.target),
+            ("rule", started.rule),
+            ("drafter", started.drafter),
+            ("chunk", str(started.chunk_size)),
+            ("tokens", str(finished.usage.completion_tokens)),
+            ("accepted", acceptance_words(stats)),
+            ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
+            ("seed", str(started.seed)),
+            ("ended by", finished.finish_reason),
+        ]
+        rows = (f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts if value)
+        return f'<dl class="facts">{"".join(rows)}</dl>'
+
+    # -- sentences -------------------------------------------------------------------------------
+
+    def _sentence(self, place: int, explanation: Explanation, sentence: Sentence) -> str:
+        words = "".join(
+            self._token(f"r{place}t{at}", explanation, explanation.tokens[at])
+            for at in range(sentence.first, sentence.end)
+        ).strip()
+        bars = "".join(self._bar(sentence.pull[i], hue, i) for hue, i in enumerate(self._shown))
+        unit = "nats" if self._nats else "expected tokens"
+        return (
+            f'<div class="sentence"><p class="words">{words}</p>'
+            f'<table class="bars" lang="en" dir="ltr" aria-label="Pull of each persona in {unit}">'
+            f"{bars}</table></div>"
+        )
+
+    def _token(self, id_: str, explanation: Explanation, token: Token) -> str:
+        most = explanation.strongest(token)
+        classes, data = f"t {token.origin}", ""
+        if most is not None:
+            hue = f"p{self._shown.index(most)}" if most in self._shown else "px"
+            classes += f" {hue} s{round(LEVELS * explanation.strength(token.pull[most]))}"
+            data = f' data-most="{most}"'
+        text = clean(token.text)
+        word = text.lstrip()
+        classes += "" if text else " part"
+        lead = text[: len(text) - len(word)] if word else ""  # the space before a word has no colour
+        return f'{_text(lead)}<span class="{classes}" id="{id_}"{data}>{_text(word or text)}</span>'
+
+    def _bar(self, value: float, hue: int, i: int) -> str:
+        scale = BAR / ((self._high - self._low) or 1.0)
+        zero = -self._low * scale
+        width = abs(value) * scale
+        x = zero if value >= 0 else zero - width
+        against = ' class="against"' if value < 0 else ""
+        name, shown = _text(self._names[i]), f"{value:+.2f}" if self._nats else f"{value:.1f}"
+        return (
+            f'<tr class="p{hue}"><th scope="row" title="{name}">{name}</th><td>'
+            f'<svg viewBox="0 0 {BAR} 10" preserveAspectRatio="none" aria-hidden="true"{against}>'
+            f'<rect x="{x:.2f}" y="1" width="{width:.2f}" height="8"/>'
+            f'<line x1="{zero:.2f}" x2="{zero:.2f}" y1="0" y2="10"/></svg></td>'
+            f"<td>{_minus(shown)}</td></tr>"
+        )
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    def _numbers(self, place: int, explanation: Explanation) -> str:
+        """Every token in a table: for eyes, for programs that read aloud, and for the script."""
+        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in self._names)
+        rows = []
+        for at, token in enumerate(explanation.tokens):
+            form = "+.3f" if self._nats else ".3f"
+            values = "".join(f"<td>{_minus(f'{value:{form}}')}</td>" for value in token.pull)
+            rows.append(
+                f'<tr id="r{place}n{at}"><td>{at}</td><td lang="">{_text(_visible(token.text))}</td>'
+                f"<td>{_text(_origin(token))}</td>{values}</tr>"
+            )
+        what = "wδ in nats" if self._nats else "the share of each persona"
+        return (
+            f"<details><summary>Every token in numbers ({what})</summary><div class='scroll'>"
+            '<table class="numbers"><thead><tr><th scope="col">#</th><th scope="col">token</th>'
+            f'<th scope="col">draft</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+            "</details>"
+        )
+
+    def _footer(self) -> str:
+        if self._nats:
+            said = (
+                "A value is w·δ: the persona's weight times the log of how much more likely its expert makes "
+                "the token than the plain model, in nats. +1 means e ≈ 2.7 times as likely. Values add up: a "
+                "bar is the sum over its sentence, left of the line where the persona pulled against it."
+            )
+        else:
+            said = (
+                "A value is the share of a persona in a token: how likely it is that its expert spoke it. "
+                "A bar is the sum over its sentence: the tokens that the persona spoke, on average."
+            )
+        return (
+            f"<footer><p>{said} Point at a token, or move with Tab and the arrow keys, for all values. "
+            "Press a persona's name to see its pull alone.</p></footer>"
+        )
+
+
+def _origin(token: Token) -> str:
+    words = ORIGINS[token.origin]
+    if token.rejected is None:
+        return words
+    said = f"“{_visible(token.rejected.text)}”" if token.rejected.text else "the end"
+    return f"{words}: the draft was {said}"
+
+
+def _visible(text: str) -> str:
+    """Line ends as a sign, so that a token stays in its cell."""
+    return clean(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
+
+
+def _text(text: str) -> str:
+    return escape(clean(text), quote=True)
+
+
+def _span(name: str, content: str) -> str:
+    return f'<span class="{name}">{content}</span>'
+
+
+def _style() -> str:
+    """The page's rules, and those that come from the palette."""
+    levels = "".join(f".s{n} {{ --mix: calc(var(--full) * {n / LEVELS:g}); }}\n" for n in range(LEVELS + 1))
+    light = "".join(f".t.p{i}, .p{i} {{ --hue: {hue.light}; }}\n" for i, hue in enumerate(HUES))
+    dark = "".join(f".t.p{i}, .p{i} {{ --hue: {hue.dark}; }}\n" for i, hue in enumerate(HUES))
+    rest = ".t.px { --hue: #8a8781; }\n"
+    levels = levels.replace(".s", ".t.s") + levels
+    return f"{_read('page.css')}{levels}{light}{rest}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    """What the policy calls content that may be used."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
