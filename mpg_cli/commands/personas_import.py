@@ -21,7 +21,7 @@ EPILOG = """\b
 Examples:
   mpg personas import seraphina.png
   mpg personas import *.charx --persona-dir personas
-  mpg personas import Modelfile --name mario --model Qwen/Qwen3-0.6B
+  mpg personas import Modelfile --name mario --base Qwen/Qwen3-0.6B
   mpg personas import card.json --dry-run
 \b
 Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx) and Ollama Modelfiles. What does not belong into a
@@ -47,7 +47,6 @@ def import_(
     base: Annotated[
         str | None,
         typer.Option(
-            "--model",
             metavar="ID|DIR",
             help="The model that a Modelfile's adapter is for.",
             show_default="FROM",
@@ -105,14 +104,14 @@ class _Run:
         folder: Path,
         name: str | None,
         user: str,
-        model: str | None,
+        base: str | None,
         *,
         force: bool,
         dry_run: bool,
         quiet: bool,
     ) -> None:
         self.streams, self.folder, self.name = streams, folder, name
-        self.user, self.model = user, model
+        self.user, self.base = user, base
         self.force, self.dry_run, self.quiet = force, dry_run, quiet
         self.names: dict[str, str] = {}  # of the personas of this run, in lower case, to their files
 
@@ -122,7 +121,7 @@ class _Run:
         from mpg_cli.importing.source import read_draft
 
         label = "stdin" if file == "-" else visible(file)
-        draft = read_draft(file, self.streams.stdin.buffer, user=self.user, model=self.model)
+        draft = read_draft(file, self.streams.stdin.buffer, user=self.user, base=self.base)
         new = place.prepare(draft, self.folder, self.name, label)
         twin = self.names.get(new.where.name.lower())
         if twin is not None:

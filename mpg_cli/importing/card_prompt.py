@@ -91,7 +91,7 @@ def _notes(card: Card) -> str:
 def _description(card: Card, notes: str, macros: Macros) -> str:
     """One line for lists of personas: the first paragraph of the notes, or of what the card says itself."""
     for text in (notes, card.text("personality"), card.text("description")):
-        first = re.split(r"\n\s*\n", text.replace("\r\n", "\n"))[0]
+        first = re.split(r"\n\s*\n", text.replace("\r\n", "\n"), maxsplit=1)[0]
         try:
             line = one_line(macros.expand(first[: 4 * _MAX_DESCRIPTION]), _MAX_DESCRIPTION)
         except UsageError:

@@ -10,8 +10,8 @@ _SUFFIXES = (".gguf", ".ggml")
 _IN_NAME = re.compile(r"[-_.]?gguf\b", re.IGNORECASE)
 
 BASE_HINT = (
-    "name the safetensors model that it was made from with --model, as it is called on the hub, "
-    "for instance: --model Qwen/Qwen3-0.6B"
+    "generate with the safetensors model that it was made from, by its name on the hub, "
+    "for instance --model Qwen/Qwen3-0.6B"
 )
 ADAPTER_HINT = (
     "use the PEFT adapter that it was converted from: a folder with adapter_model.safetensors and "

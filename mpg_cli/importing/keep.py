@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpg_cli.personas.safe_yaml import MAX_DEPTH, KeyPath, describe
+from mpg_cli.personas.safe_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, describe
 from mpg_cli.personas.text import HARMFUL
 
 _SHOWN = 5  # places that one notice names
@@ -69,9 +69,11 @@ class Kept:
 
 
 def kept(extensions: Mapping[str, Any]) -> Kept:
-    """A copy of `extensions` that a persona file can hold, but for its length."""
+    """A copy of `extensions` that a persona file can hold, if nothing else makes it too long."""
     result = Kept({})
     result.data = _copy(extensions, (), result)
+    while (excess := _size(result.data) - MAX_BYTES) > 0 and result.shrink(excess):
+        pass
     return result
 
 

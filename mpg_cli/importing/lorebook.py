@@ -34,9 +34,11 @@ class Book:
 
 def read_book(book: Any, where: str) -> Book:
     """The book of a card; None is an empty one. Raises UsageError for another type."""
-    if book is None:
-        return Book()
     entries = book.get("entries") if isinstance(book, dict) else book
+    if entries is None:
+        return Book()
+    if isinstance(entries, dict):  # by number, as SillyTavern keeps its own books
+        entries = list(entries.values())
     if not isinstance(entries, list):
         found = kind_of(entries)
         raise UsageError(f"{where}: the card's character_book must have a list of entries, not {found}")

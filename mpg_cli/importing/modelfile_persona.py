@@ -21,8 +21,8 @@ _MAX_DESCRIPTION = 160
 _MAX_LICENSE = 100
 
 
-def draft_of_modelfile(raw: bytes, where: str, path: Path | None, model: str | None) -> Draft:
-    """The persona of a Modelfile at `path` (None: stdin); `model` is the base that the user names, if any.
+def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | None) -> Draft:
+    """The persona of a Modelfile at `path` (None: stdin); `chosen` is the base that the user names, if any.
 
     Raises UsageError, also where a GGUF file stands in the way.
     """
@@ -31,7 +31,7 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, model: str | N
     for instruction in instructions:
         of.setdefault(instruction.name, []).append(instruction)
     folder = None if path is None else path.parent
-    base = _base(of["from"][-1], folder, model)
+    base = _base(of["from"][-1], folder, chosen)
     adapter = _adapter(of.get("adapter", []), folder, base.name, where)
     prompt = _prompt(instructions) or None
     if prompt is None and adapter is None:
@@ -62,14 +62,14 @@ class _Base:
     notice: str | None = None
 
 
-def _base(line: Instruction, folder: Path | None, model: str | None) -> _Base:
-    """The model that the user named with --model, or else the one of FROM if mpg can run it."""
+def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
+    """The model that the user named with --base, or else the one of FROM if mpg can run it."""
     value = line.value
-    path = local_path(model or value, folder if model is None else None)
+    path = local_path(chosen or value, folder if chosen is None else None)
     if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
         return _Base(path.resolve().name, str(path))
-    if model is not None:
-        return _Base(model, model)
+    if chosen is not None:
+        return _Base(chosen, chosen)
     shown = f"'{visible(value, 100)}'"
     repo = repository(value.partition(":")[0] if "://" not in value else value)
     if is_gguf_name(value) or (path is not None and path.is_file() and is_gguf(path)):
@@ -97,7 +97,7 @@ def _adapter(
     if base is None and said is None:
         raise UsageError(
             f"{at}: which model the adapter is for is not known: FROM names none that mpg can run",
-            hint=BASE_HINT,
+            hint="name the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
         )
     repo = found if isinstance(found, str) else None
     return DraftAdapter(base=base or said or "", local=local, repo=repo)

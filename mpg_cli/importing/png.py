@@ -9,7 +9,7 @@ from mpg_cli.errors import UsageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 65_536
-MAX_TEXT = 12 << 20  # bytes of one text, unpacked
+MAX_TEXT = 24 << 20  # bytes of all texts together, unpacked
 
 _TEXT_TYPES = (b"tEXt", b"zTXt", b"iTXt")
 _DAMAGED = "the picture is damaged or was altered; fetch it again"
@@ -22,6 +22,7 @@ def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, l
     UsageError for what is no PNG, or a damaged one.
     """
     found: dict[str, list[bytes]] = {}
+    room = MAX_TEXT
     for kind, content in _chunks(data, where):
         if kind not in _TEXT_TYPES:
             continue
@@ -31,7 +32,11 @@ def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, l
             continue
         if not separator:
             raise UsageError(f"{where}: the text '{name}' has no end of its keyword", hint=_DAMAGED)
-        found.setdefault(name, []).append(_text(kind, rest, name, where))
+        text = _text(kind, rest, name, where, room)
+        room -= len(text)
+        if room < 0:
+            raise UsageError(f"{where}: the text '{name}' is larger than {MAX_TEXT >> 20} MiB")
+        found.setdefault(name, []).append(text)
     return found
 
 
@@ -61,8 +66,8 @@ def _chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
     raise UsageError(f"{where}: the PNG file has more than {MAX_CHUNKS} chunks")
 
 
-def _text(kind: bytes, rest: bytes, name: str, where: str) -> bytes:
-    """The text after keyword and NUL, unpacked."""
+def _text(kind: bytes, rest: bytes, name: str, where: str, room: int) -> bytes:
+    """The text after keyword and NUL, unpacked; of more than `room` bytes the first ones."""
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         # flag, method, language NUL, translated keyword NUL, text
@@ -75,18 +80,15 @@ def _text(kind: bytes, rest: bytes, name: str, where: str) -> bytes:
         rest = b"\0" + rest
     if packed and rest[:1] != b"\0":
         raise UsageError(f"{where}: the text '{name}' is packed in an unknown way", hint=_DAMAGED)
-    text = _unpacked(rest[1:], name, where) if packed else rest[1:]
-    if len(text) > MAX_TEXT:
-        raise UsageError(f"{where}: the text '{name}' is larger than {MAX_TEXT >> 20} MiB")
-    return text
+    return _unpacked(rest[1:], name, where, room) if packed else rest[1:]
 
 
-def _unpacked(packed: bytes, name: str, where: str) -> bytes:
+def _unpacked(packed: bytes, name: str, where: str, room: int) -> bytes:
     stream = zlib.decompressobj()
     try:
-        text = stream.decompress(packed, MAX_TEXT + 1)
+        text = stream.decompress(packed, room + 1)
     except zlib.error:
         raise UsageError(f"{where}: the text '{name}' cannot be unpacked", hint=_DAMAGED) from None
-    if len(text) <= MAX_TEXT and not stream.eof:
+    if len(text) <= room and not stream.eof:
         raise UsageError(f"{where}: the text '{name}' is cut off", hint=_DAMAGED)
     return text

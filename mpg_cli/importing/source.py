@@ -31,17 +31,17 @@ _OTHERS = (
 )
 
 
-def read_draft(file: str, stdin: BinaryIO, *, user: str = USER, model: str | None = None) -> Draft:
+def read_draft(file: str, stdin: BinaryIO, *, user: str = USER, base: str | None = None) -> Draft:
     """The persona in `file`, `-` for stdin. Raises UsageError for whatever is wrong with it."""
     if file == "-":
-        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, user, model)
+        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, user, base)
     path = Path(os.path.expanduser(file))
     where = visible(file)
     try:
         with path.open("rb") as stream:
             regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             source: BinaryIO = stream if regular else io.BytesIO(_limited(stream, where))
-            return _draft(source, where, path, user, model)
+            return _draft(source, where, path, user, base)
     except IsADirectoryError:
         raise UsageError(f"{where} is a folder", hint=_KINDS) from None
     except (OSError, ValueError) as error:
@@ -49,7 +49,7 @@ def read_draft(file: str, stdin: BinaryIO, *, user: str = USER, model: str | Non
         raise UsageError(f"{where} cannot be read: {reason}") from None
 
 
-def _draft(source: BinaryIO, where: str, path: Path | None, user: str, model: str | None) -> Draft:
+def _draft(source: BinaryIO, where: str, path: Path | None, user: str, base: str | None) -> Draft:
     name = one_line(path.name, 100) if path else "stdin"
     head = source.read(1024)
     picture = next((what for magic, what in _OTHERS if head.startswith(magic)), None)
@@ -83,7 +83,7 @@ def _draft(source: BinaryIO, where: str, path: Path | None, user: str, model: st
         )
     if b"\0" in data[:1024]:
         raise UsageError(f"{where}: neither a character card nor a Modelfile", hint=_KINDS)
-    return draft_of_modelfile(data, where, path, model)
+    return draft_of_modelfile(data, where, path, base)
 
 
 def _limited(stream: BinaryIO, where: str) -> bytes:

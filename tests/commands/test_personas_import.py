@@ -151,7 +151,7 @@ def test_hiding_another_persona_needs_force(cli: Cli, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mpg_cli.personas.registry.library_dir", lambda: Path("last"))
     err = refused(cli, card(name="Eve"))
     assert "the new Eve would hide the one of last/x.yaml:1" in err
-    assert "--force imports it all the same" in err
+    assert "--force writes it all the same" in err
     imported(cli, card(name="Eve"), "--force")
 
 
@@ -198,8 +198,8 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
     assert str(tmp_path) not in (user_folder() / "mario.yaml").read_text()
     adapter(tmp_path / "new", r=4)
     Path("mario.Modelfile").write_text(f"FROM a/b\nADAPTER {tmp_path / 'new'}\n")
-    refused(cli, "mario.Modelfile", "--model", "Qwen/Qwen3-0.6B")
-    imported(cli, "mario.Modelfile", "--model", "Qwen/Qwen3-0.6B", "--force")
+    refused(cli, "mario.Modelfile", "--base", "Qwen/Qwen3-0.6B")
+    imported(cli, "mario.Modelfile", "--base", "Qwen/Qwen3-0.6B", "--force")
     assert json.loads((copied / "adapter_config.json").read_text())["r"] == 4
     assert sorted(path.name for path in copied.parent.iterdir()) == ["mario"]
 

@@ -143,6 +143,14 @@ def test_constant_entries_of_the_lorebook_in_their_order() -> None:
     ]  # fmt: skip
 
 
+def test_books_of_other_shapes() -> None:
+    entry = {"content": "Glow.", "enabled": True, "constant": True, "position": 0}
+    for book in ({"entries": {"0": entry}}, [entry], {"entries": [entry]}):
+        assert prompt(v2(character_book=book)).endswith("Wise.\n\nGlow.")
+    for book in (None, {}, {"entries": None}, []):
+        assert prompt(v2(character_book=book)).endswith("Wise.")
+
+
 @pytest.mark.parametrize("version", ["3.1", "4", 5.0])
 def test_a_newer_version_is_told_and_imported(version: Any) -> None:
     card = v3() | {"spec_version": version}

@@ -209,7 +209,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
         assert (found.base, found.repo, found.local) == ("a/b", "someone/pirate", None)
     message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
     assert "which model the adapter is for is not known" in message
-    assert "--model" in hint
+    assert "--base" in hint
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,16 @@ def test_a_text_that_unpacks_without_end_is_refused_in_little_memory(bomb: bytes
     data = png(bomb)
     assert len(data) < 1 << 20
     tracemalloc.start()
-    assert "larger than 12 MiB" in refused(data)
+    assert "larger than 24 MiB" in refused(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
+
+
+def test_many_texts_that_are_too_large_together_are_refused_in_little_memory() -> None:
+    bomb = chunk(b"zTXt", b"chara\0\0" + zlib.compress(bytes(5 << 20), 9))
+    tracemalloc.start()
+    assert "larger than 24 MiB" in refused(png(bomb * 100))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60 << 20
