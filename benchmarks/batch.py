@@ -1,7 +1,7 @@
 """What running prompts together gains: tokens/s of a batch over those of one prompt at a time.
 
-    python benchmarks/batch.py            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
-    python benchmarks/batch.py --small    # the bundled model only, fewer prompts
+    python -m benchmarks.batch            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
+    python -m benchmarks.batch --small    # the bundled model only, fewer prompts
 
 Both sides are the batch runner on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
 the runs take turns, the ratios come from one run. Memory is the process's peak.
@@ -14,19 +14,14 @@ import os
 import platform
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import transformers
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from lockstep import build_model, random_adapter
-
+from benchmarks.models import build_model, random_adapter
 from mpg_cli.batch.events import Progress
 from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
@@ -101,7 +96,7 @@ class RandomRunner(Runner):
 
 def large(repeats: int, experts: int, count: int) -> None:
     """Random adapters of rank 16 on a random Qwen3 of 385 M parameters, bf16, batch size 8."""
-    model = build_model(False, torch.bfloat16)
+    model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
     base = load_model(device="cpu", dtype="float32")
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
     chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]

@@ -1,7 +1,7 @@
 """Memory of `mpg batch` over a long file, two tokens a line: it must not grow with the number of lines.
 
-    python benchmarks/batch_memory.py                 # 100,000 lines
-    python benchmarks/batch_memory.py --lines 20000
+    python -m benchmarks.batch_memory                 # 100,000 lines
+    python -m benchmarks.batch_memory --lines 20000
 
 Prints the resident memory of the process at each tenth of the file. Linux only (/proc).
 """

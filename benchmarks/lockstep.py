@@ -1,7 +1,7 @@
 """What the rows cost: one lock-step pass over base and experts, as a multiple of one base pass.
 
-    python benchmarks/lockstep.py            # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
-    python benchmarks/lockstep.py --small    # a minute's version
+    python -m benchmarks.lockstep            # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
+    python -m benchmarks.lockstep --small    # a minute's version
 
 Prints ratios from one run: base pass (transformers, DynamicCache), lock-step pass over 6 rows, score pass
 over 6 rows x 5 positions, and the share of a whole SCR round that is not a forward pass. The runs are
@@ -17,14 +17,12 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, DynamicCache, Qwen3Config
+from transformers import DynamicCache
 
-from mpg_cli.models.adapter import Adapter, LoraPair
-from mpg_cli.models.adapter_config import Targets
+from benchmarks.models import RANK, build_model, random_adapter
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
@@ -32,7 +30,7 @@ from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.scr import Sampler, Settings
 
-EXPERTS, RANK, CONTEXT, CHUNK = 5, 16, 64, 4
+EXPERTS, CONTEXT, CHUNK = 5, 64, 4
 
 
 @dataclass
@@ -48,37 +46,6 @@ class Timing:
     def __str__(self) -> str:
         low, high = min(self.seconds), max(self.seconds)
         return f"{1e3 * self.median:8.1f} ms  ({1e3 * low:.1f} to {1e3 * high:.1f})"
-
-
-def build_model(small: bool, dtype: torch.dtype) -> torch.nn.Module:
-    """A random Qwen3: hidden 1024, MLP 3072, 28 layers, 16/8 heads of 64, vocabulary 32,000, tied."""
-    config = Qwen3Config(
-        hidden_size=1024,
-        intermediate_size=3072,
-        num_hidden_layers=4 if small else 28,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        head_dim=64,
-        vocab_size=32_000,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
-
-
-def random_adapter(model: torch.nn.Module, seed: int) -> Adapter:
-    """Rank 16 on all linear layers but the head."""
-    generator = torch.Generator().manual_seed(seed)
-    pairs = {
-        name: LoraPair(
-            0.02 * torch.randn(RANK, module.in_features, generator=generator),
-            0.02 * torch.randn(module.out_features, RANK, generator=generator),
-            2.0,
-        )
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and name != "lm_head"
-    }
-    return Adapter(f"random-{seed}", Path(f"random-{seed}"), pairs, None, "", Targets())
 
 
 def base_pass(model: torch.nn.Module, prompt: torch.Tensor) -> Callable[[], None]:
@@ -156,7 +123,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    model = build_model(options.small, getattr(torch, options.dtype))
+    model = build_model(
+        "385m", 4 if options.small else None, getattr(torch, options.dtype), torch.device("cpu")
+    )
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"Qwen3 {size:.0f} M, {options.dtype}, {EXPERTS} LoRA of rank {RANK}, context {CONTEXT}")
     print(f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, ", end="")

@@ -1,0 +1,191 @@
+"""mpg against what users would pick instead, with 1, 3 and 5 experts: tokens/s and ratios from one run.
+
+    python -m benchmarks.compare                    # bundled model, and a random bf16 Qwen3 of 385 M
+    python -m benchmarks.compare --model tiny       # the bundled one only
+    python -m benchmarks.compare --small            # a minute's version of everything
+    python -m benchmarks.compare --json FILE --page docs/speed.md
+
+Contenders: transformers' `generate` on the base alone and on the exactly merged adapter; lock-step with a
+pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules exact and threshold with
+reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
+prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
+their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
+the same turns. Peak memory is that of a process of its own for each contender. On CUDA times are those of
+CUDA events, and the random model has 8 B parameters unless --shape says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from benchmarks.measure import Measured, machine, measure, peak_memory
+from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
+from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
+from benchmarks.page import page
+from benchmarks.rivals import Run, base_step, generate_base, generate_merged, mixed_batch, sequential
+from benchmarks.table import Table, table
+from mpg_cli.request import RuleName, Scheme
+
+RIVALS = {
+    "generate, base alone": generate_base,
+    "generate, merged adapter": generate_merged,
+    "lock-step, a pass an adapter": sequential,
+    "lock-step, PEFT's mixed batch": mixed_batch,
+}
+LOCK_STEP = "mpg, lock-step"
+RULES: tuple[RuleName, ...] = ("exact", "threshold")
+EXPERTS = (1, 3, 5)
+
+
+def with_experts(subject: Subject, count: int) -> Subject:
+    """The subject with so many of its experts."""
+    if subject.name.startswith("mpg-tiny"):
+        folders = tuple(subject.folders[0].parent / name for name in BLENDS[count])
+        return replace(subject, folders=folders)
+    return replace(subject, folders=subject.folders[:count])
+
+
+def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
+    """mpg's contenders by name, at the chunk sizes that tuning finds."""
+    found = {LOCK_STEP: Scheme(drafter="none")}
+    for rule in RULES:
+        sizes = tuned(subject, rule, seconds)
+        for drafter in DRAFTERS:
+            name = f"mpg, {rule}, {drafter} drafts of {sizes[drafter]}"
+            found[name] = Scheme(rule=rule, drafter=drafter, chunk_size=sizes[drafter])
+    return found
+
+
+def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Table:
+    """All contenders on one subject."""
+    ours = schemes(subject, options.tune_seconds)
+    runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
+    sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
+    found = measure(base_step(subject), {**runs, **sessions}, options.repeats, subject.loaded.device.value)
+    rows = []
+    for one in found:
+        stats = sessions[one.name].stats if one.name in sessions else None
+        more: dict[str, Any] = {}
+        if stats is not None and stats.tested:
+            more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
+            more["bias_bound"] = stats.bias_bound
+        rows.append(replace(one, **more))
+    if options.memory:
+        rows = [replace(row, memory=memory_of(row, ours, subject, options, scratch)) for row in rows]
+    return Table(subject.name, len(subject.folders), subject.scale, tuple(rows))
+
+
+def memory_of(
+    row: Measured, ours: dict[str, Scheme], subject: Subject, options: argparse.Namespace, scratch: Path
+) -> float:
+    """MiB at the peak of a process that does nothing else."""
+    scheme = ours.get(row.name)
+    what = {
+        "contender": row.name,
+        "scheme": scheme and {k: getattr(scheme, k) for k in ("rule", "drafter", "chunk_size")},
+        "experts": len(subject.folders),
+        "scale": subject.scale,
+        "tiny": subject.name.startswith("mpg-tiny"),
+        "options": {name: value for name, value in vars(options).items() if name != "page"},
+        "scratch": str(scratch / f"memory{len(list(scratch.iterdir()))}"),
+    }
+    return peak_memory([sys.executable, "-m", "benchmarks.compare", "--alone", json.dumps(what, default=str)])
+
+
+def alone(what: dict[str, Any]) -> None:
+    """One contender answers one prompt in this process."""
+    options = argparse.Namespace(**what["options"])
+    torch.set_num_threads(int(options.threads))
+    scratch = Path(str(what["scratch"]))
+    scratch.mkdir(parents=True)
+    subject = with_experts(_subject(bool(what["tiny"]), options, scratch), what["experts"])
+    subject = replace(subject, scale=what["scale"], prompts=subject.prompts[:1])
+    scheme = what["scheme"]
+    if scheme is None:
+        RIVALS[str(what["contender"])](subject)()
+    else:
+        Ours(subject, Scheme(**scheme))()
+
+
+def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
+    if tiny:
+        subject = bundled(options.device, "auto")
+        return replace(subject, prompts=subject.prompts[:2]) if options.small else subject
+    context, tokens = 64, 16 if options.small else 48
+    subject = random_model(
+        options.shape, options.layers, options.device, "bfloat16", context, tokens, scratch
+    )
+    return replace(subject, prompts=subject.prompts[: 1 if options.small else 2])
+
+
+def run(options: argparse.Namespace) -> list[Table]:
+    """The tables of all models and numbers of experts; each is printed when it is done."""
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        tiny = _subject(True, options, scratch)
+        wanted = acceptance(with_experts(tiny, 5))
+        print(f"acceptance of merged drafts of 4 on the bundled model, 5 experts: {100 * wanted:.1f} %\n")
+        subjects = [tiny] if options.model in ("tiny", "both") else []
+        if options.model in ("random", "both"):
+            subjects.append(_subject(False, options, scratch / "random"))
+        for subject in subjects:
+            for count in options.experts:
+                one = with_experts(subject, count)
+                if subject is not tiny and count > 1:
+                    one, reached = scaled_to(one, wanted)
+                    print(f"weight {one.scale:.3g} an expert: {100 * reached:.1f} % accepted")
+                tables.append(compare(one, options, scratch))
+                print(table(tables[-1]), flush=True)
+    return tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=["tiny", "random", "both"], default="both")
+    parser.add_argument("--shape", choices=tuple(SHAPES), help="of the random model (385m, on CUDA 8b)")
+    parser.add_argument("--layers", type=int, help="fewer layers of the random model")
+    parser.add_argument("--experts", type=int, nargs="+", choices=EXPERTS, default=list(EXPERTS))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tune-seconds", type=float, default=40.0, help="for each rule")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
+    parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
+    parser.add_argument("--json", type=Path, help="write everything to a file as well")
+    parser.add_argument("--page", type=Path, help="write the page of the docs")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    transformers_logging.set_verbosity_error()
+    if options.alone:
+        alone(json.loads(options.alone))
+        return
+    if options.small:
+        options.layers, options.repeats, options.tune_seconds = options.layers or 4, 1, 4.0
+    if options.shape is None:
+        options.shape = "8b" if torch.cuda.is_available() and options.device != "cpu" else "385m"
+    torch.set_num_threads(options.threads)
+    about = machine(options.threads)
+    print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
+    tables = run(options)
+    if options.json:
+        data = {"machine": about, "tables": [asdict(one) for one in tables]}
+        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    if options.page:
+        options.page.write_text(page(about, tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

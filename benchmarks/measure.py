@@ -1,0 +1,116 @@
+"""Clocks and memory: interleaved runs, their medians and spread, and the peak of a process."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import peft
+import torch
+import transformers
+
+from mpg_cli import __version__
+
+BASE_STEPS = 10  # one-token passes of the bare base in each turn
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contender's tokens/s in each turn, what its token costs in base steps, and what else is known."""
+
+    name: str
+    speeds: tuple[float, ...]
+    base_steps: float
+    memory: float | None = None  # MiB at the peak
+    acceptance: float | None = None
+    committed: float | None = None  # tokens a pass
+    bias_bound: float | None = None
+
+    @property
+    def speed(self) -> float:
+        """Median tokens/s."""
+        return statistics.median(self.speeds)
+
+
+class Clock:
+    """Seconds of a call; on CUDA between two events on its stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+
+    def __call__(self, run: Callable[[], object]) -> float:
+        if not self._cuda:
+            began = time.perf_counter()
+            run()
+            return time.perf_counter() - began
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        first.record()
+        run()
+        last.record()
+        torch.cuda.synchronize()
+        return float(first.elapsed_time(last)) / 1e3
+
+
+def measure(
+    step: Callable[[], None], runs: Mapping[str, Callable[[], int]], repeats: int, device: torch.device
+) -> list[Measured]:
+    """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between."""
+    clock, steps = Clock(device), list[float]()
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            made: list[int] = []
+            steps += [clock(step) for _ in range(BASE_STEPS)]
+            seconds = clock(partial(_count, run, made))
+            if repeat:
+                speeds[name].append(made[0] / seconds)
+    one = statistics.median(steps[BASE_STEPS:])
+    return [
+        Measured(name, tuple(found), 1 / (statistics.median(found) * one)) for name, found in speeds.items()
+    ]
+
+
+def _count(run: Callable[[], int], made: list[int]) -> None:
+    made.append(run())
+
+
+def peak_memory(command: Sequence[str]) -> float:
+    """MiB of resident memory at the peak of a command (Linux and macOS)."""
+    script = (
+        "import resource, subprocess, sys\n"
+        "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+        "code = subprocess.run(sys.argv[1:], **quiet).returncode\n"
+        "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    python, *_ = command
+    out = subprocess.run([python, "-c", script, *command], capture_output=True, text=True, check=True).stdout
+    code, peak = map(int, out.split())
+    if code:
+        raise RuntimeError(f"a contender failed alone: {' '.join(command)}")
+    return peak / (1024 if platform.system() == "Linux" else 1024**2)
+
+
+def machine(threads: int) -> dict[str, str]:
+    """What the figures depend on."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return {
+        "machine": f"{where}, {threads} threads",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": f"mpg {__version__}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, peft {peft.__version__}",
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            found = next(line for line in lines if line.startswith("model name"))
+            return found.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown processor"

@@ -1,0 +1,170 @@
+"""The models that are measured: the bundled one with its adapters, and a random one of real shape."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, Qwen3Config
+
+from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
+from mpg_cli.models.adapter_config import Targets
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.personas.registry import library_dir
+from mpg_cli.request import Prompting
+
+RANK = 16
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "385m": {
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 32_000,
+        "tie_word_embeddings": True,
+    },
+    "8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151_936,
+        "tie_word_embeddings": False,
+    },
+}
+QUESTIONS = (
+    "How should I spend my weekend?",
+    "What makes a good friend?",
+    "How do I cook dinner for my family?",
+    "I have an exam tomorrow. What should I do?",
+    "Tell me about my garden.",
+    "Should I move to a new town?",
+    "How can I sleep better?",
+    "What should I read next?",
+)
+BLENDS = {1: ("pirate",), 3: ("I", "N", "pirate"), 5: ("I", "N", "T", "J", "pirate")}
+TYPE_WEIGHT = 1.0  # of every expert; the benchmark is about speed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model, the folders of its adapters, and the prompts that are put to it."""
+
+    name: str
+    loaded: LoadedModel
+    folders: tuple[Path, ...]
+    scale: float  # weight of each expert
+    prompts: tuple[Prompting, ...]
+    max_tokens: int
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """The adapters as experts, read and checked."""
+        found = []
+        for folder in self.folders:
+            adapter = read_adapter(folder, folder.name)
+            check_fit(adapter, self.loaded.model)
+            found.append(Expert(folder.name, self.scale, adapter=adapter))
+        return tuple(found)
+
+
+def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """A random Qwen3 of one of SHAPES, with fewer layers if asked."""
+    fields = dict(SHAPES[shape]) | ({"num_hidden_layers": layers} if layers else {})
+    torch.manual_seed(0)
+    with device:
+        model = AutoModelForCausalLM.from_config(
+            Qwen3Config(**fields), dtype=dtype, attn_implementation="sdpa"
+        )
+    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def random_pairs(model: torch.nn.Module, seed: int) -> dict[str, LoraPair]:
+    """Rank 16 on all linear layers but the head."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: LoraPair(
+            0.02 * torch.randn(RANK, module.in_features, generator=generator),
+            0.02 * torch.randn(module.out_features, RANK, generator=generator),
+            2.0,
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+    }
+
+
+def random_adapter(model: torch.nn.Module, seed: int) -> Adapter:
+    """The same as an adapter in memory."""
+    name = f"random-{seed}"
+    return Adapter(name, Path(name), random_pairs(model, seed), None, name, Targets())
+
+
+def write_adapter(folder: Path, pairs: Mapping[str, LoraPair]) -> Path:
+    """An adapter as PEFT stores it."""
+    folder.mkdir(parents=True)
+    tensors = {}
+    for name, pair in pairs.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = pair.a.contiguous()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = pair.b.contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    targets = sorted({name.rpartition(".")[2] for name in pairs})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": RANK,
+        "lora_alpha": 2 * RANK,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": targets,
+        "inference_mode": True,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def bundled(device: str, dtype: str) -> Subject:
+    """mpg-tiny with the five adapters of INTJ+pirate."""
+    loaded = load_model(device=device, dtype=dtype)
+    library = library_dir()
+    assert library is not None, "the persona library is not there"
+    folder = library / "adapters" / "mpg-tiny"
+    prompts = tuple(Prompting(question) for question in QUESTIONS)
+    kind = str(loaded.dtype.value).removeprefix("torch.")
+    folders = tuple(folder / name for name in BLENDS[5])
+    return Subject(f"mpg-tiny, {kind}", loaded, folders, TYPE_WEIGHT, prompts, 64)
+
+
+def random_model(
+    shape: str, layers: int | None, device: str, dtype: str, context: int, tokens: int, scratch: Path
+) -> Subject:
+    """A random Qwen3 with five random adapters, written to `scratch`; its prompts have `context` tokens."""
+    tiny = load_model(device=device, dtype=dtype)  # for its tokenizer and the choice of the device
+    model = build_model(shape, layers, tiny.dtype.value, tiny.device.value)
+    folders = tuple(write_adapter(scratch / f"random{n}", random_pairs(model, n)) for n in range(5))
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    loaded = replace(tiny, model=model, config=model.config, id=f"random-qwen3-{shape}")
+    kind = str(tiny.dtype.value).removeprefix("torch.")
+    prompts = tuple(Prompting(text, raw=True) for text in _texts(tiny.tokenizer, context))
+    return Subject(f"random Qwen3 of {size:.0f} M, {kind}", loaded, folders, 1.0, prompts, tokens)
+
+
+def _texts(tokenizer: Any, context: int) -> Sequence[str]:
+    """Texts of about so many tokens."""
+    words = " ".join(QUESTIONS * 8).split()
+    texts = []
+    for start in range(4):
+        end = start + 1
+        while len(tokenizer(" ".join(words[start:end]))["input_ids"]) < context:
+            end += 1
+        texts.append(" ".join(words[start:end]))
+    return texts

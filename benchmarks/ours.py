@@ -1,0 +1,96 @@
+"""mpg itself as a contender: sessions at given settings, and the settings that tuning finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.models import Subject
+from mpg_cli.events import Round
+from mpg_cli.profile import Profile
+from mpg_cli.request import GenerateRequest, ModelChoice, RuleName, Sampling, Scheme
+from mpg_cli.sampling.stats import Stats
+from mpg_cli.session import Session
+from mpg_cli.tuning.measure import Bench, Way
+from mpg_cli.tuning.tuner import Tuner
+
+DRAFTERS = ("reference", "merged", "folded")
+
+
+@dataclass
+class Ours:
+    """A session that answers the prompts of a subject; `stats` are those of its last run."""
+
+    subject: Subject
+    scheme: Scheme
+    stats: Stats | None = None
+
+    def __post_init__(self) -> None:
+        asked = request(self.subject, self.scheme)
+        self._session = Session(asked, self.subject.loaded, self.subject.experts)
+
+    def __call__(self) -> int:
+        """All prompts once; how many tokens that made."""
+        stats = Stats()
+        for place, prompting in enumerate(self.subject.prompts):
+            asked = replace(request(self.subject, self.scheme), prompting=prompting, sequence_id=place)
+            for event in self._session.replies(asked):
+                if isinstance(event, Round):
+                    stats = stats.plus(event)
+        self.stats = stats
+        return stats.committed
+
+
+def request(subject: Subject, scheme: Scheme) -> GenerateRequest:
+    """The request for the first prompt; adapters come from the subject."""
+    return GenerateRequest(
+        ModelChoice(),
+        subject.prompts[0],
+        Sampling(max_tokens=subject.max_tokens),
+        scheme,
+        adapters=tuple((folder, subject.scale) for folder in subject.folders),
+        seed=1,
+    )
+
+
+def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> float:
+    """The acceptance rate of merged drafts under the exact rule."""
+    bench = Bench(request(subject, Scheme()), subject.loaded, subject.experts, subject.prompts)
+    rate = bench.probe(Way("merged", 1, chunk_size), seconds).stats.acceptance_rate
+    assert rate is not None
+    return rate
+
+
+def scaled_to(subject: Subject, wanted: float, steps: int = 6) -> tuple[Subject, float]:
+    """The subject with its experts' weight such that merged drafts are accepted at a wanted rate.
+
+    Stronger adapters are accepted less: the merged row misses the product by terms of second order.
+    Returns the acceptance rate that was reached, too.
+    """
+    low, high = 0.0, 8.0
+    best, reached = subject, 0.0
+    for step in range(steps):
+        scale = 1.0 if step == 0 else (low + high) / 2
+        found = replace(subject, scale=scale)
+        rate = acceptance(found)
+        if abs(rate - wanted) < abs(reached - wanted) or step == 0:
+            best, reached = found, rate
+        if abs(rate - wanted) < 0.01:
+            break
+        low, high = (scale, high) if rate > wanted else (low, scale)
+    return best, reached
+
+
+def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]:
+    """gamma of each drafter as `mpg tune` finds it; the bias bound is not limited, it is reported."""
+    asked = request(subject, Scheme(rule=rule))
+    bench = Bench(asked, subject.loaded, subject.experts, subject.prompts)
+    profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds).run(lambda what, share: None)
+    return {
+        drafter: max(1, next(c.chunk_size for c in profile.choices if _plain(c, drafter)))
+        for drafter in DRAFTERS
+    }
+
+
+def _plain(choice: object, drafter: str) -> bool:
+    return getattr(choice, "drafter", "") == drafter and getattr(choice, "candidates", 0) == 1

@@ -1,0 +1,108 @@
+"""The page of the docs about speed: what was measured, how, what was reached, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, title
+
+COMMAND = "python -m benchmarks.compare --page docs/speed.md --json docs/speed.json"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be reached with five experts, and what was."""
+
+    model: str
+    what: str
+    wanted: float
+    found: float
+    least: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether it was."""
+        return self.found >= self.wanted if self.least else self.found <= self.wanted
+
+
+def goals(tables: Sequence[Table]) -> Iterator[Goal]:
+    """The goals of the tables with five experts, for the fastest setting whose text is the lock-step's."""
+    for table in (table for table in tables if table.experts == 5):
+        best = table.best
+        mixed = table.times(MIXED)[best.name]
+        if table.subject.startswith("mpg-tiny"):
+            yield Goal(table.subject, "times PEFT's mixed batch", 3.0, mixed)
+            yield Goal(table.subject, "of `generate` on the base alone", 0.8, table.times(PLAIN)[best.name])
+        else:
+            yield Goal(table.subject, "times a pass an adapter", 4.0, table.times(SEQUENTIAL)[best.name])
+            yield Goal(table.subject, "times PEFT's mixed batch", 1.9, mixed)
+            yield Goal(table.subject, "base steps a token", 1.45, best.base_steps, least=False)
+
+
+def page(about: Mapping[str, str], tables: Sequence[Table]) -> str:
+    """The whole page."""
+    return "\n".join(_lines(about, tables)) + "\n"
+
+
+def _lines(about: Mapping[str, str], tables: Sequence[Table]) -> Iterator[str]:
+    yield "# Speed"
+    yield ""
+    yield f"Written by `{COMMAND}`; do not edit."
+    yield ""
+    yield from (f"- {key}: {value}" for key, value in about.items())
+    yield ""
+    yield "## Reached"
+    yield ""
+    yield "The fastest setting of mpg whose text is the lock-step's, with five experts:"
+    yield ""
+    yield "| model | figure | wanted | found | met |"
+    yield "|---|---|---:|---:|---|"
+    for goal in goals(tables):
+        bound = "at least" if goal.least else "at most"
+        met = "yes" if goal.met else "**no**"
+        yield f"| {goal.model} | {goal.what} | {bound} {goal.wanted:g} | {goal.found:.2f} | {met} |"
+    yield ""
+    yield from METHOD.strip().splitlines()
+    for table in tables:
+        yield ""
+        yield f"## {title(table)}"
+        yield ""
+        yield f"Each expert has weight {table.scale:.3g}."
+        yield ""
+        yield markdown(table)
+    yield ""
+    yield from LIMITS.strip().splitlines()
+
+
+METHOD = """
+## Method
+
+- Every contender answers the same prompts, one at a time, at temperature 1, and reading the prompts counts.
+  The runs take turns, after one of each to warm up. The figures are medians, the range is that of all turns.
+- `generate` is that of transformers, on the base alone and on the base with the exact sum of the adapters
+  added to its weights (that is one persona mixture of weights, not the product). Both do without what a blend
+  costs; they are the yardstick.
+- “A pass an adapter” is lock-step as published decoding-time code does it: base and adapters run one after
+  the other, each with its own cache. “PEFT's mixed batch” runs them as the rows of one pass.
+- mpg's lock-step is one pass over all rows a token. Its other settings draft chunks and judge them. Under
+  `exact` the text is that of the lock-step for the same seed; under `threshold` (the paper's rule) the law is
+  biased where the bound says so.
+- The chunk size of each is the one that `mpg tune` finds in the same process.
+- “Steps/token” is the time of a token over that of a one-token pass of the bare base, timed between the
+  runs.
+- The adapters of the random model are random, of rank 16 on all linear layers; the weight of each is chosen
+  so that merged drafts are accepted as often as on the bundled model with five experts.
+- “Peak MiB” is the resident memory of a process that runs this contender and nothing else, Python and torch
+  included. A folded drafter keeps a second copy of the layers that the adapters change.
+"""
+
+LIMITS = """
+## What this does not say
+
+- One machine, a CPU, one prompt at a time. On a GPU at a small batch the rows of a pass cost less, and so
+  does drafting gain less. With `mpg batch` prompts run together (`python -m benchmarks.batch`).
+- A random model has the shape and the cost of a real one, but not its text: only the acceptance of merged
+  drafts is set to that of the bundled model, not that of reference drafts.
+- Tokens/s of a model of 1.6 million parameters are those of Python and kernel launches, not of arithmetic.
+"""

@@ -1,0 +1,95 @@
+"""How a comparison is printed, in the terminal and as the page of the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.measure import Measured
+
+SEQUENTIAL, MIXED, PLAIN = (
+    "lock-step, a pass an adapter",
+    "lock-step, PEFT's mixed batch",
+    "generate, base alone",
+)
+HEAD = (
+    "contender",
+    "tokens/s",
+    "range",
+    "× sequential",
+    "× mixed",
+    "× generate",
+    "steps/token",
+    "accepted",
+    "tokens/pass",
+    "bias bound",
+    "peak MiB",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured on one model with so many experts of this weight."""
+
+    subject: str
+    experts: int
+    scale: float
+    rows: tuple[Measured, ...]
+
+    def times(self, name: str) -> Mapping[str, float]:
+        """Each contender's speed as a multiple of this one's."""
+        one = next(row.speed for row in self.rows if row.name == name)
+        return {row.name: row.speed / one for row in self.rows}
+
+    @property
+    def best(self) -> Measured:
+        """mpg's fastest under the exact rule (lock-step is one of them: the text is the same)."""
+        ours = [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
+        return max(ours, key=lambda row: row.speed)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text, the head first."""
+        ratios = [self.times(name) for name in (SEQUENTIAL, MIXED, PLAIN)]
+        lines: list[tuple[str, ...]] = [HEAD]
+        for row in self.rows:
+            lines.append(
+                (
+                    row.name,
+                    f"{row.speed:.1f}",
+                    f"{min(row.speeds):.1f}–{max(row.speeds):.1f}",
+                    *(f"{ratio[row.name]:.2f}" for ratio in ratios),
+                    f"{row.base_steps:.2f}",
+                    "" if row.acceptance is None else f"{100 * row.acceptance:.1f} %",
+                    "" if row.committed is None else f"{row.committed:.2f}",
+                    "" if row.bias_bound is None else f"{row.bias_bound:.3f}",
+                    "" if row.memory is None else f"{row.memory:.0f}",
+                )
+            )
+        return lines
+
+
+def title(table: Table) -> str:
+    """Which model, how many experts."""
+    experts = "1 expert" if table.experts == 1 else f"{table.experts} experts"
+    return f"{table.subject}, {experts}"
+
+
+def table(found: Table) -> str:
+    """A table for the terminal."""
+    lines = found.cells()
+    widths = [max(len(line[place]) for line in lines) for place in range(len(HEAD))]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    return "\n".join([title(found), *shown, ""])
+
+
+def markdown(found: Table) -> str:
+    """A table for the docs."""
+    head, *lines = found.cells()
+    rows = [head, ("---", *["---:"] * (len(HEAD) - 1)), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
