@@ -15,7 +15,7 @@ from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
 
 MAX_DEPTH = 16  # of macros inside macros; deeper ones stay as they are
-MAX_EXPANDED = 1 << 20  # characters of one text with its macros replaced
+MAX_EXPANDED = 1 << 20  # characters of all texts together with their macros replaced
 
 _TOKEN = re.compile(r"\{\{|\}\}|<(?:char|bot|user)>", re.IGNORECASE)
 _ESCAPED_COMMA = re.compile(r"(?<!\\),")
@@ -34,14 +34,13 @@ class Macros:
     original: str = ""
     unknown: dict[str, None] = field(default_factory=dict)
     settled: dict[str, None] = field(default_factory=dict)
-    _room: int = field(default=0, init=False)
+    _room: int = field(default=MAX_EXPANDED, init=False)
 
     def expand(self, text: str) -> str:
         """`text` with its macros replaced; what comes in is not looked at again.
 
         Raises UsageError where it grows without measure.
         """
-        self._room = MAX_EXPANDED
         stack: list[list[str]] = [[]]
         at = 0
         for token in _TOKEN.finditer(text):
@@ -67,7 +66,7 @@ class Macros:
     def _put(self, stack: list[list[str]], piece: str) -> None:
         self._room -= len(piece)
         if self._room < 0:
-            raise UsageError(f"a text of it is longer than {MAX_EXPANDED >> 20} million characters")
+            raise UsageError(f"its texts are longer than {MAX_EXPANDED >> 20} million characters")
         stack[-1].append(piece)
 
     def _value(self, body: str) -> str:
