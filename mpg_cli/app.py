@@ -14,11 +14,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from mpg_cli import __version__, completion, signals
-from mpg_cli.commands import batch, chat, config, explain, models, train, tune
-from mpg_cli.commands.generate import EPILOG, generate
-from mpg_cli.commands.personas import personas
 from mpg_cli.defaults import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError
+from mpg_cli.lazy import Lazy, lazy_group, quicken
 from mpg_cli.render.terminal import Streams, discard
 
 # Typer carries its own Click since 0.26 and exports of its exceptions only this one.
@@ -27,23 +25,34 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 _PYDANTIC = re.compile(r"Value error, |Input should (?=be a valid)|, unable to parse .*")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
+# Each module loads when its command is called; the line is that of the help.
+COMMANDS = {
+    "generate": Lazy("mpg_cli.commands.generate:generate", "Reply to a prompt as a blend of personas."),
+    "explain": Lazy(
+        "mpg_cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
+    ),
+    "batch": Lazy("mpg_cli.commands.batch:batch", "Reply to every prompt of a file."),
+    "chat": Lazy("mpg_cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
+    "tune": Lazy(
+        "mpg_cli.commands.tune:tune", "Find the chunk size that is fastest for a blend on this machine."
+    ),
+    "train": Lazy("mpg_cli.commands.train:train", "Train a persona from preferences."),
+    "models": Lazy(
+        "mpg_cli.commands.models:models", "List the models at hand and the experts that fit each."
+    ),
+    "personas": Lazy("mpg_cli.commands.personas:personas", "See, check, make and import personas."),
+    "config": Lazy("mpg_cli.commands.config:app", "Show and change the defaults of the options."),
+}
+
 app = typer.Typer(
     name="mpg",
+    cls=lazy_group(COMMANDS, _CONTEXT),
     help="Several personas at once, blended while a language model decodes.",
     epilog='Start with: mpg generate -p pirate "How do I make tea?"',
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=_CONTEXT,
 )
-app.command("generate", epilog=EPILOG, context_settings=_CONTEXT)(generate)
-app.command("explain", epilog=explain.EPILOG, context_settings=_CONTEXT)(explain.explain)
-app.command("batch", epilog=batch.EPILOG, context_settings=_CONTEXT)(batch.batch)
-app.command("chat", epilog=chat.EPILOG, context_settings=_CONTEXT)(chat.chat)
-app.command("tune", epilog=tune.EPILOG, context_settings=_CONTEXT)(tune.tune)
-app.command("train", epilog=train.EPILOG, context_settings=_CONTEXT)(train.train)
-app.add_typer(personas, name="personas")
-app.command("models", epilog=models.EPILOG, context_settings=_CONTEXT)(models.models)
-app.add_typer(config.app, name="config")
 
 
 def _show_version(wanted: bool) -> None:
@@ -86,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     command: Any = typer.main.get_command(app)
+    quicken(command.params)
     if os.environ.get("_MPG_COMPLETE"):
         completion.answer(command, argv)
     if argv and argv[0] in ("--show-completion", "--install-completion"):
@@ -118,11 +128,11 @@ def _defaults(command: Any, argv: list[str]) -> Defaults:
         config = load_config()
     except UsageError:
         if argv[0] == "doctor":
-            return collect(command.commands, {}, "", os.environ)
+            return collect(command, argv, {}, "", os.environ)
         if {"-h", "--help"} & set(argv):
             return Defaults()
         raise
-    return collect(command.commands, config.values, str(config.file), os.environ)
+    return collect(command, argv, config.values, str(config.file), os.environ)
 
 
 def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
