@@ -41,6 +41,7 @@ COMMANDS = {
         "mpg_cli.commands.models:models", "List the models at hand and the experts that fit each."
     ),
     "personas": Lazy("mpg_cli.commands.personas:personas", "See, check, make and import personas."),
+    "doctor": Lazy("mpg_cli.commands.doctor:doctor", "Check the installation."),
     "config": Lazy("mpg_cli.commands.config:app", "Show and change the defaults of the options."),
 }
 
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     command: Any = typer.main.get_command(app)
-    quicken(command.params)
+    quicken(command)
     if os.environ.get("_MPG_COMPLETE"):
         completion.answer(command, argv)
     if argv and argv[0] in ("--show-completion", "--install-completion"):

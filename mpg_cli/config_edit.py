@@ -143,7 +143,7 @@ def _end(text: str, node: Any) -> int:
 def _number(word: str) -> int | float | str:
     for kind in (int, float):
         try:
-            return kind(word)  # type: ignore[no-any-return]
+            return kind(word)
         except ValueError:
             continue
     return word

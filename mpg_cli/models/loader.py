@@ -19,11 +19,12 @@ import torch
 
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models import hub
+from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
+from mpg_cli.request import DEFAULT_MODEL
 
-BUNDLED = "mpg-tiny"
-BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / BUNDLED
+BUNDLED = DEFAULT_MODEL
 SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
 LISTED = 5  # wrong weights that a message lists
 CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision

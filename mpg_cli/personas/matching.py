@@ -87,6 +87,7 @@ def named_model(model: str) -> frozenset[str]:
     """What a `base` may call the model that `--model` names, by the files that are on this disk."""
     folder = _BUNDLED if model == _BUNDLED.name else Path(os.path.expanduser(model))
     identity = model
+    config: Path | None
     if folder.is_dir():
         config = folder / _MODEL_FILES[0]
         identity = model if model == _BUNDLED.name else str(folder.resolve())

@@ -1,0 +1,55 @@
+"""One thing that was looked at, and what was found."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mpg_cli.errors import MpgError
+
+Status = Literal["ok", "note", "warning", "problem"]
+Found = Iterator["Check"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A result: `problem` says that something will not work, `warning` that it may not, `note` is neutral."""
+
+    section: str
+    name: str
+    status: Status
+    message: str
+    hint: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For a bug report: home folder and user name left out."""
+        hint = anonymous(self.hint) if self.hint else None
+        return {**asdict(self), "message": anonymous(self.message), "hint": hint}
+
+
+def run(section: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """The checks of a section; whatever stops them is the last one's problem."""
+    try:
+        yield from look()
+    except MpgError as error:
+        yield Check(section, section, "problem", error.message, error.hint)
+    except Exception as error:  # a broken installation fails in many ways
+        yield Check(section, section, "problem", f"{type(error).__name__}: {error}")
+
+
+def anonymous(text: str) -> str:
+    """The text with ~ for the home folder, and the user's name taken out of other paths."""
+    home = os.path.expanduser("~")
+    for place in {home, os.path.realpath(home)}:
+        if place not in ("/", "~"):
+            text = re.sub(rf"{re.escape(place)}(?![\w.-])", "~", text)
+    user = os.environ.get("USER") or os.environ.get("USERNAME") or os.path.basename(home)
+    return re.sub(rf"(?<=[/\\]){re.escape(user)}(?![\w.-])", "USER", text) if user else text
+
+
+def size(count: float) -> str:
+    """Bytes as GiB."""
+    return f"{count / 2**30:.1f} GiB"

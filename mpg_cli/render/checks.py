@@ -1,0 +1,47 @@
+"""The results of `mpg doctor` as a list with marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpg_cli.checks.check import Check, anonymous
+from mpg_cli.render.terminal import Streams, clean
+
+_MARKS = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}
+_PLAIN = {"ok": "ok", "note": "--", "warning": "!!", "problem": "XX"}
+_COLOURS = {"ok": "32", "note": "2", "warning": "33", "problem": "31"}
+_NAME = 22  # columns
+
+
+class Writer:
+    """Writes each check as it comes, under the title of its section."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._out = streams.stdout
+        self._color = streams.color and streams.stdout_tty
+        encoding = (getattr(self._out, "encoding", None) or "").lower().replace("-", "")
+        self._marks = _MARKS if encoding == "utf8" else _PLAIN
+        self._section = ""
+
+    def write(self, check: Check) -> None:
+        """One line, and one for the hint."""
+        if check.section != self._section:
+            self._out.write(f"{check.section}\n")
+            self._section = check.section
+        mark = self._marks[check.status]
+        if self._color:
+            mark = f"\x1b[{_COLOURS[check.status]}m{mark}\x1b[0m"
+        first, *more = clean(anonymous(check.message)).splitlines() or [""]
+        self._out.write(f"  {mark} {check.name:<{_NAME}}  {first}\n")
+        for line in [*more, *([f"→ {check.hint}"] if check.hint else [])]:
+            self._out.write(f"    {'':<{_NAME}}  {clean(anonymous(line))}\n")
+        self._out.flush()
+
+    def end(self, checks: Sequence[Check]) -> None:
+        """How many of each kind."""
+        problems = sum(check.status == "problem" for check in checks)
+        warnings = sum(check.status == "warning" for check in checks)
+        said = [
+            f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((problems, "problem"), (warnings, "warning"))
+        ]
+        self._out.write(f"\n{' and '.join(said)} in {len(checks)} checks\n")
