@@ -24,17 +24,18 @@ Examples:
   mpg personas import Modelfile --name mario --base Qwen/Qwen3-0.6B
   mpg personas import card.json --dry-run
 \b
-Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx) and Ollama Modelfiles. What does not belong into a
-prompt is kept under `extensions` in the persona file. GGUF models and adapters cannot be used.
+Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx) and Ollama Modelfiles. What may not
+enter a prompt is kept under `extensions` in the persona file. GGUF files cannot be used; the
+message says what to do instead.
 \b
-Exit status: 0 all are imported, 2 wrong usage, or a file could not be imported; the others are."""
+Exit status: 0 all are imported, 2 wrong usage, or files that could not be; the others are."""
 
 
 def import_(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE…", help="Character cards and Modelfiles; - for stdin.", show_default=False
+            metavar="FILE", help="Character cards and Modelfiles; - for stdin.", show_default=False
         ),
     ],
     name: Annotated[

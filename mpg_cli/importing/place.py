@@ -80,8 +80,6 @@ def write(new: Imported) -> Path:
     where = new.where
     try:
         where.folder.mkdir(parents=True, exist_ok=True)
-        if new.adapter is not None:
-            _copy_adapter(new.adapter, where)
         file = where.file.resolve()
         part = file.with_name(f".{file.name}.{os.getpid()}.new")
         try:
@@ -89,6 +87,8 @@ def write(new: Imported) -> Path:
                 stream.write(new.text.encode())
                 stream.flush()
                 os.fsync(stream.fileno())
+            if new.adapter is not None:
+                _copy_adapter(new.adapter, where)
             os.replace(part, file)
         finally:
             part.unlink(missing_ok=True)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+import mpg_cli
 from mpg_cli.importing import place
 from mpg_cli.personas.registry import Registry
 from tests.commands.conftest import Cli
+from tests.commands.train_runs import Mpg
 from tests.importing.files import V1, charx, encoded, png, text, v2, v3
 from tests.importing.test_modelfile import adapter
 
@@ -202,6 +204,35 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
     imported(cli, "mario.Modelfile", "--base", "Qwen/Qwen3-0.6B", "--force")
     assert json.loads((copied / "adapter_config.json").read_text())["r"] == 4
     assert sorted(path.name for path in copied.parent.iterdir()) == ["mario"]
+
+
+def test_an_imported_adapter_speaks(mpg: Mpg, tmp_path: Path) -> None:
+    """The bundled model and one of its adapters, by way of a Modelfile."""
+    library = Path(mpg_cli.__file__).parents[1] / "personas" / "adapters" / "mpg-tiny"
+    model = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
+    (tmp_path / "sailor.Modelfile").write_text(
+        f"FROM {model}\nADAPTER {library / 'pirate'}\nSYSTEM Be salty.\n"
+    )
+    code, _, err = mpg("personas", "import", "sailor.Modelfile", "--persona-dir", "out")
+    assert code == 0, err
+    assert err.endswith(f"try: mpg generate -p sailor --persona-dir out --model {model} '…'\n")
+    argv = ("-p", "sailor", "--persona-dir", "out", "--model", model, "--max-tokens", "4", "--format", "json")
+    code, out, err = mpg("generate", *argv, "--device", "cpu", "How do I make tea?")
+    assert code == 0, err
+    assert json.loads(out)["experts"] == [{"name": "sailor", "kind": "both", "weight": 1.0}]
+
+
+def test_a_full_disk_leaves_no_adapter_behind(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("Modelfile.mario").write_text(f"FROM a/b\nADAPTER {adapter(tmp_path / 'lora')}\n")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(place.shutil, "copyfile", full)
+    assert "cannot be written: No space left on device" in refused(cli, "Modelfile.mario")
+    assert [path for path in user_folder().rglob("*") if path.is_file() or path.name.startswith(".")] == []
 
 
 def test_dry_run_copies_no_adapter(cli: Cli, tmp_path: Path) -> None:
