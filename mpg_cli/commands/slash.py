@@ -89,7 +89,7 @@ class SlashCommands:
     def complete(self, before: str) -> Sequence[str]:
         """What may follow on a line."""
         if not before.strip():
-            return NAMES
+            return [c.name + " " * (c.name != c.usage) for c in COMMANDS]
         command = before.split()[0].lower()
         if command in ("/persona", "/weight"):
             return [persona.name for persona in registry.load_default(self._directories).personas]
@@ -232,7 +232,7 @@ class SlashCommands:
             whole=(self._asked, self._read),
             seed=seed or 0,
         )
-        self._say(words.aligned([*rows, ("blend", self._blend())]))
+        self._say(words.aligned([*rows, ("blend", self._chat.session.persona)]))
 
     def _help(self, text: str) -> None:
         self._say(words.aligned([(command.usage, command.help) for command in COMMANDS]))
