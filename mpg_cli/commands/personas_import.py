@@ -81,7 +81,7 @@ def import_(
     if files.count("-") > 1:
         raise UsageError("stdin is named twice", hint="give - once")
     user = _checked_user(user)
-    folder = persona_dir.expanduser() if persona_dir else user_personas()
+    folder = Path(os.path.expanduser(persona_dir)) if persona_dir else user_personas()
     run = _Run(streams, folder, name, user, base, force=force, dry_run=dry_run, quiet=quiet)
     failed = 0
     for file in files:

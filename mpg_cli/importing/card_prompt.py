@@ -35,11 +35,13 @@ def draft_of_card(card: Card, file: str, user: str = USER) -> Draft:
     except UsageError as error:
         raise UsageError(f"{card.where}: {error.message}") from None
     notes = _notes(card)
+    if not prompt:
+        raise UsageError(f"{card.where}: the card has no text for a prompt")
     return Draft(
         title=card.name,
         prompt=prompt,
         description=_description(card, notes, macros),
-        tags=tuple(dict.fromkeys(one_line(tag, 64) for tag in card.texts("tags"))),
+        tags=tuple(dict.fromkeys(filter(None, (one_line(tag, 64) for tag in card.texts("tags"))))),
         source=_source(card, file),
         extensions={"character_card": card.raw},
         notices=(*card.notices, *_notices(card, book, macros, notes)),

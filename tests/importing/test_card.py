@@ -185,6 +185,7 @@ def test_what_is_no_card(card: Any, message: str) -> None:
         ({"scenario": ["x"]}, "the card's scenario must be text, not a list"),
         ({"first_mes": 1}, "the card's first_mes must be text, not a number"),
         ({"character_book": "x"}, "character_book must have a list of entries, not text"),
+        ({"system_prompt": "{{// nothing}}", "description": ""}, "the card has no text for a prompt"),
         ({"character_book": {"entries": [1]}}, "entry 1 of the card's lorebook is a number"),
         ({"description": "<bot>" * 200_000, "name": "x" * 200}, "longer than 1 million"),
     ],
@@ -198,7 +199,7 @@ def test_fields_of_the_wrong_type_are_told(data: dict[str, Any], message: str) -
 def test_null_and_odd_values_in_fields_that_do_not_matter() -> None:
     data = {"tags": None, "creator": 5, "alternate_greetings": "x", "extensions": None, "source": {}}
     assert draft(v3(**data, scenario=None, character_book=None)).tags == ()
-    assert draft(v2(tags=["a", "a", 1, " ", "b\nc"])).tags == ("a", "b c")
+    assert draft(v2(tags=["a", "a", 1, " ", "\x1b", "b\nc"])).tags == ("a", "b c")
 
 
 @pytest.mark.parametrize(
