@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
@@ -32,6 +31,7 @@ COMMANDS = {
         "mpg_cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
     ),
     "batch": Lazy("mpg_cli.commands.batch:batch", "Reply to every prompt of a file."),
+    "compare": Lazy("mpg_cli.commands.compare:compare", "Reply as several blends, side by side."),
     "chat": Lazy("mpg_cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
     "tune": Lazy(
         "mpg_cli.commands.tune:tune", "Find the chunk size that is fastest for a blend on this machine."
@@ -164,6 +164,8 @@ def _trace_if_asked() -> bool:
     """Print the traceback of the exception being handled where MPG_DEBUG=1 asks for it."""
     asked = os.environ.get("MPG_DEBUG") == "1"
     if asked:
+        import traceback
+
         traceback.print_exc()
     return asked
 

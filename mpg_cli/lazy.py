@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -51,15 +51,22 @@ def lazy_group(lazy: Mapping[str, Lazy], context: Mapping[str, Any]) -> type[typ
     return Group
 
 
-def quicken(parameters: Iterable[Any]) -> None:
-    """Let plain values of the parameters be read at once; what is unusual still goes Typer's way.
+def quicken(command: Any) -> None:
+    """Let plain values of the command's parameters be read at once; what is unusual still goes Typer's way.
 
     Typer (from 0.29) validates with pydantic, whose import takes longer than all else that is done at start.
     """
-    for parameter in parameters:
-        slow = getattr(parameter, "get_runtime_param", None)
-        if slow is not None:
-            parameter.get_runtime_param = _Quick(parameter.type_descriptor, slow).itself
+    all_of = command.get_params
+
+    def get_params(ctx: Any) -> list[Any]:
+        parameters: list[Any] = all_of(ctx)
+        for parameter in parameters:
+            slow = getattr(parameter, "get_runtime_param", None)
+            if slow is not None and "get_runtime_param" not in vars(parameter):
+                parameter.get_runtime_param = _Quick(parameter.type_descriptor, slow).itself
+        return parameters
+
+    command.get_params = get_params
 
 
 def _summary(commands: Mapping[str, Any], lazy: Mapping[str, Lazy], name: str) -> str:
@@ -109,7 +116,7 @@ def _load(name: str, lazy: Lazy, context: Mapping[str, Any]) -> Any:
     group: Any = typer.main.get_command(parent)
     command = group.commands[name]
     for one in (command, *getattr(command, "commands", {}).values()):
-        quicken(one.params)
+        quicken(one)
     return command
 
 

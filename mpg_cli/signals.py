@@ -8,10 +8,12 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpg_cli.errors import ExitCode
-from mpg_cli.events import FinishReason
+
+if TYPE_CHECKING:
+    from mpg_cli.events import FinishReason
 
 _EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 _received: ExitCode | None = None  # handlers belong to the process, and so does this

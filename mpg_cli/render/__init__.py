@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from mpg_cli.errors import UsageError
-from mpg_cli.events import Event
-from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.jsonl import EventsRenderer, JsonRenderer
-from mpg_cli.render.plain import PlainRenderer
-from mpg_cli.render.terminal import Streams
+
+if TYPE_CHECKING:  # every command imports this package, few draw replies
+    from mpg_cli.events import Event
+    from mpg_cli.render.commentary import Commentary
+    from mpg_cli.render.terminal import Streams
 
 Format = Literal["auto", "live", "plain", "json", "events"]
 ChosenFormat = Literal["live", "plain", "json", "events"]
@@ -43,7 +43,13 @@ def make_renderer(
 
         return LiveRenderer(streams, commentary)
     if chosen == "json":
+        from mpg_cli.render.jsonl import JsonRenderer
+
         return JsonRenderer(out, commentary)
     if chosen == "events":
+        from mpg_cli.render.jsonl import EventsRenderer
+
         return EventsRenderer(out)
+    from mpg_cli.render.plain import PlainRenderer
+
     return PlainRenderer(out, commentary, tty=streams.stdout_tty and file is None)

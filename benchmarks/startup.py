@@ -1,0 +1,100 @@
+"""How long `mpg` takes to start, as a multiple of a bare interpreter's start.
+
+    python benchmarks/startup.py [RUNS]
+
+Runs are interleaved. Ratios are of medians, of processor time (which other processes disturb little) and of
+wall-clock time. Below each command stand the imports that it spends most on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+RUNS = 15
+IMPORT_RUNS = 3
+SHOWN = 8  # imports a command
+# As the script `mpg` does.
+START = "import sys; sys.argv[0] = 'mpg'; from mpg_cli.__main__ import main; sys.exit(main())"
+MPG = [sys.executable, "-c", START]
+
+
+def completing(*words: str) -> dict[str, str]:
+    """What bash sets when TAB is pressed behind these words."""
+    return {
+        "_MPG_COMPLETE": "complete_bash",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+
+
+# Command line, environment, and at most how many times a bare interpreter's start it may take.
+COMMANDS: dict[str, tuple[list[str], dict[str, str], float | None]] = {
+    "python -c pass": ([sys.executable, "-c", "pass"], {}, None),
+    "import typer": ([sys.executable, "-c", "import typer"], {}, None),
+    "mpg --help": ([*MPG, "--help"], {}, 6),
+    "mpg gen<TAB>": (MPG, completing("mpg", "gen"), 6),
+    "mpg generate --max<TAB>": (MPG, completing("mpg", "generate", "--max"), 6),
+    "mpg generate -p pir<TAB>": (MPG, completing("mpg", "generate", "-p", "pir"), None),
+    "mpg personas list": ([*MPG, "personas", "list"], {}, 14),
+}
+
+
+def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds of processor time and of the clock."""
+    began = time.perf_counter()
+    with open(os.devnull, "w") as nowhere:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=nowhere, stderr=nowhere)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began
+
+
+def imports(command: list[str], environment: dict[str, str]) -> list[tuple[str, float]]:
+    """Modules and the milliseconds that each takes itself, the slowest first; least of some runs."""
+    least: dict[str, float] = {}
+    for _ in range(IMPORT_RUNS):
+        told = subprocess.run(
+            [command[0], "-X", "importtime", *command[1:]],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        ).stderr
+        for own, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", told):
+            least[name] = min(float(own) / 1000, least.get(name, float("inf")))
+    return sorted(least.items(), key=lambda entry: -entry[1])
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    for _ in range(runs):
+        for name, (command, environment, _) in COMMANDS.items():
+            times[name].append(timed(command, environment))
+    medians = {
+        name: (statistics.median(cpu for cpu, _ in found), statistics.median(wall for _, wall in found))
+        for name, found in times.items()
+    }
+    bare = medians["python -c pass"]
+    print(f"{'':28}{'CPU ms':>8}{'ratio':>8}{'wall ms':>9}{'ratio':>8}{'at most':>9}")
+    for name, (cpu, wall) in medians.items():
+        most = COMMANDS[name][2]
+        limit = "" if most is None else f"{most:g}"
+        print(
+            f"{name:28}{cpu * 1000:8.1f}{cpu / bare[0]:8.2f}{wall * 1000:9.1f}{wall / bare[1]:8.2f}{limit:>9}"
+        )
+    for name, (command, environment, most) in COMMANDS.items():
+        if most is not None:
+            slowest = imports(command, environment)
+            shown = ", ".join(f"{module} {ms:.1f}" for module, ms in slowest[:SHOWN])
+            print(f"\n{name}: {len(slowest)} imports, {sum(ms for _, ms in slowest):.0f} ms: {shown}")
+
+
+if __name__ == "__main__":
+    main()
