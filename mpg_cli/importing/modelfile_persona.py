@@ -72,11 +72,13 @@ def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
         return _Base(chosen, chosen)
     shown = f"'{visible(value, 100)}'"
     repo = repository(value.partition(":")[0] if "://" not in value else value)
-    if is_gguf_name(value) or (path is not None and path.is_file() and is_gguf(path)):
+    if is_gguf_name(value) or (path is not None and path.exists() and is_gguf(path)):
         like = f" (the original may be called {original(repo)})" if repo else ""
         return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not run: {BASE_HINT}{like}")
     if repo is not None and ":" not in value.rpartition("/")[2]:
         return _Base(repo, repo)
+    if value.startswith((".", "/", "~")):
+        return _Base(notice=f"FROM {shown} is no folder with a safetensors model: {BASE_HINT}")
     return _Base(notice=f"FROM {shown} is a model of Ollama, which mpg does not run: {BASE_HINT}")
 
 

@@ -147,12 +147,16 @@ def test_values_that_mpg_does_not_take_are_no_flags() -> None:
         ("llama3.2:3b", ("is a model of Ollama", "--model Qwen/Qwen3-0.6B")),
         ("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", ("is a GGUF", "called Llama-3.2-3B-Instruct)")),
         ("./weights", ("is a GGUF model",)),
+        ("./folder", ("is a GGUF model",)),
+        (".", ("is no folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
     ],
 )
 def test_a_base_that_mpg_cannot_run_is_answered_with_what_to_do(
     base: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "weights").write_bytes(b"GGUF\3\0\0\0")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"")
     text = f"FROM {base}\nSYSTEM You are Mario."
     found = draft(text, tmp_path / "Modelfile")
     (notice,) = found.notices
