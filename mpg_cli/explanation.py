@@ -158,6 +158,8 @@ def _sentences(tokens: Sequence[Token], experts: int) -> Iterable[Sentence]:
     for at, token in enumerate(tokens):
         start = place + len(token.text) - len(token.text.lstrip())
         if kept and token.text.strip() and start >= kept[0]:
+            while not tokens[at - 1].text:  # the beginning of a character
+                at -= 1
             yield _sentence(tokens, first, at, experts)
             first = at
             kept = [end for end in kept if end > start]

@@ -22,7 +22,7 @@ HUES = (
     Hue("green", "#2fb98c", "#12805f", "#138262", "green"),
     Hue("purple", "#d68fc0", "#a0568a", "#b0529a", "magenta"),
     Hue("gold", "#e0a800", "#8f6a00", "#937000", "yellow"),
-    Hue("cyan", "#7fcdee", "#2a8aa8", "#1f7f94", "cyan"),
+    Hue("cyan", "#7fcdee", "#22758f", "#1f7f94", "cyan"),
     Hue("wine", "#c0576f", "#9c3450", "#b84a64", "bright_red"),
     Hue("indigo", "#8a86e0", "#5d58c4", "#6f67d4", "bright_blue"),
 )

@@ -1,0 +1,39 @@
+"""Hand-made explained replies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mpg_cli.events import ExpertInfo, Finished, Started, Usage
+from mpg_cli.explanation import Explanation, Rejected, Token, Unit, explain
+from mpg_cli.render.explain_html import ExplainedReply
+from mpg_cli.sampling.stats import Stats
+from tests.render.replies import STARTED
+
+HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \x1b[31m\u202e[b]bold[/b] :smile: $body'
+
+TOKENS = (
+    Token(1, "Aye", "accepted", (0.0, 2.5)),
+    Token(2, ",", "bonus", (0.01, -0.02)),
+    Token(3, " mate", "corrected", (0.3, 0.8), Rejected(9, " friend")),
+    Token(4, ".", "accepted", (0.0, 0.0)),
+    Token(5, " ", "accepted", (0.0, 0.0)),
+    Token(6, "", "accepted", (0.1, 0.0)),
+    Token(7, "🙂", "bonus", (1.0, 0.2)),
+    Token(8, " Plan", "corrected", (1.2, -1.5), Rejected(0, "")),
+    Token(9, " it.", "accepted", (0.2, 0.1)),
+)
+
+
+def explained_reply(
+    tokens: tuple[Token, ...] = TOKENS, *, names: tuple[str, ...] = ("INTJ", "pirate"), unit: Unit = "nats"
+) -> ExplainedReply:
+    """A reply of these tokens."""
+    text = "".join(token.text for token in tokens)
+    experts = tuple(ExpertInfo(name, "adapter", 1.0) for name in names)
+    target = "mixture" if unit == "share" else "product"
+    started: Started = replace(STARTED, experts=experts, target=target)
+    ids = tuple(token.id for token in tokens)
+    found: Explanation = explain(names, unit, tokens)
+    finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(kept=3, tested=4), found)
+    return ExplainedReply(started, finished)
