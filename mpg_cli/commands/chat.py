@@ -6,17 +6,18 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpg_cli import config, options, signals
+from mpg_cli.commands import prompting
 from mpg_cli.errors import ExitCode, MpgError
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.terminal import Streams
-from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, Prompting
+from mpg_cli.request import GenerateRequest
 from mpg_cli.transcript import SavedChat, Transcript, load_chat
 from mpg_cli.turns import check_text
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mpg_cli.commands.line_reader import LineReader
     from mpg_cli.commands.slash import SlashCommands
     from mpg_cli.events import Event
+
+TURN = "-- the next turn --"  # stands for the prompt until there is one
 
 EPILOG = """\b
 Examples:
@@ -41,12 +44,14 @@ Turn 3 is drawn with the sequence id turn-3, after one /retry with turn-3-retry-
 with that --sequence-id and the same --seed says the same."""
 
 
+@prompting.asks_but(
+    "prompt", "prompt_file", "messages", "raw", "samples", "sequence_id", "system", "strength"
+)
 def chat(
     ctx: typer.Context,
-    persona: options.Persona = None,
-    adapter: options.Adapter = None,
-    strength: options.Strength = 1.0,
+    *,
     system: options.System = None,
+    strength: options.Strength = 1.0,
     load: Annotated[
         Path | None,
         typer.Option(
@@ -54,28 +59,6 @@ def chat(
             help="Go on with a chat that /save kept; options given here replace what it holds.",
         ),
     ] = None,
-    template_arg: options.TemplateArg = None,
-    model: options.Model = DEFAULT_MODEL,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    dtype: options.DType = "auto",
-    persona_dir: options.PersonaDir = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = 1.0,
-    top_k: options.TopK = 0,
-    top_p: options.TopP = 1.0,
-    min_p: options.MinP = 0.0,
-    repetition_penalty: options.RepetitionPenalty = 1.0,
-    stop: options.Stop = None,
-    seed: options.Seed = None,
-    target: options.Target = "product",
-    rule: options.Rule = "exact",
-    drafter: options.Drafter = "merged",
-    chunk_size: options.ChunkSize = "auto",
-    threshold: options.ThresholdHow = None,
-    threshold_window: options.ThresholdWindow = None,
-    candidates: options.Candidates = None,
-    ahead: options.Ahead = None,
     format_: options.FormatName = "auto",
     stats: options.ShowStats = None,
     quiet: options.Quiet = False,
@@ -83,25 +66,24 @@ def chat(
     history: Annotated[
         bool, typer.Option("--history/--no-history", help="Keep typed lines for the next chat.")
     ] = True,
+    **asked: Any,
 ) -> None:
     """Talk with a blend of personas, turn by turn.
 
     The model stays loaded and remembers what it has read: a turn costs its new tokens, a change of weights
     nothing but the drafter's reading, a new persona only its own.
     """
-    from mpg_cli.commands import blending, request_flags, values
+    from mpg_cli.commands import blending
     from mpg_cli.commands.line_reader import LineReader
 
     streams = Streams.current()
     chosen = choose_format(format_, streams, to_file=False)
     saved = load_chat(load) if load is not None else None
-    expressions, adapters = list(persona or []), list(adapter or [])
     if saved is not None:
-        seed = _take_over(ctx, saved, expressions, adapters)
-    drawn = seed is None
-    prompting = Prompting("-", template_args=values.template_args(template_arg or []))
-    request = request_flags.read_request(ctx, prompting, expressions, adapters)
-    request = replace(request, seed=secrets.randbelow(2**32) if seed is None else seed)
+        _take_over(ctx, saved, asked)
+    drawn = asked["seed"] is None
+    request = prompting.ask(ctx, TURN, strength=strength, **asked)
+    request = replace(request, seed=secrets.randbelow(2**32) if drawn else request.seed)
     transcript = saved.transcript if saved else Transcript()
     if system is not None and (saved is None or blending.on_command_line(ctx, "system")):
         transcript = replace(transcript, system=check_text("--system", system) or None)
@@ -111,10 +93,10 @@ def chat(
     commentary = Commentary(
         streams, stats=shown, quiet=quiet and not verbose, verbose=verbose, seed=False, drawn=drawn
     )
-    if saved is None and (notice := blending.default_model_notice(ctx, model)):
+    if saved is None and (notice := blending.default_model_notice(ctx, request.model.name)):
         commentary.notice(notice)
     conversation = _open(request, transcript, commentary)
-    talk = _Talk(conversation, commentary, chosen, strength, list(persona_dir or []))
+    talk = _Talk(conversation, commentary, chosen, strength, list(asked["persona_dir"] or []))
     file = config.state_dir() / "chat_history" if history else None
     reader = LineReader(streams, file, talk.commands.complete)
     try:
@@ -125,18 +107,17 @@ def chat(
         raise typer.Exit(code)
 
 
-def _take_over(
-    ctx: typer.Context, saved: SavedChat, expressions: list[str], adapters: list[str]
-) -> int | None:
-    """What a saved chat holds, where the command line does not say otherwise; its seed or the one given."""
+def _take_over(ctx: typer.Context, saved: SavedChat, asked: dict[str, Any]) -> None:
+    """What a saved chat holds, where the command line does not say otherwise."""
     from mpg_cli.commands.blending import on_command_line
 
     if not (on_command_line(ctx, "persona") or on_command_line(ctx, "adapter")):
-        expressions[:] = [saved.persona] if saved.persona else []
-        adapters[:] = [f"{path}:{format_weight(weight)}" for path, weight in saved.adapters]
+        asked["persona"] = [saved.persona] if saved.persona else []
+        asked["adapter"] = [f"{path}:{format_weight(weight)}" for path, weight in saved.adapters]
     if not on_command_line(ctx, "model"):
-        ctx.params["model"], ctx.params["revision"] = saved.model, saved.revision
-    return ctx.params["seed"] if on_command_line(ctx, "seed") else saved.seed
+        asked["model"], asked["revision"] = saved.model, saved.revision
+    if not on_command_line(ctx, "seed"):
+        asked["seed"] = saved.seed
 
 
 def _open(request: GenerateRequest, transcript: Transcript, commentary: Commentary) -> Conversation:

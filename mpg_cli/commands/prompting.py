@@ -1,4 +1,4 @@
-"""What `generate` and `explain` ask the user for, and the request that it makes."""
+"""What the commands that reply ask the user for, and the request that it makes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,21 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def asks(command: Command) -> Command:
     """Show a command that takes `**asked` to Typer with the parameters of `ask`, its own after them."""
-    own = inspect.signature(command, eval_str=True).parameters
-    named = {**inspect.signature(ask, eval_str=True).parameters, **own}
-    shown = [p.replace(kind=p.KEYWORD_ONLY) for p in named.values() if p.kind is not p.VAR_KEYWORD]
-    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    return command
+    return asks_but()(command)
+
+
+def asks_but(*names: str) -> Callable[[Command], Command]:
+    """The same without the parameters of these names."""
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True).parameters
+        of_ask = inspect.signature(ask, eval_str=True).parameters
+        named = {**{name: p for name, p in of_ask.items() if name not in names}, **own}
+        shown = [p.replace(kind=p.KEYWORD_ONLY) for p in named.values() if p.kind is not p.VAR_KEYWORD]
+        command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
 def ask(

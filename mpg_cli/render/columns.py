@@ -1,0 +1,89 @@
+"""Replies to one prompt side by side, or one below the other where there is no room for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.cells import cell_len
+
+from mpg_cli.events import Finished, Started
+from mpg_cli.render.tally import SEPARATOR, summary_words
+from mpg_cli.render.terminal import clean
+from mpg_cli.render.wrap import wrap
+
+NARROWEST = 26  # cells of a column
+GAP = " │ "
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[22m"
+
+
+@dataclass(frozen=True)
+class Replied:
+    """One reply of one blend."""
+
+    started: Started
+    finished: Finished
+
+    @property
+    def title(self) -> str:
+        return self.started.persona
+
+    @property
+    def words(self) -> str:
+        """Its statistics in one line."""
+        return summary_words(self.finished, self.started.seed)
+
+
+def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color: bool, ascii_: bool) -> None:
+    """The replies of one sample in columns of a terminal of `width` cells; stacked where it is narrow."""
+    gap = GAP.replace("│", "|") if ascii_ else GAP
+    each = (width - len(gap) * (len(replies) - 1)) // len(replies)
+    if each < NARROWEST:
+        for reply in replies:
+            lines = [(BOLD, line) for line in wrap(clean(reply.title), width)]
+            lines += [("", line) for line in _wrapped(reply.finished.text, width)]
+            lines += [(DIM, line) for line in _statistics(reply.words, width)]
+            out.write("".join(_styled(style, line, color) + "\n" for style, line in lines) + "\n")
+        out.flush()
+        return
+    bands = (
+        (BOLD, [wrap(clean(reply.title), each) for reply in replies]),
+        ("", [_wrapped(reply.finished.text, each) for reply in replies]),
+        (DIM, [_statistics(reply.words, each) for reply in replies]),
+    )
+    for number, (style, cells) in enumerate(bands):
+        if number:
+            out.write(gap.join([" " * each] * len(replies)).rstrip() + "\n")
+        for row in range(max(map(len, cells))):
+            parts = [column[row] if row < len(column) else "" for column in cells]
+            filled = [_styled(style, part, color) + " " * (each - cell_len(part)) for part in parts]
+            out.write(gap.join(filled).rstrip() + "\n")
+    out.write("\n")
+    out.flush()
+
+
+def write_block(out: TextIO, reply: Replied, *, sample: bool) -> None:
+    """One reply for a pipe: a line that says whose it is, the text as it is, an empty line."""
+    of_sample = f" [{reply.started.sequence}]" if sample else ""
+    out.write(f"== {reply.title}{of_sample}{SEPARATOR}{reply.words}\n{reply.finished.text}\n\n")
+    out.flush()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [part.rstrip(" ") for line in clean(text).expandtabs().split("\n") for part in wrap(line, width)]
+
+
+def _statistics(words: str, width: int) -> list[str]:
+    """The parts of the statistics, as many on a line as fit."""
+    lines: list[str] = []
+    for part in words.split(SEPARATOR):
+        if lines and cell_len(lines[-1] + SEPARATOR + part) <= width:
+            lines[-1] += SEPARATOR + part
+        else:
+            lines += wrap(part, width)
+    return lines
+
+
+def _styled(style: str, text: str, color: bool) -> str:
+    return f"{style}{text}{PLAIN}" if style and color and text else text
