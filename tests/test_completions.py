@@ -90,6 +90,26 @@ def test_values(words: str, offered: list[str]) -> None:
     assert bash("mpg", "generate", *words.split(" ")) == offered
 
 
+@pytest.mark.parametrize(
+    "words, offered",
+    [
+        ("doc", ["doctor"]),
+        ("models m", ["mpg-tiny"]),
+        ("personas show pi", ["pirate"]),
+        ("personas list --tag m", ["mbti"]),
+        ("tune --drafter mer", ["merged"]),
+        ("config un", ["unset"]),
+        ("config get temp", ["template-arg", "temperature"]),
+        ("config set rule ", ["exact", "threshold", "block"]),
+        ("config set stats t", ["true"]),
+        ("config set persona INTJ+pir", ["INTJ+pirate"]),
+        ("config set seed ", []),
+    ],
+)
+def test_every_command(words: str, offered: list[str]) -> None:
+    assert bash("mpg", *words.split(" ")) == offered
+
+
 def test_personas_come_from_the_folders_of_the_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: zebra\nprompt: You are striped.\n")
     (tmp_path / "broken.yaml").write_text("name: zany\nprompt: [\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -61,26 +61,25 @@ def doctor(
     writer = report.Writer(streams) if format_ == "text" else None
     found: list[Check] = []
 
-    def note(checks: Iterator[Check]) -> None:
-        for check in checks:
-            found.append(check)
-            if writer:
-                writer.write(check)
-
-    with streams.status("looking") as status:
-        info = _model(model)
-        note(run("software", software.look))
-        note(run("machine", lambda: machine.look(info, device, dtype)))
-        note(run("files", lambda: places.look(known.directories)))
-        note(run("model", lambda: library.look_at_model(model, info)))
-        note(run("personas", lambda: library.look(known)))
-        note(run("terminal", lambda: machine.look_at_terminal(streams)))
-        if network:
-            status.update("asking the hub")
-            note(run("network", hub.look))
-        if self_check:
-            status.update("checking the engine")
-            note(run("engine", lambda: engine.look(device)))
+    info = _model(model)
+    looks: list[tuple[str, Callable[[], Iterable[Check]]]] = [
+        ("software", software.look),
+        ("machine", lambda: machine.look(info, device, dtype)),
+        ("files", lambda: places.look(known.directories)),
+        ("model", lambda: library.look_at_model(model, info)),
+        ("personas", lambda: library.look(known)),
+        ("terminal", lambda: machine.look_at_terminal(streams)),
+    ]
+    if network:
+        looks.append(("network", hub.look))
+    if self_check:
+        looks.append(("engine", lambda: engine.look(device)))
+    for section, look in looks:
+        with streams.status(f"checking: {section}"):
+            checks = list(run(section, look))
+        found += checks
+        if writer:
+            writer.write(checks)
     if writer:
         writer.end(found)
     else:

@@ -14,20 +14,23 @@ _NAME = 22  # columns
 
 
 class Writer:
-    """Writes each check as it comes, under the title of its section."""
+    """Writes the checks of each section under its title."""
 
     def __init__(self, streams: Streams) -> None:
         self._out = streams.stdout
         self._color = streams.color and streams.stdout_tty
         encoding = (getattr(self._out, "encoding", None) or "").lower().replace("-", "")
         self._marks = _MARKS if encoding == "utf8" else _PLAIN
-        self._section = ""
 
-    def write(self, check: Check) -> None:
-        """One line, and one for the hint."""
-        if check.section != self._section:
-            self._out.write(f"{check.section}\n")
-            self._section = check.section
+    def write(self, section: Sequence[Check]) -> None:
+        """A line for each check, and one for its hint."""
+        if section:
+            self._out.write(f"{section[0].section}\n")
+        for check in section:
+            self._write(check)
+        self._out.flush()
+
+    def _write(self, check: Check) -> None:
         mark = self._marks[check.status]
         if self._color:
             mark = f"\x1b[{_COLOURS[check.status]}m{mark}\x1b[0m"
@@ -35,7 +38,6 @@ class Writer:
         self._out.write(f"  {mark} {check.name:<{_NAME}}  {first}\n")
         for line in [*more, *([f"→ {check.hint}"] if check.hint else [])]:
             self._out.write(f"    {'':<{_NAME}}  {clean(anonymous(line))}\n")
-        self._out.flush()
 
     def end(self, checks: Sequence[Check]) -> None:
         """How many of each kind."""

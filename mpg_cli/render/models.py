@@ -10,8 +10,9 @@ from mpg_cli.render.description import write_description
 from mpg_cli.render.terminal import Streams, clean
 
 WIDTH = 160  # of a table that no terminal shows
-COLUMNS = ("", "model", "architecture", "parameters", "disk", "context", "adapters", "checkpoints", "prompts")
-_LEFT = ("", "model", "architecture")
+LEAST = 24  # columns of a model's id; other columns give way before
+COLUMNS = ("", "model", "family", "size", "context", "adapters", "checkpoints", "prompts")
+_LEFT = ("", "model", "family")
 
 
 def write_all(streams: Streams, rows: Sequence[Mapping[str, Any]], shown: str) -> None:
@@ -61,14 +62,21 @@ def _write_table(streams: Streams, rows: Sequence[Mapping[str, Any]]) -> None:
     console = Console(
         file=streams.stdout, no_color=not (streams.color and streams.stdout_tty), highlight=False, width=width
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    longest = max((len(row["id"]) for row in rows), default=0)
     for title in COLUMNS:
-        left = title in _LEFT
         table.add_column(
-            title, justify="left" if left else "right", overflow="fold", no_wrap=title != "model"
+            title,
+            justify="left" if title in _LEFT else "right",
+            overflow="fold" if title == "model" else "ellipsis",
+            no_wrap=title != "model",
+            min_width=min(longest, LEAST) if title == "model" else None,
         )
     for row in rows:
-        cells = ["*" if row["in_use"] else "", row["id"], *_cells(row)]
+        family, parameters, disk, *rest = _cells(row)
+        size = parameters or disk  # of the weights, where they are in files that tell
+        mark = "*" if row["in_use"] else ""
+        cells = [mark, row["id"], family.removesuffix("ForCausalLM"), size, *rest]
         table.add_row(*(Text(clean(cell)) for cell in cells), style="dim" if row["problem"] else None)
     console.print(table)
     for row in rows:
