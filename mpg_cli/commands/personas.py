@@ -101,7 +101,8 @@ def list_(
         format_ = "table" if streams.stdout_tty else "plain"
     write_catalogue(streams, catalogue, format_)
     for message in catalogue.problems:
-        streams.say(f"mpg: {message}")
+        for line in message.splitlines():
+            streams.say(f"mpg: {line}")
 
 
 @personas.command("show", epilog=SHOW_EPILOG, context_settings=CONTEXT)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from mpg_cli.personas.overview import Row, place
 from mpg_cli.personas.text import visible
+from mpg_cli.personas.text import width as cell_width
 from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _write_table(streams: Streams, catalogue: Catalogue) -> None:
 
     out: TextIO = streams.stdout
     console = Console(file=out, no_color=not streams.color, highlight=False, width=_width(out))
-    console.print(_table(catalogue.rows, f"on {visible(catalogue.model, 40)}"))
+    console.print(_table(catalogue.rows, f"on {visible(catalogue.model, 30)}", console.width))
     for one, by in catalogue.shadowed:
         console.print(Text(f"shadowed: {one.name} of {place(one.file)}, by {place(by)}"))
     folders = ", ".join(map(_folder, catalogue.searched))
@@ -91,23 +92,52 @@ def _folder(folder: Path) -> str:
     return name if folder.is_dir() else f"{name} (not there)"
 
 
-def _table(rows: Sequence[Row], on_model: str) -> Table:
+def _table(rows: Sequence[Row], on_model: str, width: int) -> Table:
+    """Only the description gives way on a narrow terminal; on a very narrow one tags and places go."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("persona", no_wrap=True)
-    table.add_column(on_model, no_wrap=True)
-    table.add_column("what it is", no_wrap=True, overflow="ellipsis", ratio=1, min_width=20)
-    table.add_column("tags", no_wrap=True, overflow="ellipsis", max_width=20)
-    table.add_column("from", no_wrap=True, overflow="ellipsis", max_width=32)
+    columns = [column for column in _COLUMNS if width >= column.needs]
+    titles = [on_model if column.title == "on" else column.title for column in columns]
+    widths = [
+        min(max(map(cell_width, [title, *map(column.cell, rows)])), column.most)
+        for title, column in zip(titles, columns, strict=True)
+    ]
+    rest = width - sum(widths) - 2 * len(columns)
+    for title, column, own in zip(titles, columns, widths, strict=True):
+        cells = max(_LEAST, own + rest) if column.cell is _what else own
+        table.add_column(title, no_wrap=True, overflow="ellipsis", width=cells)
     for row in rows:
-        persona = row.persona
-        said = visible(persona.description)
-        what = " ".join(filter(None, [visible(persona.parts) if persona.parts else "", said]))
-        cells = [persona.name, row.experts, what, visible(", ".join(persona.tags)), place(persona.file)]
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(column.cell(row)) for column in columns))
     return table
+
+
+_LEAST = 8  # cells of a description
+
+
+def _what(row: Row) -> str:
+    """The parts of a composite, and the description."""
+    return visible(
+        " ".join(filter(None, [(row.persona.parts or "").replace(" ", ""), row.persona.description]))
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    cell: Callable[[Row], str]
+    most: int  # cells that it insists on
+    needs: int = 0  # columns of the terminal, for it to be shown
+
+
+_COLUMNS = (
+    _Column("persona", lambda row: row.persona.name, 24),
+    _Column("on", lambda row: row.experts, 30),
+    _Column("what it is", _what, 20),
+    _Column("tags", lambda row: visible(", ".join(row.persona.tags)), 16, needs=90),
+    _Column("from", lambda row: place(row.persona.file), 30, needs=75),
+)
 
 
 def _as_json(catalogue: Catalogue) -> dict[str, Any]:
