@@ -43,10 +43,9 @@ def lazy_group(lazy: Mapping[str, Lazy], context: Mapping[str, Any]) -> type[typ
 
         def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
             names = [name for name in self.commands if name.startswith(incomplete)]
-            found: list[Any] = [
-                typer.core.CompletionItem(name, help=_summary(self.commands, lazy, name)) for name in names
-            ]
-            return found + super(typer.core.TyperGroup, self).shell_complete(ctx, incomplete)
+            core: Any = typer.core
+            found = [core.CompletionItem(name, help=_summary(self.commands, lazy, name)) for name in names]
+            return [*found, *super(typer.core.TyperGroup, self).shell_complete(ctx, incomplete)]
 
     return Group
 

@@ -48,7 +48,7 @@ def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) 
 
 def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
     """name, experts, parts, tags, file, hidden by, description."""
-    found = [
+    found: list[tuple[str, ...]] = [
         (
             row.persona.name,
             row.experts,
@@ -64,7 +64,7 @@ def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
         (one.name, "", one.parts or "", ",".join(one.tags), str(one.file), str(by), one.description)
         for one, by in catalogue.shadowed
     ]
-    return found + hidden
+    return [*found, *hidden]
 
 
 def _write_table(streams: Streams, catalogue: Catalogue) -> None:

@@ -1,4 +1,4 @@
-"""`mpg personas check` and `new`: every mistake with its place, and files that are right as they are written."""
+"""`mpg personas check` and `new`: every mistake with its place, and files that are right from the start."""
 
 from __future__ import annotations
 
