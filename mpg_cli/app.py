@@ -31,7 +31,7 @@ COMMANDS = {
         "mpg_cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
     ),
     "batch": Lazy("mpg_cli.commands.batch:batch", "Reply to every prompt of a file."),
-    "compare": Lazy("mpg_cli.commands.compare:compare", "Reply as several blends, side by side."),
+    "compare": Lazy("mpg_cli.commands.compare:compare", "Reply to a prompt as several blends, side by side."),
     "chat": Lazy("mpg_cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
     "tune": Lazy(
         "mpg_cli.commands.tune:tune", "Find the chunk size that is fastest for a blend on this machine."
