@@ -58,6 +58,7 @@ def test_the_wheel_carries_library_and_model(wheel: Path, tmp_path: Path) -> Non
     names = {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*")}
     assert "mpg_cli/data/mpg-tiny/model.safetensors" in names
     assert "mpg_cli/data/personas/poles.yaml" in names
+    assert {f"mpg_cli/render/page/page.{kind}" for kind in ("html", "css", "js")} <= names
     library, model = probe(tmp_path / "site", tmp_path)
     assert Path(library) == tmp_path / "site" / "mpg_cli" / "data" / "personas"
     assert model == "mpg-tiny"

@@ -129,6 +129,7 @@ class _Body:
             ("accepted", acceptance_words(stats)),
             ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
             ("seed", str(started.seed)),
+            ("sequence", str(started.sequence) if started.sequence != 0 else ""),
             ("ended by", finished.finish_reason),
         ]
         rows = (f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts if value)

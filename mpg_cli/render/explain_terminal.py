@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MEDIUM, STRONG = 0.393, 0.777  # strengths: 0.5 and 1.5 nats
+SCALE = "from 0.05 nats in colour, from 0.5 bold, from 1.5 a block"
 BAR = 24  # cells
 WIDTH = 100  # where no terminal shows it
 KEYS = "abcdefgh"  # of personas where there is no colour
@@ -85,14 +86,13 @@ class _Drawing:
         mixture = self._explanation.unit == "share"
         what = "likeliest spoke" if mixture else "pulled hardest"
         if self._color:
-            scale = "the larger its share" if mixture else "coloured from 0.05 nats, bold 0.5, block 1.5"
-            line.append(f"\ncolour: who {what}, ", style="dim")
-            line.append("stronger" if mixture else "", style="dim")
-            line.append(f" {scale}" if mixture else scale, style="dim")
+            scale = "the larger its share, the stronger" if mixture else SCALE
+            line.append(f"\ncolour: who {what}; {scale}", style="dim")
             line.append("\naccepted draft, ", style="dim")
             line.append("corrected draft", style="underline")
             line.append(", ", style="dim")
             line.append("not drafted", style="italic")
+            line.append("; bars: pulls added up" + ("" if mixture else ", ░ against"), style="dim")
         else:
             line.append(f"\n[a …]: who {what}; ! strong; ~corrected draft, +not drafted, else accepted")
         return line
