@@ -84,6 +84,7 @@ class Conversation:
         """Take the last exchange back."""
         last = self._last_exchange()
         self.transcript = self.transcript.without_last()
+        self.last = None
         return last
 
     def drop(self, count: int) -> int:
@@ -118,10 +119,10 @@ class Conversation:
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
         """Which of the experts pulled at each token of the last reply."""
-        if self.last is None or self.last.finished is None:
-            raise UsageError("there is no reply to explain" if self.last else "nothing has been said yet")
         last, tokenizer = self.last, self.session.loaded.tokenizer
-        return explanation_of(last.started, last.rounds, self.last.finished, tokenizer), last.started.experts
+        if last is None or last.finished is None:
+            raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
+        return explanation_of(last.started, last.rounds, last.finished, tokenizer), last.started.experts
 
     def saved(self) -> SavedChat:
         """What a file of this chat holds."""
@@ -144,7 +145,12 @@ class Conversation:
         return self.transcript.exchanges[-1]
 
     def _reply(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
-        """A reply to `exchange` after `before`; however it ends, its text is kept."""
+        """A reply to `exchange` after `before`; a stop that came too late for the one before is void."""
+        self.session.resume()
+        return self._events(before, exchange)
+
+    def _events(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
+        """The events of a reply; however it ends, its text is kept."""
         turns = (*before.messages, {"role": "user", "content": exchange.user})
         prompting = Prompting(messages=turns, template_args=self.request.prompting.template_args)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
@@ -171,6 +177,8 @@ class Conversation:
             raise
         finally:
             self.reading = Reading(self.session.asked_tokens - asked, self.session.read_tokens - read)
+        if last is not None and not last.text and last is not self.last:
+            yield Notice("stopped before the first word: the turn is not kept")
         if last is not None and self._ran_full(last):
             yield Notice(f"the context is full, the reply ends there: {ROOM}")
 

@@ -76,6 +76,10 @@ class Session:
         """End the reply under way at the next round, and draw no further samples."""
         self._stopping = reason
 
+    def resume(self) -> None:
+        """Take back a `stop` that found no reply under way."""
+        self._stopping = None
+
     def close(self) -> None:
         """Give up the memory of the adapters' stacks; the session cannot be used any more."""
         self._lineup.release()

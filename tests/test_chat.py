@@ -131,6 +131,7 @@ def test_a_reply_that_was_stopped_stays_and_the_chat_goes_on(world: Path) -> Non
     assert end.finish_reason == "interrupted"
     assert 0 < len(end.token_ids) < 60
     assert talk.chat.transcript.exchanges[-1].reply == end.text
+    talk.chat.stop()  # too late
     talk.say("Go on")
     talk.retry()
 
@@ -239,9 +240,11 @@ def test_a_blend_that_cannot_be_loaded_leaves_the_old_one(world: Path) -> None:
 
 def test_undo_and_retry_need_something_that_was_said(world: Path) -> None:
     chat = Conversation.open(request(world, "bold"), Transcript())
-    for call in (chat.undo, chat.retry, chat.explanation):
+    for call in (chat.undo, chat.retry):
         with pytest.raises(UsageError, match="nothing has been said yet"):
-            call()  # type: ignore[operator]
+            call()
+    with pytest.raises(UsageError, match="no whole reply to explain"):
+        chat.explanation()
 
 
 def test_a_model_without_turns_is_refused(tmp_path: Path) -> None:

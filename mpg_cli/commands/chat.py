@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import typer
 
 from mpg_cli import config, options, signals
 from mpg_cli.commands import prompting
-from mpg_cli.errors import ExitCode, MpgError
+from mpg_cli.errors import ExitCode, ModelError, MpgError
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
@@ -44,9 +45,7 @@ Turn 3 is drawn with the sequence id turn-3, after one /retry with turn-3-retry-
 with that --sequence-id and the same --seed says the same."""
 
 
-@prompting.asks_but(
-    "prompt", "prompt_file", "messages", "raw", "samples", "sequence_id", "system", "strength"
-)
+@prompting.asks_but("prompt", "prompt_file", "messages", "raw", "samples", "sequence_id")
 def chat(
     ctx: typer.Context,
     *,
@@ -115,7 +114,9 @@ def _take_over(ctx: typer.Context, saved: SavedChat, asked: dict[str, Any]) -> N
         asked["persona"] = [saved.persona] if saved.persona else []
         asked["adapter"] = [f"{path}:{format_weight(weight)}" for path, weight in saved.adapters]
     if not on_command_line(ctx, "model"):
-        asked["model"], asked["revision"] = saved.model, saved.revision
+        asked["model"] = saved.model
+        if not on_command_line(ctx, "revision"):
+            asked["revision"] = saved.revision
     if not on_command_line(ctx, "seed"):
         asked["seed"] = saved.seed
 
@@ -189,6 +190,11 @@ class _Talk:
             return ExitCode.FAILURE if self._failed and not self._streams.stdin_tty else ExitCode.OK
         except MpgError as error:
             self._tell(error)
+        except (MemoryError, RuntimeError) as error:  # of torch: what was said is worth more than this turn
+            if os.environ.get("MPG_DEBUG") == "1":
+                raise
+            hint = "the chat goes on, /save keeps it; MPG_DEBUG=1 shows the traceback and ends it"
+            self._tell(ModelError(f"the turn failed: {error}", hint=hint))
         except KeyboardInterrupt:  # a second Ctrl-C, or one while personas load
             if not self._streams.stdin_tty:
                 raise

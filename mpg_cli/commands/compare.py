@@ -32,7 +32,7 @@ All columns use the same seed. The model is loaded once, and personas that sever
 OTHER = "-- the prompt --"  # stands for what the first column has read already
 
 
-@prompting.asks_but("persona", "adapter", "sequence_id")
+@prompting.asks_but("sequence_id")
 def compare(
     ctx: typer.Context,
     *,
@@ -75,8 +75,6 @@ def compare(
         commentary.notice(notice)
     page = _Page(streams, layout, requests)
     ended_by = _perform(requests, commentary, page)
-    if asked["seed"] is None and layout != "json" and not quiet:
-        streams.say(f"seed {requests[0].seed}")
     if ended_by is not None:
         raise typer.Exit(ended_by)
 

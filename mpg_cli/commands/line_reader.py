@@ -55,8 +55,8 @@ class LineReader:
         """Lines up to the closing quotes, or to the end of a pipe."""
         lines: list[str] = []
         while True:
-            head, closed, _ = line.partition(QUOTES)
-            lines.append(head)
+            head, closed, rest = line.partition(QUOTES)
+            lines.append(head + rest)
             if closed:
                 break
             following = self._next(MORE)

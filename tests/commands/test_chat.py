@@ -78,8 +78,8 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         "/retry",
         "/system Be brief.",
         "Again",
-        "/undo",
         "/explain",
+        "/undo",
         "/persona",
         "/exit",
         "never said",
@@ -93,6 +93,7 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("bold:0.25+terse:0.5", 9, "turn-2-retry-1"),
         ("bold:0.25+terse:0.5", 9, "turn-3"),
     ]
+    assert re.search(r"\[a \w+ [\d.]+\]", err)  # the legend of the explanation
     assert "taken back: Again" in err
     assert "bold:0.25+terse:0.5: terse 0.5 (prompt), bold 0.25 (adapter)" in err
 
@@ -119,7 +120,7 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("/save no/such/folder/chat.json", "cannot be written"),
         ("/retry", "nothing has been said yet"),
         ("/undo", "nothing has been said yet"),
-        ("/explain", "nothing has been said yet"),
+        ("/explain", "no whole reply to explain"),
         ("/clear now", "/clear takes nothing after it"),
         ("x" * 7000, "the chat is full"),
     ],
@@ -131,6 +132,28 @@ def test_what_goes_wrong_is_told_and_the_chat_goes_on(chat: Run, line: str, told
     assert told in err
     assert "Traceback" not in err
     assert out.strip("\n")
+
+
+def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
+    chat: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpg_cli.models.rows import RowGroup
+
+    forward, calls = RowGroup._forward, 0
+
+    def short_of_memory(self: RowGroup, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise RuntimeError("CUDA out of memory")
+        return forward(self, *args, **kwargs)
+
+    _, expected, _ = chat("Hello\n", "-p", "bold", "--seed", "5")
+    calls = 0
+    monkeypatch.setattr(RowGroup, "_forward", short_of_memory)
+    code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
+    assert (code, "the turn failed: CUDA out of memory" in err) == (1, True)
+    assert out.endswith(expected)
 
 
 def test_bytes_that_are_no_text_are_told_by_their_line(chat: Run) -> None:
