@@ -42,7 +42,8 @@ def explanation_of(
         )
     ]
     names = [expert.name for expert in started.experts]
-    return explain(names, "share" if started.target == "mixture" else "nats", tokens)
+    weights = [expert.weight for expert in started.experts]
+    return explain(names, weights, "share" if started.target == "mixture" else "nats", tokens)
 
 
 def _texts(

@@ -60,9 +60,12 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reply token by token and sentence by sentence; `names` are K distinct names of the experts."""
+    """A reply token by token and sentence by sentence; `names` are K distinct names of the experts, `shares`
+    their weights over the sum of all: what a mixture gives each without looking.
+    """
 
     names: tuple[str, ...]
+    shares: tuple[float, ...]
     unit: Unit
     tokens: tuple[Token, ...]
     sentences: tuple[Sentence, ...]
@@ -71,18 +74,18 @@ class Explanation:
         """The expert that argued for the token most; None where none did to speak of."""
         if not token.pull:
             return None
-        place = max(range(len(token.pull)), key=lambda i: token.pull[i])
-        return place if self.strength(token.pull[place]) >= BARELY else None
+        place = max(range(len(token.pull)), key=lambda i: self.strength(i, token.pull[i]))
+        return place if self.strength(place, token.pull[place]) >= BARELY else None
 
-    def strength(self, value: float) -> float:
+    def strength(self, expert: int, value: float) -> float:
         """How strong a pull is, 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 for a pull against the token.
 
-        For a share: 0 where all experts have the same, 1 where one has all.
+        Under a mixture: 0 where an expert has its share of the token or less, 1 where it has all.
         """
         if self.unit == "nats":
             return 1 - math.exp(-max(0.0, value))
-        even = 1 / len(self.names)
-        return 1.0 if even == 1 else max(0.0, (value - even) / (1 - even))
+        share = self.shares[expert]
+        return 1.0 if share == 1 else max(0.0, (value - share) / (1 - share))
 
     def leading(self, most: int) -> tuple[int, ...]:
         """The experts that pulled most, either way, at most so many; in their own order."""
@@ -117,10 +120,13 @@ class Explanation:
         return dict(zip(self.names, pull, strict=True))
 
 
-def explain(names: Sequence[str], unit: Unit, tokens: Sequence[Token]) -> Explanation:
+def explain(
+    names: Sequence[str], weights: Sequence[float], unit: Unit, tokens: Sequence[Token]
+) -> Explanation:
     """Tokens with their sentences."""
-    found = tuple(_sentences(tokens, len(names)))
-    return Explanation(distinct(names), unit, tuple(tokens), found)
+    total = math.fsum(map(abs, weights))
+    shares = tuple(abs(weight) / total for weight in weights)
+    return Explanation(distinct(names), shares, unit, tuple(tokens), tuple(_sentences(tokens, len(names))))
 
 
 def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:

@@ -57,7 +57,7 @@ def words(text: str, pull: float = 1.0) -> list[Token]:
 
 
 def sentences(text: str) -> list[str]:
-    return [s.text for s in explain(("a", "b"), "nats", words(text)).sentences]
+    return [s.text for s in explain(("a", "b"), (1.0, 1.0), "nats", words(text)).sentences]
 
 
 def test_accepted_corrected_and_bonus_tokens() -> None:
@@ -106,20 +106,21 @@ def test_a_corrected_token_says_what_was_drafted() -> None:
 
 
 def test_the_strongest_pulled_towards_the_token() -> None:
-    found = Explanation(("a", "b"), "nats", (), ())
+    found = Explanation(("a", "b"), (0.5, 0.5), "nats", (), ())
     strongest = [found.strongest(Token(0, "x", "bonus", pull)) for pull in ((1, 2), (0.2, -9), (-1, -2))]
     assert strongest == [1, 0, None]
     assert found.strongest(Token(0, "x", "bonus", (0.01, 0.02))) is None, "nobody's pull to speak of"
-    assert found.strength(1.0) == pytest.approx(0.632, abs=1e-3)
-    assert found.strength(-1.0) == 0
+    assert found.strength(0, 1.0) == pytest.approx(0.632, abs=1e-3)
+    assert found.strength(1, -1.0) == 0
 
 
-def test_shares_count_from_even() -> None:
-    found = Explanation(("a", "b"), "share", (), ())
-    assert [found.strength(v) for v in (0.25, 0.5, 0.75, 1.0)] == [0, 0, 0.5, 1]
-    assert found.strongest(Token(0, "x", "bonus", (0.5, 0.5))) is None
-    assert found.strongest(Token(0, "x", "bonus", (0.1, 0.9))) == 1
-    assert Explanation(("a",), "share", (), ()).strength(1.0) == 1
+def test_shares_count_from_those_of_the_weights() -> None:
+    found = Explanation(("a", "b"), (0.75, 0.25), "share", (), ())
+    assert [found.strength(0, v) for v in (0.5, 0.75, 0.875, 1.0)] == [0, 0, 0.5, 1]
+    assert found.strongest(Token(0, "x", "bonus", (0.75, 0.25))) is None, "both say it alike"
+    assert found.strongest(Token(0, "x", "bonus", (0.6, 0.4))) == 1, "more than its share"
+    assert found.strongest(Token(0, "x", "bonus", (0.9, 0.1))) == 0
+    assert Explanation(("a",), (1.0,), "share", (), ()).strength(0, 1.0) == 1
 
 
 def test_a_mixture_is_explained_by_shares() -> None:
@@ -147,7 +148,7 @@ def test_sentences(text: str, expected: list[str]) -> None:
 
 @given(st.text(alphabet="aB.!? \n1。", max_size=60))
 def test_sentences_share_out_all_tokens_and_pulls(text: str) -> None:
-    found = explain(("a", "b"), "nats", words(text))
+    found = explain(("a", "b"), (1.0, 1.0), "nats", words(text))
     places = [at for s in found.sentences for at in range(s.first, s.end)]
     assert places == list(range(len(text)))
     assert sum(s.pull[0] for s in found.sentences) == pytest.approx(len(text))
@@ -156,7 +157,7 @@ def test_sentences_share_out_all_tokens_and_pulls(text: str) -> None:
 
 def test_the_leading_experts_keep_their_order() -> None:
     tokens = (Token(0, "x", "bonus", (0.5, -3.0, 0.1, 2.0)),)
-    assert Explanation(tuple("abcd"), "nats", tokens, ()).leading(2) == (1, 3)
+    assert Explanation(tuple("abcd"), (0.25,) * 4, "nats", tokens, ()).leading(2) == (1, 3)
 
 
 def test_namesakes_are_told_apart() -> None:

@@ -26,7 +26,7 @@ Examples:
 \b
 A token has the colour of the persona that pulled hardest towards it. A pull is w·δ: the weight times the log
 of how much likelier the persona's expert makes the token than the plain model, in nats (with --target mixture
-the persona's share). Accepted tokens are plain, corrected ones underlined, those that nobody drafted italic.
+the persona's share of it, and who exceeds its weight's share most has the colour). Accepted tokens are plain, corrected ones underlined, those that nobody drafted italic.
 On a pipe each reply is one JSON object: the fields of generate --format json, unit, tokens and sentences.
 Ctrl-C ends the reply and explains what is there.
 \b

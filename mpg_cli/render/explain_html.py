@@ -64,7 +64,7 @@ class _Body:
         self._replies, self._prompt = replies, prompt
         first = replies[0].explanation
         together = replace(first, tokens=tuple(t for r in replies for t in r.explanation.tokens))
-        self._names, self._nats = first.names, first.unit == "nats"
+        self._names, self._shares, self._nats = first.names, first.shares, first.unit == "nats"
         self._shown = together.leading(len(HUES))
         sums = [s.pull[i] for r in replies for s in r.explanation.sentences for i in self._shown]
         self._low, self._high = min([0.0, *sums]), max([0.0, *sums])
@@ -82,7 +82,7 @@ class _Body:
         experts = self._replies[0].started.experts
         chips = "".join(
             f'<button type="button" aria-pressed="false" data-hue="p{hue}" '
-            f'data-name="{_text(self._names[i])}"'
+            f'data-name="{_text(self._names[i])}" data-share="{self._shares[i]:.6g}"'
             f' class="p{hue}" title="Colour the reply by this persona alone">'
             f"<i></i>{_text(self._names[i])} <small>{experts[i].weight:g} · {experts[i].kind}</small>"
             "</button>"
@@ -91,8 +91,8 @@ class _Body:
         rest = len(self._names) - len(self._shown)
         more = f"<span>{rest} more pulled less and are grey</span>" if rest else ""
         steps = "".join(f'<span class="s{level}"></span>' for level in (1, 3, 5, 7, 9, 10))
-        what = "pulled hardest towards it" if self._nats else "most likely spoke it"
-        ends = ("0", "3 nats and more") if self._nats else ("even shares", "one persona alone")
+        what = "pulled hardest towards it" if self._nats else "most exceeds its share of the blend"
+        ends = ("0", "3 nats and more") if self._nats else ("its share", "it alone")
         return (
             f'<div class="legend"><div class="chips" role="group" aria-label="Personas">{chips}</div>'
             f'<p class="key"><span>A token has the colour of the persona that {what}: '
@@ -155,7 +155,7 @@ class _Body:
         classes, data = f"t {token.origin}", ""
         if most is not None:
             hue = f"p{self._shown.index(most)}" if most in self._shown else "px"
-            classes += f" {hue} s{round(LEVELS * explanation.strength(token.pull[most]))}"
+            classes += f" {hue} s{round(LEVELS * explanation.strength(most, token.pull[most]))}"
             data = f' data-most="{most}"'
         text = clean(token.text)
         word = text.lstrip()

@@ -34,6 +34,6 @@ def explained_reply(
     target = "mixture" if unit == "share" else "product"
     started: Started = replace(STARTED, experts=experts, target=target)
     ids = tuple(token.id for token in tokens)
-    found: Explanation = explain(names, unit, tokens)
+    found: Explanation = explain(names, [1.0] * len(names), unit, tokens)
     finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(kept=3, tested=4), found)
     return ExplainedReply(started, finished)

@@ -155,7 +155,7 @@ def test_a_mixture_shows_shares() -> None:
     tokens = (Token(1, "Aye", "accepted", (0.1, 0.9)),)
     page = Page(write_page([explained_reply(tokens, unit="share")], "Hello"))
     assert {"0.100", "0.900"} <= set(page.texts("td"))
-    assert "most likely spoke it" in "".join(page.texts("p", "key"))
+    assert "most exceeds its share" in "".join(page.texts("p", "key"))
 
 
 def blended(color: str, page: str, share: float) -> str:

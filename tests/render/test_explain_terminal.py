@@ -112,7 +112,7 @@ def test_twelve_personas_share_eight_colours() -> None:
 def test_shares_of_a_mixture() -> None:
     tokens = (Token(1, "Aye", "accepted", (0.1, 0.9)), Token(2, ".", "bonus", (0.5, 0.5)))
     output = drawn(explained_reply(tokens, unit="share"))
-    assert "likeliest spoke" in output
+    assert "spoke more than its share" in output
     assert "1.4 tokens" in output
 
 

@@ -96,8 +96,8 @@ function recolour(button) {
     if (!button) return;
     const list = names(token);
     const value = Number(cells(token)[3 + list.indexOf(button.dataset.name)].replace("−", "-"));
-    const even = 1 / list.length;
-    const strength = nats ? 1 - Math.exp(-Math.max(0, value)) : even === 1 ? 1 : Math.max(0, (value - even) / (1 - even));
+    const share = Number(button.dataset.share);
+    const strength = nats ? 1 - Math.exp(-Math.max(0, value)) : share === 1 ? 1 : Math.max(0, (value - share) / (1 - share));
     token.className = whole[i].replace(/ [ps](x|\d+)(?= |$)/g, "") + ` ${button.dataset.hue} s${Math.round(10 * strength)}`;
   });
 }
