@@ -21,7 +21,7 @@ from mpg_cli.render.terminal import Streams, discard
 # Typer carries its own Click since 0.26 and exports of its exceptions only this one.
 _ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-_PYDANTIC = re.compile(r"Value error, |Input should (?=be a valid)|, unable to parse .*")
+_PYDANTIC = r"Value error, |Input should (?=be a valid)|, unable to parse .*"  # compiled when it is needed
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 # Each module loads when its command is called; the line is that of the help.
@@ -138,7 +138,7 @@ def _defaults(command: Any, argv: list[str]) -> Defaults:
 
 def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
     """A usage error of Click as one of ours."""
-    message = _PYDANTIC.sub("", error.format_message()).replace(": be a", ": must be a").rstrip(".")
+    message = re.sub(_PYDANTIC, "", error.format_message()).replace(": be a", ": must be a").rstrip(".")
     origin = defaults.origin(message, argv)
     path = error.ctx.command_path if error.ctx is not None else "mpg"
     hint = f"{origin} sets it" if origin else f"{path} --help shows what there is"

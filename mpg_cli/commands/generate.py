@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from mpg_cli import options, signals
 from mpg_cli.commands import prompting
 from mpg_cli.errors import ExitCode
-from mpg_cli.explaining import explained
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
-from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.description import write_description
-from mpg_cli.render.output import OutputFile
 from mpg_cli.render.terminal import Streams
-from mpg_cli.request import GenerateRequest
+
+if TYPE_CHECKING:
+    from mpg_cli.render.commentary import Commentary
+    from mpg_cli.request import GenerateRequest
 
 EPILOG = """\b
 Examples:
@@ -52,7 +51,9 @@ def generate(
     The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
     pass; with the default rule the text is exactly that of checking token by token, only sooner.
     """
-    from mpg_cli.commands import blending
+    from mpg_cli.commands import blending  # TAB and --help need none of these
+    from mpg_cli.render.commentary import Commentary
+    from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
     quiet = quiet and not verbose
@@ -89,6 +90,9 @@ def _perform(
     dry_run: bool,
 ) -> ExitCode | None:
     """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
+    from mpg_cli.explaining import explained
+    from mpg_cli.render.description import write_description
+
     streams = commentary.streams
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
         from mpg_cli.session import Session  # torch loads here
