@@ -19,7 +19,7 @@ from mpg_cli.sampling.stats import Stats
 from mpg_cli.session import Session
 from mpg_cli.transcript import Exchange, SavedChat, Transcript
 
-ROOM = "/drop forgets the oldest exchange, /clear all of them"
+ROOM = "/drop forgets the oldest exchange, /clear all of them; then /retry"
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Conversation:
         self.stats = Stats()  # of all replies, those that were drawn again included
         self.last: LastReply | None = None
         self.reading = Reading()  # of the last reply
+        self._unanswered: str | None = None  # a turn that failed: there was no room, or no time for a word
 
     @classmethod
     def open(
@@ -73,10 +74,16 @@ class Conversation:
 
     def say(self, text: str) -> Iterator[Event]:
         """The events of the reply to one more user turn. Raises ContextError if there is no room for it."""
+        self._unanswered = text
         return self._reply(self.transcript, Exchange(text, "", self.transcript.said + 1))
 
     def retry(self) -> Iterator[Event]:
-        """The events of another reply to the last user turn, drawn with other random numbers."""
+        """The events of another reply to the last user turn, drawn with other random numbers.
+
+        A turn that has got no reply yet gets its first.
+        """
+        if self._unanswered is not None:
+            return self.say(self._unanswered)
         last = self._last_exchange()
         return self._reply(self.transcript.without_last(), replace(last, attempt=last.attempt + 1))
 
@@ -84,7 +91,7 @@ class Conversation:
         """Take the last exchange back."""
         last = self._last_exchange()
         self.transcript = self.transcript.without_last()
-        self.last = None
+        self.last = self._unanswered = None
         return last
 
     def drop(self, count: int) -> int:
@@ -178,7 +185,7 @@ class Conversation:
         finally:
             self.reading = Reading(self.session.asked_tokens - asked, self.session.read_tokens - read)
         if last is not None and not last.text and last is not self.last:
-            yield Notice("stopped before the first word: the turn is not kept")
+            yield Notice("stopped before the first word: the turn is not kept, /retry asks again")
         if last is not None and self._ran_full(last):
             yield Notice(f"the context is full, the reply ends there: {ROOM}")
 
@@ -187,7 +194,7 @@ class Conversation:
         interrupted = last.finished is None or last.finished.finish_reason == "interrupted"
         if last.text or not interrupted:
             self.transcript = before.plus(replace(exchange, reply=last.text))
-            self.last = last
+            self.last, self._unanswered = last, None
 
     def _ran_full(self, last: LastReply) -> bool:
         """Whether the model's context ended the reply, not its own end or the limit that was asked for."""

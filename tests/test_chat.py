@@ -169,7 +169,8 @@ def test_nothing_is_kept_of_a_reply_that_never_began(world: Path) -> None:
     next(events)
     events.close()  # type: ignore[attr-defined]
     assert [e.user for e in talk.chat.transcript.exchanges] == ["Hello"]
-    talk.say("Still there?")
+    assert talk.retry()
+    assert [e.user for e in talk.chat.transcript.exchanges] == ["Hello", "Never mind"]
 
 
 def test_a_turn_reads_its_new_tokens_only(world: Path) -> None:
@@ -220,6 +221,10 @@ def test_a_full_context_is_told_and_the_chat_goes_on(tmp_path: Path) -> None:
     assert "/drop" in error.value.hint
     assert talk.chat.transcript == before
     assert talk.chat.drop(5) == 2
+    talk.retry()  # there is room now
+    assert talk.chat.transcript.exchanges[-1].user == "x" * 100
+    assert talk.chat.transcript.exchanges[-1].sequence == "turn-3"
+    talk.chat.clear()
     talk.say("Again")
     talk.chat.clear()
     talk.say("Hello")

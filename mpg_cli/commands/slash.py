@@ -182,9 +182,8 @@ class SlashCommands:
     def _drop(self, text: str) -> None:
         count = _number(text, "/drop", "/drop 2") if text else 1
         dropped = self._chat.drop(count)
-        self._say(
-            f"the {dropped} oldest of the exchanges forgotten" if dropped else "there is nothing to forget"
-        )
+        which = "the oldest exchange is" if dropped == 1 else f"the {dropped} oldest exchanges are"
+        self._say(f"{which} forgotten" if dropped else "there is nothing to forget")
 
     def _clear(self, text: str) -> None:
         self._nothing_after("/clear", text)
