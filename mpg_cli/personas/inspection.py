@@ -56,12 +56,13 @@ def inspect(files: Iterable[Path], registry: Registry) -> Report:
 
 def _documents(file: Path, report: Report) -> Iterator[tuple[Document, Persona]]:
     """The documents of a file that are personas; what is wrong with the others goes to the report."""
+    before = len(report.problems)
     try:
-        documents = safe_yaml.read(file)
+        documents = safe_yaml.read(file, noted=report.problems)
     except PersonaError as error:
         report.problems.append(error.message)
         return
-    if not documents:
+    if not documents and len(report.problems) == before:
         report.problems.append(f"{where_in(file)}: holds no persona")
     for document in documents:
         try:

@@ -55,8 +55,13 @@ class Document:
         return where_in(self.file, self.lines.get(held, self.line), path)
 
 
-def read(file: Path, *, error: type[UsageError] = PersonaError) -> tuple[Document, ...]:
-    """Documents of `file`, empty ones left out. Raises `error` naming file, line and key."""
+def read(
+    file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
+) -> tuple[Document, ...]:
+    """Documents of `file`, empty ones left out. Raises `error` naming file, line and key.
+
+    With `noted`, mistakes in a file that can be read go there, and what was read is not to be used.
+    """
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -69,12 +74,22 @@ def read(file: Path, *, error: type[UsageError] = PersonaError) -> tuple[Documen
     except UnicodeDecodeError as problem:
         line = raw.count(b"\n", 0, problem.start) + 1
         raise error(f"{where_in(file, line)}: byte 0x{raw[problem.start]:02x} is not UTF-8") from None
-    return parse(text, file, error=error)
+    return parse(text, file, error=error, noted=noted)
 
 
-def parse(text: str, file: Path, *, error: type[UsageError] = PersonaError) -> tuple[Document, ...]:
+def parse(
+    text: str, file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
+) -> tuple[Document, ...]:
     """Documents of `text`, where `file` is what errors call it. Raises `error` as `read` does."""
-    return tuple(_Composer(file, error).documents(text))
+    found: list[Document] = []
+    try:
+        for document in _Composer(file, error, noted).documents(text):
+            found.append(document)  # those before a mistake stay
+    except error as problem:
+        if noted is None:
+            raise
+        noted.append(problem.message)
+    return tuple(found)
 
 
 def describe(path: KeyPath) -> str:
@@ -100,9 +115,10 @@ class _Frame:
 class _Composer:
     """Builds plain documents from parser events, with a stack of its own."""
 
-    def __init__(self, file: Path, error: type[UsageError]) -> None:
+    def __init__(self, file: Path, error: type[UsageError], noted: list[str] | None = None) -> None:
         self.file = file
         self.error = error
+        self.noted = noted
         self.frames: list[_Frame] = []
         self.lines: dict[KeyPath, int] = {}
         self.root: Any = None
@@ -142,7 +158,7 @@ class _Composer:
 
     def _node(self, event: Any) -> None:
         if event.anchor is not None:
-            self._fail(f"anchors (&{visible(event.anchor, 60)}) are not allowed")
+            self._note(f"anchors (&{visible(event.anchor, 60)}) are not allowed")
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event)
             if self._expects_key():
@@ -156,7 +172,7 @@ class _Composer:
         container: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         kind = "map" if isinstance(container, dict) else "seq"
         if event.tag not in (None, "!", _TAG + kind):
-            self._fail(f"the tag {visible(event.tag, 60)} is not allowed")
+            self._note(f"the tag {visible(event.tag, 60)} is not allowed")
         if len(self.frames) == MAX_DEPTH:
             self._fail(f"nested deeper than {MAX_DEPTH} levels")
         self._place(container)
@@ -172,7 +188,7 @@ class _Composer:
         frame.key = key
         path = self._path()
         if key in frame.container:
-            self._fail(f"this key stands twice, first in line {self.lines[path]}")
+            self._note(f"this key stands twice, first in line {self.lines[path]}")
         self.lines[path] = self.line
 
     def _place(self, value: Any) -> None:
@@ -195,7 +211,7 @@ class _Composer:
         text: str = event.value
         harmful = HARMFUL.search(text)
         if harmful:
-            self._fail(f"the control character {codepoint(harmful.group())} is not allowed in text")
+            self._note(f"the control character {codepoint(harmful.group())} is not allowed in text")
         if event.tag is None:
             return self._plain(text) if event.implicit[0] else text
         if event.tag in ("!", _TAG + "str"):
@@ -238,6 +254,12 @@ class _Composer:
         keys = _KEY_LINE.findall(above)
         where = where_in(self.file, self.line, self._path() or tuple(keys[-1:]))
         raise self.error(f"{where}: {message}") from None
+
+    def _note(self, message: str) -> None:
+        """A mistake that reading can go on behind, where somebody collects them."""
+        if self.noted is None:
+            self._fail(message)
+        self.noted.append(f"{where_in(self.file, self.line, self._path())}: {message}")
 
     def _fail(self, message: str) -> NoReturn:
         raise self.error(f"{where_in(self.file, self.line, self._path())}: {message}") from None

@@ -64,7 +64,7 @@ def test_all_folders_are_checked(cli: Cli) -> None:
 
 def test_every_mistake_has_its_place(cli: Cli) -> None:
     Path("personas/wrong.yaml").write_text(WRONG)
-    Path("personas/yaml.yml").write_text("name: x\nname: y\n")
+    Path("personas/yaml.yml").write_text("name: x\nname: y\nprompt: z\n")
     code, out, err = cli("personas", "check", "personas")
     assert (code, err) == (2, "")
     assert out.splitlines() == [
@@ -76,8 +76,21 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
         "personas/wrong.yaml:18: name: personas/wrong.yaml:9 has a persona three, this one is hidden",
         "personas/yaml.yml:2: name: this key stands twice, first in line 1",
         f"personas/wrong.yaml:13: adapters[0].path: {Path('personas/adapters/none').resolve()} is no folder",
-        "3 files, 7 personas, 1 adapter: 8 problems",
+        "3 files, 8 personas, 1 adapter: 8 problems",
     ]
+
+
+def test_mistakes_of_yaml_do_not_hide_others(cli: Cli) -> None:
+    Path("personas/y.yaml").write_text(
+        "name: x\nprompt: one\nprompt: two\nprompt: &three three\nwight: 1\n---\nname: y\ntags: !!set [a]\n"
+        'prompt: "\\e[31m"\n---\nname: z\nprompt: *three\n---\nname: unread\n'
+    )
+    code, out, _ = cli("personas", "check", "personas/y.yaml")
+    assert code == 2
+    assert [line.split(": ", 1)[0] for line in out.splitlines()[:-1]] == [
+        f"personas/y.yaml:{line}" for line in (3, 4, 4, 8, 9, 12, 5)
+    ]
+    assert "personas/y.yaml:12: prompt: aliases (*three) are not allowed" in out
 
 
 def test_cycles_and_weights_are_found(cli: Cli) -> None:
