@@ -34,7 +34,7 @@ def check(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH…]",
+            metavar="PATH",
             help="Persona files and folders of them.",
             show_default="every folder that is searched",
         ),

@@ -43,7 +43,7 @@ def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> 
         out.flush()
         return
     if portrait.persona is not None:
-        _write_about(out, portrait.persona, portrait)
+        _write_about(out, portrait.persona, portrait, _columns(streams) if chosen == "tree" else None)
     composite = portrait.persona is None or portrait.persona.parts is not None
     if composite and chosen == "tree":
         from rich.console import Console
@@ -58,12 +58,24 @@ def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> 
     out.flush()
 
 
-def _write_about(out: TextIO, persona: Persona, portrait: Portrait) -> None:
-    """A line a field; a prompt as it is, but for what could command a terminal."""
+def _columns(streams: Streams) -> int | None:
+    """Of the terminal, where stdout is one."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if streams.stdout_tty else None
+
+
+def _write_about(out: TextIO, persona: Persona, portrait: Portrait, columns: int | None) -> None:
+    """A line a field, or more where a terminal is narrow; without what could command a terminal."""
     fields = list(_fields(persona, portrait))
     width = max(len(key) for key, _ in fields)
     for key, value in fields:
-        first, *rest = value.split("\n")
+        lines = value.split("\n")
+        if columns is not None:
+            from mpg_cli.render.wrap import wrap
+
+            lines = [part for line in lines for part in wrap(line, columns - width - 2)]
+        first, *rest = lines
         out.write(f"{key:<{width}}  {first}\n")
         out.write("".join(f"{'':<{width}}  {line}".rstrip() + "\n" for line in rest))
     if persona.parts is not None:
