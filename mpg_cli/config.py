@@ -72,6 +72,7 @@ OPTIONS: dict[str, Option] = {
     "device": Option(str, pattern=r"auto|cpu|mps|cuda(:\d+)?"),
     "dtype": _choice("auto", "bfloat16", "float16", "float32"),
     "persona": Option(list),
+    "persona-dir": Option(list, expand=True),
     "system": Option(str),
     "strength": Option(float),
     "raw": Option(bool),
@@ -177,7 +178,8 @@ def _range(option: Option) -> str:
 
 def _convert(option: Option, value: Any) -> Value:
     if option.kind is list:
-        return list(value) if isinstance(value, list) else [value]
+        texts = list(value) if isinstance(value, list) else [value]
+        return [os.path.expanduser(text) for text in texts] if option.expand else texts
     if option.kind is float:
         return float(value)
     if option.kind is str:

@@ -146,6 +146,18 @@ def test_environment_and_config_reach_commands_of_the_group(
     assert err.endswith("nowhere: no such folder\nhint: MPG_PERSONA_DIR sets it\n")
 
 
+def test_folders_can_stand_in_the_config(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "a.yaml").write_text("name: extra\nprompt: x\n")
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "mpg" / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("persona-dir: ~/extra\n")
+    assert listed(cli)["extra"][4] == str(tmp_path / "extra" / "a.yaml")
+    assert cli.request("-p", "extra", "hello").blend is not None
+    assert cli("personas", "new", "fresh")[1] == f"{tmp_path / 'extra' / 'fresh.yaml'}\n"
+
+
 def test_show_tells_all_of_a_persona(more: Cli) -> None:
     code, out, err = more("personas", "show", "ODD")
     assert (code, err) == (0, "")
