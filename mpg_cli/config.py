@@ -95,6 +95,7 @@ OPTIONS: dict[str, Option] = {
     "seed": Option(int, low=0),
     "format": _choice("auto", "live", "plain", "json", "events"),
     "stats": Option(bool),
+    "explain": Option(bool),
     "quiet": Option(bool),
     "verbose": Option(bool),
     "history": Option(bool),

@@ -25,8 +25,9 @@ Examples:
   mpg generate -p pirate --explain "How do I make tea?"
 \b
 A token has the colour of the persona that pulled hardest towards it. A pull is w·δ: the weight times the log
-of how much likelier the persona's expert makes the token than the plain model, in nats (with --target mixture
-the persona's share of it, and who exceeds its weight's share most has the colour). Accepted tokens are plain, corrected ones underlined, those that nobody drafted italic.
+of how much likelier the persona's expert makes the token than the plain model, in nats. With --target mixture
+it is the persona's share of the token, and the colour is of the one that exceeds its share of the blend most.
+Accepted tokens are plain, corrected ones underlined, those that nobody drafted italic (on the page dotted).
 On a pipe each reply is one JSON object: the fields of generate --format json, unit, tokens and sentences.
 Ctrl-C ends the reply and explains what is there.
 \b

@@ -30,7 +30,7 @@ class ExplainRenderer:
         self._replies: list[ExplainedReply] = []
 
     def render(self, events: Iterable[Event]) -> None:
-        """Draw the events until they end; whatever ends them, complete replies are in the page."""
+        """Draw the events until they end; an interruption leaves the page what is complete."""
         try:
             self._render(events)
         finally:

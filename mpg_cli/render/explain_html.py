@@ -128,6 +128,7 @@ class _Body:
             ("tokens", str(finished.usage.completion_tokens)),
             ("accepted", acceptance_words(stats)),
             ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
+            ("bias", f"at most {stats.bias_bound:.2g} a round" if stats.bias_bound is not None else ""),
             ("seed", str(started.seed)),
             ("sequence", str(started.sequence) if started.sequence != 0 else ""),
             ("ended by", finished.finish_reason),

@@ -23,6 +23,7 @@ SCALE = "from 0.05 nats in colour, from 0.5 bold, from 1.5 a block"
 BAR = 24  # cells
 WIDTH = 100  # where no terminal shows it
 KEYS = "abcdefgh"  # of personas where there is no colour
+AGAINST = "-░"  # of a bar; the second where the terminal has it
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -92,9 +93,12 @@ class _Drawing:
             line.append("corrected draft", style="underline")
             line.append(", ", style="dim")
             line.append("not drafted", style="italic")
-            line.append("; bars: pulls added up" + ("" if mixture else ", ░ against"), style="dim")
+            line.append(
+                "; bars: pulls added up" + ("" if mixture else f", {AGAINST[self._blocks]} against"),
+                style="dim",
+            )
         else:
-            line.append(f"\n[a …]: who {what}; ! strong; ~corrected draft, +not drafted, else accepted")
+            line.append(f"\n[a ...]: who {what}; ! strong; ~corrected draft, +not drafted, else accepted")
         return line
 
     # -- tokens ----------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ class _Drawing:
         """A bar; one against the sentence is drawn thin."""
         eighths = round(8 * BAR * abs(value) / longest) if longest else 0
         if value < 0:
-            return ("░" if self._blocks else "-") * round(eighths / 8)
+            return AGAINST[self._blocks] * round(eighths / 8)
         if not self._blocks:
             return "#" * round(eighths / 8)
         return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()

@@ -44,7 +44,7 @@ def test_without_colour_signs_say_the_same() -> None:
     lines = drawn(explained_reply()).splitlines()
     assert lines[:3] == [
         "[a INTJ 1]  [b pirate 1]",
-        "[a …]: who pulled hardest; ! strong; ~corrected draft, +not drafted, else accepted",
+        "[a ...]: who pulled hardest; ! strong; ~corrected draft, +not drafted, else accepted",
         "",
     ]
     assert lines[3] == "[b Aye!]+, [b ~mate]."

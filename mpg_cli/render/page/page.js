@@ -42,7 +42,7 @@ function show(token) {
     row.append(element("th", "together"), element("td", sign + Math.abs(sum).toFixed(3)), element("td", "×" + factor(sum)));
     row.className = "sum";
   }
-  tip.replaceChildren(element("strong", text.trim() || "part of a character"), element("p", `token ${place} · ${origin}`), table);
+  tip.replaceChildren(element("strong", text.trim() || "no text of its own"), element("p", `token ${place} · ${origin}`), table);
   tip.hidden = false;
   const box = token.getClientRects()[0] || token.getBoundingClientRect();
   const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
