@@ -8,13 +8,11 @@ import sys
 
 def main() -> int:
     """Run `mpg`; a Ctrl-C while its modules still load ends it as quietly as one later."""
-    gc.disable()  # imports leave no garbage behind, and looking for it takes time
+    gc.disable()  # until a command runs: imports leave no garbage behind, and looking for it takes time
     try:
         from mpg_cli.app import main as run
     except KeyboardInterrupt:
         return 130
-    finally:
-        gc.enable()
     return run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import re
 import sys
@@ -104,6 +105,7 @@ def _run(argv: list[str]) -> int:
     defaults = _defaults(command, argv)
     try:
         with command.make_context("mpg", argv, default_map=defaults.by_command) as context:
+            gc.enable()  # off since the start, see __main__
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code

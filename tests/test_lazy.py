@@ -185,3 +185,14 @@ def test_a_format_of_other_commands_is_none(argv: list[str], value: str, kept: b
 def test_lists_and_single_values_fit_what_the_command_has() -> None:
     many: Callable[[Any], Any] = lambda value: defaults(["generate"], {"persona": value}).by_command  # noqa: E731
     assert many("a") == many(["a"]) == {"generate": {"persona": ["a"]}}
+
+
+def test_garbage_is_collected_while_a_command_runs() -> None:
+    """It is not while modules load."""
+    code = (
+        "import gc, sys; from mpg_cli.commands import personas_new\n"
+        "personas_new._next = lambda *_: f'collecting {gc.isenabled()}'\n"
+        "from mpg_cli.__main__ import main; sys.argv[1:] = ['personas', 'new', 'x']; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "mpg: try: collecting True\n")
