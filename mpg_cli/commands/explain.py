@@ -80,9 +80,15 @@ def explain(
     with OutputFile(html, "--html") if html is not None else nullcontext() as page:
         if notice := blending.default_model_notice(ctx, request.model.name):
             commentary.notice(notice)
-        ended_by = _perform(request, chosen, commentary, page)
+        ended_by, closed = None, None
+        try:
+            ended_by = _perform(request, chosen, commentary, page)
+        except BrokenPipeError as error:  # whoever read stdout is gone, by Ctrl-C perhaps: the page stays
+            closed = error
     if html is not None:
         commentary.notice(f"the page is {html}")
+    if closed is not None:
+        raise closed
     if ended_by is not None:
         raise typer.Exit(ended_by)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +188,20 @@ def test_an_interruption_explains_what_is_there(world: Path, tmp_path: Path) -> 
     assert "interrupted" in output
     assert "\x1b[38;5;" in output, "in colour on a terminal"
     assert "<dd>interrupted</dd>" in page.read_text()
+
+
+def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    command = [
+        *(sys.executable, "-m", "mpg_cli", "explain", "Hello", "-p", "bold", "-q", "--html", str(page)),
+        *("--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu", "-n", "2"),
+    ]
+    reader, stdout = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page.read_text().endswith("</html>\n")
 
 
 def test_help_says_how_to_read_it(cli: Cli) -> None:
