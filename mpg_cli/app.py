@@ -37,6 +37,7 @@ COMMANDS = {
     "tune": Lazy(
         "mpg_cli.commands.tune:tune", "Find the chunk size that is fastest for a blend on this machine."
     ),
+    "eval": Lazy("mpg_cli.commands.eval:app", "Measure what a blend shows."),
     "train": Lazy("mpg_cli.commands.train:train", "Train a persona from preferences."),
     "models": Lazy(
         "mpg_cli.commands.models:models", "List the models at hand and the experts that fit each."

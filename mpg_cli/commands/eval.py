@@ -1,0 +1,27 @@
+"""`mpg eval`: what a blend shows, measured."""
+
+from __future__ import annotations
+
+import typer
+
+from mpg_cli.lazy import Lazy, lazy_group
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+# Each module loads when its command is called; the line is that of the help.
+COMMANDS = {
+    "mbti": Lazy("mpg_cli.commands.eval_mbti:mbti", "Put an MBTI questionnaire to a blend."),
+}
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS, CONTEXT),
+    help="Measure what a blend shows.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Measure what a blend shows."""

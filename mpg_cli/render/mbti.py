@@ -1,0 +1,132 @@
+"""What a questionnaire found, for a person: bars, tables, a plot in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from mpg_cli.errors import MpgError
+from mpg_cli.evaluating.mbti import Findings
+from mpg_cli.evaluating.questionnaire import DIMENSIONS
+from mpg_cli.evaluating.scores import Score
+from mpg_cli.render.terminal import clean
+
+HALF = 15  # columns of a bar on either side
+
+
+def write_report(stream: TextIO, found: Findings, *, color: bool) -> None:
+    """The type, and for each dimension a bar, the score and how far it is from the base."""
+    sheet = found.sheets[0]
+    name = clean(f"{sheet.persona} on {found.model}")
+    lines = [f"{name}: {_bold(sheet.type, color)}   (the base alone: {found.base.type})", ""]
+    for own, base, moved in zip(sheet.scores, found.base.scores, found.shift(sheet), strict=True):
+        first, second = own.dimension
+        chance = "" if own.excludes_chance else "  within chance"
+        lines += [
+            f"blend  {first} {bar(own.value, '█')} {second}  {_interval(own)}  {_leaning(own)}{chance}",
+            f"base   {first} {bar(base.value, '▒')} {second}  {_interval(base)}  {_leaning(base)}",
+            f"{'moved':<{2 * HALF + 14}}{_interval(moved)}" + ("" if moved.excludes_chance else "  chance"),
+            "",
+        ]
+    stream.write("\n".join([*lines, legend(found)]) + "\n")
+
+
+def legend(found: Findings) -> str:
+    """How to read the numbers."""
+    return (
+        "Scores run from +1 (all first pole) over 0 (chance) to -1 (all second pole), with 95 % t-intervals\n"
+        f"over the items; moved is the difference to the base, item by item. Read by {found.readout}, "
+        f"target {found.target}."
+    )
+
+
+def bar(value: float, mark: str) -> str:
+    """A bar from the middle: to the left for the first pole, to the right for the second."""
+    size = round(abs(value) * HALF)
+    left, right = (size, 0) if value > 0 else (0, size)
+    return "·" * (HALF - left) + mark * left + "│" + mark * right + "·" * (HALF - right)
+
+
+def write_table(stream: TextIO, found: Findings) -> None:
+    """A line a blend, the base first, and where each asked type was read."""
+    wide = max(len(sheet.persona) for sheet in (found.base, *found.sheets))
+    heads = "  ".join(f"{dimension:<20}" for dimension in _dimensions(found))
+    lines = [f"{'':{wide}}  read  {heads}".rstrip()]
+    for sheet in (found.base, *found.sheets):
+        cells = "  ".join(f"{_interval(score):<20}" for score in sheet.scores)
+        lines.append(f"{sheet.persona:{wide}}  {sheet.type:<4}  {cells}".rstrip())
+    asked = [sheet.persona.split("+")[0] for sheet in found.sheets]
+    read = [sheet.type for sheet in found.sheets]
+    lines += ["", *confusion(asked, read), "", recovered(asked, read), "", legend(found)]
+    stream.write(clean("\n".join(lines)) + "\n")
+
+
+def confusion(asked: Sequence[str], read: Sequence[str]) -> list[str]:
+    """Rows are the types that were asked, columns those that were read."""
+    lines = [
+        ("read" if place == 0 else "").ljust(6) + " ".join(name[place] for name in asked)
+        for place in range(len(read[0]))
+    ]
+    for own, found in zip(asked, read, strict=True):
+        marks = ("●" if name == found == own else "○" if name == found else "·" for name in asked)
+        lines.append(f"{own:<6}" + " ".join(marks))
+    return lines
+
+
+def recovered(asked: Sequence[str], read: Sequence[str]) -> str:
+    """How many types, and how many letters of each dimension."""
+    right = sum(own == found for own, found in zip(asked, read, strict=True))
+    letters = [
+        f"{dimension} {sum(own[place] == found[place] for own, found in zip(asked, read, strict=True))}"
+        for place, dimension in enumerate(DIMENSIONS)
+    ]
+    return f"{right} of {len(asked)} types are read as asked; letters: {', '.join(letters)}"
+
+
+def write_plot(path: Path, found: Findings) -> None:
+    """Scores with their intervals, a panel a dimension. Raises MpgError where it cannot be written."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    sheets = (found.base, *found.sheets)
+    names = [sheet.persona for sheet in sheets]
+    count = len(found.base.scores)
+    size = (2.4 * count + 1, 1.2 + 0.28 * len(sheets))
+    figure, panels = plt.subplots(1, count, sharey=True, figsize=size, constrained_layout=True, squeeze=False)
+    for place, axes in enumerate(panels[0]):
+        for row, sheet in enumerate(sheets):
+            score = sheet.scores[place]
+            own = "grey" if sheet is found.base else "C0" if score.value > 0 else "C1"
+            axes.plot([score.low, score.high], [row, row], color=own)
+            axes.plot([score.value], [row], "o", color=own, markersize=4)
+        first, second = found.base.scores[place].dimension
+        axes.axvline(0, color="grey", linestyle=":")
+        axes.set(title=f"{first} (left) or {second}", xlim=(1, -1), yticks=range(len(names)))
+        axes.set_yticklabels([name.replace("$", r"\$") for name in names])
+        axes.tick_params(labelsize="small")
+    panels[0][0].invert_yaxis()
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise MpgError(f"--plot {path} cannot be written: {error.strerror}") from None
+    finally:
+        plt.close(figure)
+
+
+def _dimensions(found: Findings) -> list[str]:
+    return [score.dimension for score in found.base.scores]
+
+
+def _interval(score: Score) -> str:
+    return f"{score.value:+.2f} [{score.low:+.2f}, {score.high:+.2f}]"
+
+
+def _leaning(score: Score) -> str:
+    return f"{score.first} of {score.items} lean to {score.dimension[0]}"
+
+
+def _bold(text: str, color: bool) -> str:
+    return f"\x1b[1m{text}\x1b[22m" if color else text
