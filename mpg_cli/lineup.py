@@ -12,6 +12,7 @@ from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.models.steps import StepRow
 from mpg_cli.profile import read_profile
 from mpg_cli.request import Scheme
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
@@ -169,15 +170,18 @@ class Lineup:
         others = [self._group(e.checkpoint, [e.name]) for e in self.experts if e.checkpoint is not None]
         return Rows([base, *others])
 
-    def _group(self, model: Any, names: Sequence[str], loras: Sequence[Row] = ()) -> RowGroup:
+    def _group(
+        self, model: Any, names: Sequence[str], loras: Sequence[Row] = (), kind: type[RowGroup] = RowGroup
+    ) -> RowGroup:
         """Rows of a model, the last of them with these LoRA, and what they have read before."""
         own = model is self.loaded.model
         plain = [()] * (len(names) - len(loras))
         keys = (*plain, *(tuple((adapter.fingerprint, weight) for adapter, weight in row) for row in loras))
         for group in self._inherited:
-            if group.model is model and (group.names, group.keys) == (tuple(names), keys):
+            same = group.model is model and (group.names, group.keys) == (tuple(names), keys)
+            if same and type(group) is kind:
                 return group
-        group = RowGroup(
+        group = kind(
             model,
             names,
             batch=self.batch,
@@ -210,12 +214,12 @@ class Lineup:
             return self._merged(scheme.target == "mixture", drafter == "folded")
         if smaller is not None and drafter.startswith("model:"):
             said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
-            group = self._group(smaller.model, [f"the drafter {smaller.id}"])
+            group = self._group(smaller.model, [f"the drafter {smaller.id}"], kind=StepRow)
             return DraftRow(drafter, group, "\n\n".join(said) or None)
         wanted = drafter.removeprefix("persona:").lower()
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
-            group = self._group(expert.checkpoint, ["drafter"])
+            group = self._group(expert.checkpoint, ["drafter"], kind=StepRow)
             return DraftRow(f"persona:{expert.name}", group, expert.prompt)
         row = [(expert.adapter, 1.0)] if expert.adapter else []
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
@@ -241,10 +245,11 @@ class Lineup:
             self.notices.append("no adapter to fold: the merged drafter is a row of the base")
             return self._draft_row("merged", row, prompt)
         whose = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
-        return DraftRow("folded", self._group(self.bank.folded(row), [whose]), prompt)
+        return DraftRow("folded", self._group(self.bank.folded(row), [whose], kind=StepRow), prompt)
 
     def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftRow:
         whose = f"the {name} drafter"
         if name == "merged":
             whose += f" ({', '.join(expert.name for expert in self.experts)})"
-        return DraftRow(name, self._group(self.loaded.model, [whose], [row] if row else []), prompt)
+        group = self._group(self.loaded.model, [whose], [row] if row else [], StepRow)
+        return DraftRow(name, group, prompt)

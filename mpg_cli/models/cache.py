@@ -96,13 +96,14 @@ class SlotCache(Cache):
 
     def __init__(self, layers: int, total: int) -> None:
         self.slots = Slots(total)
-        self.tokens = torch.zeros(total, 0, dtype=torch.long)  # (total rows, capacity), on the CPU
+        self.tokens = torch.zeros(total, 0, dtype=torch.long)  # (total rows, capacity)
         super().__init__(layers=[SlotLayer(self.slots) for _ in range(layers)])
 
     @torch.inference_mode()
     def note(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
-        """Remember the tokens (rows, T) of a pass that has been made; all on the CPU."""
+        """Remember the tokens (rows, T) of a pass that has been made, on their device."""
         count = tokens.shape[1]
+        self.tokens = self.tokens.to(tokens.device)
         if self.tokens.shape[1] < self.slots.width:
             more = max(self.slots.width + 128, self.slots.width * 3 // 2) - self.tokens.shape[1]
             self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
@@ -113,7 +114,7 @@ class SlotCache(Cache):
     def common(self, rows: Tensor, tokens: Tensor, length: int) -> int:
         """How many of the tokens (n,) the first `length` slots of all these rows begin with."""
         most = min(length, len(tokens))
-        same = (self.tokens[rows, :most] == tokens[:most]).all(dim=0)  # (most,)
+        same = (self.tokens[rows, :most] == tokens[:most].to(self.tokens.device)).all(dim=0)  # (most,)
         return int(same.long().cumprod(0).sum())
 
     @torch.inference_mode()
@@ -137,7 +138,7 @@ class SlotCache(Cache):
                 new[target.to(store.device)] = store[source.to(store.device)]
                 setattr(layer, name, new)
             layer.is_initialized = True
-        self.tokens = torch.zeros(self.slots.total, other.tokens.shape[1], dtype=torch.long)
+        self.tokens = other.tokens.new_zeros(self.slots.total, other.tokens.shape[1])
         self.tokens[target] = other.tokens[source]
 
     @torch.inference_mode()

@@ -188,13 +188,7 @@ class RowGroup:
             n = backlog.shape[2]
             tokens[:, b, :, :n] = backlog
             tokens[:, b, :, n : n + T] = drafts[b]
-        parts = self._together()
-        if len(parts) == 1:
-            logits = self._pass(tokens, None)
-        else:
-            logits = torch.cat([self._pass(tokens[:, part], part) for part in parts], dim=1)
-            logits = logits[:, torch.cat(parts).argsort()]
-        # (R, B, N, fed, V)
+        logits = self._logits(tokens)  # (R, B, N, fed, V)
         if bool((waiting == fed - T).all()):
             logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
         else:
@@ -204,9 +198,7 @@ class RowGroup:
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
         self.backlog = [b[:, :, :0] for b in self.backlog]
-        log_probs = log_softmax(self._fitted(logits))
-        self._check(log_probs)
-        return log_probs
+        return self._checked(log_softmax(self._fitted(logits)))
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
@@ -264,6 +256,14 @@ class RowGroup:
             return [order.sort().values]
         return [order[: best + 1], order[best + 1 :]]
 
+    def _logits(self, tokens: Tensor) -> Tensor:
+        """Logits (R, B, N, T, V) after each of the tokens (R, B, N, T)."""
+        parts = self._together()
+        if len(parts) == 1:
+            return self._pass(tokens, None)
+        logits = torch.cat([self._pass(tokens[:, part], part) for part in parts], dim=1)
+        return logits[:, torch.cat(parts).argsort()]
+
     def _pass(self, tokens: Tensor, places: Tensor | None) -> Tensor:
         """Logits (R, P, N, T, V) of one pass over tokens (R, P, N, T) of the sequences in these places."""
         R, P, N, T = tokens.shape
@@ -316,9 +316,10 @@ class RowGroup:
         slots.width = (start if isinstance(start, int) else int(start.max())) + count
         first = torch.tensor([start]) if isinstance(start, int) else start
         positions = first[:, None] + torch.arange(count)  # (1 or rows, T)
+        tokens = tokens.to(self.device)
         with torch.inference_mode(), self._experts(run):
             output = self.model(
-                input_ids=tokens.to(self.device),
+                input_ids=tokens,
                 position_ids=self.masks.clamp(positions).to(self.device),
                 attention_mask=self.masks.build(positions.to(self.device), slots.width),
                 past_key_values=self.cache,
@@ -332,9 +333,13 @@ class RowGroup:
     def _experts(self, run: range | None) -> AbstractContextManager[None]:
         return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
-    def _check(self, log_probs: Tensor) -> None:
+    def _checked(self, log_probs: Tensor) -> Tensor:
         """A NaN logit makes its whole distribution NaN: one entry each is enough to look at."""
-        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
+        self._refuse(log_probs[..., 0].isnan().flatten(1).any(dim=1))  # (R,)
+        return log_probs
+
+    def _refuse(self, bad: Tensor) -> None:
+        """Raise NumericsError if one of the rows (R,) is bad."""
         if bool(bad.any()):
             name = self.names[int(bad.nonzero()[0, 0])]
             raise NumericsError(

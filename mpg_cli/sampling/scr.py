@@ -157,6 +157,7 @@ class Sampler:
         ended = torch.ones(B, N, dtype=torch.bool)
         ended[list(live)] = False
         wanted = torch.tensor(sizes)[:, None]  # (B, 1)
+        ends = torch.tensor(sorted(self.settings.end_tokens), dtype=torch.long)
         while not bool((ended := ended | (wanted <= len(steps))).all()):
             assert isinstance(self.drafter, RowDrafter)
             log_q = self.drafter.next()  # (B, N, V)
@@ -165,12 +166,13 @@ class Sampler:
             log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
             if self.settings.rule == "block":
                 laws.append(log_q)
-            steps.append(token.cpu())
-            ended |= torch.isin(steps[-1], torch.tensor(sorted(self.settings.end_tokens), dtype=torch.long))
-            self.drafter.push(steps[-1])
+            steps.append(token)
+            if token.device.type == "cpu":  # elsewhere a look would wait for all work before it
+                ended |= torch.isin(token, ends)
+            self.drafter.push(token)
         return Draft(
             tuple(sizes),
-            torch.stack(steps, dim=2) if steps else torch.zeros(B, N, 0, dtype=torch.long),  # (B, N, T)
+            torch.stack(steps, dim=2).cpu() if steps else torch.zeros(B, N, 0, dtype=torch.long),  # (B, N, T)
             torch.stack(log_qs, dim=2) if steps else torch.zeros(B, N, 0),  # (B, N, T)
             torch.stack(laws, dim=2) if laws else None,  # (B, N, T, V)
         )

@@ -1,0 +1,64 @@
+"""A drafter's row: it steps token by token, and nothing of a chunk is read back before the chunk is over.
+
+On a GPU every read waits for all work before it. So the drafted tokens stay on the device until `commit`, and
+so does the look for NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mpg_cli.models.rows import RowGroup, log_softmax
+
+
+class StepRow(RowGroup):
+    """One row whose pushed tokens are fed from where they are."""
+
+    def __init__(self, model: Any, names: Sequence[str], **how: Any) -> None:
+        super().__init__(model, names, **how)
+        self._pushed: Tensor | None = None  # (B, N)
+        self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last commit
+
+    def extend(self, drafts: Tensor) -> Tensor:
+        """See `RowGroup.extend`; NaN is an error at the next `commit`."""
+        pushed, self._pushed = self._pushed, None
+        if pushed is None:
+            return super().extend(drafts)
+        if drafts.shape[2]:
+            super().push(pushed)
+            return super().extend(drafts)
+        tokens = pushed.expand(self.rows, -1, -1)[..., None]  # (R, B, N, 1)
+        logits = self._logits(tokens)  # (R, B, N, 1, V)
+        self.cached += 1
+        return self._checked(log_softmax(self._fitted(logits)))
+
+    def push(self, tokens: Tensor) -> None:
+        """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
+        self._settle()
+        if any(waiting.shape[2] for waiting in self.backlog):
+            super().push(tokens)
+        else:
+            self._pushed = tokens
+
+    def commit(
+        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
+    ) -> None:
+        """See `RowGroup.commit`. Raises NumericsError where the row has returned NaN."""
+        self._settle()
+        if self._bad is not None:
+            bad, self._bad = self._bad, None
+            self._refuse(bad)
+        super().commit(drop, tokens, winner)
+
+    def _settle(self) -> None:
+        pushed, self._pushed = self._pushed, None
+        if pushed is not None:
+            super().push(pushed)
+
+    def _checked(self, log_probs: Tensor) -> Tensor:
+        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
+        self._bad = bad if self._bad is None else self._bad | bad
+        return log_probs
