@@ -100,12 +100,12 @@ def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
 
     Within 0.5 % of the exact value from 3 degrees of freedom on, at 95 %.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    terms = (
+    z: float = NormalDist().inv_cdf((1 + confidence) / 2)
+    terms: tuple[float, ...] = (
         z,
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return sum(term / freedom**power for power, term in enumerate(terms))
+    return sum(term / float(freedom**power) for power, term in enumerate(terms))

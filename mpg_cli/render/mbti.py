@@ -21,7 +21,7 @@ def write_report(stream: TextIO, found: Findings, *, color: bool) -> None:
     name = clean(f"{sheet.persona} on {found.model}")
     lines = [f"{name}: {_bold(sheet.type, color)}   (the base alone: {found.base.type})", ""]
     for own, base, moved in zip(sheet.scores, found.base.scores, found.shift(sheet), strict=True):
-        first, second = own.dimension
+        first, second = tuple(own.dimension)
         chance = "" if own.excludes_chance else "  within chance"
         lines += [
             f"blend  {first} {bar(own.value, '█')} {second}  {_interval(own)}  {_leaning(own)}{chance}",
@@ -102,7 +102,7 @@ def write_plot(path: Path, found: Findings) -> None:
             own = "grey" if sheet is found.base else "C0" if score.value > 0 else "C1"
             axes.plot([score.low, score.high], [row, row], color=own)
             axes.plot([score.value], [row], "o", color=own, markersize=4)
-        first, second = found.base.scores[place].dimension
+        first, second = tuple(found.base.scores[place].dimension)
         axes.axvline(0, color="grey", linestyle=":")
         axes.set(title=f"{first} (left) or {second}", xlim=(1, -1), yticks=range(len(names)))
         axes.set_yticklabels([name.replace("$", r"\$") for name in names])

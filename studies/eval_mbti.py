@@ -1,0 +1,170 @@
+"""Writes docs/eval-mbti.md, what the bundled model answers to the questionnaire.
+
+`python -m studies.eval_mbti` asks, in about a minute.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from mpg_cli.api import blend
+from mpg_cli.evaluating.mbti import Findings, Quiz, run, types
+from mpg_cli.evaluating.questionnaire import BUILT_IN, Item, read_items
+from mpg_cli.evaluating.scores import Score, Sheet
+from mpg_cli.render.mbti import recovered, write_table
+from mpg_cli.request import ModelChoice
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "eval-mbti.md"
+FAR = ROOT / "recipes" / "mpg_tiny" / "questionnaire.json"
+POLES = tuple("EISNTFJP")
+CHARACTERS = tuple(f"{name}+pirate" for name in types())
+
+HEAD = """\
+# The questionnaire on mpg-tiny
+
+Written by `python -m studies.eval_mbti`; do not edit.
+
+`mpg eval mbti -p INTJ+pirate` puts {count} items to a blend, {each} for each of the dimensions EI, SN,
+TF and JP. An item is a forced choice such as “Would you rather {first} or {second}?”. Nothing is
+sampled and no text is parsed: the answer is how likely the blend makes the text of each option after “I
+would rather”, as the mean log-probability a token, averaged over both orders in which the question
+names the options. An item scores tanh(margin / 2): 1 is all first pole, -1 all second, 0 chance. A
+dimension scores the mean of its items, with a 95 % t-interval over them; the type is the four signs.
+Scores are raw, nothing is corrected by the base: it is asked as well and shown. `moved` is the
+difference to the base, item by item.
+
+The setup follows the paper, which asks MBTI questionnaires. Its items and its prompts are not used; the
+items here are our own. MBTI is no valid psychology, and a model has no personality: the number says
+which of two texts a blend makes likelier.
+"""
+
+TAIL = """\
+## How the items were made
+
+* Half of the items of a dimension have the first pole as option A, and each is asked in both orders.
+* No option is a sentence of the training text, nor the beginning of a first-person preference in it,
+  nor has one six words of ten in common with such a preference
+  (`tests/evaluating/test_questionnaire.py`). But the words and the openings are those of that text, and
+  some options (“check the facts”) stand inside a longer sentence.
+* The options of a pair are matched: from pools of options that were written for each pole, those were
+  paired that the **base** finds about as likely, as forced-choice questionnaires match options by how
+  desirable they are. That the base is within chance is therefore built in and no finding. Experts took
+  no part in the matching.
+* It was not the first attempt. Items in everyday words, far from the training text, moved nothing
+  (below), and five versions of nearer items, unmatched or loosely matched, read 1 to 4 types. Seven
+  matched versions with the openings of the training text, of 88 to 120 items, read 10, 10, 12, 12, 10,
+  9 and 15; in some of them the interval of I included 0. On the way pools grew; after a look at the
+  results of the poles I and P, options of theirs whose openings several poles share (“keep …”, “be …”,
+  “write …”) were replaced; and options were added to the pool of J, because the base leaned to J. At
+  last one option that began a sentence of the training text was exchanged: that is the version here. So
+  it was fitted to this model, and its numbers are somewhat too good.
+
+## What it does not show
+
+* That anything generalises to words that the adapters have not learned: on the {far} items of
+  `recipes/mpg_tiny/questionnaire.json`, which avoid them, **{far_right}**, and {far_moved} of 8 poles
+  move their dimension.
+* That each letter of a type is certain: of the {letters} scores of the types, {weak} have an interval
+  that includes 0.
+* How the replies sound: `docs/library.md` measures that. A model of 1.6 million parameters has learned
+  sentences.
+* Anything about other models. There the match of the options does not hold: look at the base's own
+  intervals.
+"""
+
+
+def main() -> None:
+    """Ask and write."""
+    items = read_items(BUILT_IN)
+    names = (*POLES, *types(), *CHARACTERS)
+    found = ask(names, items)
+    far = ask((*POLES, *types()), read_items(FAR))
+    PAGE.write_text(page(found, far), encoding="utf-8")
+
+
+def ask(names: tuple[str, ...], items: tuple[Item, ...]) -> Findings:
+    """The sheets of these blends, in float32 on the CPU."""
+    return run(Quiz(tuple(map(blend, names)), names, items, ModelChoice(dtype="float32", device="cpu")))
+
+
+def page(found: Findings, far: Findings) -> str:
+    """All of the page."""
+    first, second = found.items[0].options
+    count = len(found.items)
+    texts = {"count": count, "each": count // 4, "first": first.text, "second": second.text}
+    plain, pirates = of(found, types()), of(found, CHARACTERS)
+    scores = [score for sheet in plain for score in sheet.scores]
+    asked = list(types())
+    tail = TAIL.format(
+        far=len(far.items),
+        far_right=recovered(asked, [sheet.type for sheet in of(far, types())]).partition(";")[0],
+        far_moved=sum(moves(far, sheet) for sheet in of(far, POLES)),
+        weak=sum(not score.excludes_chance for score in scores),
+        letters=len(scores),
+    )
+    base = [
+        f"{cell(score)} {'**chance**' if score.excludes_chance else 'within chance'}"
+        for score in found.base.scores
+    ]
+    parts = [
+        HEAD.format(**texts),
+        "## The base and the poles\n",
+        "| blend | EI | SN | TF | JP |\n|---|---|---|---|---|",
+        f"| base | {' | '.join(base)} |",
+        *(f"| {sheet.persona} | {' | '.join(map(cell, sheet.scores))} |" for sheet in of(found, POLES)),
+        "\n| pole | moved its dimension | interval excludes 0 |\n|---|---|---|",
+        *(pole_row(found, sheet) for sheet in of(found, POLES)),
+        "\n## The sixteen types\n\n`mpg eval mbti --all` prints\n\n```",
+        table(found, plain),
+        "```\n\n## The types as pirates\n\n`mpg eval mbti --all -p pirate`: "
+        + recovered(asked, [sheet.type for sheet in pirates])
+        + ".\n\n| blend | read | EI | SN | TF | JP |\n|---|---|---|---|---|---|",
+        *(f"| {sheet.persona} | {sheet.type} | {' | '.join(map(cell, sheet.scores))} |" for sheet in pirates),
+        "",
+        tail,
+    ]
+    return "\n".join(parts)
+
+
+def of(found: Findings, names: tuple[str, ...]) -> list[Sheet]:
+    """The sheets of these blends."""
+    return [sheet for sheet in found.sheets if sheet.persona in names]
+
+
+def own_shift(found: Findings, sheet: Sheet) -> Score:
+    """How far a pole moved its own dimension."""
+    return next(score for score in found.shift(sheet) if sheet.persona in score.dimension)
+
+
+def moves(found: Findings, sheet: Sheet) -> bool:
+    """Whether a pole moves its dimension its way, by an interval that excludes 0."""
+    score = own_shift(found, sheet)
+    return score.excludes_chance and score.pole == sheet.persona
+
+
+def pole_row(found: Findings, sheet: Sheet) -> str:
+    """A line of the table of poles."""
+    excludes = "yes" if moves(found, sheet) else "**no**"
+    return f"| {sheet.persona} | {cell(own_shift(found, sheet))} | {excludes} |"
+
+
+def cell(score: Score) -> str:
+    return f"{score.value:+.2f} [{score.low:+.2f}, {score.high:+.2f}]"
+
+
+def table(found: Findings, sheets: list[Sheet]) -> str:
+    """What `mpg eval mbti --all` prints."""
+    stream = StringIO()
+    write_table(
+        stream,
+        Findings(
+            found.model, found.revision, found.target, found.readout, found.items, found.base, tuple(sheets)
+        ),
+    )
+    return stream.getvalue().rstrip("\n")
+
+
+if __name__ == "__main__":
+    main()
