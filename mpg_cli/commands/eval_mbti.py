@@ -31,9 +31,9 @@ the blend makes the texts of the options (mean log-probability a token, both ord
 between 1 (first pole) and -1 (second pole), a dimension the mean of its items with a 95 % t-interval over
 them, a type the signs. The base is asked as well and shown beside the blend; nothing is corrected by it.
 \b
-FILE.json is a list of items {"question": "…", "A": {"text": "…", "pole": "E"}, "B": {"text": "…", "pole": "I"}},
-or {"statement": "…", "dimension": "EI", "pole": "E"}, where agreement counts for the pole. The options complete
-a question that ends in “…”. docs/eval-mbti.md shows what the bundled model answers.
+FILE.json is a list of items {"question": "…", "A": {"text": "…", "pole": "E"}, "B": {"text": "…", "pole":
+"I"}}, or {"statement": "…", "dimension": "EI", "pole": "E"}, where agreement counts for the pole. The options
+complete a question that ends in “…”. docs/eval-mbti.md shows what the bundled model answers.
 \b
 Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 130 interrupted,
 143 terminated."""

@@ -63,9 +63,11 @@ class Sheet:
 def answer(item: Item, log_probs: Sequence[float]) -> float:
     """The expected value of an item's options under their length-normalised log-probabilities.
 
-    Of two options at -1 and 1 that is tanh of half the difference.
+    Of two options at -1 and 1 that is tanh of half the difference. Where all are impossible, they are equal.
     """
     most = max(log_probs)
+    if most == -math.inf:
+        return answer(item, [0.0] * len(log_probs))
     weights = [math.exp(log_prob - most) for log_prob in log_probs]
     pairs = zip(weights, item.options, strict=True)
     return sum(weight * option.value for weight, option in pairs) / sum(weights)

@@ -107,7 +107,7 @@ def write_plot(path: Path, found: Findings) -> None:
         axes.set(title=f"{first} (left) or {second}", xlim=(1, -1), yticks=range(len(names)))
         axes.set_yticklabels([name.replace("$", r"\$") for name in names])
         axes.tick_params(labelsize="small")
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(sheets) - 0.5, -0.5)
     try:
         figure.savefig(path)
     except OSError as error:

@@ -25,6 +25,11 @@ def test_a_forced_choice_scores_the_hyperbolic_tangent_of_half_the_margin() -> N
         assert answer(ITEMS[0], (margin - 2, -2.0)) == pytest.approx(math.tanh(margin / 2))
 
 
+def test_impossible_options_are_chance_together_and_certain_against_another() -> None:
+    assert answer(ITEMS[0], (-math.inf, -math.inf)) == 0
+    assert answer(ITEMS[0], (-math.inf, -3.0)) == -1
+
+
 def test_agreement_scores_its_expected_value() -> None:
     item = Item("EI", "?", (Option("no", -1.0), Option("so so", 0.0), Option("yes", 1.0)))
     chances = (0.2, 0.3, 0.5)
