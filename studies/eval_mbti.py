@@ -51,7 +51,7 @@ TAIL = """\
 * The options of a pair are matched: from pools of options that were written for each pole, those were
   paired that the **base** finds about as likely, as forced-choice questionnaires match options by how
   desirable they are. That the base is within chance is therefore built in and no finding. Experts took
-  no part in the matching.
+  no part in the matching. The pools and the matching are not kept in the repository, only their result.
 * It was not the first attempt. Items in everyday words, far from the training text, moved nothing
   (below), and five versions of nearer items, unmatched or loosely matched, read 1 to 4 types. Seven
   matched versions with the openings of the training text, of 88 to 120 items, read 10, 10, 12, 12, 10,
