@@ -1,11 +1,12 @@
 """mpg: several personas at once, blended while a language model decodes.
 
     import mpg_cli
-    reply = mpg_cli.generate("How should I spend my weekend?", "INTJ+pirate", seed=7)
+
+    speaker = mpg_cli.load("INTJ+pirate")
+    reply = speaker.reply("How should I spend my weekend?", seed=7)
     print(reply.text, reply.stats.acceptance_rate)
 
-`Session` keeps a model loaded for many replies and yields their events. Nothing heavy is imported before
-one of these names is used.
+docs/api.md describes the names below. Nothing heavy is imported before one of them is used.
 """
 
 from __future__ import annotations
@@ -15,17 +16,39 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mpg_cli.api import blend, generate
+    from mpg_cli.api import Speaker, blend, generate, load
+    from mpg_cli.errors import MpgError
+    from mpg_cli.events import Event, Finished, Notice, Round, Started, Text
     from mpg_cli.personas.registry import Blend
-    from mpg_cli.session import Session
+    from mpg_cli.request import Sampling, Scheme
+    from mpg_cli.sampling.thresholds import Threshold
 
-__all__ = ["Blend", "Session", "__version__", "blend", "generate"]
+__all__ = [
+    "Blend",
+    "Event",
+    "Finished",
+    "MpgError",
+    "Notice",
+    "Round",
+    "Sampling",
+    "Scheme",
+    "Speaker",
+    "Started",
+    "Text",
+    "Threshold",
+    "__version__",
+    "blend",
+    "generate",
+    "load",
+]
 
 _HOMES = {
+    **dict.fromkeys(("Speaker", "blend", "generate", "load"), "mpg_cli.api"),
+    **dict.fromkeys(("Event", "Finished", "Notice", "Round", "Started", "Text"), "mpg_cli.events"),
+    **dict.fromkeys(("Sampling", "Scheme"), "mpg_cli.request"),
     "Blend": "mpg_cli.personas.registry",
-    "Session": "mpg_cli.session",
-    "blend": "mpg_cli.api",
-    "generate": "mpg_cli.api",
+    "MpgError": "mpg_cli.errors",
+    "Threshold": "mpg_cli.sampling.thresholds",
 }
 
 

@@ -1,46 +1,229 @@
-"""The main job as a function call: one reply of a blend, with the defaults of `mpg generate`."""
+"""`mpg` as a library: load a model with a blend, get replies or their events, change the blend.
+
+A front end like the commands: defaults, checks and messages are those of `mpg generate`. Torch loads with
+the first model. Whatever a caller can get wrong is an `MpgError` (`mpg_cli.errors`) with `message` and
+`hint`, which call a value by its flag.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-from mpg_cli.events import Finished
+from mpg_cli.commands import blending, values
+from mpg_cli.events import Event, Finished
 from mpg_cli.personas import expression
 from mpg_cli.personas.registry import Blend, load_default, resolve
 from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.turns import check_text, check_turns
+
+if TYPE_CHECKING:
+    from mpg_cli.session import Session
+
+Prompt = (
+    str | Sequence[Mapping[str, str]]
+)  # a text, or messages {"role", "content"} that end with a user turn
+Folder = str | PathLike[str]
+
+_UNSAID = Prompting("-")  # until a reply is asked for
 
 
-def blend(persona: str, *, persona_dirs: Sequence[Path] = (), strength: float = 1.0) -> Blend:
+def blend(persona: str, *, persona_dirs: Sequence[Folder] = (), strength: float = 1.0) -> Blend:
     """The experts and weights of a persona expression such as `INTJ+pirate:0.5`.
 
-    Raises ExpressionError where it does not parse, PersonaError for unknown or broken personas.
+    Raises ExpressionError where it does not parse, PersonaError for unknown or broken personas, UsageError
+    for a folder that is not there or where every weight is zero.
     """
-    return resolve(expression.parse(persona), load_default(persona_dirs), strength)
+    registry = load_default([Path(folder) for folder in persona_dirs])
+    return resolve(expression.parse(persona), registry, strength)
+
+
+class Speaker:
+    """A loaded model that speaks as a blend. `load` makes one; it is for one thread at a time.
+
+    As a context manager it gives the memory of its adapters back at the end.
+    """
+
+    def __init__(self, session: Session, request: GenerateRequest, persona_dirs: Sequence[Folder]) -> None:
+        self._session, self._request, self._persona_dirs = session, request, tuple(persona_dirs)
+
+    @property
+    def persona(self) -> str:
+        """The blend as one expression."""
+        return self._session.persona
+
+    @property
+    def model(self) -> str:
+        """The model's id, or the name of its folder."""
+        return self._session.loaded.id
+
+    def events(
+        self,
+        prompt: Prompt,
+        *,
+        system: str | None = None,
+        seed: int | None = None,
+        sampling: Sampling | None = None,
+        samples: int = 1,
+        sequence_id: int | str | None = None,
+        explain: bool = False,
+    ) -> Iterator[Event]:
+        """What happens while replies are sampled: Started, then Round and Text in turn, then Finished.
+
+        Notice may come anywhere. A round is a draft and its check, so events come while the reply grows; a
+        consumer that stops reading stops the sampling. With `explain` each Finished has an `explanation`.
+        Without a seed one is drawn, Started says which.
+
+        Raises UsageError at once for values out of range; ContextError, while iterating, if the prompt leaves
+        no room; NumericsError if a model yields NaN.
+        """
+        request = replace(
+            self._request,
+            prompting=_prompting(prompt, system),
+            seed=seed,
+            sampling=sampling or Sampling(),
+            samples=samples,
+            sequence_id=sequence_id,
+        )
+        self._session.resume()
+        events = self._session.replies(request)
+        if not explain:
+            return events
+        from mpg_cli.explaining import explained
+
+        return explained(events, self._session.loaded.tokenizer)
+
+    def reply(
+        self,
+        prompt: Prompt,
+        *,
+        system: str | None = None,
+        seed: int | None = None,
+        sampling: Sampling | None = None,
+        sequence_id: int | str | None = None,
+        explain: bool = False,
+    ) -> Finished:
+        """One reply in full: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
+        events = self.events(
+            prompt, system=system, seed=seed, sampling=sampling, sequence_id=sequence_id, explain=explain
+        )
+        [finished] = [event for event in events if isinstance(event, Finished)]
+        return finished
+
+    def change(self, persona: str | Blend, *, strength: float = 1.0) -> None:
+        """Speak as another blend from now on. What stays the same is neither loaded nor read again.
+
+        Adapters given to `load` leave the blend. `strength` is for an expression; a Blend has its weights.
+        Raises ExpressionError, PersonaError, UsageError, AdapterError, ModelError; the blend is then what it
+        was.
+        """
+        request = _blended(self._request, persona, (), self._persona_dirs, strength)
+        self._session.change(request)
+        self._request = request
+
+    def stop(self) -> None:
+        """End the reply under way after its next round; its finish reason is "interrupted".
+
+        May be called from another thread or a signal handler.
+        """
+        self._session.stop()
+
+    def close(self) -> None:
+        """Give up the memory of the adapters; the speaker cannot be used any more."""
+        self._session.close()
+
+    def __enter__(self) -> Speaker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load(
+    persona: str | Blend | None = None,
+    *,
+    model: str = DEFAULT_MODEL,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    adapters: Sequence[str] = (),
+    persona_dirs: Sequence[Folder] = (),
+    strength: float = 1.0,
+    scheme: Scheme | None = None,
+    report: Callable[[str], None] = lambda message: None,
+) -> Speaker:
+    """Load a model (id of the Hugging Face hub, or a folder) and the experts of a blend.
+
+    `persona` is an expression or what `blend` returned; `adapters` are LoRA folders `PATH[:WEIGHT]` beside
+    it or in its place. `scheme` says target, rule, drafter and chunk size. `report` is told what takes time.
+
+    Raises UsageError and its kinds before any weights load; ModelError and AdapterError where model or
+    experts cannot be loaded or do not fit.
+    """
+    request = GenerateRequest(
+        model=ModelChoice(model, revision, device, dtype),
+        prompting=_UNSAID,
+        sampling=Sampling(),
+        scheme=scheme or Scheme(),
+    )
+    request = _blended(request, persona, adapters, persona_dirs, strength)
+    from mpg_cli.session import Session  # torch and transformers
+
+    return Speaker(Session.open(request, report), request, persona_dirs)
 
 
 def generate(
-    prompt: str,
+    prompt: Prompt,
     persona: str | Blend,
     *,
     model: str = DEFAULT_MODEL,
+    system: str | None = None,
     seed: int | None = None,
     sampling: Sampling | None = None,
     scheme: Scheme | None = None,
 ) -> Finished:
-    """Load the model, reply once, return text, token ids and statistics. For many replies use `Session`.
+    """Load the model, reply once, return text, token ids and statistics. For many replies use `load`.
 
-    Raises MpgError (mpg_cli.errors) for whatever a user can get wrong.
+    Raises what `load` and `Speaker.reply` raise.
     """
-    from mpg_cli.session import Session  # torch and transformers
+    with load(persona, model=model, scheme=scheme) as speaker:
+        return speaker.reply(prompt, system=system, seed=seed, sampling=sampling)
 
-    request = GenerateRequest(
-        model=ModelChoice(model),
-        prompting=Prompting(prompt),
-        sampling=sampling or Sampling(),
-        scheme=scheme or Scheme(),
-        blend=persona if isinstance(persona, Blend) else blend(persona),
-        seed=seed,
-    )
-    events = Session.open(request).replies(request)
-    return next(event for event in events if isinstance(event, Finished))
+
+def _blended(
+    request: GenerateRequest,
+    persona: str | Blend | None,
+    adapters: Sequence[str],
+    persona_dirs: Sequence[Folder],
+    strength: float,
+) -> GenerateRequest:
+    """The request with another blend, checked as the commands check it."""
+    found = persona if isinstance(persona, Blend) else None
+    if isinstance(persona, str):
+        found = blend(persona, persona_dirs=persona_dirs, strength=strength)
+    if persona is None and not adapters:
+        blending.read_blend([], [], strength, adapters_given=False)  # says what is missing
+    paths = values.adapters(adapters, strength)
+    scheme = request.scheme
+    blending.check_weights(scheme.target, found, paths)
+    names = [expert.persona.name for expert in found.experts] if found else []
+    drafter = values.drafter(scheme.drafter, [*names, *(path.resolve().name for path, _ in paths)])
+    return replace(request, blend=found, adapters=paths, scheme=replace(scheme, drafter=drafter))
+
+
+def _prompting(prompt: Prompt, system: str | None) -> Prompting:
+    """What is said, with the checks of files and flags: it may come from anywhere."""
+    system = None if system is None else check_text("the system text", system)
+    if isinstance(prompt, str):
+        return Prompting(check_text("the prompt", prompt), system=system)
+    turns = check_turns([dict(turn) for turn in prompt], "the messages")
+    return Prompting(messages=turns, system=system)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mpg_cli
-from mpg_cli.errors import ExpressionError, PersonaError
+from mpg_cli.errors import ExpressionError, PersonaError, UsageError
 from mpg_cli.request import Sampling, Scheme
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_generate_replies_in_the_blend() -> None:
@@ -38,3 +43,121 @@ def test_errors() -> None:
 def test_importing_the_package_is_light() -> None:
     code = "import sys, mpg_cli; print({'torch', 'transformers', 'yaml', 'typer'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def blocks_of(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", ["docs/api.md"])
+def test_the_examples_of_the_pages_run_as_they_stand(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = blocks_of(page)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)  # the documentation's own code
+        if "print(" in block:
+            assert capsys.readouterr().out.strip()
+
+
+def test_the_page_names_what_is_exported() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = page.split("## All names")[1]
+    assert set(mpg_cli.__all__) - {"__version__"} <= set(re.findall(r"\w+", table))
+    for name in mpg_cli.__all__:
+        assert getattr(mpg_cli, name)
+
+
+@pytest.fixture(scope="module")
+def speaker() -> mpg_cli.Speaker:
+    return mpg_cli.load("INTJ+pirate")
+
+
+def test_events_come_in_order_and_end_in_the_reply(speaker: mpg_cli.Speaker) -> None:
+    events = list(speaker.events("How do I make tea?", seed=1, samples=2))
+    kinds = [event.type for event in events if not isinstance(event, mpg_cli.Notice)]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "finished"
+    assert kinds.count("finished") == 2
+    texts: dict[object, str] = {}
+    for event in events:
+        if isinstance(event, mpg_cli.Text):
+            texts[event.sequence] = texts.get(event.sequence, "") + event.text
+        if isinstance(event, mpg_cli.Finished):
+            assert event.text == texts[event.sequence]
+    again = speaker.reply("How do I make tea?", seed=1, sequence_id=1)
+    assert again.text == texts[1]
+
+
+def test_the_blend_can_change_and_change_back(speaker: mpg_cli.Speaker) -> None:
+    def said() -> str:
+        return speaker.reply("How do I make tea?", seed=1).text
+
+    before = said()
+    speaker.change("zen")
+    assert speaker.persona == "zen"
+    other = said()
+    speaker.change(mpg_cli.blend("INTJ+pirate"))
+    assert said() == before != other == mpg_cli.generate("How do I make tea?", "zen", seed=1).text
+
+
+def test_a_change_that_fails_leaves_the_blend(speaker: mpg_cli.Speaker) -> None:
+    with pytest.raises(PersonaError):
+        speaker.change("nobody-of-that-name")
+    with pytest.raises(UsageError, match="comes to"):
+        speaker.change("pirate", strength=11)
+    assert speaker.persona == "INTJ+pirate"
+    assert speaker.reply("Hello", seed=1).text
+
+
+def test_messages_are_read_and_checked(speaker: mpg_cli.Speaker) -> None:
+    asked = [{"role": "user", "content": "How do I make tea?"}]
+    assert speaker.reply(asked, seed=1).text == speaker.reply("How do I make tea?", seed=1).text
+    for wrong in ([], [{"role": "assistant", "content": "Hello"}], [{"role": "user", "text": "Hello"}]):
+        with pytest.raises(UsageError):
+            speaker.events(wrong)
+    for wrong_text in ("", "\ud800"):
+        with pytest.raises(UsageError):
+            speaker.events(wrong_text)
+
+
+def test_a_stop_keeps_what_is_there_and_ends_with_the_reply(speaker: mpg_cli.Speaker) -> None:
+    seen = []
+    for event in speaker.events("How do I make tea?", seed=1):
+        seen.append(event)
+        if isinstance(event, mpg_cli.Round):
+            speaker.stop()
+    end = seen[-1]
+    assert isinstance(end, mpg_cli.Finished)
+    assert end.finish_reason == "interrupted"
+    assert speaker.reply("How do I make tea?", seed=1).finish_reason == "stop"
+
+
+def test_adapters_are_experts_as_on_the_command_line() -> None:
+    [entry] = mpg_cli.blend("pirate").experts[0].persona.adapters
+    folder = entry.resolved_path()
+    with mpg_cli.load(adapters=[f"{folder}:0.8"]) as speaker:
+        assert speaker.persona == "pirate:0.8"
+        text = speaker.reply("How do I make tea?", seed=1).text
+    assert text == mpg_cli.generate("How do I make tea?", "pirate:0.8", seed=1).text
+
+
+@pytest.mark.parametrize(
+    "asked, says",
+    [
+        ({}, "a persona is missing"),
+        ({"persona": "pirate", "strength": 0}, "every weight is zero"),
+        ({"persona": "pirate:-1", "scheme": Scheme(target="mixture")}, "no negative weights"),
+        ({"persona": "pirate", "scheme": Scheme(drafter="persona:bard")}, "not in the blend"),
+        ({"persona": "pirate", "scheme": Scheme(drafter="mergd")}, "merged"),
+        ({"persona": "pirate", "device": "gpu"}, "no device"),
+        ({"persona": "pirate", "persona_dirs": ["/nowhere"]}, "no such folder"),
+    ],
+)
+def test_mistakes_are_told_before_anything_loads(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        mpg_cli.load(**asked)
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "mpg_cli" / "py.typed").is_file()
