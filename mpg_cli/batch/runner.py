@@ -37,7 +37,8 @@ GroupKey = tuple[str | None, Sampling]
 class Runner:
     """Answers lines with one loaded model.
 
-    `defaults` has the seed; `blends` resolves a line's persona expression (None: the command's own blend).
+    `defaults` has the seed; `blends` resolves a line's persona expression (None: the command's own blend);
+    `shelf` has experts that were read before.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Runner:
         batch_size: int | None = None,
         max_experts: int | None = None,
         smaller: LoadedModel | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
-        self._bank, self._shelf = LoraBank.of(loaded.model), Shelf(max_experts)
+        self._bank = LoraBank.of(loaded.model)
+        self._shelf = Shelf(max_experts) if shelf is None else shelf
         self._size = batch_size or 0  # 0: found by the first group
         self._alone: set[str] = set()  # lines that run by themselves: the model failed in their company
         self._waiting: deque[Line] = deque()
