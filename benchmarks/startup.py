@@ -1,6 +1,6 @@
 """How long `mpg` takes to start, as a multiple of a bare interpreter's start.
 
-    python benchmarks/startup.py [RUNS]
+    python -m benchmarks.startup [RUNS]
 
 Runs are interleaved. Ratios are of medians, of processor time (which other processes disturb little) and of
 wall-clock time. Below each command stand the imports that it spends most on.

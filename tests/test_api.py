@@ -49,7 +49,7 @@ def blocks_of(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", ["docs/api.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
 def test_the_examples_of_the_pages_run_as_they_stand(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = blocks_of(page)
     assert blocks

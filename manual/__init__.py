@@ -1,0 +1,1 @@
+"""The pages of the commands: usage as the program prints it, below what is written by hand."""

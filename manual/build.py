@@ -1,0 +1,85 @@
+"""The pages docs/commands/NAME.md: usage text from the program, under what is written by hand.
+
+    python -m manual.build
+
+writes what `--help` prints below the mark of each page, and the index docs/commands/README.md; what stands
+above a mark stays. A command without a page gets one, whose upper part is then to be written.
+tests/test_manual.py fails where a page says something else than the program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mpg_cli.app import COMMANDS, app
+
+FOLDER = Path(__file__).parent.parent / "docs" / "commands"
+MARK = "<!-- Below: written by `python -m manual.build`, do not edit. -->"
+COLUMNS = "96"
+
+
+def main() -> None:
+    """Write every page that is not as it should be."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, text in pages().items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(path)
+
+
+def pages() -> dict[Path, str]:
+    """Every page as it should be, by its file."""
+    found = {FOLDER / f"{name}.md": _page(name) for name in COMMANDS}
+    return {FOLDER / "README.md": _index(), **found}
+
+
+def by_hand(name: str) -> str:
+    """The upper part of a command's page; for a new one its title and its line in the help."""
+    path = FOLDER / f"{name}.md"
+    if not path.is_file():
+        return f"# mpg {name}\n\n{COMMANDS[name].summary}\n\n"
+    return path.read_text(encoding="utf-8").split(MARK)[0]
+
+
+def usages(name: str) -> dict[str, str]:
+    """What `mpg NAME --help` prints, and for a group each of its commands, by how they are called."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = COLUMNS
+    try:
+        root: Any = typer.main.get_command(app)
+        with root.make_context("mpg", [], resilient_parsing=True) as context:
+            return dict(_helps(root.commands[name], name, context))
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
+def _helps(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
+    with command.make_context(name, [], parent=parent, resilient_parsing=True) as context:
+        lines = context.command.get_help(context).splitlines()
+        yield context.command_path, "\n".join(line.rstrip() for line in lines).strip()
+        for below in getattr(command, "commands", {}):
+            yield from _helps(command.commands[below], below, context)
+
+
+def _page(name: str) -> str:
+    parts = [f"{by_hand(name)}{MARK}\n\n## Usage\n"]
+    for path, usage in usages(name).items():
+        parts.append(f"```text\n$ {path} --help\n{usage}\n```\n")
+    return "\n".join(parts)
+
+
+def _index() -> str:
+    rows = [f"| [mpg {name}]({name}.md) | {command.summary} |" for name, command in COMMANDS.items()]
+    return "\n".join(["# Commands", "", MARK, "", "| command | |", "|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    main()
