@@ -23,8 +23,6 @@ ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockste
 
 CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds belong to chunks of one size
 
-_numbers = count()  # of the stacks in a bank, that lineups share
-
 
 @dataclass(frozen=True)
 class DraftRow:
@@ -198,7 +196,8 @@ class Lineup:
         """A new stack of the bank with these rows; None for none."""
         if not rows:
             return None
-        name = f"stack {next(_numbers)}"
+        # The lowest free number: what was compiled for a name serves the next stack of that name.
+        name = next(name for name in map("stack {}".format, count()) if name not in self.bank.names)
         self.bank.add(name, rows)
         return name
 

@@ -80,6 +80,13 @@ DType = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option("--dtype", metavar="auto|bfloat16|float16|float32", help="Precision of the model."),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the forward pass (torch.compile): a minute or two at the start, faster passes after.",
+    ),
+]
 
 # How the reply is sampled
 MaxTokens = Annotated[

@@ -41,6 +41,7 @@ class ModelChoice:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    compile: bool = False  # the forward pass through torch.compile
 
     def __post_init__(self) -> None:
         if not self.name.strip():

@@ -9,6 +9,7 @@ from time import perf_counter
 from mpg_cli.events import Event, FinishReason, Notice, Text
 from mpg_cli.job import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.lineup import Lineup
+from mpg_cli.models.compiling import NOTICE, compile_model
 from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel, load_drafter, load_model
 from mpg_cli.models.lora import LoraBank
@@ -50,6 +51,10 @@ class Session:
         loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
         check_rows(loaded.model, loaded.id)
         said: list[str] = []
+        if choice.compile:
+            report("compiling")
+            compile_model(loaded.model)
+            said.append(NOTICE)
         shelf = Shelf()
         experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
         smaller = open_drafter(request, loaded, report)

@@ -64,6 +64,7 @@ def batch(
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.DType = "auto",
+    compile: options.Compile = False,
     persona_dir: options.PersonaDir = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = 1.0,
@@ -128,7 +129,7 @@ def batch(
     )
     system = None if system is None else check_text("--system", system)
     defaults = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype),
+        model=ModelChoice(model, revision, device, dtype, compile),
         prompting=Prompting("?", None, system, raw, values.template_args(template_arg or [])),
         sampling=sampling,
         scheme=scheme,

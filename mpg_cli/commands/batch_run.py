@@ -119,6 +119,7 @@ class BatchRun:
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
+            from mpg_cli.models.compiling import NOTICE, compile_model
             from mpg_cli.models.loader import load_model
             from mpg_cli.models.selfcheck import check_rows
             from mpg_cli.session import open_drafter
@@ -126,6 +127,10 @@ class BatchRun:
             choice = defaults.model
             loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
             check_rows(loaded.model, loaded.id)
+            if choice.compile:
+                status.update("compiling")
+                compile_model(loaded.model)
+                self._say(NOTICE)
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:
@@ -279,6 +284,8 @@ class BatchRun:
             **{name: value for name, value in vars(request.sampling).items() if name != "stop"},
             "stop": list(request.sampling.stop),
         }
+        if request.model.compile:  # it rounds differently
+            config["compile"] = True
         if scheme.rule != "exact":  # there the way to sample changes the text
             config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
         if scheme.rule == "threshold":

@@ -55,6 +55,7 @@ def ask(
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.DType = "auto",
+    compile: options.Compile = False,
     persona_dir: options.PersonaDir = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = 1.0,
@@ -78,7 +79,7 @@ def ask(
     """One prompt, one blend and the way to sample. Raises UsageError for what is wrong with the flags."""
     from mpg_cli.commands import blending, prompts, values
 
-    choice = ModelChoice(model, revision, device, dtype)
+    choice = ModelChoice(model, revision, device, dtype, compile)
     sampling = Sampling(
         max_tokens=max_tokens,
         temperature=temperature,

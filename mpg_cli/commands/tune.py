@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mpg_cli import completers, options, signals
 from mpg_cli.errors import UsageError
+from mpg_cli.render.bar import Bar
 from mpg_cli.render.terminal import Streams
 from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
 from mpg_cli.turns import check_text
@@ -54,6 +55,7 @@ def tune(
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.DType = "auto",
+    compile: options.Compile = False,
     persona_dir: options.PersonaDir = None,
     prompts: Annotated[
         Path | None,
@@ -131,7 +133,7 @@ def tune(
     text = None if system is None else check_text("--system", system)
     asked = [Prompting(line, system=text) for line in _read_prompts(prompts)]
     request = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype),
+        model=ModelChoice(model, revision, device, dtype, compile),
         prompting=asked[0],
         sampling=Sampling(TOKENS, temperature, top_k, top_p, min_p, repetition_penalty),
         scheme=scheme,
@@ -180,40 +182,10 @@ def _perform(
             streams.say(f"mpg: {notice.message}")
     session.close()
     bench = Bench(request, session.loaded, session.experts, prompts, smaller)
-    with _Progress(streams, shown=not quiet) as progress:
+    with Bar(streams, shown=not quiet) as progress:
         tried = _foldable(drafters, session.experts)
         profile = Tuner(bench, tried, max_bias, seconds).run(progress.show)
     return profile, write_profile(profile)
-
-
-class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, streams: Streams, *, shown: bool) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        if shown and streams.stderr_tty and streams.movable:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            console = Console(file=streams.stderr, force_terminal=True, no_color=not streams.color)
-            words = TextColumn("{task.description}", markup=False)
-            self._bar = Progress(BarColumn(), words, console=console, transient=True)
-            self._task = self._bar.add_task("", total=1.0)
-
-    def show(self, what: str, share: float) -> None:
-        signals.check()
-        if self._bar is not None:
-            self._bar.update(self._task, description=what, completed=share)
-
-    def __enter__(self) -> _Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _drafters(asked: list[str] | None, names: list[str], rule: str) -> list[str]:

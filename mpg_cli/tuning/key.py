@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from mpg_cli import __version__
+from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.request import Scheme
@@ -29,6 +30,7 @@ def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> di
         "device": _device_name(loaded.device.value),
         "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
         "dtype": str(loaded.dtype.value).removeprefix("torch."),
+        "compiled": is_compiled(loaded.model),
     }
     if scheme.rule == "threshold":
         how = scheme.threshold

@@ -1,4 +1,4 @@
-"""A drafter's row against an ordinary one: the same numbers, and nothing read back before the chunk is over."""
+"""A drafter's row against an ordinary one: the same numbers, nothing read back before a chunk is over."""
 
 from __future__ import annotations
 
