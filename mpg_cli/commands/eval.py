@@ -10,6 +10,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 # Each module loads when its command is called; the line is that of the help.
 COMMANDS = {
+    "style": Lazy("mpg_cli.commands.eval_style:style", "How much of each persona a blend shows."),
+    "compare": Lazy("mpg_cli.commands.eval_compare:compare", "A blend against all other ways to get it."),
     "mbti": Lazy("mpg_cli.commands.eval_mbti:mbti", "Put an MBTI questionnaire to a blend."),
 }
 

@@ -88,6 +88,17 @@ def adapters(texts: Iterable[str], strength: float) -> tuple[tuple[Path, float],
     return tuple((spelled[folder], float(total)) for folder, total in sums.items() if total)
 
 
+def two_weights(flag: str, text: str, strength: float) -> tuple[float, float]:
+    """`P:Q`, each times `strength`."""
+    numbers = [_number(part) for part in text.split(":") if _WEIGHT.fullmatch(part.strip())]
+    if len(numbers) != 2 or text.count(":") != 1:
+        raise UsageError(f"{flag} {_shown(text)} is not two weights", hint=f"as in {flag} 1:0.5")
+    first, second = (float(exact(number or 0.0) * exact(strength)) for number in numbers)
+    if max(abs(first), abs(second)) > MAX_WEIGHT:
+        raise UsageError(f"{flag} {_shown(text)} comes to a weight beyond ±{MAX_WEIGHT}")
+    return first, second
+
+
 def template_args(texts: Iterable[str]) -> dict[str, Any]:
     """KEY=VALUE; the value is JSON (true, 3, "x") if it reads as such, otherwise text."""
     args: dict[str, Any] = {}

@@ -25,7 +25,6 @@ from mpg_cli.personas.schema import Persona
 from mpg_cli.request import GenerateRequest, RuleName, Scheme, TargetName
 
 OURS = "exact"
-SAME_LAW = ("threshold",)  # samples what ours samples: no rival in what is shown
 PROMPT = "joined prompts"  # the name of the expert that hears them all
 
 

@@ -1,0 +1,80 @@
+"""What the replies of a blend show, for a person: bars and numbers."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from mpg_cli.evaluating.bootstrap import Estimate
+from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluating.study import Findings
+from mpg_cli.personas.text import width
+from mpg_cli.render.terminal import clean
+
+BAR = 20  # columns
+
+
+def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
+    """Presence of each persona, then what is said about all replies."""
+    own = found.measured
+    head = f"{found.persona} on {found.model}, {len(own.asked)} prompts, seed {found.seed}"
+    lines = [_bold(clean(head), color), ""]
+    if own.judged:
+        lines += [*presence_lines(own), ""]
+    for name, value in facts(own):
+        lines.append(f"{name:<18}{value}")
+    lines += ["", *legend(found)]
+    stream.write("\n".join(lines) + "\n")
+
+
+def presence_lines(own: Measured) -> list[str]:
+    """A bar a persona; the least, the mean and all together below."""
+    rows = [(clean(name), shown) for name, shown in zip(own.personas, own.presence, strict=True)]
+    wide = max(18, *(width(name) + 2 for name, _ in rows))
+    lines = [
+        f"{name}{' ' * (wide - width(name))}{bar(shown.value)} {interval(shown, percent=True)}"
+        for name, shown in rows
+    ]
+    for name, whole in (("minimum", own.least), ("mean", own.mean), ("all in one reply", own.together)):
+        if whole is not None and len(rows) > 1:
+            lines.append(f"{name:<{wide}}{' ' * BAR} {interval(whole, percent=True)}")
+    return lines
+
+
+def facts(own: Measured) -> list[tuple[str, str]]:
+    """Fluency, diversity, length, speed."""
+    found = []
+    if own.fluency is not None:
+        found.append(("fluency", f"{interval(own.fluency)} nats a token under the base"))
+    distinct = ", ".join(f"{value:.2f}" for value in own.distinct.values() if value is not None)
+    found.append(("distinct-1, 2, 3", distinct or "no words"))
+    if own.self_bleu is not None:
+        found.append(("self-BLEU-4", f"{own.self_bleu:.3f}"))
+    if own.reference_bleu is not None:
+        found.append(("BLEU-4", f"{own.reference_bleu:.3f} against the reference answers"))
+    found.append(("length", f"{own.length:.1f} tokens"))
+    if own.tokens_per_second is not None:
+        found.append(("speed", f"{own.tokens_per_second:.0f} tokens/s, all prompts together"))
+    return found
+
+
+def legend(found: Findings) -> list[str]:
+    """Who judged, and what the intervals are."""
+    judged = f"Judged by {found.judged_by}." if found.measured.judged else "Nobody judged the personas."
+    return [clean(judged), "In brackets: 95 % bootstrap intervals over the prompts."]
+
+
+def bar(share: float) -> str:
+    """A bar for a share of 1."""
+    size = round(share * BAR)
+    return "█" * size + "·" * (BAR - size)
+
+
+def interval(own: Estimate, *, percent: bool = False) -> str:
+    """The value and its interval."""
+    if percent:
+        return f"{own.value:4.0%} [{own.low:.0%}, {own.high:.0%}]"
+    return f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]"
+
+
+def _bold(text: str, color: bool) -> str:
+    return f"\x1b[1m{text}\x1b[22m" if color else text
