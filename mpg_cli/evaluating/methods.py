@@ -55,11 +55,11 @@ def _methods(
     request: GenerateRequest,
     notice: Callable[[str], None],
 ) -> Iterator[Method]:
-    yield Method("base", lambda: Source(loaded, _with(request, None)))
+    yield Method("base", lambda: Source(loaded, prompted(request, None)))
     for name in [expert.name for expert in experts]:
         yield Method(f"single:{name}", lambda name=name: Source(loaded, single(request, name)))  # type: ignore[misc]
     if prompt := joined_prompt([(e.persona_prompt, e.weight) for e in experts]):
-        yield Method("prompts", lambda: Source(loaded, _with(request, prompt)))
+        yield Method("prompts", lambda: Source(loaded, prompted(request, prompt)))
     else:
         notice("prompts: left out, no persona of the blend has a system prompt")
     if why := _unmergeable(experts):
@@ -108,7 +108,7 @@ def merged(
     """One model whose weights are W + sum of w_i s_i B_i A_i; prompt experts are heard by it, joined."""
     row = [(e.adapter, w) for e, w in zip(experts, weights, strict=True) if e.adapter is not None]
     prompt = joined_prompt([(e.prompt, w) for e, w in zip(experts, weights, strict=True)])
-    return Source(replace(loaded, model=fold(loaded.model, row)), _with(request, prompt))
+    return Source(replace(loaded, model=fold(loaded.model, row)), prompted(request, prompt))
 
 
 def joined_prompt(prompts: Sequence[tuple[str | None, float]]) -> str | None:
@@ -116,7 +116,7 @@ def joined_prompt(prompts: Sequence[tuple[str | None, float]]) -> str | None:
     return "\n\n".join(text for text, weight in prompts if text and weight > 0) or None
 
 
-def _with(request: GenerateRequest, prompt: str | None) -> GenerateRequest:
+def prompted(request: GenerateRequest, prompt: str | None) -> GenerateRequest:
     """No expert, or one that is a system prompt at weight 1."""
     blend = None
     if prompt is not None:

@@ -1,0 +1,150 @@
+"""What every process of the study has: the bundled model, questions, and methods at given weights.
+
+Weights are chosen on one half of the subjects, what is reported comes from the other half. Both halves have
+subjects that training never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from mpg_cli.evaluating.asking import Asked
+from mpg_cli.evaluating.evaluation import Bench
+from mpg_cli.evaluating.judging import MarkerJudge
+from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluating.methods import blended, joined_prompt, merged, prompted, single
+from mpg_cli.evaluating.notebook import Notebook
+from mpg_cli.evaluating.replies import Source
+from mpg_cli.evaluating.study import held_against_lock_step
+from mpg_cli.models.experts import find_experts
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.shelf import Shelf
+from mpg_cli.personas.registry import Blend, BlendExpert, load_default
+from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from recipes.mpg_tiny.heldout import PROMPTS
+
+SEED = 0
+LONGEST = 128  # tokens of a reply
+A_SUBJECT = 5  # questions
+BLENDS = (
+    ("I", "pirate"),
+    ("F", "zen"),
+    ("P", "noir"),
+    ("I", "N", "robot"),
+    ("T", "J", "coach"),
+    ("S", "F", "grandmother"),
+    ("E", "F", "P", "bard"),
+    ("N", "T", "J", "villain"),
+    ("I", "S", "J", "stoic"),
+    ("I", "N", "T", "J", "pirate"),
+    ("E", "N", "F", "P", "child"),
+    ("I", "S", "T", "J", "scientist"),
+    ("E", "S", "F", "P", "diplomat"),
+)
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many questions weights are chosen on, and how many are reported."""
+
+    tuning: int = 40
+    reported: int = 100
+
+
+def questions(size: Size) -> tuple[list[str], list[str]]:
+    """For choosing weights, and for the report: the subjects take turns."""
+    halves: tuple[list[str], list[str]] = ([], [])
+    for at in range(A_SUBJECT):  # one form of question after the other, so that a few cover all subjects
+        for number in range(len(PROMPTS) // A_SUBJECT):
+            halves[number % 2].append(PROMPTS[number * A_SUBJECT + at])
+    return halves[0][: size.tuning], halves[1][: size.reported]
+
+
+class Methods:
+    """Replies of every method for one blend; `weights` are by persona."""
+
+    def __init__(self, names: Sequence[str], asked: Sequence[str]) -> None:
+        self.names = tuple(names)
+        experts = find_experts(
+            self._blend(dict.fromkeys(names, 1.0)), (), _loaded(), _quiet, _quiet, _shelf()
+        )
+        self._experts = {expert.name: expert for expert in experts}
+        self._bench = Bench(
+            _loaded(),
+            tuple(Asked(str(at), text) for at, text in enumerate(asked)),
+            self.names,
+            MarkerJudge(),
+            Notebook(None, {}),
+            shelf=_shelf(),
+        )
+
+    def base(self) -> Measured:
+        return self._bench.measure("base", Source(_loaded(), prompted(self._request({}), None)))
+
+    def single(self, name: str, weights: Weights) -> Measured:
+        request = single(self._request(weights), name, weights[name])
+        return self._bench.measure(f"single:{name}", Source(_loaded(), request))
+
+    def prompts(self) -> Measured:
+        texts = joined_prompt([(self._experts[name].persona_prompt, 1.0) for name in self.names])
+        return self._bench.measure("prompts", Source(_loaded(), prompted(self._request({}), texts)))
+
+    def merged(self, weights: Weights, name: str = "merged") -> Measured:
+        experts = [self._experts[persona] for persona in weights]
+        source = merged(_loaded(), experts, list(weights.values()), self._request(weights))
+        return self._bench.measure(name, source)
+
+    def mixture(self, weights: Weights) -> Measured:
+        request = blended(self._request(weights), "mixture", "exact")
+        return self._bench.measure("mixture", Source(_loaded(), request))
+
+    def threshold(self, weights: Weights) -> Measured:
+        request = blended(self._request(weights), "product", "threshold")
+        return self._bench.measure("threshold", Source(_loaded(), request))
+
+    def exact(self, weights: Weights, name: str = "exact") -> Measured:
+        return self._bench.measure(name, Source(_loaded(), self._request(weights)))
+
+    def as_lock_step(self, exact: Measured, weights: Weights) -> tuple[int, int]:
+        """How many of the first replies of exact lock-step decoding gives as well, and of how many."""
+        return held_against_lock_step(self._bench, self._request(weights), exact)
+
+    def _request(self, weights: Weights) -> GenerateRequest:
+        return request_of(self._blend(weights) if weights else None)
+
+    def _blend(self, weights: Weights) -> Blend:
+        registry = load_default()
+        experts = tuple(BlendExpert(registry.get(name), weight) for name, weight in weights.items())
+        return Blend("+".join(weights), experts)
+
+
+def request_of(blend: Blend | None) -> GenerateRequest:
+    """Temperature 1 without truncation, for all methods alike."""
+    return GenerateRequest(
+        ModelChoice(device="cpu", dtype="float32"),
+        Prompting("?"),
+        Sampling(max_tokens=LONGEST),
+        Scheme(),
+        blend=blend,
+        seed=SEED,
+    )
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> LoadedModel:
+    torch.set_num_threads(1)
+    return load_model(device="cpu", dtype="float32")
+
+
+@lru_cache(maxsize=1)
+def _shelf() -> Shelf:
+    return Shelf()
+
+
+def _quiet(message: str) -> None:
+    pass

@@ -1,0 +1,62 @@
+"""Weights for one method: a few scales for all personas, then the one that shows least is raised.
+
+Every method that has weights gets the same tries, on questions that are not reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mpg_cli.evaluating.measured import Measured
+from studies.blends.bench import Weights
+
+SCALES = (0.5, 0.7, 0.85, 1.0, 1.25)
+RAISES = 2
+RAISE = 1.25
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Weights and what they gave on the tuning questions."""
+
+    weights: Weights
+    least: float
+    mean: float
+    fluency: float
+
+    @property
+    def standing(self) -> tuple[float, float, float]:
+        """The larger, the better: the least presence, then the mean, then fluency."""
+        return self.least, self.mean, self.fluency
+
+
+def tried(weights: Weights, measured: Measured) -> Tried:
+    assert measured.least is not None
+    assert measured.mean is not None
+    fluency = measured.fluency.value if measured.fluency else float("-inf")
+    return Tried(weights, measured.least.value, measured.mean.value, fluency)
+
+
+def search(
+    names: Sequence[str], measure: Callable[[Weights], Measured], scales: Sequence[float] = SCALES
+) -> list[Tried]:
+    """All that was tried, the best first."""
+    found: list[tuple[Tried, Measured]] = []
+
+    def attempt(weights: Weights) -> None:
+        measured = measure(weights)
+        found.append((tried(weights, measured), measured))
+        found.sort(key=lambda pair: pair[0].standing, reverse=True)
+
+    for scale in scales:
+        attempt(dict.fromkeys(names, scale))
+    for _ in range(RAISES if len(names) > 1 else 0):
+        best, measured = found[0]
+        shown = [estimate.value for estimate in measured.presence]
+        weakest = names[shown.index(min(shown))]
+        raised = {**best.weights, weakest: round(best.weights[weakest] * RAISE, 3)}
+        if any(raised == own.weights for own, _ in found):
+            break
+        attempt(raised)
+    return [own for own, _ in found]
