@@ -60,6 +60,14 @@ def test_the_examples_of_the_pages_run_as_they_stand(page: str, capsys: pytest.C
             assert capsys.readouterr().out.strip()
 
 
+def test_the_examples_are_typed_as_they_stand(tmp_path: Path) -> None:
+    example = tmp_path / "example.py"
+    example.write_text("\n".join(blocks_of("docs/api.md")), encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", str(example)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_page_names_what_is_exported() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     table = page.split("## All names")[1]

@@ -56,7 +56,7 @@ def test_the_wheel_carries_library_and_model(wheel: Path, tmp_path: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     names = {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*")}
-    assert "mpg_cli/data/mpg-tiny/model.safetensors" in names
+    assert {"mpg_cli/py.typed", "mpg_cli/data/mpg-tiny/model.safetensors"} <= names
     assert "mpg_cli/data/personas/poles.yaml" in names
     assert {f"mpg_cli/render/page/page.{kind}" for kind in ("html", "css", "js")} <= names
     library, model = probe(tmp_path / "site", tmp_path)
@@ -70,6 +70,7 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path / "source", filter="data")
     source = next((tmp_path / "source").iterdir())
+    assert all((source / name).exists() for name in ("manual", "pictures", "docs", "CHANGELOG.md", "tests"))
     again = build(source, "wheel", tmp_path / "again")
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as two:
         assert sorted(one.namelist()) == sorted(two.namelist())
