@@ -56,18 +56,18 @@ TAIL = """\
 A merged model adds the adapters' changes to the weights; the product adds what they do to the
 log-probabilities. As long as the changes are small, a model's logits are linear in them, and both are the
 same but for terms of second order: that is why merged drafts are accepted so often by the exact rule
-(`docs/scr.md`). The bundled adapters are of rank {rank} on a model of {millions:.1f} million parameters, trained on
-pairs that differ in their persona alone, and do not get in each other's way: little is left for the
-product to gain over their sum. The product also multiplies what each expert's noise does to unlikely tokens,
-which costs fluency at temperature 1. Where experts cannot be summed, the product remains: full checkpoints,
-prompts as experts, adapters of different kinds, and negative weights. A mixture lets one persona speak at a
-time, so few replies show all.
+(`docs/scr.md`). The bundled adapters are of rank {rank} on a model of {millions:.1f} million parameters,
+trained on pairs that differ in their persona alone, and do not get in each other's way: little is left for
+the product to gain over their sum. The product also multiplies what each expert's noise does to unlikely
+tokens, which costs fluency at temperature 1. Where experts cannot be summed, the product remains: full
+checkpoints, prompts as experts, adapters of different kinds, and negative weights. A mixture lets one
+persona speak at a time, so few replies show all.
 
 ## What it does not show
 
-* {parameters:,} parameters, a vocabulary of {vocabulary:,}, sentences of a grammar: nothing here says how large models
-  compare. The paper's headline is +16 to +18 %, on models a thousand times as large and with other judges;
-  neither are used here.
+* {parameters:,} parameters, a vocabulary of {vocabulary:,}, sentences of a grammar: nothing here says how
+  large models compare. The paper's headline is +16 to +18 %, on large models and with other judges; neither
+  are used here.
 * The judge counts words. It is held against a second judge in `docs/library.md`, but it does not read.
 * The joined prompts are at home here: the base saw such system prompts, joined, in its training.
 * Fluency under the base is lower for any persona, since a persona is what the base does not say.

@@ -1,0 +1,66 @@
+"""The file of an evaluation: what was there comes back, another run is refused, a torn line is dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.evaluating.asking import Reply
+from mpg_cli.evaluating.judging import Judgement
+from mpg_cli.evaluating.notebook import Notebook
+
+CONFIG = {"model": "m", "seed": 0, "persona": {"pirate": 1.0}}
+JUDGE = {"kind": "markers", "file": None}
+ONE, TWO = (Reply(name, f"Text {name}\nof two lines – ü.", (1, 2), "stop", 0.25) for name in "ab")
+
+
+def test_replies_and_judgements_come_back_by_method(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    with Notebook(file, CONFIG) as book:
+        book.reply("exact", ONE, "?")
+        book.reply("base", TWO, "?")
+        book.judgement("exact", JUDGE, Judgement("a", "pirate", 0.7, "7"))
+    with Notebook(file, CONFIG) as book:
+        assert book.resumed == 2
+        assert book.replies("exact") == {"a": ONE}
+        assert book.replies("merged") == {}
+        assert book.judgements("exact", JUDGE) == {("a", "pirate"): 0.7}
+        assert book.judgements("exact", {"kind": "external"}) == {}
+
+
+def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    with Notebook(file, CONFIG) as book:
+        book.reply("exact", ONE, "?")
+    with file.open("a") as stream:
+        stream.write('{"type": "reply", "meth')
+    with Notebook(file, CONFIG) as book:
+        assert list(book.replies("exact")) == ["a"]
+        book.reply("exact", TWO, "?")
+    with Notebook(file, CONFIG) as book:
+        assert list(book.replies("exact")) == ["a", "b"]
+
+
+def test_another_run_is_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    with Notebook(file, CONFIG):
+        pass
+    with pytest.raises(UsageError, match="another seed"), Notebook(file, {**CONFIG, "seed": 1}):
+        pass
+    (tmp_path / "notes.txt").write_text("dear diary\n")
+    with pytest.raises(UsageError, match=r"notes.txt:1: no line"), Notebook(tmp_path / "notes.txt", CONFIG):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "dear diary\n"
+
+
+def test_without_a_file_nothing_is_written(tmp_path: Path) -> None:
+    with Notebook(None, CONFIG) as book:
+        book.reply("exact", ONE, "?")
+    assert book.resumed == 0
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"), Notebook(tmp_path / "no" / "x", CONFIG):
+        pass
