@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from studies.blends.__main__ import main as blends
+from studies.blends.bench import BLENDS, Size, questions
+from studies.blends.blend import RIVALS
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
 from studies.scr.measure import Bench
@@ -66,3 +69,26 @@ def test_whole_chunks_redrafted_keep_all_or_nothing(monkeypatch: pytest.MonkeyPa
     for number, reply in enumerate(replies):
         own = [token for r in rounds if r.sequence == f"0/{number}" for token in r.tokens]
         assert tuple(own) == reply.tokens
+
+
+def test_the_blends_are_enough_and_their_questions_are_asked_once() -> None:
+    assert len(BLENDS) >= 12
+    assert {len(names) for names in BLENDS} == {2, 3, 4, 5}
+    tuning, reported = questions(Size())
+    assert len(reported) == 100
+    assert not set(tuning) & set(reported)
+
+
+def test_a_quick_run_of_the_blends_writes_page_plot_and_numbers(tmp_path: Path) -> None:
+    assert blends(["--quick", "--jobs", "1", "--out", str(tmp_path)]) == 0
+    with (tmp_path / "blends" / "results.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    for blend in ("I+pirate", "I+N+T+J+pirate"):
+        own = {row["method"]: row for row in rows if row["blend"] == blend}
+        assert {*RIVALS, "mixture", "threshold", "exact"} <= own.keys()
+        best = max(RIVALS, key=lambda name: (float(own[name]["minimum"]), float(own[name]["mean"])))
+        assert own[best]["best_other"] == "yes"
+    page = (tmp_path / "blends.md").read_text(encoding="utf-8")
+    assert "The goal is" in page
+    assert "12 of 12 replies of exact" in page
+    assert (tmp_path / "blends" / "presence.svg").stat().st_size > 5_000

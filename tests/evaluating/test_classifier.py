@@ -32,10 +32,10 @@ def written(folder: Path, count: int = 120, noise: float = 0.0) -> Path:
 
 def test_it_tells_personas_apart_also_together(tmp_path: Path) -> None:
     judge = ClassifierJudge(["Sea", "wood"], written(tmp_path))
-    texts = ["the salt and the tide", "moss on a root", "a boat by a tree with moss and salt", "nothing"]
+    texts = ["the salt and the tide", "moss on a root", "a boat by a tree with moss and salt"]
     shown = [Exhibit(str(n), "?", text, name) for n, text in enumerate(texts) for name in ("Sea", "wood")]
     scores = judge.judge(shown, lambda own: None, lambda share: None)
-    assert scores == [1, 0, 0, 1, 1, 1, 0, 0]
+    assert scores == [1, 0, 0, 1, 1, 1]
     assert all(own.accuracy > 0.95 for own in judge.held_out)
 
 
