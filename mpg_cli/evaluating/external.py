@@ -155,7 +155,7 @@ class ExternalJudge:
                 break
         raise MpgError(
             f"the judge {self.words} {problem}",
-            hint="the judgements so far are in the --output file: the same command goes on from there",
+            hint="with --output FILE what is done is kept, and the same command goes on from there",
         )
 
     def _post(self, body: bytes) -> str:

@@ -231,7 +231,7 @@ def _bench(study: Study) -> Iterator[tuple[Bench, LoadedModel]]:
     study.load("")
     with Notebook(study.output, study.config(loaded)) as notebook:
         if notebook.resumed:
-            study.notice(f"{notebook.resumed} replies are in --output already")
+            study.notice(f"--output has {notebook.resumed} of the replies already")
         yield (
             Bench(loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show),
             loaded,

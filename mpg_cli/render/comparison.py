@@ -12,6 +12,7 @@ from mpg_cli.evaluating.bootstrap import Estimate
 from mpg_cli.evaluating.measured import Measured
 from mpg_cli.evaluating.study import Comparison
 from mpg_cli.personas.text import width
+from mpg_cli.render.style import prompts
 from mpg_cli.render.terminal import clean
 
 FIGURES = ("minimum", "mean", "all_together", "fluency")
@@ -19,7 +20,7 @@ FIGURES = ("minimum", "mean", "all_together", "fluency")
 
 def write_comparison(stream: TextIO, found: Comparison, *, color: bool) -> None:
     """A line a method, then ours against the best other one."""
-    head = f"{found.persona} on {found.model}, {len(found.ours.asked)} prompts, seed {found.seed}"
+    head = f"{found.persona} on {found.model}, {prompts(found.ours)}, seed {found.seed}"
     rows = [[*_heads(found), *map(clean, found.ours.personas)], *map(_row, found.methods)]
     lines = [_bold(clean(head), color), "", *_table(rows, found, color), "", *verdict(found)]
     stream.write("\n".join(lines) + "\n")

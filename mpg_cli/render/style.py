@@ -16,7 +16,7 @@ BAR = 20  # columns
 def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
     """Presence of each persona, then what is said about all replies."""
     own = found.measured
-    head = f"{found.persona} on {found.model}, {len(own.asked)} prompts, seed {found.seed}"
+    head = f"{found.persona} on {found.model}, {prompts(own)}, seed {found.seed}"
     lines = [_bold(clean(head), color), ""]
     if own.judged:
         lines += [*presence_lines(own), ""]
@@ -61,6 +61,11 @@ def legend(found: Findings) -> list[str]:
     """Who judged, and what the intervals are."""
     judged = f"Judged by {found.judged_by}." if found.measured.judged else "Nobody judged the personas."
     return [clean(judged), "In brackets: 95 % bootstrap intervals over the prompts."]
+
+
+def prompts(own: Measured) -> str:
+    """How many prompts."""
+    return "1 prompt" if len(own.asked) == 1 else f"{len(own.asked)} prompts"
 
 
 def bar(share: float) -> str:

@@ -86,7 +86,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) 
     file.write_text("".join(lines[:2]))  # the head and one reply
     code, again, err = mpg(*argv)
     assert code == 0
-    assert "1 replies are in --output already" in err
+    assert "--output has 1 of the replies already" in err
     assert json.loads(again)["presence"] == json.loads(whole)["presence"]
     code, out, err = mpg(*argv, "--seed", "5")
     assert (code, out) == (2, "")
