@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mpg_cli.evaluating.asking import Asked
+from mpg_cli.evaluating.asking import Asked, Reply
 from mpg_cli.evaluating.judging import Exhibit, Judge
 from mpg_cli.evaluating.measured import Measured
 from mpg_cli.evaluating.notebook import Notebook
@@ -31,6 +31,10 @@ class Bench:
 
     def measure(self, name: str, source: Source) -> Measured:
         """Replies of a method to all prompts, and what they show."""
+        return self.judged(name, self.replies(name, source))
+
+    def replies(self, name: str, source: Source) -> tuple[Reply, ...]:
+        """Replies of a method to all prompts, with their fluency."""
         prompts = {one.id: one.prompt for one in self.asked}
         replies = draw(
             source,
@@ -43,11 +47,14 @@ class Bench:
         )
         how = source.request.prompting
         report = lambda share: self.show(f"{name}: fluency", share)  # noqa: E731
-        replies = with_fluency(self.base, how, self.asked, replies, report)
-        scores = self._judged(name, [reply.text for reply in replies])
-        return Measured(name, self.personas, self.asked, tuple(replies), tuple(scores))
+        return tuple(with_fluency(self.base, how, self.asked, replies, report))
 
-    def _judged(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
+    def judged(self, name: str, replies: tuple[Reply, ...]) -> Measured:
+        """What these replies to all prompts show."""
+        scores = self._scores(name, [reply.text for reply in replies])
+        return Measured(name, self.personas, self.asked, replies, tuple(scores))
+
+    def _scores(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """The scores of every reply, a persona each; those of an earlier run are not asked for again."""
         judge = self.judge
         if judge is None:

@@ -87,9 +87,9 @@ def blended(request: GenerateRequest, target: TargetName, rule: RuleName) -> Gen
     return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))
 
 
-def lock_step(request: GenerateRequest) -> GenerateRequest:
-    """The product, one token a pass: the text that the exact rule must give."""
-    return replace(request, scheme=Scheme(drafter="none"))
+def lock_step(request: GenerateRequest, target: TargetName = "product") -> GenerateRequest:
+    """One token a pass: the text that the exact rule must give."""
+    return replace(request, scheme=Scheme(target, drafter="none"))
 
 
 def single(request: GenerateRequest, name: str, weight: float = 1.0) -> GenerateRequest:

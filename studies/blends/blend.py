@@ -69,7 +69,7 @@ def study(names: Sequence[str], size: Size) -> Outcome:
     ]
     fluent = _fluent(exact, max(others, key=lambda own: own.standing).fluency)
 
-    bench = Methods(names, reported)
+    bench = Methods(names, reported, drafter="merged")
     (persona,) = single.weights
     weights: dict[str, Weights] = {
         "single": single.weights,
