@@ -61,7 +61,7 @@ def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> f
     return rate
 
 
-def scaled_to(subject: Subject, wanted: float, steps: int = 6) -> tuple[Subject, float]:
+def scaled_to(subject: Subject, wanted: float, steps: int = 6, seconds: float = 8.0) -> tuple[Subject, float]:
     """The subject with its experts' weight such that merged drafts are accepted at a wanted rate.
 
     Stronger adapters are accepted less: the merged row misses the product by terms of second order.
@@ -72,7 +72,7 @@ def scaled_to(subject: Subject, wanted: float, steps: int = 6) -> tuple[Subject,
     for step in range(steps):
         scale = 1.0 if step == 0 else (low + high) / 2
         found = replace(subject, scale=scale)
-        rate = acceptance(found)
+        rate = acceptance(found, seconds=seconds)
         if abs(rate - wanted) < abs(reached - wanted) or step == 0:
             best, reached = found, rate
         if abs(rate - wanted) < 0.01:

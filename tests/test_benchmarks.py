@@ -63,7 +63,7 @@ def test_weights_are_scaled_until_drafts_are_accepted_as_often(tmp_path: Path) -
     """A random model of one layer: stronger adapters, fewer accepted drafts."""
     subject = random_model("385m", 1, "cpu", "float32", 16, 8, tmp_path)
     assert len(subject.folders) == 5
-    found, reached = scaled_to(subject, 0.9, steps=3)
+    found, reached = scaled_to(subject, 0.9, steps=3, seconds=0.5)
     assert found.scale != subject.scale or abs(reached - 0.9) < 0.01
     assert 0.0 < reached <= 1.0
 
