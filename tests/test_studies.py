@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 
+from mpg_cli.evaluating.asking import Asked, Reply
+from mpg_cli.evaluating.measured import Measured
+
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
-from studies.blends.blend import RIVALS
+from studies.blends.blend import RIVALS, Outcome
+from studies.blends.summary import against
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
 from studies.scr.measure import Bench
@@ -77,6 +82,37 @@ def test_the_blends_are_enough_and_their_questions_are_asked_once() -> None:
     tuning, reported = questions(Size())
     assert len(reported) == 100
     assert not set(tuning) & set(reported)
+
+
+def measured(presence: tuple[float, float], fluency: float, rng: np.random.Generator) -> Measured:
+    """Fifty replies that show two personas at these rates; one reply is empty."""
+    return Measured(
+        "m",
+        ("a", "b"),
+        tuple(Asked(str(n), "?") for n in range(50)),
+        tuple(Reply(str(n), "t", (1,), "stop", 1.0, fluency if n else None) for n in range(50)),
+        tuple(tuple(float(rng.random() < rate) for rate in presence) for _ in range(50)),
+    )
+
+
+def test_all_blends_together_are_the_mean_of_their_least_presences() -> None:
+    rng = np.random.default_rng(3)
+    outcomes = []
+    for _ in range(6):
+        methods = {"exact": measured((0.9, 0.8), -1.0, rng), "merged": measured((0.6, 0.9), -0.8, rng)}
+        outcomes.append(Outcome(("a", "b"), methods, {}, "exact", (8, 8), 1.0))
+    found = against(outcomes, lambda o: "exact", lambda o: "merged")
+    ours, theirs = (
+        float(np.mean([o.methods[name].matrix.mean(axis=0).min() for o in outcomes]))
+        for name in ("exact", "merged")
+    )
+    assert found.gain.value == pytest.approx(ours / theirs - 1)
+    assert found.least.value == pytest.approx(ours - theirs)
+    assert found.fluency.value == pytest.approx(-0.2)
+    assert found.gain.low < found.gain.value < found.gain.high
+    assert found.least.excludes_zero
+    same = against(outcomes, lambda o: "exact", lambda o: "exact")
+    assert (same.least.low, same.least.high, same.wins) == (0, 0, 0)
 
 
 def test_a_quick_run_of_the_blends_writes_page_plot_and_numbers(tmp_path: Path) -> None:

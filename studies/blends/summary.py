@@ -33,26 +33,29 @@ def against(
 ) -> Against:
     """Resampled over blends and, within them, over the questions, which are the same for all of them."""
     pairs = [(o.methods[ours(o)], o.methods[other(o)]) for o in outcomes]
-    count, n = len(pairs), len(pairs[0][0].replies)
+    blends, n = len(pairs), len(pairs[0][0].replies)
     rng = np.random.default_rng(0)
-    rows: list[tuple[float, ...]] = []
-    for turn in range(RESAMPLES + 1):
-        blends = rng.integers(count, size=count) if turn else np.arange(count)
-        drawn = rng.integers(n, size=n) if turn else np.arange(n)
-        both = [[_figures(own.matrix, _fluencies(own), drawn) for own in pairs[b]] for b in blends]
-        ours_, theirs = (np.mean([pair[side] for pair in both], axis=0) for side in (0, 1))
-        gain = ours_[0] / theirs[0] - 1 if theirs[0] > 0 else np.inf
-        rows.append((gain, *(ours_ - theirs)))
-    tail = (1 - CONFIDENCE) / 2
-    table = np.array(rows)
-    if not np.isfinite(table[:, 0]).all():  # the other shows nothing in some resample
+    shares = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n  # (m, n)
+    shares = np.concatenate([np.full((1, n), 1 / n), shares])  # the data themselves first
+    picked = np.concatenate(
+        [np.arange(blends)[None], rng.integers(blends, size=(RESAMPLES, blends))]
+    )  # (m + 1, blends)
+    sides = []
+    for side in (0, 1):
+        figures = np.stack([_figures(pair[side], shares) for pair in pairs])  # (blends, m + 1, 3)
+        sides.append(figures[picked, np.arange(RESAMPLES + 1)[:, None]].mean(axis=1))  # (m + 1, 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = sides[0][:, :1] / sides[1][:, :1] - 1
+    table = np.concatenate([gains, sides[0] - sides[1]], axis=1)  # (m + 1, 4)
+    if not np.isfinite(gains).all():  # the other shows nothing in some resample
         table[:, 0] = np.nan
+    tail = (1 - CONFIDENCE) / 2
     gain, least, mean, fluency = (
         Estimate(float(table[0, at]), *map(float, np.quantile(table[1:, at], [tail, 1 - tail])))
         for at in range(4)
     )
     wins = sum(float(a.matrix.mean(0).min()) > float(b.matrix.mean(0).min()) for a, b in pairs)
-    return Against(gain, least, mean, fluency, wins, count)
+    return Against(gain, least, mean, fluency, wins, blends)
 
 
 def best_fluent(outcome: Outcome) -> str:
@@ -60,11 +63,10 @@ def best_fluent(outcome: Outcome) -> str:
     return FLUENT if outcome.fluent == FLUENT else OURS
 
 
-def _figures(scores: Values, fluency: Values, drawn: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Values:
-    """Least and mean presence and fluency of a resample."""
-    means = scores[drawn].mean(axis=0)
-    return np.array([means.min(), means.mean(), np.nanmean(fluency[drawn])])
-
-
-def _fluencies(own: Measured) -> Values:
-    return np.array([np.nan if r.fluency is None else r.fluency for r in own.replies], dtype=np.float64)
+def _figures(own: Measured, shares: Values) -> Values:
+    """Least presence, mean presence and fluency (m, 3) of resamples that give each prompt a share (m, n)."""
+    means = shares @ own.matrix  # (m, K)
+    told = np.array([0.0 if r.fluency is None else r.fluency for r in own.replies])
+    known = np.array([float(r.fluency is not None) for r in own.replies])  # an empty reply has none
+    fluency = (shares @ told) / np.maximum(shares @ known, 1e-9)  # (m,)
+    return np.stack([means.min(axis=1), means.mean(axis=1), fluency], axis=1)
