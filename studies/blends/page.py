@@ -16,6 +16,7 @@ from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.personas.registry import library_dir
 from studies.blends.bench import LONGEST, SEED, Size, Weights
 from studies.blends.blend import FLUENT, OURS, RIVALS, Outcome
+from studies.blends.search import SCALES
 from studies.blends.summary import GOAL, Against, against, best_fluent
 
 COLUMNS = ("base", "single", "prompts", "merged", "merged 1", "merged 1/K", "mixture", "threshold", "exact")
@@ -42,7 +43,7 @@ base, in nats a token, after the question without any persona.
 | threshold | the product by the rule of the paper | those of exact |
 | **exact** | the product π₀ ∏ (πᵢ/π₀)^wᵢ by the exact rule: ours | chosen |
 
-Weights are chosen on {tuning} other questions, on other subjects, by the largest min: five scales for all
+Weights are chosen on {tuning} other questions, on other subjects, by the largest min: {scales} for all
 personas alike, then twice the persona that shows least is raised by a quarter. Methods with weights get the
 same tries (a mixture has no scale; a single persona is tried at weights 1 and 1.5). “The best other” is the
 one of base, single, prompts and the three merged with the largest min **on the reported questions**, blend by
@@ -85,6 +86,7 @@ def write_page(file: Path, outcomes: Sequence[Outcome], size: Size) -> None:
         "most": max(sizes),
         "reported": size.reported,
         "tuning": size.tuning,
+        "scales": ", ".join(f"{scale:g}" for scale in SCALES),
         "longest": LONGEST,
         "seed": SEED,
         "parameters": parameters,

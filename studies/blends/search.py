@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mpg_cli.evaluating.measured import Measured
 from studies.blends.bench import Weights
 
-SCALES = (0.5, 0.7, 0.85, 1.0, 1.25)
+SCALES = (0.5, 0.7, 1.0, 1.25)
 RAISES = 2
 RAISE = 1.25
 
