@@ -1,6 +1,6 @@
 """Runs the study and writes docs/blends.md, docs/blends/results.csv and docs/blends/presence.svg.
 
-python -m studies.blends                       # about ten minutes on two cores
+python -m studies.blends                       # ten to twelve minutes on two cores
 python -m studies.blends --quick --out FOLDER  # two blends and a few questions: says nothing
 """
 

@@ -44,7 +44,7 @@ base, in nats a token, after the question without any persona.
 | **exact** | the product π₀ ∏ (πᵢ/π₀)^wᵢ by the exact rule: ours | chosen |
 
 Weights are chosen on {tuning} other questions, on other subjects, by the largest min: {scales} for all
-personas alike, then twice the persona that shows least is raised by a quarter. Methods with weights get the
+personas alike, then the persona that shows least is raised by a quarter. Methods with weights get the
 same tries (a mixture has no scale; a single persona is tried at weights 1 and 1.5). “The best other” is the
 one of base, single, prompts and the three merged with the largest min **on the reported questions**, blend by
 blend: it is picked with hindsight, ours is not, so what is said of ours is rather too little. In brackets:

@@ -12,7 +12,7 @@ from mpg_cli.evaluating.measured import Measured
 from studies.blends.bench import Weights
 
 SCALES = (0.5, 0.7, 1.0, 1.25)
-RAISES = 2
+RAISES = 1
 RAISE = 1.25
 
 
