@@ -10,8 +10,8 @@ pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules
 reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
 prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
 their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
-the same turns. Peak memory is that of a process of its own for each contender. On CUDA times are those of
-CUDA events, and the random model has 8 B parameters unless --shape says otherwise.
+the same turns. Peak memory, with the most experts, is that of a process of its own for each contender. On
+CUDA times are those of CUDA events, and the random model has 8 B parameters unless --shape says otherwise.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Tab
             more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
             more["bias_bound"] = stats.bias_bound
         rows.append(replace(one, **more))
-    if options.memory:
+    if options.memory and len(subject.folders) == max(options.experts):
         rows = [replace(row, memory=memory_of(row, ours, subject, options, scratch)) for row in rows]
     return Table(subject.name, len(subject.folders), subject.scale, tuple(rows))
 
@@ -120,7 +120,7 @@ def alone(what: dict[str, Any]) -> None:
 def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     if tiny:
         subject = bundled(options.device, "auto")
-        return replace(subject, prompts=subject.prompts[:2]) if options.small else subject
+        return replace(subject, prompts=subject.prompts[: 2 if options.small else 4])
     context, tokens = 64, 16 if options.small else 48
     subject = random_model(
         options.shape, options.layers, options.device, "bfloat16", context, tokens, scratch
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tune-seconds", type=float, default=40.0, help="for each rule")
+    parser.add_argument("--tune-seconds", type=float, default=20.0, help="for each rule")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")

@@ -32,7 +32,7 @@ class Session:
     ) -> None:
         """`smaller` is the model that drafts, where the request names one; `shelf` keeps what was read."""
         self.loaded, self.experts = loaded, tuple(experts)
-        self._smaller, self._shelf = smaller, shelf or Shelf()
+        self._smaller, self._shelf = smaller, Shelf() if shelf is None else shelf
         self.persona = expression_of(request)
         self.asked_tokens = 0  # of the prompts of all rows so far,
         self.read_tokens = 0  # and of these what they did not know already

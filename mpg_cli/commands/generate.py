@@ -49,7 +49,7 @@ def generate(
     """Reply to a prompt as a blend of personas.
 
     The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
-    pass; with the default rule the text is exactly that of checking token by token, only sooner.
+    pass; with the default rule the text is exactly that of checking token by token, in fewer passes.
     """
     from mpg_cli.commands import blending  # TAB and --help need none of these
     from mpg_cli.render.commentary import Commentary
