@@ -6,6 +6,7 @@ The key comes from the environment and goes into one header, nowhere else. Torch
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mpg_cli import signals
 from mpg_cli.errors import MpgError, UsageError
-from mpg_cli.evaluating.judging import Exhibit, Judgement, Keep, Report
+from mpg_cli.evaluating.judging import Exhibit, Judgement, Keep, Report, digest
 from mpg_cli.personas.text import visible
 
 KEY = "MPG_JUDGE_KEY"
@@ -81,7 +82,12 @@ class ExternalJudge:
         self._timeout, self._first_wait = timeout, first_wait
         self._opener = urllib.request.build_opener(_NoRedirect())
         host = urlsplit(self._url).netloc
-        self.about: dict[str, Any] = {"kind": "external", "url": self._url, "model": model}
+        self.about: dict[str, Any] = {
+            "kind": "external",
+            "url": self._url,
+            "model": model,
+            "digest": digest(QUESTION),
+        }
         self.words = f"{visible(model, 60)} at {visible(host, 60)}"
 
     def check(self, personas: Iterable[str]) -> None:
@@ -104,6 +110,9 @@ class ExternalJudge:
                         answers.put((at, self._ask(exhibits[at], stopped)))
                     except MpgError as error:
                         answers.put((at, error))
+                    except Exception as error:  # whoever waits for the answer must get one
+                        told = self._shown(f"{type(error).__name__}: {error}")
+                        answers.put((at, MpgError(f"the judge {self.words} failed: {told}")))
 
         for _ in range(min(AT_ONCE, len(exhibits))):  # daemons: nobody waits for them after Ctrl-C
             threading.Thread(target=work, daemon=True).start()
@@ -168,23 +177,26 @@ class ExternalJudge:
             with self._opener.open(request, timeout=self._timeout) as response:
                 raw = response.read(MOST_BYTES)
         except urllib.error.HTTPError as error:
-            told = f"answered {error.code}: {self._shown(error.read(MOST_BYTES))}"
+            told = f"answered {error.code}: {self._shown(_rest(error))}"
             if error.code in AGAIN:
                 raise _Again(told, _seconds(error.headers.get("Retry-After"))) from None
             hint = f"set {KEY} to the key of the server" if error.code in (401, 403) else None
             raise MpgError(f"the judge {self.words} {told}", hint=hint) from None
-        except (OSError, ValueError) as error:  # no connection, a timeout, a broken answer
+        except (OSError, ValueError) as error:  # no connection, a timeout
             reason = getattr(error, "reason", error)
-            raise _Again(f"cannot be reached: {self._shown(str(reason).encode())}") from None
+            raise _Again(f"cannot be reached: {self._shown(str(reason))}") from None
+        except http.client.HTTPException as error:  # no HTTP, or half of it
+            told = self._shown(f"{type(error).__name__}: {error}")
+            raise _Again(f"gave a broken answer: {told}") from None
         try:
             content = json.loads(raw)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise MpgError(f"the judge {self.words} gave no completion: {self._shown(raw)}") from None
         return content if isinstance(content, str) else ""
 
-    def _shown(self, raw: bytes) -> str:
+    def _shown(self, raw: bytes | str) -> str:
         """Some of an answer, on one line and without the key if the server repeats it."""
-        text = raw.decode("utf-8", "replace")
+        text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
         if self._key:
             text = text.replace(self._key, "…")
         return visible(" ".join(text.split()), SHOWN) or "nothing"
@@ -231,6 +243,14 @@ def parse(said: str) -> float | None:
     if match := _NUMBER.fullmatch(text):
         return int(match[1]) / 10
     return _WORDS.get(text.lower().rstrip("."))
+
+
+def _rest(error: urllib.error.HTTPError) -> bytes:
+    """What came with an error; nothing where the connection broke: the status says enough."""
+    try:
+        return error.read(MOST_BYTES)
+    except (OSError, ValueError, http.client.HTTPException):
+        return b""
 
 
 def _seconds(header: str | None) -> float:

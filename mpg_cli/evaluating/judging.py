@@ -5,6 +5,7 @@ A judgement runs from 0 (the persona is not there) to 1. Torch-free.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ Report = Callable[[float], None]
 
 
 class Judge(Protocol):
-    """Judges replies. `about` says for the record who judged; `words` is that in a line."""
+    """Judges replies. `about` says for the record who judged, and by what: another judge, another `about`.
+
+    `words` is that in a line.
+    """
 
     about: dict[str, Any]
     words: str
@@ -65,6 +69,11 @@ class Judge(Protocol):
         """A score an exhibit, in their order; `keep` is given each as it comes."""
 
 
+def digest(content: str) -> str:
+    """Of what replies or judgements depend on, for the records."""
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
 class MarkerJudge:
     """1 where the words and phrases of a persona stand in enough sentences, 0 elsewhere."""
 
@@ -72,7 +81,11 @@ class MarkerJudge:
         """Markers of a file; without one those of the bundled personas."""
         self._marks = bundled() if file is None else read_markers(file)
         self._whose = "the package" if file is None else visible(str(file))
-        self.about: dict[str, Any] = {"kind": "markers", "file": None if file is None else str(file)}
+        self.about: dict[str, Any] = {
+            "kind": "markers",
+            "file": None if file is None else str(file),
+            "digest": digest(repr(self._marks.content)),
+        }
         self.words = f"markers of {self._whose}"
 
     def check(self, personas: Iterable[str]) -> None:

@@ -55,6 +55,12 @@ class Markers:
         self._patterns = {name: marker_pattern("|".join(own.markers)) for name, own in marks.items()}
         self._spelling = tuple((marker_pattern(old), new) for old, new in spelling)
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All that its answers depend on."""
+        spelling = [(pattern.pattern, word) for pattern, word in self._spelling]
+        return sorted(self.marks.items(), key=lambda own: own[0]), spelling
+
     def knows(self, persona: str) -> bool:
         return persona.lower() in self._names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,31 @@ class Stub:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def garbling(raw: bytes, times: int | None = None) -> Iterator[Stub]:
+    """A server that sends these bytes and hangs up, the first `times` times (None: always); then says 7."""
+    said = json.dumps({"choices": [{"message": {"content": "7"}}]}).encode()
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            length = 0
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            found.requests.append(json.loads(self.rfile.read(length)))
+            self.wfile.write(raw if times is None or len(found.requests) <= times else good)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    found = Stub(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager
@@ -54,7 +80,7 @@ def stub(answer: Callable[[int, dict[str, Any]], Answer]) -> Iterator[Stub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Stub(f"http://127.0.0.1:{server.server_port}/v1")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.evaluating import external
 from mpg_cli.evaluating.external import ExternalJudge, endpoint, parse
 from mpg_cli.evaluating.judging import Exhibit, Judgement
-from tests.evaluating.stub import Answer, stub
+from tests.evaluating.stub import Answer, garbling, stub
 
 KEY = "sk-very-secret"
 
@@ -113,6 +115,63 @@ def test_nobody_listens() -> None:
         url = server.url
     with pytest.raises(MpgError, match="cannot be reached"):
         run(judge(url), 1)
+
+
+def failure(own: ExternalJudge) -> MpgError:
+    """What it fails with; a judge that never comes back fails the test, not the machine."""
+    raised: list[MpgError] = []
+
+    def ask() -> None:
+        try:
+            run(own, 2)
+        except MpgError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert raised, "no answer and no error"
+    return raised[0]
+
+
+BROKEN = {
+    "BadStatusLine": b"garbage\x1b[31m\r\n\r\n",
+    "IncompleteRead": b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"cho',
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_answer_is_told_and_never_waited_for(kind: str) -> None:
+    with garbling(BROKEN[kind]) as server:
+        error = failure(judge(server.url))
+    assert f"gave a broken answer: {kind}" in error.message
+    assert "\x1b" not in error.message
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_answer_is_asked_for_again(kind: str) -> None:
+    with garbling(BROKEN[kind], times=2) as server:
+        assert run(judge(server.url), 1)[0] == [0.7]
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status, tries", [(503, 5), (403, 1)])
+def test_an_error_that_breaks_off_counts_by_its_status(status: int, tries: int) -> None:
+    raw = b"HTTP/1.1 %d No\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nbus" % status
+    with garbling(raw) as server:
+        error = failure(judge(server.url))
+        assert len(server.requests) >= tries
+    assert f"answered {status}" in error.message
+
+
+def test_whatever_goes_wrong_is_an_error_and_no_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(said: str) -> float:
+        raise RuntimeError(f"a mistake with {KEY}")
+
+    monkeypatch.setattr(external, "parse", broken)
+    with stub(lambda number, body: (200, "7")) as server:
+        error = failure(judge(server.url, MPG_JUDGE_KEY=KEY))
+    assert "failed: RuntimeError: a mistake with …" in error.message
 
 
 @pytest.mark.parametrize(
