@@ -66,7 +66,7 @@ def read_prompts(file: Path | None = None, most: int | None = None) -> tuple[str
     place = BUILT_IN if file is None else file.expanduser()
     told = f"--prompts {visible(str(file))}"
     try:
-        lines = place.read_text(encoding="utf-8-sig").splitlines()
+        lines = place.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"{told} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -17,6 +17,7 @@ from mpg_cli.evaluating.judging import Judgement
 from mpg_cli.personas.text import visible
 
 SCHEMA = 1
+HEAD = f'{{"type": "run", "schema": {SCHEMA}, '.encode()  # how every such file begins
 
 
 class Notebook:
@@ -36,17 +37,20 @@ class Notebook:
         if self.file is None:
             return self
         try:
-            text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-            whole, _, torn = text.rpartition("\n")
-            self._read(whole.split("\n") if whole else [])
+            raw = self.file.read_bytes() if self.file.exists() else b""
+            whole, begun, torn = raw.rpartition(b"\n")
+            if begun:
+                self._read(whole.decode().split("\n"))
+            elif not (torn.startswith(HEAD) or HEAD.startswith(torn)):
+                raise self._foreign()
             self._stream = self.file.open("a", encoding="utf-8")
             if torn:  # the last line of a run that was killed
-                self._stream.truncate(len(text.encode()) - len(torn.encode()))
+                self._stream.truncate(len(raw) - len(torn))
         except UnicodeDecodeError:
-            raise UsageError(f"--output {self._name} is there and no evaluation") from None
+            raise self._foreign() from None
         except OSError as error:
             raise UsageError(f"--output {self._name} cannot be written: {error.strerror}") from None
-        if not whole:
+        if not begun:
             self._write({"type": "run", "schema": SCHEMA, "config": self._config})
         return self
 
@@ -114,6 +118,10 @@ class Notebook:
         else:
             own = self._judgements.setdefault((record["method"], _key(record["judge"])), {})
             own[record["id"], record["persona"]] = float(record["score"])
+
+    def _foreign(self) -> UsageError:
+        hint = "choose another file, or remove it"
+        return UsageError(f"--output {self._name} is there and no evaluation", hint=hint)
 
     @property
     def _name(self) -> str:

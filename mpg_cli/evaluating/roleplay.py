@@ -31,7 +31,7 @@ def read_roleplay(
     """
     name = visible(str(file))
     try:
-        lines = file.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = file.expanduser().read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"--data {name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

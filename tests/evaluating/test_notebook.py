@@ -55,6 +55,39 @@ def test_another_run_is_told_apart(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "dear diary\n"
 
 
+@pytest.mark.parametrize(
+    "raw", [b"dear diary", b'{"type": "run", "distance": 5}', b"\n", b"\xff\xfe", "für später".encode()]
+)
+def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, raw: bytes) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(raw)
+    with pytest.raises(UsageError, match=r"notes\.txt"), Notebook(file, CONFIG):
+        pass
+    assert file.read_bytes() == raw
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 60])
+def test_a_run_that_was_killed_in_its_first_line_begins_again(tmp_path: Path, length: int) -> None:
+    whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
+    with Notebook(whole, CONFIG):
+        pass
+    torn.write_bytes(whole.read_bytes()[:length])
+    with Notebook(torn, CONFIG) as book:
+        assert book.resumed == 0
+    assert torn.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_that_was_killed_in_the_middle_of_a_character_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    with Notebook(file, CONFIG) as book:
+        book.reply("exact", ONE, "?")
+    before = file.read_bytes()
+    file.write_bytes(before + '{"type": "reply", "text": "ü'.encode()[:-1])
+    with Notebook(file, CONFIG) as book:
+        assert list(book.replies("exact")) == ["a"]
+    assert file.read_bytes() == before
+
+
 def test_without_a_file_nothing_is_written(tmp_path: Path) -> None:
     with Notebook(None, CONFIG) as book:
         book.reply("exact", ONE, "?")

@@ -49,3 +49,11 @@ def test_wrong_lines(tmp_path: Path, lines: list[object], told: str) -> None:
     with pytest.raises(UsageError) as raised:
         read_roleplay(written(tmp_path, *lines), (1.0, 1.0))
     assert told in raised.value.message
+
+
+def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:
+    file = written(
+        tmp_path, json.dumps({**LINE, "question": "a\u2028b\u2029c\x85d"}, ensure_ascii=False) + "\r"
+    )
+    (one,) = read_roleplay(file, (1.0, 1.0))
+    assert one.prompt == "a\u2028b\u2029c\x85d"
