@@ -102,7 +102,7 @@ class Conversation:
 
     def clear(self) -> None:
         """Forget everything that was said; the system text and the blend stay."""
-        self.transcript = Transcript(self.transcript.system)
+        self.transcript = Transcript(self.transcript.system, said=self.transcript.said)
         self.last = None
 
     def set_system(self, text: str | None) -> None:

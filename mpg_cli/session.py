@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
+from mpg_cli.errors import UsageError
 from mpg_cli.events import Event, FinishReason, Notice, Text
 from mpg_cli.job import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.lineup import Lineup
@@ -37,6 +38,7 @@ class Session:
         self.asked_tokens = 0  # of the prompts of all rows so far,
         self.read_tokens = 0  # and of these what they did not know already
         self._stopping: FinishReason | None = None
+        self._under_way: Growing | None = None
         self._lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
         self.notices = [Notice(text) for text in (*loaded.notices, *self._lineup.notices)]
 
@@ -67,6 +69,7 @@ class Session:
 
         Raises AdapterError, PersonaError, ModelError; the blend is then what it was.
         """
+        self._under_way = None
         said: list[str] = []
         experts = find_experts(request.blend, request.adapters, self.loaded, report, said.append, self._shelf)
         before, bank = self._lineup, LoraBank.of(self.loaded.model)
@@ -96,6 +99,7 @@ class Session:
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         job = prepare(self._lineup, request)
         yield from map(Notice, job.notices)
+        growing: Growing | None = None
         try:
             for sample in range(request.samples):
                 sequence = request.sequence_id if request.sequence_id is not None else sample
@@ -107,13 +111,15 @@ class Session:
         except GeneratorExit:  # between two rounds
             raise
         except BaseException:  # whatever cut a pass short, half of it must not count as read
-            self._lineup.forget()
+            if self._under_way is growing:
+                self._lineup.forget()
             raise
         finally:
             self._stopping = None
 
     def _reply(self, growing: Growing) -> Iterator[Event]:
         """One reply: rounds as the sampler makes them, and their text."""
+        self._under_way = growing
         job, began = growing.job, perf_counter()
         self.asked_tokens += self._lineup.to_read(job.prompts, job.draft)
         self.read_tokens -= self._lineup.read_tokens
@@ -129,6 +135,11 @@ class Session:
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)
+            if self._under_way is not growing:
+                raise UsageError(
+                    "another reply was begun, or the blend changed, while this one was read half",
+                    hint="read a reply to its end, or load a session of its own for each",
+                )
         yield growing.finished()
 
     # -- what would be done ----------------------------------------------------------------------

@@ -226,8 +226,10 @@ def test_a_full_context_is_told_and_the_chat_goes_on(tmp_path: Path) -> None:
     assert talk.chat.transcript.exchanges[-1].sequence == "turn-3"
     talk.chat.clear()
     talk.say("Again")
+    assert talk.chat.transcript.exchanges[-1].sequence == "turn-4"  # no turn has the noise of another
     talk.chat.clear()
     talk.say("Hello")
+    assert talk.chat.transcript.exchanges[-1].sequence == "turn-5"
 
 
 def test_a_blend_that_cannot_be_loaded_leaves_the_old_one(world: Path) -> None:

@@ -20,7 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from mpg_cli.errors import ContextError, NumericsError, PersonaError
+from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.personas.expression import parse
@@ -391,6 +391,22 @@ def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
     assert [e.finish_reason for e in ends] == ["interrupted"]
     assert ends[0].text == "".join(e.text for e in events if isinstance(e, Text))
     assert 5 < len(ends[0].token_ids) < 60
+
+
+def test_a_reply_cannot_go_on_where_another_was_begun(world: Path) -> None:
+    """The rows hold one reply: the first stream ends with an error, the second is what it is alone."""
+    asked = request(world)
+    other = replace(asked, sequence_id=5)
+    alone = Session.open(other)
+    expected = [event.text for event in alone.replies(other) if isinstance(event, Finished)]
+    session = Session.open(asked)
+    first = session.replies(asked)
+    next(event for event in first if isinstance(event, Round))
+    second = session.replies(other)
+    next(event for event in second if isinstance(event, Round))
+    with pytest.raises(UsageError, match="another reply was begun"):
+        list(first)
+    assert [event.text for event in second if isinstance(event, Finished)] == expected
 
 
 def test_a_prompt_beyond_the_context_is_an_error(world: Path) -> None:

@@ -81,7 +81,12 @@ def chat(
     if saved is not None:
         _take_over(ctx, saved, asked)
     drawn = asked["seed"] is None
-    request = prompting.ask(ctx, TURN, strength=strength, **asked)
+    # A saved blend has the strength in its weights already.
+    saved_blend = saved is not None and not (
+        blending.on_command_line(ctx, "persona") or blending.on_command_line(ctx, "adapter")
+    )
+    scaled = strength if not saved_blend or blending.on_command_line(ctx, "strength") else 1.0
+    request = prompting.ask(ctx, TURN, strength=scaled, **asked)
     request = replace(request, seed=secrets.randbelow(2**32) if drawn else request.seed)
     transcript = saved.transcript if saved else Transcript()
     if system is not None and (saved is None or blending.on_command_line(ctx, "system")):

@@ -151,6 +151,9 @@ def _check_folder(where: Destination, *, force: bool) -> None:
         for persona in (*registry.personas, *registry.shadowed)
         if _same(persona.file, where.file) and persona is not existing
     ]
+    own = {where.name.lower(), where.file.stem.lower()}
+    for problem in (problem for problem in registry.problems if _same(problem.file, where.file)):
+        others += sorted(name for name in problem.names if name.lower() not in own)
     if others:
         raise UsageError(
             f"{visible(str(where.file))} holds other personas too: {', '.join(others[:5])}",

@@ -18,9 +18,14 @@ class StepRow(RowGroup):
     """One row whose pushed tokens are fed from where they are."""
 
     def __init__(self, model: Any, names: Sequence[str], **how: Any) -> None:
-        super().__init__(model, names, **how)
         self._pushed: Tensor | None = None  # (B, N)
         self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last commit
+        super().__init__(model, names, **how)
+
+    def forget(self) -> None:
+        """Drop everything that was read, and what was pushed."""
+        super().forget()
+        self._pushed = self._bad = None
 
     def extend(self, drafts: Tensor) -> Tensor:
         """See `RowGroup.extend`; NaN is an error at the next `commit`."""

@@ -256,6 +256,16 @@ def test_new_replaces_with_force_only(cli: Cli) -> None:
     assert [file.name for file in sorted(user_folder().iterdir())] == ["noir.yaml", "x.yaml"]
 
 
+def test_force_keeps_what_else_a_broken_file_holds(cli: Cli) -> None:
+    file = user_folder() / "c.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = "name: c\nprompt: old\n---\nname: d\nprompt: [unclosed\n"
+    file.write_text(text)
+    code, _, err = cli("personas", "new", "c", "--prompt", "new", "--force")
+    assert (code, "holds other personas too: d" in err) == (2, True)
+    assert file.read_text() == text
+
+
 def test_new_in_another_folder_says_how_to_use_it(cli: Cli) -> None:
     code, out, err = cli("personas", "new", "x", "--persona-dir", "elsewhere")
     assert (code, out) == (0, "elsewhere/x.yaml\n")

@@ -71,3 +71,14 @@ def test_nan_is_an_error_when_the_chunk_is_over() -> None:
         steps.push(torch.tensor([[3], [3]]))
     with pytest.raises(NumericsError, match="row of a"):
         steps.commit([2, 2], [[1], [1]])
+
+
+def test_what_was_pushed_is_forgotten_with_the_rest() -> None:
+    plain, steps = groups(tiny_model("llama"))
+    steps.extend(EMPTY)
+    steps.push(torch.tensor([[9], [9]]))
+    steps.forget()
+    prompts = [[[5, 6, 7]], [[8, 9, 4]]]
+    for group in (plain, steps):
+        group.prefill(prompts)
+    assert torch.allclose(plain.extend(EMPTY), steps.extend(EMPTY), atol=1e-6)
