@@ -85,7 +85,7 @@ def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]
     """gamma of each drafter as `mpg tune` finds it; the bias bound is not limited, it is reported."""
     asked = request(subject, Scheme(rule=rule))
     bench = Bench(asked, subject.loaded, subject.experts, subject.prompts)
-    profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds).run(lambda what, share: None)
+    profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds, candidates=(1,)).run(lambda what, share: None)
     return {
         drafter: max(1, next(c.chunk_size for c in profile.choices if _plain(c, drafter)))
         for drafter in DRAFTERS

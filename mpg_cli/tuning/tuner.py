@@ -54,11 +54,20 @@ def interpolated(times: Mapping[int, float], gamma: int) -> float:
 class Tuner:
     """Finds the fastest way to sample a blend; under the threshold rule within a limit of the bias bound."""
 
-    def __init__(self, bench: Bench, drafters: Sequence[str], max_bias: float, seconds: float) -> None:
-        """`seconds` is about how long all of it may take on a machine that is fast enough."""
+    def __init__(
+        self,
+        bench: Bench,
+        drafters: Sequence[str],
+        max_bias: float,
+        seconds: float,
+        candidates: Sequence[int] = CANDIDATES,
+    ) -> None:
+        """`seconds` is about how long all of it may take on a machine that is fast enough; `candidates` are
+        tried under the threshold rule.
+        """
         self._bench, self._max_bias, self._seconds = bench, max_bias, seconds
         rule = bench.request.scheme.rule
-        numbers = CANDIDATES if rule == "threshold" else (1,)
+        numbers = candidates if rule == "threshold" else (1,)
         self._pairs = [
             (drafter, number)
             for drafter in drafters
