@@ -87,6 +87,7 @@ def compare(
     blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
     adapters = values.adapters(adapter or [], strength)
     blending.check_weights("product", blend, adapters)
+    own.check_names(blend, adapters)
     personas = own.personas_of(blend, adapters)
     if not personas:
         raise UsageError("no persona of the blend has a positive weight: there is nothing to look for")

@@ -12,6 +12,7 @@ import typer
 
 from mpg_cli import signals
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.text import visible
 from mpg_cli.render.bar import Bar
 from mpg_cli.render.terminal import Streams
 from mpg_cli.turns import check_text
@@ -146,6 +147,20 @@ def personas_of(blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -
         if expert.weight > 0:
             found[own.name] = " ".join(filter(None, [own.description, own.prompt]))
     return found | {path.resolve().name: "" for path, weight in adapters if weight > 0}
+
+
+def check_names(blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> None:
+    """Raise UsageError where two experts have one name: methods and records go by it."""
+    named = [(e.persona.name, f"the persona at {e.persona.where}") for e in (blend.experts if blend else ())]
+    named += [(path.resolve().name, f"--adapter {path}") for path, _ in adapters]
+    seen: dict[str, str] = {}
+    for name, whose in named:
+        if name in seen:
+            raise UsageError(
+                f"{visible(seen[name])} and {visible(whose)} are both called {visible(name)}",
+                hint="a comparison goes by their names: rename one, or leave one out",
+            )
+        seen[name] = whose
 
 
 def read_asked(file: Path | None, most: int | None, personas: dict[str, str]) -> tuple[Asked, ...]:

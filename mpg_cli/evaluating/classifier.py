@@ -15,7 +15,7 @@ from typing import Any
 
 import mpg_cli
 from mpg_cli.errors import UsageError
-from mpg_cli.evaluating.judging import Exhibit, Judgement, Keep, Report
+from mpg_cli.evaluating.judging import Exhibit, Judgement, Keep, Report, digest
 from mpg_cli.personas.text import visible
 
 BUNDLED = Path(mpg_cli.__file__).parent / "data" / "persona_texts.jsonl"
@@ -82,6 +82,7 @@ class ClassifierJudge:
         self.about: dict[str, Any] = {
             "kind": "classifier",
             "file": None if file is None else str(file),
+            "digest": digest(repr([(sorted(sample.personas), sample.text) for sample in samples])),
             "texts": len(kept),
             "held_out": [own.as_json() for own in self.held_out],
         }
@@ -162,7 +163,7 @@ def read_samples(file: Path) -> list[Sample]:
     Raises UsageError naming file and line.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"{visible(str(file))}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

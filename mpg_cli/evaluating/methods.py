@@ -41,12 +41,14 @@ def methods(
     experts: Sequence[Expert],
     request: GenerateRequest,
     notice: Callable[[str], None] = lambda message: None,
+    smaller: LoadedModel | None = None,
 ) -> list[Method]:
     """All methods for the blend of a request, ours last; its scheme says how ours drafts.
 
-    `notice` is told which of them the blend cannot have, and why.
+    `notice` is told which of them the blend cannot have, and why; `smaller` is the model that drafts, where
+    the scheme names one.
     """
-    return list(_methods(loaded, experts, request, notice))
+    return list(_methods(loaded, experts, request, notice, smaller))
 
 
 def _methods(
@@ -54,6 +56,7 @@ def _methods(
     experts: Sequence[Expert],
     request: GenerateRequest,
     notice: Callable[[str], None],
+    smaller: LoadedModel | None,
 ) -> Iterator[Method]:
     yield Method("base", lambda: Source(loaded, prompted(request, None)))
     for name in [expert.name for expert in experts]:
@@ -73,15 +76,16 @@ def _methods(
     if any(expert.weight < 0 for expert in experts):
         notice("mixture: left out, it has no negative weights")
     else:
-        yield Method("mixture", lambda: Source(loaded, blended(request, "mixture", "exact")))
-    yield Method("threshold", lambda: Source(loaded, blended(request, "product", "threshold")))
-    yield Method(OURS, lambda: Source(loaded, blended(request, "product", "exact")))
+        yield Method("mixture", lambda: Source(loaded, blended(request, "mixture", "exact"), smaller))
+    yield Method("threshold", lambda: Source(loaded, blended(request, "product", "threshold"), smaller))
+    yield Method(OURS, lambda: Source(loaded, blended(request, "product", "exact"), smaller))
 
 
 def blended(request: GenerateRequest, target: TargetName, rule: RuleName) -> GenerateRequest:
     """The request under another law and rule; its drafter stays where the rule can use it."""
     scheme = request.scheme
-    if rule == "threshold" and scheme.drafter == "lookup":
+    unopened = scheme.chunk_size == 0 and scheme.drafter.startswith("model:")
+    if rule == "threshold" and (unopened or scheme.drafter == "lookup"):
         scheme = replace(scheme, drafter="merged")
     chunk = None if rule == "threshold" and scheme.chunk_size == 0 else scheme.chunk_size
     return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))

@@ -26,10 +26,14 @@ from mpg_cli.request import GenerateRequest, Prompting
 
 @dataclass(frozen=True)
 class Source:
-    """Where replies come from: a model, and a request that has blend, sampling, scheme and seed."""
+    """Where replies come from: a model, and a request that has blend, sampling, scheme and seed.
+
+    `smaller` is the model that drafts, where the scheme names one.
+    """
 
     loaded: LoadedModel
     request: GenerateRequest
+    smaller: LoadedModel | None = None
 
 
 def draw(
@@ -55,7 +59,14 @@ def draw(
     def blend_of(persona: str | None) -> Blend | None:
         return blend if persona is None else own[persona]
 
-    runner = Runner(source.request, source.loaded, blend_of, batch_size=batch_size, shelf=shelf)
+    runner = Runner(
+        source.request,
+        source.loaded,
+        blend_of,
+        batch_size=batch_size,
+        smaller=source.smaller,
+        shelf=shelf,
+    )
     said: set[str] = set()
     for event in runner.run(_lines(source.request, missing, own)):
         signals.check()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.evaluating.asking import Asked
-from mpg_cli.evaluating.judging import Judge
+from mpg_cli.evaluating.judging import Judge, digest
 from mpg_cli.evaluating.measured import Differences, Measured
 from mpg_cli.evaluating.notebook import Notebook
 from mpg_cli.request import GenerateRequest
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mpg_cli.evaluating.evaluation import Bench
+    from mpg_cli.models.experts import Expert
     from mpg_cli.models.loader import LoadedModel
 
 SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
@@ -53,8 +53,12 @@ class Study:
     notice: Say = field(default=_silent, hash=False)
     show: Show = field(default=_unseen, hash=False)
 
-    def config(self, loaded: LoadedModel) -> dict[str, Any]:
-        """What determines the replies."""
+    def config(
+        self, loaded: LoadedModel, experts: Sequence[Expert], smaller: LoadedModel | None
+    ) -> dict[str, Any]:
+        """What determines the replies and the time that they take."""
+        from mpg_cli.tuning.key import device_name, expert_key, weights_digest
+
         request = self.request
         prompts = json.dumps(
             [
@@ -67,22 +71,24 @@ class Study:
                 for one in self.asked
             ]
         )
-        blend = {e.persona.name: e.weight for e in request.blend.experts} if request.blend else {}
+        blend = [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts]
         scheme = request.scheme
-        exact = scheme.rule == "exact"  # under it the way to sample does not change the text
         return {
             "model": loaded.id,
             "revision": loaded.revision,
+            "weights": weights_digest(loaded.model),
+            "device": device_name(loaded.device.value),
             "dtype": str(loaded.dtype.value).removeprefix("torch."),
-            "prompts": hashlib.blake2b(prompts.encode(), digest_size=8).hexdigest(),
-            "persona": blend,
-            "adapters": {str(path): weight for path, weight in request.adapters},
+            "prompts": digest(prompts),
+            "blend": blend,
             "system": request.prompting.system,
             "raw": request.prompting.raw,
             "template_args": dict(request.prompting.template_args),
             "sampling": {**vars(request.sampling), "stop": list(request.sampling.stop)},
-            "scheme": [scheme.target, scheme.rule] + ([] if exact else [scheme.drafter, scheme.chunk_size]),
-            "threshold": None if exact else dict(vars(scheme.threshold)),
+            "scheme": [scheme.target, scheme.rule],
+            "drafter": [scheme.drafter, weights_digest(smaller.model) if smaller else None],
+            "chunk size": scheme.chunk_size,
+            "threshold": dict(vars(scheme.threshold)) if scheme.rule == "threshold" else None,
             "seed": request.seed,
         }
 
@@ -166,21 +172,19 @@ def style(study: Study) -> Findings:
     """Put one blend to the test. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
     from mpg_cli.evaluating.replies import Source
 
-    with _bench(study) as (bench, loaded):
-        measured = bench.measure("blend", Source(loaded, study.request))
-    return Findings(loaded.id, *_told(study), measured)
+    with _opened(study) as (bench, _, smaller):
+        measured = bench.measure("blend", Source(bench.base, study.request, smaller))
+    return Findings(bench.base.id, *_told(study), measured)
 
 
 def compare(study: Study) -> Comparison:
     """Put all methods to the test, on the same prompts and seeds. Raises as `style` does."""
     from mpg_cli.evaluating.methods import methods
-    from mpg_cli.models.experts import find_experts
 
     request = study.request
-    with _bench(study) as (bench, loaded):
-        experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, bench.shelf)
+    with _opened(study) as (bench, experts, smaller):
         found = []
-        for method in methods(loaded, experts, request, study.notice):
+        for method in methods(bench.base, experts, request, study.notice, smaller):
             found.append(bench.measure(method.name, method.source()))
         equal = held_against_lock_step(bench, request, found[-1])
     if equal[0] < equal[1]:
@@ -188,7 +192,7 @@ def compare(study: Study) -> Comparison:
             f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from lock-step decoding; in half "
             "precision near-ties can do that, with --dtype float32 it should not happen"
         )
-    return Comparison(loaded.id, *_told(study), tuple(found), equal)
+    return Comparison(bench.base.id, *_told(study), tuple(found), equal)
 
 
 def held_against_lock_step(bench: Bench, request: GenerateRequest, ours: Measured) -> tuple[int, int]:
@@ -216,23 +220,29 @@ def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
 
 
 @contextmanager
-def _bench(study: Study) -> Iterator[tuple[Bench, LoadedModel]]:
-    """The model loaded, and the records open."""
+def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
+    """The model, its experts and a model that drafts loaded, and the records open."""
     from mpg_cli.evaluating.evaluation import Bench  # torch loads here
+    from mpg_cli.models.experts import find_experts
     from mpg_cli.models.loader import load_model
     from mpg_cli.models.selfcheck import check_rows
+    from mpg_cli.models.shelf import Shelf
+    from mpg_cli.session import open_drafter
 
-    choice = study.request.model
+    request, shelf = study.request, Shelf()
+    choice = request.model
     study.load(f"loading {choice.name}")
     loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
-    for text in loaded.notices:
-        study.notice(text)
     check_rows(loaded.model, loaded.id)
+    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
+    smaller = open_drafter(request, loaded, study.load)
+    for text in (*loaded.notices, *(smaller.notices if smaller else ())):
+        study.notice(text)
     study.load("")
-    with Notebook(study.output, study.config(loaded)) as notebook:
+    with Notebook(study.output, study.config(loaded, experts, smaller)) as notebook:
         if notebook.resumed:
             study.notice(f"--output has {notebook.resumed} of the replies already")
-        yield (
-            Bench(loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show),
-            loaded,
+        bench = Bench(
+            loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show, shelf
         )
+        yield bench, experts, smaller

@@ -23,11 +23,11 @@ def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> di
     key: dict[str, Any] = {
         "model": loaded.id,
         "revision": loaded.revision,
-        "weights": _weights_digest(loaded.model),
-        "experts": sorted((_expert_key(expert) for expert in experts), key=str),
+        "weights": weights_digest(loaded.model),
+        "experts": sorted((expert_key(expert) for expert in experts), key=str),
         "target": scheme.target,
         "rule": scheme.rule,
-        "device": _device_name(loaded.device.value),
+        "device": device_name(loaded.device.value),
         "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
         "dtype": str(loaded.dtype.value).removeprefix("torch."),
         "compiled": is_compiled(loaded.model),
@@ -47,13 +47,14 @@ def versions() -> dict[str, str]:
     }
 
 
-def _expert_key(expert: Expert) -> list[Any]:
-    checkpoint = None if expert.checkpoint is None else _weights_digest(expert.checkpoint)
+def expert_key(expert: Expert) -> list[Any]:
+    """Of one expert: its name and weight, and digests of what it is."""
+    checkpoint = None if expert.checkpoint is None else weights_digest(expert.checkpoint)
     adapter = expert.adapter.fingerprint if expert.adapter else None
     return [expert.name, expert.weight, adapter, checkpoint, _digest((expert.prompt or "").encode())]
 
 
-def _weights_digest(model: Any) -> str:
+def weights_digest(model: Any) -> str:
     """Of a few numbers of every parameter."""
     parts = []
     for parameter in model.parameters():
@@ -66,5 +67,6 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What the device is, not only its number."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

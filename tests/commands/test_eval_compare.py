@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import mpg_cli
 from mpg_cli.evaluating.methods import merged
 from mpg_cli.models.adapter import read_adapter
 from mpg_cli.models.experts import Expert
@@ -18,6 +19,7 @@ from mpg_cli.models.loader import load_model
 from mpg_cli.personas.registry import library_dir
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 
+BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
 NAMES = [
     "base",
     "single:I",
@@ -121,12 +123,36 @@ def test_what_a_blend_cannot_have_is_left_out_and_said(mpg: Any, tmp_path: Path)
         (["-p", "pirate", "--plot", "x.txt"], "--plot x.txt is no plot file"),
         (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
         (["-p", "pirate", "--drafter", "persona:zen"], "is not in the blend"),
+        (
+            ["--adapter", "a/final", "--adapter", "b/final:-1"],
+            "--adapter a/final and --adapter b/final are both called final",
+        ),
+        (["-p", "I+pirate", "--adapter", "x/pirate"], "and --adapter x/pirate are both called pirate"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_loads(mpg: Any, argv: list[str], message: str) -> None:
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_a_smaller_model_drafts_and_exact_says_the_same(mpg: Any, tmp_path: Path) -> None:
+    """The drafter is the bundled model under its path: what matters is that it is opened and asked."""
+    place = str(BUNDLED)
+    common = ["-p", "I+pirate", "--count", "2", "--format", "json", "-q"]
+    code, out, err = mpg(*common, "--drafter", f"model:{place}", "-o", "model.jsonl")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["equal_to_lock_step"] == {"replies": 2, "of": 2}
+    code, out, err = mpg(*common, "--drafter", f"model:{place}", "--chunk-size", "0", "-o", "none.jsonl")
+    assert (code, err) == (0, "")
+    said = [texts(tmp_path / name, "exact") for name in ("model.jsonl", "none.jsonl")]
+    assert said[0] == said[1]
+
+
+def texts(file: Path, method: str) -> dict[str, str]:
+    """The replies of a method in the records, by their id."""
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    return {r["id"]: r["text"] for r in records if r["type"] == "reply" and r["method"] == method}
 
 
 def test_the_merged_model_has_the_sum_of_all_changes_in_its_weights() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import mpg_cli
 from tests.evaluating.stub import Answer, stub
 
+LIBRARY = Path(__file__).resolve().parents[2] / "personas" / "adapters" / "mpg-tiny"
 ROLE = {"profile": "You are a baker.", "personality": "You are kind.", "reference_answer": "Be gentle."}
 
 
@@ -91,6 +94,58 @@ def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) 
     code, out, err = mpg(*argv, "--seed", "5")
     assert (code, out) == (2, "")
     assert "another seed" in err
+
+
+def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Path) -> None:
+    shutil.copytree(LIBRARY / "I", tmp_path / "mine")
+    (tmp_path / "m.yaml").write_text("mine: [the]\n")
+    argv = ["--adapter", "mine", "--prompts", "two.txt", "--markers", "m.yaml", "-o", "out.jsonl"]
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert mpg(*argv)[0] == 0
+    shutil.rmtree(tmp_path / "mine")
+    shutil.copytree(LIBRARY / "E", tmp_path / "mine")
+    code, out, err = mpg(*argv)
+    assert (code, out) == (2, "")
+    assert "belongs to a run with another blend" in err
+
+
+@pytest.mark.parametrize(
+    "more, what",
+    [
+        (["--chunk-size", "2"], "another chunk size"),
+        (["--drafter", "reference"], "another drafter"),
+        (["--temperature", "0.5"], "another sampling"),
+    ],
+)
+def test_another_way_to_draft_is_another_run(mpg: Any, more: list[str], what: str) -> None:
+    argv = ["-p", "pirate", "--count", "1", "--max-tokens", "2", "--judge", "none", "-o", "out.jsonl"]
+    assert mpg(*argv)[0] == 0
+    code, out, err = mpg(*argv, *more)
+    assert (code, out) == (2, "")
+    assert what in err
+
+
+def test_a_persona_of_negative_weight_with_another_prompt_is_another_run(mpg: Any, tmp_path: Path) -> None:
+    argv = ["-p", "zen+dull:-0.5", "--persona-dir", ".", "--count", "1", "--max-tokens", "2"]
+    argv += ["--judge", "none", "-o", "out.jsonl"]
+    (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are dull.\n")
+    assert mpg(*argv)[0] == mpg(*argv)[0] == 0
+    (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are very dull.\n")
+    code, out, err = mpg(*argv)
+    assert (code, out) == (2, "")
+    assert "another blend" in err
+
+
+def test_a_smaller_model_drafts(mpg: Any, tmp_path: Path) -> None:
+    argv = ["-p", "pirate", "--prompts", "two.txt", "--format", "json", "-q", "--dtype", "float32"]
+    place = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
+    runs = [mpg(*argv), mpg(*argv, "--drafter", f"model:{place}")]
+    assert [(code, err) for code, _, err in runs] == [(0, ""), (0, "")]
+    found = [json.loads(out) for _, out, _ in runs]
+    for own in found:
+        own.pop("tokens_per_second")
+    assert found[0] == found[1]
 
 
 def test_the_classifier_says_how_often_it_is_right(mpg: Any) -> None:

@@ -79,6 +79,22 @@ def test_wrong_texts(tmp_path: Path, text: str, told: str) -> None:
     assert told in raised.value.message
 
 
+def test_other_texts_to_learn_from_are_another_judge(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    before = ClassifierJudge(["sea"], file).about
+    assert ClassifierJudge(["sea"], file).about == before
+    file.write_text(file.read_text().replace("note 7 ", "note seven "))
+    after = ClassifierJudge(["sea"], file).about
+    assert after["digest"] != before["digest"]
+
+
+def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    text = "a\u2028b\u2029c\x85d"
+    file.write_bytes(json.dumps({"persona": "sea", "text": text}, ensure_ascii=False).encode() + b"\r\n" * 2)
+    assert read_samples(file) == [Sample(frozenset({"sea"}), text)]
+
+
 def test_neutral_texts_have_no_persona(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     file.write_text('{"persona": [], "text": "x"}\n\n{"persona": "Sea", "text": "y"}\n')
