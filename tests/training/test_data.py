@@ -148,7 +148,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (gzip.compress(b"{}"), "prefs is compressed", "unpack it with gunzip"),
+        (gzip.compress(b"{}", mtime=0), "prefs is compressed", "unpack it with gunzip"),
         ("{}".encode("utf-16"), "prefs is UTF-16, not UTF-8", "convert it, for instance with iconv"),
     ],
 )
