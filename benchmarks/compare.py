@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -184,7 +185,9 @@ def main() -> None:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
-        options.page.write_text(page(about, tables), encoding="utf-8")
+        options.page.write_text(
+            page(f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}", about, tables), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, title
 
-COMMAND = "python -m benchmarks.compare --page docs/speed.md --json docs/speed.json"
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -40,15 +38,15 @@ def goals(tables: Sequence[Table]) -> Iterator[Goal]:
             yield Goal(table.subject, "base steps a token", 1.45, best.base_steps, least=False)
 
 
-def page(about: Mapping[str, str], tables: Sequence[Table]) -> str:
-    """The whole page."""
-    return "\n".join(_lines(about, tables)) + "\n"
+def page(command: str, about: Mapping[str, str], tables: Sequence[Table]) -> str:
+    """The whole page; `command` is the one that made it."""
+    return "\n".join(_lines(command, about, tables)) + "\n"
 
 
-def _lines(about: Mapping[str, str], tables: Sequence[Table]) -> Iterator[str]:
+def _lines(command: str, about: Mapping[str, str], tables: Sequence[Table]) -> Iterator[str]:
     yield "# Speed"
     yield ""
-    yield f"Written by `{COMMAND}`; do not edit."
+    yield f"Written by `{command}`; do not edit."
     yield ""
     yield from (f"- {key}: {value}" for key, value in about.items())
     yield ""

@@ -92,7 +92,7 @@ def test_ratios_are_of_medians_and_the_best_setting_is_a_lossless_one() -> None:
 
 def test_table_and_page_name_every_contender() -> None:
     found = example()
-    shown, written = table(found), page({"machine": "m"}, [found])
+    shown, written = table(found), page("command", {"machine": "m"}, [found])
     for row in found.rows:
         assert row.name in shown
         assert row.name in written
@@ -100,4 +100,4 @@ def test_table_and_page_name_every_contender() -> None:
     worse = replace(
         found, rows=tuple(replace(r, speeds=(31.0,)) if "mpg" in r.name else r for r in found.rows)
     )
-    assert "**no**" in page({"machine": "m"}, [worse])
+    assert "**no**" in page("command", {"machine": "m"}, [worse])
