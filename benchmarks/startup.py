@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, str], float | None]] = {
     "mpg --help": ([*MPG, "--help"], {}, 6),
     "mpg gen<TAB>": (MPG, completing("mpg", "gen"), 6),
     "mpg generate --max<TAB>": (MPG, completing("mpg", "generate", "--max"), 6),
-    "mpg generate -p pir<TAB>": (MPG, completing("mpg", "generate", "-p", "pir"), None),
+    "mpg generate -p pir<TAB>": (MPG, completing("mpg", "generate", "-p", "pir"), 6),
     "mpg personas list": ([*MPG, "personas", "list"], {}, 14),
 }
 

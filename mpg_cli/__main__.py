@@ -10,6 +10,11 @@ def main() -> int:
     """Run `mpg`; a Ctrl-C while its modules still load ends it as quietly as one later."""
     gc.disable()  # until a command runs: imports leave no garbage behind, and looking for it takes time
     try:
+        from mpg_cli.front import answered
+
+        code = answered(sys.argv[1:])
+        if code is not None:
+            return code
         from mpg_cli.app import main as run
     except KeyboardInterrupt:
         return 130

@@ -69,8 +69,10 @@ def test_help_loads_no_command() -> None:
     ("words", "own"),
     [
         (("mpg", "gen"), set()),
-        (("mpg", "generate", "--max"), {"mpg_cli.commands.generate"}),
-        (("mpg", "generate", "-p", "INTJ+pir"), {"mpg_cli.commands.generate"}),
+        (("mpg", "generate", "--max"), set()),
+        (("mpg", "generate", "-p", "INTJ+pir"), set()),
+        (("mpg", "generate", "-p", "INTJ:0.5+pir"), {"mpg_cli.commands.generate"}),
+        (("mpg", "generate", "--dtype", "b"), {"mpg_cli.commands.generate"}),
         (("mpg", "personas", "show", "pir"), {"mpg_cli.commands.personas"}),
     ],
     ids=str,
@@ -80,6 +82,7 @@ def test_completion_loads_what_it_needs(words: tuple[str, ...], own: set[str]) -
         [], _MPG_COMPLETE="complete_bash", COMP_WORDS="\n".join(words), COMP_CWORD=str(len(words) - 1)
     )
     assert own <= found
+    assert own or not found
     assert not found & {"torch", "transformers", "numpy", "pydantic", "rich.console"}
     assert "mpg_cli.commands.train" not in found
 

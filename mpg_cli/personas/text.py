@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -36,6 +35,8 @@ def codepoint(char: str) -> str:
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Up to `most` of `known` that `name` may be a misspelling of, without regard to case."""
     spelling = {candidate.lower(): candidate for candidate in known}
+    import difflib  # only a wrong name needs it
+
     close = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), spelling, n=most, cutoff=0.6)
     return [spelling[match] for match in close]
 
