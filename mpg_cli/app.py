@@ -15,7 +15,7 @@ import typer
 
 from mpg_cli import __version__, completion, signals
 from mpg_cli.defaults import Defaults, collect
-from mpg_cli.errors import ExitCode, MpgError, UsageError
+from mpg_cli.errors import ExitCode, MpgError, UsageError, is_out_of_memory
 from mpg_cli.lazy import Lazy, lazy_group, quicken
 from mpg_cli.render.terminal import Streams, discard
 
@@ -154,6 +154,10 @@ def _failure(streams: Streams, error: Exception) -> ExitCode:
     if isinstance(error, MpgError):
         _report(streams, f"error: {error.message}", error.hint)
         return error.exit_code
+    if is_out_of_memory(error):
+        hint = "a smaller model, --dtype bfloat16, fewer personas or a shorter text need less"
+        _report(streams, "error: not enough memory", hint)
+        return ExitCode.FAILURE
     if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
         discard(sys.stdout)
         _report(streams, f"error: the output cannot be written: {error.strerror}", None)

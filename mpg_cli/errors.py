@@ -62,3 +62,10 @@ class ContextError(MpgError):
 
 class NumericsError(MpgError):
     """NaN from a model; the message names the row (persona) it came from."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python and PyTorch have a class for it, for CUDA, and words for the CPU."""
+    words = str(error)
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "allocate memory" in words or "out of memory" in words

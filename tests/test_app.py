@@ -126,6 +126,8 @@ def failing(error: BaseException) -> Callable[[list[str]], int]:
             1,
             "mpg: internal error: ZeroDivisionError: by zero; set MPG_DEBUG=1 for the traceback\n",
         ),
+        (MemoryError(), 1, "mpg: error: not enough memory\nhint: a smaller model"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "mpg: error: not enough memory\n"),
         (FileNotFoundError(2, "No such file"), 1, "mpg: internal error: FileNotFoundError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

@@ -6,7 +6,6 @@ place to the next one of the group. Groups take turns, in the order of their old
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +16,7 @@ import torch
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.room import fitting_batch
-from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError
+from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.events import Notice
 from mpg_cli.job import Growing, Job, prepare, settings_of
 from mpg_cli.lineup import Lineup
@@ -175,7 +174,7 @@ class Runner:
                 yield from (LineFailed(line, "numerics", error.message) for line in lines)
                 return
             self._alone |= {line.id for line in lines}
-        elif not _out_of_memory(error):
+        elif not is_out_of_memory(error):
             raise error
         elif size == 1:
             raise ModelError(
@@ -296,12 +295,3 @@ class _Group:
 def _key(line: Line) -> GroupKey:
     """Lines with the same key can share a pass."""
     return line.persona, replace(line.sampling, max_tokens=None, stop=())
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class for CUDA and words for the CPU."""
-    with contextlib.suppress(AttributeError):
-        if isinstance(error, torch.OutOfMemoryError):
-            return True
-    words = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words

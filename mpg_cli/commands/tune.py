@@ -215,7 +215,7 @@ def _read_prompts(file: Path | None) -> list[str]:
     if file is None:
         return list(PROMPTS)
     try:
-        lines = file.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = file.expanduser().read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"--prompts {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,0 +1,78 @@
+"""Pairs the options of the built-in questionnaire anew, so that the bundled base prefers neither side.
+
+`python -m studies.match_items` puts every option of a pole beside every one of the other pole to the base
+alone, and keeps of all ways to pair them the one with the least preference in all; the half of the items
+that name the first pole first stays a half. Experts take no part. To be run after the base was trained
+anew, in about two minutes; then come `python -m studies.eval_mbti` and the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mpg_cli.evaluating.mbti import Quiz, run
+from mpg_cli.evaluating.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
+from mpg_cli.request import ModelChoice
+
+
+def main() -> None:
+    """Ask the base, pair, write."""
+    items = read_items(BUILT_IN)
+    matched = [item for dimension in DIMENSIONS for item in match(of(items, dimension))]
+    write(matched, BUILT_IN)
+
+
+def of(items: Sequence[Item], dimension: str) -> list[Item]:
+    """The items of one dimension."""
+    return [item for item in items if item.dimension == dimension]
+
+
+def match(items: Sequence[Item]) -> list[Item]:
+    """The options of these items in the pairs that the base minds least."""
+    text = items[0].text
+    sides = [
+        [option for item in items for option in item.options if option.value == sign] for sign in (1, -1)
+    ]
+    every = tuple(Item(items[0].dimension, text, (one, other)) for one in sides[0] for other in sides[1])
+    leaning = np.array(preference(every)).reshape(len(sides[0]), len(sides[1]))  # (first, second)
+    rows, columns = linear_sum_assignment(leaning**2)
+    told = ", ".join(f"{name} {value:+.3f}" for name, value in _figures(leaning[rows, columns]))
+    print(f"{items[0].dimension}: {told}", flush=True)
+    pairs = [(sides[0][row], sides[1][column]) for row, column in zip(rows, columns, strict=True)]
+    return [
+        Item(items[0].dimension, text, pair if number % 2 == 0 else pair[::-1])
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def preference(items: tuple[Item, ...]) -> tuple[float, ...]:
+    """What the base alone answers: 1 is all first pole, -1 all second."""
+    return run(Quiz((), (), items, ModelChoice(dtype="float32", device="cpu"))).base.answers
+
+
+def _figures(values: np.ndarray) -> list[tuple[str, float]]:
+    return [("mean", float(values.mean())), ("mean size", float(np.abs(values).mean()))]
+
+
+def write(items: Sequence[Item], file: Path) -> None:
+    """A line an item."""
+    rows = ",\n ".join(json.dumps(_row(item), ensure_ascii=False) for item in items)
+    file.write_text(f"[\n {rows}\n]\n", encoding="utf-8")
+
+
+def _row(item: Item) -> dict[str, object]:
+    sides = {side: _side(item, option) for side, option in zip("AB", item.options, strict=True)}
+    return {"dimension": item.dimension, "question": item.text, **sides}
+
+
+def _side(item: Item, option: Option) -> dict[str, str]:
+    return {"text": option.text, "pole": item.dimension[0 if option.value > 0 else 1]}
+
+
+if __name__ == "__main__":
+    main()
