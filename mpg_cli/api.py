@@ -155,6 +155,7 @@ def load(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    compile: bool = False,
     adapters: Sequence[str] = (),
     persona_dirs: Sequence[Folder] = (),
     strength: float = 1.0,
@@ -164,13 +165,14 @@ def load(
     """Load a model (id of the Hugging Face hub, or a folder) and the experts of a blend.
 
     `persona` is an expression or what `blend` returned; `adapters` are LoRA folders `PATH[:WEIGHT]` beside
-    it or in its place. `scheme` says target, rule, drafter and chunk size. `report` is told what takes time.
+    it or in its place. `scheme` says target, rule, drafter and chunk size. `compile` compiles the model: a
+    minute or two at the first reply, then faster. `report` is told what takes time.
 
     Raises UsageError and its kinds before any weights load; ModelError and AdapterError where model or
     experts cannot be loaded or do not fit.
     """
     request = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype),
+        model=ModelChoice(model, revision, device, dtype, compile),
         prompting=_UNSAID,
         sampling=Sampling(),
         scheme=scheme or Scheme(),

@@ -81,8 +81,7 @@ def _words(environment: Mapping[str, str]) -> list[str] | None:
         current = int(environment["COMP_CWORD"])
         words = [*words[:current], words[current] if current < len(words) else ""]
     else:
-        line = environment["_TYPER_COMPLETE_ARGS"]
-        words = [*line.split(" "), ""] if not line else line.split(" ")
+        words = environment["_TYPER_COMPLETE_ARGS"].split(" ")
         words = [*(word for word in words[:-1] if word), words[-1]]
     if len(words) < 2 or not all(words[:-1]) or not all(_PLAIN.issuperset(word) for word in words[1:]):
         return None
