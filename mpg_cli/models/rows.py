@@ -70,9 +70,10 @@ class RowGroup:
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.forget()
-        self._last_only = (
-            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-        )
+        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
+        # of three dimensions PyTorch copies the head's weight once a row.
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._last_only = {"logits_to_keep": torch.tensor([-1], device=model.device)} if keeps else {}
 
     def forget(self) -> None:
         """Drop everything that was read."""
