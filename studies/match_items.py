@@ -1,8 +1,8 @@
 """Pairs the options of the built-in questionnaire anew, so that the bundled base prefers neither side.
 
 `python -m studies.match_items` puts every option of a pole beside every one of the other pole to the base
-alone, and keeps of all ways to pair them the one with the least preference in all; the half of the items
-that name the first pole first stays a half. Experts take no part. To be run after the base was trained
+alone, and keeps of all ways to pair KEPT of each the one with the least preference in all; half of the items
+name the first pole first. Experts take no part. To be run after the base was trained
 anew, in about two minutes; then come `python -m studies.eval_mbti` and the tests.
 """
 
@@ -18,6 +18,8 @@ from scipy.optimize import linear_sum_assignment
 from mpg_cli.evaluating.mbti import Quiz, run
 from mpg_cli.evaluating.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
 from mpg_cli.request import ModelChoice
+
+KEPT = 24  # items of a dimension; the options that fit nowhere are dropped
 
 
 def main() -> None:
@@ -40,7 +42,7 @@ def match(items: Sequence[Item]) -> list[Item]:
     ]
     every = tuple(Item(items[0].dimension, text, (one, other)) for one in sides[0] for other in sides[1])
     leaning = np.array(preference(every)).reshape(len(sides[0]), len(sides[1]))  # (first, second)
-    rows, columns = linear_sum_assignment(leaning**2)
+    rows, columns = _least(leaning**2, KEPT)
     told = ", ".join(f"{name} {value:+.3f}" for name, value in _figures(leaning[rows, columns]))
     print(f"{items[0].dimension}: {told}", flush=True)
     pairs = [(sides[0][row], sides[1][column]) for row, column in zip(rows, columns, strict=True)]
@@ -48,6 +50,17 @@ def match(items: Sequence[Item]) -> list[Item]:
         Item(items[0].dimension, text, pair if number % 2 == 0 else pair[::-1])
         for number, pair in enumerate(pairs)
     ]
+
+
+def _least(cost: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the cheapest pairing of so many; the others go to partners that cost nothing."""
+    rows, columns = cost.shape
+    padded = np.zeros((2 * rows - kept, 2 * columns - kept))
+    padded[:rows, :columns] = cost
+    padded[rows:, columns:] = cost.sum() + 1  # two that stand for nobody are no pair
+    found_rows, found_columns = linear_sum_assignment(padded)
+    real = (found_rows < rows) & (found_columns < columns)
+    return found_rows[real], found_columns[real]
 
 
 def preference(items: tuple[Item, ...]) -> tuple[float, ...]:
