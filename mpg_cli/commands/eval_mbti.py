@@ -50,7 +50,7 @@ def mbti(
     ] = False,
     items: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="Another questionnaire.", show_default="one of 120 items"),
+        typer.Option(metavar="FILE.json", help="Another questionnaire.", show_default="one of 96 items"),
     ] = None,
     readout: Annotated[
         Literal["text", "letter"],
