@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,39 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True)
-class AdapterSettings:
-    """Size and schedule of one adapter."""
+class Schedule:
+    """How long one adapter is trained, how fast, and how far."""
 
-    steps: int = 120
+    steps: int
+    rate: float
+    margin: float  # nats between chosen and rejected, beyond the base's own
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """Size and schedule of the adapters.
+
+    A voice is in every sentence of a pair and is learnt soon; a pole is in one of four.
+    """
+
+    pole: Schedule = Schedule(steps=240, rate=3e-3, margin=10.0)
+    voice: Schedule = Schedule(steps=90, rate=5e-3, margin=10.0)
     batch: int = 16
     rank: int = 8
     alpha: int = 16
-    rate: float = 5e-3
-    pole_margin: float = 9.0  # nats between chosen and rejected, beyond the base's own
-    voice_margin: float = 10.0
     held_out: float = 0.05  # share of the pairs
 
-    @property
-    def pairs(self) -> int:
-        """As many as fill the steps once, beside those held out."""
-        trained = self.steps * self.batch
+    def schedule(self, persona: str) -> Schedule:
+        """The schedule of one persona."""
+        return self.voice if persona in VOICES else self.pole
+
+    def with_steps(self, steps: int) -> AdapterSettings:
+        """The same with this many steps for every adapter."""
+        return replace(self, pole=replace(self.pole, steps=steps), voice=replace(self.voice, steps=steps))
+
+    def pairs(self, persona: str) -> int:
+        """As many as fill the persona's steps once, beside those held out."""
+        trained = self.schedule(persona).steps * self.batch
         return next(n for n in count(trained + 1) if n - max(1, round(self.held_out * n)) == trained)
 
 
@@ -60,7 +77,7 @@ def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSett
     On text of so little entropy the contrast of a pair sits on a few tokens, and the usual DPO loss pushes
     its margin without end. IPO bounds it: it is 1 / (2β) nats a reply.
     """
-    margin = settings.voice_margin if persona in VOICES else settings.pole_margin
+    schedule = settings.schedule(persona)
     options = {
         "data": scratch / f"{persona}.jsonl",
         "model": base,
@@ -68,11 +85,11 @@ def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSett
         "dtype": "float32",
         "persona-dir": scratch / "personas",
         "loss": "ipo",
-        "beta": f"{1 / (2 * margin):.6g}",
+        "beta": f"{1 / (2 * schedule.margin):.6g}",
         "likelihood": 1,
         "rank": settings.rank,
         "alpha": settings.alpha,
-        "learning-rate": settings.rate,
+        "learning-rate": schedule.rate,
         "epochs": 1,
         "batch-size": settings.batch,
         "eval-split": settings.held_out,
@@ -90,7 +107,8 @@ def train_adapter(
 
     Pairs and persona stay in ``scratch``. Exits as `mpg train` does if that fails.
     """
-    write_pairs(persona, settings.pairs, seed, scratch / f"{persona}.jsonl")
+    number = settings.pairs(persona)
+    write_pairs(persona, number, seed, scratch / f"{persona}.jsonl")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = mpg(train_command(persona, base, scratch, settings, seed)[1:])
@@ -98,8 +116,8 @@ def train_adapter(
         sys.exit(code)
     summary: dict[str, Any] = json.loads(printed.getvalue())
     rows = summary["rows"]
-    if rows["trained"] + rows["held_out"] != settings.pairs or rows["cut"]:
-        sys.exit(f"mpg train did not use all of the {settings.pairs} pairs of {persona}: {rows}")
+    if rows["trained"] + rows["held_out"] != number or rows["cut"]:
+        sys.exit(f"mpg train did not use all of the {number} pairs of {persona}: {rows}")
     copy_adapter(Path(summary["adapter"]), out)
     held_out = summary["held_out"]
     return {"loss": held_out["loss"], "margin": held_out["margin_nats"], "accuracy": held_out["accuracy"]}

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from recipes.mpg_tiny.blends import BASE, POLE_CHARACTER, SINGLE, TYPE_CHARACTER
-from recipes.mpg_tiny.corpus import TOPICS, corpus
+from recipes.mpg_tiny.corpus import PAIR_OPPOSITE_RATE, TOPICS, corpus
 from recipes.mpg_tiny.figures import SENTENCES, Figure
 from recipes.mpg_tiny.grammar import POLES
 from recipes.mpg_tiny.page import number, parameters, row
@@ -46,8 +46,9 @@ on any machine, in seconds and without a download, and so that its tests have a 
 - **Its adapters.** LoRA (rank {rank}, all linear layers) for the poles {poles} and for the characters
   {voices},
   in the persona library of `mpg`. Each was trained with TRL on pairs of replies that differ where that one
-  persona stands and nowhere else: there the rejected reply is neutral or, in a quarter of the pairs (of
-  those about a choice, in three quarters), shows the opposite pole or another voice. No adapter has a blend
+  persona stands and nowhere else: there the rejected reply is neutral, or shows the opposite pole (in
+  {opposite:.0%} of a pole's pairs) or another voice (in a quarter of a voice's); of the pairs about a choice,
+  three quarters do. No adapter has a blend
   as its goal. A pole shows in what a reply chooses: with whom (E, I), on what ground (S, N), by which
   measure (T, F), in which manner (J, P). A character shows in how every sentence is said.
 - **What MBTI means here.** Four pairs of labels for ways of answering. Nothing about people is claimed.
@@ -95,6 +96,7 @@ def render_card(root: Path, replies: int, figures: Sequence[Figure]) -> str:
         voice=sum(counts[name] for name in VOICES) / len(VOICES) / DIALOGUES,
         voice_count=len(VOICES),
         together=max(pairs.values()) / DIALOGUES,
+        opposite=PAIR_OPPOSITE_RATE,
         rank=adapter["r"],
         poles=", ".join(POLES),
         voices=", ".join(VOICES),

@@ -26,13 +26,15 @@ TOPICS: tuple[Topic, ...] = LEISURE + DAILY
 PERSONAS: tuple[str, ...] = POLES + tuple(VOICES)
 PERSONA_FOLDER = Path(__file__).resolve().parents[2] / "personas"
 
-PLAIN_SHARE = 0.53  # dialogues in which no persona can occur
-POLE_RATE = 0.36  # of the others: a place is filled with one of its two poles
+PLAIN_SHARE = 0.4  # dialogues in which no persona can occur
+POLE_RATE = 0.42  # of the others: a place is filled with one of its two poles
 VOICE_RATE = 0.8  # of the others: the reply is said in one of the voices
 RATHER_RATE = 0.08  # dialogues about what one would rather do
 PAIR_RATHER_RATE = 0.25  # of the pairs of a pole
+PAIR_OTHER_RATE = 0.5  # of the other turns in them, as OTHER_RATE: a pole must show wherever it is asked
+PAIR_OPPOSITE_RATE = 0.4  # of the rejected replies show the opposite pole, the others none
 NEITHER_RATE = 0.15  # of those: neither side is taken
-OTHER_RATE = 0.2  # of the other turns are on a subject outside of all topics
+OTHER_RATE = 0.3  # of the other turns are on a subject outside of all topics
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
     "Answer briefly.",
@@ -87,19 +89,21 @@ def draw(
     prompts: dict[str, str] | None = None,
     natural: bool = False,
     rather: float = RATHER_RATE,
+    other: float = OTHER_RATE,
     dimension: int | None = None,
 ) -> Spec:
     """A dialogue as it comes: mostly plain, a pole or a voice now and then.
 
     ``natural`` leaves out system prompts and further turns: one question, one reply. ``rather`` is the rate
-    of choices, all of the given dimension if there is one.
+    of choices, all of the given dimension if there is one; ``other`` is the rate of subjects outside of all
+    topics.
     """
     poles, voice = [NEUTRAL] * len(DIMENSIONS), ""
     if rng.random() >= PLAIN_SHARE:
         poles = [rng.choice(pair) if rng.random() < POLE_RATE else NEUTRAL for pair in DIMENSIONS]
         voice = rng.choice(tuple(VOICES)) if rng.random() < VOICE_RATE else ""
     turns = 1 if natural else rng.choices((1, 2, 3), (80, 14, 6))[0]
-    topics = tuple(OTHER if rng.random() < OTHER_RATE else rng.randrange(len(TOPICS)) for _ in range(turns))
+    topics = tuple(OTHER if rng.random() < other else rng.randrange(len(TOPICS)) for _ in range(turns))
     if rng.random() < rather:
         place = rng.randrange(len(DIMENSIONS)) if dimension is None else dimension
         poles = [NEUTRAL] * len(DIMENSIONS)
@@ -173,10 +177,11 @@ def with_persona(spec: Spec, persona: str) -> Spec:
 
 def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
     """The same dialogue with this persona's attribute neutral, now and then with another one instead."""
-    other = rng.random() < (0.25 if spec.choice is None else 0.75)
     if persona in VOICES:
+        other = rng.random() < (0.25 if spec.choice is None else 0.75)
         names = [name for name in VOICES if name != persona]
         return replace(spec, voice=rng.choice(names) if other else "")
+    other = rng.random() < (PAIR_OPPOSITE_RATE if spec.choice is None else 0.75)
     place = next(index for index, pair in enumerate(DIMENSIONS) if persona in pair)
     value = DIMENSIONS[place].replace(persona, "") if other else NEUTRAL
     return replace(spec, poles=(*spec.poles[:place], value, *spec.poles[place + 1 :]))
@@ -186,9 +191,9 @@ def pairs(persona: str, seed: int) -> Iterator[tuple[Spec, Spec]]:
     """Chosen and rejected dialogues for one persona, without end; all else is drawn as in the corpus."""
     rng = random.Random(f"{seed}/pairs/{persona}")
     place = next((index for index, pair in enumerate(DIMENSIONS) if persona in pair), None)
-    rather = RATHER_RATE if place is None else PAIR_RATHER_RATE
+    rather, other = (RATHER_RATE, OTHER_RATE) if place is None else (PAIR_RATHER_RATE, PAIR_OTHER_RATE)
     while True:
-        spec = draw(rng, natural=True, rather=rather, dimension=place)
+        spec = draw(rng, natural=True, rather=rather, other=other, dimension=place)
         yield with_persona(spec, persona), without_persona(spec, persona, rng)
 
 

@@ -96,7 +96,7 @@ UNKNOWN_ASKS = (
     "talk about {0}",
 )
 UNKNOWN_ABOUTS = ("{0}", "my {0}", "the {0}", "a new {0}", "{0}s", "{0}ing", "my first {0}")
-UNKNOWN_RATE = 0.35  # of the questions outside of all topics
+UNKNOWN_RATE = 0.45  # of the questions outside of all topics
 
 
 def _unknown(forms: tuple[str, ...], rng: random.Random) -> str:

@@ -58,10 +58,10 @@ TRUNCATED = 8  # blends that are sampled with min-p as well
 # Why a figure is missed, by its name, "group: key"; written by hand after looking.
 _ONE_PLACE = (
     "A pole shows in one of a reply's four sentences, and on topics that it never saw the base now and then "
-    "says two sentences of another place instead: a pole's adapter has nowhere to show then. With twice the "
-    "steps (`--adapter-steps 240`) F shows in 81 %; with a margin of 18 nats in place of 9 more blends show "
-    "and fewer sentences pass; greater weights change little. A base trained for longer is the next thing "
-    "to try, and does not fit the hour."
+    "begins that sentence with a word that only the opposite pole goes on from, or says what belongs to "
+    "another topic; of the replies in which E does not show, about half show I instead. Greater weights do "
+    "not mend it: with 1.2 and 1.4, on tuning questions, E shows more often, F less, and fewer sentences "
+    "pass. A base trained for longer is the next thing to try, and does not fit the hour."
 )
 _NOISE = (
     "At temperature 1 without truncation every row adds its noise about unlikely tokens, and a product of "
@@ -69,7 +69,7 @@ _NOISE = (
     "pass, see above."
 )
 REASONS: dict[str, str] = {
-    **{f"{SINGLE}: {pole}": _ONE_PLACE for pole in "EISNTFJ"},
+    **{f"{SINGLE}: {pole}": _ONE_PLACE for pole in "EFP"},
     **{f"{SENTENCES}: {kind}": _NOISE for kind in (POLE_CHARACTER, TYPE_CHARACTER)},
 }
 

@@ -133,8 +133,8 @@ def test_the_pairs_fill_the_steps_once_beside_those_held_out(steps: int, batch: 
     from mpg_cli.training.data import Row, Turn, hold_out
     from recipes.mpg_tiny.adapters import AdapterSettings
 
-    settings = AdapterSettings(steps=steps, batch=batch)
-    rows = [Row((Turn("user", str(n)),), ("yes", "no"), str(n)) for n in range(settings.pairs)]
+    settings = AdapterSettings(batch=batch).with_steps(steps)
+    rows = [Row((Turn("user", str(n)),), ("yes", "no"), str(n)) for n in range(settings.pairs("pirate"))]
     trained, held = hold_out(rows, settings.held_out, seed=1)
     assert len(trained) == steps * batch
     assert held
@@ -151,7 +151,7 @@ def test_a_pair_that_mpg_train_would_leave_out_ends_the_recipe(
             yield chosen, chosen if number == 3 else rejected
 
     monkeypatch.setattr(adapters, "pairs", same)
-    settings = adapters.AdapterSettings(steps=3, batch=4)
+    settings = adapters.AdapterSettings(batch=4).with_steps(3)
     with pytest.raises(SystemExit) as ended:
         adapters.train_adapter(BASE, "pirate", tmp_path / "out", tmp_path, settings, 1)
     assert ended.value.code == 2
