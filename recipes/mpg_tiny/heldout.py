@@ -43,7 +43,7 @@ lenses: put in contact lenses; contact lenses
 vegetarian: become a vegetarian; vegetarian food
 haircut: choose a haircut; my new haircut
 wardrobe: sort my wardrobe; my wardrobe
-sofa: choose a sofa; our old sofa
+wallpaper: choose a wallpaper; our old wallpaper
 carpet: clean the carpet; a stain on the carpet
 lawn: mow the lawn; my lawn
 recycling: get better at recycling; recycling
