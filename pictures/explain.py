@@ -18,9 +18,9 @@ from PIL import Image  # Pillow comes with matplotlib
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 REPLY = [
     *("-p", "INTJ+pirate", "How should I spend my weekend?"),
-    *("--min-p", "0.1", "--seed", "3", "--sequence-id", "7", "--device", "cpu"),
+    *("--min-p", "0.1", "--seed", "3", "--sequence-id", "12", "--device", "cpu"),
 ]
-SHOWN = "r0t22"  # the token whose numbers are open
+SHOWN = "r0t27"  # the token whose numbers are open
 SIZE = (1100, 1120)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 THEMES = {"explain.png": 1, "explain-dark.png": 0}  # Blink's number of the preferred colours
