@@ -22,6 +22,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,8 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     return replace(subject, prompts=subject.prompts[:1] if options.small else subject.prompts[:2])
 
 
-def run(options: argparse.Namespace) -> list[Table]:
-    """The tables of all models and numbers of experts; each is printed when it is done."""
-    tables = []
+def run(options: argparse.Namespace) -> Iterator[Table]:
+    """The tables of all models and numbers of experts."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         tiny = _subject(True, options, scratch)
@@ -147,9 +147,7 @@ def run(options: argparse.Namespace) -> list[Table]:
                 if subject is not tiny and count > 1:
                     one, reached = scaled_to(one, wanted)
                     print(f"weight {one.scale:.3g} an expert: {100 * reached:.1f} % accepted")
-                tables.append(compare(one, options, scratch))
-                print(table(tables[-1]), flush=True)
-    return tables
+                yield compare(one, options, scratch)
 
 
 def main() -> None:
@@ -181,14 +179,20 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     about = machine(options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
-    tables = run(options)
+    tables: list[Table] = []
+    for found in run(options):  # what is done stays, whatever becomes of the rest
+        tables.append(found)
+        print(table(found), flush=True)
+        _write(options, about, tables)
+
+
+def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Table]) -> None:
     if options.json:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
-        options.page.write_text(
-            page(f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}", about, tables), encoding="utf-8"
-        )
+        command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
+        options.page.write_text(page(command, about, tables), encoding="utf-8")
 
 
 if __name__ == "__main__":
