@@ -47,7 +47,7 @@ RIVALS = {
 LOCK_STEP = "mpg, lock-step"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
-ALONE_TOKENS = 16  # of the run whose peak memory is taken: more change nothing
+ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
 
 
 def with_experts(subject: Subject, count: int) -> Subject:
@@ -112,8 +112,14 @@ def alone(what: dict[str, Any]) -> None:
     scratch = Path(str(what["scratch"]))
     scratch.mkdir(parents=True)
     subject = with_experts(_subject(bool(what["tiny"]), options, scratch), what["experts"])
-    subject = replace(subject, scale=what["scale"], prompts=subject.prompts[:1], max_tokens=ALONE_TOKENS)
     scheme = what["scheme"]
+    tokens = max(ALONE_TOKENS, 2 * (1 + ((scheme or {}).get("chunk_size") or 0)))
+    subject = replace(
+        subject,
+        scale=what["scale"],
+        prompts=subject.prompts[:1],
+        max_tokens=min(subject.max_tokens, tokens),
+    )
     if scheme is None:
         RIVALS[str(what["contender"])](subject)()
     else:

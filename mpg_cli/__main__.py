@@ -12,7 +12,12 @@ def main() -> int:
     try:
         from mpg_cli.front import answered
 
-        code = answered(sys.argv[1:])
+        try:
+            code = answered(sys.argv[1:])
+        except OSError as error:  # the answer cannot be written
+            from mpg_cli.app import explained
+
+            return explained(error)
         if code is not None:
             return code
         from mpg_cli.app import main as run

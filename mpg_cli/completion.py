@@ -36,7 +36,8 @@ def answer(command: Any, argv: list[str]) -> None:
         with contextlib.redirect_stdout(out):
             command.main(args=argv, prog_name="mpg")
     finally:
-        sys.stdout.write("".join(said(line) + "\n" for line in out.getvalue().splitlines() if line))
+        if sys.stdout is not None:  # closed
+            sys.stdout.write("".join(said(line) + "\n" for line in out.getvalue().splitlines() if line))
 
 
 def _bash_words() -> Callable[[str], str]:

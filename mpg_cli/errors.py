@@ -7,6 +7,7 @@ Everything else is a bug and may show a traceback (with MPG_DEBUG=1).
 from __future__ import annotations
 
 from enum import IntEnum
+from errno import ENOMEM
 
 
 class ExitCode(IntEnum):
@@ -64,8 +65,13 @@ class NumericsError(MpgError):
     """NaN from a model; the message names the row (persona) it came from."""
 
 
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python and PyTorch have a class for it, for CUDA, and words for the CPU."""
-    words = str(error)
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "allocate memory" in words or "out of memory" in words
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -7,6 +7,7 @@ weights, other shells, narrow terminals) is left to Typer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,24 +22,31 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def answered(argv: Sequence[str]) -> int | None:
-    """The exit code, after an answer was written; None if Typer is to answer."""
-    try:
-        if "_MPG_COMPLETE" in os.environ:
-            found = _completed(os.environ)
-        elif list(argv) in ([], ["-h"], ["--help"]):
-            found = _overview()
-        elif list(argv) == ["--version"]:
-            found = _version()
-        else:
-            return None
-        if found is None:
-            return None
-        text, code = found
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return code
-    except (OSError, ValueError, LookupError, TypeError):  # no output, no file: as if there were no front
+    """The exit code, after an answer was written; None if Typer is to answer.
+
+    Raises OSError where the answer cannot be written.
+    """
+    if sys.stdout is None:  # closed
         return None
+    try:
+        found = _answer(argv)
+    except (OSError, ValueError, LookupError, TypeError):  # as if there were no front
+        return None
+    if found is None:
+        return None
+    text, code = found
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return code
+
+
+def _answer(argv: Sequence[str]) -> tuple[str, int] | None:
+    """Text and exit code."""
+    if "_MPG_COMPLETE" in os.environ:
+        return _completed(os.environ)
+    if list(argv) in ([], ["-h"], ["--help"]):
+        return _overview()
+    return _version() if list(argv) == ["--version"] else None
 
 
 def _version() -> tuple[str, int]:
@@ -55,9 +63,10 @@ def _overview() -> tuple[str, int] | None:
 
 def _columns() -> int:
     """The width that Typer would take: COLUMNS, that of the terminal, or 80."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdigit() and int(given):
-        return int(given)
+    with contextlib.suppress(ValueError):
+        given = int(os.environ.get("COLUMNS", ""))
+        if given > 0:
+            return given
     try:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
     except (OSError, ValueError, AttributeError):
@@ -90,6 +99,8 @@ def _words(environment: Mapping[str, str]) -> list[str] | None:
 
 def _suggested(table: Any, words: Sequence[str], last: str) -> list[Suggestion] | None:
     """What may stand in the place of `last` behind these words; None if it takes Typer to tell."""
+    if "--" in words:
+        return None
     path, place = "", 0
     while path in table["commands"]:
         if place == len(words):

@@ -128,6 +128,8 @@ def failing(error: BaseException) -> Callable[[list[str]], int]:
         ),
         (MemoryError(), 1, "mpg: error: not enough memory\nhint: a smaller model"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "mpg: error: not enough memory\n"),
+        (OSError(12, "Cannot allocate memory"), 1, "mpg: error: not enough memory\n"),
+        (ImportError("cannot allocate memory in static TLS block"), 1, "mpg: internal error: ImportError"),
         (FileNotFoundError(2, "No such file"), 1, "mpg: internal error: FileNotFoundError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

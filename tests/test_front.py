@@ -43,6 +43,7 @@ LINES = [
     "generate --unknown --max",
     "generate --max-tokens --se",
     "generate -- --se",
+    "generate --max-tokens -- --se",
     "generate text --se",
     "generate -ppirate --se",
     "personas ",
@@ -116,7 +117,7 @@ def test_most_lines_need_no_typer(
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["--version"]])
-@pytest.mark.parametrize("columns", ["59", "60", "80", "104", "300"])
+@pytest.mark.parametrize("columns", ["59", "60", "80", " 104 ", "+120", "300"])
 def test_says_what_typer_says(
     arguments: list[str], columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,3 +184,13 @@ def test_a_full_disk_is_told() -> None:
         )
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_nobody_listens(argument: str) -> None:
+    """Neither a closed stdout nor a closed pipe is an error."""
+    command = f'"{sys.executable}" -c "{START}" {argument}'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for line in (f"{command} >&-", f"{command} | true"):
+        done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, env=env)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from mpg_cli.errors import AdapterError, ModelError
+from mpg_cli.errors import AdapterError, ModelError, is_out_of_memory
 from mpg_cli.models import hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
@@ -284,7 +284,9 @@ def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
 def _move(model: Any, device: torch.device, name: str) -> None:
     try:
         model.to(device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(
             f"model {name} does not fit into the memory of {device}",
             hint="choose a smaller model, a smaller --dtype, or --device cpu",

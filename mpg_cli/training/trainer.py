@@ -24,7 +24,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from mpg_cli.errors import ModelError, MpgError, NumericsError
+from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.training import settings as settings_of
 from mpg_cli.training.conversation import Example
@@ -350,12 +350,12 @@ def _explained(job: Job) -> Iterator[None]:
         yield
     except MpgError:
         raise
-    except (torch.OutOfMemoryError, MemoryError):
-        raise ModelError(
-            f"training does not fit into the memory of {job.loaded.device.value}",
-            hint="lower --micro-batch or --max-length, or choose a smaller model",
-        ) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"training does not fit into the memory of {job.loaded.device.value}",
+                hint="lower --micro-batch or --max-length, or choose a smaller model",
+            ) from None
         if _is_full(error):
             job.run.last_checkpoint()  # takes away what was half written
             raise MpgError(

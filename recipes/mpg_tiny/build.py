@@ -58,8 +58,8 @@ def build_adapters(
         try:
             for number, task in enumerate(as_completed(tasks), 1):
                 print(f"adapter {number}/{len(personas)} {task.result()}", flush=True)
-        except BaseException:  # one that failed, or Ctrl-C: begin no other
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # one that failed, or Ctrl-C: those that wait are not begun
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
