@@ -117,6 +117,7 @@ def test_other_rules_say_the_same_as_well(world: Path, rule: Any) -> None:
         talk.say(text)
     talk.blend("bold+terse")
     talk.say("Really?")
+    assert [e.sequence for e in talk.chat.transcript.exchanges] == ["turn-1", "turn-2", "turn-3", "turn-4"]
 
 
 def test_a_reply_that_was_stopped_stays_and_the_chat_goes_on(world: Path) -> None:

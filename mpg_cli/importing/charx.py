@@ -41,9 +41,8 @@ def card_json(file: BinaryIO, where: str) -> bytes:
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
-        NotImplementedError,
         OSError,
-        RuntimeError,
+        RuntimeError,  # encrypted, or packed in a way that zipfile does not know
         ValueError,
         struct.error,
     ) as error:

@@ -19,6 +19,7 @@ from mpg_cli.importing import place
 from mpg_cli.importing.draft import Draft
 from mpg_cli.importing.source import read_draft
 from mpg_cli.personas import safe_yaml, schema
+from mpg_cli.personas.text import HARMFUL
 from tests.importing.files import V1, charx, chunk, encoded, png, text, v2, v3
 
 MODELFILE = b'FROM llama3.2\nPARAMETER stop "x"\nSYSTEM """a\nb"""\nMESSAGE user hi\nADAPTER ./x\nLICENSE y\n'
@@ -57,13 +58,19 @@ FIELDS = (
 SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def outcome(data: bytes) -> str | None:
-    """The persona file that `data` becomes, read back; None if it was refused in words."""
+def outcome(data: bytes) -> str | UsageError:
+    """The persona file that `data` becomes, read back; or the words in which it was refused."""
     try:
         draft = read_draft("-", io.BytesIO(data))
         return loaded(draft).text
-    except UsageError:
-        return None
+    except UsageError as refusal:
+        return refusal
+
+
+def is_harmless(told: str | UsageError) -> bool:
+    """A file, or a message, without characters that a terminal would obey."""
+    text = told if isinstance(told, str) else f"{told.message}{told.hint or ''}"
+    return bool(text) and HARMFUL.search(text) is None
 
 
 def loaded(draft: Draft) -> place.Imported:
@@ -78,13 +85,13 @@ def loaded(draft: Draft) -> place.Imported:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_seeds_are_good(seed: bytes) -> None:
     good = seed.replace(b"ADAPTER ./x\n", b"")
-    assert outcome(good) is not None
+    assert isinstance(outcome(good), str)
 
 
 @SETTINGS
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
-    outcome(data)
+    assert is_harmless(outcome(data))
 
 
 @SETTINGS
@@ -95,7 +102,7 @@ def test_seeds_with_bytes_changed_cut_and_doubled(seed: bytes, data: st.DataObje
         at = data.draw(st.integers(0, max(0, len(mutated) - 1)))
         size = data.draw(st.integers(0, 8))
         mutated[at : at + size] = data.draw(st.binary(max_size=8))
-    outcome(bytes(mutated))
+    assert is_harmless(outcome(bytes(mutated)))
 
 
 @SETTINGS
@@ -103,15 +110,15 @@ def test_seeds_with_bytes_changed_cut_and_doubled(seed: bytes, data: st.DataObje
     st.sampled_from((b"tEXt", b"zTXt", b"iTXt")), st.sampled_from((b"ccv3", b"chara")), st.binary(max_size=80)
 )
 def test_any_text_in_a_picture_with_a_right_checksum(kind: bytes, keyword: bytes, content: bytes) -> None:
-    outcome(png(chunk(kind, keyword + b"\0" + content)))
-    outcome(png(chunk(kind, content)))
+    assert is_harmless(outcome(png(chunk(kind, keyword + b"\0" + content))))
+    assert is_harmless(outcome(png(chunk(kind, content))))
 
 
 @SETTINGS
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6), st.sampled_from((2, 3)))
 def test_any_values_in_the_fields_of_a_card(fields: dict[str, Any], version: int) -> None:
     card = (v2 if version == 2 else v3)(**fields)
-    outcome(png(text("ccv3", base64.b64encode(json.dumps(card).encode()))))
+    assert is_harmless(outcome(png(text("ccv3", base64.b64encode(json.dumps(card).encode())))))
 
 
 @SETTINGS
@@ -128,7 +135,7 @@ def test_extensions_come_back_as_they_were(extensions: Any) -> None:
 @SETTINGS
 @given(st.text(alphabet='FROMSYTEAPLG \n\t#"abc:/.{}\\', max_size=120))
 def test_any_modelfile(lines: str) -> None:
-    outcome(f"FROM x\nSYSTEM y\n{lines}".encode())
+    assert is_harmless(outcome(f"FROM x\nSYSTEM y\n{lines}".encode()))
 
 
 def extended(value: Any) -> place.Imported:
