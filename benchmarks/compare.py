@@ -134,7 +134,7 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     subject = random_model(
         options.shape, options.layers, options.device, "bfloat16", context, tokens, scratch
     )
-    return replace(subject, prompts=subject.prompts[:1] if options.small else subject.prompts[:2])
+    return replace(subject, prompts=subject.prompts[: 1 if options.small else 2])
 
 
 def run(options: argparse.Namespace) -> Iterator[Table]:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import typer
 
@@ -51,17 +52,10 @@ def by_hand(name: str) -> str:
 
 def usages(name: str) -> dict[str, str]:
     """What `mpg NAME --help` prints, and for a group each of its commands, by how they are called."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = COLUMNS
-    try:
+    with patch.dict(os.environ, COLUMNS=COLUMNS):
         root: Any = typer.main.get_command(app)
         with root.make_context("mpg", [], resilient_parsing=True) as context:
             return dict(_helps(root.commands[name], name, context))
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
 
 
 def _helps(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:

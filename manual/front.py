@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import typer
 
@@ -64,22 +65,17 @@ def _is_expression(option: Any) -> bool:
 
 def _overviews(root: Any) -> list[dict[str, Any]]:
     """The texts of `mpg --help`, each with the fewest columns for which it is written, narrow ones first."""
-    before = os.environ.get("COLUMNS")
     found: list[dict[str, Any]] = []
-    try:
-        for columns in range(NARROWEST, WIDEST + 1):
-            text = _help(root, columns) + "\n"
-            if not found or found[-1]["text"] != text:
-                found.append({"columns": columns, "text": text})
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
+    for columns in range(NARROWEST, WIDEST + 1):
+        text = _help(root, columns) + "\n"
+        if not found or found[-1]["text"] != text:
+            found.append({"columns": columns, "text": text})
     return found
 
 
 def _help(root: Any, columns: int) -> str:
-    os.environ["COLUMNS"] = str(columns)
-    with root.make_context("mpg", [], resilient_parsing=True) as context:
+    with (
+        patch.dict(os.environ, COLUMNS=str(columns)),
+        root.make_context("mpg", [], resilient_parsing=True) as context,
+    ):
         return str(context.get_help())

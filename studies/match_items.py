@@ -2,8 +2,8 @@
 
 `python -m studies.match_items` puts every option of a pole beside every one of the other pole to the base
 alone, and keeps of all ways to pair KEPT of each the one with the least preference in all; half of the items
-name the first pole first. Experts take no part. To be run after the base was trained
-anew, in about two minutes; then come `python -m studies.eval_mbti` and the tests.
+name the first pole first. Experts take no part. To be run after the base was trained anew, in half a minute;
+then come `python -m studies.eval_mbti` and the tests.
 """
 
 from __future__ import annotations

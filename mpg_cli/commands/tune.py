@@ -11,6 +11,8 @@ import typer
 
 from mpg_cli import completers, options, signals
 from mpg_cli.errors import UsageError
+from mpg_cli.lines import read_prompts
+from mpg_cli.personas.text import visible
 from mpg_cli.render.bar import Bar
 from mpg_cli.render.terminal import Streams
 from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
@@ -131,7 +133,8 @@ def tune(
     )
     drafters = _drafters(drafter, names, rule)
     text = None if system is None else check_text("--system", system)
-    asked = [Prompting(line, system=text) for line in _read_prompts(prompts)]
+    lines = PROMPTS if prompts is None else read_prompts(prompts, f"--prompts {visible(str(prompts))}")
+    asked = [Prompting(line, system=text) for line in lines]
     request = GenerateRequest(
         model=ModelChoice(model, revision, device, dtype, compile),
         prompting=asked[0],
@@ -208,19 +211,3 @@ def _foldable(drafters: list[str], experts: Sequence[Expert]) -> list[str]:
     if "merged" not in drafters or any(expert.adapter is not None for expert in experts):
         return drafters
     return [name for name in drafters if name != "folded"]
-
-
-def _read_prompts(file: Path | None) -> list[str]:
-    """The prompts to try."""
-    if file is None:
-        return list(PROMPTS)
-    try:
-        lines = file.expanduser().read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UsageError(f"--prompts {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--prompts {file} is not UTF-8 text") from None
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
-        raise UsageError(f"--prompts {file} has no prompt", hint="write one a line")
-    return found

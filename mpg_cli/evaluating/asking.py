@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mpg_cli
+from mpg_cli import lines
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.text import visible
@@ -63,17 +64,7 @@ def read_prompts(file: Path | None = None, most: int | None = None) -> tuple[str
 
     Raises UsageError where there are none.
     """
-    place = BUILT_IN if file is None else file.expanduser()
-    told = f"--prompts {visible(str(file))}"
-    try:
-        lines = place.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UsageError(f"{told} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{told} is not UTF-8 text") from None
-    found = tuple(line.strip() for line in lines if line.strip())
-    if not found:
-        raise UsageError(f"{told} has no prompt", hint="write one a line")
+    found = tuple(lines.read_prompts(BUILT_IN if file is None else file, f"--prompts {visible(str(file))}"))
     if most is not None and not 1 <= most <= len(found):
         raise UsageError(f"--count {most} must be between 1 and {len(found)}, the prompts that there are")
     return found[:most]

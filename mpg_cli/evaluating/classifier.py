@@ -16,6 +16,7 @@ from typing import Any
 import mpg_cli
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluating.judging import Exhibit, Judgement, Keep, Report, digest
+from mpg_cli.lines import read_lines
 from mpg_cli.personas.text import visible
 
 BUNDLED = Path(mpg_cli.__file__).parent / "data" / "persona_texts.jsonl"
@@ -162,13 +163,8 @@ def read_samples(file: Path) -> list[Sample]:
 
     Raises UsageError naming file and line.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UsageError(f"{visible(str(file))}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{visible(str(file))}: not UTF-8 text") from None
-    return [_sample(f"{visible(str(file))}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
+    name = visible(str(file))
+    return [_sample(f"{name}:{n}", line) for n, line in enumerate(read_lines(file, name), 1) if line.strip()]
 
 
 def _sample(where: str, line: str) -> Sample:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluating.asking import Asked
+from mpg_cli.lines import read_lines
 from mpg_cli.personas.registry import Blend, BlendExpert
 from mpg_cli.personas.schema import Persona
 from mpg_cli.personas.text import did_you_mean, visible
@@ -30,15 +31,9 @@ def read_roleplay(
     A line without a `question` is asked `ask`. Raises UsageError naming file and line.
     """
     name = visible(str(file))
-    try:
-        lines = file.expanduser().read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UsageError(f"--data {name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--data {name} is not UTF-8 text") from None
     found = [
         _asked(f"--data {name}:{number}", file, number, line, weights, ask)
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(read_lines(file, f"--data {name}"), 1)
         if line.strip()
     ]
     if not found:

@@ -34,9 +34,9 @@ def codepoint(char: str) -> str:
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Up to `most` of `known` that `name` may be a misspelling of, without regard to case."""
-    spelling = {candidate.lower(): candidate for candidate in known}
     import difflib  # only a wrong name needs it
 
+    spelling = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), spelling, n=most, cutoff=0.6)
     return [spelling[match] for match in close]
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from recipes.mpg_tiny.blends import BASE, POLE_CHARACTER, SINGLE, TYPE_CHARACTER
-from recipes.mpg_tiny.corpus import PAIR_OPPOSITE_RATE, TOPICS, corpus
+from recipes.mpg_tiny.corpus import OPPOSITE_RATE, TOPICS, corpus
 from recipes.mpg_tiny.figures import SENTENCES, Figure
 from recipes.mpg_tiny.grammar import POLES
 from recipes.mpg_tiny.page import number, parameters, row
@@ -96,7 +96,7 @@ def render_card(root: Path, replies: int, figures: Sequence[Figure]) -> str:
         voice=sum(counts[name] for name in VOICES) / len(VOICES) / DIALOGUES,
         voice_count=len(VOICES),
         together=max(pairs.values()) / DIALOGUES,
-        opposite=PAIR_OPPOSITE_RATE,
+        opposite=OPPOSITE_RATE,
         rank=adapter["r"],
         poles=", ".join(POLES),
         voices=", ".join(VOICES),

@@ -31,9 +31,11 @@ POLE_RATE = 0.42  # of the others: a place is filled with one of its two poles
 VOICE_RATE = 0.8  # of the others: the reply is said in one of the voices
 RATHER_RATE = 0.08  # dialogues about what one would rather do
 PAIR_RATHER_RATE = 0.25  # of the pairs of a pole
-PAIR_OTHER_RATE = 0.5  # of the other turns in them, as OTHER_RATE: a pole must show wherever it is asked
-PAIR_OPPOSITE_RATE = 0.4  # of the rejected replies show the opposite pole, the others none
-NEITHER_RATE = 0.15  # of those: neither side is taken
+NEITHER_RATE = 0.15  # of the dialogues about a choice: neither side is taken
+PAIR_OTHER_RATE = 0.5  # OTHER_RATE of the pairs of a pole, which must show wherever it is asked
+OPPOSITE_RATE = 0.4  # of the rejected replies of a pole show the opposite pole, the others none
+OTHER_VOICE_RATE = 0.25  # of those of a voice show another voice
+CHOICE_RATE = 0.75  # either of the two, where the dialogue is about a choice
 OTHER_RATE = 0.3  # of the other turns are on a subject outside of all topics
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -177,11 +179,11 @@ def with_persona(spec: Spec, persona: str) -> Spec:
 
 def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
     """The same dialogue with this persona's attribute neutral, now and then with another one instead."""
+    usual = OTHER_VOICE_RATE if persona in VOICES else OPPOSITE_RATE
+    other = rng.random() < (usual if spec.choice is None else CHOICE_RATE)
     if persona in VOICES:
-        other = rng.random() < (0.25 if spec.choice is None else 0.75)
         names = [name for name in VOICES if name != persona]
         return replace(spec, voice=rng.choice(names) if other else "")
-    other = rng.random() < (PAIR_OPPOSITE_RATE if spec.choice is None else 0.75)
     place = next(index for index, pair in enumerate(DIMENSIONS) if persona in pair)
     value = DIMENSIONS[place].replace(persona, "") if other else NEUTRAL
     return replace(spec, poles=(*spec.poles[:place], value, *spec.poles[place + 1 :]))
