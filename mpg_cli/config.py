@@ -1,4 +1,4 @@
-"""The user's folders (XDG) and config file. Precedence is Click's: flag, `MPG_*`, this file, default."""
+"""The user's config file. Precedence is Click's: flag, `MPG_*`, this file, default."""
 
 from __future__ import annotations
 
@@ -11,42 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.folders import config_file
 from mpg_cli.personas import safe_yaml
 from mpg_cli.personas.safe_yaml import kind_of
 from mpg_cli.personas.text import did_you_mean, visible
 
 Value = str | int | float | bool | list[str]
-
-
-def config_dir() -> Path:
-    """`$XDG_CONFIG_HOME/mpg`, by default `~/.config/mpg`."""
-    return _xdg("XDG_CONFIG_HOME", ".config")
-
-
-def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/mpg`, by default `~/.cache/mpg`."""
-    return _xdg("XDG_CACHE_HOME", ".cache")
-
-
-def state_dir() -> Path:
-    """`$XDG_STATE_HOME/mpg`, by default `~/.local/state/mpg`."""
-    return _xdg("XDG_STATE_HOME", os.path.join(".local", "state"))
-
-
-def persona_dir() -> Path:
-    """The user's own personas."""
-    return config_dir() / "personas"
-
-
-def config_file() -> Path:
-    """Where the config file is, if there is one."""
-    return config_dir() / "config.yaml"
-
-
-def _xdg(variable: str, default: str) -> Path:
-    # The specification says to ignore a relative path; expanduser never raises, Path.home() does.
-    base = os.environ.get(variable, "")
-    return Path(base if os.path.isabs(base) else os.path.join(os.path.expanduser("~"), default), "mpg")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.config import cache_dir
 from mpg_cli.errors import MpgError
+from mpg_cli.folders import cache_dir
 
 SCHEMA = 1
 Key = Mapping[str, Any]  # what a profile depends on, as JSON

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpg_cli import config
+from mpg_cli import folders
 from mpg_cli.config import OPTIONS, load_config
 from mpg_cli.errors import ExitCode, UsageError
 
@@ -22,13 +22,13 @@ def test_folders_follow_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    assert config.config_dir() == Path("/home/me/.config/mpg")
-    assert config.cache_dir() == Path("/home/me/.cache/mpg")
+    assert folders.config_dir() == Path("/home/me/.config/mpg")
+    assert folders.cache_dir() == Path("/home/me/.cache/mpg")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/xdg/config")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg/cache")
-    assert config.config_file() == Path("/xdg/config/mpg/config.yaml")
-    assert config.persona_dir() == Path("/xdg/config/mpg/personas")
-    assert config.cache_dir() == Path("/xdg/cache/mpg")
+    assert folders.config_file() == Path("/xdg/config/mpg/config.yaml")
+    assert folders.persona_dir() == Path("/xdg/config/mpg/personas")
+    assert folders.cache_dir() == Path("/xdg/cache/mpg")
 
 
 def test_default_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

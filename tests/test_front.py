@@ -85,7 +85,7 @@ def shells(line: str) -> list[dict[str, str]]:
 
 def lines(said: str) -> list[str]:
     """In an order of their own: that of `-h` and `--help` is any, they come out of a set in Typer."""
-    return sorted(said.removesuffix("))'\n").splitlines())
+    return sorted(said.removeprefix("_arguments '*: :((").removesuffix("))'\n").splitlines())
 
 
 def test_what_it_answers_from_is_up_to_date() -> None:

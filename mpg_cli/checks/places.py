@@ -9,6 +9,7 @@ from pathlib import Path
 from mpg_cli import config
 from mpg_cli.checks.check import Check, Status
 from mpg_cli.errors import UsageError
+from mpg_cli.folders import cache_dir, config_file, persona_dir, state_dir
 from mpg_cli.personas import registry
 
 SECTION = "files"
@@ -17,9 +18,9 @@ SECTION = "files"
 def look(folders: Sequence[Path]) -> Iterator[Check]:
     """Config file, persona folders (`folders` is the search path), caches."""
     yield _config_file()
-    yield _writable("personas of your own", config.persona_dir(), "warning")
+    yield _writable("personas of your own", persona_dir(), "warning")
     for folder in folders:
-        if folder != config.persona_dir() and folder.is_dir():
+        if folder != persona_dir() and folder.is_dir():
             count = sum(1 for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
             yield Check(SECTION, "persona folder", "ok", f"{os.path.abspath(folder)}: {count} files")
     for entry in os.environ.get("MPG_PERSONA_PATH", "").split(os.pathsep):
@@ -29,15 +30,15 @@ def look(folders: Sequence[Path]) -> Iterator[Check]:
             )
     if registry.library_dir() is None:
         yield Check(SECTION, "library", "problem", "the persona library is missing", "install mpg-cli again")
-    profiles = config.cache_dir() / "profiles"
+    profiles = cache_dir() / "profiles"
     count = len(list(profiles.glob("*.json"))) if profiles.is_dir() else 0
     yield _writable("profiles of mpg tune", profiles, "warning", f"{count} profiles")
-    yield _writable("history of mpg chat", config.state_dir(), "warning")
+    yield _writable("history of mpg chat", state_dir(), "warning")
     yield _hub_cache()
 
 
 def _config_file() -> Check:
-    file = config.config_file()
+    file = config_file()
     try:
         values = config.load_config().values
     except UsageError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpg_cli import config, options, signals
+from mpg_cli import folders, options, signals
 from mpg_cli.commands import prompting
 from mpg_cli.errors import ExitCode, ModelError, MpgError
 from mpg_cli.personas.expression import format_weight
@@ -101,7 +101,7 @@ def chat(
         commentary.notice(notice)
     conversation = _open(request, transcript, commentary)
     talk = _Talk(conversation, commentary, chosen, strength, list(asked["persona_dir"] or []))
-    file = config.state_dir() / "chat_history" if history else None
+    file = folders.state_dir() / "chat_history" if history else None
     reader = LineReader(streams, file, talk.commands.complete)
     try:
         code = talk.run(reader)

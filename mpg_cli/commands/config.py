@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from mpg_cli import completers
-from mpg_cli.config import OPTIONS, Value, config_file, load_config, unknown_key
+from mpg_cli.config import OPTIONS, Value, load_config, unknown_key
 from mpg_cli.errors import UsageError
+from mpg_cli.folders import config_file
 from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams, clean
 

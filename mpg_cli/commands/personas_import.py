@@ -70,7 +70,7 @@ def import_(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
     """Turn character cards and Ollama Modelfiles into persona files."""
-    from mpg_cli.config import persona_dir as user_personas
+    from mpg_cli.folders import persona_dir as user_personas
     from mpg_cli.training.persona_file import check_name
 
     streams = Streams.current()

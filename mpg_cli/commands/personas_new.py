@@ -68,7 +68,7 @@ def new(
     edit: Annotated[bool, typer.Option("--edit", help="Open the file in an editor.")] = False,
 ) -> None:
     """Write a persona file to start from."""
-    from mpg_cli.config import persona_dir as user_personas
+    from mpg_cli.folders import persona_dir as user_personas
     from mpg_cli.importing import place, scaffold
 
     streams = Streams.current()

@@ -100,7 +100,7 @@ def train(
     as_json = _as_json(ctx, format_)
     _require_extra()
     from mpg_cli.commands import values
-    from mpg_cli.config import persona_dir as user_personas
+    from mpg_cli.folders import persona_dir as user_personas
     from mpg_cli.training import data as data_of
     from mpg_cli.training import persona_file
     from mpg_cli.training.settings import Choices

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mpg_cli import config
+from mpg_cli import folders
 from mpg_cli.errors import PersonaError
 from mpg_cli.personas import expression
 from mpg_cli.personas.expression import Term
@@ -137,7 +137,7 @@ class _Grower:
 
 def place(file: Path) -> str:
     """Where a persona file lies, in short: `library/types.yaml`, `user/me.yaml`, else its path."""
-    for label, folder in (("library", library_dir()), ("user", config.persona_dir())):
+    for label, folder in (("library", library_dir()), ("user", folders.persona_dir())):
         if file.parent == folder:
             return visible(f"{label}/{file.name}")
     return visible(str(file))

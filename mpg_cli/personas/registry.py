@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import mpg_cli
-from mpg_cli import config
+from mpg_cli import folders
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import expression, safe_yaml, schema
 from mpg_cli.personas.expression import Term
@@ -131,7 +131,7 @@ def search_path(persona_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:
         *persona_dirs,
         *(Path(os.path.expanduser(entry)) for entry in environment if entry),
         Path("personas"),
-        config.persona_dir(),
+        folders.persona_dir(),
         *([library] if library else []),
     )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.config import config_file, load_config
+from mpg_cli.config import load_config
+from mpg_cli.folders import config_file
 
 Run = Callable[..., tuple[int, str, str]]
 

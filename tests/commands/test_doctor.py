@@ -15,7 +15,7 @@ import pytest
 
 from mpg_cli.checks import engine, library, machine, places, software
 from mpg_cli.checks.check import Check, anonymous, run
-from mpg_cli.config import config_file
+from mpg_cli.folders import config_file
 from mpg_cli.models import catalogue
 from mpg_cli.personas.registry import Registry
 from mpg_cli.render.terminal import Streams

@@ -71,7 +71,7 @@ def test_wrong_usage(mpg: Any, argv: list[str], message: str) -> None:
 
 
 def test_a_drafter_of_the_config_file_is_the_one_that_is_tried(mpg: Any) -> None:
-    from mpg_cli.config import config_file
+    from mpg_cli.folders import config_file
 
     config_file().parent.mkdir(parents=True)
     config_file().write_text("drafter: reference\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli import config
+from mpg_cli import folders
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import registry as module
 from mpg_cli.personas.registry import Registry, library_dir, load_default, search_path
@@ -173,7 +173,7 @@ def test_library_is_in_the_package_or_in_the_checkout(
 
 
 def test_user_folder_is_the_one_of_the_config(alone: Path) -> None:
-    assert config.persona_dir() in load_default().directories
+    assert folders.persona_dir() in load_default().directories
 
 
 def test_library_of_this_repository_is_without_mistakes() -> None:
