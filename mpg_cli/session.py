@@ -10,11 +10,11 @@ from mpg_cli.errors import UsageError
 from mpg_cli.events import Event, FinishReason, Notice, Text
 from mpg_cli.job import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.lineup import Lineup
-from mpg_cli.models.compiling import NOTICE, compile_model
+from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import LoadedModel, load_drafter, load_model
+from mpg_cli.models.loader import LoadedModel, load_drafter
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.selfcheck import check_rows
+from mpg_cli.models.served import load_served, make_ready
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.scr import Sampler
@@ -48,16 +48,7 @@ class Session:
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
         """
-        choice = request.model
-        report(f"loading {choice.name}")
-        loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
-        check_rows(loaded.model, loaded.id)
-        said: list[str] = []
-        if choice.compile:
-            report("compiling")
-            compile_model(loaded.model)
-            said.append(NOTICE)
-        shelf = Shelf()
+        loaded, said, shelf = load_served(request.model, report), list[str](), Shelf()
         experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
         smaller = open_drafter(request, loaded, report)
         session = cls(request, loaded, experts, smaller, shelf)
@@ -181,5 +172,5 @@ def open_drafter(
         return None
     report(f"loading drafter {place}")
     smaller = load_drafter(place, loaded)
-    check_rows(smaller.model, smaller.id)
+    make_ready(smaller, compiled=is_compiled(loaded.model))
     return smaller

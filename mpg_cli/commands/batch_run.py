@@ -119,18 +119,10 @@ class BatchRun:
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
-            from mpg_cli.models.compiling import NOTICE, compile_model
-            from mpg_cli.models.loader import load_model
-            from mpg_cli.models.selfcheck import check_rows
+            from mpg_cli.models.served import load_served
             from mpg_cli.session import open_drafter
 
-            choice = defaults.model
-            loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
-            check_rows(loaded.model, loaded.id)
-            if choice.compile:
-                status.update("compiling")
-                compile_model(loaded.model)
-                self._say(NOTICE)
+            loaded = load_served(defaults.model, status.update)
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:

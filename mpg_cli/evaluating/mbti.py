@@ -90,15 +90,11 @@ def run(
     """
     from mpg_cli.evaluating.scoring import option_scores  # torch loads here
     from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.loader import load_model
-    from mpg_cli.models.selfcheck import check_rows
+    from mpg_cli.models.served import load_served
 
-    choice = quiz.model
-    load(f"loading {choice.name}")
-    loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
+    loaded = load_served(quiz.model, load)
     for text in loaded.notices:
         notice(text)
-    check_rows(loaded.model, loaded.id)
     experts = find_experts(_union(quiz.blends), quiz.adapters, loaded, load, notice)
     weights = [_weights(blend, experts, quiz) for blend in quiz.blends]
     load("")

@@ -224,16 +224,12 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     """The model, its experts and a model that drafts loaded, and the records open."""
     from mpg_cli.evaluating.evaluation import Bench  # torch loads here
     from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.loader import load_model
-    from mpg_cli.models.selfcheck import check_rows
+    from mpg_cli.models.served import load_served
     from mpg_cli.models.shelf import Shelf
     from mpg_cli.session import open_drafter
 
     request, shelf = study.request, Shelf()
-    choice = request.model
-    study.load(f"loading {choice.name}")
-    loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
-    check_rows(loaded.model, loaded.id)
+    loaded = load_served(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
     smaller = open_drafter(request, loaded, study.load)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter_config import LoraConfig, Targets, parse_config
+from mpg_cli.models.prepacked import PrepackedLinear, dense
 from mpg_cli.personas.text import visible
 
 CONFIG_FILE = "adapter_config.json"
@@ -168,7 +169,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype not in FLOATS:
         return None
-    if type(module) is nn.Linear or type(module).__name__ == "FalconLinear":
+    if type(module) in (nn.Linear, PrepackedLinear) or type(module).__name__ == "FalconLinear":
         return weight.shape[1], weight.shape[0]
     if is_conv1d(module):
         return weight.shape[0], weight.shape[1]
@@ -332,7 +333,7 @@ def _same(own: Tensor, copy: Tensor) -> bool:
     """Equal up to the coarser of the two dtypes. A model of shapes alone has no values to differ."""
     if own.is_meta:
         return True
-    own, copy = own.detach().cpu(), copy.detach()
+    own, copy = dense(own.detach()).cpu(), copy.detach()
     return torch.equal(own.to(copy.dtype), copy) or torch.equal(own, copy.to(own.dtype))
 
 

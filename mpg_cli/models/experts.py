@@ -10,8 +10,9 @@ from typing import Any
 from mpg_cli.errors import PersonaError
 from mpg_cli.events import ExpertInfo, ExpertKind
 from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
+from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
-from mpg_cli.models.selfcheck import check_rows
+from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.matching import matching_entry, model_names
 from mpg_cli.personas.registry import Blend
@@ -109,9 +110,9 @@ def _expert(
 
         def load() -> Any:
             report(f"loading checkpoint {entry.checkpoint} for {name}")
-            model = load_checkpoint(place, loaded, entry.revision).model
-            check_rows(model, place)
-            return model
+            expert = load_checkpoint(place, loaded, entry.revision)
+            make_ready(expert, compiled=is_compiled(loaded.model))
+            return expert.model
 
         checkpoint = shelf.get((place, entry.revision), load)
         return Expert(name, weight, heard, checkpoint=checkpoint, persona_prompt=prompt)

@@ -14,6 +14,7 @@ from torch import nn
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import is_conv1d, plain
 from mpg_cli.models.delta import Row, row_factors
+from mpg_cli.models.prepacked import dense, packed
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:
@@ -47,7 +48,7 @@ def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
     delta = (b @ a).to(weight.device)  # (d_out, d_in)
     if is_conv1d(layer):
         delta = delta.T  # (d_in, d_out)
-    total = (weight.detach().float() + delta).to(weight.dtype)
+    total = (dense(weight.detach()).float() + delta).to(weight.dtype)
     if not bool(total.isfinite().all()):
         raise AdapterError(
             f"the merged drafter: {name} exceeds the range of {str(weight.dtype).removeprefix('torch.')}",
@@ -55,5 +56,7 @@ def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
         )
     summed = copy.copy(layer)
     summed._parameters = dict(layer._parameters)
-    summed._parameters["weight"] = nn.Parameter(total, requires_grad=False)
+    summed._parameters["weight"] = (
+        packed(total) if weight.is_mkldnn else nn.Parameter(total, requires_grad=False)
+    )
     return summed

@@ -13,6 +13,7 @@ from mpg_cli import __version__
 from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.prepacked import dense
 from mpg_cli.request import Scheme
 
 SAMPLE = 64  # numbers of each parameter that stand for all of it
@@ -58,7 +59,7 @@ def weights_digest(model: Any) -> str:
     """Of a few numbers of every parameter."""
     parts = []
     for parameter in model.parameters():
-        flat = parameter.detach().flatten()
+        flat = dense(parameter.detach()).flatten()
         parts.append(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].float())
     return _digest(torch.cat(parts).cpu().numpy().tobytes())
 

@@ -1,0 +1,36 @@
+"""Models that answer: loaded, checked, and in the form in which their passes are fastest here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mpg_cli.models.compiling import NOTICE, compile_model
+from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prepacked import prepack
+from mpg_cli.models.selfcheck import TESTED, check_rows
+from mpg_cli.request import ModelChoice
+
+
+def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+    """The model of a choice, ready to answer; `report` is told what takes time. Raises ModelError."""
+    report(f"loading {choice.name}")
+    loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
+    if choice.compile:
+        report("compiling")
+        loaded = replace(loaded, notices=(*loaded.notices, NOTICE))
+    make_ready(loaded, compiled=choice.compile)
+    return loaded
+
+
+def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
+    """Check a loaded model, in place, and compile it or lay its weights as its processor reads them.
+
+    An architecture that the tests do not cover may read a layer's weight itself: it keeps the plain layout.
+    Raises ModelError for a model that cannot be served.
+    """
+    check_rows(loaded.model, loaded.id)
+    if compiled:
+        compile_model(loaded.model)
+    elif loaded.model.config.model_type in TESTED:
+        prepack(loaded.model)
