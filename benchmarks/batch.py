@@ -27,6 +27,8 @@ from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prepacked import prepack
+from mpg_cli.models.served import load_served
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
@@ -79,7 +81,7 @@ def pair(loaded: LoadedModel, request: GenerateRequest, size: int) -> tuple[Runn
 
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_model(device="cpu", dtype=dtype)
+    loaded = load_served(ModelChoice(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), Scheme(), blend=blend, seed=1)
     compare(f"mpg-tiny {dtype}, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
@@ -97,7 +99,8 @@ class RandomRunner(Runner):
 def large(repeats: int, experts: int, count: int) -> None:
     """Random adapters of rank 16 on a random Qwen3 of 385 M parameters, bf16, batch size 8."""
     model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
-    base = load_model(device="cpu", dtype="float32")
+    prepack(model)
+    base = load_model(device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
     chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]
     request = GenerateRequest(

@@ -10,8 +10,9 @@ pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules
 reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
 prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
 their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
-the same turns. Peak memory, with the most experts, is that of a process of its own for each contender. On
-CUDA times are those of CUDA events, and the random model has 8 B parameters unless --shape says otherwise.
+the same turns; "decoding" leaves out what comes before the second token of a reply. Peak memory, with the
+most experts, is that of a process of its own for each contender. On CUDA times are those of CUDA events, and
+the random model has 8 B parameters unless --shape says otherwise.
 """
 
 from __future__ import annotations
@@ -74,7 +75,13 @@ def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Tab
     ours = schemes(subject, options.tune_seconds)
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
-    found = measure(base_step(subject), {**runs, **sessions}, options.repeats, subject.loaded.device.value)
+    found = measure(
+        base_step(subject),
+        {**runs, **sessions},
+        subject.max_tokens,
+        options.repeats,
+        subject.loaded.device.value,
+    )
     rows = []
     for one in found:
         stats = sessions[one.name].stats if one.name in sessions else None
@@ -121,9 +128,9 @@ def alone(what: dict[str, Any]) -> None:
         max_tokens=min(subject.max_tokens, tokens),
     )
     if scheme is None:
-        RIVALS[str(what["contender"])](subject)()
+        RIVALS[str(what["contender"])](subject)(subject.max_tokens)
     else:
-        Ours(subject, Scheme(**scheme))()
+        Ours(subject.made_ready(copied=False), Scheme(**scheme))(subject.max_tokens)
 
 
 def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
@@ -141,12 +148,12 @@ def run(options: argparse.Namespace) -> Iterator[Table]:
     """The tables of all models and numbers of experts."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        tiny = _subject(True, options, scratch)
+        tiny = _subject(True, options, scratch).made_ready()
         wanted = acceptance(with_experts(tiny, 5))
         print(f"acceptance of merged drafts of 4 on the bundled model, 5 experts: {100 * wanted:.1f} %\n")
         subjects = [tiny] if options.model in ("tiny", "both") else []
         if options.model in ("random", "both"):
-            subjects.append(_subject(False, options, scratch / "random"))
+            subjects.append(_subject(False, options, scratch / "random").made_ready())
         for subject in subjects:
             for count in options.experts:
                 one = with_experts(subject, count)

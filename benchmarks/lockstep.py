@@ -23,7 +23,9 @@ import transformers
 from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
+from mpg_cli.models.fold import fold
 from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.prepacked import prepack
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
@@ -133,7 +135,8 @@ def main() -> None:
 
     prompt = torch.randint(0, 32_000, (1, CONTEXT), generator=torch.Generator().manual_seed(1))
     ids = prompt[0].tolist()
-    plain = base_pass(model, prompt)  # before any layer is replaced
+    plain = base_pass(fold(model, ()), prompt)
+    prepack(model)
     bank = LoraBank(model)
     adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]
     bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])

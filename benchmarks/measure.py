@@ -25,7 +25,8 @@ class Measured:
 
     name: str
     speeds: tuple[float, ...]
-    base_steps: float
+    base_steps: float  # a token, reading the prompts included
+    decode_steps: float  # a token after the first of its reply
     memory: float | None = None  # MiB at the peak
     acceptance: float | None = None
     committed: float | None = None  # tokens a pass
@@ -58,26 +59,45 @@ class Clock:
 
 
 def measure(
-    step: Callable[[], None], runs: Mapping[str, Callable[[], int]], repeats: int, device: torch.device
+    step: Callable[[], None],
+    runs: Mapping[str, Callable[[int], int]],
+    limit: int,
+    repeats: int,
+    device: torch.device,
 ) -> list[Measured]:
-    """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between."""
+    """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between.
+
+    A run answers with at most `limit` tokens a reply, and once more with one: that is what reading the
+    prompts costs.
+    """
     clock, steps = Clock(device), list[float]()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
+    decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds a token
     for repeat in range(repeats + 1):
         for name, run in runs.items():
-            made: list[int] = []
             steps += [clock(step) for _ in range(BASE_STEPS)]
-            seconds = clock(partial(_count, run, made))
+            made, seconds = _timed(clock, partial(run, limit))
+            first, reading = _timed(clock, partial(run, 1))
             if repeat:
-                speeds[name].append(made[0] / seconds)
+                speeds[name].append(made / seconds)
+                decoding[name].append((seconds - reading) / max(1, made - first))
     one = statistics.median(steps[BASE_STEPS:])
     return [
-        Measured(name, tuple(found), 1 / (statistics.median(found) * one)) for name, found in speeds.items()
+        Measured(
+            name,
+            tuple(speeds[name]),
+            1 / (statistics.median(speeds[name]) * one),
+            statistics.median(decoding[name]) / one,
+        )
+        for name in runs
     ]
 
 
-def _count(run: Callable[[], int], made: list[int]) -> None:
-    made.append(run())
+def _timed(clock: Clock, run: Callable[[], int]) -> tuple[int, float]:
+    """The tokens that a run made, and its seconds."""
+    made: list[int] = []
+    seconds = clock(lambda: made.append(run()))
+    return made[0], seconds
 
 
 def peak_memory(command: Sequence[str]) -> float:

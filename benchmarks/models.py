@@ -15,7 +15,9 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
 from mpg_cli.models.adapter_config import Targets
 from mpg_cli.models.experts import Expert
+from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.served import make_ready
 from mpg_cli.personas.registry import library_dir
 from mpg_cli.request import Prompting
 
@@ -58,10 +60,14 @@ TYPE_WEIGHT = 1.0  # of every expert; the benchmark is about speed
 
 @dataclass(frozen=True)
 class Subject:
-    """A loaded model, the folders of its adapters, and the prompts that are put to it."""
+    """A loaded model, the folders of its adapters, and the prompts that are put to it.
+
+    `loaded` is what transformers makes of it, `served` the same weights in the form in which mpg runs them.
+    """
 
     name: str
     loaded: LoadedModel
+    served: LoadedModel
     folders: tuple[Path, ...]
     scale: float  # weight of each expert
     prompts: tuple[Prompting, ...]
@@ -76,6 +82,13 @@ class Subject:
             check_fit(adapter, self.loaded.model)
             found.append(Expert(folder.name, self.scale, adapter=adapter))
         return tuple(found)
+
+    def made_ready(self, *, copied: bool = True) -> Subject:
+        """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
+        model = fold(self.loaded.model, ()) if copied else self.loaded.model
+        served = replace(self.loaded, model=model)
+        make_ready(served)
+        return replace(self, served=served)
 
 
 def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -141,7 +154,7 @@ def bundled(device: str, dtype: str) -> Subject:
     prompts = tuple(Prompting(question) for question in QUESTIONS)
     kind = str(loaded.dtype.value).removeprefix("torch.")
     folders = tuple(folder / name for name in BLENDS[5])
-    return Subject(f"mpg-tiny, {kind}", loaded, folders, TYPE_WEIGHT, prompts, 64)
+    return Subject(f"mpg-tiny, {kind}", loaded, loaded, folders, TYPE_WEIGHT, prompts, 64)
 
 
 def random_model(
@@ -155,7 +168,7 @@ def random_model(
     loaded = replace(tiny, model=model, config=model.config, id=f"random-qwen3-{shape}")
     kind = str(tiny.dtype.value).removeprefix("torch.")
     prompts = tuple(Prompting(text, raw=True) for text in _texts(tiny.tokenizer, context))
-    return Subject(f"random Qwen3 of {size:.0f} M, {kind}", loaded, folders, 1.0, prompts, tokens)
+    return Subject(f"random Qwen3 of {size:.0f} M, {kind}", loaded, loaded, folders, 1.0, prompts, tokens)
 
 
 def _texts(tokenizer: Any, context: int) -> Sequence[str]:

@@ -27,13 +27,14 @@ class Ours:
 
     def __post_init__(self) -> None:
         asked = request(self.subject, self.scheme)
-        self._session = Session(asked, self.subject.loaded, self.subject.experts)
+        self._session = Session(asked, self.subject.served, self.subject.experts)
 
-    def __call__(self) -> int:
-        """All prompts once; how many tokens that made."""
+    def __call__(self, limit: int) -> int:
+        """All prompts once, replies of at most `limit` tokens; how many tokens that made."""
         stats = Stats()
         for place, prompting in enumerate(self.subject.prompts):
-            asked = replace(request(self.subject, self.scheme), prompting=prompting, sequence_id=place)
+            asked = request(self.subject, self.scheme, limit)
+            asked = replace(asked, prompting=prompting, sequence_id=place)
             for event in self._session.replies(asked):
                 if isinstance(event, Round):
                     stats = stats.plus(event)
@@ -41,12 +42,12 @@ class Ours:
         return stats.committed
 
 
-def request(subject: Subject, scheme: Scheme) -> GenerateRequest:
-    """The request for the first prompt; adapters come from the subject."""
+def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> GenerateRequest:
+    """The request for the first prompt; adapters and, without a limit, the length come from the subject."""
     return GenerateRequest(
         ModelChoice(),
         subject.prompts[0],
-        Sampling(max_tokens=subject.max_tokens),
+        Sampling(max_tokens=limit or subject.max_tokens),
         scheme,
         adapters=tuple((folder, subject.scale) for folder in subject.folders),
         seed=1,
@@ -55,7 +56,7 @@ def request(subject: Subject, scheme: Scheme) -> GenerateRequest:
 
 def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> float:
     """The acceptance rate of merged drafts under the exact rule."""
-    bench = Bench(request(subject, Scheme()), subject.loaded, subject.experts, subject.prompts)
+    bench = Bench(request(subject, Scheme()), subject.served, subject.experts, subject.prompts)
     rate = bench.probe(Way("merged", 1, chunk_size), seconds).stats.acceptance_rate
     assert rate is not None
     return rate
@@ -84,7 +85,7 @@ def scaled_to(subject: Subject, wanted: float, steps: int = 6, seconds: float = 
 def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]:
     """gamma of each drafter as `mpg tune` finds it; the bias bound is not limited, it is reported."""
     asked = request(subject, Scheme(rule=rule))
-    bench = Bench(asked, subject.loaded, subject.experts, subject.prompts)
+    bench = Bench(asked, subject.served, subject.experts, subject.prompts)
     profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds, candidates=(1,)).run(lambda what, share: None)
     return {
         drafter: max(1, next(c.chunk_size for c in profile.choices if _plain(c, drafter)))

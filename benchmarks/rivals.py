@@ -1,7 +1,7 @@
 """What users would run instead of mpg: plain `generate`, and lock-step decoding with PEFT's adapters.
 
-Every contender has the same shape: `run()` answers all prompts of the subject and says how many tokens that
-made. Replies end at the end token or at the subject's limit, and reading the prompt counts.
+Every contender has the same shape: `run(limit)` answers all prompts of the subject and says how many tokens
+that made. Replies end at the end token or at the limit, and reading the prompt counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.models import Subject
 from mpg_cli.models.fold import fold
 from mpg_cli.models.prompt import render
 
-Run = Callable[[], int]
+Run = Callable[[int], int]
 
 
 def prompt_ids(subject: Subject) -> list[Tensor]:
@@ -68,7 +68,7 @@ def generate_merged(subject: Subject) -> Run:
 def _generate(subject: Subject, model: Any) -> Run:
     prompts, end = prompt_ids(subject), _ends(subject)
 
-    def run() -> int:
+    def run(limit: int) -> int:
         made = 0
         for ids in prompts:
             with torch.inference_mode():
@@ -77,7 +77,7 @@ def _generate(subject: Subject, model: Any) -> Run:
                     attention_mask=torch.ones_like(ids),
                     do_sample=True,
                     top_k=0,
-                    max_new_tokens=subject.max_tokens,
+                    max_new_tokens=limit,
                     eos_token_id=end,
                     pad_token_id=end,
                 )
@@ -142,9 +142,9 @@ def _lock_step(
     prompts, end = prompt_ids(subject), _ends(subject)
     weight = subject.scale
 
-    def tokens(ids: Tensor) -> Iterator[int]:
+    def tokens(ids: Tensor, limit: int) -> Iterator[int]:
         state = caches()
-        for _ in range(subject.max_tokens):
+        for _ in range(limit):
             log_probs = torch.log_softmax(logits(state, ids).float(), dim=-1)  # (K+1, V)
             log_p = log_probs[0] + weight * (log_probs[1:] - log_probs[0]).sum(dim=0)  # (V,)
             token = int(torch.multinomial(torch.softmax(log_p, dim=-1), 1))
@@ -153,8 +153,8 @@ def _lock_step(
                 return
             ids = torch.tensor([[token]], device=ids.device)
 
-    def run() -> int:
+    def run(limit: int) -> int:
         with torch.inference_mode():
-            return sum(1 for ids in prompts for _ in tokens(ids))
+            return sum(1 for ids in prompts for _ in tokens(ids, limit))
 
     return run

@@ -20,6 +20,7 @@ HEAD = (
     "× mixed",
     "× generate",
     "steps/token",
+    "decoding",
     "accepted",
     "tokens/pass",
     "bias bound",
@@ -44,8 +45,16 @@ class Table:
     @property
     def best(self) -> Measured:
         """mpg's fastest under the exact rule (lock-step is one of them: the text is the same)."""
-        ours = [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
-        return max(ours, key=lambda row: row.speed)
+        return max(self._exact, key=lambda row: row.speed)
+
+    @property
+    def fewest_steps(self) -> float:
+        """Base steps a token of mpg's best setting under the exact rule, once a prompt is read."""
+        return min(row.decode_steps for row in self._exact)
+
+    @property
+    def _exact(self) -> list[Measured]:
+        return [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
 
     def cells(self) -> list[tuple[str, ...]]:
         """The table as text, the head first."""
@@ -59,6 +68,7 @@ class Table:
                     f"{min(row.speeds):.1f}–{max(row.speeds):.1f}",
                     *(f"{ratio[row.name]:.2f}" for ratio in ratios),
                     f"{row.base_steps:.2f}",
+                    f"{row.decode_steps:.2f}",
                     "" if row.acceptance is None else f"{100 * row.acceptance:.1f} %",
                     "" if row.committed is None else f"{row.committed:.2f}",
                     "" if row.bias_bound is None else f"{row.bias_bound:.3f}",

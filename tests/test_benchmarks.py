@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from benchmarks.ours import Ours, scaled_to
 from benchmarks.page import goals, page
 from benchmarks.rivals import mixed_batch, sequential
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
+from mpg_cli.models.prepacked import available, is_prepacked
 from mpg_cli.request import Scheme
 
 
@@ -29,19 +32,20 @@ def test_both_lock_steps_of_peft_draw_the_same_tokens(tiny: Subject) -> None:
     for make in (sequential, mixed_batch):
         run = make(tiny)
         torch.manual_seed(3)
-        counts.append(([run() for _ in range(4)], float(torch.rand(1))))  # where the generator is now, too
+        counts.append(([run(12) for _ in range(4)], float(torch.rand(1))))  # where the generator is now, too
     assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_every_rival_answers_all_prompts(tiny: Subject, name: str) -> None:
-    made = RIVALS[name](tiny)()
-    assert 2 <= made <= 24
+    run = RIVALS[name](tiny)
+    assert run(1) == 2
+    assert 2 <= run(12) <= 24
 
 
 def test_mpgs_settings_make_the_same_text(tiny: Subject) -> None:
     ways = [Ours(tiny, Scheme(drafter=drafter, chunk_size=3)) for drafter in ("none", "merged", "folded")]
-    assert len({way() for way in ways}) == 1
+    assert len({way(12) for way in ways}) == 1
     assert ways[1].stats is not None
     assert ways[1].stats.tested > 0
 
@@ -49,14 +53,39 @@ def test_mpgs_settings_make_the_same_text(tiny: Subject) -> None:
 def test_runs_take_turns_and_the_first_of_each_is_not_counted() -> None:
     order: list[str] = []
 
-    def run(name: str) -> int:
-        order.append(name)
-        return 10
+    def run(name: str, limit: int) -> int:
+        order.append(f"{name}{limit}")
+        return limit
 
-    runs = {"a": lambda: run("a"), "b": lambda: run("b")}
-    found = measure(lambda: None, runs, 2, torch.device("cpu"))
-    assert order == ["a", "b"] * 3
+    runs = {"a": partial(run, "a"), "b": partial(run, "b")}
+    found = measure(lambda: None, runs, 9, 2, torch.device("cpu"))
+    assert order == ["a9", "a1", "b9", "b1"] * 3
     assert [len(one.speeds) for one in found] == [2, 2]
+
+
+def test_decoding_leaves_out_what_comes_before_the_second_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def run(limit: int) -> int:
+        wait(8 + 2 * limit)  # reading the prompt, then a token every two seconds
+        return limit
+
+    monkeypatch.setattr("benchmarks.measure.time", SimpleNamespace(perf_counter=lambda: now))
+    (found,) = measure(partial(wait, 2), {"a": run}, 21, 3, torch.device("cpu"))
+    assert found.decode_steps == pytest.approx(1)
+    assert found.base_steps == pytest.approx(50 / 21 / 2)
+
+
+def test_mpg_runs_packed_weights_and_its_rivals_plain_ones(tmp_path: Path) -> None:
+    subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).made_ready()
+    assert is_prepacked(subject.served.model) == available(torch.bfloat16)
+    assert not is_prepacked(subject.loaded.model)
+    assert RIVALS[PLAIN](subject)(2) <= 2 * len(subject.prompts)
+    assert Ours(subject, Scheme(drafter="none"))(2) <= 2 * len(subject.prompts)
 
 
 def test_weights_are_scaled_until_drafts_are_accepted_as_often(tmp_path: Path) -> None:
@@ -70,12 +99,12 @@ def test_weights_are_scaled_until_drafts_are_accepted_as_often(tmp_path: Path) -
 
 def example(subject: str = "mpg-tiny, float32") -> Table:
     rows = (
-        Measured(PLAIN, (100.0, 120.0, 110.0), 1.1, memory=400.0),
-        Measured(SEQUENTIAL, (10.0,), 12.0),
-        Measured(MIXED, (30.0,), 4.0),
-        Measured("mpg, lock-step", (60.0,), 2.0),
-        Measured("mpg, exact, folded drafts of 4", (99.0,), 1.2, acceptance=0.9, committed=4.1),
-        Measured("mpg, threshold, folded drafts of 4", (200.0,), 0.6, acceptance=0.9, bias_bound=0.5),
+        Measured(PLAIN, (100.0, 120.0, 110.0), 1.1, 1.0, memory=400.0),
+        Measured(SEQUENTIAL, (10.0,), 12.0, 11.0),
+        Measured(MIXED, (30.0,), 4.0, 3.5),
+        Measured("mpg, lock-step", (60.0,), 2.0, 1.4),
+        Measured("mpg, exact, folded drafts of 4", (99.0,), 1.9, 1.5, acceptance=0.9, committed=4.1),
+        Measured("mpg, threshold, folded drafts of 4", (200.0,), 0.6, 0.5, acceptance=0.9, bias_bound=0.5),
     )
     return Table(subject, 5, 1.0, rows)
 

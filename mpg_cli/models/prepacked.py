@@ -1,18 +1,23 @@
-"""Linear layers whose weights lie in the blocks in which the CPU's bfloat16 kernels read them.
+"""Linear layers whose weights lie in the blocks in which the CPU's kernels read them.
 
 From the plain layout every product of a few rows first copies the whole weight into such blocks, which costs
-up to as much as the product itself; torch offers the order that oneDNN wants to compiled models only. The
-numbers are the same to the last bit (with a bias the sum is rounded once and not twice), and so is the memory:
-the blocks take the plain weight's place.
+as much as the product itself and more; torch offers oneDNN's own order to compiled models only. In bfloat16
+the numbers are the same to the last bit (with a bias the sum is rounded once and not twice), in float32 they
+are those of another order of summation. The blocks take the plain weight's place; only a head that shares its
+weight with the embedding gets a copy.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# In float32 a smaller weight is multiplied faster as it is: torch has a shorter way to the plain product.
+SMALLEST = {torch.bfloat16: 1, torch.float32: 2**18}
 
 
 class PrepackedLinear(nn.Linear):
@@ -24,16 +29,15 @@ class PrepackedLinear(nn.Linear):
 
 
 def prepack(model: nn.Module) -> None:
-    """Put the weights of a bfloat16 model on a CPU into blocks; any other model stays as it is.
+    """Put the weights of a model on a CPU into blocks where that is faster.
 
-    A weight that two modules share (the head and the embedding) stays plain. To be called before any layer
-    is stacked and not on a model that is trained or compiled.
+    To be called before any layer is stacked, and not on a model that is trained or compiled.
     """
-    if not available():
-        return
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     for module in model.modules():
-        if type(module) is nn.Linear and _fits(module.weight) and owners[id(module.weight)] == 1:
+        own = module is head or owners[id(getattr(module, "weight", None))] == 1
+        if type(module) is nn.Linear and own and _gains(module.weight):
             module.weight = packed(module.weight)
             module.__class__ = PrepackedLinear
 
@@ -55,14 +59,23 @@ def dense(weight: Tensor) -> Tensor:
     return weight.to_dense() if weight.is_mkldnn else weight
 
 
-def available() -> bool:
-    """Whether this processor and this build of torch have the kernels."""
+@cache
+def available(dtype: torch.dtype) -> bool:
+    """Whether this processor and this build of torch have the kernels, found by trying them."""
     ops: Any = torch.ops.mkldnn
     try:
-        return bool(ops._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):  # torch was built without oneDNN
+        if dtype == torch.bfloat16 and not ops._is_mkldnn_bf16_supported():
+            return False
+        inputs = torch.linspace(-1, 1, 128).view(2, 64).to(dtype)
+        weight = torch.linspace(-1, 1, 64 * 64).view(64, 64).to(dtype)
+        found = ops._linear_pointwise(inputs, packed(weight), None, "none", [], "")
+        return torch.allclose(found, inputs @ weight.T, rtol=0.02, atol=1e-3)
+    except (AttributeError, RuntimeError, NotImplementedError):  # without oneDNN, or another one
         return False
 
 
-def _fits(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and weight.layout == torch.strided
+def _gains(weight: Tensor) -> bool:
+    smallest = SMALLEST.get(weight.dtype)
+    if smallest is None or weight.device.type != "cpu" or weight.layout != torch.strided:
+        return False
+    return weight.numel() >= smallest and available(weight.dtype)

@@ -1,4 +1,4 @@
-"""Weights in the blocks of the CPU's bfloat16 kernels: the same numbers, and the rest of the engine on them."""
+"""Weights in the blocks of the CPU's kernels: the same numbers, and the rest of the engine on them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.fold import fold
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import PrepackedLinear, available, dense, is_prepacked, packed, prepack
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.tuning.key import weights_digest
-from tests.models.tiny import ALL, log_probs, random_tokens, tiny_adapter, tiny_model
+from tests.models.tiny import ALL, edited_tensors, log_probs, random_tokens, tiny_adapter, tiny_model
 
-pytestmark = pytest.mark.skipif(not available(), reason="this CPU or torch has no bfloat16 kernels of oneDNN")
+pytestmark = pytest.mark.skipif(not available(torch.bfloat16), reason="no bfloat16 kernels of oneDNN here")
 
 
 def half(architecture: str = "llama") -> Any:
@@ -28,8 +29,7 @@ def half(architecture: str = "llama") -> Any:
 def test_logits_are_the_same_to_the_last_bit(architecture: str) -> None:
     plain, blocks = half(architecture), half(architecture)
     prepack(blocks)
-    # GPT-2 has no nn.Linear but its head, which shares its weight with the embedding.
-    assert is_prepacked(blocks) == (architecture != "gpt2")
+    assert is_prepacked(blocks)
     for rows, length in ((1, 1), (2, 7), (6, 1), (6, 17)):
         tokens = random_tokens(rows, length)
         assert torch.equal(log_probs(blocks, tokens), log_probs(plain, tokens))
@@ -45,7 +45,6 @@ def test_a_layer_with_a_strided_input(bias: bool) -> None:
     assert type(layer) is PrepackedLinear
     if bias:  # the sum is rounded once and not twice
         assert (model(inputs) - exact).abs().max() <= (before - exact).abs().max()
-        assert torch.equal(model(inputs), exact.bfloat16())
     else:
         assert torch.equal(model(inputs), before)
 
@@ -59,14 +58,46 @@ def test_a_weight_comes_back_as_it_was() -> None:
     assert dense(weight) is weight
 
 
-def test_float32_and_shared_weights_stay_plain() -> None:
-    model = tiny_model("llama")
-    prepack(model)
-    assert not is_prepacked(model)
+def test_in_float32_only_large_weights_are_packed() -> None:
+    small, large = tiny_model("llama"), tiny_model("llama", vocab_size=2**13)  # the head has 2^18 numbers
+    tokens = random_tokens(3, 9)
+    before = log_probs(large, tokens)
+    for model in (small, large):
+        prepack(model)
+    assert not is_prepacked(small)
+    found = [name for name, module in large.named_modules() if isinstance(module, PrepackedLinear)]
+    assert found == ["lm_head"]
+    assert (log_probs(large, tokens) - before).abs().max() < 1e-5
+
+
+def test_a_head_that_shares_its_weight_leaves_the_embedding_alone() -> None:
     tied = half("qwen3")
-    prepack(tied)
-    assert type(tied.lm_head) is nn.Linear
+    before = tied.lm_head.weight.clone()
     assert tied.lm_head.weight is tied.get_input_embeddings().weight
+    prepack(tied)
+    assert type(tied.lm_head) is PrepackedLinear
+    assert torch.equal(tied.get_input_embeddings().weight, before)
+    assert torch.equal(dense(tied.lm_head.weight), before)
+
+
+def test_a_weight_that_two_layers_share_stays_plain() -> None:
+    first, second = nn.Linear(8, 8).bfloat16(), nn.Linear(8, 8).bfloat16()
+    second.weight = first.weight
+    prepack(nn.Sequential(first, second, nn.Linear(8, 8)))
+    assert type(first) is type(second) is nn.Linear
+    assert second.weight is first.weight
+
+
+def test_an_adapters_copy_of_a_weight_is_compared_by_value(tmp_path: Path) -> None:
+    folder, model = tiny_adapter(tmp_path / "pirate", targets=["lm_head"]), half()
+    prepack(model)
+    adapter = read_adapter(folder, "pirate")
+    check_fit(adapter, model)
+    assert adapter.copies.keys() >= {"lm_head.weight"}
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.lm_head.base_layer.weight"] += 0.1
+    with pytest.raises(AdapterError, match="brings its own version"):
+        check_fit(read_adapter(folder, "pirate"), model)
 
 
 def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> None:
@@ -96,11 +127,3 @@ def test_the_digest_of_the_weights_does_not_depend_on_their_layout() -> None:
     plain, blocks = half(), half()
     prepack(blocks)
     assert weights_digest(plain) == weights_digest(blocks)
-
-
-def test_a_copy_of_a_weight_in_an_adapter_is_compared_by_value(tmp_path: Path) -> None:
-    model = half()
-    name = "model.layers.0.mlp.up_proj"
-    weight = dict(model.named_modules())[name].weight.clone()
-    prepack(model)
-    assert torch.equal(dense(dict(model.named_parameters())[f"{name}.weight"]), weight)
