@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.measure import Measured, machine, measure, peak_memory
+from benchmarks.measure import Measured, machine, measure, peak_memory, ratio, said_peak
 from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
 from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
 from benchmarks.page import page
@@ -46,6 +46,7 @@ RIVALS = {
     "lock-step, PEFT's mixed batch": mixed_batch,
 }
 LOCK_STEP = "mpg, lock-step"
+PLAINLY = f"{LOCK_STEP}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
 ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
@@ -75,6 +76,8 @@ def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Tab
     ours = schemes(subject, options.tune_seconds)
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
+    if options.compile:
+        sessions = {PLAINLY: Ours(subject.made_ready(), ours[LOCK_STEP]), **sessions}
     found = measure(
         base_step(subject),
         {**runs, **sessions},
@@ -92,14 +95,15 @@ def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Tab
         rows.append(replace(one, **more))
     if options.memory and len(subject.folders) == max(options.experts):
         rows = [replace(row, memory=memory_of(row, ours, subject, options, scratch)) for row in rows]
-    return Table(subject.name, len(subject.folders), subject.scale, tuple(rows))
+    served = ratio(base_step(subject, served=True), base_step(subject), subject.loaded.device.value)
+    return Table(subject.name, len(subject.folders), subject.scale, served, tuple(rows))
 
 
 def memory_of(
     row: Measured, ours: dict[str, Scheme], subject: Subject, options: argparse.Namespace, scratch: Path
 ) -> float:
     """MiB at the peak of a process that does nothing else."""
-    scheme = ours.get(row.name)
+    scheme = ours[LOCK_STEP] if row.name == PLAINLY else ours.get(row.name)
     what = {
         "contender": row.name,
         "scheme": scheme and {k: getattr(scheme, k) for k in ("rule", "drafter", "chunk_size")},
@@ -130,7 +134,9 @@ def alone(what: dict[str, Any]) -> None:
     if scheme is None:
         RIVALS[str(what["contender"])](subject)(subject.max_tokens)
     else:
-        Ours(subject.made_ready(copied=False), Scheme(**scheme))(subject.max_tokens)
+        compiled = options.compile and what["contender"] != PLAINLY
+        Ours(subject.made_ready(copied=False, compiled=compiled), Scheme(**scheme))(subject.max_tokens)
+    print(said_peak())
 
 
 def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
@@ -141,19 +147,20 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     subject = random_model(
         options.shape, options.layers, options.device, "bfloat16", context, tokens, scratch
     )
-    return replace(subject, prompts=subject.prompts[: 1 if options.small else 2])
+    return replace(subject, prompts=subject.prompts[:2])  # two, so that no row knows its prompt already
 
 
 def run(options: argparse.Namespace) -> Iterator[Table]:
     """The tables of all models and numbers of experts."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        tiny = _subject(True, options, scratch).made_ready()
+        tiny = _subject(True, options, scratch).made_ready(compiled=options.compile)
         wanted = acceptance(with_experts(tiny, 5))
         print(f"acceptance of merged drafts of 4 on the bundled model, 5 experts: {100 * wanted:.1f} %\n")
         subjects = [tiny] if options.model in ("tiny", "both") else []
         if options.model in ("random", "both"):
-            subjects.append(_subject(False, options, scratch / "random").made_ready())
+            random = _subject(False, options, scratch / "random")
+            subjects.append(random.made_ready(compiled=options.compile))
         for subject in subjects:
             for count in options.experts:
                 one = with_experts(subject, count)
@@ -176,6 +183,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tune-seconds", type=float, default=20.0, help="for each rule")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
+    parser.add_argument("--compile", action="store_true", help="mpg's passes compiled, on CUDA recorded")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")
     parser.add_argument("--page", type=Path, help="write the page of the docs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 import subprocess
@@ -26,7 +27,7 @@ class Measured:
     name: str
     speeds: tuple[float, ...]
     base_steps: float  # a token, reading the prompts included
-    decode_steps: float  # a token after the first of its reply
+    decode_steps: float  # a token of the second half of its reply
     memory: float | None = None  # MiB at the peak
     acceptance: float | None = None
     committed: float | None = None  # tokens a pass
@@ -67,8 +68,8 @@ def measure(
 ) -> list[Measured]:
     """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between.
 
-    A run answers with at most `limit` tokens a reply, and once more with one: that is what reading the
-    prompts costs.
+    A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
+    the prompts are read, is the difference.
     """
     clock, steps = Clock(device), list[float]()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
@@ -76,11 +77,11 @@ def measure(
     for repeat in range(repeats + 1):
         for name, run in runs.items():
             steps += [clock(step) for _ in range(BASE_STEPS)]
+            few, short = _timed(clock, partial(run, limit // 2))
             made, seconds = _timed(clock, partial(run, limit))
-            first, reading = _timed(clock, partial(run, 1))
             if repeat:
                 speeds[name].append(made / seconds)
-                decoding[name].append((seconds - reading) / max(1, made - first))
+                decoding[name].append((seconds - short) / (made - few) if made > few else math.nan)
     one = statistics.median(steps[BASE_STEPS:])
     return [
         Measured(
@@ -93,6 +94,12 @@ def measure(
     ]
 
 
+def ratio(step: Callable[[], None], other: Callable[[], None], device: torch.device) -> float:
+    """What a step costs in those of another kind: the median of pairs run in turn."""
+    clock = Clock(device)
+    return statistics.median([clock(step) / clock(other) for _ in range(2 * BASE_STEPS)][BASE_STEPS // 2 :])
+
+
 def _timed(clock: Clock, run: Callable[[], int]) -> tuple[int, float]:
     """The tokens that a run made, and its seconds."""
     made: list[int] = []
@@ -101,19 +108,25 @@ def _timed(clock: Clock, run: Callable[[], int]) -> tuple[int, float]:
 
 
 def peak_memory(command: Sequence[str]) -> float:
-    """MiB of resident memory at the peak of a command (Linux and macOS)."""
+    """MiB at the peak of a command: what it says (see `said_peak`), else resident (Linux and macOS)."""
     script = (
         "import resource, subprocess, sys\n"
-        "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
-        "code = subprocess.run(sys.argv[1:], **quiet).returncode\n"
-        "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)\n"
+        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.stdout)"
     )
     python, *_ = command
     out = subprocess.run([python, "-c", script, *command], capture_output=True, text=True, check=True).stdout
-    code, peak = map(int, out.split())
-    if code:
+    code, resident, *said = out.split()
+    if int(code):
         raise RuntimeError(f"a contender failed alone: {' '.join(command)}")
-    return peak / (1024 if platform.system() == "Linux" else 1024**2)
+    if said:
+        return float(said[-1])
+    return int(resident) / (1024 if platform.system() == "Linux" else 1024**2)
+
+
+def said_peak() -> str:
+    """What a process whose tensors are on a GPU says of its peak, in MiB; nothing on a CPU."""
+    return f"{torch.cuda.max_memory_allocated() / 2**20:.0f}" if torch.cuda.is_available() else ""
 
 
 def machine(threads: int) -> dict[str, str]:

@@ -83,11 +83,11 @@ class Subject:
             found.append(Expert(folder.name, self.scale, adapter=adapter))
         return tuple(found)
 
-    def made_ready(self, *, copied: bool = True) -> Subject:
+    def made_ready(self, *, copied: bool = True, compiled: bool = False) -> Subject:
         """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
         model = fold(self.loaded.model, ()) if copied else self.loaded.model
         served = replace(self.loaded, model=model)
-        make_ready(served)
+        make_ready(served, compiled=compiled)
         return replace(self, served=served)
 
 

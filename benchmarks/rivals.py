@@ -39,10 +39,11 @@ def _ends(subject: Subject) -> int:
     return int(subject.loaded.tokenizer.eos_token_id)
 
 
-def base_step(subject: Subject) -> Callable[[], None]:
-    """A one-token pass of the bare base behind a prompt: the unit of cost."""
+def base_step(subject: Subject, *, served: bool = False) -> Callable[[], None]:
+    """A one-token pass of the bare base behind a prompt: the unit of cost. Or the same in mpg's layout."""
     ids = prompt_ids(subject)[0]
-    model, cache = _plain(subject), DynamicCache(config=subject.loaded.config)
+    model = fold(subject.served.model, ()) if served else _plain(subject)
+    cache = DynamicCache(config=subject.loaded.config)
     with torch.inference_mode():
         model(ids, past_key_values=cache, use_cache=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ class Table:
     subject: str
     experts: int
     scale: float
+    served_step: float  # a pass of the bare base in mpg's layout, in base steps
     rows: tuple[Measured, ...]
 
     def times(self, name: str) -> Mapping[str, float]:
@@ -45,16 +47,8 @@ class Table:
     @property
     def best(self) -> Measured:
         """mpg's fastest under the exact rule (lock-step is one of them: the text is the same)."""
-        return max(self._exact, key=lambda row: row.speed)
-
-    @property
-    def fewest_steps(self) -> float:
-        """Base steps a token of mpg's best setting under the exact rule, once a prompt is read."""
-        return min(row.decode_steps for row in self._exact)
-
-    @property
-    def _exact(self) -> list[Measured]:
-        return [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
+        exact = [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
+        return max(exact, key=lambda row: row.speed)
 
     def cells(self) -> list[tuple[str, ...]]:
         """The table as text, the head first."""
@@ -68,7 +62,7 @@ class Table:
                     f"{min(row.speeds):.1f}–{max(row.speeds):.1f}",
                     *(f"{ratio[row.name]:.2f}" for ratio in ratios),
                     f"{row.base_steps:.2f}",
-                    f"{row.decode_steps:.2f}",
+                    "" if math.isnan(row.decode_steps) else f"{row.decode_steps:.2f}",
                     "" if row.acceptance is None else f"{100 * row.acceptance:.1f} %",
                     "" if row.committed is None else f"{row.committed:.2f}",
                     "" if row.bias_bound is None else f"{row.bias_bound:.3f}",

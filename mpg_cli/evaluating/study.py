@@ -57,7 +57,8 @@ class Study:
         self, loaded: LoadedModel, experts: Sequence[Expert], smaller: LoadedModel | None
     ) -> dict[str, Any]:
         """What determines the replies and the time that they take."""
-        from mpg_cli.tuning.key import device_name, expert_key, weights_digest
+        from mpg_cli.models.digest import weights_digest
+        from mpg_cli.tuning.key import device_name, expert_key
 
         request = self.request
         prompts = json.dumps(

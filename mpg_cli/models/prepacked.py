@@ -5,6 +5,8 @@ as much as the product itself and more; torch offers oneDNN's own order to compi
 the numbers are the same to the last bit (with a bias the sum is rounded once and not twice), in float32 they
 are those of another order of summation. The blocks take the plain weight's place; only a head that shares its
 weight with the embedding gets a copy.
+
+Such a weight can be multiplied and made dense again, no more: not copied, cast, resized or trained.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ SMALLEST = {torch.bfloat16: 1, torch.float32: 2**18}
 class PrepackedLinear(nn.Linear):
     """A linear layer with its weight in blocks; made by `prepack`, for inference only."""
 
+    copied: bool  # whether the plain weight is there as well, as the embedding
+
     def forward(self, input: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return product
@@ -31,20 +35,32 @@ class PrepackedLinear(nn.Linear):
 def prepack(model: nn.Module) -> None:
     """Put the weights of a model on a CPU into blocks where that is faster.
 
-    To be called before any layer is stacked, and not on a model that is trained or compiled.
+    Not for a model that is trained or compiled; layers that are stacked stay as they are.
     """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     for module in model.modules():
-        own = module is head or owners[id(getattr(module, "weight", None))] == 1
-        if type(module) is nn.Linear and own and _gains(module.weight):
+        alone = owners[id(getattr(module, "weight", None))] == 1
+        if type(module) is nn.Linear and (alone or module is head) and _gains(module.weight):
             module.weight = packed(module.weight)
             module.__class__ = PrepackedLinear
+            module.__dict__["copied"] = not alone
+    if is_prepacked(model):
+        # What was left is a small part of the files, and keeps all of them mapped into memory.
+        for parameter in model.parameters():
+            if not parameter.is_mkldnn:
+                parameter.data = parameter.data.clone()
 
 
 def is_prepacked(model: nn.Module) -> bool:
     """Whether some of its weights are in blocks."""
     return any(isinstance(module, PrepackedLinear) for module in model.modules())
+
+
+def size(model: nn.Module) -> int:
+    """Parameters of a model; those that two layers share, or shared before they were packed, count once."""
+    copies = [m.weight for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied]
+    return sum(p.numel() for p in model.parameters()) - sum(weight.numel() for weight in copies)
 
 
 def packed(weight: Tensor) -> nn.Parameter:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mpg_cli.models.compiling import NOTICE, compile_model
+from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.prepacked import prepack
 from mpg_cli.models.selfcheck import TESTED, check_rows
@@ -33,4 +34,5 @@ def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
     if compiled:
         compile_model(loaded.model)
     elif loaded.model.config.model_type in TESTED:
+        weights_digest(loaded.model)  # from the plain layout, which every machine has
         prepack(loaded.model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +10,10 @@ import transformers
 
 from mpg_cli import __version__
 from mpg_cli.models.compiling import is_compiled
+from mpg_cli.models.digest import short_digest, weights_digest
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.prepacked import dense
 from mpg_cli.request import Scheme
-
-SAMPLE = 64  # numbers of each parameter that stand for all of it
 
 
 def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
@@ -52,20 +49,7 @@ def expert_key(expert: Expert) -> list[Any]:
     """Of one expert: its name and weight, and digests of what it is."""
     checkpoint = None if expert.checkpoint is None else weights_digest(expert.checkpoint)
     adapter = expert.adapter.fingerprint if expert.adapter else None
-    return [expert.name, expert.weight, adapter, checkpoint, _digest((expert.prompt or "").encode())]
-
-
-def weights_digest(model: Any) -> str:
-    """Of a few numbers of every parameter."""
-    parts = []
-    for parameter in model.parameters():
-        flat = dense(parameter.detach()).flatten()
-        parts.append(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].float())
-    return _digest(torch.cat(parts).cpu().numpy().tobytes())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=12).hexdigest()
+    return [expert.name, expert.weight, adapter, checkpoint, short_digest((expert.prompt or "").encode())]
 
 
 def device_name(device: torch.device) -> str:

@@ -11,20 +11,37 @@ from torch import nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.fold import fold
+from mpg_cli.models.loader import load_model
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prepacked import PrepackedLinear, available, dense, is_prepacked, packed, prepack
+from mpg_cli.models.prepacked import PrepackedLinear, available, dense, is_prepacked, packed, prepack, size
 from mpg_cli.models.rows import RowGroup
-from mpg_cli.tuning.key import weights_digest
-from tests.models.tiny import ALL, edited_tensors, log_probs, random_tokens, tiny_adapter, tiny_model
+from mpg_cli.models.served import make_ready
+from tests.models.tiny import (
+    ALL,
+    edited_tensors,
+    log_probs,
+    random_tokens,
+    save_tokenizer,
+    tiny_adapter,
+    tiny_model,
+)
 
-pytestmark = pytest.mark.skipif(not available(torch.bfloat16), reason="no bfloat16 kernels of oneDNN here")
+in_bfloat16 = pytest.mark.skipif(not available(torch.bfloat16), reason="no bfloat16 kernels of oneDNN here")
+in_float32 = pytest.mark.skipif(not available(torch.float32), reason="no float32 kernels of oneDNN here")
 
 
 def half(architecture: str = "llama") -> Any:
-    return tiny_model(architecture).to(torch.bfloat16)
+    """A tiny model in bfloat16 whose biases are not all 0."""
+    model = tiny_model(architecture)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    return model.to(torch.bfloat16)
 
 
+@in_bfloat16
 @pytest.mark.parametrize("architecture", ALL)
 def test_logits_are_the_same_to_the_last_bit(architecture: str) -> None:
     plain, blocks = half(architecture), half(architecture)
@@ -35,6 +52,7 @@ def test_logits_are_the_same_to_the_last_bit(architecture: str) -> None:
         assert torch.equal(log_probs(blocks, tokens), log_probs(plain, tokens))
 
 
+@in_bfloat16
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_layer_with_a_strided_input(bias: bool) -> None:
     torch.manual_seed(0)
@@ -49,6 +67,7 @@ def test_a_layer_with_a_strided_input(bias: bool) -> None:
         assert torch.equal(model(inputs), before)
 
 
+@in_bfloat16
 def test_a_weight_comes_back_as_it_was() -> None:
     weight = torch.randn(80, 48).bfloat16()
     blocks = packed(weight)
@@ -58,6 +77,7 @@ def test_a_weight_comes_back_as_it_was() -> None:
     assert dense(weight) is weight
 
 
+@in_float32
 def test_in_float32_only_large_weights_are_packed() -> None:
     small, large = tiny_model("llama"), tiny_model("llama", vocab_size=2**13)  # the head has 2^18 numbers
     tokens = random_tokens(3, 9)
@@ -70,6 +90,7 @@ def test_in_float32_only_large_weights_are_packed() -> None:
     assert (log_probs(large, tokens) - before).abs().max() < 1e-5
 
 
+@in_bfloat16
 def test_a_head_that_shares_its_weight_leaves_the_embedding_alone() -> None:
     tied = half("qwen3")
     before = tied.lm_head.weight.clone()
@@ -80,6 +101,7 @@ def test_a_head_that_shares_its_weight_leaves_the_embedding_alone() -> None:
     assert torch.equal(dense(tied.lm_head.weight), before)
 
 
+@in_bfloat16
 def test_a_weight_that_two_layers_share_stays_plain() -> None:
     first, second = nn.Linear(8, 8).bfloat16(), nn.Linear(8, 8).bfloat16()
     second.weight = first.weight
@@ -88,6 +110,7 @@ def test_a_weight_that_two_layers_share_stays_plain() -> None:
     assert second.weight is first.weight
 
 
+@in_bfloat16
 def test_an_adapters_copy_of_a_weight_is_compared_by_value(tmp_path: Path) -> None:
     folder, model = tiny_adapter(tmp_path / "pirate", targets=["lm_head"]), half()
     prepack(model)
@@ -100,6 +123,7 @@ def test_an_adapters_copy_of_a_weight_is_compared_by_value(tmp_path: Path) -> No
         check_fit(read_adapter(folder, "pirate"), model)
 
 
+@in_bfloat16
 def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> None:
     plain, blocks = half(), half()
     prepack(blocks)
@@ -123,7 +147,26 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
     assert (no, yes) == (False, True)
 
 
-def test_the_digest_of_the_weights_does_not_depend_on_their_layout() -> None:
-    plain, blocks = half(), half()
-    prepack(blocks)
-    assert weights_digest(plain) == weights_digest(blocks)
+@in_float32
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_digest_of_the_weights_does_not_depend_on_their_layout(dtype: str) -> None:
+    """The bundled model's head shares its weight with the embedding, and is packed in both."""
+    plain, blocks = load_model(dtype=dtype), load_model(dtype=dtype)
+    make_ready(blocks)
+    assert is_prepacked(blocks.model) == available(plain.dtype.value)
+    assert weights_digest(plain.model) == weights_digest(blocks.model)
+    assert size(plain.model) == size(blocks.model) < sum(p.numel() for p in blocks.model.parameters())
+
+
+@in_bfloat16
+def test_the_file_is_let_go_of(tmp_path: Path) -> None:
+    """What is not packed is copied, else the whole file stays in memory beside the blocks."""
+    half().save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    loaded = load_model(str(tmp_path), dtype="bfloat16")
+    before = {name: p.clone() for name, p in loaded.model.named_parameters()}
+    places = {name: p.data_ptr() for name, p in loaded.model.named_parameters()}
+    prepack(loaded.model)
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(dense(parameter), before[name])
+        assert parameter.is_mkldnn or parameter.data_ptr() != places[name]
