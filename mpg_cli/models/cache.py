@@ -9,11 +9,16 @@ window). Stands in for `transformers.DynamicCache`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from mpg_cli.transfer import sent
+
+_VERSIONS = count()
 
 
 @dataclass
@@ -27,8 +32,19 @@ class Slots:
     total: int  # physical rows in the cache
     start: int | Tensor = 0  # int, or (rows,) long
     count: int = 0  # tokens a row in this pass
-    width: int = 0  # slots read: max(start) + count
+    width: int = 0  # slots read: max(start) + count and more
     rows: Tensor | None = None
+    version: int = field(default_factory=lambda: next(_VERSIONS))  # another when keys have moved
+
+    def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Physical rows (rows, 1) and slots (rows, count) of what the pass writes, where `start` differs."""
+        assert isinstance(self.start, Tensor)
+        row = torch.arange(self.total, device=device) if self.rows is None else self.rows
+        return row[:, None], self.start[:, None] + torch.arange(self.count, device=device)
+
+    def moved(self) -> None:
+        """Keys or values lie elsewhere now."""
+        self.version = next(_VERSIONS)
 
 
 class SlotLayer(CacheLayerMixin):
@@ -47,6 +63,7 @@ class SlotLayer(CacheLayerMixin):
         """Storage for `width` slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
         capacity = max(self.slots.width + 128, self.slots.width * 3 // 2)
         new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
+        self.slots.moved()
         if old is not None:
             new[:, :, : old.shape[2]] = old
         return new
@@ -72,9 +89,8 @@ class SlotLayer(CacheLayerMixin):
                 return store[:, :, : s.width]
             store[s.rows, :, s.start : s.start + s.count] = new
         else:
-            slot = s.start[:, None] + torch.arange(s.count, device=new.device)  # (rows, count)
-            row = torch.arange(s.total, device=new.device) if s.rows is None else s.rows
-            store[row[:, None], :, slot] = new.transpose(1, 2)  # indexed: (rows, count, heads, head size)
+            row, slot = s.places(new.device)
+            store[row, :, slot] = new.transpose(1, 2)  # indexed: (rows, count, heads, head size)
         return store[:, :, : s.width] if s.rows is None else store[s.rows, :, : s.width]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -100,16 +116,22 @@ class SlotCache(Cache):
         super().__init__(layers=[SlotLayer(self.slots) for _ in range(layers)])
 
     @torch.inference_mode()
-    def note(self, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
-        """Remember the tokens (rows, T) of a pass that has been made, on their device."""
-        count = tokens.shape[1]
+    def note(self, tokens: Tensor) -> None:
+        """Remember the tokens (rows, T) of the pass that has been made, on their device."""
+        s = self.slots
         self.tokens = self.tokens.to(tokens.device)
-        if self.tokens.shape[1] < self.slots.width:
-            more = max(self.slots.width + 128, self.slots.width * 3 // 2) - self.tokens.shape[1]
+        if self.tokens.shape[1] < s.width:
+            more = max(s.width + 128, s.width * 3 // 2) - self.tokens.shape[1]
             self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
-        row = torch.arange(self.slots.total) if rows is None else rows
-        first = torch.tensor([start]) if isinstance(start, int) else start
-        self.tokens[row[:, None], first[:, None] + torch.arange(count)] = tokens
+        if isinstance(s.start, int):
+            self.tokens[slice(None) if s.rows is None else s.rows, s.start : s.start + s.count] = tokens
+        else:
+            self.tokens[s.places(tokens.device)] = tokens
+
+    def holds(self, width: int) -> bool:
+        """Whether there is room for so many slots already."""
+        first = self.layers[0]
+        return first.keys is not None and first.keys.shape[2] >= width
 
     def common(self, rows: Tensor, tokens: Tensor, length: int) -> int:
         """How many of the tokens (n,) the first `length` slots of all these rows begin with."""
@@ -148,8 +170,9 @@ class SlotCache(Cache):
         self.tokens = self.tokens[rows]
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
-                place = rows.to(layer.keys.device)
+                place = sent(rows, layer.keys.device)
                 layer.keys, layer.values = layer.keys[place], layer.values[place]
+        self.slots.moved()
 
     def nbytes(self) -> int:
         """Bytes held by keys and values."""

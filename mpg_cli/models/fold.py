@@ -45,7 +45,7 @@ def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
     a, b = row_factors(name, row)  # (r, d_in), (d_out, r)
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    delta = (b @ a).to(weight.device)  # (d_out, d_in)
+    delta = b.to(weight.device) @ a.to(weight.device)  # (d_out, d_in)
     if is_conv1d(layer):
         delta = delta.T  # (d_in, d_out)
     total = (dense(weight.detach()).float() + delta).to(weight.dtype)

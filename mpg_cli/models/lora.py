@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import linear_shape, plain
-from mpg_cli.models.compiling import is_compiled
+from mpg_cli.models.compiling import compile_copy
 from mpg_cli.models.delta import Row, row_factors
 from mpg_cli.models.fold import fold
 
@@ -148,8 +148,7 @@ class LoraBank:
         model = self._folded.get(key)
         if model is None:
             model = self._folded[key] = fold(self._model, row)
-            if is_compiled(self._model):
-                model.compile(dynamic=True)
+            compile_copy(model, self._model)
         return model
 
     @contextmanager

@@ -19,12 +19,16 @@ from torch import Tensor
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.cache import SlotCache
+from mpg_cli.models.compiling import records
+from mpg_cli.models.graphs import Graphs
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import Masks
 from mpg_cli.models.packing import alike, runs
+from mpg_cli.transfer import sent
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
+WIDTH = 64  # slots are read in multiples of this on CUDA: fewer shapes, and fast kernels want even masks
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 
 
@@ -69,6 +73,7 @@ class RowGroup:
         self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.graphs = Graphs() if records(model) else None
         self.forget()
         # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
         # of three dimensions PyTorch copies the head's weight once a row.
@@ -193,7 +198,7 @@ class RowGroup:
         if bool((waiting == fed - T).all()):
             logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
         else:
-            at = (waiting[:, None] - 1 + torch.arange(T + 1)).to(logits.device)  # (B, T+1)
+            at = sent(waiting[:, None] - 1 + torch.arange(T + 1), logits.device)  # (B, T+1)
             logits = logits.gather(
                 3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
             )  # (R, B, N, T+1, V)
@@ -310,24 +315,39 @@ class RowGroup:
 
         `run` are the group's rows that take part (None: all), `rows` their physical ones.
         """
-        count = tokens.shape[1]
-        slots = self.cache.slots
-        slots.start = start if isinstance(start, int) else start.to(self.device)
-        slots.count, slots.rows = count, None if rows is None else rows.to(self.device)
-        slots.width = (start if isinstance(start, int) else int(start.max())) + count
-        first = torch.tensor([start]) if isinstance(start, int) else start
-        positions = first[:, None] + torch.arange(count)  # (1 or rows, T)
-        tokens = tokens.to(self.device)
+        slots, last = self.cache.slots, start if isinstance(start, int) else int(start.max())
+        slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
+        if self.device.type == "cuda":
+            slots.width = -(-slots.width // WIDTH) * WIDTH
+        slots.rows = None if rows is None else sent(rows, self.device)
+        tokens = sent(tokens, self.device)
+        start = start if isinstance(start, int) else sent(start, self.device)
         with torch.inference_mode(), self._experts(run):
-            output = self.model(
-                input_ids=tokens,
-                position_ids=self.masks.clamp(positions).to(self.device),
-                attention_mask=self.masks.build(positions.to(self.device), slots.width),
-                past_key_values=self.cache,
-                use_cache=True,
-                **kwargs,
-            )
-        self.cache.note(tokens, start, rows)
+            whole = rows is None and run is None
+            if self.graphs is not None and whole and self.cache.holds(slots.width):
+                if isinstance(start, int):
+                    start = torch.full(tokens.shape[:1], start, device=self.device)  # (rows,)
+                logits = self.graphs.run(self._run_model, tokens, start, slots.width, slots.version)
+            else:
+                logits = self._run_model(tokens, start, **kwargs)
+        slots.start = start
+        self.cache.note(tokens)
+        return logits
+
+    def _run_model(self, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
+        """The pass itself; everything is on the device."""
+        slots = self.cache.slots
+        slots.start = start
+        first: Any = start if isinstance(start, int) else start[:, None]
+        positions = first + torch.arange(slots.count, device=self.device).view(1, -1)  # (1 or rows, T)
+        output = self.model(
+            input_ids=tokens,
+            position_ids=self.masks.clamp(positions),
+            attention_mask=self.masks.build(positions, slots.width),
+            past_key_values=self.cache,
+            use_cache=True,
+            **kwargs,
+        )
         logits: Tensor = output.logits
         return logits
 

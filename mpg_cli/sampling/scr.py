@@ -39,6 +39,7 @@ from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block
 from mpg_cli.sampling.targets import Target, combine, pull
 from mpg_cli.sampling.thresholds import Threshold, Window
 from mpg_cli.sampling.warpers import Warp, warp
+from mpg_cli.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,8 @@ class Sampler:
         drafting = (~ended).nonzero().tolist()  # pairs of b and n
         if self.settings.rule == "exact":
             places = [b for b, _ in drafting]
-            noise[places, 0] = self._gumbels(
-                [(b, len(self.replies[b].tokens) + offset) for b in places], like
-            )
+            found = self._gumbels([(b, len(self.replies[b].tokens) + offset) for b in places], like)
+            noise[:, 0].index_copy_(0, sent(torch.tensor(places, dtype=torch.long), like.device), found)
         else:
             for b, n in drafting:
                 noise[b, n] = self._fresh(self.replies[b], draft_stream(n), offset, like[b, n])
@@ -201,7 +201,7 @@ class Sampler:
     def _judge(self, live: Sequence[int], draft: Draft, log_probs: Tensor) -> dict[int, Round]:
         """What is committed to every live reply, as rounds still without timing."""
         s = self.settings
-        weights = torch.tensor(s.weights, dtype=log_probs.dtype, device=log_probs.device)
+        weights = sent(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
         log_p = warp(log_p, s.warp, self._seen_along(draft.tokens, log_p))
         if bool(log_p[live, ..., 0].isnan().any()):
@@ -361,7 +361,8 @@ class Sampler:
             return like.new_zeros(len(at), like.shape[-1])
         missing = [(b, p) for b, p in at if p not in self.replies[b].gumbels]
         if missing:
-            fresh = gumbels([(self.replies[b].noise, p) for b, p in missing], like.shape[-1]).to(like.device)
+            fresh = gumbels([(self.replies[b].noise, p) for b, p in missing], like.shape[-1])
+            fresh = sent(fresh, like.device)  # (missing, V)
             for (b, p), noise in zip(missing, fresh, strict=True):
                 self.replies[b].gumbels[p] = noise
         return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
@@ -370,7 +371,7 @@ class Sampler:
         """Noise (V,) used once, keyed by where the round starts."""
         if self.settings.warp.greedy:
             return torch.zeros_like(like)
-        return reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset).to(like.device)
+        return sent(reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset), like.device)
 
     def _seen(self, steps: Sequence[Tensor], like: Tensor) -> Tensor | None:
         """Tokens of each reply and of its drafts so far, (B, N, V) bool; None where nothing asks for it."""
@@ -378,7 +379,7 @@ class Sampler:
             return None
         seen = torch.zeros_like(like, dtype=torch.bool)
         for b, reply in enumerate(self.replies):
-            seen[b, :, reply.tokens] = True
+            seen[b].index_fill_(-1, sent(torch.tensor(reply.tokens, dtype=torch.long), like.device), True)
         for step in steps:
             seen.scatter_(-1, step[..., None].to(seen.device), True)  # (B, N, 1)
         return seen
