@@ -74,7 +74,7 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
         rows = RowGroup(model, ["reference", "a"], batch=2, bank=bank, stack="stack 0")
         rows.prefill([[prompts[0]] * 2, [prompts[1][:6]] * 2])
         found = []
-        for size in (0, 0, 3, 3, 3, 0, *[40] * 4, 3, 3, 0, 0):
+        for size in (0, 0, 3, 3, 3, 0, *[40] * 4, *[3] * 5, *[0] * 5):
             drafts = torch.arange(2 * size).view(2, 1, size) % 90
             found.append(rows.extend(drafts).cpu().flatten())
             rows.commit([min(size, 2), 0], [[5], [6]])

@@ -48,6 +48,7 @@ def _means(
     drafts = torch.tensor(filled, dtype=torch.long)[:, None]  # (B, 1, T)
     lineup.rows.prefill([[list(ids)] for ids in prompts])
     rows = lineup.rows.extend(drafts)[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
+    lineup.rows.check()
     chosen = rows.gather(-1, drafts[:, 0, :, None].to(rows.device))[..., 0]  # (B, T)
     lengths = torch.tensor([len(ids) for ids in replies], device=rows.device)  # (B,)
     padding = torch.arange(longest, device=rows.device) >= lengths[:, None]  # (B, T)

@@ -88,6 +88,7 @@ class RowGroup:
         self.shared = torch.zeros(R, B, dtype=torch.long)  # of these, equal in all candidates
         nothing = torch.zeros(R, N, 0, dtype=torch.long)
         self.backlog: list[Tensor] = [nothing] * B  # tokens still to be fed, each (R, N, n)
+        self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last check
 
     def inherit(self, others: Sequence[RowGroup]) -> None:
         """Take over what rows of the same key have read in another group of the model; nothing else yet.
@@ -182,8 +183,7 @@ class RowGroup:
         """Log-probabilities after the last committed token and after each drafted one.
 
         drafts: (B, N, T) token ids, T >= 0. Returns (R, B, N, T+1, V), float32. Afterwards the drafts
-        count as part of the sequence until `commit` says otherwise.
-        Raises NumericsError naming the row if the model returns NaN.
+        count as part of the sequence until `commit` says otherwise. NaN is told by `check`.
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
         waiting = torch.tensor([t.shape[2] for t in self.backlog])  # (B,)
@@ -204,7 +204,17 @@ class RowGroup:
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
         self.backlog = [b[:, :, :0] for b in self.backlog]
-        return self._checked(log_softmax(self._fitted(logits)))
+        return self._watched(log_softmax(self._fitted(logits)))
+
+    def check(self) -> None:
+        """Raise NumericsError naming the row that has returned NaN since the last time."""
+        bad, self._bad = self._bad, None
+        if bad is not None and bool(bad.any()):
+            name = self.names[int(bad.nonzero()[0, 0])]
+            raise NumericsError(
+                f"the model returned NaN in the row of {name}",
+                hint="try --dtype float32; if it stays, the weights of that model or adapter are damaged",
+            )
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
@@ -354,19 +364,11 @@ class RowGroup:
     def _experts(self, run: range | None) -> AbstractContextManager[None]:
         return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
-    def _checked(self, log_probs: Tensor) -> Tensor:
+    def _watched(self, log_probs: Tensor) -> Tensor:
         """A NaN logit makes its whole distribution NaN: one entry each is enough to look at."""
-        self._refuse(log_probs[..., 0].isnan().flatten(1).any(dim=1))  # (R,)
+        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
+        self._bad = bad if self._bad is None else self._bad | bad
         return log_probs
-
-    def _refuse(self, bad: Tensor) -> None:
-        """Raise NumericsError if one of the rows (R,) is bad."""
-        if bool(bad.any()):
-            name = self.names[int(bad.nonzero()[0, 0])]
-            raise NumericsError(
-                f"the model returned NaN in the row of {name}",
-                hint="try --dtype float32; if it stays, the weights of that model or adapter are damaged",
-            )
 
 
 class Rows:
@@ -406,6 +408,11 @@ class Rows:
         if len(parts) == 1:
             return parts[0]
         return torch.cat([p.to(parts[0].device) for p in parts])  # (R, B, N, T+1, V)
+
+    def check(self) -> None:
+        """See `RowGroup.check`."""
+        for group in self.groups:
+            group.check()
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mpg_cli.models.compiling import NOTICE, compile_model
+from mpg_cli.models.compiling import compile_model, notice
 from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.prepacked import prepack
@@ -19,7 +19,7 @@ def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda mess
     loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
     if choice.compile:
         report("compiling")
-        loaded = replace(loaded, notices=(*loaded.notices, NOTICE))
+        loaded = replace(loaded, notices=(*loaded.notices, notice(loaded.device.value)))
     make_ready(loaded, compiled=choice.compile)
     return loaded
 

@@ -19,16 +19,15 @@ class StepRow(RowGroup):
 
     def __init__(self, model: Any, names: Sequence[str], **how: Any) -> None:
         self._pushed: Tensor | None = None  # (B, N)
-        self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last commit
         super().__init__(model, names, **how)
 
     def forget(self) -> None:
         """Drop everything that was read, and what was pushed."""
         super().forget()
-        self._pushed = self._bad = None
+        self._pushed = None
 
     def extend(self, drafts: Tensor) -> Tensor:
-        """See `RowGroup.extend`; NaN is an error at the next `commit`."""
+        """See `RowGroup.extend`; `commit` checks."""
         pushed, self._pushed = self._pushed, None
         if pushed is None:
             return super().extend(drafts)
@@ -38,7 +37,7 @@ class StepRow(RowGroup):
         tokens = pushed.expand(self.rows, -1, -1)[..., None]  # (R, B, N, 1)
         logits = self._logits(tokens)  # (R, B, N, 1, V)
         self.cached += 1
-        return self._checked(log_softmax(self._fitted(logits)))
+        return self._watched(log_softmax(self._fitted(logits)))
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
@@ -53,17 +52,10 @@ class StepRow(RowGroup):
     ) -> None:
         """See `RowGroup.commit`. Raises NumericsError where the row has returned NaN."""
         self._settle()
-        if self._bad is not None:
-            bad, self._bad = self._bad, None
-            self._refuse(bad)
+        self.check()
         super().commit(drop, tokens, winner)
 
     def _settle(self) -> None:
         pushed, self._pushed = self._pushed, None
         if pushed is not None:
             super().push(pushed)
-
-    def _checked(self, log_probs: Tensor) -> Tensor:
-        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
-        self._bad = bad if self._bad is None else self._bad | bad
-        return log_probs

@@ -24,6 +24,10 @@ class Engine(Protocol):
         """drafts (B, N, T) -> log-probabilities (R, B, N, T+1, V) after each token, float32."""
         ...
 
+    def check(self) -> None:
+        """Raise NumericsError if `extend` returned NaN; a GPU is waited for here, and not before."""
+        ...
+
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:

@@ -20,7 +20,7 @@ one law is sampled, the token-normalised target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from time import perf_counter
@@ -123,6 +123,9 @@ class Sampler:
         draft = self._draft(live)
         drafted = perf_counter()
         log_probs = self.engine.extend(draft.tokens)  # (R, B, N, T+1, V)
+        if self.settings.rule == "exact":
+            self._fetch(self._places(self._chunks(draft, live)), log_probs)  # while a GPU computes
+        self.engine.check()
         scored = perf_counter()
         rounds = self._judge(live, draft, log_probs)
         self._commit(draft, rounds)
@@ -255,12 +258,24 @@ class Sampler:
         rule = self._block if self.settings.rule == "block" else self._threshold
         return {b: rule(b, draft, log_p[b], size) for b, size in sizes.items()}
 
+    def _chunks(self, draft: Draft, live: Iterable[int]) -> dict[int, list[int]]:
+        """What was drafted for each reply, up to its end and where only one more token has room."""
+        return {
+            b: self._until_end(draft.tokens[b, 0].tolist(), min(draft.sizes[b], self._room(b) - 1))
+            for b in live
+        }
+
+    def _places(self, chunks: Mapping[int, Sequence[int]]) -> list[tuple[int, int]]:
+        """Replies b and positions of the tokens that the target chooses along the chunks."""
+        starts = {b: len(self.replies[b].tokens) for b in chunks}
+        return [(b, starts[b] + place) for b, chunk in chunks.items() for place in range(len(chunk) + 1)]
+
     def _judge_exact(self, draft: Draft, log_p: Tensor, sizes: Mapping[int, int]) -> dict[int, Verdict]:
         """Keep while draft and target choose the same with the same noise; then the target's choice."""
-        chunks = {b: self._until_end(draft.tokens[b, 0].tolist(), size) for b, size in sizes.items()}
-        at = [(b, place) for b, chunk in chunks.items() for place in range(len(chunk) + 1)]
-        noise = self._gumbels([(b, len(self.replies[b].tokens) + place) for b, place in at], log_p)  # (n, V)
-        of, place = zip(*at, strict=True)
+        chunks = self._chunks(draft, sizes)
+        noise = self._gumbels(self._places(chunks), log_p)  # (n, V)
+        of = [b for b, chunk in chunks.items() for _ in range(len(chunk) + 1)]
+        place = [place for chunk in chunks.values() for place in range(len(chunk) + 1)]
         choices: list[int] = (log_p[of, 0, place] + noise).argmax(dim=-1).tolist()  # n
         verdicts = {}
         for b, chunk in chunks.items():
@@ -359,13 +374,17 @@ class Sampler:
         """The noise (n, V) of n reply positions (b, position), for draft and target; 0 when greedy."""
         if self.settings.warp.greedy or not at:
             return like.new_zeros(len(at), like.shape[-1])
+        self._fetch(at, like)
+        return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
+
+    def _fetch(self, at: Sequence[tuple[int, int]], like: Tensor) -> None:
+        """Make the noise (V,) of reply positions (b, position), where it is not there yet and is wanted."""
         missing = [(b, p) for b, p in at if p not in self.replies[b].gumbels]
-        if missing:
+        if missing and not self.settings.warp.greedy:
             fresh = gumbels([(self.replies[b].noise, p) for b, p in missing], like.shape[-1])
             fresh = sent(fresh, like.device)  # (missing, V)
             for (b, p), noise in zip(missing, fresh, strict=True):
                 self.replies[b].gumbels[p] = noise
-        return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
 
     def _fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:
         """Noise (V,) used once, keyed by where the round starts."""

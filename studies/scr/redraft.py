@@ -53,6 +53,7 @@ def redraft(
             drafter.push(token[:, None])
         drafts = torch.stack(steps, dim=1)  # (B, gamma)
         log_probs = engine.extend(drafts[:, None])[:, :, 0]  # (R, B, gamma+1, V)
+        engine.check()
         log_p = combine(settings.target, log_probs, weights)  # (B, gamma+1, V)
         of_draft = log_p[:, :gamma].gather(-1, drafts[..., None])[..., 0]  # (B, gamma)
         ratios = (of_draft - torch.stack(log_qs, dim=1)).double().tolist()  # B lists of gamma

@@ -159,8 +159,10 @@ def test_nan_names_the_row(tmp_path: Path) -> None:
     for layer in served.rows.bank._layers.values():  # type: ignore[union-attr]
         layer.stacks["experts"][1][1].fill_(torch.nan)  # the A of the second adapter
         break
+    served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
     with pytest.raises(NumericsError, match="row of b"):
-        served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+        served.rows.check()
+    served.rows.check()  # said once
 
 
 def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:

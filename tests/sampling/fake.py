@@ -49,6 +49,9 @@ class FakeEngine:
                 streams[n] = [*prefix, *draft]
         return torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
 
+    def check(self) -> None:
+        """Nothing of it is NaN."""
+
     def push(self, tokens: Tensor) -> None:
         for streams, new in zip(self.streams, tokens.tolist(), strict=True):
             for stream, token in zip(streams, new, strict=True):

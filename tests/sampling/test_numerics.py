@@ -42,6 +42,9 @@ class WideEngine:
         self.length += fed
         return laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
 
+    def check(self) -> None:
+        """Nothing of it is NaN."""
+
     def push(self, tokens: Tensor) -> None:
         self.length += 1
 
