@@ -84,7 +84,7 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile the forward pass (torch.compile): a minute or two at the start, faster passes after.",
+        help="Compile the forward pass: a minute or two at the start (on CUDA seconds), faster passes after.",
     ),
 ]
 

@@ -28,7 +28,9 @@ from mpg_cli.transfer import sent
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
-WIDTH = 64  # slots are read in multiples of this on CUDA: fewer shapes, and fast kernels want even masks
+WIDTH = (
+    64  # slots are read in multiples of this on CUDA: recordings serve longer, fast kernels want even masks
+)
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 
 
@@ -327,7 +329,7 @@ class RowGroup:
         """
         slots, last = self.cache.slots, start if isinstance(start, int) else int(start.max())
         slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
-        if self.device.type == "cuda":
+        if self.graphs is not None or self.device.type == "cuda":
             slots.width = -(-slots.width // WIDTH) * WIDTH
         slots.rows = None if rows is None else sent(rows, self.device)
         tokens = sent(tokens, self.device)
