@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,10 @@ class Subject:
     @property
     def experts(self) -> tuple[Expert, ...]:
         """The adapters as experts, read and checked."""
-        found = []
-        for folder in self.folders:
-            adapter = read_adapter(folder, folder.name)
-            check_fit(adapter, self.loaded.model)
-            found.append(Expert(folder.name, self.scale, adapter=adapter))
-        return tuple(found)
+        return tuple(
+            Expert(folder.name, self.scale, adapter=_fitting(folder, self.loaded.model))
+            for folder in self.folders
+        )
 
     def made_ready(self, *, copied: bool = True, compiled: bool = False) -> Subject:
         """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
@@ -89,6 +88,14 @@ class Subject:
         served = replace(self.loaded, model=model)
         make_ready(served, compiled=compiled)
         return replace(self, served=served)
+
+
+@cache
+def _fitting(folder: Path, model: torch.nn.Module) -> Adapter:
+    """An adapter, read and checked once."""
+    adapter = read_adapter(folder, folder.name)
+    check_fit(adapter, model)
+    return adapter
 
 
 def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
