@@ -10,7 +10,7 @@ pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules
 reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
 prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
 their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
-the same turns; "decoding" leaves out what comes before the second token of a reply. Peak memory, with the
+the same turns; "decoding" is that of the second half of the replies. Peak memory, with the
 most experts, is that of a process of its own for each contender. On CUDA times are those of CUDA events, and
 the random model has 8 B parameters unless --shape says otherwise.
 """
@@ -37,6 +37,7 @@ from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
 from benchmarks.page import page
 from benchmarks.rivals import Run, base_step, generate_base, generate_merged, mixed_batch, sequential
 from benchmarks.table import Table, table
+from mpg_cli.models.device import choose_device
 from mpg_cli.request import RuleName, Scheme
 
 RIVALS = {
@@ -136,7 +137,7 @@ def alone(what: dict[str, Any]) -> None:
     else:
         compiled = options.compile and what["contender"] != PLAINLY
         Ours(subject.made_ready(copied=False, compiled=compiled), Scheme(**scheme))(subject.max_tokens)
-    print(said_peak())
+    print(said_peak(subject.loaded.device.value))
 
 
 def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
@@ -195,10 +196,11 @@ def main() -> None:
         return
     if options.small:
         options.layers, options.repeats, options.tune_seconds = options.layers or 4, 1, 4.0
+    device = choose_device(options.device).value
     if options.shape is None:
-        options.shape = "8b" if torch.cuda.is_available() and options.device != "cpu" else "385m"
+        options.shape = "8b" if device.type == "cuda" else "385m"
     torch.set_num_threads(options.threads)
-    about = machine(options.threads)
+    about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     tables: list[Table] = []
     for found in run(options):  # what is done stays, whatever becomes of the rest
@@ -213,7 +215,8 @@ def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Tabl
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
-        options.page.write_text(page(command, about, tables), encoding="utf-8")
+        aimed = options.threads == 2 and not options.compile and "NVIDIA" not in about["machine"]
+        options.page.write_text(page(command, about, tables, aimed=aimed), encoding="utf-8")
 
 
 if __name__ == "__main__":

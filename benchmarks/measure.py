@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ import transformers
 
 from mpg_cli import __version__
 
+SAYS_PEAK = "peak MiB: "
 BASE_STEPS = 10  # one-token passes of the bare base in each turn
 
 
@@ -27,7 +27,7 @@ class Measured:
     name: str
     speeds: tuple[float, ...]
     base_steps: float  # a token, reading the prompts included
-    decode_steps: float  # a token of the second half of its reply
+    decode_steps: float | None  # a token of the second half of its replies, if they are long enough
     memory: float | None = None  # MiB at the peak
     acceptance: float | None = None
     committed: float | None = None  # tokens a pass
@@ -77,18 +77,19 @@ def measure(
     for repeat in range(repeats + 1):
         for name, run in runs.items():
             steps += [clock(step) for _ in range(BASE_STEPS)]
-            few, short = _timed(clock, partial(run, limit // 2))
+            few, short = _timed(clock, partial(run, max(1, limit // 2)))
             made, seconds = _timed(clock, partial(run, limit))
             if repeat:
                 speeds[name].append(made / seconds)
-                decoding[name].append((seconds - short) / (made - few) if made > few else math.nan)
+            if repeat and made > few:
+                decoding[name].append((seconds - short) / (made - few))
     one = statistics.median(steps[BASE_STEPS:])
     return [
         Measured(
             name,
             tuple(speeds[name]),
             1 / (statistics.median(speeds[name]) * one),
-            statistics.median(decoding[name]) / one,
+            statistics.median(decoding[name]) / one if decoding[name] else None,
         )
         for name in runs
     ]
@@ -116,22 +117,22 @@ def peak_memory(command: Sequence[str]) -> float:
     )
     python, *_ = command
     out = subprocess.run([python, "-c", script, *command], capture_output=True, text=True, check=True).stdout
-    code, resident, *said = out.split()
+    code, resident, *_ = out.split()
     if int(code):
         raise RuntimeError(f"a contender failed alone: {' '.join(command)}")
-    if said:
-        return float(said[-1])
+    if SAYS_PEAK in out:
+        return float(out.rpartition(SAYS_PEAK)[2])
     return int(resident) / (1024 if platform.system() == "Linux" else 1024**2)
 
 
-def said_peak() -> str:
+def said_peak(device: torch.device) -> str:
     """What a process whose tensors are on a GPU says of its peak, in MiB; nothing on a CPU."""
-    return f"{torch.cuda.max_memory_allocated() / 2**20:.0f}" if torch.cuda.is_available() else ""
+    return f"{SAYS_PEAK}{torch.cuda.max_memory_reserved(device) / 2**20:.0f}" if device.type == "cuda" else ""
 
 
-def machine(threads: int) -> dict[str, str]:
+def machine(device: torch.device, threads: int) -> dict[str, str]:
     """What the figures depend on."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "machine": f"{where}, {threads} threads",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

@@ -90,12 +90,16 @@ class Subject:
         return replace(self, served=served)
 
 
-@cache
 def _fitting(folder: Path, model: torch.nn.Module) -> Adapter:
-    """An adapter, read and checked once."""
-    adapter = read_adapter(folder, folder.name)
+    """An adapter of the model."""
+    adapter = _read(folder)
     check_fit(adapter, model)
     return adapter
+
+
+@cache
+def _read(folder: Path) -> Adapter:
+    return read_adapter(folder, folder.name)
 
 
 def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:

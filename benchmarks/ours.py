@@ -47,7 +47,7 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Gener
     return GenerateRequest(
         ModelChoice(),
         subject.prompts[0],
-        Sampling(max_tokens=limit or subject.max_tokens),
+        Sampling(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,
         adapters=tuple((folder, subject.scale) for folder in subject.folders),
         seed=1,

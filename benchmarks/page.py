@@ -37,22 +37,24 @@ def goals(tables: Sequence[Table]) -> Iterator[Goal]:
             yield Goal(table.subject, "times PEFT's mixed batch", 1.9, mixed)
             what, most = "base steps a token", 1.45
             yield Goal(table.subject, f"{what}, reading included", most, best.base_steps, least=False)
-            yield Goal(table.subject, f"{what}, decoding", most, best.decode_steps, least=False)
+            if best.decode_steps is not None:
+                yield Goal(table.subject, f"{what}, decoding", most, best.decode_steps, least=False)
 
 
-def page(command: str, about: Mapping[str, str], tables: Sequence[Table]) -> str:
-    """The whole page; `command` is the one that made it."""
-    return "\n".join(_lines(command, about, tables)) + "\n"
+def page(command: str, about: Mapping[str, str], tables: Sequence[Table], *, aimed: bool = True) -> str:
+    """The whole page; `command` is the one that made it, `aimed` if the goals are for such a machine."""
+    return "\n".join(_lines(command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
 
 
-def _lines(command: str, about: Mapping[str, str], tables: Sequence[Table]) -> Iterator[str]:
+def _lines(
+    command: str, about: Mapping[str, str], tables: Sequence[Table], reached: Sequence[Goal]
+) -> Iterator[str]:
     yield "# Speed"
     yield ""
     yield f"Written by `{command}`; do not edit."
     yield ""
     yield from (f"- {key}: {value}" for key, value in about.items())
     yield ""
-    reached = list(goals(tables))
     if reached:
         yield "## Reached"
         yield ""
@@ -72,8 +74,8 @@ def _lines(command: str, about: Mapping[str, str], tables: Sequence[Table]) -> I
         yield f"## {title(table)}"
         yield ""
         yield (
-            f"Each expert has weight {table.scale:.3g}. A pass of the bare base in the form in which mpg "
-            f"runs it takes {table.served_step:.2f} base steps."
+            f"Each expert has weight {table.scale:.3g}. A pass of the bare base with its weights in mpg's "
+            f"layout takes {table.served_step:.2f} base steps."
         )
         yield ""
         yield markdown(table)
@@ -102,11 +104,12 @@ METHOD = """
 - The base, `generate` and the lock-steps of others run as transformers and PEFT run them. On a CPU mpg's
   weights lie in the blocks that the kernels read (mpg_cli/models/prepacked.py), as they do in every command.
   With `--compile` mpg's passes are compiled, on CUDA recorded as graphs, and those of the others are not.
-- On CUDA times are those between two events on the stream, and “peak MiB” is what torch has allocated there.
+- On CUDA times are those between two events on the stream.
 - The adapters of the random model are random, of rank 16 on all linear layers; the weight of each is chosen
   so that merged drafts are accepted as often as on the bundled model with five experts.
-- “Peak MiB” is the resident memory of a process that runs this contender and nothing else, with Python and
-  torch. A folded drafter keeps a second copy of the layers that the adapters change.
+- “Peak MiB” is the memory of a process that runs this contender and nothing else: on a CPU all that is
+  resident, with Python and torch, on CUDA what torch has reserved there. A folded drafter keeps a second copy
+  of the layers that the adapters change.
 """
 
 LIMITS = """

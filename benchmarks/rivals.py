@@ -71,7 +71,8 @@ def _generate(subject: Subject, model: Any) -> Run:
 
     def run(limit: int) -> int:
         made = 0
-        for ids in prompts:
+        for place, ids in enumerate(prompts):
+            torch.manual_seed(place)  # half a reply is the first half of a whole one
             with torch.inference_mode():
                 out = model.generate(
                     ids,
@@ -156,6 +157,10 @@ def _lock_step(
 
     def run(limit: int) -> int:
         with torch.inference_mode():
-            return sum(1 for ids in prompts for _ in tokens(ids, limit))
+            made = 0
+            for place, ids in enumerate(prompts):
+                torch.manual_seed(place)  # half a reply is the first half of a whole one
+                made += sum(1 for _ in tokens(ids, limit))
+            return made
 
     return run

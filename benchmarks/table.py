@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,7 +61,7 @@ class Table:
                     f"{min(row.speeds):.1f}–{max(row.speeds):.1f}",
                     *(f"{ratio[row.name]:.2f}" for ratio in ratios),
                     f"{row.base_steps:.2f}",
-                    "" if math.isnan(row.decode_steps) else f"{row.decode_steps:.2f}",
+                    "" if row.decode_steps is None else f"{row.decode_steps:.2f}",
                     "" if row.acceptance is None else f"{100 * row.acceptance:.1f} %",
                     "" if row.committed is None else f"{row.committed:.2f}",
                     "" if row.bias_bound is None else f"{row.bias_bound:.3f}",

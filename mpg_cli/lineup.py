@@ -11,7 +11,7 @@ from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prepacked import size
+from mpg_cli.models.prepacked import own_parameters
 from mpg_cli.models.rows import RowGroup, Rows
 from mpg_cli.models.steps import StepRow
 from mpg_cli.profile import read_profile
@@ -134,7 +134,7 @@ class Lineup:
         if self.draft is None or self.draft.group is None:
             return Cost(step=0.0, score=score)
         models = (self.draft.group.model, self.loaded.model)
-        of_drafter, of_base = (size(model) for model in models)
+        of_drafter, of_base = (sum(p.numel() for p in own_parameters(model)) for model in models)
         return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:

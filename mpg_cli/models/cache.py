@@ -160,6 +160,7 @@ class SlotCache(Cache):
                 new[target.to(store.device)] = store[source.to(store.device)]
                 setattr(layer, name, new)
             layer.is_initialized = True
+        self.slots.moved()
         self.tokens = other.tokens.new_zeros(self.slots.total, other.tokens.shape[1])
         self.tokens[target] = other.tokens[source]
 

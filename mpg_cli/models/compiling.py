@@ -10,12 +10,13 @@ compiled there are the normalisations, which else are half of all kernels.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mpg_cli.errors import ModelError
+from mpg_cli.models.graphs import capture
 
 VARIANTS = 64  # compiled forms of one forward pass, beyond which torch would go back to the plain one
 
@@ -23,8 +24,7 @@ VARIANTS = 64  # compiled forms of one forward pass, beyond which torch would go
 def compile_model(model: Any) -> None:
     """Compile the forward pass from now on. Raises ModelError where torch cannot, at once and not later."""
     _allow_variants()
-    if model.device.type == "cuda":
-        _record(model)
+    if model.device.type == "cuda" and _record(model):
         return
     model.compile(dynamic=True)
     try:
@@ -32,8 +32,9 @@ def compile_model(model: Any) -> None:
             model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
     except Exception as error:
         model._compiled_call_impl = None
+        said = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"torch.compile does not work here: {_said(error)}",
+            f"torch.compile does not work here: {said[0][:200]}",
             hint="leave out --compile; on a CPU it needs a C++ compiler such as g++",
         ) from None
 
@@ -57,9 +58,9 @@ def records(model: Any) -> bool:
     return bool(getattr(model, "_mpg_records", False))
 
 
-def notice(device: torch.device) -> str:
-    """What to expect of the first passes."""
-    long = "some seconds" if device.type == "cuda" else "a minute or two"
+def notice(model: Any) -> str:
+    """What to expect of the first passes of a compiled model."""
+    long = "some seconds" if records(model) else "a minute or two"
     return f"--compile: the first passes compile, which takes {long}; later ones are faster"
 
 
@@ -69,39 +70,33 @@ def _allow_variants() -> None:
     torch._dynamo.config.cache_size_limit = max(VARIANTS, torch._dynamo.config.cache_size_limit)
 
 
-def _record(model: Any) -> None:
-    """Let passes be recorded, with compiled normalisations where there is a compiler."""
+def _record(model: Any) -> bool:
+    """Let passes be recorded, with compiled normalisations; False where the model cannot be recorded."""
     ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
 
-    def run() -> None:
-        model(input_ids=ids, position_ids=ids, use_cache=False)
+    def run() -> Tensor:
+        found: Tensor = model(input_ids=ids, position_ids=ids, use_cache=False).logits
+        return found
 
     norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
     for norm in norms:
         norm.compile(dynamic=True)
-    try:
-        _try_recording(run)
-    except Exception:
+    with torch.inference_mode():
+        try:
+            run()
+        except Exception:  # no compiler
+            for norm in norms:
+                norm._compiled_call_impl = None
+            run()
+        try:
+            graph, found = capture(run, model.device)
+            ids.fill_(1)
+            with torch.cuda.device(model.device):
+                graph.replay()
+            model._mpg_records = torch.allclose(found, run(), rtol=0.02, atol=0.02)
+        except Exception:
+            model._mpg_records = False
+    if not records(model):
         for norm in norms:
             norm._compiled_call_impl = None
-        try:
-            _try_recording(run)
-        except Exception as error:
-            raise ModelError(
-                f"the passes of this model cannot be recorded as CUDA graphs: {_said(error)}",
-                hint="leave out --compile",
-            ) from None
-    model._mpg_records = True
-
-
-def _try_recording(run: Callable[[], None]) -> None:
-    with torch.inference_mode():
-        run()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            run()
-
-
-def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return records(model)

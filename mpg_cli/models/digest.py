@@ -18,6 +18,8 @@ def weights_digest(model: nn.Module) -> str:
     if found is None:
         parts = []
         for parameter in model.parameters():
+            if parameter.is_mkldnn:
+                raise RuntimeError("internal error: the digest is that of plain weights")
             flat = parameter.detach().flatten()
             parts.append(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].float())
         found = _FOUND[model] = short_digest(torch.cat(parts).cpu().numpy().tobytes())

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Shape = tuple[int, int]  # tokens a row, slots read
+Shape = tuple[int, int, int]  # rows, tokens a row, slots read
 Pass = Callable[[Tensor, Tensor], Tensor]  # tokens (rows, T), first positions (rows,) -> logits (rows, T, V)
 
-MOST = 48  # recordings of one group of rows; each holds its logits
+ROOM = 2**29  # bytes of logits that the recordings of one group of rows hold together
 
 
 class Graphs:
@@ -26,9 +26,10 @@ class Graphs:
 
     def __init__(self) -> None:
         self._recorded: OrderedDict[Shape, _Recording] = OrderedDict()
-        self._seen: set[Shape] = set()
+        self._sizes: dict[Shape, int] = {}  # bytes of logits, of shapes that have come once
         self._version = -1
         self._pool: Any = None
+        self._fails = False
 
     def __len__(self) -> int:
         return len(self._recorded)
@@ -36,25 +37,40 @@ class Graphs:
     def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: int) -> Tensor:
         """`do(tokens, start)`, from a recording where there is one.
 
-        tokens (rows, T) and start (rows,) lie on the GPU; what is returned is overwritten by the next pass
-        of this shape. `version` is that of the cache.
+        tokens (rows, T) and start (rows,) lie on the GPU; what is returned is overwritten by the next pass of
+        the group. `version` is that of the cache.
         """
         if version != self._version:
-            self._recorded.clear()
+            self._forget()
             self._version = version
-        shape = (tokens.shape[1], width)
-        if shape not in self._seen:  # the first one lets the kernels make what they need
-            self._seen.add(shape)
+        shape = (*tokens.shape, width)
+        if shape not in self._sizes:  # the first pass lets kernels make what they need, and says its size
+            logits = do(tokens, start)
+            self._sizes[shape] = logits.nbytes
+            return logits
+        if shape not in self._recorded and not self._record(shape, do, tokens, start):
             return do(tokens, start)
-        recording = self._recorded.get(shape)
-        if recording is None:
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
-            recording = self._recorded[shape] = _Recording(do, tokens, start, self._pool)
-            if len(self._recorded) > MOST:
-                self._recorded.popitem(last=False)
         self._recorded.move_to_end(shape)
-        return recording.replay(tokens, start)
+        return self._recorded[shape].replay(tokens, start)
+
+    def _record(self, shape: Shape, do: Pass, tokens: Tensor, start: Tensor) -> bool:
+        """Make a recording and drop the oldest for it; False where that fails, which is not tried again."""
+        if self._fails or self._sizes[shape] > ROOM:
+            return False
+        while self._recorded and sum(self._sizes[s] for s in (*self._recorded, shape)) > ROOM:
+            self._recorded.popitem(last=False)
+        if self._pool is None or not self._recorded:  # a pool that nobody uses any more is gone
+            self._pool = torch.cuda.graph_pool_handle()
+        try:
+            self._recorded[shape] = _Recording(do, tokens, start, self._pool)
+        except Exception:  # out of memory, or work that must not be recorded; the plain pass will tell
+            self._fails = True
+            self._forget()
+        return not self._fails
+
+    def _forget(self) -> None:
+        self._recorded.clear()
+        self._pool = None
 
 
 class _Recording:
@@ -62,13 +78,25 @@ class _Recording:
 
     def __init__(self, do: Pass, tokens: Tensor, start: Tensor, pool: Any) -> None:
         self._tokens, self._start = tokens.clone(), start.clone()
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
-            self._logits = do(self._tokens, self._start)
+        self._graph, self._logits = capture(lambda: do(self._tokens, self._start), tokens.device, pool)
 
     def replay(self, tokens: Tensor, start: Tensor) -> Tensor:
         """The logits (rows, T, V) of another pass of this shape."""
         self._tokens.copy_(tokens)
         self._start.copy_(start)
-        self._graph.replay()
+        with torch.cuda.device(tokens.device):
+            self._graph.replay()
         return self._logits
+
+
+def capture(run: Callable[[], Tensor], device: torch.device, pool: Any = None) -> tuple[Any, Tensor]:
+    """The graph of what `run` does on a device, and the tensor that it will have written to."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device):  # a stream belongs to a device: elsewhere nothing would be recorded
+        before = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                found = run()
+        finally:
+            torch.cuda.set_stream(before)  # torch leaves the other one current where a recording fails
+    return graph, found

@@ -44,12 +44,12 @@ def prepack(model: nn.Module) -> None:
         if type(module) is nn.Linear and (alone or module is head) and _gains(module.weight):
             module.weight = packed(module.weight)
             module.__class__ = PrepackedLinear
-            module.__dict__["copied"] = not alone
+            setattr(module, "copied", not alone)  # noqa: B010  # mypy does not see the class that it has now
     if is_prepacked(model):
         # What was left is a small part of the files, and keeps all of them mapped into memory.
-        for parameter in model.parameters():
-            if not parameter.is_mkldnn:
-                parameter.data = parameter.data.clone()
+        for tensor in (*model.parameters(), *model.buffers()):
+            if not tensor.is_mkldnn:
+                tensor.data = tensor.data.clone()
 
 
 def is_prepacked(model: nn.Module) -> bool:
@@ -57,10 +57,10 @@ def is_prepacked(model: nn.Module) -> bool:
     return any(isinstance(module, PrepackedLinear) for module in model.modules())
 
 
-def size(model: nn.Module) -> int:
-    """Parameters of a model; those that two layers share, or shared before they were packed, count once."""
-    copies = [m.weight for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied]
-    return sum(p.numel() for p in model.parameters()) - sum(weight.numel() for weight in copies)
+def own_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Its parameters; one that two layers share, or shared before it was packed, is there once."""
+    copies = {id(m.weight) for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied}
+    return [parameter for parameter in model.parameters() if id(parameter) not in copies]
 
 
 def packed(weight: Tensor) -> nn.Parameter:

@@ -24,13 +24,13 @@ from mpg_cli.models.graphs import Graphs
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import Masks
 from mpg_cli.models.packing import alike, runs
+from mpg_cli.models.prepacked import own_parameters
 from mpg_cli.transfer import sent
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
-WIDTH = (
-    64  # slots are read in multiples of this on CUDA: recordings serve longer, fast kernels want even masks
-)
+# Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
+WIDTH, RECORDED_WIDTH = 64, 256
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 
 
@@ -74,7 +74,7 @@ class RowGroup:
         self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
         self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
-        self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self._weight_bytes = sum(p.numel() * p.element_size() for p in own_parameters(model))
         self.graphs = Graphs() if records(model) else None
         self.forget()
         # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
@@ -330,12 +330,13 @@ class RowGroup:
         slots, last = self.cache.slots, start if isinstance(start, int) else int(start.max())
         slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
         if self.graphs is not None or self.device.type == "cuda":
-            slots.width = -(-slots.width // WIDTH) * WIDTH
+            step = WIDTH if self.graphs is None else RECORDED_WIDTH
+            slots.width = -(-slots.width // step) * step
         slots.rows = None if rows is None else sent(rows, self.device)
         tokens = sent(tokens, self.device)
         start = start if isinstance(start, int) else sent(start, self.device)
         with torch.inference_mode(), self._experts(run):
-            whole = rows is None and run is None
+            whole = rows is None and run is None and not kwargs
             if self.graphs is not None and whole and self.cache.holds(slots.width):
                 if isinstance(start, int):
                     start = torch.full(tokens.shape[:1], start, device=self.device)  # (rows,)

@@ -56,6 +56,7 @@ def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     rows.extend(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # rejected altogether
     rows.commit([3] * len(streams), [[int(stream[-2])] for stream in streams])
     served = rows.extend(torch.stack([stream[-1:] for stream in streams])[:, None])[0, :, 0]  # (B, 2, V)
+    rows.check()
     gaps = []
     for b, stream in enumerate(streams):
         with torch.inference_mode():

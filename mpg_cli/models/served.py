@@ -19,8 +19,9 @@ def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda mess
     loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
     if choice.compile:
         report("compiling")
-        loaded = replace(loaded, notices=(*loaded.notices, notice(loaded.device.value)))
     make_ready(loaded, compiled=choice.compile)
+    if choice.compile:
+        loaded = replace(loaded, notices=(*loaded.notices, notice(loaded.model)))
     return loaded
 
 

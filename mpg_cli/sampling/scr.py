@@ -123,8 +123,8 @@ class Sampler:
         draft = self._draft(live)
         drafted = perf_counter()
         log_probs = self.engine.extend(draft.tokens)  # (R, B, N, T+1, V)
-        if self.settings.rule == "exact":
-            self._fetch(self._places(self._chunks(draft, live)), log_probs)  # while a GPU computes
+        if self.settings.rule == "exact" and log_probs.device.type == "cuda":  # which computes meanwhile
+            self._make_gumbels(self._places(self._chunks(draft, live)), log_probs)
         self.engine.check()
         scored = perf_counter()
         rounds = self._judge(live, draft, log_probs)
@@ -374,10 +374,10 @@ class Sampler:
         """The noise (n, V) of n reply positions (b, position), for draft and target; 0 when greedy."""
         if self.settings.warp.greedy or not at:
             return like.new_zeros(len(at), like.shape[-1])
-        self._fetch(at, like)
+        self._make_gumbels(at, like)
         return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
 
-    def _fetch(self, at: Sequence[tuple[int, int]], like: Tensor) -> None:
+    def _make_gumbels(self, at: Sequence[tuple[int, int]], like: Tensor) -> None:
         """Make the noise (V,) of reply positions (b, position), where it is not there yet and is wanted."""
         missing = [(b, p) for b, p in at if p not in self.replies[b].gumbels]
         if missing and not self.settings.warp.greedy:
@@ -400,14 +400,14 @@ class Sampler:
         for b, reply in enumerate(self.replies):
             seen[b].index_fill_(-1, sent(torch.tensor(reply.tokens, dtype=torch.long), like.device), True)
         for step in steps:
-            seen.scatter_(-1, step[..., None].to(seen.device), True)  # (B, N, 1)
+            seen.scatter_(-1, step[..., None], True)  # (B, N, 1)
         return seen
 
     def _seen_along(self, draft: Tensor, like: Tensor) -> Tensor | None:
         """The same before each position of the draft (B, N, T): (B, N, T+1, V)."""
         if self.settings.warp.repetition_penalty == 1:
             return None
-        steps = list(draft.unbind(-1))
+        steps = list(sent(draft, like.device).unbind(-1))
         return torch.stack(
             [self._seen(steps[:place], like[:, :, place]) for place in range(len(steps) + 1)],  # type: ignore[misc]
             dim=2,

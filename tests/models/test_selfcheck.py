@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from mpg_cli.errors import ModelError
+from mpg_cli.errors import ModelError, NumericsError
 from mpg_cli.models import selfcheck
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.selfcheck import check_rows
@@ -57,6 +57,14 @@ def test_nan_does_not_pass_for_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfcheck, "_gaps", lambda model, streams: [0.0, float("nan")])
     with pytest.raises(ModelError, match="cannot be served exactly"):
         check_rows(untested("olmo2"), "m")
+
+
+def test_nan_is_named() -> None:
+    model = untested("olmo2")
+    with torch.no_grad():
+        model.lm_head.weight[0] = float("nan")
+    with pytest.raises(NumericsError, match="NaN in the row of reference"):
+        check_rows(model, "m")
 
 
 def test_sliding_windows_are_checked_on_sequences_that_outgrow_them(monkeypatch: pytest.MonkeyPatch) -> None:
