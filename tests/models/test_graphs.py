@@ -57,7 +57,7 @@ def recorded(model: Any) -> Any:
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 @pytest.mark.parametrize("candidates", [1, 2])
 def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup], candidates: int) -> None:
-    """Two sequences of different length, rejected tails, a cache that grows, other prompts, a sequence that leaves."""
+    """Two sequences of different length, rejected tails, a cache that grows, new prompts, one that leaves."""
     prompts = random_tokens(batch=2, length=9).tolist()
     results = []
     for model in (tiny_model(architecture), recorded(tiny_model(architecture))):
