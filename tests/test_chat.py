@@ -12,7 +12,7 @@ import pytest
 from mpg_cli.chat import Conversation
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.events import Event, Finished, Notice, Text
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.forward import Forward
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
@@ -142,19 +142,19 @@ def test_an_interruption_in_the_middle_of_a_pass_costs_only_its_round(
 ) -> None:
     talk = Talk(world, "bold+calm", sampling=Sampling(max_tokens=60))
     talk.say("Hello")
-    forward, passes = RowGroup._forward, 0
+    score, passes = Forward.score, 0
 
-    def interrupted(self: RowGroup, *args: Any, **kwargs: Any) -> Any:
+    def interrupted(self: Forward, *args: Any) -> Any:
         nonlocal passes
         passes += 1
-        logits = forward(self, *args, **kwargs)
+        logits = score(self, *args)
         if passes == 30:
             raise KeyboardInterrupt
         return logits
 
     seen: list[str] = []
     with monkeypatch.context() as patched:
-        patched.setattr(RowGroup, "_forward", interrupted)
+        patched.setattr(Forward, "score", interrupted)
         with pytest.raises(KeyboardInterrupt):
             seen += [event.text for event in talk.chat.say("Tell me all") if isinstance(event, Text)]
     last = talk.chat.transcript.exchanges[-1]

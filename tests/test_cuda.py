@@ -80,8 +80,8 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
             rows.commit([min(size, 2), 0], [[5], [6]])
         results.append(torch.cat(found))
         if compile and device == "cuda":
-            assert rows.graphs is not None
-            assert len(rows.graphs) >= 2
+            assert rows.forward.graphs is not None
+            assert len(rows.forward.graphs) >= 2
     assert float((results[0] - results[1]).abs().max()) <= 2e-3
 
 

@@ -9,7 +9,6 @@ sampling, nothing of text.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,18 +18,14 @@ from torch import Tensor
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.cache import SlotCache
-from mpg_cli.models.compiling import records
-from mpg_cli.models.graphs import Graphs
+from mpg_cli.models.forward import Forward
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.masks import Masks
 from mpg_cli.models.packing import alike, runs
 from mpg_cli.models.prepacked import own_parameters
 from mpg_cli.transfer import sent
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
-# Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
-WIDTH, RECORDED_WIDTH = 64, 256
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 
 
@@ -71,16 +66,11 @@ class RowGroup:
         self.rows, self.batch, self.candidates = len(self.names), batch, candidates
         self.bank, self.stack, self.keys = bank, stack, tuple(keys)
         self.device: torch.device = model.device
-        self.masks = Masks(model.config.get_text_config(), model.dtype, self.device)
+        self.forward = Forward(model)
         self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in own_parameters(model))
-        self.graphs = Graphs() if records(model) else None
         self.forget()
-        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
-        # of three dimensions PyTorch copies the head's weight once a row.
-        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._last_only = {"logits_to_keep": torch.tensor([-1], device=model.device)} if keeps else {}
 
     def forget(self) -> None:
         """Drop everything that was read."""
@@ -175,7 +165,8 @@ class RowGroup:
         block = max(1, PREFILL_BLOCK // len(places))
         for at in range(0, longest, block):
             part = tokens[:, :, at : at + block].flatten(0, 1)  # (r*P, block)
-            self._forward(part, start + at, None if whole else first, run, **self._last_only)
+            with self._experts(run):
+                self.forward.read(self.cache, part, start + at, None if whole else first)
         for n in range(1, self.candidates):
             self.cache.copy_rows(first, first + n, int(begins.min()), int(ends.max()))
         for at, b in enumerate(places):
@@ -290,7 +281,9 @@ class RowGroup:
         if not bool((cached == start).all()):
             start = cached[:, :, None].expand(R, P, N).reshape(-1)  # (R*P*N,)
         rows = None if places is None else self._physical(places).flatten()
-        return self._forward(tokens.reshape(R * P * N, T), start, rows).view(R, P, N, T, -1)
+        with self._experts():
+            logits = self.forward.score(self.cache, tokens.reshape(R * P * N, T), start, rows)
+        return logits.view(R, P, N, T, -1)
 
     def _physical(self, places: Tensor) -> Tensor:
         """The physical rows (R, P, N) of the sequences in these places."""
@@ -315,56 +308,7 @@ class RowGroup:
         missing = self.vocabulary - logits.shape[-1]
         return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
 
-    def _forward(
-        self,
-        tokens: Tensor,
-        start: int | Tensor,
-        rows: Tensor | None,
-        run: range | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """One pass of (rows, T) tokens that begin at the positions `start`; logits (rows, T or 1, V).
-
-        `run` are the group's rows that take part (None: all), `rows` their physical ones.
-        """
-        slots, last = self.cache.slots, start if isinstance(start, int) else int(start.max())
-        slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
-        if self.graphs is not None or self.device.type == "cuda":
-            step = WIDTH if self.graphs is None else RECORDED_WIDTH
-            slots.width = -(-slots.width // step) * step
-        slots.rows = None if rows is None else sent(rows, self.device)
-        tokens = sent(tokens, self.device)
-        start = start if isinstance(start, int) else sent(start, self.device)
-        with torch.inference_mode(), self._experts(run):
-            whole = rows is None and run is None and not kwargs
-            if self.graphs is not None and whole and self.cache.holds(slots.width):
-                if isinstance(start, int):
-                    start = torch.full(tokens.shape[:1], start, device=self.device)  # (rows,)
-                logits = self.graphs.run(self._run_model, tokens, start, slots.width, slots.version)
-            else:
-                logits = self._run_model(tokens, start, **kwargs)
-        slots.start = start
-        self.cache.note(tokens)
-        return logits
-
-    def _run_model(self, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
-        """The pass itself; everything is on the device."""
-        slots = self.cache.slots
-        slots.start = start
-        first: Any = start if isinstance(start, int) else start[:, None]
-        positions = first + torch.arange(slots.count, device=self.device).view(1, -1)  # (1 or rows, T)
-        output = self.model(
-            input_ids=tokens,
-            position_ids=self.masks.clamp(positions),
-            attention_mask=self.masks.build(positions, slots.width),
-            past_key_values=self.cache,
-            use_cache=True,
-            **kwargs,
-        )
-        logits: Tensor = output.logits
-        return logits
-
-    def _experts(self, run: range | None) -> AbstractContextManager[None]:
+    def _experts(self, run: range | None = None) -> AbstractContextManager[None]:
         return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
     def _watched(self, log_probs: Tensor) -> Tensor:

@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 Rule = Literal["exact", "threshold", "block"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule decided about the drafts of one reply: what is committed, and of which candidate."""
+
+    draft: Sequence[int]  # the candidate's, up to its end token
+    tested: int
+    kept: int
+    tokens: Sequence[int]  # the kept prefix and the token after it
+    candidate: int = 0
+    thresholds: tuple[float, ...] | None = None
+    log_ratios: tuple[tuple[float, ...], ...] | None = None
 
 
 def judge_exact(draft: Sequence[int], choices: Sequence[int]) -> int:

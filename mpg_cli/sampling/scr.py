@@ -35,7 +35,8 @@ from mpg_cli.sampling.noise import TARGET, draft_stream, gumbels, judge_stream
 from mpg_cli.sampling.pace import Cost, Pace
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
-from mpg_cli.sampling.rules import Rule, block_chances, judge_ahead, judge_block, judge_exact
+from mpg_cli.sampling.rules import Rule, Verdict, block_chances, judge_ahead, judge_block, judge_exact
+from mpg_cli.sampling.seen import seen, seen_along
 from mpg_cli.sampling.targets import Target, combine, pull
 from mpg_cli.sampling.thresholds import Threshold, Window
 from mpg_cli.sampling.warpers import Warp, warp
@@ -63,19 +64,6 @@ class Settings:
             raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.rule}")
         if self.rule == "threshold" and self.cost is not None:
             raise ValueError("thresholds belong to chunks of one size")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a rule decided about the drafts of one reply: what is committed, and of which candidate."""
-
-    draft: Sequence[int]  # the candidate's, up to its end token
-    tested: int
-    kept: int
-    tokens: Sequence[int]  # the kept prefix and the token after it
-    candidate: int = 0
-    thresholds: tuple[float, ...] | None = None
-    log_ratios: tuple[tuple[float, ...], ...] | None = None
 
 
 class Sampler:
@@ -392,23 +380,14 @@ class Sampler:
             return torch.zeros_like(like)
         return sent(reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset), like.device)
 
-    def _seen(self, steps: Sequence[Tensor], like: Tensor) -> Tensor | None:
-        """Tokens of each reply and of its drafts so far, (B, N, V) bool; None where nothing asks for it."""
+    def _seen(self, drafted: Sequence[Tensor], like: Tensor) -> Tensor | None:
+        """What the repetition penalty marks, (B, N, V), after these tokens; None where it is off."""
         if self.settings.warp.repetition_penalty == 1:
             return None
-        seen = torch.zeros_like(like, dtype=torch.bool)
-        for b, reply in enumerate(self.replies):
-            seen[b].index_fill_(-1, sent(torch.tensor(reply.tokens, dtype=torch.long), like.device), True)
-        for step in steps:
-            seen.scatter_(-1, step[..., None], True)  # (B, N, 1)
-        return seen
+        return seen([reply.tokens for reply in self.replies], drafted, like)
 
     def _seen_along(self, draft: Tensor, like: Tensor) -> Tensor | None:
         """The same before each position of the draft (B, N, T): (B, N, T+1, V)."""
         if self.settings.warp.repetition_penalty == 1:
             return None
-        steps = list(sent(draft, like.device).unbind(-1))
-        return torch.stack(
-            [self._seen(steps[:place], like[:, :, place]) for place in range(len(steps) + 1)],  # type: ignore[misc]
-            dim=2,
-        )
+        return seen_along([reply.tokens for reply in self.replies], draft, like)

@@ -1,6 +1,6 @@
 """Runs the study and writes docs/scr.md, its plots and docs/scr/results.csv.
 
-python -m studies.scr            # about half an hour on two cores
+python -m studies.scr            # about 40 minutes on two cores
 python -m studies.scr --short    # a minute's version that says nothing
 """
 

@@ -196,18 +196,18 @@ def test_experts_are_read_once_and_give_way(
 def test_without_memory_the_batch_halves_and_goes_on(
     world: Path, loaded: LoadedModel, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = RowGroup._forward
+    whole = RowGroup._pass
 
     def small(self: RowGroup, tokens: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.batch > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-        return forward(self, tokens, *args, **kwargs)
+        return whole(self, tokens, *args, **kwargs)
 
-    monkeypatch.setattr(RowGroup, "_forward", small)
+    monkeypatch.setattr(RowGroup, "_pass", small)
     events = answer(world, loaded, LINES, 8)
     assert [e.batch_size for e in events if isinstance(e, Sized)] == [4, 2]
     assert texts(events) == alone
-    monkeypatch.setattr(RowGroup, "_forward", lambda *args, **kwargs: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(RowGroup, "_pass", lambda *args, **kwargs: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(ModelError, match="not enough memory for one prompt"):
         answer(world, loaded, LINES, 2)
 

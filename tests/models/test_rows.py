@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -194,16 +195,16 @@ def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: 
         served.rows.commit([0], [[5]])
         served.rows.extend(torch.full((1, 1, 4), 6))
     monkeypatch.setattr("mpg_cli.models.rows.PREFILL_BLOCK", 4)
-    forward, calls = served.rows._forward, 0
+    read, calls = served.rows.forward.read, 0
 
-    def failing(*args: object, **kwargs: object) -> Tensor:
+    def failing(*args: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise MemoryError
-        return forward(*args, **kwargs)  # type: ignore[arg-type]
+        read(*args)
 
-    monkeypatch.setattr(served.rows, "_forward", failing)
+    monkeypatch.setattr(served.rows.forward, "read", failing)
     with pytest.raises(MemoryError):
         served.rows.prefill([second])
     served.rows.prefill([first])
@@ -323,14 +324,14 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
     streams = [prompts([n, 2], seed=n) for n in (120, 4, 5, 6)]
     served.rows.prefill(streams)
     widths: list[int] = []
-    forward = served.rows._forward
+    score = served.rows.forward.score
 
-    def spy(*args: object) -> Tensor:
-        logits = forward(*args)  # type: ignore[arg-type]
+    def spy(*args: Any) -> Tensor:
+        logits = score(*args)
         widths.append(served.rows.cache.slots.width)
         return logits
 
-    monkeypatch.setattr(served.rows, "_forward", spy)
+    monkeypatch.setattr(served.rows.forward, "score", spy)
     for weights, passes in ((10**12, 1), (0, 2)):
         served.rows._weight_bytes = weights
         widths.clear()

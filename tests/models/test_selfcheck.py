@@ -81,4 +81,4 @@ class DeafToWindows(RowGroup):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.masks.window = None
+        self.forward.masks.window = None

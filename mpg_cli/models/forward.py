@@ -1,0 +1,90 @@
+"""One forward pass over the physical rows of a cache: positions, masks, slots, and CUDA recordings of it.
+
+Knows nothing of experts, sequences or drafts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpg_cli.models.cache import SlotCache
+from mpg_cli.models.compiling import records
+from mpg_cli.models.graphs import Graphs
+from mpg_cli.models.masks import Masks
+from mpg_cli.transfer import sent
+
+# Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
+WIDTH, RECORDED_WIDTH = 64, 256
+
+
+class Forward:
+    """The passes of one group of rows."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._device = model, model.device
+        self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
+        self.graphs = Graphs() if records(model) else None
+        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
+        # of three dimensions PyTorch copies the head's weight once a row.
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
+
+    def read(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
+        """A pass for the cache alone, over (rows, T) tokens that begin at the positions `start`.
+
+        `rows` are the physical rows that take part (None: all that the pass has).
+        """
+        tokens, start = self._aim(cache, tokens, start, rows)
+        with torch.inference_mode():
+            self._pass(cache, tokens, start, **self._last_only)
+        cache.note(tokens)
+
+    def score(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> Tensor:
+        """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one."""
+        tokens, start = self._aim(cache, tokens, start, rows)
+        slots = cache.slots
+        with torch.inference_mode():
+            if self.graphs is not None and rows is None and cache.holds(slots.width):
+                if isinstance(start, int):
+                    start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
+                do = partial(self._pass, cache)
+                logits = self.graphs.run(do, tokens, start, slots.width, slots.version)
+            else:
+                logits = self._pass(cache, tokens, start)
+        slots.start = start
+        cache.note(tokens)
+        return logits
+
+    def _aim(
+        self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
+    ) -> tuple[Tensor, int | Tensor]:
+        """Tell the cache where the pass writes and what it reads; tokens and start on the device."""
+        slots, last = cache.slots, start if isinstance(start, int) else int(start.max())
+        slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
+        if self.graphs is not None or self._device.type == "cuda":
+            step = WIDTH if self.graphs is None else RECORDED_WIDTH
+            slots.width = -(-slots.width // step) * step
+        slots.rows = None if rows is None else sent(rows, self._device)
+        return sent(tokens, self._device), start if isinstance(start, int) else sent(start, self._device)
+
+    def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
+        """The pass itself; everything is on the device."""
+        slots = cache.slots
+        slots.start = start
+        first: Any = start if isinstance(start, int) else start[:, None]
+        positions = first + torch.arange(slots.count, device=self._device).view(1, -1)  # (1 or rows, T)
+        output = self._model(
+            input_ids=tokens,
+            position_ids=self.masks.clamp(positions),
+            attention_mask=self.masks.build(positions, slots.width),
+            past_key_values=cache,
+            use_cache=True,
+            **kwargs,
+        )
+        logits: Tensor = output.logits
+        return logits
