@@ -27,7 +27,8 @@ _SUFFIX = ".mpg.json"
 class Journal:
     """The records of a run in a file. Use as a context; `done` says what earlier runs have answered.
 
-    Fields of the configuration that were `drawn` and not given are those of the first run.
+    Fields of the configuration that were `drawn` and not given are those of the first run. Raises UsageError
+    for what is no regular file.
     """
 
     def __init__(
@@ -39,6 +40,11 @@ class Journal:
         restart: bool = False,
         retry_errors: bool = False,
     ) -> None:
+        if output.exists() and not output.is_file():  # there is nothing to go on with, nor to begin anew
+            raise UsageError(
+                f"--output {output} is not a regular file",
+                hint="name one, or leave out --output to write to stdout",
+            )
         self.output = Path(os.path.realpath(output))
         self.sidecar = self.output.with_name(self.output.name + _SUFFIX)
         self._config, self._drawn = dict(config), drawn

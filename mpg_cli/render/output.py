@@ -18,11 +18,12 @@ class OutputFile:
     """
 
     def __init__(self, path: Path, flag: str = "--output") -> None:
-        target = Path(os.path.realpath(path))  # a link stays a link
-        if os.path.isdir(target):
+        if os.path.isdir(path):
             raise UsageError(f"{flag} {path} is a directory", hint="name a file in it")
+        self._direct = os.path.exists(path) and not os.path.isfile(path)
+        # A link stays a link, and that of a pipe (/dev/stdout) leads to no name of its own.
+        target = path if self._direct else Path(os.path.realpath(path))
         self._target = target
-        self._direct = os.path.exists(target) and not os.path.isfile(target)
         self._part = target if self._direct else target.with_name(target.name + ".part")
         try:
             if not self._direct and os.path.exists(target) and not os.access(target, os.W_OK):

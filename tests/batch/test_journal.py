@@ -125,6 +125,15 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_what_is_no_regular_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place in (pipe, tmp_path):
+        with pytest.raises(UsageError, match="is not a regular file"):
+            Journal(place, CONFIG, restart=True)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path) -> None:
     with Journal(tmp_path / "out", CONFIG) as journal:

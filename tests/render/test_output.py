@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,12 @@ def test_a_device_is_written_directly() -> None:
 def test_a_missing_folder_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         OutputFile(tmp_path / "no" / "reply.txt")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="no /dev/stdout here")
+def test_the_name_of_a_pipe_is_written_to() -> None:
+    code = (
+        "from pathlib import Path; from mpg_cli.render.output import OutputFile\n"
+        "with OutputFile(Path('/dev/stdout')) as stream: stream.write('said')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "said"
