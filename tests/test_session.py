@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -23,7 +22,6 @@ from transformers import (
 
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
@@ -327,16 +325,17 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
     assert rows[2]["prompt_tokens"] > rows[0]["prompt_tokens"]
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_every_model_of_a_blend_is_compiled(world: Path) -> None:
+def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which ones, that is; what compiling does is seen in tests/models/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
-    compiled = replace(asked, model=replace(asked.model, compile=True))
-    session = Session.open(compiled)
-    assert len(session._lineup.groups) == 3
-    assert all(is_compiled(group.model) for group in session._lineup.groups)
-    assert finished(asked).token_ids == next(
-        event.token_ids for event in session.replies(compiled) if isinstance(event, Finished)
-    )
+    compiled: list[object] = []
+    monkeypatch.setattr("mpg_cli.models.served.compile_model", compiled.append)
+    for module in ("mpg_cli.models.experts", "mpg_cli.session"):
+        monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
+    session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
+    models = {id(group.model) for group in session._lineup.groups}
+    assert len(models) == 3
+    assert {id(model) for model in compiled} == models
 
 
 def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
