@@ -139,18 +139,18 @@ def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
 ) -> None:
     from mpg_cli.models.rows import RowGroup
 
-    forward, calls = RowGroup._forward, 0
+    whole, calls = RowGroup._pass, 0
 
     def short_of_memory(self: RowGroup, *args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 6:
             raise RuntimeError("CUDA out of memory")
-        return forward(self, *args, **kwargs)
+        return whole(self, *args, **kwargs)
 
     _, expected, _ = chat("Hello\n", "-p", "bold", "--seed", "5")
     calls = 0
-    monkeypatch.setattr(RowGroup, "_forward", short_of_memory)
+    monkeypatch.setattr(RowGroup, "_pass", short_of_memory)
     code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
     assert (code, "the turn failed: CUDA out of memory" in err) == (1, True)
     assert out.endswith(expected)
