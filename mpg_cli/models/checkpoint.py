@@ -21,6 +21,7 @@ INDEX_FILE = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 TEXT_FILES = (".json", ".jinja", ".txt", ".model")  # configuration, templates, vocabularies
 SERVED_LAYERS = ("full_attention", "sliding_attention")
+CACHE_NAMES = ("cache", "past_key_values")  # of the argument: transformers has renamed it with 5.24
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
             hint="choose a model with plain or sliding-window attention, such as Qwen3, Llama or Mistral",
         )
     accepts = inspect.signature(model_class.forward).parameters
-    lacking = [field for field in ("past_key_values", "position_ids") if field not in accepts]
-    if lacking or getattr(text, "alibi", False):
-        what = "no key-value cache" if "past_key_values" in lacking else "no explicit positions"
+    caches = any(name in accepts for name in CACHE_NAMES)
+    if not caches or "position_ids" not in accepts or getattr(text, "alibi", False):
+        what = "no explicit positions" if caches else "no key-value cache"
         raise ModelError(f"model {name} ({text.model_type}) takes {what}, which decoding needs here")
     if any(
         type(layer).__name__ not in ("DynamicLayer", "DynamicSlidingWindowLayer") for layer in _cache(config)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.models.cache import SlotCache
+from mpg_cli.models.checkpoint import CACHE_NAMES
 from mpg_cli.models.compiling import records
 from mpg_cli.models.graphs import Graphs
 from mpg_cli.models.masks import Masks
@@ -31,8 +32,10 @@ class Forward:
         self.graphs = Graphs() if records(model) else None
         # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
         # of three dimensions PyTorch copies the head's weight once a row.
-        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        accepts = inspect.signature(model.forward).parameters
+        keeps = "logits_to_keep" in accepts
         self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
+        self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
 
     def read(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
         """A pass for the cache alone, over (rows, T) tokens that begin at the positions `start`.
@@ -82,8 +85,8 @@ class Forward:
             input_ids=tokens,
             position_ids=self.masks.clamp(positions),
             attention_mask=self.masks.build(positions, slots.width),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_name: cache},
             **kwargs,
         )
         logits: Tensor = output.logits
