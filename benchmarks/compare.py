@@ -202,20 +202,20 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
+    aimed = device.type == "cpu" and options.threads == 2 and not options.compile  # what the goals are for
     tables: list[Table] = []
     for found in run(options):  # what is done stays, whatever becomes of the rest
         tables.append(found)
         print(table(found), flush=True)
-        _write(options, about, tables)
+        _write(options, about, tables, aimed=aimed)
 
 
-def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Table]) -> None:
+def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Table], *, aimed: bool) -> None:
     if options.json:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
-        aimed = options.threads == 2 and not options.compile and "NVIDIA" not in about["machine"]
         options.page.write_text(page(command, about, tables, aimed=aimed), encoding="utf-8")
 
 
