@@ -10,9 +10,9 @@ pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules
 reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
 prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
 their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
-the same turns; "decoding" is that of the second half of the replies. Peak memory, with the
-most experts, is that of a process of its own for each contender. On CUDA times are those of CUDA events, and
-the random model has 8 B parameters unless --shape says otherwise.
+the same turns; "decoding" is that of the second half of the replies. Peak memory is that of a process of its
+own for each contender. On CUDA times are those of CUDA events, and the random model has 8 B parameters unless
+--shape says otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
 from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
 from benchmarks.page import page
 from benchmarks.rivals import Run, base_step, generate_base, generate_merged, mixed_batch, sequential
-from benchmarks.table import Table, table
+from benchmarks.table import Table, table, title
 from mpg_cli.models.device import choose_device
 from mpg_cli.request import RuleName, Scheme
 
@@ -65,6 +67,7 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
     """mpg's contenders by name, at the chunk sizes that tuning finds."""
     found = {LOCK_STEP: Scheme(drafter="none")}
     for rule in RULES:
+        _say(f"tuning {rule}")
         sizes = tuned(subject, rule, seconds)
         for drafter in DRAFTERS:
             name = f"mpg, {rule}, {drafter} drafts of {sizes[drafter]}"
@@ -72,19 +75,15 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
     return found
 
 
-def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Table:
-    """All contenders on one subject."""
-    ours = schemes(subject, options.tune_seconds)
+def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace) -> Table:
+    """All contenders on one subject, in turns."""
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
         sessions = {PLAINLY: Ours(subject.made_ready(), ours[LOCK_STEP]), **sessions}
+    device = subject.loaded.device.value
     found = measure(
-        base_step(subject),
-        {**runs, **sessions},
-        subject.max_tokens,
-        options.repeats,
-        subject.loaded.device.value,
+        base_step(subject), {**runs, **sessions}, subject.max_tokens, options.repeats, device, _say
     )
     rows = []
     for one in found:
@@ -94,36 +93,48 @@ def compare(subject: Subject, options: argparse.Namespace, scratch: Path) -> Tab
             more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
             more["bias_bound"] = stats.bias_bound
         rows.append(replace(one, **more))
-    if options.memory and len(subject.folders) == max(options.experts):
-        rows = [replace(row, memory=memory_of(row, ours, subject, options, scratch)) for row in rows]
-    served = ratio(base_step(subject, served=True), base_step(subject), subject.loaded.device.value)
+    for session in sessions.values():
+        session.close()
+    served = ratio(base_step(subject, served=True), base_step(subject), device)
     return Table(subject.name, len(subject.folders), subject.scale, served, tuple(rows))
 
 
-def memory_of(
-    row: Measured, ours: dict[str, Scheme], subject: Subject, options: argparse.Namespace, scratch: Path
-) -> float:
-    """MiB at the peak of a process that does nothing else."""
-    scheme = ours[LOCK_STEP] if row.name == PLAINLY else ours.get(row.name)
-    what = {
-        "contender": row.name,
-        "scheme": scheme and {k: getattr(scheme, k) for k in ("rule", "drafter", "chunk_size")},
-        "experts": len(subject.folders),
-        "scale": subject.scale,
+def with_memory(
+    found: Table, subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace, scratch: Path
+) -> Table:
+    """The table with the peak memory of each contender: that of a process that does nothing else."""
+    shared = {
+        "experts": found.experts,
+        "scale": found.scale,
         "tiny": subject.name.startswith("mpg-tiny"),
-        "options": {name: value for name, value in vars(options).items() if name != "page"},
-        "scratch": str(scratch / f"memory{len(list(scratch.iterdir()))}"),
+        "options": {name: value for name, value in vars(options).items() if name not in ("page", "json")},
+        "scratch": str(scratch),
     }
-    return peak_memory([sys.executable, "-m", "benchmarks.compare", "--alone", json.dumps(what, default=str)])
+
+    def peak(row: Measured) -> Measured:
+        _say(f"peak memory: {row.name}")
+        scheme = ours[LOCK_STEP] if row.name == PLAINLY else ours.get(row.name)
+        settings = scheme and {name: getattr(scheme, name) for name in ("rule", "drafter", "chunk_size")}
+        what = json.dumps({**shared, "contender": row.name, "scheme": settings})
+        try:
+            memory = peak_memory([sys.executable, "-m", "benchmarks.compare", "--alone", what])
+        except RuntimeError as error:  # the times stand without it
+            _say(f"no peak memory of {row.name!r}: {error}")
+            return row
+        return replace(row, memory=memory)
+
+    if subject.loaded.device.value.type == "cuda":
+        torch.cuda.empty_cache()  # what the sessions had is room for these processes
+    with ThreadPoolExecutor(options.memory_jobs) as jobs:
+        return replace(found, rows=tuple(jobs.map(peak, found.rows)))
 
 
 def alone(what: dict[str, Any]) -> None:
     """One contender answers one prompt in this process."""
     options = argparse.Namespace(**what["options"])
     torch.set_num_threads(int(options.threads))
-    scratch = Path(str(what["scratch"]))
-    scratch.mkdir(parents=True)
-    subject = with_experts(_subject(bool(what["tiny"]), options, scratch), what["experts"])
+    subject = _subject(bool(what["tiny"]), options, Path(what["scratch"]))
+    subject = with_experts(subject, what["experts"])
     scheme = what["scheme"]
     tokens = max(ALONE_TOKENS, 2 * (1 + ((scheme or {}).get("chunk_size") or 0)))
     subject = replace(
@@ -152,7 +163,7 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
 
 
 def run(options: argparse.Namespace) -> Iterator[Table]:
-    """The tables of all models and numbers of experts."""
+    """The tables of all models and numbers of experts; each again once its peak memory is known."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         tiny = _subject(True, options, scratch).made_ready(compiled=options.compile)
@@ -160,15 +171,19 @@ def run(options: argparse.Namespace) -> Iterator[Table]:
         print(f"acceptance of merged drafts of 4 on the bundled model, 5 experts: {100 * wanted:.1f} %\n")
         subjects = [tiny] if options.model in ("tiny", "both") else []
         if options.model in ("random", "both"):
-            random = _subject(False, options, scratch / "random")
+            random = _subject(False, options, scratch)
             subjects.append(random.made_ready(compiled=options.compile))
         for subject in subjects:
             for count in options.experts:
                 one = with_experts(subject, count)
                 if subject is not tiny and count > 1:
-                    one, reached = scaled_to(one, wanted)
-                    print(f"weight {one.scale:.3g} an expert: {100 * reached:.1f} % accepted")
-                yield compare(one, options, scratch)
+                    _say(f"the weight of {count} experts")
+                    one, reached = scaled_to(one, wanted, seconds=0.4 * options.tune_seconds)
+                    print(f"weight {one.scale:.3g} an expert: {100 * reached:.1f} % accepted", flush=True)
+                ours = schemes(one, options.tune_seconds)
+                yield (found := compare(one, ours, options))
+                if options.memory:
+                    yield with_memory(found, one, ours, options, scratch)
 
 
 def main() -> None:
@@ -182,8 +197,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tune-seconds", type=float, default=20.0, help="for each rule")
+    parser.add_argument(
+        "--tune-seconds", type=float, default=20.0, help="for each rule (0.4 of it for a weight)"
+    )
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
+    parser.add_argument("--memory-jobs", type=int, default=1, help="so many of its processes at once")
     parser.add_argument("--compile", action="store_true", help="mpg's passes compiled, on CUDA recorded")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")
@@ -203,11 +221,16 @@ def main() -> None:
     about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     aimed = device.type == "cpu" and options.threads == 2 and not options.compile  # what the goals are for
-    tables: list[Table] = []
+    tables: dict[str, Table] = {}
     for found in run(options):  # what is done stays, whatever becomes of the rest
-        tables.append(found)
+        tables[title(found)] = found
         print(table(found), flush=True)
-        _write(options, about, tables, aimed=aimed)
+        _write(options, about, list(tables.values()), aimed=aimed)
+
+
+def _say(what: str) -> None:
+    """What is under way, for a run of an hour."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Table], *, aimed: bool) -> None:

@@ -65,17 +65,19 @@ def measure(
     limit: int,
     repeats: int,
     device: torch.device,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Measured]:
     """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between.
 
     A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
-    the prompts are read, is the difference.
+    the prompts are read, is the difference. `say` is told which run begins.
     """
     clock, steps = Clock(device), list[float]()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds a token
     for repeat in range(repeats + 1):
         for name, run in runs.items():
+            say(f"turn {repeat} of {repeats}: {name}" if repeat else f"warming up: {name}")
             steps += [clock(step) for _ in range(BASE_STEPS)]
             few, short = _timed(clock, partial(run, max(1, limit // 2)))
             made, seconds = _timed(clock, partial(run, limit))

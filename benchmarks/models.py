@@ -171,10 +171,13 @@ def bundled(device: str, dtype: str) -> Subject:
 def random_model(
     shape: str, layers: int | None, device: str, dtype: str, context: int, tokens: int, scratch: Path
 ) -> Subject:
-    """A random Qwen3 with five random adapters, written to `scratch`; its prompts have `context` tokens."""
+    """A random Qwen3 with five random adapters, put in `scratch` once; its prompts have `context` tokens."""
     tiny = load_model(device=device, dtype=dtype)  # for its tokenizer and the choice of the device
     model = build_model(shape, layers, tiny.dtype.value, tiny.device.value)
-    folders = tuple(write_adapter(scratch / f"random{n}", random_pairs(model, n)) for n in range(5))
+    folders = tuple(scratch / f"random{n}" for n in range(5))
+    for n, folder in enumerate(folders):
+        if not folder.exists():
+            write_adapter(folder, random_pairs(model, n))
     size = sum(p.numel() for p in model.parameters()) / 1e6
     loaded = replace(tiny, model=model, config=model.config, id=f"random-qwen3-{shape}")
     kind = str(tiny.dtype.value).removeprefix("torch.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -41,6 +42,10 @@ class Ours:
         self.stats = stats
         return stats.committed
 
+    def close(self) -> None:
+        """Give up the memory of the session."""
+        self._session.close()
+
 
 def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> GenerateRequest:
     """The request for the first prompt; adapters and, without a limit, the length come from the subject."""
@@ -62,23 +67,24 @@ def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> f
     return rate
 
 
-def scaled_to(subject: Subject, wanted: float, steps: int = 6, seconds: float = 8.0) -> tuple[Subject, float]:
+def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 8.0) -> tuple[Subject, float]:
     """The subject with its experts' weight such that merged drafts are accepted at a wanted rate.
 
-    Stronger adapters are accepted less: the merged row misses the product by terms of second order.
-    Returns the acceptance rate that was reached, too.
+    Stronger adapters are accepted less: the merged row misses the product by terms of second order. The
+    deeper the model, the smaller the weight, so it is sought by its magnitude: in steps of four times, then
+    halfway between. Returns the acceptance rate that was reached, too.
     """
-    low, high = 0.0, 8.0
-    best, reached = subject, 0.0
-    for step in range(steps):
-        scale = 1.0 if step == 0 else (low + high) / 2
+    low, high = 0.0, math.inf
+    scale, best, reached = 1.0, subject, math.inf
+    for _ in range(steps):
         found = replace(subject, scale=scale)
         rate = acceptance(found, seconds=seconds)
-        if abs(rate - wanted) < abs(reached - wanted) or step == 0:
+        if abs(rate - wanted) < abs(reached - wanted):
             best, reached = found, rate
         if abs(rate - wanted) < 0.01:
             break
         low, high = (scale, high) if rate > wanted else (low, scale)
+        scale = math.sqrt(low * high) if low and high < math.inf else scale * (4 if rate > wanted else 1 / 4)
     return best, reached
 
 
