@@ -220,12 +220,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
-    aimed = device.type == "cpu" and options.threads == 2 and not options.compile  # what the goals are for
+    kind = {
+        "aimed": device.type == "cpu"
+        and options.threads == 2
+        and not options.compile,  # what the goals are for
+        "gpu": device.type == "cuda",
+    }
     tables: dict[str, Table] = {}
     for found in run(options):  # what is done stays, whatever becomes of the rest
         tables[title(found)] = found
         print(table(found), flush=True)
-        _write(options, about, list(tables.values()), aimed=aimed)
+        _write(options, about, list(tables.values()), kind)
 
 
 def _say(what: str) -> None:
@@ -233,13 +238,15 @@ def _say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def _write(options: argparse.Namespace, about: dict[str, str], tables: list[Table], *, aimed: bool) -> None:
+def _write(
+    options: argparse.Namespace, about: dict[str, str], tables: list[Table], kind: dict[str, bool]
+) -> None:
     if options.json:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
-        options.page.write_text(page(command, about, tables, aimed=aimed), encoding="utf-8")
+        options.page.write_text(page(command, about, tables, **kind), encoding="utf-8")
 
 
 if __name__ == "__main__":

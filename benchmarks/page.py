@@ -41,15 +41,18 @@ def goals(tables: Sequence[Table]) -> Iterator[Goal]:
                 yield Goal(table.subject, f"{what}, decoding", most, best.decode_steps, least=False)
 
 
-def page(command: str, about: Mapping[str, str], tables: Sequence[Table], *, aimed: bool = True) -> str:
+def page(
+    command: str, about: Mapping[str, str], tables: Sequence[Table], *, aimed: bool = True, gpu: bool = False
+) -> str:
     """The whole page; `command` is the one that made it, `aimed` if the goals are for such a machine."""
-    return "\n".join(_lines(command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
+    title = "Speed on a GPU" if gpu else "Speed"
+    return "\n".join(_lines(title, command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
 
 
 def _lines(
-    command: str, about: Mapping[str, str], tables: Sequence[Table], reached: Sequence[Goal]
+    head: str, command: str, about: Mapping[str, str], tables: Sequence[Table], reached: Sequence[Goal]
 ) -> Iterator[str]:
-    yield "# Speed"
+    yield f"# {head}"
     yield ""
     yield f"Written by `{command}`; do not edit."
     yield ""
@@ -115,8 +118,10 @@ METHOD = """
 LIMITS = """
 ## What this does not say
 
-- One machine, one prompt at a time. On a GPU at a small batch the rows of a pass cost less, and so does
-  drafting gain less. With `mpg batch` prompts run together (`python -m benchmarks.batch`).
+- One machine, one prompt at a time: [a CPU](speed.md), [a GPU](speed-cuda.md). With `mpg batch` prompts run
+  together (`python -m benchmarks.batch`).
+- A pass that is not compiled leaves a GPU waiting for the processor, which starts every kernel by hand. The
+  contenders that are not mpg's are all of this kind; compiled, they would be faster too.
 - A random model has the shape and the cost of a real one, but not its text: only the acceptance of merged
   drafts is set to that of the bundled model, not that of reference drafts.
 - Tokens/s of a model of 1.6 million parameters are those of Python and kernel launches, not of arithmetic.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks.compare import RIVALS, with_experts
-from benchmarks.measure import Measured, measure
+from benchmarks.measure import SAYS_PEAK, Measured, measure, peak_memory
 from benchmarks.models import Subject, bundled, random_model
 from benchmarks.ours import Ours, scaled_to
 from benchmarks.page import goals, page
@@ -113,6 +115,28 @@ def test_weights_are_scaled_until_drafts_are_accepted_as_often(tmp_path: Path) -
     assert 0.0 < reached <= 1.0
 
 
+@pytest.mark.parametrize("strength", [0.02, 1.0, 40.0])
+def test_the_weight_is_found_by_its_magnitude(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch, strength: float
+) -> None:
+    """Models whose drafts suffer little or much from a weight: 40 asks for one of 0.0026."""
+    monkeypatch.setattr(
+        "benchmarks.ours.acceptance", lambda found, **_: math.exp(-strength * float(found.scale))
+    )
+    found, reached = scaled_to(tiny, 0.9)
+    assert reached == pytest.approx(0.9, abs=0.01)
+    assert found.scale == pytest.approx(-math.log(0.9) / strength, rel=0.15)
+
+
+def test_peak_memory_is_that_of_the_command() -> None:
+    """Resident where the command says nothing of a GPU, else what it says."""
+    python = [sys.executable, "-c"]
+    assert 300 < peak_memory([*python, "block = bytearray(b'1') * (300 * 2**20)"]) < 500
+    assert peak_memory([*python, f"print({SAYS_PEAK!r} + '7')"]) == 7
+    with pytest.raises(RuntimeError, match="failed alone"):
+        peak_memory([*python, "raise SystemExit(3)"])
+
+
 def example(subject: str = "mpg-tiny, float32") -> Table:
     rows = (
         Measured(PLAIN, (100.0, 120.0, 110.0), 1.1, 1.0, memory=400.0),
@@ -147,6 +171,7 @@ def test_table_and_page_name_every_contender() -> None:
         assert row.name in shown
         assert row.name in written
     assert "**no**" not in written
+    assert page("command", {}, [found], gpu=True).startswith("# Speed on a GPU\n")
     worse = replace(
         found, rows=tuple(replace(r, speeds=(31.0,)) if "mpg" in r.name else r for r in found.rows)
     )
