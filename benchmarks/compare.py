@@ -52,12 +52,13 @@ LOCK_STEP = "mpg, lock-step"
 PLAINLY = f"{LOCK_STEP}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
+SHORT = 3  # times as many turns of the bundled model: half a second is soon disturbed
 ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
 
 
 def with_experts(subject: Subject, count: int) -> Subject:
     """The subject with so many of its experts."""
-    if subject.name.startswith("mpg-tiny"):
+    if subject.is_bundled:
         folders = tuple(subject.folders[0].parent / name for name in BLENDS[count])
         return replace(subject, folders=folders)
     return replace(subject, folders=subject.folders[:count])
@@ -82,9 +83,8 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
     if options.compile:
         sessions = {PLAINLY: Ours(subject.made_ready(), ours[LOCK_STEP]), **sessions}
     device = subject.loaded.device.value
-    found = measure(
-        base_step(subject), {**runs, **sessions}, subject.max_tokens, options.repeats, device, _say
-    )
+    repeats = options.repeats * (SHORT if subject.is_bundled and not options.small else 1)
+    found = measure(base_step(subject), {**runs, **sessions}, subject.max_tokens, repeats, device, _say)
     rows = []
     for one in found:
         stats = sessions[one.name].stats if one.name in sessions else None
@@ -106,7 +106,7 @@ def with_memory(
     shared = {
         "experts": found.experts,
         "scale": found.scale,
-        "tiny": subject.name.startswith("mpg-tiny"),
+        "tiny": subject.is_bundled,
         "options": {name: value for name, value in vars(options).items() if name not in ("page", "json")},
         "scratch": str(scratch),
     }
@@ -196,7 +196,9 @@ def main() -> None:
     parser.add_argument("--experts", type=int, nargs="+", choices=EXPERTS, default=list(EXPERTS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="turns; of the bundled model three times so many"
+    )
     parser.add_argument(
         "--tune-seconds", type=float, default=20.0, help="for each rule (0.4 of it for a weight)"
     )

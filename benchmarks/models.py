@@ -75,6 +75,11 @@ class Subject:
     max_tokens: int
 
     @property
+    def is_bundled(self) -> bool:
+        """Whether it is the model that comes with mpg."""
+        return self.name.startswith("mpg-tiny")
+
+    @property
     def experts(self) -> tuple[Expert, ...]:
         """The adapters as experts, read and checked."""
         return tuple(
