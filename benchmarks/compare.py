@@ -2,12 +2,12 @@
 
     python -m benchmarks.compare                    # bundled model, and a random bf16 Qwen3 of 385 M
     python -m benchmarks.compare --model tiny       # the bundled one only
-    python -m benchmarks.compare --small            # a minute's version of everything
+    python -m benchmarks.compare --small            # a few minutes' version of everything
     python -m benchmarks.compare --json FILE --page docs/speed.md
 
 Contenders: transformers' `generate` on the base alone and on the exactly merged adapter; lock-step with a
 pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules exact and threshold with
-reference, merged and folded drafts, each at the chunk size that `mpg tune` finds. Every run answers the same
+reference, merged and folded drafts, each at its best chunk size by tuning. Every run answers the same
 prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
 their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
 the same turns; "decoding" is that of the second half of the replies. Peak memory is that of a process of its
@@ -18,6 +18,7 @@ own for each contender. On CUDA times are those of CUDA events, and the random m
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shlex
@@ -37,22 +38,31 @@ from benchmarks.measure import Measured, machine, measure, peak_memory, ratio, s
 from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
 from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
 from benchmarks.page import page
-from benchmarks.rivals import Run, base_step, generate_base, generate_merged, mixed_batch, sequential
-from benchmarks.table import Table, table, title
+from benchmarks.rivals import (
+    Run,
+    base_step,
+    generate_base,
+    generate_merged,
+    merge_into_base,
+    mixed_batch,
+    sequential,
+)
+from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table, title
 from mpg_cli.models.device import choose_device
 from mpg_cli.request import RuleName, Scheme
 
+MERGED = "generate, merged adapter"
 RIVALS = {
-    "generate, base alone": generate_base,
-    "generate, merged adapter": generate_merged,
-    "lock-step, a pass an adapter": sequential,
-    "lock-step, PEFT's mixed batch": mixed_batch,
+    PLAIN: generate_base,
+    MERGED: generate_merged,
+    SEQUENTIAL: sequential,
+    MIXED: mixed_batch,
 }
 LOCK_STEP = "mpg, lock-step"
 PLAINLY = f"{LOCK_STEP}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
-SHORT = 3  # times as many turns of the bundled model: half a second is soon disturbed
+MORE_TURNS = 3  # times as many of the bundled model: half a second is soon disturbed
 ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
 
 
@@ -76,15 +86,25 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
     return found
 
 
-def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace) -> Table:
-    """All contenders on one subject, in turns."""
+def compare(
+    subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace, **known: float
+) -> Table:
+    """All contenders on one subject, in turns; `known` is what else the table says."""
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
         sessions = {PLAINLY: Ours(subject.made_ready(), ours[LOCK_STEP]), **sessions}
     device = subject.loaded.device.value
-    repeats = options.repeats * (SHORT if subject.is_bundled and not options.small else 1)
-    found = measure(base_step(subject), {**runs, **sessions}, subject.max_tokens, repeats, device, _say)
+    repeats = options.repeats * (MORE_TURNS if subject.is_bundled and not options.small else 1)
+    found = measure(
+        base_step(subject),
+        {**runs, **sessions},
+        subject.max_tokens,
+        repeats,
+        device,
+        _say,
+        warm=2 if options.compile else 1,  # a shape is recorded when it comes again
+    )
     rows = []
     for one in found:
         stats = sessions[one.name].stats if one.name in sessions else None
@@ -95,14 +115,24 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
         rows.append(replace(one, **more))
     for session in sessions.values():
         session.close()
-    served = ratio(base_step(subject, served=True), base_step(subject), device)
-    return Table(subject.name, len(subject.folders), subject.scale, served, tuple(rows))
+    packed = device.type == "cpu" and not options.compile
+    served = ratio(base_step(subject, served=True), base_step(subject), device) if packed else None
+    return Table(
+        subject.name,
+        len(subject.folders),
+        subject.scale,
+        served,
+        len(subject.prompts),
+        subject.max_tokens,
+        tuple(rows),
+        **known,
+    )
 
 
 def with_memory(
     found: Table, subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace, scratch: Path
-) -> Table:
-    """The table with the peak memory of each contender: that of a process that does nothing else."""
+) -> Iterator[Table]:
+    """The table with the peak memory of one contender more each time: that of a process of its own."""
     shared = {
         "experts": found.experts,
         "scale": found.scale,
@@ -123,10 +153,14 @@ def with_memory(
             return row
         return replace(row, memory=memory)
 
+    gc.collect()  # what the sessions had is room for these processes
     if subject.loaded.device.value.type == "cuda":
-        torch.cuda.empty_cache()  # what the sessions had is room for these processes
+        torch.cuda.empty_cache()
+    rows = list(found.rows)
     with ThreadPoolExecutor(options.memory_jobs) as jobs:
-        return replace(found, rows=tuple(jobs.map(peak, found.rows)))
+        for place, row in enumerate(jobs.map(peak, found.rows)):
+            rows[place] = row
+            yield replace(found, rows=tuple(rows))
 
 
 def alone(what: dict[str, Any]) -> None:
@@ -143,7 +177,10 @@ def alone(what: dict[str, Any]) -> None:
         prompts=subject.prompts[:1],
         max_tokens=min(subject.max_tokens, tokens),
     )
-    if scheme is None:
+    if what["contender"] == MERGED:
+        merge_into_base(subject)
+        generate_base(subject)(subject.max_tokens)
+    elif scheme is None:
         RIVALS[str(what["contender"])](subject)(subject.max_tokens)
     else:
         compiled = options.compile and what["contender"] != PLAINLY
@@ -162,8 +199,8 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     return replace(subject, prompts=subject.prompts[:2])  # two, so that no row knows its prompt already
 
 
-def run(options: argparse.Namespace) -> Iterator[Table]:
-    """The tables of all models and numbers of experts; each again once its peak memory is known."""
+def run(options: argparse.Namespace) -> Iterator[tuple[Table, bool]]:
+    """The tables of all models and numbers of experts, as far as they are known, and whether that is all."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         tiny = _subject(True, options, scratch).made_ready(compiled=options.compile)
@@ -175,15 +212,17 @@ def run(options: argparse.Namespace) -> Iterator[Table]:
             subjects.append(random.made_ready(compiled=options.compile))
         for subject in subjects:
             for count in options.experts:
-                one = with_experts(subject, count)
+                one, known = with_experts(subject, count), dict[str, float]()
                 if subject is not tiny and count > 1:
                     _say(f"the weight of {count} experts")
                     one, reached = scaled_to(one, wanted, seconds=0.4 * options.tune_seconds)
-                    print(f"weight {one.scale:.3g} an expert: {100 * reached:.1f} % accepted", flush=True)
+                    known = {"wanted": wanted, "reached": reached}
                 ours = schemes(one, options.tune_seconds)
-                yield (found := compare(one, ours, options))
+                found = compare(one, ours, options, **known)
+                yield found, not options.memory
                 if options.memory:
-                    yield with_memory(found, one, ours, options, scratch)
+                    parts = with_memory(found, one, ours, options, scratch)
+                    yield from ((part, place == len(part.rows)) for place, part in enumerate(parts, 1))
 
 
 def main() -> None:
@@ -192,18 +231,16 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=["tiny", "random", "both"], default="both")
     parser.add_argument("--shape", choices=tuple(SHAPES), help="of the random model (385m, on CUDA 8b)")
-    parser.add_argument("--layers", type=int, help="fewer layers of the random model")
+    parser.add_argument("--layers", type=_positive, help="fewer layers of the random model")
     parser.add_argument("--experts", type=int, nargs="+", choices=EXPERTS, default=list(EXPERTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=_positive, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
-        "--repeats", type=int, default=3, help="turns; of the bundled model three times so many"
+        "--repeats", type=_positive, help="turns (3); three times so many of the bundled model"
     )
-    parser.add_argument(
-        "--tune-seconds", type=float, default=20.0, help="for each rule (0.4 of it for a weight)"
-    )
+    parser.add_argument("--tune-seconds", type=float, help="for each rule (20), 0.4 of it for a weight")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
-    parser.add_argument("--memory-jobs", type=int, default=1, help="so many of its processes at once")
+    parser.add_argument("--memory-jobs", type=_positive, default=1, help="so many of its processes at once")
     parser.add_argument("--compile", action="store_true", help="mpg's passes compiled, on CUDA recorded")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")
@@ -215,7 +252,11 @@ def main() -> None:
         alone(json.loads(options.alone))
         return
     if options.small:
-        options.layers, options.repeats, options.tune_seconds = options.layers or 4, 1, 4.0
+        options.layers = options.layers or 4
+    options.repeats = options.repeats or (1 if options.small else 3)
+    options.tune_seconds = options.tune_seconds or (4.0 if options.small else 20.0)
+    for file in (file for file in (options.json, options.page) if file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(options.device).value
     if options.shape is None:
         options.shape = "8b" if device.type == "cuda" else "385m"
@@ -223,15 +264,15 @@ def main() -> None:
     about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     kind = {
-        "aimed": device.type == "cpu"
-        and options.threads == 2
-        and not options.compile,  # what the goals are for
+        # what the goals are for
+        "aimed": device.type == "cpu" and options.threads == 2 and not (options.compile or options.small),
         "gpu": device.type == "cuda",
     }
     tables: dict[str, Table] = {}
-    for found in run(options):  # what is done stays, whatever becomes of the rest
+    for found, whole in run(options):  # what is done stays, whatever becomes of the rest
         tables[title(found)] = found
-        print(table(found), flush=True)
+        if whole:
+            print(table(found), flush=True)
         _write(options, about, list(tables.values()), kind)
 
 
@@ -245,10 +286,23 @@ def _write(
 ) -> None:
     if options.json:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        _replace(options.json, json.dumps(data, indent=1) + "\n")
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
-        options.page.write_text(page(command, about, tables, **kind), encoding="utf-8")
+        _replace(options.page, page(command, about, tables, **kind))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Measured:
     speeds: tuple[float, ...]
     base_steps: float  # a token, reading the prompts included
     decode_steps: float | None  # a token of the second half of its replies, if they are long enough
+    tokens: int | None = None  # of a run: all replies together
     memory: float | None = None  # MiB at the peak
     acceptance: float | None = None
     committed: float | None = None  # tokens a pass
@@ -61,13 +62,14 @@ class Clock:
 
 def measure(
     step: Callable[[], None],
-    runs: Mapping[str, Callable[[int], int]],
+    runs: Mapping[str, Callable[[int], list[list[int]]]],
     limit: int,
     repeats: int,
     device: torch.device,
     say: Callable[[str], None] = lambda text: None,
+    warm: int = 1,
 ) -> list[Measured]:
-    """Each run `repeats` times, in turn, after one of each to warm up; base steps are timed in between.
+    """Each run `repeats` times, in turn, after `warm` of each to warm up; base steps are timed in between.
 
     A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
     the prompts are read, is the difference. `say` is told which run begins.
@@ -75,23 +77,27 @@ def measure(
     clock, steps = Clock(device), list[float]()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds a token
-    for repeat in range(repeats + 1):
+    tokens: dict[str, int] = {}
+    for turn in range(1 - warm, repeats + 1):
         for name, run in runs.items():
-            say(f"turn {repeat} of {repeats}: {name}" if repeat else f"warming up: {name}")
-            steps += [clock(step) for _ in range(BASE_STEPS)]
+            say(f"turn {turn} of {repeats}: {name}" if turn > 0 else f"warming up: {name}")
+            base = [clock(step) for _ in range(BASE_STEPS)]
             few, short = _timed(clock, partial(run, max(1, limit // 2)))
-            made, seconds = _timed(clock, partial(run, limit))
-            if repeat:
-                speeds[name].append(made / seconds)
-            if repeat and made > few:
-                decoding[name].append((seconds - short) / (made - few))
-    one = statistics.median(steps[BASE_STEPS:])
+            tokens[name], seconds = _timed(clock, partial(run, limit))
+            if turn < 1:
+                continue
+            steps += base
+            speeds[name].append(tokens[name] / seconds)
+            if tokens[name] > few:
+                decoding[name].append((seconds - short) / (tokens[name] - few))
+    one = statistics.median(steps)
     return [
         Measured(
             name,
             tuple(speeds[name]),
             1 / (statistics.median(speeds[name]) * one),
             statistics.median(decoding[name]) / one if decoding[name] else None,
+            tokens[name],
         )
         for name in runs
     ]
@@ -103,28 +109,31 @@ def ratio(step: Callable[[], None], other: Callable[[], None], device: torch.dev
     return statistics.median([clock(step) / clock(other) for _ in range(2 * BASE_STEPS)][BASE_STEPS // 2 :])
 
 
-def _timed(clock: Clock, run: Callable[[], int]) -> tuple[int, float]:
+def _timed(clock: Clock, run: Callable[[], list[list[int]]]) -> tuple[int, float]:
     """The tokens that a run made, and its seconds."""
-    made: list[int] = []
-    seconds = clock(lambda: made.append(run()))
-    return made[0], seconds
+    made: list[list[int]] = []
+    seconds = clock(lambda: made.extend(run()))
+    return sum(map(len, made)), seconds
 
 
 def peak_memory(command: Sequence[str]) -> float:
-    """MiB at the peak of a command: what it says (see `said_peak`), else resident (Linux and macOS)."""
+    """MiB at the peak of a command: what it says (see `said_peak`), else resident (Linux and macOS).
+
+    Raises RuntimeError with the error that it printed where it fails, or takes longer than half an hour.
+    """
     script = (
         "import resource, subprocess, sys\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)\n"
-        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.stdout)"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, timeout=1800, check=True)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.stdout)"
     )
     python, *_ = command
-    out = subprocess.run([python, "-c", script, *command], capture_output=True, text=True, check=True).stdout
-    code, resident, *_ = out.split()
-    if int(code):
-        raise RuntimeError(f"a contender failed alone: {' '.join(command)}")
-    if SAYS_PEAK in out:
-        return float(out.rpartition(SAYS_PEAK)[2])
-    return int(resident) / (1024 if platform.system() == "Linux" else 1024**2)
+    done = subprocess.run([python, "-c", script, *command], capture_output=True, text=True)
+    if done.returncode:
+        said = [line for line in done.stderr.partition("Traceback")[2].splitlines() if line[:1].strip()]
+        raise RuntimeError((said or ["it failed"])[0][-300:])
+    if SAYS_PEAK in done.stdout:
+        return float(done.stdout.rpartition(SAYS_PEAK)[2])
+    return int(done.stdout.split()[0]) / (1024 if platform.system() == "Linux" else 1024**2)
 
 
 def said_peak(device: torch.device) -> str:
@@ -134,7 +143,9 @@ def said_peak(device: torch.device) -> str:
 
 def machine(device: torch.device, threads: int) -> dict[str, str]:
     """What the figures depend on."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    where = _processor()
+    if device.type == "cuda":
+        where = f"{torch.cuda.get_device_name(device)}, its host {where}"
     return {
         "machine": f"{where}, {threads} threads",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

@@ -30,17 +30,19 @@ class Ours:
         asked = request(self.subject, self.scheme)
         self._session = Session(asked, self.subject.served, self.subject.experts)
 
-    def __call__(self, limit: int) -> int:
-        """All prompts once, replies of at most `limit` tokens; how many tokens that made."""
-        stats = Stats()
+    def __call__(self, limit: int) -> list[list[int]]:
+        """All prompts once: the replies, of at most `limit` tokens each, as token ids."""
+        stats, replies = Stats(), list[list[int]]()
         for place, prompting in enumerate(self.subject.prompts):
             asked = request(self.subject, self.scheme, limit)
             asked = replace(asked, prompting=prompting, sequence_id=place)
+            replies.append([])
             for event in self._session.replies(asked):
                 if isinstance(event, Round):
                     stats = stats.plus(event)
+                    replies[-1] += event.tokens
         self.stats = stats
-        return stats.committed
+        return replies
 
     def close(self) -> None:
         """Give up the memory of the session."""
@@ -89,15 +91,11 @@ def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 
 
 
 def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]:
-    """gamma of each drafter as `mpg tune` finds it; the bias bound is not limited, it is reported."""
+    """The best gamma > 0 of each drafter by tuning; the bias bound is not limited, it is reported."""
     asked = request(subject, Scheme(rule=rule))
     bench = Bench(asked, subject.served, subject.experts, subject.prompts)
     profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds, candidates=(1,)).run(lambda what, share: None)
     return {
-        drafter: max(1, next(c.chunk_size for c in profile.choices if _plain(c, drafter)))
+        drafter: max(1, next(c.chunk_size for c in profile.choices if c.drafter == drafter))
         for drafter in DRAFTERS
     }
-
-
-def _plain(choice: object, drafter: str) -> bool:
-    return getattr(choice, "drafter", "") == drafter and getattr(choice, "candidates", 0) == 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, title
+from benchmarks.table import about as rests_on
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def page(
     command: str, about: Mapping[str, str], tables: Sequence[Table], *, aimed: bool = True, gpu: bool = False
 ) -> str:
     """The whole page; `command` is the one that made it, `aimed` if the goals are for such a machine."""
-    title = "Speed on a GPU" if gpu else "Speed"
-    return "\n".join(_lines(title, command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
+    head = "Speed on a GPU" if gpu else "Speed"
+    return "\n".join(_lines(head, command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
 
 
 def _lines(
@@ -72,47 +73,58 @@ def _lines(
     if reached:
         yield ""
     yield from METHOD.strip().splitlines()
+    if any(row.memory is not None for table in tables for row in table.rows):
+        yield from MEMORY.strip().splitlines()
     for table in tables:
         yield ""
         yield f"## {title(table)}"
         yield ""
-        yield (
-            f"Each expert has weight {table.scale:.3g}. A pass of the bare base with its weights in mpg's "
-            f"layout takes {table.served_step:.2f} base steps."
-        )
+        yield rests_on(table)
         yield ""
         yield markdown(table)
     yield ""
     yield from LIMITS.strip().splitlines()
+    if any("mpg-tiny" in table.subject for table in tables):
+        yield from TINY.strip().splitlines()
 
 
 METHOD = """
 ## Method
 
 - Every contender answers the same prompts, one at a time, at temperature 1, and reading the prompts counts.
-  The runs take turns, after one of each to warm up. The figures are medians, the range is that of all turns.
+  The runs take turns, after one of each to warm up (two with `--compile`). The figures are medians, the range
+  is that of all turns. The seeds are the same in every turn: the range is that of the clock, not of the text.
+- Each contender draws its own text, and replies may end before the limit: “tokens” is how many a run made.
 - `generate` is that of transformers, on the base alone and on the base with the exact sum of the adapters
   added to its weights (that is one persona mixture of weights, not the product). Both do without what a blend
   costs; they are the yardstick.
-- “A pass an adapter” is lock-step as published decoding-time code does it: base and adapters run one after
-  the other, each with its own cache. “PEFT's mixed batch” runs them as the rows of one pass.
+- “A pass an adapter” is lock-step as DExperts and proxy-tuning do it: base and experts are models of their
+  own, run one after the other, each with its own cache. They share the weights of the base. “PEFT's mixed
+  batch” runs them as the rows of one pass.
 - mpg's lock-step is one pass over all rows a token. Its other settings draft chunks and judge them. Under
-  `exact` the text is that of the lock-step for the same seed; under `threshold` (the paper's rule) the law is
-  biased where the bound says so.
-- The chunk size of each is the one that `mpg tune` finds in the same process.
+  `exact` the text is that of the lock-step for the same seed, up to the rounding of 16-bit numbers; under
+  `threshold` (the paper's rule) the law is biased where the bound says so, and a bound of 1 promises nothing.
+- The chunk size of each drafter is the best above 0 that tuning finds in the same process, with no limit on
+  the bias. `mpg tune` itself chooses among all drafters and lock-step, under `threshold` only where the bound
+  is 0.02 or less.
 - “Steps/token” is the time of a token over that of a one-token pass of the bare base, timed between the
   runs. “Decoding” is the same for the tokens of the second half of the replies: each turn is made with
-  replies of half the length as well, and that time taken off. The prompts of the random model have 64 tokens,
-  which every row of a blend reads, and its replies 32: reading is a good part of the whole.
+  replies of half the length as well, and that time taken off.
 - The base, `generate` and the lock-steps of others run as transformers and PEFT run them. On a CPU mpg's
   weights lie in the blocks that the kernels read (mpg_cli/models/prepacked.py), as they do in every command.
-  With `--compile` mpg's passes are compiled, on CUDA recorded as graphs, and those of the others are not.
+  With `--compile` mpg's passes are compiled, on CUDA recorded as graphs, and those of the others, base step
+  included, are not: × mixed then tells what a user gains, not what the method does.
 - On CUDA times are those between two events on the stream.
-- The adapters of the random model are random, of rank 16 on all linear layers; the weight of each is chosen
-  so that merged drafts are accepted as often as on the bundled model with five experts.
-- “Peak MiB” is the memory of a process that runs this contender and nothing else: on a CPU all that is
-  resident, with Python and torch, on CUDA what torch has reserved there. A folded drafter keeps a second copy
-  of the layers that the adapters change.
+- The adapters of the random model are random, of rank 16 on all linear layers; its prompts have about 64
+  tokens. The weight of several experts is chosen so that merged drafts are accepted about as often as on the
+  bundled model with five; a single expert has weight 1.
+"""
+
+MEMORY = """
+- “Peak MiB” is the memory of a process that runs this contender and nothing else, for one prompt and 16
+  tokens or two chunks: on a CPU all that is resident, with Python and torch, on CUDA what torch has reserved
+  there. A folded drafter keeps a second copy of the layers that the adapters change; the merged adapter is
+  added to the base in place.
 """
 
 LIMITS = """
@@ -123,6 +135,10 @@ LIMITS = """
 - A pass that is not compiled leaves a GPU waiting for the processor, which starts every kernel by hand. The
   contenders that are not mpg's are all of this kind; compiled, they would be faster too.
 - A random model has the shape and the cost of a real one, but not its text: only the acceptance of merged
-  drafts is set to that of the bundled model, not that of reference drafts.
+  drafts is set to that of the bundled model. In a deep random model it takes a small weight, with which the
+  blend lies near the base, and so reference drafts are accepted more often than they would be otherwise.
+"""
+
+TINY = """
 - Tokens/s of a model of 1.6 million parameters are those of Python and kernel launches, not of arithmetic.
 """

@@ -1,13 +1,14 @@
 """What users would run instead of mpg: plain `generate`, and lock-step decoding with PEFT's adapters.
 
-Every contender has the same shape: `run(limit)` answers all prompts of the subject and says how many tokens
-that made. Replies end at the end token or at the limit, and reading the prompt counts.
+Every contender has the same shape: `run(limit)` answers all prompts of the subject and returns the replies
+as token ids. They end at the end token or at the limit, and reading the prompt counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -15,10 +16,12 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.models import Subject
+from mpg_cli.models.adapter import plain
+from mpg_cli.models.delta import Row, row_factors
 from mpg_cli.models.fold import fold
 from mpg_cli.models.prompt import render
 
-Run = Callable[[int], int]
+Run = Callable[[int], list[list[int]]]
 
 
 def prompt_ids(subject: Subject) -> list[Tensor]:
@@ -62,15 +65,30 @@ def generate_base(subject: Subject) -> Run:
 
 def generate_merged(subject: Subject) -> Run:
     """transformers' `generate` on the base with the exact sum of all weighted adapters folded in."""
-    row = [(expert.adapter, expert.weight) for expert in subject.experts if expert.adapter is not None]
-    return _generate(subject, fold(subject.loaded.model, row))
+    return _generate(subject, fold(subject.loaded.model, _row(subject)))
+
+
+def merge_into_base(subject: Subject) -> None:
+    """Add the adapters to the weights of the loaded model itself, as one does who needs no base any more."""
+    row = _row(subject)
+    for name, module in subject.loaded.model.named_modules():
+        if any(name in adapter.pairs for adapter, _ in row):
+            a, b = row_factors(name, row)  # (r, d_in), (d_out, r)
+            weight: Any = plain(module).weight
+            weight.copy_(
+                weight.float() + b.to(weight.device) @ a.to(weight.device)
+            )  # rounded once, as in fold
+
+
+def _row(subject: Subject) -> Row:
+    return [(expert.adapter, expert.weight) for expert in subject.experts if expert.adapter is not None]
 
 
 def _generate(subject: Subject, model: Any) -> Run:
     prompts, end = prompt_ids(subject), _ends(subject)
 
-    def run(limit: int) -> int:
-        made = 0
+    def run(limit: int) -> list[list[int]]:
+        replies = []
         for place, ids in enumerate(prompts):
             torch.manual_seed(place)  # half a reply is the first half of a whole one
             with torch.inference_mode():
@@ -83,56 +101,67 @@ def _generate(subject: Subject, model: Any) -> Run:
                     eos_token_id=end,
                     pad_token_id=end,
                 )
-            made += out.shape[1] - ids.shape[1]
-        return made
+            replies.append(out[0, ids.shape[1] :].tolist())
+        return replies
 
     return run
 
 
 def sequential(subject: Subject) -> Run:
-    """Lock-step with a pass an adapter: the base and each adapter in turn, each with a cache of its own."""
-    model, names = _peft(subject)
+    """Lock-step with a pass an adapter: the base and each adapter in turn, each with a cache of its own.
+
+    Each adapter is active in a model of its own, which shares the weights of the base, so that nothing is
+    switched between the passes: switching in PEFT costs as much as a pass of a small model.
+    """
+    models = [_plain(subject), *(_peft(subject, [folder]) for folder in subject.folders)]
+    last = _last(subject)
 
     def logits(rows: list[DynamicCache], ids: Tensor) -> Tensor:
-        found = []
-        with model.disable_adapter():
-            found.append(model(ids, past_key_values=rows[0], use_cache=True).logits[:, -1])
-        for name, cache in zip(names, rows[1:], strict=True):
-            model.set_adapter(name)
-            found.append(model(ids, past_key_values=cache, use_cache=True).logits[:, -1])
+        found = [
+            model(ids, past_key_values=cache, use_cache=True, logits_to_keep=last).logits[:, -1]
+            for model, cache in zip(models, rows, strict=True)
+        ]
         return torch.cat(found)  # (K+1, V)
 
     def caches() -> list[DynamicCache]:
-        return [DynamicCache(config=subject.loaded.config) for _ in range(len(names) + 1)]
+        return [DynamicCache(config=subject.loaded.config) for _ in models]
 
     return _lock_step(subject, caches, logits)
 
 
 def mixed_batch(subject: Subject) -> Run:
     """Lock-step with PEFT's mixed batch: one pass over K+1 rows, the adapter of each named."""
-    model, names = _peft(subject)
-    rows = ["__base__", *names]
+    model = _peft(subject, subject.folders)
+    rows = ["__base__", *(folder.name for folder in subject.folders)]
+    last = _last(subject)
 
     def logits(caches: list[DynamicCache], ids: Tensor) -> Tensor:
         output = model(
-            ids.expand(len(rows), -1), past_key_values=caches[0], use_cache=True, adapter_names=rows
+            ids.expand(len(rows), -1),
+            past_key_values=caches[0],
+            use_cache=True,
+            logits_to_keep=last,
+            adapter_names=rows,
         )
-        last: Tensor = output.logits[:, -1]  # (K+1, V)
-        return last
+        return cast(Tensor, output.logits[:, -1])  # (K+1, V)
 
     return _lock_step(subject, lambda: [DynamicCache(config=subject.loaded.config)], logits)
 
 
-def _peft(subject: Subject) -> tuple[Any, list[str]]:
-    """The model with all adapters in PEFT, and their names."""
-    folders = subject.folders
-    names = [folder.name for folder in folders]
+def _last(subject: Subject) -> Tensor:
+    """Where logits are wanted, as an index: with a number PyTorch copies the head's weight once a row."""
+    return torch.tensor([-1], device=subject.loaded.device.value)
+
+
+def _peft(subject: Subject, folders: Sequence[Path]) -> Any:
+    """The model with these adapters in PEFT, the first one active."""
+    first, *others = folders
     model = PeftModel.from_pretrained(
-        _plain(subject), folders[0], adapter_name=names[0], autocast_adapter_dtype=False
+        _plain(subject), first, adapter_name=first.name, autocast_adapter_dtype=False
     )
-    for name, folder in zip(names[1:], folders[1:], strict=True):
-        model.load_adapter(folder, name, autocast_adapter_dtype=False)
-    return model.eval(), names
+    for folder in others:
+        model.load_adapter(folder, folder.name, autocast_adapter_dtype=False)
+    return model.eval()
 
 
 def _lock_step(
@@ -155,12 +184,12 @@ def _lock_step(
                 return
             ids = torch.tensor([[token]], device=ids.device)
 
-    def run(limit: int) -> int:
+    def run(limit: int) -> list[list[int]]:
+        replies = []
         with torch.inference_mode():
-            made = 0
             for place, ids in enumerate(prompts):
                 torch.manual_seed(place)  # half a reply is the first half of a whole one
-                made += sum(1 for _ in tokens(ids, limit))
-            return made
+                replies.append(list(tokens(ids, limit)))
+        return replies
 
     return run

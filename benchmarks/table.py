@@ -21,6 +21,7 @@ HEAD = (
     "× generate",
     "steps/token",
     "decoding",
+    "tokens",
     "accepted",
     "tokens/pass",
     "bias bound",
@@ -35,13 +36,17 @@ class Table:
     subject: str
     experts: int
     scale: float
-    served_step: float  # a pass of the bare base in mpg's layout, in base steps
+    served_step: float | None  # a pass of the bare base in mpg's layout, in base steps, if that is another
+    prompts: int
+    limit: int  # tokens of a reply
     rows: tuple[Measured, ...]
+    wanted: float | None = None  # the acceptance rate for which the weight was sought,
+    reached: float | None = None  # and that which it has
 
     def times(self, name: str) -> Mapping[str, float]:
-        """Each contender's speed as a multiple of this one's."""
-        one = next(row.speed for row in self.rows if row.name == name)
-        return {row.name: row.speed / one for row in self.rows}
+        """Each contender's speed as a multiple of this one's; empty where it was not run."""
+        one = next((row.speed for row in self.rows if row.name == name), None)
+        return {} if one is None else {row.name: row.speed / one for row in self.rows}
 
     @property
     def best(self) -> Measured:
@@ -59,16 +64,34 @@ class Table:
                     row.name,
                     f"{row.speed:.1f}",
                     f"{min(row.speeds):.1f}–{max(row.speeds):.1f}",
-                    *(f"{ratio[row.name]:.2f}" for ratio in ratios),
+                    *(f"{ratio[row.name]:.2f}" if ratio else "" for ratio in ratios),
                     f"{row.base_steps:.2f}",
                     "" if row.decode_steps is None else f"{row.decode_steps:.2f}",
-                    "" if row.acceptance is None else f"{100 * row.acceptance:.1f} %",
+                    "" if row.tokens is None else f"{row.tokens}",
+                    "" if row.acceptance is None else f"{100 * row.acceptance:.0f} %",
                     "" if row.committed is None else f"{row.committed:.2f}",
                     "" if row.bias_bound is None else f"{row.bias_bound:.3f}",
                     "" if row.memory is None else f"{row.memory:.0f}",
                 )
             )
         return lines
+
+
+def about(found: Table) -> str:
+    """What a table's figures rest on."""
+    turns = max(len(row.speeds) for row in found.rows)
+    said = [f"{found.prompts} prompts, replies of at most {found.limit} tokens, timed {turns} times."]
+    said += [f"Each expert has weight {found.scale:.3g}" + (": " if found.wanted else ".")]
+    if found.wanted and found.reached:
+        said[-1] += (
+            f"merged drafts of 4 are then accepted at {100 * found.reached:.0f} % "
+            f"({100 * found.wanted:.0f} % on the bundled model)."
+        )
+    if found.served_step is not None:
+        said += [
+            f"A pass of the bare base in mpg's layout of weights takes {found.served_step:.2f} base steps."
+        ]
+    return " ".join(said)
 
 
 def title(table: Table) -> str:
