@@ -43,7 +43,7 @@ from benchmarks.rivals import (
     base_step,
     generate_base,
     generate_merged,
-    merge_into_base,
+    generate_merged_in_place,
     mixed_batch,
     sequential,
 )
@@ -62,6 +62,7 @@ LOCK_STEP = "mpg, lock-step"
 PLAINLY = f"{LOCK_STEP}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
+RIVALS_ALONE = {**RIVALS, MERGED: generate_merged_in_place}  # where nobody else needs the base
 MORE_TURNS = 3  # times as many of the bundled model: half a second is soon disturbed
 ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
 
@@ -86,10 +87,8 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
     return found
 
 
-def compare(
-    subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace, **known: float
-) -> Table:
-    """All contenders on one subject, in turns; `known` is what else the table says."""
+def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace) -> Table:
+    """All contenders on one subject, in turns."""
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
@@ -125,7 +124,6 @@ def compare(
         len(subject.prompts),
         subject.max_tokens,
         tuple(rows),
-        **known,
     )
 
 
@@ -177,11 +175,8 @@ def alone(what: dict[str, Any]) -> None:
         prompts=subject.prompts[:1],
         max_tokens=min(subject.max_tokens, tokens),
     )
-    if what["contender"] == MERGED:
-        merge_into_base(subject)
-        generate_base(subject)(subject.max_tokens)
-    elif scheme is None:
-        RIVALS[str(what["contender"])](subject)(subject.max_tokens)
+    if scheme is None:
+        RIVALS_ALONE[str(what["contender"])](subject)(subject.max_tokens)
     else:
         compiled = options.compile and what["contender"] != PLAINLY
         Ours(subject.made_ready(copied=False, compiled=compiled), Scheme(**scheme))(subject.max_tokens)
@@ -212,13 +207,13 @@ def run(options: argparse.Namespace) -> Iterator[tuple[Table, bool]]:
             subjects.append(random.made_ready(compiled=options.compile))
         for subject in subjects:
             for count in options.experts:
-                one, known = with_experts(subject, count), dict[str, float]()
+                one, sought, reached = with_experts(subject, count), None, None
                 if subject is not tiny and count > 1:
                     _say(f"the weight of {count} experts")
-                    one, reached = scaled_to(one, wanted, seconds=0.4 * options.tune_seconds)
-                    known = {"wanted": wanted, "reached": reached}
+                    sought = wanted
+                    one, reached = scaled_to(one, sought, seconds=0.4 * options.tune_seconds)
                 ours = schemes(one, options.tune_seconds)
-                found = compare(one, ours, options, **known)
+                found = replace(compare(one, ours, options), wanted=sought, reached=reached)
                 yield found, not options.memory
                 if options.memory:
                     parts = with_memory(found, one, ours, options, scratch)
@@ -286,17 +281,10 @@ def _write(
 ) -> None:
     if options.json:
         data = {"machine": about, "tables": [asdict(one) for one in tables]}
-        _replace(options.json, json.dumps(data, indent=1) + "\n")
+        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
-        _replace(options.page, page(command, about, tables, **kind))
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+        options.page.write_text(page(command, about, tables, **kind), encoding="utf-8")
 
 
 def _positive(text: str) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, title
-from benchmarks.table import about as rests_on
+from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, rests_on, title
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.models import Subject
-from mpg_cli.models.adapter import plain
-from mpg_cli.models.delta import Row, row_factors
-from mpg_cli.models.fold import fold
+from mpg_cli.models.delta import Row
+from mpg_cli.models.fold import fold, summed_weight
 from mpg_cli.models.prompt import render
 
 Run = Callable[[int], list[list[int]]]
@@ -68,16 +67,14 @@ def generate_merged(subject: Subject) -> Run:
     return _generate(subject, fold(subject.loaded.model, _row(subject)))
 
 
-def merge_into_base(subject: Subject) -> None:
-    """Add the adapters to the weights of the loaded model itself, as one does who needs no base any more."""
+def generate_merged_in_place(subject: Subject) -> Run:
+    """The same with the adapters added to the loaded model itself, as one does who needs no base any more."""
     row = _row(subject)
     for name, module in subject.loaded.model.named_modules():
         if any(name in adapter.pairs for adapter, _ in row):
-            a, b = row_factors(name, row)  # (r, d_in), (d_out, r)
-            weight: Any = plain(module).weight
-            weight.copy_(
-                weight.float() + b.to(weight.device) @ a.to(weight.device)
-            )  # rounded once, as in fold
+            weight: Any = module.weight
+            weight.copy_(summed_weight(name, module, row))
+    return generate_base(subject)
 
 
 def _row(subject: Subject) -> Row:
@@ -111,7 +108,7 @@ def sequential(subject: Subject) -> Run:
     """Lock-step with a pass an adapter: the base and each adapter in turn, each with a cache of its own.
 
     Each adapter is active in a model of its own, which shares the weights of the base, so that nothing is
-    switched between the passes: switching in PEFT costs as much as a pass of a small model.
+    switched between the passes.
     """
     models = [_plain(subject), *(_peft(subject, [folder]) for folder in subject.folders)]
     last = _last(subject)

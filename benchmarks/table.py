@@ -77,7 +77,7 @@ class Table:
         return lines
 
 
-def about(found: Table) -> str:
+def rests_on(found: Table) -> str:
     """What a table's figures rest on."""
     turns = max(len(row.speeds) for row in found.rows)
     said = [f"{found.prompts} prompts, replies of at most {found.limit} tokens, timed {turns} times."]

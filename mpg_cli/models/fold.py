@@ -40,8 +40,8 @@ def fold(model: nn.Module, row: Row) -> nn.Module:
     return folded
 
 
-def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
-    """A layer of the same kind with the sum for its weight; its other parameters are shared."""
+def summed_weight(name: str, layer: nn.Module, row: Row) -> torch.Tensor:
+    """W + Σ w·s·B·A of one layer, plain, in the shape and dtype of its weight. Raises as `fold` does."""
     a, b = row_factors(name, row)  # (r, d_in), (d_out, r)
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
@@ -54,6 +54,12 @@ def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
             f"the merged drafter: {name} exceeds the range of {str(weight.dtype).removeprefix('torch.')}",
             hint="choose --dtype bfloat16 or float32, or --drafter merged",
         )
+    return total
+
+
+def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
+    """A layer of the same kind with the sum for its weight; its other parameters are shared."""
+    total, weight = summed_weight(name, layer, row), layer.weight
     summed = copy.copy(layer)
     summed._parameters = dict(layer._parameters)
     if isinstance(summed, PrepackedLinear):
