@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,11 +39,13 @@ class Noise:
 
     def bits(self, size: int, position: int, stream: int = EXACT, offset: int = 0) -> np.ndarray:
         """`size` random 32-bit words, uint32."""
-        key = np.array([self.seed % 2**64, sequence_key(self.sequence)], dtype=np.uint64)
-        counter = np.array([0, offset, stream, position], dtype=np.uint64)
-        raw = np.random.Philox(key=key, counter=counter).random_raw((size + 1) // 2)
-        words: np.ndarray = raw.astype("<u8").view("<u4")[:size]
+        words: np.ndarray = _words([(self, position)], size, stream, offset)[0]
         return words
+
+    @cached_property
+    def key(self) -> np.ndarray:
+        """The generator's key, two 64-bit words."""
+        return np.array([self.seed % 2**64, sequence_key(self.sequence)], dtype=np.uint64)
 
     def uniform(self, position: int, stream: int, offset: int = 0) -> float:
         """One number in (0, 1)."""
@@ -55,7 +58,27 @@ class Noise:
 
 def gumbels(places: Sequence[tuple[Noise, int]], size: int) -> Tensor:
     """The noise of n reply positions under the exact rule, (n, size): `Noise.gumbel` of each in one go."""
-    return _gumbel(np.stack([noise.bits(size, position) for noise, position in places]))
+    return _gumbel(_words(places, size))
+
+
+def _words(
+    places: Sequence[tuple[Noise, int]], size: int, stream: int = EXACT, offset: int = 0
+) -> np.ndarray:
+    """The random words of n positions, (n, size) uint32, of one generator that is set to each in turn."""
+    source, nothing = np.random.Philox(key=0), np.zeros(4, dtype=np.uint64)
+    raw = np.empty((len(places), (size + 1) // 2), dtype="<u8")
+    for row, (noise, position) in zip(raw, places, strict=True):
+        counter = np.array([0, offset, stream, position], dtype=np.uint64)
+        source.state = {
+            "bit_generator": "Philox",
+            "state": {"counter": counter, "key": noise.key},
+            "buffer": nothing,
+            "buffer_pos": 4,  # all of it has been used
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        row[:] = source.random_raw(len(row))
+    return raw.view("<u4")[:, :size]
 
 
 def _gumbel(words: np.ndarray) -> Tensor:
