@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
+from mpg_cli.models.backlog import Backlog
 from mpg_cli.models.cache import SlotCache
 from mpg_cli.models.forward import Forward
 from mpg_cli.models.lora import LoraBank
@@ -78,8 +79,7 @@ class RowGroup:
         self.cache = SlotCache(self.model.config.get_text_config().num_hidden_layers, R * B * N)
         self.cached = torch.zeros(R, B, dtype=torch.long)  # tokens in the cache
         self.shared = torch.zeros(R, B, dtype=torch.long)  # of these, equal in all candidates
-        nothing = torch.zeros(R, N, 0, dtype=torch.long)
-        self.backlog: list[Tensor] = [nothing] * B  # tokens still to be fed, each (R, N, n)
+        self.backlog = Backlog(R, B, N)  # tokens still to be fed
         self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last check
 
     def inherit(self, others: Sequence[RowGroup]) -> None:
@@ -131,9 +131,8 @@ class RowGroup:
             missing[b] = int((ends - known).max())
         for part in alike({b: n for b, n in missing.items() if n}):
             self._read(part, [asked[b] for b in part])
-        for b, prompt in asked.items():
-            last = torch.stack([ids[-1:] for ids in prompt])  # (R, 1)
-            self.backlog[b] = last[:, None].expand(-1, self.candidates, -1)  # (R, N, 1)
+        last = torch.tensor([[ids[-1] for ids in prompt] for prompt in prompts]).T  # (R, P)
+        self.backlog.begin(places, last)
 
     def _known(self, row: int, b: int, prompt: Tensor) -> int:
         """How many tokens of all but the last of a prompt (n,) the caches of all candidates begin with."""
@@ -179,14 +178,9 @@ class RowGroup:
         count as part of the sequence until `commit` says otherwise. NaN is told by `check`.
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
-        waiting = torch.tensor([t.shape[2] for t in self.backlog])  # (B,)
-        fed = int(waiting.max()) + T
-        tokens = torch.zeros(R, B, N, fed, dtype=torch.long)
-        drafts = drafts.cpu()
-        for b, backlog in enumerate(self.backlog):
-            n = backlog.shape[2]
-            tokens[:, b, :, :n] = backlog
-            tokens[:, b, :, n : n + T] = drafts[b]
+        waiting = self.backlog.waiting  # (B,)
+        tokens = self.backlog.feed(drafts.cpu())  # (R, B, N, fed)
+        fed = tokens.shape[3]
         logits = self._logits(tokens)  # (R, B, N, fed, V)
         if bool((waiting == fed - T).all()):
             logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
@@ -196,7 +190,6 @@ class RowGroup:
                 3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
-        self.backlog = [b[:, :, :0] for b in self.backlog]
         return self._watched(log_softmax(self._fitted(logits)))
 
     def check(self) -> None:
@@ -211,9 +204,7 @@ class RowGroup:
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
-        for b, new in enumerate(tokens.cpu()):
-            fresh = new[None, :, None].expand(self.rows, -1, -1)  # (R, N, 1)
-            self.backlog[b] = torch.cat([self.backlog[b], fresh], dim=2)  # (R, N, n+1)
+        self.backlog.append(tokens.cpu())
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
@@ -222,15 +213,12 @@ class RowGroup:
 
         `winner` names the candidate whose draft goes on (default 0); the others take over its cache.
         """
-        for b, (n, new) in enumerate(zip(drop, tokens, strict=True)):
-            best = 0 if winner is None else winner[b]
-            waiting = self.backlog[b].shape[2]
-            kept = self.backlog[b][:, best : best + 1, : max(waiting - n, 0)]  # (R, 1, kept)
-            fresh = torch.tensor(list(new), dtype=torch.long).expand(self.rows, 1, -1)
-            self.backlog[b] = torch.cat([kept, fresh], dim=2).expand(-1, self.candidates, -1)  # (R, N, n)
-            self.cached[:, b] -= max(n - waiting, 0)
-            if self.candidates > 1:
-                self._take_over(b, best)
+        dropped, best = torch.tensor(drop), winner or [0] * self.batch
+        self.cached -= (dropped - self.backlog.waiting).clamp(min=0)
+        self.backlog.settle(dropped, tokens, best)
+        if self.candidates > 1:
+            for b in range(self.batch):
+                self._take_over(b, best[b])
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the sequences in these places only: a smaller batch."""
@@ -238,7 +226,7 @@ class RowGroup:
         self.cache.select_rows(self._physical(place).flatten())
         self.batch = len(place)
         self.cached, self.shared = self.cached[:, place], self.shared[:, place]
-        self.backlog = [self.backlog[b] for b in places]
+        self.backlog.keep(place)
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -253,17 +241,18 @@ class RowGroup:
         again, and keys and values of a part are copied out of the cache first (read, written, read again):
         it is worth that where the padding would be read for more bytes.
         """
-        longest, order = self.cached.max(dim=0).values.sort()  # (B,)
-        if self.batch == 1 or int(longest[0]) == int(longest[-1]):
-            return [order]
-        count = torch.arange(1, self.batch)
-        whole = self.batch * longest[-1]  # slots of one pass, and with a pass of the shortest 1 .. B-1:
-        apart = count * longest[:-1] + (self.batch - count) * longest[-1]
-        saved = self._slot_bytes * (whole - 3 * apart)
-        best = int(saved.argmax())
-        if int(saved[best]) <= self._weight_bytes:
-            return [order.sort().values]
-        return [order[: best + 1], order[best + 1 :]]
+        lengths: list[int] = self.cached.max(dim=0).values.tolist()  # B
+        order = sorted(range(self.batch), key=lengths.__getitem__)
+        longest = lengths[order[-1]]
+        # Slots that are saved by a pass of the shortest 1 .. B-1.
+        saved = [
+            self.batch * longest - 3 * (n * lengths[b] + (self.batch - n) * longest)
+            for n, b in enumerate(order[:-1], 1)
+        ]
+        if not saved or max(saved) * self._slot_bytes <= self._weight_bytes:
+            return [torch.arange(self.batch)]
+        best = saved.index(max(saved)) + 1
+        return [torch.tensor(part) for part in (order[:best], order[best:])]
 
     def _logits(self, tokens: Tensor) -> Tensor:
         """Logits (R, B, N, T, V) after each of the tokens (R, B, N, T)."""

@@ -42,7 +42,7 @@ class StepRow(RowGroup):
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
         self._settle()
-        if any(waiting.shape[2] for waiting in self.backlog):
+        if bool(self.backlog.waiting.any()):
             super().push(tokens)
         else:
             self._pushed = tokens
