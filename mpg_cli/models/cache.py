@@ -19,6 +19,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from mpg_cli.transfer import sent
 
 _VERSIONS = count()
+GAP = 8192  # bytes behind the keys of a head that are read about as fast as a processor jumps over them
+CACHED = 1 << 20  # bytes of keys that its caches hold: there is nothing to jump over
 
 
 @dataclass
@@ -35,12 +37,27 @@ class Slots:
     width: int = 0  # slots read: max(start) + count and more
     rows: Tensor | None = None
     version: int = field(default_factory=lambda: next(_VERSIONS))  # another when keys have moved
+    _flat: tuple[tuple[int, int], Tensor] | None = field(default=None, init=False)
+
+    def begin(self, start: int | Tensor) -> None:
+        """The first slot of each row, of another pass."""
+        self.start, self._flat = start, None
 
     def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Physical rows (rows, 1) and slots (rows, count) of what the pass writes, where `start` differs."""
         assert isinstance(self.start, Tensor)
         row = torch.arange(self.total, device=device) if self.rows is None else self.rows
         return row[:, None], self.start[:, None] + torch.arange(self.count, device=device)
+
+    def flat(self, heads: int, capacity: int, device: torch.device) -> Tensor:
+        """The same places (rows * count * heads,) as numbers of vectors of a layer, found once a pass."""
+        if self._flat is None or self._flat[0] != (heads, capacity):
+            row, slot = (index[..., None] for index in self.places(device))  # (rows, 1 or count, 1)
+            place = (
+                row * heads + torch.arange(heads, device=device)
+            ) * capacity + slot  # (rows, count, heads)
+            self._flat = (heads, capacity), place.flatten()
+        return self._flat[1]
 
     def moved(self) -> None:
         """Keys or values lie elsewhere now."""
@@ -61,7 +78,7 @@ class SlotLayer(CacheLayerMixin):
 
     def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
         """Storage for `width` slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
-        capacity = max(self.slots.width + 128, self.slots.width * 3 // 2)
+        capacity = _capacity(self.slots.width, like.device)
         new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
         self.slots.moved()
         if old is not None:
@@ -89,8 +106,9 @@ class SlotLayer(CacheLayerMixin):
                 return store[:, :, : s.width]
             store[s.rows, :, s.start : s.start + s.count] = new
         else:
-            row, slot = s.places(new.device)
-            store[row, :, slot] = new.transpose(1, 2)  # indexed: (rows, count, heads, head size)
+            vectors = new.transpose(1, 2).reshape(-1, new.shape[3])  # (rows * count * heads, head size)
+            place = s.flat(store.shape[1], store.shape[2], new.device)
+            store.view(-1, new.shape[3]).index_copy_(0, place, vectors)
         return store[:, :, : s.width] if s.rows is None else store[s.rows, :, : s.width]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -121,7 +139,7 @@ class SlotCache(Cache):
         s = self.slots
         self.tokens = self.tokens.to(tokens.device)
         if self.tokens.shape[1] < s.width:
-            more = max(s.width + 128, s.width * 3 // 2) - self.tokens.shape[1]
+            more = _capacity(s.width, tokens.device) - self.tokens.shape[1]
             self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
         if isinstance(s.start, int):
             self.tokens[slice(None) if s.rows is None else s.rows, s.start : s.start + s.count] = tokens
@@ -132,6 +150,18 @@ class SlotCache(Cache):
         """Whether there is room for so many slots already."""
         first = self.layers[0]
         return first.keys is not None and first.keys.shape[2] >= width
+
+    def unbroken(self, width: int) -> int:
+        """How many slots a pass of one token a row should read on a CPU: `width`, or all that there are.
+
+        Such a pass takes the time of reading the keys and values, and gaps between them stop the processor
+        from reading ahead.
+        """
+        keys = self.layers[0].keys
+        if keys is None or keys.nbytes < CACHED or keys.shape[2] < width:
+            return width
+        gap = (keys.shape[2] - width) * keys.shape[3] * keys.itemsize
+        return keys.shape[2] if gap <= GAP else width
 
     def common(self, rows: Tensor, tokens: Tensor, length: int) -> int:
         """How many of the tokens (n,) the first `length` slots of all these rows begin with."""
@@ -183,3 +213,8 @@ class SlotCache(Cache):
             for t in (layer.keys, layer.values)
             if t is not None
         )
+
+
+def _capacity(width: int, device: torch.device) -> int:
+    """Slots to make room for: on a CPU with small gaps, elsewhere so that keys seldom move."""
+    return max(width + 32, width * 9 // 8) if device.type == "cpu" else max(width + 128, width * 3 // 2)

@@ -59,7 +59,7 @@ class Forward:
                 logits = self.graphs.run(do, tokens, start, slots.width, slots.version)
             else:
                 logits = self._pass(cache, tokens, start)
-        slots.start = start
+        slots.begin(start)
         cache.note(tokens)
         return logits
 
@@ -72,13 +72,15 @@ class Forward:
         if self.graphs is not None or self._device.type == "cuda":
             step = WIDTH if self.graphs is None else RECORDED_WIDTH
             slots.width = -(-slots.width // step) * step
+        elif slots.count == 1 and rows is None:
+            slots.width = cache.unbroken(slots.width)
         slots.rows = None if rows is None else sent(rows, self._device)
         return sent(tokens, self._device), start if isinstance(start, int) else sent(start, self._device)
 
     def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
         """The pass itself; everything is on the device."""
         slots = cache.slots
-        slots.start = start
+        slots.begin(start)
         first: Any = start if isinstance(start, int) else start[:, None]
         positions = first + torch.arange(slots.count, device=self._device).view(1, -1)  # (1 or rows, T)
         output = self._model(

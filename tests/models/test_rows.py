@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
+from mpg_cli.models import cache
 from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
@@ -345,3 +346,24 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
                 assert (got[2, b, n] - expected).abs().max() <= CLOSE
         served.rows.commit([3] * 4, [[7]] * 4, [0] * 4)
         streams = [[[*stream, 7] for stream in own] for own in streams]
+
+
+def test_keys_without_gaps_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU a pass of one token a row reads on to the end of the cache, where that is near."""
+    found = []
+    for cached in (1 << 20, 0):
+        monkeypatch.setattr(cache, "CACHED", cached)
+        group = RowGroup(tiny_model("llama"), ["a", "b"], batch=2)
+        group.prefill([[[3, 5, 7, 9], [4, 6, 8, 2]], [[5, 1], [9, 1]]])
+        steps, widths = [], []
+        for token in range(40):  # the cache grows on the way
+            steps.append(group.extend(torch.zeros(2, 1, 0, dtype=torch.long)))
+            widths.append(group.cache.slots.width)
+            group.commit([0, 0], [[token], [token + 1]])
+        capacities = {layer.keys.shape[2] for layer in group.cache.layers if layer.keys is not None}
+        assert len(capacities) == 1
+        assert (widths[-1] in capacities) == (cached == 0)
+        found.append(torch.stack(steps))
+    assert (found[0] - found[1]).abs().max() < CLOSE
+    monkeypatch.setattr(cache, "GAP", 0)
+    assert group.cache.unbroken(3) == 3
