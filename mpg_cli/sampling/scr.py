@@ -202,18 +202,22 @@ class Sampler:
             )
         verdicts = self._judge_exact if s.rule == "exact" else self._judge_each
         sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
+        found = verdicts(draft, log_p, sizes)
+        committed = {b: self._until_end(v.tokens, self._room(b)) for b, v in found.items()}
+        pulls = self._pulls(committed, [v.candidate for v in found.values()], log_probs, weights)
+        drafts: list[list[list[int]]] = draft.tokens.tolist()  # B lists of N lists of T
         rounds = {}
-        for b, verdict in verdicts(draft, log_p, sizes).items():
-            reply, size = self.replies[b], sizes[b]
-            lengths = [len(self._until_end(c, size)) for c in draft.tokens[b].tolist()]  # N
+        for (b, verdict), of_personas in zip(found.items(), pulls, strict=True):
+            reply = self.replies[b]
+            lengths = [len(self._until_end(c, sizes[b])) for c in drafts[b]]  # N
             rounds[b] = Round(
                 sequence=reply.sequence,
                 start=len(reply.tokens),
                 draft=tuple(verdict.draft),
                 tested=verdict.tested,
                 kept=verdict.kept,
-                tokens=tuple(self._until_end(verdict.tokens, self._room(b))),
-                pull=(),
+                tokens=tuple(committed[b]),
+                pull=tuple(map(tuple, of_personas)),
                 seconds=Seconds(),
                 drafted=sum(lengths),
                 steps=max(lengths) if isinstance(self.drafter, RowDrafter) else 0,
@@ -221,22 +225,25 @@ class Sampler:
                 thresholds=verdict.thresholds,
                 log_ratios=verdict.log_ratios,
             )
-        return self._with_pulls(rounds, log_probs, weights)
+        return rounds
 
-    def _with_pulls(self, rounds: dict[int, Round], log_probs: Tensor, weights: Tensor) -> dict[int, Round]:
-        """The rounds with what each persona added to their tokens."""
-        longest = max(len(r.tokens) for r in rounds.values())
-        padded = [[*r.tokens, *[0] * (longest - len(r.tokens))] for r in rounds.values()]
+    def _pulls(
+        self,
+        tokens: Mapping[int, Sequence[int]],
+        candidates: Sequence[int],
+        log_probs: Tensor,
+        weights: Tensor,
+    ) -> list[list[list[float]]]:
+        """What each of K personas added to the committed tokens: a list for each reply b of lists of K."""
+        longest = max(map(len, tokens.values()))
+        padded = [[*own, *[0] * (longest - len(own))] for own in tokens.values()]
         chosen = torch.tensor(padded, device=log_probs.device)  # (live, L)
         place = torch.arange(longest)  # (L,)
-        b = torch.tensor(list(rounds))[:, None]  # (live, 1)
-        n = torch.tensor([r.candidate for r in rounds.values()])[:, None]  # (live, 1)
+        b = torch.tensor(list(tokens))[:, None]  # (live, 1)
+        n = torch.tensor(candidates)[:, None]  # (live, 1)
         of_chosen = log_probs[:, b, n, place, chosen]  # (R, live, L)
-        pulls = pull(self.settings.target, of_chosen, weights).tolist()  # live lists of L lists of K
-        return {
-            at: replace(r, pull=tuple(tuple(row) for row in rows[: len(r.tokens)]))
-            for (at, r), rows in zip(rounds.items(), pulls, strict=True)
-        }
+        pulls: list[list[list[float]]] = pull(self.settings.target, of_chosen, weights).tolist()
+        return [rows[: len(own)] for rows, own in zip(pulls, tokens.values(), strict=True)]
 
     def _room(self, b: int) -> int:
         """Tokens that reply b may still have."""
