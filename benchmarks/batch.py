@@ -27,8 +27,7 @@ from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prepacked import prepack
-from mpg_cli.models.served import load_served
+from mpg_cli.models.served import load_served, make_ready
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
@@ -99,9 +98,9 @@ class RandomRunner(Runner):
 def large(repeats: int, experts: int, count: int) -> None:
     """Random adapters of rank 16 on a random Qwen3 of 385 M parameters, bf16, batch size 8."""
     model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
-    prepack(model)
     base = load_model(device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
+    make_ready(loaded)
     chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]
     request = GenerateRequest(
         ModelChoice(), Prompting("?"), Sampling(), Scheme(drafter="none"), blend=None, seed=1

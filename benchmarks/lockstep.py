@@ -24,6 +24,7 @@ import transformers
 from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
+from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.fold import fold
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import prepack
@@ -137,6 +138,7 @@ def main() -> None:
     prompt = torch.randint(0, 32_000, (1, CONTEXT), generator=torch.Generator().manual_seed(1))
     ids = prompt[0].tolist()
     plain = base_pass(fold(model, ()), prompt)
+    use_few_queries(model)
     prepack(model)
     bank = LoraBank(model)
     adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]

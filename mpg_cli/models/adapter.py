@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter_config import LoraConfig, Targets, parse_config
-from mpg_cli.models.prepacked import PrepackedLinear, dense
+from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense
 from mpg_cli.personas.text import visible
 
 CONFIG_FILE = "adapter_config.json"
@@ -169,7 +169,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype not in FLOATS:
         return None
-    if type(module) in (nn.Linear, PrepackedLinear) or type(module).__name__ == "FalconLinear":
+    if type(module) in (nn.Linear, PlainLinear, PrepackedLinear) or type(module).__name__ == "FalconLinear":
         return weight.shape[1], weight.shape[0]
     if is_conv1d(module):
         return weight.shape[0], weight.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.compiling import compile_model, notice
 from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.loader import LoadedModel, load_model
@@ -32,8 +33,11 @@ def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
     Raises ModelError for a model that cannot be served.
     """
     check_rows(loaded.model, loaded.id)
+    tested = loaded.model.config.model_type in TESTED
+    if tested:
+        use_few_queries(loaded.model)
     if compiled:
         compile_model(loaded.model)
-    elif loaded.model.config.model_type in TESTED:
+    elif tested:
         weights_digest(loaded.model)  # from the plain layout, which every machine has
         prepack(loaded.model)

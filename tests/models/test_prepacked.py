@@ -16,6 +16,8 @@ from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import (
+    MANY,
+    PlainLinear,
     PrepackedLinear,
     available,
     dense,
@@ -93,9 +95,43 @@ def test_in_float32_only_large_weights_are_packed() -> None:
     for model in (small, large):
         prepack(model)
     assert not is_prepacked(small)
+    assert type(small.model.layers[0].mlp.up_proj) is PlainLinear
     found = [name for name, module in large.named_modules() if isinstance(module, PrepackedLinear)]
     assert found == ["lm_head"]
     assert (log_probs(large, tokens) - before).abs().max() < 1e-5
+
+
+@in_float32
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_plain_weight_is_multiplied_with_few_rows_and_with_many(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(48, 80, bias=bias).requires_grad_(False)
+    inputs = torch.randn(3, MANY, 96)[:, 1:, :48]  # (3, MANY - 1, 48), strided
+    exact = nn.functional.linear(
+        inputs.double(), layer.weight.double(), layer.bias.double() if bias else None
+    )
+    before = layer(inputs[0])
+    prepack(nn.Sequential(layer))
+    assert type(layer) is PlainLinear
+    assert torch.equal(layer(inputs[0]), before)
+    found = layer(inputs)
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < 1e-5
+
+
+@in_float32
+def test_an_adapter_fits_and_folds_with_plain_weights(tmp_path: Path) -> None:
+    plain, served = tiny_model("llama"), tiny_model("llama")
+    prepack(served)
+    adapter = read_adapter(tiny_adapter(tmp_path, "llama"), "x")
+    tokens = random_tokens(8, 17)  # more than MANY
+    folded = []
+    for model in (plain, served):
+        check_fit(adapter, model)
+        folded.append(fold(model, [(adapter, 0.7)]))
+    assert type(folded[1].model.layers[0].self_attn.q_proj) is PlainLinear
+    assert (log_probs(folded[0], tokens) - log_probs(folded[1], tokens)).abs().max() < 2e-5
+    assert (log_probs(plain, tokens) - log_probs(folded[1], tokens)).abs().max() > 1e-2
 
 
 @in_bfloat16

@@ -1,0 +1,72 @@
+"""Attention of a few queries over many keys on a CPU: what decoding does, where libraries think of prompts.
+
+For a pass of some rows with masks, transformers first copies keys and values to every head that shares them,
+and PyTorch's kernel works through blocks of queries that are not there. Plain products over the heads as they
+are take from two thirds of that time to a tenth. They are for float32: in half precision they would round
+the scores, so PyTorch's kernel stays, but without the copies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "mpg"
+FEW = 16  # queries a row; beyond it the scores outgrow the processor's caches
+OTHER = ("softcap", "position_bias", "s_aux", "cache")  # arguments that ask for more than a mask does
+
+
+def use_few_queries(model: Any) -> None:
+    """Let a model on a CPU whose attention is PyTorch's take the shorter ways of this file."""
+    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(NAME, attend)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
+        model.set_attn_implementation(NAME)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As transformers' `sdpa_attention_forward`: query (rows, H, T, d), key and value (rows, h, S, d), mask
+    (rows or 1, 1, T, S) added to the scores; returns (rows, T, H, d).
+    """
+    rows, heads, T, _ = query.shape
+    shared = heads // key.shape[1]  # query heads that look at the same keys
+    plain = attention_mask is not None and not dropout and all(kwargs.get(name) is None for name in OTHER)
+    if plain and query.dtype == torch.float32 and T <= FEW and rows * T > 1:
+        assert attention_mask is not None
+        return _few(query, key, value, attention_mask, scaling), None
+    if plain and shared > 1 and T > 1:
+        found = scaled_dot_product_attention(
+            query, key, value, attention_mask, scale=scaling, enable_gqa=True
+        )
+        return found.transpose(1, 2).contiguous(), None
+    found, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+    )
+    return found, None
+
+
+def _few(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """Softmax(scaling * query key^T + mask) value, of all queries that share a head's keys together."""
+    rows, heads, T, d = query.shape
+    kept, width = key.shape[1:3]
+    q = query.reshape(rows * kept, -1, d)  # (rows*h, H/h*T, d)
+    scores = torch.bmm(q, key.flatten(0, 1).mT)  # (rows*h, H/h*T, S)
+    each = scores.view(rows, kept, -1, T, width)  # (rows, h, H/h, T, S)
+    torch.add(mask[:, :, None], each, alpha=d**-0.5 if scaling is None else scaling, out=each)
+    found = torch.bmm(scores.softmax(dim=-1), value.flatten(0, 1))  # (rows*h, H/h*T, d)
+    return found.view(rows, heads, T, -1).transpose(1, 2).contiguous()  # (rows, T, H, d)

@@ -1,0 +1,126 @@
+"""Attention of few queries against PyTorch's own, and models of all architectures with it and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from mpg_cli.models import attention
+from mpg_cli.models.attention import FEW, NAME, attend, use_few_queries
+from mpg_cli.models.loader import load_model
+from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.served import load_served
+from mpg_cli.request import ModelChoice
+from tests.models.tiny import ALL, tiny_model
+
+WIDTH, SIZE = 23, 8
+
+
+class Layer(torch.nn.Module):
+    """What transformers' function asks of the layer that calls it."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.num_key_value_groups = groups
+        self.is_causal = True
+
+
+def problem(rows: int, heads: int, kept: int, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value and mask as a pass has them: views into a longer cache, rows of different length."""
+    draw = torch.Generator().manual_seed(rows * 100 + heads * 10 + queries)
+    query = torch.randn(rows, queries, heads, SIZE, generator=draw).transpose(1, 2)
+    key, value = (torch.randn(rows, kept, WIDTH + 9, SIZE, generator=draw)[:, :, :WIDTH] for _ in range(2))
+    first = torch.randint(0, WIDTH - queries, (rows, 1), generator=draw)
+    place = first + torch.arange(queries)  # (rows, T)
+    seen = torch.arange(WIDTH) <= place[:, None, :, None]  # (rows, 1, T, S)
+    mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
+    return query, key, value, mask
+
+
+@pytest.mark.parametrize("queries", [1, 2, 5, FEW, FEW + 1])
+@pytest.mark.parametrize(("heads", "kept"), [(4, 4), (4, 2), (6, 1)])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_is_pytorchs_attention(rows: int, heads: int, kept: int, queries: int, dtype: torch.dtype) -> None:
+    inputs = problem(rows, heads, kept, queries)
+    layer = Layer(heads // kept)
+    exact, _ = sdpa_attention_forward(layer, *(x.to(dtype).double() for x in inputs), scaling=0.3)
+    plain, _ = sdpa_attention_forward(layer, *(x.to(dtype) for x in inputs), scaling=0.3)
+    found, _ = attend(layer, *(x.to(dtype) for x in inputs), scaling=0.3)
+    assert found.shape == plain.shape == (rows, queries, heads, SIZE)
+    assert found.dtype == dtype
+    error, of_plain = ((x - exact).abs().max() for x in (found, plain))
+    assert error < 2e-6 if dtype == torch.float32 else error <= 1.5 * of_plain
+
+
+def test_the_scale_is_that_of_the_head_where_none_is_given() -> None:
+    inputs = problem(3, 4, 2, 5)
+    expected, _ = sdpa_attention_forward(Layer(2), *inputs)
+    assert torch.allclose(attend(Layer(2), *inputs)[0], expected, atol=2e-6)
+
+
+def test_one_mask_serves_all_rows() -> None:
+    query, key, value, mask = problem(3, 4, 2, 5)
+    expected, _ = sdpa_attention_forward(Layer(2), query, key, value, mask[:1].expand(3, -1, -1, -1))
+    assert torch.allclose(attend(Layer(2), query, key, value, mask[:1])[0], expected, atol=2e-6)
+
+
+def test_without_a_mask_it_is_causal() -> None:
+    query, key, value, _ = problem(2, 4, 2, 5)
+    expected, _ = sdpa_attention_forward(Layer(2), query, key[:, :, :5], value[:, :, :5], None)
+    found, _ = attend(Layer(2), query, key[:, :, :5], value[:, :, :5], None)
+    assert torch.equal(found, expected)
+
+
+def test_what_a_mask_cannot_say_is_left_to_the_library() -> None:
+    bias = torch.randn(1, 4, 5, WIDTH, generator=torch.Generator().manual_seed(0))
+    inputs = problem(2, 4, 4, 5)
+    expected, _ = sdpa_attention_forward(Layer(1), *inputs, position_bias=bias)
+    assert torch.equal(attend(Layer(1), *inputs, position_bias=bias)[0], expected)
+    with pytest.raises(ValueError, match="softcap"):
+        attend(Layer(1), *inputs, softcap=30.0)
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts, single steps, chunks and a rollback, of sequences of different length."""
+    ways: list[str] = []
+    few = attention._few
+
+    def counted(*inputs: Any) -> Tensor:
+        ways.append("few")
+        return few(*inputs)
+
+    monkeypatch.setattr(attention, "_few", counted)
+    found = []
+    for short in (False, True):
+        model = tiny_model(architecture)
+        if short:
+            use_few_queries(model)
+            assert model.config._attn_implementation == NAME
+        group = RowGroup(model, ["a", "b"], batch=2)
+        prompts = [[[3, 5, 7] * 7, [4] * 20], [[9, 8, 7], [6, 5, 4, 3]]]
+        group.prefill(prompts)
+        steps = [group.extend(torch.tensor([[[1, 2, 3, 4]], [[5, 6, 7, 8]]]))]
+        group.commit([4, 2], [[11], [12]])
+        steps += [group.extend(torch.zeros(2, 1, 0, dtype=torch.long))]
+        found.append(steps)
+        assert bool(ways) == short
+    for plain, served in zip(*found, strict=True):
+        assert (plain - served).abs().max() < 2e-5
+
+
+def test_it_belongs_to_models_that_answer() -> None:
+    assert load_model().config._attn_implementation == "sdpa"
+    assert load_served(ModelChoice(device="cpu")).config._attn_implementation == NAME
+
+
+def test_another_attention_stays() -> None:
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    use_few_queries(model)
+    assert model.config._attn_implementation == "eager"
