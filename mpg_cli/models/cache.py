@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from mpg_cli.transfer import sent
 
 _VERSIONS = count()
-GAP = 8192  # bytes behind the keys of a head that are read about as fast as a processor jumps over them
+GAP = 16384  # bytes behind the keys of a head; an AMD processor reads them faster than it jumps over them
 CACHED = 1 << 20  # bytes of keys that its caches hold: there is nothing to jump over
 
 
@@ -78,7 +78,7 @@ class SlotLayer(CacheLayerMixin):
 
     def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
         """Storage for `width` slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
-        capacity = _capacity(self.slots.width, like.device)
+        capacity = max(self.slots.width + 128, self.slots.width * 3 // 2)
         new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
         self.slots.moved()
         if old is not None:
@@ -139,7 +139,7 @@ class SlotCache(Cache):
         s = self.slots
         self.tokens = self.tokens.to(tokens.device)
         if self.tokens.shape[1] < s.width:
-            more = _capacity(s.width, tokens.device) - self.tokens.shape[1]
+            more = max(s.width + 128, s.width * 3 // 2) - self.tokens.shape[1]
             self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
         if isinstance(s.start, int):
             self.tokens[slice(None) if s.rows is None else s.rows, s.start : s.start + s.count] = tokens
@@ -155,7 +155,7 @@ class SlotCache(Cache):
         """How many slots a pass of one token a row should read on a CPU: `width`, or all that there are.
 
         Such a pass takes the time of reading the keys and values, and gaps between them stop the processor
-        from reading ahead.
+        from reading ahead. How many there are depends on what was here before, and by it the rounding.
         """
         keys = self.layers[0].keys
         if keys is None or keys.nbytes < CACHED or keys.shape[2] < width:
@@ -213,8 +213,3 @@ class SlotCache(Cache):
             for t in (layer.keys, layer.values)
             if t is not None
         )
-
-
-def _capacity(width: int, device: torch.device) -> int:
-    """Slots to make room for: on a CPU with small gaps, elsewhere so that keys seldom move."""
-    return max(width + 32, width * 9 // 8) if device.type == "cpu" else max(width + 128, width * 3 // 2)

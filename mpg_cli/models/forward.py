@@ -47,10 +47,23 @@ class Forward:
             self._pass(cache, tokens, start, **self._last_only)
         cache.note(tokens)
 
-    def score(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> Tensor:
-        """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one."""
+    def score(
+        self,
+        cache: SlotCache,
+        tokens: Tensor,
+        start: int | Tensor,
+        rows: Tensor | None,
+        *,
+        alone: bool = True,
+    ) -> Tensor:
+        """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one.
+
+        The rounding of a sequence that is `alone` depends on nothing but its length.
+        """
         tokens, start = self._aim(cache, tokens, start, rows)
         slots = cache.slots
+        if self._device.type == "cpu" and rows is None and slots.count == 1 and not alone:
+            slots.width = cache.unbroken(slots.width)
         with torch.inference_mode():
             if self.graphs is not None and rows is None and cache.holds(slots.width):
                 if isinstance(start, int):
@@ -72,8 +85,6 @@ class Forward:
         if self.graphs is not None or self._device.type == "cuda":
             step = WIDTH if self.graphs is None else RECORDED_WIDTH
             slots.width = -(-slots.width // step) * step
-        elif slots.count == 1 and rows is None:
-            slots.width = cache.unbroken(slots.width)
         slots.rows = None if rows is None else sent(rows, self._device)
         return sent(tokens, self._device), start if isinstance(start, int) else sent(start, self._device)
 

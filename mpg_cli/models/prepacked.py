@@ -9,7 +9,7 @@ weight with the embedding gets a copy.
 Such a weight can be multiplied and made dense again, no more: not copied, cast, resized or trained.
 
 Float32 weights too small to gain stay plain, and only their products with many rows go to oneDNN: on an AMD
-processor it takes half the time of MKL, which torch asks otherwise.
+processor it takes half the time of MKL, which torch asks otherwise. On Intel's it was not measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 # In float32 a smaller weight is multiplied faster as it is: torch has a shorter way to the plain product.
 SMALLEST = {torch.bfloat16: 1, torch.float32: 2**18}
-MANY = 64  # rows from which on oneDNN is faster with a plain weight, which it reorders every time
+# With a plain weight, which it reorders every time, oneDNN is faster from so many rows and numbers on.
+MANY, WORTH = 64, 2**14
 
 
 class PrepackedLinear(nn.Linear):
@@ -37,7 +38,7 @@ class PrepackedLinear(nn.Linear):
 
 
 class PlainLinear(nn.Linear):
-    """A linear layer in float32 whose weight `prepack` has left as it was."""
+    """A linear layer in float32 with a plain weight whose products with many rows oneDNN computes."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.numel() < MANY * self.in_features:
@@ -47,7 +48,7 @@ class PlainLinear(nn.Linear):
 
 
 def prepack(model: nn.Module) -> None:
-    """Put the weights of a model on a CPU into blocks where that is faster.
+    """Put the weights of a model on a CPU into blocks where that is faster, and let oneDNN multiply others.
 
     Not for a model that is trained or compiled; layers that are stacked stay as they are.
     """
@@ -61,7 +62,7 @@ def prepack(model: nn.Module) -> None:
             module.weight = packed(weight)
             module.__class__ = PrepackedLinear
             setattr(module, "copied", not alone)  # noqa: B010  # mypy does not see the class that it has now
-        elif weight.dtype == torch.float32:
+        elif weight.dtype == torch.float32 and weight.numel() >= WORTH:
             module.__class__ = PlainLinear
     if is_prepacked(model):
         # What was left is a small part of the files, and keeps all of them mapped into memory.
@@ -106,7 +107,8 @@ def available(dtype: torch.dtype) -> bool:
             return False
         inputs = torch.linspace(-1, 1, 128).view(2, 64).to(dtype)
         weight = torch.linspace(-1, 1, 64 * 64).view(64, 64).to(dtype)
-        found = [ops._linear_pointwise(inputs, w, None, "none", [], "") for w in (weight, packed(weight))]
+        weights = [packed(weight)] if dtype == torch.bfloat16 else [packed(weight), weight]
+        found = [ops._linear_pointwise(inputs, w, None, "none", [], "") for w in weights]
         return all(torch.allclose(product, inputs @ weight.T, rtol=0.02, atol=1e-3) for product in found)
     except (AttributeError, RuntimeError):
         return False

@@ -213,7 +213,10 @@ class RowGroup:
 
         `winner` names the candidate whose draft goes on (default 0); the others take over its cache.
         """
-        dropped, best = torch.tensor(drop), winner or [0] * self.batch
+        best = [0] * self.batch if winner is None else winner
+        if not len(drop) == len(tokens) == len(best) == self.batch:
+            raise RuntimeError(f"internal error: {len(drop)} sequences are committed of {self.batch}")
+        dropped = torch.tensor(drop)  # (B,)
         self.cached -= (dropped - self.backlog.waiting).clamp(min=0)
         self.backlog.settle(dropped, tokens, best)
         if self.candidates > 1:
@@ -270,8 +273,9 @@ class RowGroup:
         if not bool((cached == start).all()):
             start = cached[:, :, None].expand(R, P, N).reshape(-1)  # (R*P*N,)
         rows = None if places is None else self._physical(places).flatten()
+        tokens, alone = tokens.reshape(R * P * N, T), self.batch == 1
         with self._experts():
-            logits = self.forward.score(self.cache, tokens.reshape(R * P * N, T), start, rows)
+            logits = self.forward.score(self.cache, tokens, start, rows, alone=alone)
         return logits.view(R, P, N, T, -1)
 
     def _physical(self, places: Tensor) -> Tensor:

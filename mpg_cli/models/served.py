@@ -29,6 +29,8 @@ def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda mess
 def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
     """Check a loaded model, in place, and compile it or lay its weights as its processor reads them.
 
+    On a CPU its attention is that of attention.py from then on.
+
     An architecture that the tests do not cover may read a layer's weight itself: it keeps the plain layout.
     Raises ModelError for a model that cannot be served.
     """

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from mpg_cli.models import attention
-from mpg_cli.models.attention import FEW, NAME, attend, use_few_queries
+from mpg_cli.models.attention import NAME, attend, use_few_queries
+from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.served import load_served
@@ -41,11 +42,21 @@ def problem(rows: int, heads: int, kept: int, queries: int) -> tuple[Tensor, Ten
     return query, key, value, mask
 
 
-@pytest.mark.parametrize("queries", [1, 2, 5, FEW, FEW + 1])
+@pytest.mark.parametrize("queries", [1, 2, 5, 17])
 @pytest.mark.parametrize(("heads", "kept"), [(4, 4), (4, 2), (6, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_is_pytorchs_attention(rows: int, heads: int, kept: int, queries: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scores", [2**22, 0])
+def test_it_is_pytorchs_attention(
+    rows: int,
+    heads: int,
+    kept: int,
+    queries: int,
+    dtype: torch.dtype,
+    scores: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention, "SCORES", scores)
     inputs = problem(rows, heads, kept, queries)
     layer = Layer(heads // kept)
     exact, _ = sdpa_attention_forward(layer, *(x.to(dtype).double() for x in inputs), scaling=0.3)
@@ -76,13 +87,38 @@ def test_without_a_mask_it_is_causal() -> None:
     assert torch.equal(found, expected)
 
 
-def test_what_a_mask_cannot_say_is_left_to_the_library() -> None:
-    bias = torch.randn(1, 4, 5, WIDTH, generator=torch.Generator().manual_seed(0))
-    inputs = problem(2, 4, 4, 5)
-    expected, _ = sdpa_attention_forward(Layer(1), *inputs, position_bias=bias)
-    assert torch.equal(attend(Layer(1), *inputs, position_bias=bias)[0], expected)
-    with pytest.raises(ValueError, match="softcap"):
-        attend(Layer(1), *inputs, softcap=30.0)
+@pytest.mark.parametrize("more", [{"softcap": 30.0}, {"position_bias": torch.zeros(1, 4, 5, WIDTH)}, {}])
+def test_what_a_mask_cannot_say_is_left_to_the_library(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    def library(*inputs: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        given.append(kwargs)
+        return torch.zeros(1), None
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", library)
+    attend(Layer(1), *problem(2, 4, 4, 5), scaling=0.3, sliding_window=8, **more)
+    assert given == ([{"dropout": 0.0, "scaling": 0.3, "sliding_window": 8, **more}] if more else [])
+
+
+@pytest.mark.parametrize("kept", [4, 2])
+def test_a_boolean_mask_is_no_number(kept: int) -> None:
+    query, key, value, mask = problem(3, 4, kept, 5)
+    layer = Layer(4 // kept)
+    expected, _ = sdpa_attention_forward(layer, query, key, value, mask)
+    assert torch.allclose(attend(layer, query, key, value, mask == 0)[0], expected, atol=2e-6)
+
+
+def test_models_that_make_their_own_masks_see_what_they_should() -> None:
+    tokens, padded = torch.randint(3, 90, (2, 14)), torch.ones(2, 14, dtype=torch.long)
+    padded[0, :4] = 0
+    for architecture, mask in (("mistral", None), ("gemma3", None), ("llama", padded)):
+        plain, served = tiny_model(architecture), tiny_model(architecture)
+        use_few_queries(served)
+        with torch.inference_mode():
+            expected, found = (m(tokens, attention_mask=mask).logits[:, 4:] for m in (plain, served))
+        assert (expected - found).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("architecture", ALL)
@@ -117,6 +153,15 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
 def test_it_belongs_to_models_that_answer() -> None:
     assert load_model().config._attn_implementation == "sdpa"
     assert load_served(ModelChoice(device="cpu")).config._attn_implementation == NAME
+
+
+def test_a_folded_copy_keeps_it() -> None:
+    model = tiny_model("llama")
+    use_few_queries(model)
+    copy: Any = fold(model, ())
+    assert (
+        copy.config._attn_implementation == copy.model.layers[0].self_attn.config._attn_implementation == NAME
+    )
 
 
 def test_another_attention_stays() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.compiling import compile_model, is_compiled
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
@@ -29,6 +30,7 @@ def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(tmp_path: Path
         bank = LoraBank(model)
         bank.add("stack 0", [[(adapter, 1.0)]])
         if compiled:
+            use_few_queries(model)
             compile_model(model)
         assert is_compiled(model) == is_compiled(bank.folded([(adapter, 1.0)])) == compiled
         rows = RowGroup(model, ["reference", "a"], bank=bank, stack="stack 0")

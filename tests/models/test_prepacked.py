@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
+from mpg_cli.models import prepacked
 from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.fold import fold
@@ -95,7 +96,8 @@ def test_in_float32_only_large_weights_are_packed() -> None:
     for model in (small, large):
         prepack(model)
     assert not is_prepacked(small)
-    assert type(small.model.layers[0].mlp.up_proj) is PlainLinear
+    assert type(small.lm_head) is nn.Linear
+    assert type(large.lm_head) is PrepackedLinear
     found = [name for name, module in large.named_modules() if isinstance(module, PrepackedLinear)]
     assert found == ["lm_head"]
     assert (log_probs(large, tokens) - before).abs().max() < 1e-5
@@ -105,8 +107,8 @@ def test_in_float32_only_large_weights_are_packed() -> None:
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_plain_weight_is_multiplied_with_few_rows_and_with_many(bias: bool) -> None:
     torch.manual_seed(0)
-    layer = nn.Linear(48, 80, bias=bias).requires_grad_(False)
-    inputs = torch.randn(3, MANY, 96)[:, 1:, :48]  # (3, MANY - 1, 48), strided
+    layer = nn.Linear(96, 192, bias=bias).requires_grad_(False)
+    inputs = torch.randn(3, MANY, 128)[:, 1:, :96]  # (3, MANY - 1, 96), strided
     exact = nn.functional.linear(
         inputs.double(), layer.weight.double(), layer.bias.double() if bias else None
     )
@@ -120,7 +122,10 @@ def test_a_plain_weight_is_multiplied_with_few_rows_and_with_many(bias: bool) ->
 
 
 @in_float32
-def test_an_adapter_fits_and_folds_with_plain_weights(tmp_path: Path) -> None:
+def test_an_adapter_fits_and_folds_with_plain_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepacked, "WORTH", 1)
     plain, served = tiny_model("llama"), tiny_model("llama")
     prepack(served)
     adapter = read_adapter(tiny_adapter(tmp_path, "llama"), "x")

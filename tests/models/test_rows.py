@@ -327,8 +327,8 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
     widths: list[int] = []
     score = served.rows.forward.score
 
-    def spy(*args: Any) -> Tensor:
-        logits = score(*args)
+    def spy(*args: Any, **kwargs: Any) -> Tensor:
+        logits = score(*args, **kwargs)
         widths.append(served.rows.cache.slots.width)
         return logits
 
@@ -346,6 +346,19 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
                 assert (got[2, b, n] - expected).abs().max() <= CLOSE
         served.rows.commit([3] * 4, [[7]] * 4, [0] * 4)
         streams = [[[*stream, 7] for stream in own] for own in streams]
+
+
+def test_a_sequence_alone_gives_the_same_whatever_was_there_before() -> None:
+    """To the last bit: the width of a pass must not depend on how far the cache has grown."""
+    config = {"num_hidden_layers": 1, "head_dim": 64, "max_position_embeddings": 1024}
+    group = RowGroup(tiny_model("llama", **config), ["a"] * 6)  # its keys take over 1 MiB
+    found = []
+    for length in (3, 700, 3):
+        group.prefill([[[5] * length] * 6])
+        found.append(group.extend(torch.zeros(1, 1, 0, dtype=torch.long)))
+    assert group.cache.layers[0].keys is not None
+    assert group.cache.layers[0].keys.nbytes > cache.CACHED
+    assert torch.equal(found[0], found[2])
 
 
 def test_keys_without_gaps_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
