@@ -152,7 +152,7 @@ class SlotCache(Cache):
         return first.keys is not None and first.keys.shape[2] >= width
 
     def unbroken(self, width: int) -> int:
-        """How many slots a pass of one token a row should read on a CPU: `width`, or all that there are.
+        """How many slots a pass of few tokens a row should read on a CPU: `width`, or all that there are.
 
         Such a pass takes the time of reading the keys and values, and gaps between them stop the processor
         from reading ahead. How many there are depends on what was here before, and by it the rounding.
@@ -163,11 +163,16 @@ class SlotCache(Cache):
         gap = (keys.shape[2] - width) * keys.shape[3] * keys.itemsize
         return keys.shape[2] if gap <= GAP else width
 
-    def common(self, rows: Tensor, tokens: Tensor, length: int) -> int:
-        """How many of the tokens (n,) the first `length` slots of all these rows begin with."""
-        most = min(length, len(tokens))
-        same = (self.tokens[rows, :most] == tokens[:most].to(self.tokens.device)).all(dim=0)  # (most,)
-        return int(same.long().cumprod(0).sum())
+    def common(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """How many of the tokens (R, n) the slots of the rows (R, N) begin with, the least of each N: (R,).
+
+        At most `lengths` (R,) of them.
+        """
+        width = min(tokens.shape[1], self.tokens.shape[1])
+        own = self.tokens[rows, :width]  # (R, N, width)
+        same = (own == tokens[:, None, :width].to(own.device)).all(dim=1).cpu()  # (R, width)
+        same &= torch.arange(width) < lengths[:, None]
+        return same.long().cumprod(1).sum(1)
 
     @torch.inference_mode()
     def copy_rows(self, source: Tensor, target: Tensor, begin: int, end: int) -> None:

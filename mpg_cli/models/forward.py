@@ -62,7 +62,7 @@ class Forward:
         """
         tokens, start = self._aim(cache, tokens, start, rows)
         slots = cache.slots
-        if self._device.type == "cpu" and rows is None and slots.count == 1 and not alone:
+        if self._device.type == "cpu" and rows is None and slots.count <= 2 and not alone:
             slots.width = cache.unbroken(slots.width)
         with torch.inference_mode():
             if self.graphs is not None and rows is None and cache.holds(slots.width):

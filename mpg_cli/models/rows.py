@@ -126,7 +126,7 @@ class RowGroup:
         missing: dict[int, int] = {}  # tokens that the longest row of a place has to read
         for b, prompt in asked.items():
             ends = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
-            known = torch.tensor([self._known(r, b, ids) for r, ids in enumerate(prompt)])  # (R,)
+            known = self._known(b, prompt, ends)  # (R,)
             self.cached[:, b] = self.shared[:, b] = known
             missing[b] = int((ends - known).max())
         for part in alike({b: n for b, n in missing.items() if n}):
@@ -134,10 +134,11 @@ class RowGroup:
         last = torch.tensor([[ids[-1] for ids in prompt] for prompt in prompts]).T  # (R, P)
         self.backlog.begin(places, last)
 
-    def _known(self, row: int, b: int, prompt: Tensor) -> int:
-        """How many tokens of all but the last of a prompt (n,) the caches of all candidates begin with."""
-        rows = self._physical(torch.tensor([b]))[row, 0]  # (N,)
-        return self.cache.common(rows, prompt[:-1], int(self.cached[row, b]))
+    def _known(self, b: int, prompt: Sequence[Tensor], ends: Tensor) -> Tensor:
+        """How many of the first `ends` (R,) tokens of the prompts the caches begin with, (R,)."""
+        rows = self._physical(torch.tensor([b]))[:, 0]  # (R, N)
+        tokens = torch.nn.utils.rnn.pad_sequence(list(prompt), batch_first=True)  # (R, n)
+        return self.cache.common(rows, tokens, torch.minimum(self.cached[:, b], ends))
 
     def _read(self, places: Sequence[int], prompts: Sequence[Sequence[Tensor]]) -> None:
         """What is missing of all but the last token of P prompts into the cache."""

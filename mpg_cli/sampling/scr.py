@@ -271,7 +271,7 @@ class Sampler:
         noise = self._gumbels(self._places(chunks), log_p)  # (n, V)
         of = [b for b, chunk in chunks.items() for _ in range(len(chunk) + 1)]
         place = [place for chunk in chunks.values() for place in range(len(chunk) + 1)]
-        choices: list[int] = (log_p[of, 0, place] + noise).argmax(dim=-1).tolist()  # n
+        choices: list[int] = noise.add_(log_p[of, 0, place]).argmax(dim=-1).tolist()  # n
         verdicts = {}
         for b, chunk in chunks.items():
             own, choices = choices[: len(chunk) + 1], choices[len(chunk) + 1 :]
