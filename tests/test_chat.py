@@ -144,10 +144,10 @@ def test_an_interruption_in_the_middle_of_a_pass_costs_only_its_round(
     talk.say("Hello")
     score, passes = Forward.score, 0
 
-    def interrupted(self: Forward, *args: Any) -> Any:
+    def interrupted(self: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal passes
         passes += 1
-        logits = score(self, *args)
+        logits = score(self, *args, **kwargs)
         if passes == 30:
             raise KeyboardInterrupt
         return logits

@@ -43,12 +43,14 @@ class Backlog:
         self._put(torch.tensor(filled, dtype=torch.long)[:, None])  # (B, 1, n)
         self.waiting = self.waiting + torch.tensor([len(tokens) for tokens in new])
 
-    def feed(self, drafts: Tensor) -> Tensor:
-        """All that waits with drafts (B, N, T) behind it, (R, B, N, W+T); nothing waits any more."""
+    def before(self, drafts: Tensor) -> Tensor:
+        """All that waits with drafts (B, N, T) behind it, (R, B, N, W+T)."""
         self._put(drafts)
-        tokens = self.tokens[..., : int(self.waiting.max()) + drafts.shape[2]]  # (R, B, N, W+T)
-        self.tokens, self.waiting = self.tokens[..., :0], torch.zeros_like(self.waiting)
-        return tokens
+        return self.tokens[..., : int(self.waiting.max()) + drafts.shape[2]]  # (R, B, N, W+T)
+
+    def clear(self) -> None:
+        """Nothing waits any more: it has been fed."""
+        self.waiting = torch.zeros_like(self.waiting)
 
     def keep(self, places: Tensor) -> None:
         """Go on with the sequences in these places (n,) only."""

@@ -180,7 +180,7 @@ class RowGroup:
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
         waiting = self.backlog.waiting  # (B,)
-        tokens = self.backlog.feed(drafts.cpu())  # (R, B, N, fed)
+        tokens = self.backlog.before(drafts.cpu())  # (R, B, N, fed)
         fed = tokens.shape[3]
         logits = self._logits(tokens)  # (R, B, N, fed, V)
         if bool((waiting == fed - T).all()):
@@ -191,6 +191,7 @@ class RowGroup:
                 3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
+        self.backlog.clear()
         return self._watched(log_softmax(self._fitted(logits)))
 
     def check(self) -> None:

@@ -61,13 +61,15 @@ def test_it_is_lists_of_tokens(seed: int) -> None:
             ]
         elif act == "feed":
             drafts = torch.randint(0, 99, (batch, candidates, draw.randint(0, 3)))
-            fed, counts = backlog.feed(drafts), [len(own[0][0]) for own in lists]
+            fed, counts = backlog.before(drafts), [len(own[0][0]) for own in lists]
+            assert waiting(backlog) == lists
             assert fed.shape[3] == max(counts) + drafts.shape[2]
             for b, own in enumerate(lists):
                 for r, row in enumerate(own):
                     for n, old in enumerate(row):
                         expected = old + drafts[b, n].tolist()
                         assert fed[r, b, n, : len(expected)].tolist() == expected
+            backlog.clear()
             lists = [[[[]] * candidates] * rows for _ in range(batch)]
         else:
             kept = sorted(draw.sample(range(batch), draw.randint(1, batch)))
