@@ -160,6 +160,8 @@ class SlotCache(Cache):
         keys = self.layers[0].keys
         if keys is None or keys.nbytes < CACHED or keys.shape[2] < width:
             return width
+        if keys.dtype != torch.float32:  # there the products take longer than reading
+            return width
         gap = (keys.shape[2] - width) * keys.shape[3] * keys.itemsize
         return keys.shape[2] if gap <= GAP else width
 
