@@ -96,9 +96,9 @@ class Timed:
         self.inner, self.rows, self.batch, self.seconds = rows, rows.rows, rows.batch, 0.0
         score = rows.forward.score
 
-        def timed(*args: Any) -> torch.Tensor:
+        def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
             began = time.perf_counter()
-            logits = score(*args)
+            logits = score(*args, **kwargs)
             self.seconds += time.perf_counter() - began
             return logits
 

@@ -9,6 +9,7 @@ import torch
 from mpg_cli.lineup import Lineup
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
+from mpg_cli.padding import padded
 from mpg_cli.request import Scheme
 
 BATCH = 32
@@ -43,15 +44,13 @@ def _means(
 ) -> list[float]:
     """The same for replies that share a pass."""
     lineup = Lineup(loaded, LoraBank.of(loaded.model), (), Scheme(drafter="none"), batch=len(replies))
-    longest = max(map(len, replies))
-    filled = [[*ids, *[0] * (longest - len(ids))] for ids in replies]
-    drafts = torch.tensor(filled, dtype=torch.long)[:, None]  # (B, 1, T)
+    drafts = padded(replies)[:, None]  # (B, 1, T)
     lineup.rows.prefill([[list(ids)] for ids in prompts])
     rows = lineup.rows.extend(drafts)[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
     lineup.rows.check()
     chosen = rows.gather(-1, drafts[:, 0, :, None].to(rows.device))[..., 0]  # (B, T)
     lengths = torch.tensor([len(ids) for ids in replies], device=rows.device)  # (B,)
-    padding = torch.arange(longest, device=rows.device) >= lengths[:, None]  # (B, T)
+    padding = torch.arange(drafts.shape[2], device=rows.device) >= lengths[:, None]  # (B, T)
     means: list[float] = (chosen.masked_fill(padding, 0.0).sum(-1) / lengths).tolist()
     lineup.release()
     return means

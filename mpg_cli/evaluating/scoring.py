@@ -18,6 +18,7 @@ from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
+from mpg_cli.padding import padded
 from mpg_cli.request import Prompting, Scheme, TargetName
 from mpg_cli.sampling.targets import combine
 from mpg_cli.sampling.thresholds import Threshold
@@ -91,9 +92,8 @@ def _pass(lineup: Lineup, part: Sequence[Question]) -> tuple[Tensor, Tensor, Ten
     Returns log-probabilities (R, B, N, T, V), option tokens (B, N, T) and their lengths (B, N).
     """
     part = [*part, *[part[-1]] * (lineup.batch - len(part))]
-    longest = max(question.longest for question in part)
-    filled = [[[*ids, *[0] * (longest - len(ids))] for ids in question.options] for question in part]
-    drafts = torch.tensor(filled, dtype=torch.long)  # (B, N, T)
+    options = [ids for question in part for ids in question.options]
+    drafts = padded(options).view(len(part), lineup.candidates, -1)  # (B, N, T)
     lengths = torch.tensor([[len(ids) for ids in question.options] for question in part])  # (B, N)
     lineup.rows.prefill([question.prompts for question in part])
     rows = lineup.rows.extend(drafts)[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)

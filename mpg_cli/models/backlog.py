@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mpg_cli.padding import padded
+
 
 class Backlog:
     """What waits for B sequences: the first `waiting[b]` of `tokens[:, b]`, (R, B, N, W) in all."""
@@ -38,9 +40,7 @@ class Backlog:
             of_winner = torch.tensor(winner).view(1, -1, 1, 1).expand(self.tokens.shape)  # (R, B, N, W)
             self.tokens = self.tokens.gather(2, of_winner)
         self.waiting = (self.waiting - drop).clamp(min=0)
-        longest = max(map(len, new))
-        filled = [[*tokens, *[0] * (longest - len(tokens))] for tokens in new]
-        self._put(torch.tensor(filled, dtype=torch.long)[:, None])  # (B, 1, n)
+        self._put(padded(new)[:, None])  # (B, 1, n)
         self.waiting = self.waiting + torch.tensor([len(tokens) for tokens in new])
 
     def before(self, drafts: Tensor) -> Tensor:

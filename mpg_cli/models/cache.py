@@ -53,10 +53,8 @@ class Slots:
         """The same places (rows * count * heads,) as numbers of vectors of a layer, found once a pass."""
         if self._flat is None or self._flat[0] != (heads, capacity):
             row, slot = (index[..., None] for index in self.places(device))  # (rows, 1 or count, 1)
-            place = (
-                row * heads + torch.arange(heads, device=device)
-            ) * capacity + slot  # (rows, count, heads)
-            self._flat = (heads, capacity), place.flatten()
+            head = row * heads + torch.arange(heads, device=device)  # (rows, 1, heads)
+            self._flat = (heads, capacity), (head * capacity + slot).flatten()  # from (rows, count, heads)
         return self._flat[1]
 
     def moved(self) -> None:

@@ -54,7 +54,7 @@ class Forward:
         start: int | Tensor,
         rows: Tensor | None,
         *,
-        alone: bool = True,
+        alone: bool,
     ) -> Tensor:
         """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one.
 

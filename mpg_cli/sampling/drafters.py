@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mpg_cli.padding import padded
 from mpg_cli.sampling.engine import Engine
 
 NGRAMS = (4, 3, 2)  # lengths of the suffix that a lookup looks for, the longest first
@@ -85,9 +86,7 @@ class LookupDrafter:
     def draft(self, sizes: Sequence[int]) -> Draft:
         """At most `sizes[b]` tokens for each sequence; where fewer are found, T is filled up with zeros."""
         found = [self._propose(b, size) for b, size in enumerate(sizes)]
-        longest = max(map(len, found), default=0)
-        filled = [[*proposal, *[0] * (longest - len(proposal))] for proposal in found]
-        tokens = torch.tensor(filled, dtype=torch.long).view(len(found), 1, longest)  # (B, 1, T)
+        tokens = padded(found)[:, None]  # (B, 1, T)
         return Draft(tuple(map(len, found)), tokens, torch.zeros(tokens.shape))
 
     def replace(self, b: int, prompt: Sequence[int]) -> None:

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
+from mpg_cli.padding import padded
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import TARGET, draft_stream, gumbels, judge_stream
@@ -235,10 +236,8 @@ class Sampler:
         weights: Tensor,
     ) -> list[list[list[float]]]:
         """What each of K personas added to the committed tokens: a list for each reply b of lists of K."""
-        longest = max(map(len, tokens.values()))
-        padded = [[*own, *[0] * (longest - len(own))] for own in tokens.values()]
-        chosen = torch.tensor(padded, device=log_probs.device)  # (live, L)
-        place = torch.arange(longest)  # (L,)
+        chosen = padded(tokens.values()).to(log_probs.device)  # (live, L)
+        place = torch.arange(chosen.shape[1])  # (L,)
         b = torch.tensor(list(tokens))[:, None]  # (live, 1)
         n = torch.tensor(candidates)[:, None]  # (live, 1)
         of_chosen = log_probs[:, b, n, place, chosen]  # (R, live, L)
