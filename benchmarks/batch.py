@@ -123,7 +123,7 @@ def main() -> None:
     print(f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, ", end="")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
     for dtype in ("float32", "bfloat16"):
-        bundled(1 if options.small else options.repeats, 64 if options.small else 384, dtype)
+        bundled(1 if options.small else options.repeats, 64 if options.small else 1024, dtype)
     if not options.small:
         large(options.repeats, 5, 16)
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")

@@ -102,7 +102,7 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
         repeats,
         device,
         _say,
-        warm=2 if options.compile else 1,  # a shape is recorded when it comes again
+        dict.fromkeys(sessions, 2) if options.compile else {},  # a shape is recorded when it comes again
     )
     rows = []
     for one in found:

@@ -67,9 +67,9 @@ def measure(
     repeats: int,
     device: torch.device,
     say: Callable[[str], None] = lambda text: None,
-    warm: int = 1,
+    warm: Mapping[str, int] | None = None,
 ) -> list[Measured]:
-    """Each run `repeats` times, in turn, after `warm` of each to warm up; base steps are timed in between.
+    """Each run `repeats` times, in turn, base steps timed in between; before, `warm` of it to warm up (one).
 
     A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
     the prompts are read, is the difference. `say` is told which run begins.
@@ -78,8 +78,11 @@ def measure(
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds a token
     tokens: dict[str, int] = {}
-    for turn in range(1 - warm, repeats + 1):
+    first = {name: 1 - (warm or {}).get(name, 1) for name in runs}
+    for turn in range(min(first.values()), repeats + 1):
         for name, run in runs.items():
+            if turn < first[name]:
+                continue
             say(f"turn {turn} of {repeats}: {name}" if turn > 0 else f"warming up: {name}")
             base = [clock(step) for _ in range(BASE_STEPS)]
             few, short = _timed(clock, partial(run, max(1, limit // 2)))

@@ -91,8 +91,9 @@ METHOD = """
 ## Method
 
 - Every contender answers the same prompts, one at a time, at temperature 1, and reading the prompts counts.
-  The runs take turns, after one of each to warm up (two with `--compile`). The figures are medians, the range
-  is that of all turns. The seeds are the same in every turn: the range is that of the clock, not of the text.
+  The runs take turns, after one of each to warm up (two of mpg's with `--compile`). The figures are medians,
+  the range is that of all turns. The seeds are the same in every turn: the range is that of the clock, not of
+  the text.
 - Each contender draws its own text, and replies may end before the limit: “tokens” is how many a run made.
 - `generate` is that of transformers, on the base alone and on the base with the exact sum of the adapters
   added to its weights (that is one persona mixture of weights, not the product). Both do without what a blend

@@ -39,8 +39,15 @@ def _bytes_per_position(model: Any) -> int:
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Float32 log-probabilities over the last axis, whatever the dtype that came in."""
-    return torch.log_softmax(logits.float(), dim=-1)
+    """Float32 log-probabilities over the last axis, whatever the dtype that came in; the logits are given up.
+
+    On a CPU they take their place: a batch has megabytes of them, and new memory costs more than the sums.
+    """
+    wide = logits.float()
+    if wide.device.type != "cpu" or not wide.is_contiguous():
+        return torch.log_softmax(wide, dim=-1)
+    with torch.inference_mode():
+        return torch.log_softmax(wide, dim=-1, out=wide)
 
 
 class RowGroup:
