@@ -7,12 +7,13 @@ place to the next one of the group. Groups take turns, in the order of their old
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
 import torch
 
+from mpg_cli.batch.ahead import ReadAhead, is_short, room
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.room import fitting_batch
@@ -94,15 +95,21 @@ class Runner:
             else:
                 self._waiting.append(line)
 
-    def _take(self, key: GroupKey, alone: bool) -> Line | None:
-        """The oldest waiting line of a group; None if there is none, or none may begin."""
+    def _next(self, key: GroupKey, alone: bool) -> int | None:
+        """Where in the queue the oldest line of a group waits; None if there is none, or none may begin."""
         if self._draining:
             return None
-        for at, line in enumerate(self._waiting):
-            if _key(line) == key and (line.id in self._alone) == alone:
-                del self._waiting[at]
-                return line
-        return None
+        of_group = (_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
+        return next((at for at, found in enumerate(of_group) if found), None)
+
+    def _take(self, key: GroupKey, alone: bool) -> Line | None:
+        """The oldest waiting line of a group, no longer in the queue; None as `_next`."""
+        at = self._next(key, alone)
+        if at is None:
+            return None
+        line = self._waiting[at]
+        del self._waiting[at]
+        return line
 
     # -- a group -----------------------------------------------------------------------------------
 
@@ -143,16 +150,7 @@ class Runner:
     def _places(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
         """Rounds of a group; a free place gets the next line, or the batch shrinks."""
         while not self._stopped:
-            free = group.free
-            while free and (line := self._take(key, alone)) is not None:
-                try:
-                    job = prepare(group.lineup, self._request(line))
-                except MpgError as error:
-                    code = "too_long" if isinstance(error, ContextError) else "bad_value"
-                    yield LineFailed(line, code, error.message)
-                    continue
-                group.give(free.pop(0), line, job)
-            group.read()
+            yield from self._fill(group, key, alone)
             if not group.running:
                 return
             if len(group.running) <= len(group.places) // 2:
@@ -165,9 +163,30 @@ class Runner:
             yield Progress(tokens, len(group.running))
             yield from self._read_ahead()
 
+    def _fill(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
+        """A line for every free place; where prompts are to be read, those of the next lines with them."""
+        if self._draining:
+            return
+        group.seat()
+        wanted = len(group.free)
+        while wanted and (at := self._next(key, alone)) is not None:
+            line = self._waiting[at]
+            try:
+                job = prepare(group.lineup, self._request(line))
+            except MpgError as error:
+                del self._waiting[at]
+                code = "too_long" if isinstance(error, ContextError) else "bad_value"
+                yield LineFailed(line, code, error.message)
+                continue
+            if len(group.given) >= wanted and not group.reads_ahead(job):
+                break
+            del self._waiting[at]
+            group.given.append((line, job))
+        group.read()
+
     def _recover(self, error: Exception, group: _Group) -> Iterator[BatchEvent]:
         """The running lines go back to the queue: one by one after NaN, fewer at a time without memory."""
-        lines = [line for line, _ in group.running.values()] + [line for _, line, _ in group.given]
+        lines = [line for line, _ in (*group.running.values(), *group.given, *group.ready)]
         size = len(group.places)
         if isinstance(error, NumericsError):
             if size == 1:
@@ -222,7 +241,9 @@ class _Group:
         self.lineup = lineup
         self.places: list[str | None] = [None] * lineup.batch  # ids of running lines
         self.running: dict[int | str, tuple[Line, Growing]] = {}
-        self.given: list[tuple[int, Line, Job]] = []  # places whose prompts are still to be read
+        self.given: list[tuple[Line, Job]] = []  # prompts still to be read
+        self.ready: deque[tuple[Line, Job]] = deque()  # prompts that were read ahead
+        self._ahead: ReadAhead | None = None
         self._sampler: Sampler | None = None
         self._drafter: RowDrafter | LookupDrafter | None = None
 
@@ -231,44 +252,64 @@ class _Group:
         """Places without a line."""
         return [place for place, id_ in enumerate(self.places) if id_ is None]
 
-    def give(self, place: int, line: Line, job: Job) -> None:
-        """A line for a free place."""
-        self.places[place] = line.id
-        self.given.append((place, line, job))
+    def reads_ahead(self, job: Job) -> bool:
+        """Whether this prompt should be read with those that were given, before a place is free."""
+        left = self._sampler is not None and len(self.given) < room(len(self.places))
+        return left and all(map(is_short, (*(given for _, given in self.given), job)))
+
+    def seat(self) -> None:
+        """Lines whose prompts were read ahead begin in the free places."""
+        free = self.free[: len(self.ready)]
+        if free:
+            assert self._ahead is not None
+            began = perf_counter()
+            lines = list(self.ready)[: len(free)]
+            self._ahead.seat(free, [job.draft for _, job in lines], self._drafter)
+            self._start(free, lines, perf_counter() - began)
+            for _ in lines:  # not before: what fails goes back to the queue
+                self.ready.popleft()
 
     def read(self) -> None:
-        """Read the prompts of the lines that were given a place, those of like length together."""
+        """Read the prompts of the lines that were given, those of like length together; they begin."""
         if not self.given:
             return
-        began = perf_counter()
+        began, lines = perf_counter(), self.given
+        prompts, drafts = [job.prompts for _, job in lines], [job.draft for _, job in lines]
         if self._sampler is None:
-            self._begin()
+            self._begin(prompts, drafts)
+        elif len(lines) <= len(self.free):
+            self.lineup.replace(self.free[: len(lines)], prompts, drafts, self._drafter)
         else:
-            places, _, jobs = zip(*self.given, strict=True)
-            prompts, drafts = [job.prompts for job in jobs], [job.draft for job in jobs]
-            self.lineup.replace(places, prompts, drafts, self._drafter)
-        seconds = (perf_counter() - began) / len(self.given)
-        assert self._sampler is not None
-        for place, line, job in self.given:
-            request = job.request
-            assert request.seed is not None
-            growing = Growing(self.lineup, job, request.seed, line.id)
-            growing.prefilled(seconds)
-            self._sampler.seat(place, growing.reply)
-            self.running[line.id] = (line, growing)
+            self._ahead = self._ahead or ReadAhead(self.lineup)
+            self._ahead.read([job for _, job in lines])
+            self.ready, self.given = deque(lines), []
+            self.seat()
+            return
         self.given = []
+        self._start(self.free[: len(lines)], lines, perf_counter() - began)
 
-    def _begin(self) -> None:
+    def _begin(self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]) -> None:
         """The first lines: the batch is as large as they are many."""
         if len(self.given) < len(self.places):
-            self.places = [line.id for _, line, _ in self.given]
-            self.given = [(place, line, job) for place, (_, line, job) in enumerate(self.given)]
+            self.places = [None] * len(self.given)
             self.lineup.keep(range(len(self.given)), None)
-        jobs = [job for _, _, job in self.given]
-        self._drafter = self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
+        jobs = [job for _, job in self.given]
+        self._drafter = self.lineup.prefill(prompts, drafts)
         replies = [Growing(self.lineup, job, 0, 0).reply for job in jobs]  # seated in a moment
         settings = settings_of(self.lineup, jobs[0].request)
         self._sampler = Sampler(self.lineup.rows, self._drafter, settings, replies)
+
+    def _start(self, places: Sequence[int], lines: Sequence[tuple[Line, Job]], seconds: float) -> None:
+        """The lines whose prompts are read, within so many seconds, run in these places."""
+        assert self._sampler is not None
+        for place, (line, job) in zip(places, lines, strict=True):
+            request = job.request
+            assert request.seed is not None
+            growing = Growing(self.lineup, job, request.seed, line.id)
+            growing.prefilled(seconds / len(lines))
+            self._sampler.seat(place, growing.reply)
+            self.places[place] = line.id
+            self.running[line.id] = (line, growing)
 
     def shrink(self) -> None:
         """Drop the free places: no line waits for them."""

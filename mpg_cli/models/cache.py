@@ -87,14 +87,19 @@ class SlotLayer(CacheLayerMixin):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write (rows, heads, count, head size) at the rows' slots; read slots 0..width of those rows."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+        self.reserve(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        if self.keys.shape[2] < self.slots.width:
-            self.keys = self._grown(self.keys, key_states)
-            self.values = self._grown(self.values, value_states)
         return self._write(self.keys, key_states), self._write(self.values, value_states)
+
+    def reserve(self, keys: Tensor, values: Tensor) -> None:
+        """Make room for `width` slots of keys and values like these."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        assert self.keys is not None
+        if self.keys.shape[2] < self.slots.width:
+            self.keys = self._grown(self.keys, keys)
+            self.values = self._grown(self.values, values)
 
     def _write(self, store: Tensor, new: Tensor) -> Tensor:
         s = self.slots
@@ -135,14 +140,19 @@ class SlotCache(Cache):
     def note(self, tokens: Tensor) -> None:
         """Remember the tokens (rows, T) of the pass that has been made, on their device."""
         s = self.slots
-        self.tokens = self.tokens.to(tokens.device)
-        if self.tokens.shape[1] < s.width:
-            more = max(s.width + 128, s.width * 3 // 2) - self.tokens.shape[1]
-            self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
+        self._widen(tokens)
         if isinstance(s.start, int):
             self.tokens[slice(None) if s.rows is None else s.rows, s.start : s.start + s.count] = tokens
         else:
             self.tokens[s.places(tokens.device)] = tokens
+
+    def _widen(self, like: Tensor) -> None:
+        """Room for the tokens of `width` slots, on the device of these."""
+        width = self.slots.width
+        self.tokens = self.tokens.to(like.device)
+        if self.tokens.shape[1] < width:
+            more = max(width + 128, width * 3 // 2) - self.tokens.shape[1]
+            self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
 
     def holds(self, width: int) -> bool:
         """Whether there is room for so many slots already."""
@@ -175,13 +185,22 @@ class SlotCache(Cache):
         return same.long().cumprod(1).sum(1)
 
     @torch.inference_mode()
-    def copy_rows(self, source: Tensor, target: Tensor, begin: int, end: int) -> None:
-        """Copy slots begin..end of the physical rows `source` (n,) to the rows `target` (n,)."""
-        for layer in self.layers:
-            for store in (layer.keys, layer.values):
-                if store is not None:
-                    store[target, :, begin:end] = store[source, :, begin:end]
-        self.tokens[target, begin:end] = self.tokens[source, begin:end]
+    def copy_rows(
+        self, source: Tensor, target: Tensor, begin: int, end: int, other: SlotCache | None = None
+    ) -> None:
+        """Copy slots begin..end of the physical rows `source` (n,), of another cache of the model if one is
+        given, to the rows `target` (n,).
+        """
+        other = other or self
+        self.slots.width = max(self.slots.width, end)
+        for layer, old in zip(self.layers, other.layers, strict=True):
+            if old.keys is None or old.values is None:
+                continue
+            layer.reserve(old.keys, old.values)
+            for store, theirs in ((layer.keys, old.keys), (layer.values, old.values)):
+                store[target.to(store.device), :, begin:end] = theirs[source.to(store.device), :, begin:end]
+        self._widen(other.tokens)
+        self.tokens[target, begin:end] = other.tokens[source, begin:end]
 
     @torch.inference_mode()
     def take_rows(self, other: SlotCache, source: Tensor, target: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import is_conv1d, plain
 from mpg_cli.models.delta import Row, row_factors
-from mpg_cli.models.prepacked import PrepackedLinear, dense, packed
+from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense, packed
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:
@@ -64,6 +64,8 @@ def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
     summed._parameters = dict(layer._parameters)
     if isinstance(summed, PrepackedLinear):
         summed.copied = False
+    if isinstance(summed, PlainLinear):
+        summed._buffers = {"blocks": packed(total).data}
     summed._parameters["weight"] = (
         packed(total) if weight.is_mkldnn else nn.Parameter(total, requires_grad=False)
     )

@@ -115,6 +115,28 @@ class RowGroup:
                 found[row] = next((r for r in same if self.names[r] == name), same[0])
         return found
 
+    def twin(self, batch: int) -> RowGroup:
+        """The same rows for other sequences, one candidate each, to read prompts that this group adopts."""
+        return RowGroup(
+            self.model,
+            self.names,
+            batch=batch,
+            bank=self.bank,
+            stack=self.stack,
+            vocabulary=self.vocabulary,
+            keys=self.keys,
+        )
+
+    def adopt(self, twin: RowGroup, theirs: Sequence[int], places: Sequence[int]) -> None:
+        """Go on in these places with the sequences in `theirs` of the twin, whose prompts it has read."""
+        old, new = torch.tensor(list(theirs)), torch.tensor(list(places))
+        source, target = twin._physical(old), self._physical(new)  # (R, P, 1), (R, P, N)
+        known = twin.cached[:, old]  # (R, P)
+        end = int(known.max())
+        self.cache.copy_rows(source.expand_as(target).flatten(), target.flatten(), 0, end, twin.cache)
+        self.cached[:, new] = self.shared[:, new] = known
+        self.backlog.begin(places, twin.backlog.tokens[:, old, 0, 0])
+
     # -- the protocol of the sampler -------------------------------------------------------------
 
     def prefill(self, prompts: Sequence[Prompt]) -> None:

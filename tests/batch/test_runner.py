@@ -156,6 +156,64 @@ def test_prompts_really_run_together(
     assert set(sizes[: len(sizes) // 2]) == {4}
 
 
+SHORT = [{"id": str(n), "prompt": "word" * (1 + n % 3), "max_tokens": 2 + 5 * n % 11} for n in range(40)]
+
+
+@pytest.mark.parametrize("scheme", [{}, {"drafter": "lookup"}, {"drafter": "none"}], ids=str)
+def test_short_prompts_are_read_ahead_and_say_the_same(
+    world: Path, loaded: LoadedModel, scheme: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one = texts(answer(world, loaded, SHORT, 1, **scheme))
+    passes: list[int] = []
+    replace_ = RowGroup.replace
+
+    def spy(self: RowGroup, places: Sequence[int], prompts: Any) -> None:
+        passes.append(len(places))
+        replace_(self, places, prompts)
+
+    monkeypatch.setattr(RowGroup, "replace", spy)
+    assert texts(answer(world, loaded, SHORT, 12, **scheme)) == one_by_one
+    groups = 2 if scheme == {} else 1
+    assert sum(passes) == len(SHORT) * groups
+    # The first twelve, then six a pass (half of the batch), the last four; a few more where many are free.
+    assert len(passes) <= 8 * groups
+    passes.clear()
+    monkeypatch.setattr("mpg_cli.batch.ahead.SHORT", 3)
+    assert texts(answer(world, loaded, SHORT, 12, **scheme)) == one_by_one
+    assert len(passes) > 8 * groups
+
+
+def test_what_was_read_ahead_is_not_lost_without_memory_nor_begun_after_a_stop(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = texts(answer(world, loaded, SHORT, 1))
+    adopt, calls = RowGroup.adopt, 0
+
+    def scarce(self: RowGroup, *args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise MemoryError
+        adopt(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RowGroup, "adopt", scarce)
+        events = answer(world, loaded, SHORT, 8)
+    assert [e.batch_size for e in events if isinstance(e, Sized)] == [4]
+    assert texts(events) == whole
+    assert sum(isinstance(e, LineDone) for e in events) == len(SHORT)
+    busy, begun = runner(world, loaded, 8), list[str]()
+    replies = iter(busy.run(read(world, SHORT)))
+    for event in replies:
+        if isinstance(event, LineDone):
+            begun.append(event.line.id)
+            if len(begun) == 12:
+                busy.stop()
+                break
+    begun += [e.line.id for e in replies if isinstance(e, LineDone)]
+    assert 12 < len(begun) <= 12 + 7
+
+
 def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loaded: LoadedModel) -> None:
     lines = [{"prompt": "a"}, {"prompt": "long " * 60}, {"prompt": "b"}]
     events = answer(world, loaded, lines)

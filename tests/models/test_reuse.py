@@ -110,6 +110,52 @@ def test_rows_of_the_same_key_go_over_to_another_group() -> None:
     assert new.read_tokens == 9 + sum(len(ids) - 1 for ids in turns)
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: Path) -> None:
+    """The other sequence keeps its state."""
+    served = Served("llama", tmp_path, batch=2, candidates=candidates)
+    streams = [prompts([6, 3], seed=1), prompts([9, 2], seed=2)]
+    served.rows.prefill(streams)
+    nothing = torch.zeros(2, candidates, 0, dtype=torch.long)
+    served.rows.extend(nothing)
+    twin = served.rows.twin(3)
+    ahead = [prompts([n, 4], seed=n) for n in (3, 50, 8)]
+    twin.replace(range(3), ahead)
+    for place, read in ((1, 1), (0, 0), (1, 2)):
+        served.rows.commit([0, 0], [[7], [8]])
+        streams = [[[*ids, 7 + b] for ids in streams[b]] for b in range(2)]
+        served.rows.adopt(twin, [read], [place])
+        streams[place] = ahead[read]
+        got = served.rows.extend(nothing)
+        for b in range(2):
+            for row in range(4):
+                expected = served.expected(row, streams[b][row], 1)
+                assert (got[row, b] - expected).abs().max() <= CLOSE
+    turn = [[*ids, 7, 5] for ids in streams[1]]
+    before = served.rows.read_tokens
+    served.rows.replace([1], [turn])
+    assert served.rows.read_tokens - before == 4  # what it took over it knows; one token was waiting
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_long_prompt_of_the_twin_finds_room(begun: bool) -> None:
+    model = tiny_model("llama", max_position_embeddings=512)
+    ids = random_tokens(1, 300)[0].tolist()
+    found = []
+    for adopts in (False, True):
+        rows = RowGroup(model, ["a"], batch=2)
+        if begun:
+            rows.prefill([[ids[:4]], [ids[:9]]])
+        if adopts:
+            twin = rows.twin(2)
+            twin.prefill([[ids], [ids[9:]]])
+            rows.adopt(twin, [0, 1], [1, 0])
+        else:
+            rows.replace([1, 0], [[ids], [ids[9:]]])
+        found.append(rows.extend(torch.zeros(2, 1, 0, dtype=torch.long)))
+    assert (found[0] - found[1]).abs().max() <= CLOSE
+
+
 def test_what_is_read_together() -> None:
     assert runs([0, 20, 30, 0, 500, 40]) == [range(1, 3), range(4, 5), range(5, 6)]
     assert runs([10, 138]) == [range(2)]

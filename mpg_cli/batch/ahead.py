@@ -1,0 +1,57 @@
+"""Prompts that are read before a place is free: short ones share a pass, which one by one they would not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpg_cli.job import Job
+from mpg_cli.lineup import Lineup
+from mpg_cli.models.rows import Rows
+from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
+
+PLACES, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves
+
+
+def room(batch: int) -> int:
+    """How many prompts may be read ahead of a batch, so that their keys stay a small part of all."""
+    return min(PLACES, batch // 2)
+
+
+def is_short(job: Job) -> bool:
+    """Whether reading the prompts of a job is mostly the start of a pass."""
+    return max(map(len, (*job.prompts, job.draft))) <= SHORT
+
+
+class ReadAhead:
+    """The rows of a lineup and its drafter's once more, for prompts alone."""
+
+    def __init__(self, lineup: Lineup) -> None:
+        self._lineup, size = lineup, room(lineup.batch)
+        self._rows = Rows([group.twin(size) for group in lineup.rows.groups])
+        drafts = lineup.draft.group if lineup.draft else None
+        self._draft = drafts.twin(size) if drafts else None
+        self._next = 0  # place of the next prompt that begins
+
+    def read(self, jobs: Sequence[Job]) -> None:
+        """Read the prompts of these jobs, as many as `room` says; those that were read before are gone."""
+        self._rows.replace(range(len(jobs)), [job.prompts for job in jobs])
+        if self._draft:
+            self._draft.replace(range(len(jobs)), [[job.draft] for job in jobs])
+        self._next = 0
+
+    def seat(
+        self,
+        places: Sequence[int],
+        drafts: Sequence[Sequence[int]],
+        drafter: RowDrafter | LookupDrafter | None,
+    ) -> None:
+        """The lineup goes on in these places with the next prompts that were read, `drafts` the drafter's."""
+        read = range(self._next, self._next + len(places))
+        self._next = read.stop
+        for group, twin in zip(self._lineup.rows.groups, self._rows.groups, strict=True):
+            group.adopt(twin, read, places)
+        if isinstance(drafter, LookupDrafter):
+            for b, draft in zip(places, drafts, strict=True):
+                drafter.replace(b, draft)
+        elif self._draft and self._lineup.draft and self._lineup.draft.group:
+            self._lineup.draft.group.adopt(self._draft, read, places)
