@@ -69,7 +69,8 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
     warm: Mapping[str, int] | None = None,
 ) -> list[Measured]:
-    """Each run `repeats` times, in turn, base steps timed in between; before, `warm` of it to warm up (one).
+    """Each run `repeats` times, in turn, base steps timed in between; before, it warms up as often as `warm`
+    says, or once.
 
     A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
     the prompts are read, is the difference. `say` is told which run begins.

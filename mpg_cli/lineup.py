@@ -11,7 +11,7 @@ from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, logits_width
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prepacked import own_parameters
+from mpg_cli.models.prepacked import copies, own_parameters
 from mpg_cli.models.rows import RowGroup, Rows
 from mpg_cli.models.steps import StepRow
 from mpg_cli.profile import read_profile
@@ -140,7 +140,8 @@ class Lineup:
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
-        shared = {id(p): p for model in models.values() for p in model.parameters()}  # a folded copy shares
+        tensors = ((*model.parameters(), *copies(model)) for model in models.values())
+        shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # a folded copy shares
         return {
             "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),
             "adapters_bytes": self.bank.memory(),

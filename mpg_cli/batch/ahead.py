@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 
 from mpg_cli.job import Job
 from mpg_cli.lineup import Lineup
@@ -12,8 +13,8 @@ from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 PLACES, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves
 
 
-def room(batch: int) -> int:
-    """How many prompts may be read ahead of a batch, so that their keys stay a small part of all."""
+def places_ahead(batch: int) -> int:
+    """How many prompts may be read ahead of a batch: their keys take a tenth of the room it is meant for."""
     return min(PLACES, batch // 2)
 
 
@@ -22,22 +23,24 @@ def is_short(job: Job) -> bool:
     return max(map(len, (*job.prompts, job.draft))) <= SHORT
 
 
-class ReadAhead:
+class PrefillAhead:
     """The rows of a lineup and its drafter's once more, for prompts alone."""
 
     def __init__(self, lineup: Lineup) -> None:
-        self._lineup, size = lineup, room(lineup.batch)
+        self._lineup, size = lineup, places_ahead(lineup.batch)
         self._rows = Rows([group.twin(size) for group in lineup.rows.groups])
         drafts = lineup.draft.group if lineup.draft else None
         self._draft = drafts.twin(size) if drafts else None
         self._next = 0  # place of the next prompt that begins
+        self.seconds = 0.0  # that reading each of the last ones took
 
     def read(self, jobs: Sequence[Job]) -> None:
-        """Read the prompts of these jobs, as many as `room` says; those that were read before are gone."""
+        """Read the prompts of these jobs, no more than `places_ahead` says; those from before are gone."""
+        began = perf_counter()
         self._rows.replace(range(len(jobs)), [job.prompts for job in jobs])
         if self._draft:
             self._draft.replace(range(len(jobs)), [[job.draft] for job in jobs])
-        self._next = 0
+        self._next, self.seconds = 0, (perf_counter() - began) / len(jobs)
 
     def seat(
         self,

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import torch
 
-from mpg_cli.batch.ahead import ReadAhead, is_short, room
+from mpg_cli.batch.ahead import PrefillAhead, is_short, places_ahead
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.room import fitting_batch
@@ -170,6 +170,8 @@ class Runner:
         group.seat()
         wanted = len(group.free)
         while wanted and (at := self._next(key, alone)) is not None:
+            if len(group.given) >= wanted and not group.prefills_ahead:
+                break
             line = self._waiting[at]
             try:
                 job = prepare(group.lineup, self._request(line))
@@ -178,21 +180,25 @@ class Runner:
                 code = "too_long" if isinstance(error, ContextError) else "bad_value"
                 yield LineFailed(line, code, error.message)
                 continue
-            if len(group.given) >= wanted and not group.reads_ahead(job):
+            if len(group.given) >= wanted and not is_short(job):
                 break
             del self._waiting[at]
             group.given.append((line, job))
         group.read()
 
     def _recover(self, error: Exception, group: _Group) -> Iterator[BatchEvent]:
-        """The running lines go back to the queue: one by one after NaN, fewer at a time without memory."""
-        lines = [line for line, _ in (*group.running.values(), *group.given, *group.ready)]
-        size = len(group.places)
+        """All lines of a group go back to the queue: after NaN the running ones, to go one by one; without
+        memory there are fewer at a time.
+        """
+        running = {line.id: line for line, _ in group.running.values()}
+        lines = {line.id: line for line, _ in (*group.given, *group.ready)}
+        lines, size = {**running, **lines}, len(group.places)
         if isinstance(error, NumericsError):
             if size == 1:
-                yield from (LineFailed(line, "numerics", error.message) for line in lines)
-                return
-            self._alone |= {line.id for line in lines}
+                for line in running.values():
+                    del lines[line.id]
+                    yield LineFailed(line, "numerics", error.message)
+            self._alone |= set(running)
         elif not is_out_of_memory(error):
             raise error
         elif size == 1:
@@ -205,7 +211,7 @@ class Runner:
             yield Sized(self._size, "memory ran out")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        self._waiting.extendleft(reversed(lines))
+        self._waiting.extendleft(reversed(lines.values()))
 
     # -- what a line becomes -------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class _Group:
         self.running: dict[int | str, tuple[Line, Growing]] = {}
         self.given: list[tuple[Line, Job]] = []  # prompts still to be read
         self.ready: deque[tuple[Line, Job]] = deque()  # prompts that were read ahead
-        self._ahead: ReadAhead | None = None
+        self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
         self._drafter: RowDrafter | LookupDrafter | None = None
 
@@ -252,10 +258,11 @@ class _Group:
         """Places without a line."""
         return [place for place, id_ in enumerate(self.places) if id_ is None]
 
-    def reads_ahead(self, job: Job) -> bool:
-        """Whether this prompt should be read with those that were given, before a place is free."""
-        left = self._sampler is not None and len(self.given) < room(len(self.places))
-        return left and all(map(is_short, (*(given for _, given in self.given), job)))
+    @property
+    def prefills_ahead(self) -> bool:
+        """Whether short prompts of further lines should be read with those that were given."""
+        left = self._sampler is not None and len(self.given) < places_ahead(len(self.places))
+        return left and all(is_short(job) for _, job in self.given)
 
     def seat(self) -> None:
         """Lines whose prompts were read ahead begin in the free places."""
@@ -265,36 +272,39 @@ class _Group:
             began = perf_counter()
             lines = list(self.ready)[: len(free)]
             self._ahead.seat(free, [job.draft for _, job in lines], self._drafter)
-            self._start(free, lines, perf_counter() - began)
+            self._start(free, lines, perf_counter() - began + len(lines) * self._ahead.seconds)
             for _ in lines:  # not before: what fails goes back to the queue
                 self.ready.popleft()
 
     def read(self) -> None:
-        """Read the prompts of the lines that were given, those of like length together; they begin."""
+        """Read the prompts of the lines that were given, those of like length together.
+
+        They begin, as far as there are places for them.
+        """
         if not self.given:
             return
         began, lines = perf_counter(), self.given
-        prompts, drafts = [job.prompts for _, job in lines], [job.draft for _, job in lines]
-        if self._sampler is None:
-            self._begin(prompts, drafts)
-        elif len(lines) <= len(self.free):
-            self.lineup.replace(self.free[: len(lines)], prompts, drafts, self._drafter)
-        else:
-            self._ahead = self._ahead or ReadAhead(self.lineup)
-            self._ahead.read([job for _, job in lines])
-            self.ready, self.given = deque(lines), []
+        jobs = [job for _, job in lines]
+        if self._sampler is not None and len(lines) > len(self.free):
+            self._ahead = self._ahead or PrefillAhead(self.lineup)
+            self._ahead.read(jobs)
+            self.ready = deque(lines)
             self.seat()
-            return
+        else:
+            if self._sampler is None:
+                self._begin(jobs)
+            else:
+                prompts, drafts = [job.prompts for job in jobs], [job.draft for job in jobs]
+                self.lineup.replace(self.free[: len(jobs)], prompts, drafts, self._drafter)
+            self._start(self.free[: len(lines)], lines, perf_counter() - began)
         self.given = []
-        self._start(self.free[: len(lines)], lines, perf_counter() - began)
 
-    def _begin(self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]) -> None:
+    def _begin(self, jobs: Sequence[Job]) -> None:
         """The first lines: the batch is as large as they are many."""
         if len(self.given) < len(self.places):
             self.places = [None] * len(self.given)
             self.lineup.keep(range(len(self.given)), None)
-        jobs = [job for _, job in self.given]
-        self._drafter = self.lineup.prefill(prompts, drafts)
+        self._drafter = self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
         replies = [Growing(self.lineup, job, 0, 0).reply for job in jobs]  # seated in a moment
         settings = settings_of(self.lineup, jobs[0].request)
         self._sampler = Sampler(self.lineup.rows, self._drafter, settings, replies)

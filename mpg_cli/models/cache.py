@@ -70,13 +70,13 @@ class SlotLayer(CacheLayerMixin):
         self.slots = slots
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys = self._grown(None, key_states)
-        self.values = self._grown(None, value_states)
+        self.keys = self._grown(None, key_states, self.slots.width)
+        self.values = self._grown(None, value_states, self.slots.width)
         self.is_initialized = True
 
-    def _grown(self, old: Tensor | None, like: Tensor) -> Tensor:
-        """Storage for `width` slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
-        capacity = max(self.slots.width + 128, self.slots.width * 3 // 2)
+    def _grown(self, old: Tensor | None, like: Tensor, width: int) -> Tensor:
+        """Storage for so many slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
+        capacity = max(width + 128, width * 3 // 2)
         new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
         self.slots.moved()
         if old is not None:
@@ -87,19 +87,19 @@ class SlotLayer(CacheLayerMixin):
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write (rows, heads, count, head size) at the rows' slots; read slots 0..width of those rows."""
-        self.reserve(key_states, value_states)
+        self.reserve(key_states, value_states, self.slots.width)
         assert self.keys is not None
         assert self.values is not None
         return self._write(self.keys, key_states), self._write(self.values, value_states)
 
-    def reserve(self, keys: Tensor, values: Tensor) -> None:
-        """Make room for `width` slots of keys and values like these."""
+    def reserve(self, keys: Tensor, values: Tensor, width: int) -> None:
+        """Make room for so many slots of keys and values like these."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         assert self.keys is not None
-        if self.keys.shape[2] < self.slots.width:
-            self.keys = self._grown(self.keys, keys)
-            self.values = self._grown(self.values, values)
+        if self.keys.shape[2] < width:
+            self.keys = self._grown(self.keys, keys, width)
+            self.values = self._grown(self.values, values, width)
 
     def _write(self, store: Tensor, new: Tensor) -> Tensor:
         s = self.slots
@@ -140,16 +140,15 @@ class SlotCache(Cache):
     def note(self, tokens: Tensor) -> None:
         """Remember the tokens (rows, T) of the pass that has been made, on their device."""
         s = self.slots
-        self._widen(tokens)
+        self._widen(s.width, tokens.device)
         if isinstance(s.start, int):
             self.tokens[slice(None) if s.rows is None else s.rows, s.start : s.start + s.count] = tokens
         else:
             self.tokens[s.places(tokens.device)] = tokens
 
-    def _widen(self, like: Tensor) -> None:
-        """Room for the tokens of `width` slots, on the device of these."""
-        width = self.slots.width
-        self.tokens = self.tokens.to(like.device)
+    def _widen(self, width: int, device: torch.device) -> None:
+        """Room for the tokens of so many slots, on this device."""
+        self.tokens = self.tokens.to(device)
         if self.tokens.shape[1] < width:
             more = max(width + 128, width * 3 // 2) - self.tokens.shape[1]
             self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
@@ -192,14 +191,16 @@ class SlotCache(Cache):
         given, to the rows `target` (n,).
         """
         other = other or self
-        self.slots.width = max(self.slots.width, end)
+        if end <= begin:
+            return
+        device = other.tokens.device
+        source, target = sent(source, device), sent(target, device)
         for layer, old in zip(self.layers, other.layers, strict=True):
-            if old.keys is None or old.values is None:
-                continue
-            layer.reserve(old.keys, old.values)
-            for store, theirs in ((layer.keys, old.keys), (layer.values, old.values)):
-                store[target.to(store.device), :, begin:end] = theirs[source.to(store.device), :, begin:end]
-        self._widen(other.tokens)
+            if old.keys is not None and old.values is not None:
+                layer.reserve(old.keys, old.values, end)
+                layer.keys[target, :, begin:end] = old.keys[source, :, begin:end]
+                layer.values[target, :, begin:end] = old.values[source, :, begin:end]
+        self._widen(end, device)
         self.tokens[target, begin:end] = other.tokens[source, begin:end]
 
     @torch.inference_mode()

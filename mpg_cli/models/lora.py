@@ -50,6 +50,8 @@ class StackedLinear(nn.Module):
         self.d_in, self.d_out = shape
         for name, parameter in base.named_parameters(recurse=False):
             self.register_parameter(name, parameter)
+        for name, buffer in base.named_buffers(recurse=False):
+            self.register_buffer(name, buffer, persistent=False)
         self.training = base.training
         # Not a submodule: its parameters would get a second name.
         object.__setattr__(self, "stands_for", base)

@@ -64,7 +64,7 @@ def prepack(model: nn.Module) -> None:
             module.weight = packed(weight)
             module.__class__ = PrepackedLinear
             setattr(module, "copied", not alone)  # noqa: B010  # mypy does not see the class that it has now
-        elif weight.dtype == torch.float32 and weight.numel() >= WORTH:
+        elif weight.dtype == torch.float32 and WORTH <= weight.numel() < SMALLEST[weight.dtype]:
             module.register_buffer("blocks", packed(weight).data, persistent=False)
             module.__class__ = PlainLinear
     if is_prepacked(model):
@@ -83,6 +83,11 @@ def own_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Its parameters; one that two layers share, or shared before it was packed, is there once."""
     copies = {id(m.weight) for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied}
     return [parameter for parameter in model.parameters() if id(parameter) not in copies]
+
+
+def copies(model: nn.Module) -> list[Tensor]:
+    """The copies in blocks of its plain weights."""
+    return [buffer for buffer in model.buffers() if buffer.is_mkldnn]
 
 
 def packed(weight: Tensor) -> nn.Parameter:
@@ -110,9 +115,8 @@ def available(dtype: torch.dtype) -> bool:
             return False
         inputs = torch.linspace(-1, 1, 128).view(2, 64).to(dtype)
         weight = torch.linspace(-1, 1, 64 * 64).view(64, 64).to(dtype)
-        weights = [packed(weight)] if dtype == torch.bfloat16 else [packed(weight), weight]
-        found = [ops._linear_pointwise(inputs, w, None, "none", [], "") for w in weights]
-        return all(torch.allclose(product, inputs @ weight.T, rtol=0.02, atol=1e-3) for product in found)
+        found = ops._linear_pointwise(inputs, packed(weight), None, "none", [], "")
+        return torch.allclose(found, inputs @ weight.T, rtol=0.02, atol=1e-3)
     except (AttributeError, RuntimeError):
         return False
 

@@ -38,7 +38,7 @@ def _bytes_per_position(model: Any) -> int:
     return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
 
 
-def log_softmax(logits: Tensor) -> Tensor:
+def log_softmax_(logits: Tensor) -> Tensor:
     """Float32 log-probabilities over the last axis, whatever the dtype that came in; the logits are given up.
 
     On a CPU they take their place: a batch has megabytes of them, and new memory costs more than the sums.
@@ -221,7 +221,7 @@ class RowGroup:
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
         self.backlog.clear()
-        return self._watched(log_softmax(self._fitted(logits)))
+        return self._watched(log_softmax_(self._fitted(logits)))
 
     def check(self) -> None:
         """Raise NumericsError naming the row that has returned NaN since the last time."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mpg_cli.models.rows import RowGroup, log_softmax
+from mpg_cli.models.rows import RowGroup, log_softmax_
 
 
 class StepRow(RowGroup):
@@ -37,7 +37,7 @@ class StepRow(RowGroup):
         tokens = pushed.expand(self.rows, -1, -1)[..., None]  # (R, B, N, 1)
         logits = self._logits(tokens)  # (R, B, N, 1, V)
         self.cached += 1
-        return self._watched(log_softmax(self._fitted(logits)))
+        return self._watched(log_softmax_(self._fitted(logits)))
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""

@@ -17,6 +17,7 @@ from mpg_cli.batch.lines import LineReader
 from mpg_cli.batch.runner import Runner
 from mpg_cli.errors import ModelError, NumericsError
 from mpg_cli.events import Finished
+from mpg_cli.job import prepare
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.personas.expression import parse
@@ -202,6 +203,7 @@ def test_what_was_read_ahead_is_not_lost_without_memory_nor_begun_after_a_stop(
     assert [e.batch_size for e in events if isinstance(e, Sized)] == [4]
     assert texts(events) == whole
     assert sum(isinstance(e, LineDone) for e in events) == len(SHORT)
+    assert all(e.finished.stats.seconds.prefill > 0 for e in events if isinstance(e, LineDone))
     busy, begun = runner(world, loaded, 8), list[str]()
     replies = iter(busy.run(read(world, SHORT)))
     for event in replies:
@@ -212,6 +214,55 @@ def test_what_was_read_ahead_is_not_lost_without_memory_nor_begun_after_a_stop(
                 break
     begun += [e.line.id for e in replies if isinstance(e, LineDone)]
     assert 12 < len(begun) <= 12 + 7
+
+
+def test_only_what_ran_is_blamed_for_nan(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines whose prompts were read ahead did not run; after a stop they stay for the next time."""
+    whole, round_, stopped = texts(answer(world, loaded, SHORT, 1)), Sampler.round, False
+
+    def sick(self: Sampler) -> Any:
+        if any(r.sequence == "12" and r.finish_reason is None for r in self.replies):
+            raise NumericsError("the model returned NaN in the row of bold")
+        return round_(self)
+
+    monkeypatch.setattr(Sampler, "round", sick)
+    busy = runner(world, loaded, 8)
+    events = list(busy.run(read(world, SHORT)))
+    assert [e.line.id for e in events if isinstance(e, LineFailed)] == ["12"]
+    assert texts(events) == {id_: text for id_, text in whole.items() if id_ != "12"}
+    assert len(busy._alone) <= 8
+
+    def sick_when_stopped(self: Sampler) -> Any:
+        if stopped and len(self.replies) == 1:
+            raise NumericsError("the model returned NaN in the row of bold")
+        return round_(self)
+
+    monkeypatch.setattr(Sampler, "round", sick_when_stopped)
+    busy, failed = runner(world, loaded, 8), []
+    for event in busy.run(read(world, SHORT)):
+        if isinstance(event, LineDone) and not stopped:
+            stopped = True
+            busy.stop()
+        failed += [event] if isinstance(event, LineFailed) else []
+    assert len(failed) == 1
+
+
+def test_no_prompt_is_rendered_twice(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def spy(lineup: Any, request: GenerateRequest) -> Any:
+        asked.append(str(request.sequence_id))
+        return prepare(lineup, request)
+
+    monkeypatch.setattr("mpg_cli.batch.runner.prepare", spy)
+    for size in (1, 8):
+        asked.clear()
+        answer(world, loaded, SHORT, size)
+        assert sorted(asked, key=int) == [line["id"] for line in SHORT]
 
 
 def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loaded: LoadedModel) -> None:
