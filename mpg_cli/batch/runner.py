@@ -102,15 +102,6 @@ class Runner:
         of_group = (_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
         return next((at for at, found in enumerate(of_group) if found), None)
 
-    def _take(self, key: GroupKey, alone: bool) -> Line | None:
-        """The oldest waiting line of a group, no longer in the queue; None as `_next`."""
-        at = self._next(key, alone)
-        if at is None:
-            return None
-        line = self._waiting[at]
-        del self._waiting[at]
-        return line
-
     # -- a group -----------------------------------------------------------------------------------
 
     def _group(self, key: GroupKey) -> Iterator[BatchEvent]:
@@ -124,7 +115,9 @@ class Runner:
             lineup, notices = self._lineup(first, 1 if alone else min(self._size, max(1, same)))
         except MpgError as error:
             # Whatever this blend cannot be loaded for, the others may be fine.
-            while (line := self._take(key, alone)) is not None:
+            while (at := self._next(key, alone)) is not None:
+                line = self._waiting[at]
+                del self._waiting[at]
                 yield LineFailed(line, "bad_persona", error.message)
             return
         yield from map(Notice, notices)
@@ -191,8 +184,8 @@ class Runner:
         memory there are fewer at a time.
         """
         running = {line.id: line for line, _ in group.running.values()}
-        lines = {line.id: line for line, _ in (*group.given, *group.ready)}
-        lines, size = {**running, **lines}, len(group.places)
+        lines = {**running, **{line.id: line for line, _ in (*group.given, *group.ready)}}
+        size = len(group.places)
         if isinstance(error, NumericsError):
             if size == 1:
                 for line in running.values():

@@ -62,6 +62,11 @@ class Slots:
         self.version = next(_VERSIONS)
 
 
+def _capacity(width: int) -> int:
+    """How many slots to make where so many are needed: growing copies everything."""
+    return max(width + 128, width * 3 // 2)
+
+
 class SlotLayer(CacheLayerMixin):
     """Keys and values of one layer, (total rows, heads, capacity, head size), grown as needed."""
 
@@ -76,8 +81,7 @@ class SlotLayer(CacheLayerMixin):
 
     def _grown(self, old: Tensor | None, like: Tensor, width: int) -> Tensor:
         """Storage for so many slots and more holding `old`; zeroed: a masked NaN still poisons attention."""
-        capacity = max(width + 128, width * 3 // 2)
-        new = like.new_zeros(self.slots.total, like.shape[1], capacity, like.shape[3])
+        new = like.new_zeros(self.slots.total, like.shape[1], _capacity(width), like.shape[3])
         self.slots.moved()
         if old is not None:
             new[:, :, : old.shape[2]] = old
@@ -150,8 +154,7 @@ class SlotCache(Cache):
         """Room for the tokens of so many slots, on this device."""
         self.tokens = self.tokens.to(device)
         if self.tokens.shape[1] < width:
-            more = max(width + 128, width * 3 // 2) - self.tokens.shape[1]
-            self.tokens = torch.nn.functional.pad(self.tokens, (0, more))
+            self.tokens = torch.nn.functional.pad(self.tokens, (0, _capacity(width) - self.tokens.shape[1]))
 
     def holds(self, width: int) -> bool:
         """Whether there is room for so many slots already."""

@@ -81,8 +81,8 @@ def is_prepacked(model: nn.Module) -> bool:
 
 def own_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Its parameters; one that two layers share, or shared before it was packed, is there once."""
-    copies = {id(m.weight) for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied}
-    return [parameter for parameter in model.parameters() if id(parameter) not in copies]
+    of_heads = {id(m.weight) for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied}
+    return [parameter for parameter in model.parameters() if id(parameter) not in of_heads]
 
 
 def copies(model: nn.Module) -> list[Tensor]:
