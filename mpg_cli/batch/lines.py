@@ -93,9 +93,14 @@ class LineReader:
         self._defaults, self._format, self._check_persona = defaults, format_, check_persona
         self._seen: set[int] = set()
 
-    def read(self, raw_lines: Iterable[bytes]) -> Iterator[Line | BadLine]:
-        """All lines in order."""
-        for number, raw in enumerate(raw_lines, 1):
+    def read(self, raw_lines: Iterable[bytes | None]) -> Iterator[Line | BadLine | None]:
+        """All lines in order; None, which says that no line has come yet, is passed on."""
+        number = 0
+        for raw in raw_lines:
+            if raw is None:
+                yield None
+                continue
+            number += 1
             if number == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             if raw.strip():

@@ -7,7 +7,7 @@ place to the next one of the group. Groups take turns, in the order of their old
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -17,6 +17,7 @@ from mpg_cli.batch.ahead import PrefillAhead, is_short, places_ahead
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.room import fitting_batch
+from mpg_cli.batch.waiting import GroupKey, Waiting
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.events import Notice
 from mpg_cli.job import Growing, Job, prepare, settings_of
@@ -26,12 +27,11 @@ from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.registry import Blend
-from mpg_cli.request import GenerateRequest, Sampling
+from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.scr import Sampler
 
 LOOK_AHEAD = 8  # lines that wait for each place of a batch, so that groups find their own
-GroupKey = tuple[str | None, Sampling]
 
 
 class Runner:
@@ -56,23 +56,24 @@ class Runner:
         self._bank = LoraBank.of(loaded.model)
         self._shelf = Shelf(max_experts) if shelf is None else shelf
         self._size = batch_size or 0  # 0: found by the first group
-        self._alone: set[str] = set()  # lines that run by themselves: the model failed in their company
-        self._waiting: deque[Line] = deque()
-        self._source: Iterator[Line | BadLine] = iter(())
-        self._draining = self._stopped = False
+        self._waiting = Waiting()
+        self._stopped = False
 
     def stop(self, *, now: bool = False) -> None:
         """Begin no further line; `now` gives up those under way as well."""
-        self._draining = True
+        self._waiting.closed = True
         self._stopped = now
 
-    def run(self, lines: Iterator[Line | BadLine]) -> Iterator[BatchEvent]:
-        """The events of all lines. Memory does not grow with their number."""
-        self._source = lines
-        yield from self._read_ahead()
-        while self._waiting and not self._draining:
-            yield from self._group(_key(self._waiting[0]))
-            yield from self._read_ahead()
+    def run(self, lines: Iterator[Line | BadLine | None]) -> Iterator[BatchEvent]:
+        """The events of all lines. Memory does not grow with their number.
+
+        None among the lines says that there is none yet: what is there is answered meanwhile.
+        """
+        self._waiting.source = lines
+        yield from self._read_ahead(wait=True)
+        while self._waiting and not self._waiting.closed:
+            yield from self._group(self._waiting.key(self._waiting.oldest))
+            yield from self._read_ahead(wait=True)
 
     def check(self, line: Line) -> None:
         """Raise MpgError if the line's prompt cannot be put to the model (for a check before any work)."""
@@ -82,48 +83,28 @@ class Runner:
         finally:
             lineup.release()
 
-    # -- reading -----------------------------------------------------------------------------------
-
-    def _read_ahead(self) -> Iterator[BatchEvent]:
-        """Fill the queue; lines that were wrong fail at once."""
-        while len(self._waiting) < LOOK_AHEAD * max(1, self._size) and not self._draining:
-            line = next(self._source, None)
-            if line is None:
-                return
-            if isinstance(line, BadLine):
-                yield LineFailed(line, line.code, line.message)
-            else:
-                self._waiting.append(line)
-
-    def _next(self, key: GroupKey, alone: bool) -> int | None:
-        """Where in the queue the oldest line of a group waits; None if there is none, or none may begin."""
-        if self._draining:
-            return None
-        of_group = (_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
-        return next((at for at, found in enumerate(of_group) if found), None)
+    def _read_ahead(self, wait: bool = False) -> Iterator[BatchEvent]:
+        yield from self._waiting.read(LOOK_AHEAD * max(1, self._size), wait=wait)
 
     # -- a group -----------------------------------------------------------------------------------
 
     def _group(self, key: GroupKey) -> Iterator[BatchEvent]:
-        """Lines of one blend and one way of sampling, until none waits or the queue has turned to others."""
-        first = self._waiting[0]
-        alone = first.id in self._alone
+        """Lines of one blend and one way of sampling, until none waits or others have their turn."""
+        first = self._waiting.oldest
         try:
             if not self._size:
                 yield from self._choose_size(first)
-            same = sum(_key(line) == key and (line.id in self._alone) == alone for line in self._waiting)
-            lineup, notices = self._lineup(first, 1 if alone else min(self._size, max(1, same)))
+            lineup, notices = self._lineup(first, min(self._most(key), self._waiting.count(key) or 1))
         except MpgError as error:
             # Whatever this blend cannot be loaded for, the others may be fine.
-            while (at := self._next(key, alone)) is not None:
-                line = self._waiting[at]
-                del self._waiting[at]
+            while (line := self._waiting.first(key)) is not None:
+                self._waiting.take(line)
                 yield LineFailed(line, "bad_persona", error.message)
             return
         yield from map(Notice, notices)
         group = _Group(lineup)
         try:
-            yield from self._places(group, key, alone)
+            yield from self._places(group, key)
         except (NumericsError, MemoryError, RuntimeError) as error:
             yield from self._recover(error, group)
         finally:
@@ -140,10 +121,10 @@ class Runner:
         yield Sized(self._size, reason)
         yield from self._read_ahead()
 
-    def _places(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
+    def _places(self, group: _Group, key: GroupKey) -> Iterator[BatchEvent]:
         """Rounds of a group; a free place gets the next line, or the batch shrinks."""
         while not self._stopped:
-            yield from self._fill(group, key, alone)
+            yield from self._fill(group, key)
             if not group.running:
                 return
             if len(group.running) <= len(group.places) // 2:
@@ -156,28 +137,43 @@ class Runner:
             yield Progress(tokens, len(group.running))
             yield from self._read_ahead()
 
-    def _fill(self, group: _Group, key: GroupKey, alone: bool) -> Iterator[BatchEvent]:
+    def _fill(self, group: _Group, key: GroupKey) -> Iterator[BatchEvent]:
         """A line for every free place; where prompts are to be read, those of the next lines with them."""
-        if self._draining:
+        if self._waiting.closed:
             return
         group.seat()
-        wanted = len(group.free)
-        while wanted and (at := self._next(key, alone)) is not None:
+        wanted = 0 if self._is_over(group, key) else len(group.free)
+        while wanted and (line := self._waiting.first(key)) is not None:
             if len(group.given) >= wanted and not group.prefills_ahead:
                 break
-            line = self._waiting[at]
             try:
                 job = prepare(group.lineup, self._request(line))
             except MpgError as error:
-                del self._waiting[at]
+                self._waiting.take(line)
                 code = "too_long" if isinstance(error, ContextError) else "bad_value"
                 yield LineFailed(line, code, error.message)
                 continue
             if len(group.given) >= wanted and not is_short(job):
                 break
-            del self._waiting[at]
+            self._waiting.take(line)
             group.given.append((line, job))
         group.read()
+
+    def _is_over(self, group: _Group, key: GroupKey) -> bool:
+        """Whether a group that runs should take no more lines.
+
+        Lines came late, and twice as many could run by now; or they still come late, others wait, and every
+        place has had its line.
+        """
+        places, most = len(group.places), self._most(key)
+        if group.started and 2 * places <= most and self._waiting.count(key) >= places:
+            return True
+        had_its_turn = self._waiting.late and group.started >= most
+        return had_its_turn and self._waiting.count(key) < len(self._waiting)
+
+    def _most(self, key: GroupKey) -> int:
+        """How many lines of a key may run at once."""
+        return 1 if key.alone else self._size
 
     def _recover(self, error: Exception, group: _Group) -> Iterator[BatchEvent]:
         """All lines of a group go back to the queue: after NaN the running ones, to go one by one; without
@@ -185,13 +181,14 @@ class Runner:
         """
         running = {line.id: line for line, _ in group.running.values()}
         lines = {**running, **{line.id: line for line, _ in (*group.given, *group.ready)}}
+        alone: Iterable[str] = ()
         size = len(group.places)
         if isinstance(error, NumericsError):
             if size == 1:
                 for line in running.values():
                     del lines[line.id]
                     yield LineFailed(line, "numerics", error.message)
-            self._alone |= set(running)
+            alone = running
         elif not is_out_of_memory(error):
             raise error
         elif size == 1:
@@ -204,7 +201,7 @@ class Runner:
             yield Sized(self._size, "memory ran out")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        self._waiting.extendleft(reversed(lines.values()))
+        self._waiting.give_back(lines.values(), alone)
 
     # -- what a line becomes -------------------------------------------------------------------------
 
@@ -242,6 +239,7 @@ class _Group:
         self.running: dict[int | str, tuple[Line, Growing]] = {}
         self.given: list[tuple[Line, Job]] = []  # prompts still to be read
         self.ready: deque[tuple[Line, Job]] = deque()  # prompts that were read ahead
+        self.started = 0  # lines so far
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
         self._drafter: RowDrafter | LookupDrafter | None = None
@@ -313,6 +311,7 @@ class _Group:
             self._sampler.seat(place, growing.reply)
             self.places[place] = line.id
             self.running[line.id] = (line, growing)
+        self.started += len(places)
 
     def shrink(self) -> None:
         """Drop the free places: no line waits for them."""
@@ -334,8 +333,3 @@ class _Group:
                 self.places[place] = None
                 del self.running[line.id]
             yield line, growing, len(round_.tokens)
-
-
-def _key(line: Line) -> GroupKey:
-    """Lines with the same key can share a pass."""
-    return line.persona, replace(line.sampling, max_tokens=None, stop=())

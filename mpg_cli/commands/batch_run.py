@@ -18,7 +18,8 @@ from mpg_cli.request import GenerateRequest
 
 if TYPE_CHECKING:
     from mpg_cli.batch.journal import Journal
-    from mpg_cli.batch.lines import BadLine, Line
+    from mpg_cli.batch.lines import BadLine, Line, LineReader
+    from mpg_cli.batch.runner import Runner
     from mpg_cli.personas.registry import Blend, Registry
     from mpg_cli.render.progress import BatchProgress
 
@@ -93,6 +94,7 @@ class BatchRun:
             source = self._open_input(stack)
             if self._strict:
                 source = self._checked(source, stack)
+            raw = self._open_feed(source, stack)
             journal, seed = None, self._defaults.seed
             if seed is None:
                 seed = secrets.randbelow(2**32)
@@ -107,9 +109,16 @@ class BatchRun:
                     )
                 )
                 seed = int(journal.config["seed"])
-            return self._answer(source, journal, seed, as_json)
+            return self._answer(source, raw, journal, seed, as_json)
 
-    def _answer(self, source: BinaryIO, journal: Journal | None, seed: int, as_json: bool) -> ExitCode:
+    def _answer(
+        self,
+        source: BinaryIO,
+        raw: Iterator[bytes | None],
+        journal: Journal | None,
+        seed: int,
+        as_json: bool,
+    ) -> ExitCode:
         from dataclasses import replace
 
         from mpg_cli.render.progress import BatchProgress
@@ -137,12 +146,14 @@ class BatchRun:
         )
         if self._strict:
             self._check_lengths(runner, source)
-        progress = BatchProgress(self._streams, _count(source), quiet=self._quiet)
+        if source.isatty():
+            self._say("type a prompt a line, Ctrl-D ends")
+        progress = BatchProgress(self._streams, _count(source), quiet=self._quiet, typed=source.isatty())
         # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
-                lines = self._open_lines(source, journal, progress)
+                lines = self._open_lines(raw, journal, progress)
                 self._write(runner.run(lines), journal, progress)
         finally:
             progress.close()
@@ -200,7 +211,7 @@ class BatchRun:
             raise UsageError("INPUT and --output are the same file", hint="choose another output")
         return source
 
-    def _reader(self) -> Any:
+    def _reader(self) -> LineReader:
         from mpg_cli.batch.lines import LineReader
 
         return LineReader(self._defaults, self._format, self._checks())
@@ -211,35 +222,52 @@ class BatchRun:
 
         return check
 
+    def _open_feed(self, source: BinaryIO, stack: ExitStack) -> Iterator[bytes | None]:
+        """The raw lines; those of a pipe or a terminal from now on, while the model loads."""
+        from mpg_cli.batch.feed import Feed, raw_lines
+
+        return raw_lines(source) if source.seekable() else iter(stack.enter_context(Feed(source)))
+
     def _open_lines(
-        self, source: BinaryIO, journal: Journal | None, progress: BatchProgress
-    ) -> Iterator[Line | BadLine]:
-        """The lines that no earlier run has answered."""
-        for line in self._reader().read(_raw_lines(source)):
-            if journal is not None and journal.done(line.id, line.digest):
-                progress.skip()
-            else:
-                yield line
+        self, raw: Iterator[bytes | None], journal: Journal | None, progress: BatchProgress
+    ) -> Iterator[Line | BadLine | None]:
+        """The lines that no earlier run has answered; None where none has come yet."""
+        try:
+            for line in self._reader().read(raw):
+                if line is not None and journal is not None and journal.done(line.id, line.digest):
+                    progress.skip()
+                else:
+                    yield line
+        except OSError as error:
+            raise MpgError(
+                f"INPUT cannot be read any further: {error.strerror}",
+                hint="with --output the same command goes on where it stopped",
+            ) from None
 
     def _checked(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
         """The whole input without a bad line; stdin is spooled."""
+        from mpg_cli.batch.feed import raw_lines
         from mpg_cli.batch.lines import BadLine
 
         if not source.seekable():
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
-            for raw in _raw_lines(source):
+            for raw in raw_lines(source):
                 spool.write(raw)
             source = cast(BinaryIO, spool)
         source.seek(0)
-        bad = [line for line in self._reader().read(_raw_lines(source)) if isinstance(line, BadLine)]
+        bad = [line for line in self._reader().read(raw_lines(source)) if isinstance(line, BadLine)]
         source.seek(0)
         self._refuse([f"line {line.number}: {line.message}" for line in bad])
         return source
 
-    def _check_lengths(self, runner: Any, source: BinaryIO) -> None:
+    def _check_lengths(self, runner: Runner, source: BinaryIO) -> None:
         """With --strict: every prompt has to leave room for a reply."""
+        from mpg_cli.batch.feed import raw_lines
+        from mpg_cli.batch.lines import Line
+
         problems = []
-        for line in self._reader().read(_raw_lines(source)):
+        lines = (line for line in self._reader().read(raw_lines(source)) if isinstance(line, Line))
+        for line in lines:
             try:
                 runner.check(line)
             except MpgError as error:
@@ -283,16 +311,6 @@ class BatchRun:
         if scheme.rule == "threshold":
             config["threshold"] = dict(vars(scheme.threshold))
         return config
-
-
-def _raw_lines(source: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends; one that is far too long comes cut, and is refused by its length."""
-    from mpg_cli.batch.lines import LONGEST
-
-    while raw := source.readline(LONGEST + 2):
-        yield raw
-        while len(raw) > LONGEST and not raw.endswith(b"\n"):
-            raw = source.readline(LONGEST + 2)
 
 
 def _count(source: BinaryIO) -> int | None:

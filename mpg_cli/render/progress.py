@@ -54,15 +54,20 @@ class Totals:
 
 
 class BatchProgress:
-    """Shows the events of a batch on stderr; `totals` is what came of it."""
+    """Shows the events of a batch on stderr; `totals` is what came of it.
 
-    def __init__(self, streams: Streams, total: int | None, *, quiet: bool = False) -> None:
+    `typed`: the lines come from the terminal, where a bar would run through them.
+    """
+
+    def __init__(
+        self, streams: Streams, total: int | None, *, quiet: bool = False, typed: bool = False
+    ) -> None:
         self.totals = Totals()
         self._streams, self._total, self._quiet = streams, total, quiet
         self._began = self._logged = monotonic()
         self._bar: Bar | None = None
         self._task: Any = None
-        if streams.stderr_tty and streams.movable and not quiet:
+        if streams.stderr_tty and streams.movable and not (quiet or typed):
             self._start_bar()
 
     def skip(self) -> None:

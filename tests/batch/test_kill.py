@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,11 +59,11 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
     assert records(calm)["l7"] == "empty_prompt"
 
 
-def start(arguments: list[str], out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mpg_cli", *arguments, "-o", str(out)]
+def start(arguments: list[str], *out: str | Path, **pipes: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mpg_cli", *arguments, *("-o" for _ in out), *map(str, out)]
     # Whoever runs the tests in the background may ignore Ctrl-C, and children inherit that.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed, **pipes)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -85,3 +86,21 @@ def test_a_signal_ends_it_cleanly_and_the_rest_follows(
     after = records(out)
     assert len(after) == COUNT
     assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_pipe_is_answered_line_by_line_and_can_be_left(
+    arguments: list[str], number: signal.Signals, code: int
+) -> None:
+    """Each reply comes before the next line is written; then a signal comes while it waits for one."""
+    argv = ["batch", "-", *(a for a in arguments[2:] if a != "-q")]
+    process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for name in ("a", "b", "c"):
+        process.stdin.write(json.dumps({"id": name, "prompt": "word", "max_tokens": 4}) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == name
+    process.send_signal(number)
+    assert process.wait(60) == code  # its input is still open
+    assert "3 answered" in process.stderr.read()  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Sized
+from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import LineReader
 from mpg_cli.batch.runner import Runner
 from mpg_cli.errors import ModelError, NumericsError
@@ -232,7 +232,7 @@ def test_only_what_ran_is_blamed_for_nan(
     events = list(busy.run(read(world, SHORT)))
     assert [e.line.id for e in events if isinstance(e, LineFailed)] == ["12"]
     assert texts(events) == {id_: text for id_, text in whole.items() if id_ != "12"}
-    assert len(busy._alone) <= 8
+    assert len(busy._waiting.alone) <= 8
 
     def sick_when_stopped(self: Sampler) -> Any:
         if stopped and len(self.replies) == 1:
@@ -368,3 +368,48 @@ def test_auto_chooses_a_size_and_says_why(world: Path, loaded: LoadedModel) -> N
     (sized,) = [e for e in events if isinstance(e, Sized)]
     assert sized.batch_size == 32
     assert "cpu" in sized.reason
+
+
+def slow(world: Path, turns: Sequence[Sequence[dict[str, Any]]]) -> Iterator[Any]:
+    """Lines that come turn by turn; after each turn there are none for a while."""
+    raw: list[bytes | None] = []
+    for turn in turns:
+        raw += [*(json.dumps(line).encode() for line in turn), None, None]
+    return LineReader(defaults(world), "jsonl", lambda persona: None).read(raw)
+
+
+def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) -> None:
+    asked, done = [], []
+
+    def source() -> Iterator[Any]:
+        for line in read(world, SHORT[:4]):
+            asked.append(line.id)
+            yield line
+            while line.id not in done:  # the next one comes when this one is answered
+                yield None
+
+    for event in runner(world, loaded, 8).run(source()):
+        if isinstance(event, LineDone):
+            assert asked[-1] == event.line.id
+            done.append(event.line.id)
+    assert done == [line["id"] for line in SHORT[:4]]
+
+
+def test_a_group_that_began_small_makes_room_for_more(world: Path, loaded: LoadedModel) -> None:
+    whole = texts(answer(world, loaded, SHORT, 1))
+    events = list(runner(world, loaded, 8).run(slow(world, [[SHORT[1]], [SHORT[0], *SHORT[2:]]])))
+    assert texts(events) == whole
+    assert sum(isinstance(e, LineDone) for e in events) == len(SHORT)
+    running = [e.running for e in events if isinstance(e, Progress)]
+    assert running[0] == 1
+    assert max(running) >= 7  # of 8: the others of the round have ended
+
+
+def test_others_have_their_turn_while_lines_keep_coming(world: Path, loaded: LoadedModel) -> None:
+    mine = [{"id": f"mine {n}", "prompt": "word", "max_tokens": 4} for n in range(40)]
+    other = {"id": "other", "prompt": "word", "persona": "terse", "max_tokens": 4}
+    turns = [[mine[0], mine[1]], [mine[2], other], *([line] for line in mine[3:])]
+    events = list(runner(world, loaded, 2).run(slow(world, turns)))
+    order = [e.line.id for e in events if isinstance(e, LineDone)]
+    assert len(order) == 41
+    assert order.index("other") <= 8

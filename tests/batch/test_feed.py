@@ -1,0 +1,89 @@
+"""Raw lines of pipes and terminals: nobody waits who has something else to do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pytest
+
+from mpg_cli.batch import lines
+from mpg_cli.batch.feed import HELD, Feed, raw_lines
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The end that is read, and the end that is written."""
+    reading, writing = os.pipe()
+    with open(reading, "rb") as source, open(writing, "wb", buffering=0) as sink:
+        yield source, sink
+
+
+def wait(feed: Iterator[bytes | None]) -> bytes | None:
+    """The next line, when there is one; None at the end."""
+    for _ in range(2000):
+        found = next(feed, b"")
+        if found is not None:
+            return found or None
+        time.sleep(0.005)
+    raise AssertionError("nothing came")
+
+
+def test_lines_come_when_they_are_there(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    source, sink = pipe
+    with Feed(source) as feed:
+        found = iter(feed)
+        assert next(found) is None
+        sink.write(b"one\ntw")
+        assert wait(found) == b"one\n"
+        assert next(found) is None  # half a line is none
+        sink.write(b"o\n\nlast")
+        assert [wait(found), wait(found)] == [b"two\n", b"\n"]
+        sink.close()
+        assert wait(found) == b"last"
+        assert wait(found) is None
+        assert next(found, b"ended") == b"ended"
+
+
+def test_no_more_is_held_than_said_and_all_of_it_comes(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    source, sink = pipe
+    many = [b"%d\n" % n for n in range(5 * HELD)]
+    sink.write(b"".join(many))
+    sink.close()
+    with Feed(source) as feed:
+        time.sleep(0.05)
+        assert feed._queue.qsize() <= HELD
+        assert [wait(feed) for _ in many] == many
+        assert wait(feed) is None
+
+
+def test_a_line_that_is_far_too_long_comes_cut(
+    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, sink = pipe
+    monkeypatch.setattr("mpg_cli.batch.feed.LONGEST", 10)
+    sink.write(b"x" * 40 + b"\nshort\n")
+    sink.close()
+    assert list(raw_lines(source)) == [b"x" * 12, b"short\n"]
+    assert lines.LONGEST > 10
+
+
+def test_a_terminal_that_goes_away_is_an_error() -> None:
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as source, Feed(source) as feed:
+        os.write(theirs, b"one\n")
+        assert wait(feed) == b"one\r\n"
+        os.close(theirs)
+        with pytest.raises(OSError, match="Input/output"):
+            wait(feed)
+        assert next(feed, b"ended") == b"ended"
+
+
+def test_nobody_has_to_wait_for_the_thread(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    """Leaving and closing the source while it waits for a line takes no time."""
+    source, _ = pipe
+    with Feed(source) as feed:
+        assert next(iter(feed)) is None
+    source.close()
