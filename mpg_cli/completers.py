@@ -62,7 +62,7 @@ def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 @_quiet
 def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Drafters by name, the personas of the blend, models at hand."""
-    from mpg_cli.commands.values import DRAFTERS
+    from mpg_cli.request import DRAFTERS
 
     named = [(f"persona:{name}", about) for name, about in _names(ctx) if _in_blend(ctx, name)]
     return [*((name, "") for name in DRAFTERS), *named, *((f"model:{m}", about) for m, about in _models())]

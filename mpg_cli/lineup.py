@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -56,7 +56,8 @@ class Lineup:
         self.batch, self.candidates = batch, scheme.threshold.candidates
         self.notices: list[str] = []
         self._inherited = before.groups if before else ()
-        self.chunk_size = self._read_chunk_size(scheme)  # gamma; None: each reply finds its own
+        scheme = self._decide(scheme)
+        self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
         self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
         self._inherited = ()
@@ -148,17 +149,24 @@ class Lineup:
             "cache_bytes_per_token": sum(group.bytes_per_token() for group in self.groups),
         }
 
-    def _read_chunk_size(self, scheme: Scheme) -> int | None:
-        """What was asked for, else what the profile says, else None; 4 where thresholds need one size."""
-        if scheme.drafter == "none":
-            return 0
-        if scheme.chunk_size is not None:
-            return scheme.chunk_size
-        profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
-        if notice:
-            self.notices.append(notice)
-        tuned = profile.chunk_size(scheme.drafter, self.candidates) if profile else None
-        return CHUNK_SIZE if tuned is None and scheme.rule == "threshold" else tuned
+    def _decide(self, scheme: Scheme) -> Scheme:
+        """With a drafter and a chunk size: those asked for, else the profile's.
+
+        Without a profile merged drafts, and every reply finds its chunk size, but for the threshold rule.
+        """
+        drafter, size = scheme.drafter, scheme.chunk_size
+        profile = None
+        if drafter != "none" and (drafter == "auto" or size is None):
+            profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
+            self.notices += [notice] if notice else []
+        if drafter == "auto":
+            found = profile.drafter(self.candidates) if profile else None
+            drafter = "merged" if found is None or (found == "none" and size) else found
+        if size is None and profile:
+            size = profile.chunk_size(drafter, self.candidates)
+        if size is None and scheme.rule == "threshold":
+            size = CHUNK_SIZE
+        return replace(scheme, drafter=drafter, chunk_size=0 if drafter == "none" else size)
 
     # -- rows ------------------------------------------------------------------------------------
 

@@ -137,10 +137,11 @@ Rule = Annotated[
 Drafter = Annotated[
     str,
     typer.Option(
-        metavar="merged|folded|reference|persona:NAME|lookup|model:PATH|none",
+        metavar="auto|merged|folded|reference|persona:NAME|lookup|model:PATH|none",
         help="Who drafts: all personas merged, the same in a copy of the weights (faster, needs memory), "
         "the plain model, one persona, what was said before, "
-        "a smaller model with the same tokenizer, or nobody.",
+        "a smaller model with the same tokenizer, or nobody. auto: whoever mpg tune found fastest for the "
+        "blend, else merged.",
         autocompletion=completers.drafter,
     ),
 ]
@@ -148,8 +149,8 @@ ChunkSize = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Tokens drafted at a time, 0 to 64; auto follows the acceptance of the reply. Under the exact "
-        "rule it changes the speed only.",
+        help="Tokens drafted at a time, 0 to 64; auto: what mpg tune found, else it follows the acceptance "
+        "of the reply. Under the exact rule it changes the speed only.",
         autocompletion=completers.choice("auto"),
     ),
 ]

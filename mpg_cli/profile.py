@@ -1,4 +1,6 @@
-"""Profiles: the chunk sizes that `mpg tune` found for a blend on this machine, and `--chunk-size auto` reads.
+"""Profiles: the drafter and the chunk sizes that `mpg tune` found for a blend on this machine.
+
+`--drafter auto` and `--chunk-size auto` read them.
 
 A profile is a JSON file in the cache folder, named by the hash of what it depends on. One that is damaged or
 that other versions wrote is ignored with a notice.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from typing import Any
 
 from mpg_cli.errors import MpgError
 from mpg_cli.folders import cache_dir
+from mpg_cli.request import DRAFTERS, MAX_CHUNK
 
 SCHEMA = 1
 Key = Mapping[str, Any]  # what a profile depends on, as JSON
@@ -51,6 +55,17 @@ class Profile:
     choices: tuple[Choice, ...]
     best: int
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # tokens/s predicted for 0, 1, …
+
+    def drafter(self, candidates: int) -> str | None:
+        """The fastest drafter that was run with so many candidates and is allowed, `none` for lock-step.
+
+        None where there is no such. A further model is not meant: it is loaded where it is asked for.
+        """
+        for choice in self.choices:
+            fits = choice.candidates == candidates or choice.drafter == "none"
+            if fits and choice.allowed and choice.measured and not choice.drafter.startswith("model:"):
+                return choice.drafter
+        return None
 
     def chunk_size(self, drafter: str, candidates: int) -> int | None:
         """gamma for a drafter and a number of candidates; None where they were not tuned.
@@ -114,13 +129,21 @@ def _parse(data: Any) -> Profile:
     if data["schema"] != SCHEMA:
         raise ValueError("another schema")
     choices = tuple(Choice(**choice) for choice in data["choices"])
+    drafters = {*DRAFTERS} - {"auto"} | {*(f"persona:{name}" for name, *_ in data["key"]["experts"])}
     for choice in choices:
-        if not isinstance(choice.drafter, str) or not _is_count(choice.chunk_size, 0, 64):
+        known = choice.drafter in drafters or choice.drafter.startswith("model:")
+        speeds = (choice.predicted, 0.0 if choice.measured is None else choice.measured)
+        fine = known and _is_count(choice.chunk_size, 0, MAX_CHUNK) and all(map(_is_speed, speeds))
+        if not fine or type(choice.candidates) is not int or type(choice.allowed) is not bool:
             raise ValueError("a choice is wrong")
     if not _is_count(data["best"], 0, len(choices) - 1):
         raise ValueError("no such choice")
     curves = {str(name): tuple(map(float, curve)) for name, curve in data["curves"].items()}
     return Profile(dict(data["key"]), dict(data["versions"]), choices, data["best"], curves)
+
+
+def _is_speed(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _is_count(value: Any, low: int, high: int) -> bool:

@@ -28,6 +28,7 @@ MAX_WINDOW = 100_000
 MAX_CANDIDATES = 64
 MAX_AHEAD = 16
 MAX_SEED = 2**64 - 1
+DRAFTERS = ("auto", "merged", "folded", "reference", "lookup", "none")  # those without an argument
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -110,7 +111,7 @@ class Scheme:
 
     target: TargetName = "product"
     rule: RuleName = "exact"
-    drafter: str = "merged"  # merged, folded, reference, lookup, none, model:PATH, persona:NAME of the blend
+    drafter: str = "auto"  # one of DRAFTERS, model:PATH, persona:NAME of the blend
     chunk_size: int | None = None  # None: automatic
     threshold: Threshold = field(default_factory=Threshold)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_a_choice_over_the_bias_limit_or_slower_than_lock_step_is_lock_step() ->
     assert PROFILE.chunk_size("merged", 4) is None
 
 
+def test_the_drafter_is_the_fastest_that_is_allowed_and_ran() -> None:
+    lock_step, merged = PROFILE.choices[1], PROFILE.choices[0]
+    assert PROFILE.drafter(1) == "merged"
+    assert PROFILE.drafter(4) == "none"
+    slow = replace(PROFILE, choices=(lock_step, merged))
+    assert slow.drafter(1) == "none"
+    others = (
+        replace(merged, drafter="model:small"),
+        replace(merged, drafter="folded", allowed=False),
+        replace(merged, drafter="reference", measured=None),
+        replace(merged, drafter="persona:ärr"),
+        lock_step,
+    )
+    assert replace(PROFILE, choices=others).drafter(1) == "persona:ärr"
+    assert replace(PROFILE, choices=()).drafter(1) is None
+
+
 def test_other_versions_are_stale() -> None:
     write_profile(PROFILE)
     profile, notice = read_profile(KEY, {"mpg": "2"})
@@ -70,6 +88,12 @@ def _changed(**changes: Any) -> str:
         _changed(choices=[]),
         _changed(choices=[{"drafter": "merged"}]),
         _changed(choices=[vars(Choice("merged", 1, 999, None, 1.0))]),
+        _changed(choices=[vars(Choice("persona:nobody", 1, 1, None, 1.0))]),
+        _changed(choices=[vars(Choice("auto", 1, 1, None, 1.0))]),
+        _changed(choices=[vars(Choice("merged", 1, 1, None, 1.0, "fast"))]),  # type: ignore[arg-type]
+        _changed(choices=[vars(Choice("merged", 1, 1, None, float("nan")))]),
+        _changed(choices=[vars(Choice("merged", 1, 1, None, 1.0, allowed=1))]),  # type: ignore[arg-type]
+        _changed(key=None),
         _changed(best=4),
         _changed(best=True),
         _changed(curves=[1]),

@@ -76,7 +76,7 @@ def batch(
     seed: options.Seed = None,
     target: options.Target = "product",
     rule: options.Rule = "exact",
-    drafter: options.Drafter = "merged",
+    drafter: options.Drafter = "auto",
     chunk_size: options.ChunkSize = "auto",
     threshold: options.ThresholdHow = None,
     threshold_window: options.ThresholdWindow = None,

@@ -69,7 +69,7 @@ def ask(
     sequence_id: options.SequenceId = None,
     target: options.Target = "product",
     rule: options.Rule = "exact",
-    drafter: options.Drafter = "merged",
+    drafter: options.Drafter = "auto",
     chunk_size: options.ChunkSize = "auto",
     threshold: options.ThresholdHow = None,
     threshold_window: options.ThresholdWindow = None,

@@ -42,9 +42,9 @@ Examples:
   mpg tune -p pirate --rule threshold --max-bias 0.1
   mpg tune -p pirate --model Qwen/Qwen3-0.6B --drafter merged --drafter none --format json
 \b
-What it finds is kept in the cache folder, and --chunk-size auto (the default of generate and batch) reads it
-for the same model, experts, weights, target, rule, device and precision. Under the rules exact and block only
-the speed changes; under exact not even the text of a seed does."""
+What it finds is kept in the cache folder. --drafter auto and --chunk-size auto, the defaults, read it for the
+same model, experts, weights, target, rule, device and precision. Under the rules exact and block only the
+speed changes; under exact not even the text of a seed does."""
 
 
 def tune(
@@ -197,6 +197,8 @@ def _drafters(asked: list[str] | None, names: list[str], rule: str) -> list[str]
 
     if asked:
         found = list(dict.fromkeys(values.drafter(text, names) for text in asked))
+        if "auto" in found:
+            raise UsageError("--drafter auto is what tuning finds", hint="name those to try, or leave it out")
         if sum(name.startswith("model:") for name in found) > 1:
             raise UsageError("--drafter names two models", hint="try them one at a time")
         if rule == "threshold" and "lookup" in found:

@@ -15,11 +15,10 @@ from typing import Any
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.expression import exact
 from mpg_cli.personas.text import did_you_mean, visible
-from mpg_cli.request import MAX_CHUNK, MAX_WEIGHT
+from mpg_cli.request import DRAFTERS, MAX_CHUNK, MAX_WEIGHT
 from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.turns import check_text
 
-DRAFTERS = ("merged", "folded", "reference", "lookup", "none")
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 

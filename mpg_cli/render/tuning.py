@@ -41,12 +41,12 @@ def advice(profile: Profile) -> str:
     """One sentence: what is fastest, and how to have it."""
     best, base = profile.choices[profile.best], lock_step(profile).measured or 0.0
     if best.chunk_size == 0:
-        return "lock-step is fastest here, and --chunk-size auto uses it from now on"
+        return "lock-step is fastest here, and is used from now on"
     gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
-    flags = [] if best.drafter == "merged" else [f"--drafter {best.drafter}"]
+    flags = [f"--drafter {best.drafter}"] if best.drafter.startswith("model:") else []
     flags += [] if best.candidates == 1 else [f"--candidates {best.candidates}"]
-    how = " ".join([*flags, "--chunk-size auto"])
-    return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how} uses it from now on"
+    how = f"used from now on{' with ' if flags else ''}{' '.join(flags)}"
+    return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how}"
 
 
 def _table(profile: Profile) -> Table:
@@ -142,7 +142,7 @@ def write_plot(path: Path, profile: Profile) -> None:
 
 
 def as_json(profile: Profile, file: Path) -> dict[str, Any]:
-    """The result for machines; `auto` is what --chunk-size auto uses from now on."""
+    """The result for machines; `auto` is the chunk size that each drafter has from now on."""
     data = profile.as_json()
     for choice, row in zip(profile.choices, data["choices"], strict=True):
         row["auto"] = profile.chunk_size(choice.drafter, choice.candidates)

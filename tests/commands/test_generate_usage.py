@@ -152,8 +152,11 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
         (["--rule", "greedy"], "'greedy' is not one of 'exact', 'threshold', 'block'"),
         (["--target", "sum"], "'sum' is not one of 'product', 'mixture'"),
-        (["--drafter", "beam"], "choose merged, folded, reference, lookup, none, persona:NAME or model:PATH"),
-        (["--drafter", "model:"], "choose merged"),
+        (
+            ["--drafter", "beam"],
+            "choose auto, merged, folded, reference, lookup, none, persona:NAME or model:PATH",
+        ),
+        (["--drafter", "model:"], "choose auto"),
         (["--drafter", "lookup", "--rule", "threshold"], "it cannot propose every token"),
         (["--candidates", "4"], "--candidates belongs to --rule threshold"),
         (["--rule", "block", "--ahead", "2"], "--ahead belongs to --rule threshold"),

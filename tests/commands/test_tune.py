@@ -36,8 +36,8 @@ def test_tune_and_generate_by_what_it_found(mpg: Any, tmp_path: Path) -> None:
     assert plot.read_text().startswith("<?xml")
     code, out, err = mpg("generate", "-p", "bold+calm", "Hello", "--max-tokens", "4", "--format", "json")
     assert code == 0, err
-    merged = next(choice for choice in found["choices"] if choice["drafter"] == "merged")
-    assert json.loads(out)["chunk_size"] == merged["auto"]
+    reply, fastest = json.loads(out), found["fastest"]
+    assert (reply["drafter"], reply["chunk_size"]) == (fastest["drafter"], fastest["chunk_size"])
 
 
 def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: P
     prompts.write_text("Hello\n\nWhat now?\n")
     code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
     assert code == 0, err
-    for word in ("merged", "reference", "persona:bold", "lookup", "lock-step", "--chunk-size auto"):
+    for word in ("merged", "reference", "persona:bold", "lookup", "lock-step", "used from now on"):
         assert word in out
     assert max(map(len, out.splitlines())) <= 140
 
@@ -58,6 +58,7 @@ def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: P
         (["-p", "bold", "--plot", "x.txt"], "--plot x.txt is no plot file"),
         (["-p", "bold", "--plot", "nowhere/x.svg"], "there is no folder nowhere"),
         (["-p", "bold", "--drafter", "persona:calm"], "is not in the blend"),
+        (["-p", "bold", "--drafter", "auto"], "--drafter auto is what tuning finds"),
         (["-p", "bold", "--rule", "threshold", "--drafter", "lookup"], "does not go with --rule threshold"),
         (["-p", "bold", "--threshold", "0.9"], "--threshold belongs to --rule threshold"),
         (["-p", "bold", "--prompts", "nowhere.txt"], "--prompts nowhere.txt cannot be read"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.events import Finished, Started
-from mpg_cli.profile import Profile, read_profile, write_profile
+from mpg_cli.profile import Choice, Profile, read_profile, write_profile
 from mpg_cli.request import GenerateRequest, Prompting, Sampling, Scheme
 from mpg_cli.sampling.round import Round, Seconds
 from mpg_cli.sampling.thresholds import Threshold
@@ -94,13 +94,55 @@ def test_auto_uses_what_tuning_found_and_the_text_stays(bench: Bench) -> None:
     began, tuned_began = (next(e for e in run if isinstance(e, Started)) for run in (before, after))
     end, tuned_end = (next(e for e in run if isinstance(e, Finished)) for run in (before, after))
     assert began.chunk_size == "auto"
-    assert tuned_began.chunk_size == profile.chunk_size("merged", 1)
+    fastest = profile.choices[profile.best]
+    assert (began.drafter, tuned_began.drafter) == ("merged", fastest.drafter)
+    assert tuned_began.chunk_size == fastest.chunk_size
     assert end.text == tuned_end.text
     assert {choice.drafter for choice in profile.choices} == {"none", "merged", "reference", "lookup"}
     assert all(len(curve) == 65 for curve in profile.curves.values())
     assert shares == sorted(shares)
-    fastest = max(choice.measured or 0 for choice in profile.choices)
-    assert profile.choices[profile.best].measured == fastest
+    assert fastest.measured == max(choice.measured or 0 for choice in profile.choices)
+
+
+@pytest.mark.parametrize(
+    ("asked", "drafter", "chunk_size"),
+    [
+        (Scheme(), "reference", 3),
+        (Scheme(chunk_size=5), "reference", 5),
+        (Scheme(drafter="merged"), "merged", 2),
+        (Scheme(drafter="merged", chunk_size=6), "merged", 6),
+        (Scheme(drafter="lookup"), "lookup", "auto"),
+        (Scheme(drafter="none"), "none", 0),
+        (Scheme(chunk_size=0), "none", 0),
+        (Scheme(rule="block"), "merged", "auto"),  # that was not tuned
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_goes_before_what_was_tuned(
+    bench: Bench, asked: Scheme, drafter: str, chunk_size: int | str
+) -> None:
+    """And what was tuned before the defaults."""
+    found = (
+        Choice("reference", 1, 3, 0.9, 300.0, 300.0),
+        Choice("merged", 1, 2, 0.9, 200.0, 200.0),
+        Choice("none", 1, 0, None, 100.0, 100.0),
+    )
+    key = key_of(bench.loaded, bench.experts, Scheme())
+    write_profile(Profile(key, versions(), found, 0))
+    wanted = replace(bench.request, scheme=asked)
+    events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
+    began = next(event for event in events if isinstance(event, Started))
+    assert (began.drafter, began.chunk_size) == (drafter, chunk_size)
+
+
+def test_lock_step_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
+    found = (Choice("none", 1, 0, None, 100.0, 100.0), Choice("merged", 1, 2, 0.9, 90.0, 90.0))
+    key = key_of(bench.loaded, bench.experts, Scheme())
+    write_profile(Profile(key, versions(), found, 0))
+    for size, drafter in ((None, "none"), (4, "merged")):
+        wanted = replace(bench.request, scheme=Scheme(chunk_size=size))
+        events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
+        assert next(event for event in events if isinstance(event, Started)).drafter == drafter
 
 
 def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
