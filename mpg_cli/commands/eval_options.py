@@ -173,6 +173,10 @@ def read_asked(file: Path | None, most: int | None, personas: dict[str, str]) ->
 @contextmanager
 def running(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]:
     """The study with its progress on stderr; notices come when it is over."""
+    from mpg_cli.evaluating.notebook import check_output
+
+    if study.output is not None:
+        check_output(study.output)
     notices: list[str] = []
     with streams.status(f"loading {study.request.model.name}", shown=not quiet) as status:
         bar = Bar(streams, shown=not quiet)

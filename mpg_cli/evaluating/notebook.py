@@ -49,7 +49,7 @@ class Notebook:
         except UnicodeDecodeError:
             raise self._foreign() from None
         except OSError as error:
-            raise UsageError(f"--output {self._name} cannot be written: {error.strerror}") from None
+            raise _unwritable(self._name, error) from None
         if not begun:
             self._write({"type": "run", "schema": SCHEMA, "config": self._config})
         return self
@@ -126,6 +126,23 @@ class Notebook:
     @property
     def _name(self) -> str:
         return visible(str(self.file))
+
+
+def check_output(output: Path) -> None:
+    """Raise UsageError where an output cannot be written, before a model is loaded for it."""
+    file = output.expanduser()
+    try:
+        was_there = file.exists()
+        file.open("a").close()
+        if not was_there:
+            file.unlink()
+    except OSError as error:
+        raise _unwritable(visible(str(file)), error) from None
+
+
+def _unwritable(name: str, error: OSError) -> UsageError:
+    hint = "choose a file in an existing directory that you may write to"
+    return UsageError(f"--output {name} cannot be written: {error.strerror}", hint=hint)
 
 
 def _key(judge: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluating.asking import Reply
 from mpg_cli.evaluating.judging import Judgement
-from mpg_cli.evaluating.notebook import Notebook
+from mpg_cli.evaluating.notebook import Notebook, check_output
 
 CONFIG = {"model": "m", "seed": 0, "persona": {"pirate": 1.0}}
 JUDGE = {"kind": "markers", "file": None}
@@ -97,3 +97,14 @@ def test_without_a_file_nothing_is_written(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"), Notebook(tmp_path / "no" / "x", CONFIG):
         pass
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    for place in (tmp_path / "no" / "x", tmp_path):
+        with pytest.raises(UsageError, match="cannot be written"):
+            check_output(place)
+    check_output(tmp_path / "new")
+    (tmp_path / "old").write_text("kept")
+    check_output(tmp_path / "old")
+    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_text() == "kept"
