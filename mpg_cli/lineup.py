@@ -89,14 +89,14 @@ class Lineup:
         elif self.draft and self.draft.group:
             self.draft.group.replace(places, [[ids] for ids in drafts])
 
-    def keep(self, places: Sequence[int], drafter: object) -> None:
-        """Go on with the sequences in these places only."""
+    def select(self, places: Sequence[int], drafter: object) -> None:
+        """Go on with the sequences in these places; one that is named twice is there twice."""
         self.batch = len(places)
-        self.rows.keep(places)
+        self.rows.select(places)
         if isinstance(drafter, LookupDrafter):
-            drafter.keep(places)
+            drafter.select(places)
         elif self.draft and self.draft.group:
-            self.draft.group.keep(places)
+            self.draft.group.select(places)
 
     def release(self, heir: Lineup | None = None) -> None:
         """Give up the adapters' memory but for that of the heir; the lineup cannot be used any more."""

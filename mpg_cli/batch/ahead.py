@@ -27,10 +27,10 @@ class PrefillAhead:
     """The rows of a lineup and its drafter's once more, for prompts alone."""
 
     def __init__(self, lineup: Lineup) -> None:
-        self._lineup, size = lineup, places_ahead(lineup.batch)
-        self._rows = Rows([group.twin(size) for group in lineup.rows.groups])
+        self._lineup, self.size = lineup, places_ahead(lineup.batch)
+        self._rows = Rows([group.twin(self.size) for group in lineup.rows.groups])
         drafts = lineup.draft.group if lineup.draft else None
-        self._draft = drafts.twin(size) if drafts else None
+        self._draft = drafts.twin(self.size) if drafts else None
         self._next = 0  # place of the next prompt that begins
         self.seconds = 0.0  # that reading each of the last ones took
 

@@ -7,7 +7,7 @@ place to the next one of the group. Groups take turns, in the order of their old
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -72,7 +72,7 @@ class Runner:
         self._waiting.source = lines
         yield from self._read_ahead(wait=True)
         while self._waiting and not self._waiting.closed:
-            yield from self._group(self._waiting.key(self._waiting.oldest))
+            yield from self._group(self._waiting.oldest)
             yield from self._read_ahead(wait=True)
 
     def check(self, line: Line) -> None:
@@ -90,16 +90,17 @@ class Runner:
 
     def _group(self, key: GroupKey) -> Iterator[BatchEvent]:
         """Lines of one blend and one way of sampling, until none waits or others have their turn."""
-        first = self._waiting.oldest
+        first = self._waiting.first(key)
+        if first is None:  # a signal came
+            return
         try:
             if not self._size:
                 yield from self._choose_size(first)
             lineup, notices = self._lineup(first, min(self._most(key), self._waiting.count(key) or 1))
         except MpgError as error:
             # Whatever this blend cannot be loaded for, the others may be fine.
-            while (line := self._waiting.first(key)) is not None:
-                self._waiting.take(line)
-                yield LineFailed(line, "bad_persona", error.message)
+            while self._waiting.first(key) is not None:
+                yield LineFailed(self._waiting.take(key), "bad_persona", error.message)
             return
         yield from map(Notice, notices)
         group = _Group(lineup)
@@ -126,7 +127,10 @@ class Runner:
         while not self._stopped:
             yield from self._fill(group, key)
             if not group.running:
-                return
+                yield from self._read_ahead(wait=True)  # what comes late finds all of it as it is
+                if group.over or self._waiting.first(key) is None:
+                    return
+                continue
             if len(group.running) <= len(group.places) // 2:
                 group.shrink()
             tokens = 0
@@ -142,34 +146,41 @@ class Runner:
         if self._waiting.closed:
             return
         group.seat()
-        wanted = 0 if self._is_over(group, key) else len(group.free)
+        group.over = group.over or self._had_its_turn(group, key)
+        if group.over:
+            return
+        self._make_room(group, key)
+        wanted = len(group.free)
         while wanted and (line := self._waiting.first(key)) is not None:
             if len(group.given) >= wanted and not group.prefills_ahead:
                 break
             try:
                 job = prepare(group.lineup, self._request(line))
             except MpgError as error:
-                self._waiting.take(line)
+                self._waiting.take(key)
                 code = "too_long" if isinstance(error, ContextError) else "bad_value"
                 yield LineFailed(line, code, error.message)
                 continue
             if len(group.given) >= wanted and not is_short(job):
                 break
-            self._waiting.take(line)
+            self._waiting.take(key)
             group.given.append((line, job))
         group.read()
 
-    def _is_over(self, group: _Group, key: GroupKey) -> bool:
-        """Whether a group that runs should take no more lines.
+    def _make_room(self, group: _Group, key: GroupKey) -> None:
+        """More places for a group whose lines came late, as many as lines wait and may run."""
+        most = self._most(key)
+        if group.started and len(group.places) < most:
+            wanted = min(most, len(group.running) + len(group.ready) + self._waiting.count(key))
+            if wanted > len(group.places):
+                group.grow(wanted)
+                group.seat()
 
-        Lines came late, and twice as many could run by now; or they still come late, others wait, and every
-        place has had its line.
-        """
-        places, most = len(group.places), self._most(key)
-        if group.started and 2 * places <= most and self._waiting.count(key) >= places:
-            return True
-        had_its_turn = self._waiting.late and group.started >= most
-        return had_its_turn and self._waiting.count(key) < len(self._waiting)
+    def _had_its_turn(self, group: _Group, key: GroupKey) -> bool:
+        """Whether a group has had a line for each place, more come late, and others wait."""
+        if not self._waiting.late or group.started < self._most(key):
+            return False
+        return self._waiting.count(key) < len(self._waiting)
 
     def _most(self, key: GroupKey) -> int:
         """How many lines of a key may run at once."""
@@ -181,7 +192,7 @@ class Runner:
         """
         running = {line.id: line for line, _ in group.running.values()}
         lines = {**running, **{line.id: line for line, _ in (*group.given, *group.ready)}}
-        alone: Iterable[str] = ()
+        alone: Collection[str] = ()
         size = len(group.places)
         if isinstance(error, NumericsError):
             if size == 1:
@@ -240,6 +251,7 @@ class _Group:
         self.given: list[tuple[Line, Job]] = []  # prompts still to be read
         self.ready: deque[tuple[Line, Job]] = deque()  # prompts that were read ahead
         self.started = 0  # lines so far
+        self.over = False  # it takes no more
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
         self._drafter: RowDrafter | LookupDrafter | None = None
@@ -277,7 +289,8 @@ class _Group:
         began, lines = perf_counter(), self.given
         jobs = [job for _, job in lines]
         if self._sampler is not None and len(lines) > len(self.free):
-            self._ahead = self._ahead or PrefillAhead(self.lineup)
+            if self._ahead is None or self._ahead.size != places_ahead(len(self.places)):
+                self._ahead = PrefillAhead(self.lineup)
             self._ahead.read(jobs)
             self.ready = deque(lines)
             self.seat()
@@ -294,7 +307,7 @@ class _Group:
         """The first lines: the batch is as large as they are many."""
         if len(self.given) < len(self.places):
             self.places = [None] * len(self.given)
-            self.lineup.keep(range(len(self.given)), None)
+            self.lineup.select(range(len(self.given)), None)
         self._drafter = self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
         replies = [Growing(self.lineup, job, 0, 0).reply for job in jobs]  # seated in a moment
         settings = settings_of(self.lineup, jobs[0].request)
@@ -315,11 +328,19 @@ class _Group:
 
     def shrink(self) -> None:
         """Drop the free places: no line waits for them."""
+        self._select([place for place, id_ in enumerate(self.places) if id_ is not None])
+
+    def grow(self, size: int) -> None:
+        """Make so many places of them; the new ones are free."""
+        old = len(self.places)
+        self._select([*range(old), *[0] * (size - old)])
+        self.places[old:] = [None] * (size - old)
+
+    def _select(self, places: Sequence[int]) -> None:
         assert self._sampler is not None
-        kept = [place for place, id_ in enumerate(self.places) if id_ is not None]
-        self.lineup.keep(kept, self._drafter)
-        self._sampler.keep(kept)
-        self.places = [self.places[place] for place in kept]
+        self.lineup.select(places, self._drafter)
+        self._sampler.select(places)
+        self.places = [self.places[place] for place in places]
 
     def round(self) -> Iterator[tuple[Line, Growing, int]]:
         """One round: every running line with the tokens it got; the finished ones leave their place."""

@@ -1,9 +1,9 @@
-"""The lines of a batch that wait for a place, and which of them can run together. Torch-free."""
+"""The lines of a batch that wait for a place, by what they can run beside. Torch-free."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from time import sleep
 from typing import NamedTuple
@@ -24,67 +24,68 @@ class GroupKey(NamedTuple):
 
 
 class Waiting:
-    """A queue of lines before a source; a source gives None where no line has come yet."""
+    """Lines before a source, which gives None where no line has come yet."""
 
     def __init__(self) -> None:
         self.source: Iterator[Line | BadLine | None] = iter(())
         self.closed = False  # no line may begin any more
         self.late = False  # the source had no line when it was last asked
-        self._lines: deque[Line] = deque()
         self.alone: set[str] = set()  # ids of lines that run by themselves
+        self._groups: dict[GroupKey, deque[tuple[int, Line]]] = {}  # with their turns
+        self._next_turn, self._first_turn = 0, 0
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return sum(map(len, self._groups.values()))
 
     @property
-    def oldest(self) -> Line:
-        """The line that has waited longest."""
-        return self._lines[0]
+    def oldest(self) -> GroupKey:
+        """The key of the line that has waited longest."""
+        return min(self._groups, key=lambda key: self._groups[key][0][0])
 
     def read(self, most: int, *, wait: bool = False) -> Iterator[LineFailed]:
         """Take what is there until so many lines wait; wrong ones fail at once.
 
-        `wait`: until there is one at least, and no more are coming.
+        `wait`: while none waits, until one comes or the source ends.
         """
-        quiet = False
-        while len(self._lines) < most and not self.closed:
+        while len(self) < most and not self.closed:
             try:
                 line = next(self.source)
             except StopIteration:
                 self.late = False
                 return
             self.late = line is None
-            if line is None:
-                if not wait or (quiet and self._lines):
-                    return
-                quiet = True
-                sleep(POLL)
-            elif isinstance(line, BadLine):
+            if isinstance(line, BadLine):
                 yield LineFailed(line, line.code, line.message)
+            elif line is not None:
+                self._groups.setdefault(self._key(line), deque()).append((self._next_turn, line))
+                self._next_turn += 1
+            elif wait and not self._groups:
+                sleep(POLL)
             else:
-                quiet = False
-                self._lines.append(line)
-
-    def key(self, line: Line) -> GroupKey:
-        """What lines have to share with this one to run beside it."""
-        sampling = replace(line.sampling, max_tokens=None, stop=())
-        return GroupKey(line.persona, sampling, line.id in self.alone)
+                return
 
     def count(self, key: GroupKey) -> int:
         """How many lines of a key wait."""
-        return sum(self.key(line) == key for line in self._lines)
+        return len(self._groups.get(key, ()))
 
     def first(self, key: GroupKey) -> Line | None:
         """The oldest line of a key; None if there is none, or none may begin."""
-        if self.closed:
-            return None
-        return next((line for line in self._lines if self.key(line) == key), None)
+        return None if self.closed or key not in self._groups else self._groups[key][0][1]
 
-    def take(self, line: Line) -> None:
-        """The line does not wait any more."""
-        self._lines.remove(line)
+    def take(self, key: GroupKey) -> Line:
+        """The oldest line of a key, which does not wait any more."""
+        _, line = self._groups[key].popleft()
+        if not self._groups[key]:
+            del self._groups[key]
+        return line
 
-    def give_back(self, lines: Iterable[Line], alone: Iterable[str] = ()) -> None:
+    def give_back(self, lines: Iterable[Line], alone: Collection[str] = ()) -> None:
         """Lines wait again, before all others; those of the ids `alone` are to run by themselves."""
         self.alone |= set(alone)
-        self._lines.extendleft(reversed(list(lines)))
+        for line in reversed(list(lines)):
+            self._first_turn -= 1
+            self._groups.setdefault(self._key(line), deque()).appendleft((self._first_turn, line))
+
+    def _key(self, line: Line) -> GroupKey:
+        sampling = replace(line.sampling, max_tokens=None, stop=())
+        return GroupKey(line.persona, sampling, line.id in self.alone)

@@ -52,8 +52,8 @@ class Backlog:
         """Nothing waits any more: it has been fed."""
         self.waiting = torch.zeros_like(self.waiting)
 
-    def keep(self, places: Tensor) -> None:
-        """Go on with the sequences in these places (n,) only."""
+    def select(self, places: Tensor) -> None:
+        """Go on with the sequences in these places (n,)."""
         self.tokens, self.waiting = self.tokens[:, places], self.waiting[places]
 
     def _put(self, tokens: Tensor) -> None:

@@ -224,7 +224,7 @@ class SlotCache(Cache):
 
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
-        """Keep the physical rows (n,) only, in this order."""
+        """Go on with the physical rows (n,), in this order."""
         self.slots.total = len(rows)
         self.tokens = self.tokens[rows]
         for layer in self.layers:

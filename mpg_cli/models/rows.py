@@ -254,13 +254,13 @@ class RowGroup:
             for b in range(self.batch):
                 self._take_over(b, best[b])
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the sequences in these places only: a smaller batch."""
+    def select(self, places: Sequence[int]) -> None:
+        """Go on with the sequences in these places: a smaller batch, or with copies a larger one."""
         place = torch.tensor(list(places), dtype=torch.long)
         self.cache.select_rows(self._physical(place).flatten())
         self.batch = len(place)
         self.cached, self.shared = self.cached[:, place], self.shared[:, place]
-        self.backlog.keep(place)
+        self.backlog.select(place)
 
     def bytes_per_token(self) -> int:
         """Bytes that one more token of every sequence takes in the cache."""
@@ -360,10 +360,10 @@ class Rows:
         for group, part in self._split(prompts):
             group.replace(places, part)
 
-    def keep(self, places: Sequence[int]) -> None:
-        """See `RowGroup.keep`."""
+    def select(self, places: Sequence[int]) -> None:
+        """See `RowGroup.select`."""
         for group in self.groups:
-            group.keep(places)
+            group.select(places)
         self.batch = self.groups[0].batch
 
     def _split(self, prompts: Sequence[Prompt]) -> list[tuple[RowGroup, list[Prompt]]]:

@@ -93,8 +93,8 @@ class LookupDrafter:
         """Forget sequence b and begin another one."""
         self._texts[b], self._indexed[b], self._after[b] = list(prompt), 0, {}
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the sequences in these places only."""
+    def select(self, places: Sequence[int]) -> None:
+        """Go on with the sequences in these places; a copy stands still until another takes its place."""
         self._texts = [self._texts[b] for b in places]
         self._indexed = [self._indexed[b] for b in places]
         self._after = [self._after[b] for b in places]

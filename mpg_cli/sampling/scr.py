@@ -97,9 +97,16 @@ class Sampler:
             reply.pace = self._shared_pace if s.rule == "exact" else Pace(s.cost)
         self.replies[index] = reply
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the replies in these places only; engine and drafter have been told the same."""
-        self.replies = [self.replies[b] for b in places]
+    def select(self, places: Sequence[int]) -> None:
+        """Go on with the replies in these places; engine and drafter have been told the same.
+
+        Of one that is named again the copy is finished: a place for another.
+        """
+        again = [b in places[:index] for index, b in enumerate(places)]
+        self.replies = [
+            replace(self.replies[b], finish_reason="stop") if copied else self.replies[b]
+            for b, copied in zip(places, again, strict=True)
+        ]
 
     def stop(self, index: int, reason: FinishReason = "stop") -> None:
         """Finish reply `index` now: a stop string was found, or the user interrupted."""

@@ -145,6 +145,6 @@ def _rounds(lineup: Lineup, sampler: Sampler, drafter: RowDrafter | LookupDrafte
     """Rounds until all replies are finished; those that are leave the batch now and then."""
     while live := [b for b, reply in enumerate(sampler.replies) if reply.finish_reason is None]:
         if len(live) <= SPARSE * len(sampler.replies):
-            lineup.keep(live, drafter)
-            sampler.keep(live)
+            lineup.select(live, drafter)
+            sampler.select(live)
         yield from sampler.round()

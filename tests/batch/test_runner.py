@@ -18,6 +18,7 @@ from mpg_cli.batch.runner import Runner
 from mpg_cli.errors import ModelError, NumericsError
 from mpg_cli.events import Finished
 from mpg_cli.job import prepare
+from mpg_cli.models import lora
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.personas.expression import parse
@@ -395,21 +396,51 @@ def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) 
     assert done == [line["id"] for line in SHORT[:4]]
 
 
-def test_a_group_that_began_small_makes_room_for_more(world: Path, loaded: LoadedModel) -> None:
+@pytest.mark.parametrize("scheme", [{}, {"drafter": "lookup"}, {"drafter": "none"}], ids=str)
+def test_a_group_that_began_small_makes_room_for_more(
+    world: Path, loaded: LoadedModel, scheme: dict[str, Any]
+) -> None:
     whole = texts(answer(world, loaded, SHORT, 1))
-    events = list(runner(world, loaded, 8).run(slow(world, [[SHORT[1]], [SHORT[0], *SHORT[2:]]])))
+    first = [line for line in SHORT if line["max_tokens"] > 10][:2]
+    rest = [line for line in SHORT if line not in first]
+    turns = [first, rest[:1], rest[1:]]
+    events = list(runner(world, loaded, 8, **scheme).run(slow(world, turns)))
     assert texts(events) == whole
     assert sum(isinstance(e, LineDone) for e in events) == len(SHORT)
     running = [e.running for e in events if isinstance(e, Progress)]
-    assert running[0] == 1
-    assert max(running) >= 7  # of 8: the others of the round have ended
+    assert running[0] <= 2
+    assert max(running) >= 6  # of 8: others of the round have ended
+
+
+def test_a_short_line_does_not_wait_for_the_end_of_a_long_one(world: Path, loaded: LoadedModel) -> None:
+    long = {"id": "long", "prompt": "word", "max_tokens": 60}
+    short = [{"id": str(n), "prompt": "word", "max_tokens": 2} for n in range(12)]
+    events = list(runner(world, loaded, 4).run(slow(world, [[long], short])))
+    assert [e.line.id for e in events if isinstance(e, LineDone)][-1] == "long"
+
+
+def test_late_lines_of_one_blend_find_its_weights_as_they_are(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds, fold = [], lora.fold
+    monkeypatch.setattr(lora, "fold", lambda *args: folds.append(1) or fold(*args))
+    busy = runner(world, loaded, 4, drafter="folded")
+    events = list(busy.run(slow(world, [[line] for line in SHORT[:5]])))
+    assert sum(isinstance(e, LineDone) for e in events) == 5
+    assert len(folds) == 1
 
 
 def test_others_have_their_turn_while_lines_keep_coming(world: Path, loaded: LoadedModel) -> None:
     mine = [{"id": f"mine {n}", "prompt": "word", "max_tokens": 4} for n in range(40)]
     other = {"id": "other", "prompt": "word", "persona": "terse", "max_tokens": 4}
-    turns = [[mine[0], mine[1]], [mine[2], other], *([line] for line in mine[3:])]
-    events = list(runner(world, loaded, 2).run(slow(world, turns)))
-    order = [e.line.id for e in events if isinstance(e, LineDone)]
+
+    def source() -> Iterator[Any]:
+        """There are always lines of mine."""
+        for place, line in enumerate(read(world, [*mine[:4], other, *mine[4:]])):
+            yield line
+            if place > 4 and place % 3 == 0:
+                yield None
+
+    order = [e.line.id for e in runner(world, loaded, 2).run(source()) if isinstance(e, LineDone)]
     assert len(order) == 41
     assert order.index("other") <= 8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 from mpg_cli.batch.events import LineFailed
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.waiting import Waiting
@@ -24,8 +26,7 @@ def ids(queue: Waiting) -> list[str]:
     """Of all that wait, in order."""
     found = []
     while len(queue):
-        found.append(queue.oldest.id)
-        queue.take(queue.oldest)
+        found.append(queue.take(queue.oldest).id)
     return found
 
 
@@ -40,10 +41,14 @@ def test_what_is_there_is_taken_and_no_more() -> None:
     assert ids(queue) == ["a", "b", "c", "d"]
 
 
-def test_who_waits_gets_a_line_and_those_that_come_with_it() -> None:
-    queue = waiting(None, None, line("a"), None, line("b"), None, None, line("c"))
+def test_who_waits_gets_a_line_and_those_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("mpg_cli.batch.waiting.sleep", slept.append)
+    queue = waiting(None, None, line("a"), line("b"), None, line("c"))
     assert not list(queue.read(9, wait=True))
-    assert ids(queue) == ["a", "b"]
+    assert (len(queue), len(slept)) == (2, 2)
+    assert not list(queue.read(9, wait=True))  # some wait: there is something to do
+    assert (ids(queue), len(slept)) == (["a", "b", "c"], 2)
 
 
 def test_an_end_is_not_waited_for() -> None:
@@ -75,16 +80,34 @@ def test_who_is_closed_does_not_wait() -> None:
 
 
 def test_lines_of_one_key_share_persona_and_sampling() -> None:
-    queue = waiting(line("a"), line("b", "calm"), line("c", max_tokens=3), line("d", temperature=0.5))
+    found = (
+        line("a"),
+        line("b", "calm"),
+        line("c", max_tokens=3),
+        line("d", temperature=0.5),
+        line("e", "calm"),
+    )
+    queue = waiting(*found)
     assert not list(queue.read(9))
-    key = queue.key(line("a"))
-    assert queue.count(key) == 2
-    queue.give_back([line("e"), line("f")], alone=["e"])
-    assert queue.count(key) == 3
-    first = queue.first(key)
-    assert first is not None
-    assert first.id == "f"
-    assert queue.key(queue.oldest).alone
+    plain = queue.oldest
+    assert queue.count(plain) == 2
+    assert [queue.take(plain).id, queue.take(plain).id] == ["a", "c"]
+    assert queue.count(plain) == 0
+    assert queue.first(plain) is None
+    assert queue.oldest.persona == "calm"
+    assert ids(queue) == ["b", "d", "e"]
+
+
+def test_what_is_given_back_goes_before_all_others() -> None:
+    queue = waiting(line("a"), line("b", "calm"), line("c"))
+    assert not list(queue.read(9))
+    plain = queue.oldest
+    taken = [queue.take(plain), queue.take(plain)]
+    assert queue.oldest.persona == "calm"
+    queue.give_back([*taken, line("d", "calm")], alone=["c"])
+    assert (queue.oldest, queue.count(plain)) == (plain, 1)
+    assert queue.take(plain) == taken[0]
+    assert queue.oldest == plain._replace(alone=True)
     queue.closed = True
-    assert queue.first(key) is None
-    assert ids(queue) == ["e", "f", "a", "b", "c", "d"]
+    assert queue.first(queue.oldest) is None
+    assert ids(queue) == ["c", "d", "b"]

@@ -33,7 +33,7 @@ def test_it_is_lists_of_tokens(seed: int) -> None:
         return draw.randint(0, 99)
 
     for _ in range(30):
-        act = draw.choice(["begin", "append", "settle", "feed", "keep"])
+        act = draw.choice(["begin", "append", "settle", "feed", "select"])
         if act == "begin":
             places = draw.sample(range(batch), draw.randint(1, batch))
             last = torch.tensor([[token() for _ in places] for _ in range(rows)])
@@ -73,6 +73,6 @@ def test_it_is_lists_of_tokens(seed: int) -> None:
             lists = [[[[]] * candidates] * rows for _ in range(batch)]
         else:
             kept = sorted(draw.sample(range(batch), draw.randint(1, batch)))
-            backlog.keep(torch.tensor(kept))
+            backlog.select(torch.tensor(kept))
             lists, batch = [lists[b] for b in kept], len(kept)
         assert waiting(backlog) == lists

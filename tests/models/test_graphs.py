@@ -75,7 +75,7 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
         for _ in range(3):
             found.append(rows.extend(torch.zeros(2, candidates, 0, dtype=torch.long)).flatten().clone())
             rows.commit([0, 0], [[5], [6]])
-        rows.keep([1])
+        rows.select([1])
         for _ in range(3):
             found.append(rows.extend(torch.zeros(1, candidates, 0, dtype=torch.long)).flatten().clone())
             rows.commit([0], [[7]])
