@@ -82,7 +82,8 @@ def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
     loaded = load_served(ModelChoice(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
-    request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), Scheme(), blend=blend, seed=1)
+    scheme = Scheme(drafter="merged")
+    request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
     compare(f"mpg-tiny {dtype}, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 import peft
@@ -155,6 +156,7 @@ def machine(device: torch.device, threads: int) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": f"mpg {__version__}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, peft {peft.__version__}",
+        "date": date.today().isoformat(),
     }
 
 

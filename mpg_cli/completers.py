@@ -64,8 +64,10 @@ def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Drafters by name, the personas of the blend, models at hand."""
     from mpg_cli.request import DRAFTERS
 
+    plain = [name for name in DRAFTERS if name != "auto" or ctx.info_name != "tune"]
+
     named = [(f"persona:{name}", about) for name, about in _names(ctx) if _in_blend(ctx, name)]
-    return [*((name, "") for name in DRAFTERS), *named, *((f"model:{m}", about) for m, about in _models())]
+    return [*((name, "") for name in plain), *named, *((f"model:{m}", about) for m, about in _models())]
 
 
 def choice(*values: str) -> Completer:

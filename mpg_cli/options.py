@@ -141,7 +141,7 @@ Drafter = Annotated[
         help="Who drafts: all personas merged, the same in a copy of the weights (faster, needs memory), "
         "the plain model, one persona, what was said before, "
         "a smaller model with the same tokenizer, or nobody. auto: whoever mpg tune found fastest for the "
-        "blend, else merged.",
+        "blend, where that leaves the text as it is, else merged.",
         autocompletion=completers.drafter,
     ),
 ]

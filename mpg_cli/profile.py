@@ -20,7 +20,7 @@ from typing import Any
 
 from mpg_cli.errors import MpgError
 from mpg_cli.folders import cache_dir
-from mpg_cli.request import DRAFTERS, MAX_CHUNK
+from mpg_cli.request import DRAFTERS, MAX_CANDIDATES, MAX_CHUNK
 
 SCHEMA = 1
 Key = Mapping[str, Any]  # what a profile depends on, as JSON
@@ -101,7 +101,7 @@ def read_profile(key: Key, versions: Mapping[str, str]) -> tuple[Profile | None,
         return None, f"the profile {file.name} cannot be read; mpg tune makes it anew"
     try:
         profile = _parse(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None, f"the profile {file.name} is damaged and ignored; mpg tune makes it anew"
     if dict(profile.key) != json.loads(json.dumps(key)) or dict(profile.versions) != dict(versions):
         return None, f"the profile {file.name} is of other versions and ignored; mpg tune makes it anew"
@@ -133,8 +133,9 @@ def _parse(data: Any) -> Profile:
     for choice in choices:
         known = choice.drafter in drafters or choice.drafter.startswith("model:")
         speeds = (choice.predicted, 0.0 if choice.measured is None else choice.measured)
-        fine = known and _is_count(choice.chunk_size, 0, MAX_CHUNK) and all(map(_is_speed, speeds))
-        if not fine or type(choice.candidates) is not int or type(choice.allowed) is not bool:
+        sizes = ((choice.chunk_size, 0, MAX_CHUNK), (choice.candidates, 1, MAX_CANDIDATES))
+        counts = all(_is_count(*size) for size in sizes)
+        if not (known and counts and all(map(_is_speed, speeds)) and type(choice.allowed) is bool):
             raise ValueError("a choice is wrong")
     if not _is_count(data["best"], 0, len(choices) - 1):
         raise ValueError("no such choice")

@@ -111,7 +111,8 @@ class Scheme:
 
     target: TargetName = "product"
     rule: RuleName = "exact"
-    drafter: str = "auto"  # one of DRAFTERS, model:PATH, persona:NAME of the blend
+    # One of DRAFTERS, model:PATH, persona:NAME of the blend. auto is merged where the text depends on it.
+    drafter: str = "auto"
     chunk_size: int | None = None  # None: automatic
     threshold: Threshold = field(default_factory=Threshold)
 
@@ -126,6 +127,8 @@ class Scheme:
             ("--ahead", self.threshold.ahead, MAX_AHEAD),
         ):
             _need(1 <= value <= most, flag, value, f"must be between 1 and {most}")
+        if self.rule != "exact" and self.drafter == "auto":
+            object.__setattr__(self, "drafter", "merged")
         if self.rule == "threshold" and self.drafter == "lookup":
             raise UsageError(
                 "--drafter lookup does not go with --rule threshold: it cannot propose every token",

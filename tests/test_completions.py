@@ -98,6 +98,8 @@ def test_values(words: str, offered: list[str]) -> None:
         ("personas show pi", ["pirate"]),
         ("personas list --tag m", ["mbti"]),
         ("tune --drafter mer", ["merged"]),
+        ("tune --drafter au", []),
+        ("generate --drafter au", ["auto"]),
         ("config un", ["unset"]),
         ("config get temp", ["template-arg", "temperature"]),
         ("config set rule ", ["exact", "threshold", "block"]),

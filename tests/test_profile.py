@@ -93,7 +93,10 @@ def _changed(**changes: Any) -> str:
         _changed(choices=[vars(Choice("merged", 1, 1, None, 1.0, "fast"))]),  # type: ignore[arg-type]
         _changed(choices=[vars(Choice("merged", 1, 1, None, float("nan")))]),
         _changed(choices=[vars(Choice("merged", 1, 1, None, 1.0, allowed=1))]),  # type: ignore[arg-type]
+        _changed(choices=[vars(Choice("merged", 0, 1, None, 1.0))]),
+        _changed(curves={"merged": [10**400]}),
         _changed(key=None),
+        "[" * 100_000,
         _changed(best=4),
         _changed(best=True),
         _changed(curves=[1]),

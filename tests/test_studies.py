@@ -43,6 +43,7 @@ def test_a_short_run_writes_page_plots_and_numbers(tmp_path: Path) -> None:
     assert all(float(row["committed_per_pass_low"]) >= 1 for row in exact)
     page = (tmp_path / "scr.md").read_text(encoding="utf-8")
     assert "## Recommendation" in page
+    assert "**Drafter `merged`.**" in page
     for plot in ("speed", "passes", "fidelity"):
         assert (tmp_path / "scr" / f"{plot}.svg").stat().st_size > 10_000
         assert f"scr/{plot}.svg" in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -21,6 +22,14 @@ def raw_lines(source: BinaryIO) -> Iterator[bytes]:
         yield raw
         while len(raw) > LONGEST and not raw.endswith(b"\n"):
             raw = source.readline(LONGEST + 2)
+        if not raw.endswith(b"\n"):
+            return  # the end; a terminal that is asked again goes on
+
+
+def has_to_wait(source: BinaryIO) -> bool:
+    """Whether lines may come late: a pipe or a terminal, not a file (`seekable` is true of some of both)."""
+    real = isinstance(source, io.BufferedReader | io.FileIO)
+    return real and not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
 
 
 class Feed:

@@ -27,7 +27,7 @@ def look(device: str) -> Iterator[Check]:
         model=ModelChoice(DEFAULT_MODEL, device=device, dtype="float32"),
         prompting=Prompting("How should I spend my weekend?"),
         sampling=Sampling(max_tokens=TOKENS),
-        scheme=Scheme(chunk_size=4),
+        scheme=Scheme(drafter="merged", chunk_size=4),
         blend=registry.resolve(expression.parse(BLEND), known),
         seed=SEED,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -147,7 +146,8 @@ class BatchRun:
         if self._strict:
             self._check_lengths(runner, source)
         if source.isatty():
-            self._say("type a prompt a line, Ctrl-D ends")
+            what = "a prompt" if self._format == "text" else 'an object such as {"prompt": "Hello"}'
+            self._say(f"type {what} on each line; Ctrl-D ends")
         progress = BatchProgress(self._streams, _count(source), quiet=self._quiet, typed=source.isatty())
         # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
@@ -224,9 +224,9 @@ class BatchRun:
 
     def _open_feed(self, source: BinaryIO, stack: ExitStack) -> Iterator[bytes | None]:
         """The raw lines; those of a pipe or a terminal from now on, while the model loads."""
-        from mpg_cli.batch.feed import Feed, raw_lines
+        from mpg_cli.batch.feed import Feed, has_to_wait, raw_lines
 
-        return raw_lines(source) if source.seekable() else iter(stack.enter_context(Feed(source)))
+        return iter(stack.enter_context(Feed(source))) if has_to_wait(source) else raw_lines(source)
 
     def _open_lines(
         self, raw: Iterator[bytes | None], journal: Journal | None, progress: BatchProgress
@@ -246,10 +246,10 @@ class BatchRun:
 
     def _checked(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
         """The whole input without a bad line; stdin is spooled."""
-        from mpg_cli.batch.feed import raw_lines
+        from mpg_cli.batch.feed import has_to_wait, raw_lines
         from mpg_cli.batch.lines import BadLine
 
-        if not source.seekable():
+        if has_to_wait(source):
             spool = stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
             for raw in raw_lines(source):
                 spool.write(raw)
@@ -315,7 +315,9 @@ class BatchRun:
 
 def _count(source: BinaryIO) -> int | None:
     """How many lines a file has; None for a pipe."""
-    if not source.seekable() or source is sys.stdin.buffer:
+    from mpg_cli.batch.feed import has_to_wait
+
+    if has_to_wait(source):
         return None
     place, count = source.tell(), 0
     while block := source.read(2**20):

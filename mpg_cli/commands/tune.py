@@ -1,4 +1,4 @@
-"""`mpg tune`: measures a blend on this machine and remembers the fastest chunk size."""
+"""`mpg tune`: measures a blend on this machine and remembers the fastest drafter and chunk size."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def tune(
     ] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
 ) -> None:
-    """Find the chunk size that is fastest for a blend on this machine.
+    """Find the drafter and the chunk size that are fastest for a blend on this machine.
 
     It measures what a step of each drafter and a pass over all personas cost and how much is accepted,
     predicts the speed of every chunk size, runs the best few, and keeps the result.

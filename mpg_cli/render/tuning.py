@@ -40,12 +40,16 @@ def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
 def advice(profile: Profile) -> str:
     """One sentence: what is fastest, and how to have it."""
     best, base = profile.choices[profile.best], lock_step(profile).measured or 0.0
-    if best.chunk_size == 0:
-        return "lock-step is fastest here, and is used from now on"
-    gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
-    flags = [f"--drafter {best.drafter}"] if best.drafter.startswith("model:") else []
+    # Where the text depends on the drafter, auto is merged, and lock-step where that is slower.
+    auto = [best.drafter] if profile.key.get("rule") == "exact" else ["merged"]
+    auto += ["none"] if profile.chunk_size("merged", 1) == 0 else []
+    named = best.drafter.startswith("model:") or best.drafter not in auto
+    flags = [f"--drafter {best.drafter}"] if named else []
     flags += [] if best.candidates == 1 else [f"--candidates {best.candidates}"]
     how = f"used from now on{' with ' if flags else ''}{' '.join(flags)}"
+    if best.chunk_size == 0:
+        return f"lock-step is fastest here, {how}"
+    gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
     return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how}"
 
 

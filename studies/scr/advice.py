@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mpg_cli.lineup import CHUNK_SIZE
-from mpg_cli.request import Scheme
 from studies.scr.grid import Setting
 from studies.scr.prose import prose
 from studies.scr.table import Result
@@ -58,9 +57,7 @@ def recommendation(results: Sequence[Result]) -> Iterator[str]:
             cells.append(f"{cost(found, pass_cost):.2f} ({_short(found.setting)}{off})")
         yield f"| {rule}, its best setting | {cells[0]} | {cells[1]} |"
     yield ""
-    scheme = Scheme()
-    default = Setting(scheme.rule, scheme.drafter, CHUNK_SIZE)
-    merged = _of(results, default)
+    merged = _of(results, Setting("exact", "merged", CHUNK_SIZE))
     reference = _of(results, Setting("exact", "reference", CHUNK_SIZE))
     block = _of(results, Setting("block", "merged", CHUNK_SIZE))
     paper = _of(results, Setting("threshold", "merged", CHUNK_SIZE))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from mpg_cli.batch import lines
-from mpg_cli.batch.feed import HELD, Feed, raw_lines
+from mpg_cli.batch.feed import HELD, Feed, has_to_wait, raw_lines
 
 
 @pytest.fixture
@@ -79,6 +81,24 @@ def test_a_terminal_that_goes_away_is_an_error() -> None:
         with pytest.raises(OSError, match="Input/output"):
             wait(feed)
         assert next(feed, b"ended") == b"ended"
+
+
+def test_a_terminal_ends_at_the_first_end_even_after_half_a_line() -> None:
+    """Ctrl-D twice: the first gives what was typed of the line, the second the end, and no third is asked."""
+    ours, theirs = os.openpty()
+    with open(theirs, "rb") as source, Feed(source) as feed:
+        os.write(ours, b"one\nhalf\x04\x04")
+        assert [wait(feed), wait(feed), wait(feed)] == [b"one\n", b"half", None]
+    os.close(ours)
+
+
+def test_only_files_never_wait(tmp_path: Path, pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    ours, theirs = os.openpty()
+    (tmp_path / "file").write_bytes(b"")
+    with open(ours, "rb", buffering=0) as terminal, (tmp_path / "file").open("rb") as file:
+        found = [has_to_wait(source) for source in (pipe[0], terminal, file, io.BytesIO())]
+    os.close(theirs)
+    assert found == [True, True, False, False]
 
 
 def test_nobody_has_to_wait_for_the_thread(pipe: tuple[BinaryIO, BinaryIO]) -> None:
