@@ -36,7 +36,7 @@ COMMANDS = {
     "chat": Lazy("mpg_cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
     "tune": Lazy(
         "mpg_cli.commands.tune:tune",
-        "Find the drafter and the chunk size that are fastest for a blend on this machine.",
+        "Find the fastest drafter and chunk size for a blend on this machine.",
     ),
     "eval": Lazy("mpg_cli.commands.eval:app", "Measure what a blend shows."),
     "train": Lazy("mpg_cli.commands.train:train", "Train a persona from preferences."),
