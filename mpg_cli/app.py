@@ -34,10 +34,7 @@ COMMANDS = {
     "batch": Lazy("mpg_cli.commands.batch:batch", "Reply to every prompt of a file."),
     "compare": Lazy("mpg_cli.commands.compare:compare", "Reply to a prompt as several blends, side by side."),
     "chat": Lazy("mpg_cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
-    "tune": Lazy(
-        "mpg_cli.commands.tune:tune",
-        "Find the fastest drafter and chunk size for a blend on this machine.",
-    ),
+    "tune": Lazy("mpg_cli.commands.tune:tune", "Find the fastest drafter and chunk size for a blend."),
     "eval": Lazy("mpg_cli.commands.eval:app", "Measure what a blend shows."),
     "train": Lazy("mpg_cli.commands.train:train", "Train a persona from preferences."),
     "models": Lazy(

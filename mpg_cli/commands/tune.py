@@ -100,7 +100,7 @@ def tune(
     ] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
 ) -> None:
-    """Find the fastest drafter and chunk size for a blend on this machine.
+    """Find the fastest drafter and chunk size for a blend.
 
     It measures what a step of each drafter and a pass over all personas cost and how much is accepted,
     predicts the speed of every chunk size, runs the best few, and keeps the result.
