@@ -160,7 +160,7 @@ class Lineup:
             profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
             self.notices += [notice] if notice else []
         if drafter == "auto":
-            found = profile.drafter(self.candidates) if profile else None
+            found = profile.drafter if profile else None
             drafter = "merged" if found is None or (found == "none" and size) else found
         if size is None and profile:
             size = profile.chunk_size(drafter, self.candidates)

@@ -56,16 +56,14 @@ class Profile:
     best: int
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # tokens/s predicted for 0, 1, …
 
-    def drafter(self, candidates: int) -> str | None:
-        """The fastest drafter that was run with so many candidates and is allowed, `none` for lock-step.
+    @property
+    def drafter(self) -> str | None:
+        """The fastest drafter that was run, `none` for lock-step; None if none was.
 
-        None where there is no such. A further model is not meant: it is loaded where it is asked for.
+        A further model is not meant: it is loaded where it is asked for.
         """
-        for choice in self.choices:
-            fits = choice.candidates == candidates or choice.drafter == "none"
-            if fits and choice.allowed and choice.measured and not choice.drafter.startswith("model:"):
-                return choice.drafter
-        return None
+        found = (c for c in self.choices if c.allowed and c.measured and not c.drafter.startswith("model:"))
+        return next((choice.drafter for choice in found), None)
 
     def chunk_size(self, drafter: str, candidates: int) -> int | None:
         """gamma for a drafter and a number of candidates; None where they were not tuned.

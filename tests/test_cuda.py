@@ -162,6 +162,29 @@ def test_a_batch_is_that_of_the_cpu(tmp_path: Path, lines: Path) -> None:
         assert other == found[0]
 
 
+@pytest.mark.parametrize("more", [(), ("--compile",)], ids=str)
+def test_a_batch_that_grows_while_it_runs_is_that_of_the_cpu(
+    tmp_path: Path, lines: Path, more: tuple[str, ...]
+) -> None:
+    """Three lines come first, all others when the first of them is answered."""
+    done = mpg("batch", str(lines), "-o", str(tmp_path / "out"), *BATCH, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    argv = [sys.executable, "-m", "mpg_cli", "batch", "-", *BATCH, "--device", "cuda", *more]
+    raw = lines.read_text(encoding="utf-8").splitlines(keepends=True)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.writelines(raw[:3])
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.stdin.writelines(raw[3:])
+        process.stdin.close()
+        records = [json.loads(line) for line in (first, *process.stdout)]
+    assert process.returncode == 0
+    assert {record["id"]: record["text"] for record in records} == texts(tmp_path / "out")
+    assert len(records) == 64
+
+
 def test_a_batch_halves_when_memory_runs_out(tmp_path: Path, lines: Path) -> None:
     """With 60 % of what 64 lines at a time take."""
     peak = "f'PEAK {torch.cuda.max_memory_reserved()}'"

@@ -49,10 +49,9 @@ def test_a_choice_over_the_bias_limit_or_slower_than_lock_step_is_lock_step() ->
 
 def test_the_drafter_is_the_fastest_that_is_allowed_and_ran() -> None:
     lock_step, merged = PROFILE.choices[1], PROFILE.choices[0]
-    assert PROFILE.drafter(1) == "merged"
-    assert PROFILE.drafter(4) == "none"
+    assert PROFILE.drafter == "merged"
     slow = replace(PROFILE, choices=(lock_step, merged))
-    assert slow.drafter(1) == "none"
+    assert slow.drafter == "none"
     others = (
         replace(merged, drafter="model:small"),
         replace(merged, drafter="folded", allowed=False),
@@ -60,8 +59,8 @@ def test_the_drafter_is_the_fastest_that_is_allowed_and_ran() -> None:
         replace(merged, drafter="persona:ärr"),
         lock_step,
     )
-    assert replace(PROFILE, choices=others).drafter(1) == "persona:ärr"
-    assert replace(PROFILE, choices=()).drafter(1) is None
+    assert replace(PROFILE, choices=others).drafter == "persona:ärr"
+    assert replace(PROFILE, choices=()).drafter is None
 
 
 def test_other_versions_are_stale() -> None:
