@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only get in each other's way
+for name in ("COLUMNS", "LINES"):  # of whoever runs the tests: pytest-xdist passes on those of its terminal
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
