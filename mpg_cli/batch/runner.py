@@ -168,19 +168,25 @@ class Runner:
         group.read()
 
     def _make_room(self, group: _Group, key: GroupKey) -> None:
-        """More places for a group whose lines came late, as many as lines wait and may run."""
-        most = self._most(key)
-        if group.started and len(group.places) < most:
-            wanted = min(most, len(group.running) + len(group.ready) + self._waiting.count(key))
-            if wanted > len(group.places):
-                group.grow(wanted)
-                group.seat()
+        """More places for a group whose lines came late: twice as many, until those that wait have one."""
+        most, places = self._most(key), len(group.places)
+        if not group.started or places == most:
+            return
+        wanted = len(group.running) + len(group.ready) + self._waiting.count(key)
+        while places < min(wanted, most):
+            places *= 2  # every size has its own recordings under --compile
+        if places > len(group.places):
+            group.grow(min(places, most))
+            group.seat()
 
     def _had_its_turn(self, group: _Group, key: GroupKey) -> bool:
-        """Whether a group has had a line for each place, more come late, and others wait."""
-        if not self._waiting.late or group.started < self._most(key):
+        """Whether lines come late, and since others wait as many as there are places have begun."""
+        if self._waiting.count(key) == len(self._waiting):
+            group.rivals_since = None
             return False
-        return self._waiting.count(key) < len(self._waiting)
+        if group.rivals_since is None:
+            group.rivals_since = group.started
+        return self._waiting.late and group.started - group.rivals_since >= len(group.places)
 
     def _most(self, key: GroupKey) -> int:
         """How many lines of a key may run at once."""
@@ -193,7 +199,7 @@ class Runner:
         running = {line.id: line for line, _ in group.running.values()}
         lines = {**running, **{line.id: line for line, _ in (*group.given, *group.ready)}}
         alone: Collection[str] = ()
-        size = len(group.places)
+        size = group.size
         if isinstance(error, NumericsError):
             if size == 1:
                 for line in running.values():
@@ -251,10 +257,17 @@ class _Group:
         self.given: list[tuple[Line, Job]] = []  # prompts still to be read
         self.ready: deque[tuple[Line, Job]] = deque()  # prompts that were read ahead
         self.started = 0  # lines so far
+        self.rivals_since: int | None = None  # lines that had begun when others began to wait
         self.over = False  # it takes no more
+        self._asked = 0  # places that are being made
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
         self._drafter: RowDrafter | LookupDrafter | None = None
+
+    @property
+    def size(self) -> int:
+        """Places, those that are being made too."""
+        return max(len(self.places), self._asked)
 
     @property
     def free(self) -> list[int]:
@@ -338,9 +351,10 @@ class _Group:
 
     def _select(self, places: Sequence[int]) -> None:
         assert self._sampler is not None
+        self._asked = len(places)
         self.lineup.select(places, self._drafter)
         self._sampler.select(places)
-        self.places = [self.places[place] for place in places]
+        self.places, self._asked = [self.places[place] for place in places], 0
 
     def round(self) -> Iterator[tuple[Line, Growing, int]]:
         """One round: every running line with the tokens it got; the finished ones leave their place."""

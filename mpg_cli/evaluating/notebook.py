@@ -5,7 +5,9 @@ A second run of the same configuration goes on where the first one stopped. Torc
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ class Notebook:
     """
 
     def __init__(self, file: Path | None, config: Mapping[str, Any]) -> None:
-        self.file = None if file is None else file.expanduser()
+        self.file = None if file is None else Path(os.path.expanduser(file))
         self._config = json.loads(json.dumps(config))  # as it comes back from the file
         self._replies: dict[str, dict[str, Reply]] = {}
         self._judgements: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
@@ -130,14 +132,17 @@ class Notebook:
 
 def check_output(output: Path) -> None:
     """Raise UsageError where an output cannot be written, before a model is loaded for it."""
-    file = output.expanduser()
+    place = os.path.realpath(os.path.expanduser(output))
+    folder = os.path.dirname(place)
     try:
-        was_there = file.exists()
-        file.open("a").close()
-        if not was_there:
-            file.unlink()
+        if os.path.exists(place):
+            open(place, "a").close()
+        elif not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise _unwritable(visible(str(file)), error) from None
+        raise _unwritable(visible(str(output)), error) from None
 
 
 def _unwritable(name: str, error: OSError) -> UsageError:

@@ -444,3 +444,40 @@ def test_others_have_their_turn_while_lines_keep_coming(world: Path, loaded: Loa
     order = [e.line.id for e in runner(world, loaded, 2).run(source()) if isinstance(e, LineDone)]
     assert len(order) == 41
     assert order.index("other") <= 8
+
+
+def test_who_waits_for_slow_lines_of_others_waits_for_few_of_them(world: Path, loaded: LoadedModel) -> None:
+    """Lines of mine overlap, so that their group never stands empty, and one other waits from the start."""
+    mine = [{"id": f"mine {n}", "prompt": "word", "max_tokens": 30} for n in range(12)]
+    other = {"id": "other", "prompt": "word", "persona": "terse", "max_tokens": 4}
+
+    def source() -> Iterator[Any]:
+        for line in read(world, [mine[0], other, *mine[1:]]):
+            yield line
+            if line.id not in ("mine 0", "other"):
+                yield from [None] * 8
+
+    events = runner(world, loaded, 8, drafter="none").run(source())
+    order = [e.line.id for e in events if isinstance(e, LineDone)]
+    assert len(order) == 13
+    assert order.index("other") <= 2
+
+
+@pytest.mark.parametrize("early", [1, 2])
+def test_memory_that_ends_while_a_group_grows_makes_it_smaller(
+    world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, early: int
+) -> None:
+    whole, select = texts(answer(world, loaded, SHORT, 1)), RowGroup.select
+
+    def scarce(self: RowGroup, places: Sequence[int]) -> None:
+        if len(places) > 8:
+            raise MemoryError
+        select(self, places)
+
+    monkeypatch.setattr(RowGroup, "select", scarce)
+    first = [line for line in SHORT if line["max_tokens"] > 10][:early]
+    rest = [line for line in SHORT if line not in first]
+    events = list(runner(world, loaded, 16).run(slow(world, [first, rest])))
+    assert [e.batch_size for e in events if isinstance(e, Sized)] == [8]
+    assert texts(events) == whole
+    assert sum(isinstance(e, LineDone) for e in events) == len(SHORT)

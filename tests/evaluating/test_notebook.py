@@ -100,11 +100,15 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
-    for place in (tmp_path / "no" / "x", tmp_path):
+    for place in (tmp_path / "no" / "x", tmp_path, Path("~nobody9/x")):
         with pytest.raises(UsageError, match="cannot be written"):
             check_output(place)
     check_output(tmp_path / "new")
     (tmp_path / "old").write_text("kept")
     check_output(tmp_path / "old")
-    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+    link = tmp_path / "link"
+    link.symlink_to("new")
+    check_output(link)
+    assert link.is_symlink()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link", "old"]
     assert (tmp_path / "old").read_text() == "kept"
