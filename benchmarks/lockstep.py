@@ -32,7 +32,8 @@ from mpg_cli.models.rows import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.scr import Sampler, Settings
+from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.settings import Settings
 
 EXPERTS, CONTEXT, CHUNK = 5, 64, 4
 

@@ -21,7 +21,7 @@ from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.scr import Settings
+from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.warpers import Warp
 

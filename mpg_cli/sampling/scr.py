@@ -20,9 +20,8 @@ one law is sampled, the token-normalised target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 import torch
@@ -32,39 +31,18 @@ from mpg_cli.errors import NumericsError
 from mpg_cli.padding import padded
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine
-from mpg_cli.sampling.noise import TARGET, draft_stream, gumbels, judge_stream
-from mpg_cli.sampling.pace import Cost, Pace
+from mpg_cli.sampling.judge import Judge
+from mpg_cli.sampling.noise import draft_stream
+from mpg_cli.sampling.pace import Pace
 from mpg_cli.sampling.reply import Reply
+from mpg_cli.sampling.reply_noise import ReplyNoise
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
-from mpg_cli.sampling.rules import Rule, Verdict, block_chances, judge_ahead, judge_block, judge_exact
 from mpg_cli.sampling.seen import seen, seen_along
-from mpg_cli.sampling.targets import Target, combine, pull
-from mpg_cli.sampling.thresholds import Threshold, Window
+from mpg_cli.sampling.settings import Settings
+from mpg_cli.sampling.targets import combine, pull
+from mpg_cli.sampling.thresholds import Window
 from mpg_cli.sampling.warpers import Warp, warp
 from mpg_cli.transfer import sent
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is sampled and how; `weights` belong to the rows 1..K of the engine.
-
-    With `cost` each reply finds its own chunk size by its acceptance instead.
-    """
-
-    weights: tuple[float, ...]
-    target: Target = "product"
-    rule: Rule = "exact"
-    chunk_size: int = 4
-    cost: Cost | None = None
-    warp: Warp = field(default_factory=Warp)
-    threshold: Threshold = field(default_factory=Threshold)
-    end_tokens: frozenset[int] = frozenset()
-
-    def __post_init__(self) -> None:
-        if self.rule != "threshold" and (self.threshold.candidates, self.threshold.ahead) != (1, 1):
-            raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.rule}")
-        if self.rule == "threshold" and self.cost is not None:
-            raise ValueError("thresholds belong to chunks of one size")
 
 
 class Sampler:
@@ -80,6 +58,8 @@ class Sampler:
         if settings.rule == "threshold" and isinstance(drafter, LookupDrafter):
             raise ValueError("rule threshold needs a drafter that can propose every token")
         self.engine, self.drafter, self.settings, self.replies = engine, drafter, settings, list(replies)
+        self.noise = ReplyNoise(settings.warp.greedy)
+        self.judge = Judge(settings, self.noise)
         self._shared_pace = Pace(settings.cost) if settings.cost else None
         for b, reply in enumerate(self.replies):
             self.seat(b, reply)
@@ -117,13 +97,14 @@ class Sampler:
         live = [b for b, reply in enumerate(self.replies) if reply.finish_reason is None]
         began = perf_counter()
         draft = self._draft(live)
+        sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
         drafted = perf_counter()
         log_probs = self.engine.extend(draft.tokens)  # (R, B, N, T+1, V)
         if self.settings.rule == "exact" and log_probs.device.type == "cuda":  # which computes meanwhile
-            self._make_gumbels(self._places(self._chunks(draft, live)), log_probs)
+            self.noise.make(self.judge.places(self.replies, draft, sizes), log_probs)
         self.engine.check()
         scored = perf_counter()
-        rounds = self._judge(live, draft, log_probs)
+        rounds = self._judge(draft, sizes, log_probs)
         self._commit(draft, rounds)
         judged = perf_counter()
         share = 1 / len(live)
@@ -188,36 +169,35 @@ class Sampler:
         drafting = (~ended).nonzero().tolist()  # pairs of b and n
         if self.settings.rule == "exact":
             places = [b for b, _ in drafting]
-            found = self._gumbels([(b, len(self.replies[b].tokens) + offset) for b in places], like)
+            replies = [self.replies[b] for b in places]
+            found = self.noise.at([(reply, len(reply.tokens) + offset) for reply in replies], like)
             noise[:, 0].index_copy_(0, sent(torch.tensor(places, dtype=torch.long), like.device), found)
         else:
             for b, n in drafting:
-                noise[b, n] = self._fresh(self.replies[b], draft_stream(n), offset, like[b, n])
+                noise[b, n] = self.noise.fresh(self.replies[b], draft_stream(n), offset, like[b, n])
         return noise
 
     # -- judge -----------------------------------------------------------------------------------
 
-    def _judge(self, live: Sequence[int], draft: Draft, log_probs: Tensor) -> dict[int, Round]:
+    def _judge(self, draft: Draft, sizes: Mapping[int, int], log_probs: Tensor) -> dict[int, Round]:
         """What is committed to every live reply, as rounds still without timing."""
         s = self.settings
         weights = sent(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
         log_p = warp(log_p, s.warp, self._seen_along(draft.tokens, log_p))
-        if bool(log_p[live, ..., 0].isnan().any()):
+        if bool(log_p[list(sizes), ..., 0].isnan().any()):
             raise NumericsError(
                 "no token has any probability left in the blend",
                 hint="the experts exclude each other, or a penalty is out of all proportion",
             )
-        verdicts = self._judge_exact if s.rule == "exact" else self._judge_each
-        sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
-        found = verdicts(draft, log_p, sizes)
-        committed = {b: self._until_end(v.tokens, self._room(b)) for b, v in found.items()}
+        found = self.judge.verdicts(self.replies, draft, log_p, sizes)
+        committed = {b: s.until_end(v.tokens, self._room(b)) for b, v in found.items()}
         pulls = self._pulls(committed, [v.candidate for v in found.values()], log_probs, weights)
         drafts: list[list[list[int]]] = draft.tokens.tolist()  # B lists of N lists of T
         rounds = {}
         for (b, verdict), of_personas in zip(found.items(), pulls, strict=True):
             reply = self.replies[b]
-            lengths = [len(self._until_end(c, sizes[b])) for c in drafts[b]]  # N
+            lengths = [len(s.until_end(c, sizes[b])) for c in drafts[b]]  # N
             rounds[b] = Round(
                 sequence=reply.sequence,
                 start=len(reply.tokens),
@@ -255,93 +235,6 @@ class Sampler:
         """Tokens that reply b may still have."""
         return self.replies[b].limit - len(self.replies[b].tokens)
 
-    def _judge_each(self, draft: Draft, log_p: Tensor, sizes: Mapping[int, int]) -> dict[int, Verdict]:
-        rule = self._block if self.settings.rule == "block" else self._threshold
-        return {b: rule(b, draft, log_p[b], size) for b, size in sizes.items()}
-
-    def _chunks(self, draft: Draft, live: Iterable[int]) -> dict[int, list[int]]:
-        """What was drafted for each reply, up to its end and where only one more token has room."""
-        return {
-            b: self._until_end(draft.tokens[b, 0].tolist(), min(draft.sizes[b], self._room(b) - 1))
-            for b in live
-        }
-
-    def _places(self, chunks: Mapping[int, Sequence[int]]) -> list[tuple[int, int]]:
-        """Replies b and positions of the tokens that the target chooses along the chunks."""
-        starts = {b: len(self.replies[b].tokens) for b in chunks}
-        return [(b, starts[b] + place) for b, chunk in chunks.items() for place in range(len(chunk) + 1)]
-
-    def _judge_exact(self, draft: Draft, log_p: Tensor, sizes: Mapping[int, int]) -> dict[int, Verdict]:
-        """Keep while draft and target choose the same with the same noise; then the target's choice."""
-        chunks = self._chunks(draft, sizes)
-        noise = self._gumbels(self._places(chunks), log_p)  # (n, V)
-        of = [b for b, chunk in chunks.items() for _ in range(len(chunk) + 1)]
-        place = [place for chunk in chunks.values() for place in range(len(chunk) + 1)]
-        choices: list[int] = noise.add_(log_p[of, 0, place]).argmax(dim=-1).tolist()  # n
-        verdicts = {}
-        for b, chunk in chunks.items():
-            own, choices = choices[: len(chunk) + 1], choices[len(chunk) + 1 :]
-            kept = judge_exact(chunk, own)
-            verdicts[b] = Verdict(chunk, min(kept + 1, len(chunk)), kept, own[: kept + 1])
-        return verdicts
-
-    def _block(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
-        """Block verification, then one token of what the draft has left of the target."""
-        reply = self.replies[b]
-        chunk = self._until_end(draft.tokens[b, 0].tolist(), size)
-        log_q = draft.log_law(b, log_p.shape[-1]).to(log_p.device)[: len(chunk)]  # (len(chunk), V)
-        u = [reply.noise.uniform(len(reply.tokens), judge_stream(0), place) for place in range(len(chunk))]
-        h, laws = block_chances(log_p[0, : len(chunk) + 1], log_q, chunk)  # laws (len(chunk)+1, V)
-        kept = judge_block(h, u)
-        token = int((laws[kept] + self._fresh(reply, TARGET, 0, laws[kept])).argmax())
-        return Verdict(chunk, min(kept + 1, len(chunk)), kept, [*chunk[:kept], token])
-
-    def _threshold(self, b: int, draft: Draft, log_p: Tensor, size: int) -> Verdict:
-        """Judge each candidate's W chunks against the window's thresholds; the longest kept one stays."""
-        reply, start = self.replies[b], len(self.replies[b].tokens)
-        assert reply.window is not None
-        gamma = max(1, self.settings.chunk_size)
-        drafts = [self._until_end(candidate, size) for candidate in draft.tokens[b].tolist()]
-        m = reply.window.thresholds(min(gamma, size))  # fixed before this pass
-        ratios = [self._ratios(c, size, log_p[n], draft.log_q[b, n]) for n, c in enumerate(drafts)]
-        kept, judged = [], []
-        for n, of_chunks in enumerate(ratios):
-            u = [
-                [reply.noise.uniform(start, judge_stream(n), w * gamma + place) for place in range(len(a))]
-                for w, a in enumerate(of_chunks)
-            ]
-            length, reached = judge_ahead(of_chunks, m, u)
-            kept.append(length)  # padding behind an end token counts: what is kept must not depend on it
-            judged += of_chunks[:reached]
-        for of_chunks in ratios:
-            reply.window.add(of_chunks)
-        best = kept.index(max(kept))
-        chunk = drafts[best]
-        length = min(kept[best], len(chunk))
-        noise = self._fresh(reply, TARGET, 0, log_p[best, length])
-        token = int((log_p[best, length] + noise).argmax())
-        return Verdict(chunk, len(chunk), length, [*chunk[:length], token], best, m, tuple(judged))
-
-    def _ratios(
-        self, chunk: Sequence[int], size: int, log_p: Tensor, log_q: Tensor
-    ) -> list[tuple[float, ...]]:
-        """a_1 .. a_gamma of every chunk of a candidate, each from its own start, in float64.
-
-        After an end token both sides pad and a stays.
-        """
-        gamma, place = max(1, self.settings.chunk_size), torch.arange(len(chunk))
-        of_chunk = log_p[place, torch.tensor(chunk, dtype=torch.long)].cpu().double()  # MPS has no float64
-        steps = (of_chunk - log_q[: len(chunk)].cpu().double()).tolist()  # len(chunk)
-        steps += [0.0] * (size - len(chunk))
-        return [tuple(accumulate(steps[w : w + gamma])) for w in range(0, size, gamma)]
-
-    def _until_end(self, tokens: Sequence[int], room: int) -> list[int]:
-        """`tokens` up to and including the first end token, and at most `room` of them."""
-        for place, token in enumerate(tokens[:room]):
-            if token in self.settings.end_tokens:
-                return list(tokens[: place + 1])
-        return list(tokens[:room])
-
     # -- commit ----------------------------------------------------------------------------------
 
     def _commit(self, draft: Draft, rounds: dict[int, Round]) -> None:
@@ -369,29 +262,7 @@ class Sampler:
         if isinstance(self.drafter, RowDrafter):
             self.drafter.commit(drop, new, winner)
 
-    # -- noise and penalties ---------------------------------------------------------------------
-
-    def _gumbels(self, at: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-        """The noise (n, V) of n reply positions (b, position), for draft and target; 0 when greedy."""
-        if self.settings.warp.greedy or not at:
-            return like.new_zeros(len(at), like.shape[-1])
-        self._make_gumbels(at, like)
-        return torch.stack([self.replies[b].gumbels[p] for b, p in at])  # (n, V)
-
-    def _make_gumbels(self, at: Sequence[tuple[int, int]], like: Tensor) -> None:
-        """Make the noise (V,) of reply positions (b, position), where it is not there yet and is wanted."""
-        missing = [(b, p) for b, p in at if p not in self.replies[b].gumbels]
-        if missing and not self.settings.warp.greedy:
-            fresh = gumbels([(self.replies[b].noise, p) for b, p in missing], like.shape[-1])
-            fresh = sent(fresh, like.device)  # (missing, V)
-            for (b, p), noise in zip(missing, fresh, strict=True):
-                self.replies[b].gumbels[p] = noise
-
-    def _fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:
-        """Noise (V,) used once, keyed by where the round starts."""
-        if self.settings.warp.greedy:
-            return torch.zeros_like(like)
-        return sent(reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset), like.device)
+    # -- penalties ----------------------------------------------------------------------------
 
     def _seen(self, drafted: Sequence[Tensor], like: Tensor) -> Tensor | None:
         """What the repetition penalty marks, (B, N, V), after these tokens; None where it is off."""

@@ -22,7 +22,8 @@ from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Round
-from mpg_cli.sampling.scr import Sampler, Settings
+from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.stats import Stats
 from recipes.mpg_tiny.blends import read_blend
 from studies.scr.grid import BLEND, Setting

@@ -17,7 +17,7 @@ from mpg_cli.sampling.engine import Engine
 from mpg_cli.sampling.noise import Noise, draft_stream, judge_stream
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Round, Seconds
-from mpg_cli.sampling.scr import Settings
+from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.targets import combine, pull
 from mpg_cli.sampling.thresholds import Window
 
