@@ -65,6 +65,14 @@ class NumericsError(MpgError):
     """NaN from a model; the message names the row (persona) it came from."""
 
 
+def unwritable(what: str, error: OSError) -> UsageError:
+    """The error of a flag and its file, such as `--output replies.jsonl`, that cannot be opened to write."""
+    return UsageError(
+        f"{what} cannot be written: {error.strerror}",
+        hint="choose a file in an existing directory that you may write to",
+    )
+
+
 _NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 

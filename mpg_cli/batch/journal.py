@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, TextIO
 
 from mpg_cli.batch.lines import canonical, digest_of
-from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.errors import MpgError, UsageError, unwritable
 from mpg_cli.personas.text import visible
 
 SYNC_SECONDS = 2.0
@@ -63,7 +63,7 @@ class Journal:
             self._file: BinaryIO = self.output.open("ab")
         except OSError as error:
             self._lock.close()
-            raise _unwritable(self.output, error) from error
+            raise unwritable(f"--output {self.output}", error) from error
         except BaseException:
             self._lock.close()
             raise
@@ -115,7 +115,7 @@ class Journal:
         try:
             handle = os.open(self.sidecar, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise _unwritable(self.output, error) from error
+            raise unwritable(f"--output {self.output}", error) from error
         stream = os.fdopen(handle, "r+", encoding="utf-8")
         if not _lock(stream):
             stream.close()
@@ -237,10 +237,3 @@ def _lock(stream: TextIO) -> bool:
     except OSError:
         return False
     return True
-
-
-def _unwritable(output: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"--output {output} cannot be written: {error.strerror}",
-        hint="choose a file in an existing directory that you may write to",
-    )

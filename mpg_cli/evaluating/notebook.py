@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.errors import MpgError, UsageError, unwritable
 from mpg_cli.evaluating.asking import Reply
 from mpg_cli.evaluating.judging import Judgement
 from mpg_cli.personas.text import visible
@@ -51,7 +51,7 @@ class Notebook:
         except UnicodeDecodeError:
             raise self._foreign() from None
         except OSError as error:
-            raise _unwritable(self._name, error) from None
+            raise unwritable(f"--output {self._name}", error) from None
         if not begun:
             self._write({"type": "run", "schema": SCHEMA, "config": self._config})
         return self
@@ -142,12 +142,7 @@ def check_output(output: Path) -> None:
         elif not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise _unwritable(visible(str(output)), error) from None
-
-
-def _unwritable(name: str, error: OSError) -> UsageError:
-    hint = "choose a file in an existing directory that you may write to"
-    return UsageError(f"--output {name} cannot be written: {error.strerror}", hint=hint)
+        raise unwritable(f"--output {visible(str(output))}", error) from None
 
 
 def _key(judge: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, unwritable
 
 
 class OutputFile:
@@ -31,10 +31,7 @@ class OutputFile:
             # newline="": the text as the model wrote it
             self.stream: TextIO = self._part.open("w", encoding="utf-8", errors="replace", newline="")
         except OSError as error:
-            raise UsageError(
-                f"{flag} {path} cannot be written: {error.strerror}",
-                hint="choose a file in an existing directory that you may write to",
-            ) from error
+            raise unwritable(f"{flag} {path}", error) from error
 
     def __enter__(self) -> TextIO:
         return self.stream
