@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mpg_cli.evaluating.asking import Asked
+from mpg_cli.evaluating.replies import Source, draw
 from mpg_cli.events import Finished
+from mpg_cli.models.loader import load_model
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
@@ -31,14 +32,10 @@ def request(persona: str, **scheme: Any) -> GenerateRequest:
     )
 
 
-def replies(persona: str) -> Iterator[str]:
+def replies(persona: str) -> list[str]:
     """One reply to each of the questions, seeded, at temperature 1 and default weights."""
-    asked = request(persona)
-    session = Session.open(asked)
-    for question in ASKED:
-        for event in session.replies(replace(asked, prompting=Prompting(question))):
-            if isinstance(event, Finished):
-                yield event.text
+    asked = [Asked(str(place), question) for place, question in enumerate(ASKED)]
+    return [reply.text for reply in draw(Source(load_model(), request(persona)), asked)]
 
 
 def test_both_personas_are_plain_to_see_in_the_blend() -> None:

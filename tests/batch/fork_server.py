@@ -2,8 +2,8 @@
 
     python -m tests.batch.fork_server SEED LONGEST ARGUMENT ...
 
-Prints how many forks were killed and the exit code of the last one. Everything heavy is imported before the
-first fork, so that a kill falls into the run and not into the imports.
+Prints how many forks were killed, and exit code and seconds of the last one. Everything heavy is imported
+before the first fork, so that a kill falls into the run and not into the imports.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import sys
 import time
 
 import torch
+from transformers import LlamaForCausalLM  # noqa: F401
 
 from mpg_cli.app import main
+from mpg_cli.batch.runner import Runner  # noqa: F401
 
 torch.set_num_threads(1)
 
@@ -27,13 +29,14 @@ def run(seed: int, longest: float, arguments: list[str]) -> None:
         child = os.fork()
         if child == 0:
             os._exit(main(arguments))
-        deadline = time.monotonic() + points.uniform(0, longest)
+        began = time.monotonic()
+        deadline = began + points.uniform(0, longest)
         ended = 0
         while not ended and time.monotonic() < deadline:
             ended, status = os.waitpid(child, os.WNOHANG)
             time.sleep(0.001)
         if ended:
-            print(kills, os.waitstatus_to_exitcode(status))
+            print(kills, os.waitstatus_to_exitcode(status), time.monotonic() - began)
             return
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -46,14 +46,15 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
     whole = subprocess.run(
         [*server, "600", *arguments, "-o", str(calm)], capture_output=True, text=True, check=True
     )
-    assert whole.stdout.split() == ["0", "1"], whole.stderr  # one line is wrong
-    began = time.monotonic()
+    kills, code, seconds = whole.stdout.split()
+    assert (kills, code) == ("0", "1"), whole.stderr  # one line is wrong
+    longest = str(0.4 * float(seconds))
     torn = subprocess.run(
-        [*server, "0.5", *arguments, "-o", str(stormy)], capture_output=True, text=True, check=True
+        [*server, longest, *arguments, "-o", str(stormy)], capture_output=True, text=True, check=True
     )
-    kills, code = map(int, torn.stdout.split())
-    assert kills >= 3, time.monotonic() - began
-    assert code == 1
+    kills, code, _ = torn.stdout.split()
+    assert int(kills) >= 3, longest
+    assert code == "1"
     assert len(records(calm)) == COUNT
     assert records(stormy) == records(calm)
     assert records(calm)["l7"] == "empty_prompt"
