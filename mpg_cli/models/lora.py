@@ -78,8 +78,10 @@ class StackedLinear(nn.Module):
             raise RuntimeError(f"internal error: {x.shape[0]} sequences cannot be {rows} rows")
         if not y.is_contiguous():
             y = y.contiguous()
-        x_rows = x.reshape(rows, -1, self.d_in)  # (R, M·T, d_in)
-        y_rows = y.view(rows, -1, self.d_out)  # (R, M·T, d_out)
+        x_rows, y_rows = x, y
+        if x.dim() != 3 or x.shape[0] != rows:  # of one sequence the rows are there already
+            x_rows = x.reshape(rows, -1, self.d_in)  # (R, M·T, d_in)
+            y_rows = y.view(rows, -1, self.d_out)  # (R, M·T, d_out)
         if k < rows:
             x_rows, y_rows = x_rows.narrow(0, rows - k, k), y_rows.narrow(0, rows - k, k)
         y_rows.baddbmm_(torch.bmm(x_rows, a), b)  # (K, M·T, r) → (K, M·T, d_out)

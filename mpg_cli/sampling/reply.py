@@ -22,7 +22,7 @@ class Reply:
     finish_reason: FinishReason | None = None
     window: Window | None = None
     pace: Pace | None = None
-    gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for this round's reuse
+    gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for reuse
 
     @property
     def sequence(self) -> int | str:

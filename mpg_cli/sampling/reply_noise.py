@@ -12,6 +12,7 @@ from mpg_cli.sampling.reply import Reply
 from mpg_cli.transfer import sent
 
 Places = Sequence[tuple[Reply, int]]  # replies, and positions in them
+BLOCK = 2**15  # numbers made at once: for one reply and few tokens the calls take longer than the sums
 
 
 class ReplyNoise:
@@ -28,12 +29,20 @@ class ReplyNoise:
         return torch.stack([reply.gumbels[position] for reply, position in places])  # (n, V)
 
     def make(self, places: Places, like: Tensor) -> None:
-        """Make the noise (V,) of places where it is not there yet and is wanted."""
+        """Make the noise (V,) of places where it is not there yet and is wanted, and some of what follows."""
         missing = [(reply, position) for reply, position in places if position not in reply.gumbels]
         if missing and not self._greedy:
-            fresh = gumbels([(reply.noise, position) for reply, position in missing], like.shape[-1])
-            fresh = sent(fresh, like.device)  # (missing, V)
-            for (reply, position), noise in zip(missing, fresh, strict=True):
+            ahead = max(1, BLOCK // (len(missing) * like.shape[-1]))
+            wanted = {
+                (id(reply), position): (reply, position)
+                for reply, first in missing
+                for position in range(first, first + ahead)
+                if position not in reply.gumbels
+            }
+            made = list(wanted.values())
+            fresh = gumbels([(reply.noise, position) for reply, position in made], like.shape[-1])
+            fresh = sent(fresh, like.device)  # (made, V)
+            for (reply, position), noise in zip(made, fresh, strict=True):
                 reply.gumbels[position] = noise
 
     def fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:

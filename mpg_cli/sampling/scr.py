@@ -127,6 +127,9 @@ class Sampler:
             sizes[b] = min(gamma * self.settings.threshold.ahead, self._room(b) - 1) if self.drafter else 0
         if isinstance(self.drafter, LookupDrafter):
             return self.drafter.draft(sizes)
+        if not any(sizes):
+            nothing = torch.zeros(len(sizes), self.engine.candidates, 0)  # (B, N, 0)
+            return Draft(tuple(sizes), nothing.long(), nothing)
         return self._step_drafter(live, sizes)
 
     def _step_drafter(self, live: Sequence[int], sizes: Sequence[int]) -> Draft:
@@ -153,8 +156,8 @@ class Sampler:
             self.drafter.push(token)
         return Draft(
             tuple(sizes),
-            torch.stack(steps, dim=2).cpu() if steps else torch.zeros(B, N, 0, dtype=torch.long),  # (B, N, T)
-            torch.stack(log_qs, dim=2) if steps else torch.zeros(B, N, 0),  # (B, N, T)
+            torch.stack(steps, dim=2).cpu(),  # (B, N, T)
+            torch.stack(log_qs, dim=2),  # (B, N, T)
             torch.stack(laws, dim=2) if laws else None,  # (B, N, T, V)
         )
 
