@@ -66,7 +66,7 @@ def test_whole_chunks_redrafted_keep_all_or_nothing(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("studies.scr.measure.redraft", spy)
     setting = next(s for s in grid((2,)) if (s.rule, s.drafter) == ("redraft", "merged"))
-    replies = Bench(["What is for dinner?", "How should I rest?"]).measure(setting, [0])
+    replies = Bench(["What is for dinner?", "How should I rest?"], longest=160).measure(setting, [0])
     assert len(rounds) > 10
     assert all(r.kept in (0, len(r.draft)) and r.tokens == r.draft[: r.kept] for r in rounds)
     assert any(r.kept for r in rounds)

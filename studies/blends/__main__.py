@@ -1,7 +1,7 @@
 """Runs the study and writes docs/blends.md, docs/blends/results.csv and docs/blends/presence.svg.
 
 python -m studies.blends                       # ten to twelve minutes on two cores
-python -m studies.blends --quick --out FOLDER  # two blends and a few questions: says nothing
+python -m studies.blends --quick --out FOLDER  # two blends, a few questions, short replies: says nothing
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from studies.blends.blend import OURS, Outcome, study
 from studies.blends.page import write_page, write_plot, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = Size(tuning=4, reported=6)
+QUICK = Size(tuning=4, reported=6, longest=32)
 
 
 def run(blends: Sequence[Sequence[str]], size: Size, jobs: int) -> list[Outcome]:

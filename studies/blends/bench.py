@@ -28,7 +28,6 @@ from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, S
 from recipes.mpg_tiny.heldout import PROMPTS
 
 SEED = 0
-LONGEST = 128  # tokens of a reply
 A_SUBJECT = 5  # questions
 BLENDS = (
     ("I", "pirate"),
@@ -53,10 +52,11 @@ _sampled: dict[Key, tuple[Reply, ...]] = {}  # of the base and of single persona
 
 @dataclass(frozen=True)
 class Size:
-    """How many questions weights are chosen on, and how many are reported."""
+    """How many questions weights are chosen on, how many are reported, and how long a reply may be."""
 
     tuning: int = 32  # one batch
     reported: int = 100
+    longest: int = 128  # tokens
 
 
 def questions(size: Size) -> tuple[list[str], list[str]]:
@@ -74,8 +74,10 @@ class Methods:
     The drafter changes no text of the exact rule; without one a large batch on a CPU computes less.
     """
 
-    def __init__(self, names: Sequence[str], asked: Sequence[str], drafter: str = "none") -> None:
-        self.names, self._asked, self._drafter = tuple(names), tuple(asked), drafter
+    def __init__(
+        self, names: Sequence[str], asked: Sequence[str], longest: int, drafter: str = "none"
+    ) -> None:
+        self.names, self._asked, self._longest, self._drafter = tuple(names), tuple(asked), longest, drafter
         experts = find_experts(
             self._blend(dict.fromkeys(names, 1.0)), (), _loaded(), _quiet, _quiet, _shelf()
         )
@@ -127,7 +129,7 @@ class Methods:
         return held_against_lock_step(self._bench, self._request(weights), exact)
 
     def _request(self, weights: Weights) -> GenerateRequest:
-        return request_of(self._blend(weights) if weights else None, self._drafter)
+        return request_of(self._blend(weights) if weights else None, self._drafter, self._longest)
 
     def _blend(self, weights: Weights) -> Blend:
         registry = load_default()
@@ -135,12 +137,12 @@ class Methods:
         return Blend("+".join(weights), experts)
 
 
-def request_of(blend: Blend | None, drafter: str) -> GenerateRequest:
+def request_of(blend: Blend | None, drafter: str, longest: int) -> GenerateRequest:
     """Temperature 1 without truncation, for all methods alike."""
     return GenerateRequest(
         ModelChoice(device="cpu", dtype="float32"),
         Prompting("?"),
-        Sampling(max_tokens=LONGEST),
+        Sampling(max_tokens=longest),
         Scheme(drafter=drafter),
         blend=blend,
         seed=SEED,

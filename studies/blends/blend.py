@@ -51,7 +51,7 @@ def study(names: Sequence[str], size: Size) -> Outcome:
     """Choose weights, then measure."""
     began = time.perf_counter()
     tuning, reported = questions(size)
-    bench = Methods(names, tuning)
+    bench = Methods(names, tuning, size.longest)
     uniform = dict.fromkeys(names, 1.0)
     alone = [tried({name: weight}, bench.single(name, {name: weight})) for name in names for weight in ALONE]
     single = max(alone, key=lambda own: own.standing)
@@ -69,7 +69,7 @@ def study(names: Sequence[str], size: Size) -> Outcome:
     ]
     fluent = _fluent(exact, max(others, key=lambda own: own.standing).fluency)
 
-    bench = Methods(names, reported, drafter="merged")
+    bench = Methods(names, reported, size.longest, drafter="merged")
     (persona,) = single.weights
     weights: dict[str, Weights] = {
         "single": single.weights,

@@ -14,7 +14,7 @@ import torch
 from mpg_cli.evaluating.bootstrap import Estimate
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.personas.registry import library_dir
-from studies.blends.bench import LONGEST, SEED, Size, Weights
+from studies.blends.bench import SEED, Size, Weights
 from studies.blends.blend import FLUENT, OURS, RIVALS, Outcome
 from studies.blends.search import SCALES
 from studies.blends.summary import GOAL, Against, against, best_fluent
@@ -87,7 +87,7 @@ def write_page(file: Path, outcomes: Sequence[Outcome], size: Size) -> None:
         "reported": size.reported,
         "tuning": size.tuning,
         "scales": ", ".join(f"{scale:g}" for scale in SCALES),
-        "longest": LONGEST,
+        "longest": size.longest,
         "seed": SEED,
         "parameters": parameters,
         "millions": parameters / 1e6,

@@ -22,9 +22,10 @@ from studies.scr.table import Result, summarise, write_csv
 from studies.scr.worker import begin, measure
 
 ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 160  # tokens of a reply
 
 
-def run(prompts: int, seeds: int, gammas: tuple[int, ...], jobs: int) -> list[Result]:
+def run(prompts: int, seeds: int, longest: int, gammas: tuple[int, ...], jobs: int) -> list[Result]:
     """Every setting of the grid, in as many processes of one thread each; says what is done and when."""
     step = max(1, len(PROMPTS) // prompts)
     asked = PROMPTS[::step][:prompts]
@@ -33,7 +34,7 @@ def run(prompts: int, seeds: int, gammas: tuple[int, ...], jobs: int) -> list[Re
     results: list[Result] = []
     lock_step: list[Measured] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, begin, (asked, seeds)) as pool:
+    with ProcessPoolExecutor(jobs, context, begin, (asked, seeds, longest)) as pool:
         for number, replies in enumerate(pool.map(measure, settings), 1):
             setting = settings[number - 1]
             lock_step = lock_step or replies
@@ -56,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, help="folder of scr.md and scr/ (default: docs of this checkout)")
-    parser.add_argument("--short", action="store_true", help="few prompts and chunk sizes; needs --out")
+    parser.add_argument(
+        "--short", action="store_true", help="few prompts and chunk sizes, short replies; needs --out"
+    )
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default 2)")
@@ -64,13 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
     if args.short and args.out is None:
         parser.error("--short says nothing: give --out, so that the real results stay")
     out: Path = args.out or ROOT / "docs"
-    prompts, seeds, gammas = (4, 1, (4,)) if args.short else (args.prompts, args.seeds, GAMMAS)
+    prompts, seeds, longest = (4, 1, 40) if args.short else (args.prompts, args.seeds, LONGEST)
     began = time.perf_counter()
-    results = run(prompts, seeds, gammas, args.jobs)
+    results = run(prompts, seeds, longest, (4,) if args.short else GAMMAS, args.jobs)
     (out / "scr").mkdir(parents=True, exist_ok=True)
     write_csv(out / "scr" / "results.csv", results)
     write_plots(out / "scr", results)
-    write_page(out / "scr.md", results, prompts, seeds)
+    write_page(out / "scr.md", results, prompts, seeds, longest)
     print(f"done: {(time.perf_counter() - began) / 60:.1f} min", flush=True)
     return 0
 

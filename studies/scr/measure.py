@@ -29,7 +29,6 @@ from recipes.mpg_tiny.blends import read_blend
 from studies.scr.grid import BLEND, Setting
 from studies.scr.redraft import redraft
 
-LIMIT = 160  # tokens of a reply
 POSITIONS = 2400  # of a pass, over all sequences and candidates of a batch
 SPARSE = 0.75  # share of unfinished replies that lets the others leave
 REDRAFT_PASSES = 64
@@ -71,7 +70,9 @@ class Measured:
 class Bench:
     """The bundled model with the experts of the blend, and the prompts."""
 
-    def __init__(self, prompts: Sequence[str]) -> None:
+    def __init__(self, prompts: Sequence[str], longest: int) -> None:
+        """Replies have at most `longest` tokens."""
+        self.longest = longest
         self.loaded = load_model(BUNDLED, device="cpu", dtype="float32")
         self.bank = LoraBank.of(self.loaded.model)
         self.blend = read_blend(BLEND, ROOT / "personas")
@@ -101,7 +102,7 @@ class Bench:
         )
         prompts = [self.prompts[prompt] for prompt, _ in jobs]
         drafter = lineup.prefill([[ids] * lineup.rows.rows for ids in prompts], prompts)
-        replies = [Reply(Noise(seed, f"{seed}/{prompt}"), LIMIT) for prompt, seed in jobs]
+        replies = [Reply(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]
         rounds: Iterator[Round]
         if setting.rule == "redraft":
             assert isinstance(drafter, RowDrafter)

@@ -10,7 +10,7 @@ import transformers
 
 from studies.scr.advice import recommendation
 from studies.scr.grid import BLEND, Setting
-from studies.scr.measure import LIMIT, REDRAFT_PASSES
+from studies.scr.measure import REDRAFT_PASSES
 from studies.scr.prose import prose
 from studies.scr.table import RESAMPLES, Result, Value
 
@@ -25,10 +25,10 @@ _MEASURES = {
 _PAPER_MEASURES = {"clipped": "clipped", "kappa": "κ", "bias": "bias bound"}
 
 
-def write_page(file: Path, results: Sequence[Result], prompts: int, seeds: int) -> None:
+def write_page(file: Path, results: Sequence[Result], prompts: int, seeds: int, longest: int) -> None:
     """Writes the page; plots and CSV lie in the folder scr beside it."""
     parts = (
-        _head(prompts, seeds),
+        _head(prompts, seeds, longest),
         _lossless(results),
         _paper(results),
         _plain_reading(results),
@@ -38,7 +38,7 @@ def write_page(file: Path, results: Sequence[Result], prompts: int, seeds: int) 
     file.write_text("\n\n".join("\n".join(part) for part in parts) + "\n", encoding="utf-8")
 
 
-def _head(prompts: int, seeds: int) -> Iterator[str]:
+def _head(prompts: int, seeds: int, longest: int) -> Iterator[str]:
     yield "# What each choice of SCR costs and gives"
     yield ""
     yield prose(
@@ -49,8 +49,8 @@ def _head(prompts: int, seeds: int) -> Iterator[str]:
     yield prose(
         f"""The blend is `{BLEND}` on mpg-tiny: five LoRA experts, product target, temperature 1. Each
         setting has {prompts * seeds} replies: {prompts} questions on topics that training never saw, {seeds}
-        seeds, at most {LIMIT} tokens. Intervals are 95 %, by {RESAMPLES} resamples of the questions. float32,
-        CPU, torch {torch.__version__}, transformers {transformers.__version__}."""
+        seeds, at most {longest} tokens. Intervals are 95 %, by {RESAMPLES} resamples of the questions.
+        float32, CPU, torch {torch.__version__}, transformers {transformers.__version__}."""
     )
     yield ""
     yield "- **accepted**: kept / tested drafted tokens."

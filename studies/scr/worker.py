@@ -13,11 +13,11 @@ _bench: Bench
 _seeds: int
 
 
-def begin(prompts: Sequence[str], seeds: int) -> None:
+def begin(prompts: Sequence[str], seeds: int, longest: int) -> None:
     """Load what all settings need."""
     global _bench, _seeds
     torch.set_num_threads(1)
-    _bench, _seeds = Bench(prompts), seeds
+    _bench, _seeds = Bench(prompts, longest), seeds
 
 
 def measure(setting: Setting) -> list[Measured]:
