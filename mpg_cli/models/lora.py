@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import linear_shape, plain
@@ -79,7 +80,8 @@ class StackedLinear(nn.Module):
         if not y.is_contiguous():
             y = y.contiguous()
         x_rows, y_rows = x, y
-        if x.dim() != 3 or x.shape[0] != rows:  # of one sequence the rows are there already
+        # Of one sequence the rows are there already; a compiled pass serves any number of them.
+        if is_compiling() or x.dim() != 3 or x.shape[0] != rows:
             x_rows = x.reshape(rows, -1, self.d_in)  # (R, M·T, d_in)
             y_rows = y.view(rows, -1, self.d_out)  # (R, M·T, d_out)
         if k < rows:

@@ -36,7 +36,7 @@ class ReplyNoise:
             wanted = {
                 (id(reply), position): (reply, position)
                 for reply, first in missing
-                for position in range(first, first + ahead)
+                for position in range(first, max(first + 1, min(first + ahead, reply.limit)))
                 if position not in reply.gumbels
             }
             made = list(wanted.values())

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, help="folder of blends.md and blends/ (default: docs)")
-    parser.add_argument("--quick", action="store_true", help="two blends, a few questions; needs --out")
+    parser.add_argument("--quick", action="store_true", help="two blends, a few short replies; needs --out")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default 2)")
     args = parser.parse_args(arguments)
     if args.quick and args.out is None:

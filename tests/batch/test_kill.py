@@ -48,7 +48,7 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
     )
     kills, code, seconds = whole.stdout.split()
     assert (kills, code) == ("0", "1"), whole.stderr  # one line is wrong
-    longest = str(0.4 * float(seconds))
+    longest = str(0.25 * float(seconds))
     torn = subprocess.run(
         [*server, longest, *arguments, "-o", str(stormy)], capture_output=True, text=True, check=True
     )

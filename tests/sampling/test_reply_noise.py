@@ -30,6 +30,15 @@ def test_what_is_made_ahead_is_one_block(size: int, count: int, ahead: int) -> N
     assert [sorted(reply.gumbels) for reply in replies] == [list(range(3, 3 + ahead))] * count
 
 
+def test_none_is_made_behind_the_last_token() -> None:
+    reply = Reply(Noise(7, 0), limit=5)
+    noise, like = ReplyNoise(greedy=False), torch.zeros(4)
+    noise.make([(reply, 2)], like)
+    assert sorted(reply.gumbels) == [2, 3, 4]
+    noise.make([(reply, 5)], like)  # what a judge asks for is made wherever it is
+    assert 5 in reply.gumbels
+
+
 def test_greedy_makes_none() -> None:
     reply = Reply(Noise(7, 0), limit=99)
     noise = ReplyNoise(greedy=True)
