@@ -39,10 +39,9 @@ class ReplyNoise:
                 for position in range(first, max(first + 1, min(first + ahead, reply.limit)))
                 if position not in reply.gumbels
             }
-            made = list(wanted.values())
-            fresh = gumbels([(reply.noise, position) for reply, position in made], like.shape[-1])
-            fresh = sent(fresh, like.device)  # (made, V)
-            for (reply, position), noise in zip(made, fresh, strict=True):
+            fresh = gumbels([(reply.noise, position) for reply, position in wanted.values()], like.shape[-1])
+            fresh = sent(fresh, like.device)  # (wanted, V)
+            for (reply, position), noise in zip(wanted.values(), fresh, strict=True):
                 reply.gumbels[position] = noise
 
     def fresh(self, reply: Reply, stream: int, offset: int, like: Tensor) -> Tensor:

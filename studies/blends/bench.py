@@ -45,9 +45,9 @@ BLENDS = (
     ("E", "S", "F", "P", "diplomat"),
 )
 Weights = Mapping[str, float]
-Key = tuple[tuple[tuple[str, float], ...], tuple[str, ...]]
+Key = tuple[tuple[tuple[str, float], ...], tuple[str, ...], int]
 
-_sampled: dict[Key, tuple[Reply, ...]] = {}  # of the base and of single personas, by weights and questions
+_sampled: dict[Key, tuple[Reply, ...]] = {}  # of the base and of single personas, by weights, questions and length
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Methods:
 
     def _once(self, name: str, weights: Weights, request: GenerateRequest) -> Measured:
         """What does not depend on the blend is sampled once by a process."""
-        key = (tuple(weights.items()), self._asked)
+        key = (tuple(weights.items()), self._asked, self._longest)
         if key not in _sampled:
             _sampled[key] = self._bench.replies(name, Source(_loaded(), request))
         return self._bench.judged(name, _sampled[key])
