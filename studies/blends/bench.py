@@ -47,7 +47,7 @@ BLENDS = (
 Weights = Mapping[str, float]
 Key = tuple[tuple[tuple[str, float], ...], tuple[str, ...], int]
 
-_sampled: dict[Key, tuple[Reply, ...]] = {}  # of the base and of single personas, by weights, questions and length
+_sampled: dict[Key, tuple[Reply, ...]] = {}  # by weights, questions and length; not of blends
 
 
 @dataclass(frozen=True)
