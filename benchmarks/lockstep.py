@@ -72,7 +72,7 @@ def rows_pass(rows: RowGroup, drafted: int) -> Callable[[], None]:
     drafts = torch.full((1, 1, drafted), 7, dtype=torch.long)
 
     def run() -> None:
-        rows.extend(drafts)
+        rows.score(drafts)
         rows.commit([drafted + 1], [[7]])
 
     return run

@@ -14,7 +14,7 @@ from mpg_cli.events import Event, ExpertInfo, Finished, FinishReason, Notice, Ro
 from mpg_cli.explaining import explanation_of
 from mpg_cli.explanation import Explanation
 from mpg_cli.job import MAX_TOKENS
-from mpg_cli.request import GenerateRequest, Prompting
+from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.session import Session
 from mpg_cli.transcript import Exchange, SavedChat, Transcript
@@ -30,6 +30,11 @@ class LastReply:
     rounds: list[Round] = field(default_factory=list)
     text: str = ""
     finished: Finished | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a word of the model's own."""
+        return len(self.text) > len(self.started.prefill)
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ class Conversation:
     def _events(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
         """The events of a reply; however it ends, its text is kept."""
         turns = (*before.messages, {"role": "user", "content": exchange.user})
-        prompting = Prompting(messages=turns, template_args=self.request.prompting.template_args)
+        prompting = replace(self.request.prompting, prompt=None, messages=turns, system=None)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
         asked, read = self.session.asked_tokens, self.session.read_tokens
         last: LastReply | None = None
@@ -184,7 +189,7 @@ class Conversation:
             raise
         finally:
             self.reading = Reading(self.session.asked_tokens - asked, self.session.read_tokens - read)
-        if last is not None and not last.text and last is not self.last:
+        if last is not None and not last.begun and last is not self.last:
             yield Notice("stopped before the first word: the turn is not kept, /retry asks again")
         if last is not None and self._ran_full(last):
             yield Notice(f"the context is full, the reply ends there: {ROOM}")
@@ -192,7 +197,7 @@ class Conversation:
     def _keep(self, before: Transcript, exchange: Exchange, last: LastReply) -> None:
         """Put a reply into the transcript; stopped before its first word it is as if never asked."""
         interrupted = last.finished is None or last.finished.finish_reason == "interrupted"
-        if last.text or not interrupted:
+        if last.begun or not interrupted:
             self.transcript = before.plus(replace(exchange, reply=last.text))
             self.last, self._unanswered = last, None
 

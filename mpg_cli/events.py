@@ -75,6 +75,7 @@ class Started:
     chunk_size: int | Literal["auto"]  # auto: it follows the acceptance
     prompt_tokens: int
     max_tokens: int
+    prefill: str = ""  # what the text begins with; it is not sampled
     device_reason: str = ""
     dtype_reason: str = ""
 

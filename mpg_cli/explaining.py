@@ -34,11 +34,12 @@ def explanation_of(
     ids = [token for r in rounds for token in r.tokens][:count]
     pulls = [pull for r in rounds for pull in r.pull][:count]
     marks = origins(rounds)[:count]
-    texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks])
+    texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks], started.prefill)
+    sampled = len(finished.text) - len(started.prefill)
     tokens = [
         Token(id_, text, origin, pull, rejected)
         for id_, text, (origin, _), pull, rejected in zip(
-            ids, _cut(texts, len(finished.text)), marks, pulls, rejects, strict=True
+            ids, _cut(texts, sampled), marks, pulls, rejects, strict=True
         )
     ]
     names = [expert.name for expert in started.experts]
@@ -47,10 +48,10 @@ def explanation_of(
 
 
 def _texts(
-    tokenizer: Any, ids: Sequence[int], rejected: Sequence[int | None]
+    tokenizer: Any, ids: Sequence[int], rejected: Sequence[int | None], prefill: str
 ) -> tuple[list[str], list[Rejected | None]]:
     """The text that each token completes, and that of the draft rejected in its place."""
-    detokenizer = Detokenizer(tokenizer)
+    detokenizer = Detokenizer(tokenizer, prefill)
     texts: list[str] = []
     rejects: list[Rejected | None] = []
     for id_, other in zip(ids, rejected, strict=True):

@@ -19,6 +19,7 @@ from mpg_cli.models.prompt import render
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.settings import Settings
@@ -82,9 +83,10 @@ def settings_of(lineup: Lineup, request: GenerateRequest) -> Settings:
         rule=scheme.rule,
         chunk_size=lineup.chunk_size or 0,
         cost=lineup.cost if lineup.chunk_size is None else None,
-        warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty),
+        penalties=Penalties(s.repetition_penalty, s.presence_penalty, s.frequency_penalty, s.logit_bias),
+        warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p),
         threshold=scheme.threshold,
-        end_tokens=_end_tokens(lineup.loaded),
+        end_tokens=lineup.loaded.end_tokens | set(s.stop_token_ids),
     )
 
 
@@ -106,6 +108,7 @@ def started(lineup: Lineup, job: Job, seed: int, sequence: int | str) -> Started
         chunk_size="auto" if lineup.chunk_size is None else lineup.chunk_size,
         prompt_tokens=len(job.prompts[0]),
         max_tokens=job.limit,
+        prefill=job.request.prompting.prefill or "",
         device_reason=loaded.device.reason,
         dtype_reason=loaded.dtype.reason,
     )
@@ -117,10 +120,15 @@ class Growing:
     def __init__(self, lineup: Lineup, job: Job, seed: int, sequence: int | str) -> None:
         self.job = job
         self.started = started(lineup, job, seed, sequence)
-        self.reply = Reply(Noise(seed, sequence), job.limit)
+        self.reply = Reply(Noise(seed, sequence), job.limit, job.prompts[0])
         self.stats = Stats()
         self.finish_reason: FinishReason | None = None
-        self._text = ReplyText(lineup.loaded.tokenizer, job.request.sampling.stop, _end_tokens(lineup.loaded))
+        self._text = ReplyText(
+            lineup.loaded.tokenizer,
+            job.request.sampling.stop,
+            lineup.loaded.end_tokens | set(job.request.sampling.stop_token_ids),
+            job.request.prompting.prefill or "",
+        )
 
     def prefilled(self, seconds: float) -> None:
         """Count the time that reading the prompts took."""
@@ -175,15 +183,3 @@ def expression_of(request: GenerateRequest) -> str:
         name = Path(path).resolve().name
         terms.append(name if weight == 1 else f"{name}:{format_weight(weight)}")
     return "+".join(terms)
-
-
-def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
-    """Whatever the model's generation configuration, its configuration or its tokenizer calls the end."""
-    generation = getattr(loaded.model, "generation_config", None)
-    named = [
-        getattr(generation, "eos_token_id", None),
-        getattr(loaded.config, "eos_token_id", None),
-        loaded.tokenizer.eos_token_id,
-    ]
-    flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
-    return frozenset(t for t in flat if t is not None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel, logits_width
+from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import copies, own_parameters
 from mpg_cli.models.rows import RowGroup, Rows
@@ -196,7 +196,7 @@ class Lineup:
             candidates=self.candidates,
             bank=self.bank if own else None,
             stack=self._stack(loras),
-            vocabulary=None if own else logits_width(self.loaded.model),
+            vocabulary=self.loaded.vocabulary,
             keys=keys,
         )
         group.inherit(self._inherited)

@@ -28,6 +28,8 @@ MAX_WINDOW = 100_000
 MAX_CANDIDATES = 64
 MAX_AHEAD = 16
 MAX_SEED = 2**64 - 1
+MAX_PENALTY = 2  # of presence and frequency, as in OpenAI's interface
+MAX_BIAS = 100
 DRAFTERS = ("auto", "merged", "folded", "reference", "lookup", "none")  # those without an argument
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -56,15 +58,28 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Prompting:
-    """What is said to the model: either a prompt or messages, and how it is put to it."""
+    """What is said to the model: either a prompt or messages, and how it is put to it.
+
+    Messages may end with an assistant turn: it becomes the `prefill`, and a user turn is the last.
+    """
 
     prompt: str | None = None
     messages: tuple[dict[str, str], ...] | None = None  # {"role", "content"}, the last a user turn
     system: str | None = None
     raw: bool = False
     template_args: Mapping[str, Any] = field(default_factory=dict)  # values read as JSON
+    prefill: str | None = None  # how the reply begins; it goes on from there
 
     def __post_init__(self) -> None:
+        if self.messages and self.messages[-1]["role"] == "assistant":
+            begun = self.messages[-1]["content"]
+            if begun and self.prefill:
+                raise UsageError(
+                    "the reply begins twice: the messages end with an assistant turn, and there is --prefill",
+                    hint="leave one out",
+                )
+            object.__setattr__(self, "messages", self.messages[:-1])
+            object.__setattr__(self, "prefill", begun or self.prefill)
         if (self.prompt is None) == (self.messages is None):
             raise UsageError(
                 "give either a prompt or --messages", hint='as in mpg generate -p pirate "Hello"'
@@ -88,6 +103,10 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token ids, each once, and what is added to their logits
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
@@ -101,6 +120,20 @@ class Sampling:
         _need(0 <= self.min_p <= 1, "--min-p", self.min_p, "must be between 0 and 1", "0 turns it off")
         fine = math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0
         _need(fine, "--repetition-penalty", self.repetition_penalty, "must be above 0", "1 turns it off")
+        for flag, value in (
+            ("--presence-penalty", self.presence_penalty),
+            ("--frequency-penalty", self.frequency_penalty),
+        ):
+            fine = -MAX_PENALTY <= value <= MAX_PENALTY
+            _need(fine, flag, value, f"must be between -{MAX_PENALTY} and {MAX_PENALTY}", "0 turns it off")
+        for token in self.stop_token_ids:
+            _need(token >= 0, "--stop-token-id", token, "must be 0 or more")
+        for token, bias in self.logit_bias:
+            _need(token >= 0, "--logit-bias", token, "is no token id", "ids are 0 or more")
+            must = f"for token {token} must be between -{MAX_BIAS} and {MAX_BIAS}"
+            _need(-MAX_BIAS <= bias <= MAX_BIAS, "--logit-bias", bias, must)
+        if len({token for token, _ in self.logit_bias}) < len(self.logit_bias):
+            raise UsageError("--logit-bias names a token twice", hint="give each token one bias")
         if "" in self.stop:
             raise UsageError("--stop is empty", hint="every reply contains the empty string")
 

@@ -117,6 +117,8 @@ class Session:
         drafter = self._lineup.prefill([job.prompts], [job.draft])
         self.read_tokens += self._lineup.read_tokens
         growing.prefilled(perf_counter() - began)
+        if growing.started.prefill:
+            yield Text(growing.started.sequence, growing.started.prefill)
         settings = settings_of(self._lineup, job.request)
         sampler = Sampler(self._lineup.rows, drafter, settings, [growing.reply])
         for drawn in sampler.run():

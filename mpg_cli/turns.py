@@ -1,4 +1,6 @@
-"""A conversation as JSON: a list of {role, content} that ends with a user turn. Torch-free."""
+"""A conversation as JSON: a list of {role, content} that ends with a user turn, or with the beginning of its
+reply. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,16 @@ def check_text(name: str, text: str) -> str:
 
 
 def check_turns(data: Any, name: str) -> Turns:
-    """The turns of decoded JSON that end with the user's, called `name` in messages. Raises UsageError."""
+    """The turns of decoded JSON that end with the user's, called `name` in messages. Raises UsageError.
+
+    An assistant turn may follow: the reply goes on from it.
+    """
     turns = check_messages(data, name)
-    if turns[-1]["role"] != "user":
-        hint = "the model answers the last user turn"
+    asked = turns[-2] if turns[-1]["role"] == "assistant" and len(turns) > 1 else turns[-1]
+    if asked["role"] != "user":
+        hint = "the model answers the last user turn, or goes on with one assistant turn after it"
         raise UsageError(f"{name} ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
-    if not turns[-1]["content"].strip():
+    if not asked["content"].strip():
         raise UsageError(f"the last turn of {name} is empty", hint="say something, the model answers it")
     return turns
 

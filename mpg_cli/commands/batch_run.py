@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
@@ -301,8 +302,7 @@ class BatchRun:
             "target": scheme.target,
             "rule": scheme.rule,
             "seed": seed,
-            **{name: value for name, value in vars(request.sampling).items() if name != "stop"},
-            "stop": list(request.sampling.stop),
+            **json.loads(json.dumps(vars(request.sampling))),  # as it is read back
         }
         if request.model.compile:  # it rounds differently
             config["compile"] = True

@@ -46,7 +46,7 @@ def _means(
     lineup = Lineup(loaded, LoraBank.of(loaded.model), (), Scheme(drafter="none"), batch=len(replies))
     drafts = padded(replies)[:, None]  # (B, 1, T)
     lineup.rows.prefill([[list(ids)] for ids in prompts])
-    rows = lineup.rows.extend(drafts)[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
+    rows = lineup.rows.score(drafts).log_probs[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
     lineup.rows.check()
     chosen = rows.gather(-1, drafts[:, 0, :, None].to(rows.device))[..., 0]  # (B, T)
     lengths = torch.tensor([len(ids) for ids in replies], device=rows.device)  # (B,)

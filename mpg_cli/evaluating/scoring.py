@@ -96,7 +96,7 @@ def _pass(lineup: Lineup, part: Sequence[Question]) -> tuple[Tensor, Tensor, Ten
     drafts = padded(options).view(len(part), lineup.candidates, -1)  # (B, N, T)
     lengths = torch.tensor([[len(ids) for ids in question.options] for question in part])  # (B, N)
     lineup.rows.prefill([question.prompts for question in part])
-    rows = lineup.rows.extend(drafts)[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
+    rows = lineup.rows.score(drafts).log_probs[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
     lineup.rows.check()
     return rows, drafts.to(rows.device), lengths.to(rows.device)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -17,10 +18,12 @@ class Detokenizer:
     character.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, before: str = "") -> None:
+        """`before` is the text that the tokens go on from."""
         self.tokenizer = tokenizer
-        self.ids: list[int] = []  # from the last emitted piece on
-        self.emitted = 0  # how many of `ids` are text already
+        known = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
+        self.ids: list[int] = list(known[-PATIENCE:])  # from the last emitted piece on
+        self.emitted = len(self.ids)  # how many of `ids` are text already
 
     def push(self, token: int) -> str:
         """The text that this token completes; often that of one token, sometimes none."""
@@ -48,45 +51,73 @@ class Detokenizer:
 
 
 class StopStrings:
-    """Finds the first stop string in a stream of text; holds back what might be the start of one."""
+    """Finds the first stop string in a stream of text; holds back what might be the start of one.
+
+    The text of special tokens takes part in the search, though it is never shown.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = tuple(stops)
-        self.held = ""
         self.found = False
+        self._held: list[tuple[str, bool]] = []  # pieces of text, and whether they may be shown
 
-    def push(self, text: str) -> str:
+    def push(self, text: str, *, shown: bool = True) -> str:
         """The text that may be shown now. `found` tells whether a stop string was reached."""
-        self.held += text
-        places = [place for place in (self.held.find(stop) for stop in self.stops) if place >= 0]
+        self._held.append((text, shown))
+        held = "".join(piece for piece, _ in self._held)
+        places = [place for place in (held.find(stop) for stop in self.stops) if place >= 0]
         if places:
             self.found = True
-            shown, self.held = self.held[: min(places)], ""
-            return shown
-        keep = max((self._overlap(stop) for stop in self.stops), default=0)
-        cut = len(self.held) - keep
-        shown, self.held = self.held[:cut], self.held[cut:]
-        return shown
+            before = self._take(min(places))
+            self._held.clear()
+            return before
+        return self._take(len(held) - max((_overlap(held, stop) for stop in self.stops), default=0))
 
     def flush(self) -> str:
         """What was held back; the reply is over and no stop string came of it."""
-        shown, self.held = self.held, ""
-        return shown
+        return self._take(sum(len(piece) for piece, _ in self._held))
 
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text that begins `stop`."""
-        return next(
-            (n for n in range(min(len(stop) - 1, len(self.held)), 0, -1) if self.held.endswith(stop[:n])), 0
-        )
+    def _take(self, length: int) -> str:
+        """The next characters, of which those that may be shown."""
+        taken = ""
+        while self._held and length >= len(self._held[0][0]):
+            piece, shown = self._held.pop(0)
+            length -= len(piece)
+            taken += piece if shown else ""
+        if length:
+            piece, shown = self._held[0]
+            self._held[0] = piece[length:], shown
+            taken += piece[:length] if shown else ""
+        return taken
+
+
+def _overlap(held: str, stop: str) -> int:
+    """Length of the longest end of the held text that begins `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0)
+
+
+@lru_cache(maxsize=8)
+def special_texts(tokenizer: Any) -> Mapping[int, str]:
+    """Special tokens, whose text is no part of a reply, and what they are called."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    texts = {id_: str(token) for id_, token in added.items() if token.special}
+    return texts | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
 
 class ReplyText:
-    """The text of one reply as its tokens are committed, up to an end token or a stop string."""
+    """The text of one reply as its tokens are committed, up to an end token or a stop string.
 
-    def __init__(self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int]) -> None:
-        self.detokenizer, self.stops, self.end_tokens = Detokenizer(tokenizer), StopStrings(stops), end_tokens
+    It begins with `prefill`, which the tokens go on from; stop strings are looked for behind it.
+    """
+
+    def __init__(
+        self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int], prefill: str = ""
+    ) -> None:
+        self.detokenizer, self.stops = Detokenizer(tokenizer, prefill), StopStrings(stops)
+        self.end_tokens = end_tokens
         self.ids: list[int] = []  # end token excluded
-        self.whole = ""
+        self.whole = prefill
+        self._special = special_texts(tokenizer) if stops else {}
 
     @property
     def stopped(self) -> bool:
@@ -100,6 +131,8 @@ class ReplyText:
             if token not in self.end_tokens:
                 self.ids.append(token)
                 piece += self.stops.push(self.detokenizer.push(token))
+                if token in self._special and not self.stopped:
+                    piece += self.stops.push(self._special[token], shown=False)
             if self.stopped:
                 break
         self.whole += piece

@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mpg_cli.models import hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
+from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.request import DEFAULT_MODEL
 
 BUNDLED = DEFAULT_MODEL
@@ -46,6 +48,25 @@ class LoadedModel:
     device: Choice[torch.device]
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Whatever the model's generation configuration, its configuration or its tokenizer calls the end."""
+        generation = getattr(self.model, "generation_config", None)
+        named = [
+            getattr(generation, "eos_token_id", None),
+            getattr(self.config, "eos_token_id", None),
+            self.tokenizer.eos_token_id,
+        ]
+        flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
+        return frozenset(t for t in flat if t is not None)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Ids that may be sampled: the tokenizer's and end tokens, as far as the model has them."""
+        width = logits_width(self.model)
+        known = {*self.tokenizer.get_vocab().values(), *self.end_tokens}
+        return Vocabulary.of(id_ for id_ in known if id_ < width)
 
 
 def load_model(

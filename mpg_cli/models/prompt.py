@@ -13,7 +13,8 @@ Message = Mapping[str, str]
 
 
 def render(tokenizer: Any, prompting: Prompting, persona_prompt: str | None = None) -> list[int]:
-    """Token ids of one row: system text (request's, then the persona's), the turns, the reply's opening.
+    """Token ids of one row: system text (request's, then the persona's), the turns, the reply's opening and
+    the prefill.
 
     Raises UsageError if messages meet a tokenizer without a chat template, or the template refuses them.
     """
@@ -30,7 +31,7 @@ def render(tokenizer: Any, prompting: Prompting, persona_prompt: str | None = No
                 "--messages needs a chat template, and this model's tokenizer has none",
                 hint="give a plain prompt instead, or choose an instruction-tuned model",
             )
-        text = "\n\n".join(filter(None, [system, turns[0]["content"]]))
+        text = "\n\n".join(filter(None, [system, turns[0]["content"]])) + (prompting.prefill or "")
         ids = tokenizer(text)["input_ids"]
     else:
         text = _through_template(tokenizer, system, turns, prompting)
@@ -52,11 +53,15 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
             hint="it passes switches that the model's chat template knows, such as enable_thinking=false",
         )
 
+    prefill = prompting.prefill or ""
+
     def apply(messages: Sequence[Message]) -> str:
-        text: str = tokenizer.apply_chat_template(
+        if prefill and (text := _begun(tokenizer, [*messages, _assistant(prefill)], arguments)):
+            return text
+        text = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True, **arguments
         )
-        return text
+        return text + prefill
 
     if system:
         try:
@@ -79,3 +84,23 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
             f"this model's chat template refuses the messages: {error}",
             hint="most templates want user and assistant turns in alternation, a user turn first",
         ) from error
+
+
+def _assistant(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _begun(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, Any]) -> str | None:
+    """The template's text where it leaves the last turn open; None where it does not hold that turn as it is.
+
+    A template may open a reply otherwise than one that is begun, with a thought for instance.
+    """
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, continue_final_message=True, **arguments
+        )
+    except (TemplateError, TypeError, ValueError):
+        return None
+    return text if text.endswith(messages[-1]["content"]) else None

@@ -2,7 +2,7 @@
 
 Rows are expert-major: R rows an expert set, B sequences, N candidates, so the physical batch is
 R*B*N with the expert slowest and the stacked LoRA works on contiguous views. The sampler sees two
-calls: `extend` feeds what is not in the cache yet plus a draft and returns log-probabilities after
+calls: `score` feeds what is not in the cache yet plus a draft and returns log-probabilities after
 each token; `commit` drops the rejected tail and appends what was committed. Knows nothing of
 sampling, nothing of text.
 """
@@ -23,6 +23,8 @@ from mpg_cli.models.forward import Forward
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.packing import alike, runs
 from mpg_cli.models.prepacked import own_parameters
+from mpg_cli.models.vocabulary import Vocabulary
+from mpg_cli.sampling.engine import Scores
 from mpg_cli.transfer import sent
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
@@ -62,10 +64,10 @@ class RowGroup:
         candidates: int = 1,
         bank: LoraBank | None = None,
         stack: str | None = None,
-        vocabulary: int | None = None,
+        vocabulary: Vocabulary | None = None,
         keys: Sequence[Hashable] = (),
     ) -> None:
-        """`vocabulary` is the number of tokens to answer for, where it is not the model's own.
+        """`vocabulary` is the tokens to answer for, where these are not all that the model has.
 
         Rows of the same model and key compute the same from the same tokens, see `inherit`.
         """
@@ -147,7 +149,7 @@ class RowGroup:
         """Forget the sequences in these places and read new prompts there; the others keep their state.
 
         All but the last prompt token enter the cache; that one waits in the backlog, so that the first
-        `extend` starts from it like every other starts from the last committed token. What a row has read
+        `score` starts from it like every other starts from the last committed token. What a row has read
         already, from the first token on, it does not read again: the next turn of a conversation costs
         its new tokens, the next sample nothing. Prompts that leave about as much to read are read together.
         """
@@ -201,10 +203,10 @@ class RowGroup:
         for at, b in enumerate(places):
             self.cached[run.start : run.stop, b] = self.shared[run.start : run.stop, b] = ends[:, at]
 
-    def extend(self, drafts: Tensor) -> Tensor:
+    def score(self, drafts: Tensor) -> Scores:
         """Log-probabilities after the last committed token and after each drafted one.
 
-        drafts: (B, N, T) token ids, T >= 0. Returns (R, B, N, T+1, V), float32. Afterwards the drafts
+        drafts: (B, N, T) token ids, T >= 0. Returns scores of T+1 positions, float32. Afterwards the drafts
         count as part of the sequence until `commit` says otherwise. NaN is told by `check`.
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
@@ -221,7 +223,7 @@ class RowGroup:
             )  # (R, B, N, T+1, V)
         self.cached += waiting + T
         self.backlog.clear()
-        return self._watched(log_softmax_(self._fitted(logits)))
+        return self._scores(logits)
 
     def check(self) -> None:
         """Raise NumericsError naming the row that has returned NaN since the last time."""
@@ -325,21 +327,21 @@ class RowGroup:
             self.cache.copy_rows(source, target, begin, end)
         self.shared[:, b] = self.cached[:, b]
 
-    def _fitted(self, logits: Tensor) -> Tensor:
-        """Logits over `vocabulary` tokens: models of one tokenizer pad their embeddings differently."""
-        if self.vocabulary is None or self.vocabulary == logits.shape[-1]:
-            return logits
-        missing = self.vocabulary - logits.shape[-1]
-        return torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
-
     def _experts(self, run: range | None = None) -> AbstractContextManager[None]:
         return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
-    def _watched(self, log_probs: Tensor) -> Tensor:
-        """A NaN logit makes its whole distribution NaN: one entry each is enough to look at."""
-        bad = log_probs[..., 0].isnan().flatten(1).any(dim=1)  # (R,)
+    def _scores(self, logits: Tensor) -> Scores:
+        """Of logits (R, B, N, T+1, V), which are given up; NaN is noted for `check`."""
+        logits = logits.float()
+        if self.vocabulary is not None:
+            logits = self.vocabulary.fit(logits)
+        first = self.vocabulary.first if self.vocabulary else 0
+        logit = logits[..., first].clone()  # (R, B, N, T+1)
+        log_probs = log_softmax_(logits)
+        own = log_probs[..., first]
+        bad = own.isnan().flatten(1).any(dim=1)  # (R,); a NaN logit makes its whole distribution NaN
         self._bad = bad if self._bad is None else self._bad | bad
-        return log_probs
+        return Scores(log_probs, logit - own)
 
 
 class Rows:
@@ -373,12 +375,16 @@ class Rows:
             at += group.rows
         return parts
 
-    def extend(self, drafts: Tensor) -> Tensor:
-        """See `RowGroup.extend`; (R, B, N, T+1, V) over the rows of all groups."""
-        parts = [group.extend(drafts) for group in self.groups]
+    def score(self, drafts: Tensor) -> Scores:
+        """See `RowGroup.score`; over the rows of all groups."""
+        parts = [group.score(drafts) for group in self.groups]
         if len(parts) == 1:
             return parts[0]
-        return torch.cat([p.to(parts[0].device) for p in parts])  # (R, B, N, T+1, V)
+        device = parts[0].log_probs.device
+        return Scores(
+            torch.cat([part.log_probs.to(device) for part in parts]),  # (R, B, N, T+1, V)
+            torch.cat([part.normaliser.to(device) for part in parts]),  # (R, B, N, T+1)
+        )
 
     def check(self) -> None:
         """See `RowGroup.check`."""

@@ -53,9 +53,10 @@ def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     """Mean difference of the log-probabilities after the last two tokens of each stream."""
     rows = RowGroup(model, ["reference"], batch=len(streams))
     rows.prefill([[stream[:-2].tolist()] for stream in streams])
-    rows.extend(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # rejected altogether
+    rows.score(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # rejected altogether
     rows.commit([3] * len(streams), [[int(stream[-2])] for stream in streams])
-    served = rows.extend(torch.stack([stream[-1:] for stream in streams])[:, None])[0, :, 0]  # (B, 2, V)
+    last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
+    served = rows.score(last).log_probs[0, :, 0]  # (B, 2, V)
     rows.check()
     gaps = []
     for b, stream in enumerate(streams):

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mpg_cli.models.rows import RowGroup, log_softmax_
+from mpg_cli.models.rows import RowGroup
+from mpg_cli.sampling.engine import Scores
 
 
 class StepRow(RowGroup):
@@ -26,18 +27,18 @@ class StepRow(RowGroup):
         super().forget()
         self._pushed = None
 
-    def extend(self, drafts: Tensor) -> Tensor:
-        """See `RowGroup.extend`; `commit` checks."""
+    def score(self, drafts: Tensor) -> Scores:
+        """See `RowGroup.score`; `commit` checks."""
         pushed, self._pushed = self._pushed, None
         if pushed is None:
-            return super().extend(drafts)
+            return super().score(drafts)
         if drafts.shape[2]:
             super().push(pushed)
-            return super().extend(drafts)
+            return super().score(drafts)
         tokens = pushed.expand(self.rows, -1, -1)[..., None]  # (R, B, N, 1)
         logits = self._logits(tokens)  # (R, B, N, 1, V)
         self.cached += 1
-        return self._watched(log_softmax_(self._fitted(logits)))
+        return self._scores(logits)
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""

@@ -68,6 +68,8 @@ def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
         "usage": asdict(finished.usage),
         "stats": finished.stats.as_json(),
     }
+    if started.prefill:
+        record["prefill"] = started.prefill
     if finished.explanation is not None:
         record["explanation"] = finished.explanation.as_json()
     return record

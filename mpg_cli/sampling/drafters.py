@@ -45,7 +45,7 @@ class StepEngine(Engine, Protocol):
     """An engine that can hold drafted tokens one by one."""
 
     def push(self, tokens: Tensor) -> None:
-        """Hold one more drafted token for each sequence and candidate, (B, N); fed by the next `extend`."""
+        """Hold one more drafted token for each sequence and candidate, (B, N); fed by the next `score`."""
         ...
 
 
@@ -57,10 +57,13 @@ class RowDrafter:
             raise ValueError("a drafter has one row")
         self.engine = engine
 
-    def next(self) -> Tensor:
-        """log q of the next token after everything held so far: (B, N, V), not yet warped."""
+    def next(self) -> tuple[Tensor, Tensor]:
+        """log q of the next token after everything held so far, (B, N, V), not yet penalised or warped, and
+        the logsumexp of its logits (B, N).
+        """
         empty = torch.zeros(self.engine.batch, self.engine.candidates, 0, dtype=torch.long)
-        return self.engine.extend(empty)[0, :, :, 0]  # (1, B, N, 1, V) -> (B, N, V)
+        scores = self.engine.score(empty)
+        return scores.log_probs[0, :, :, 0], scores.normaliser[0, :, :, 0]  # of (1, B, N, 1, V), (1, B, N, 1)
 
     def push(self, tokens: Tensor) -> None:
         """Hold one more drafted token for each sequence and candidate, (B, N)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -14,10 +15,13 @@ from mpg_cli.sampling.thresholds import Window
 
 @dataclass
 class Reply:
-    """One sequence under way: its noise, its tokens so far (an end token included), its window."""
+    """One sequence under way: its noise, the reference row's prompt, its tokens so far (an end token
+    included), its window.
+    """
 
     noise: Noise
     limit: int
+    prompt: Sequence[int] = ()
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     window: Window | None = None

@@ -30,14 +30,14 @@ from torch import Tensor
 from mpg_cli.errors import NumericsError
 from mpg_cli.padding import padded
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
-from mpg_cli.sampling.engine import Engine
+from mpg_cli.sampling.engine import Engine, Scores
 from mpg_cli.sampling.judge import Judge
 from mpg_cli.sampling.noise import draft_stream
 from mpg_cli.sampling.pace import Pace
+from mpg_cli.sampling.penalties import Said, penalise
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.reply_noise import ReplyNoise
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
-from mpg_cli.sampling.seen import seen, seen_along
 from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.targets import combine, pull
 from mpg_cli.sampling.thresholds import Window
@@ -96,15 +96,16 @@ class Sampler:
         """One round: a `Round` for each reply that was not finished before it."""
         live = [b for b, reply in enumerate(self.replies) if reply.finish_reason is None]
         began = perf_counter()
-        draft = self._draft(live)
+        said = self._said()
+        draft = self._draft(live, said)
         sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
         drafted = perf_counter()
-        log_probs = self.engine.extend(draft.tokens)  # (R, B, N, T+1, V)
-        if self.settings.rule == "exact" and log_probs.device.type == "cuda":  # which computes meanwhile
-            self.noise.make(self.judge.places(self.replies, draft, sizes), log_probs)
+        scores = self.engine.score(draft.tokens)  # of T+1 positions
+        if self.settings.rule == "exact" and scores.log_probs.is_cuda:  # which computes meanwhile
+            self.noise.make(self.judge.places(self.replies, draft, sizes), scores.log_probs)
         self.engine.check()
         scored = perf_counter()
-        rounds = self._judge(draft, sizes, log_probs)
+        rounds = self._judge(draft, sizes, scores, said)
         self._commit(draft, rounds)
         judged = perf_counter()
         share = 1 / len(live)
@@ -118,7 +119,13 @@ class Sampler:
 
     # -- draft -----------------------------------------------------------------------------------
 
-    def _draft(self, live: Sequence[int]) -> Draft:
+    def _said(self) -> Said | None:
+        """What penalties count in prompts and replies; None where there are none."""
+        if not self.settings.penalties.count:
+            return None
+        return Said.of([reply.prompt for reply in self.replies], [reply.tokens for reply in self.replies])
+
+    def _draft(self, live: Sequence[int], said: Said | None) -> Draft:
         """W * gamma tokens for every candidate; a reply near its limit needs no more than that leaves."""
         sizes = [0] * len(self.replies)
         for b in live:
@@ -130,9 +137,9 @@ class Sampler:
         if not any(sizes):
             nothing = torch.zeros(len(sizes), self.engine.candidates, 0)  # (B, N, 0)
             return Draft(tuple(sizes), nothing.long(), nothing)
-        return self._step_drafter(live, sizes)
+        return self._step_drafter(live, sizes, said)
 
-    def _step_drafter(self, live: Sequence[int], sizes: Sequence[int]) -> Draft:
+    def _step_drafter(self, live: Sequence[int], sizes: Sequence[int], said: Said | None) -> Draft:
         """Step the drafter row until every live reply has its draft or has drafted its end."""
         B, N = len(self.replies), self.engine.candidates
         steps: list[Tensor] = []  # each (B, N)
@@ -144,8 +151,9 @@ class Sampler:
         ends = torch.tensor(sorted(self.settings.end_tokens), dtype=torch.long)
         while not bool((ended := ended | (wanted <= len(steps))).all()):
             assert isinstance(self.drafter, RowDrafter)
-            log_q = self.drafter.next()  # (B, N, V)
-            log_q = warp(log_q, self._drafter_warp(), self._seen(steps, log_q))
+            log_q, normaliser = self.drafter.next()  # (B, N, V), (B, N)
+            log_q = self._penalised(log_q, normaliser, said, steps)
+            log_q = warp(log_q, self._drafter_warp())
             token = (log_q + self._draft_noise(len(steps), ended, log_q)).argmax(dim=-1)  # (B, N)
             log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
             if self.settings.rule == "block":
@@ -182,12 +190,15 @@ class Sampler:
 
     # -- judge -----------------------------------------------------------------------------------
 
-    def _judge(self, draft: Draft, sizes: Mapping[int, int], log_probs: Tensor) -> dict[int, Round]:
+    def _judge(
+        self, draft: Draft, sizes: Mapping[int, int], scores: Scores, said: Said | None
+    ) -> dict[int, Round]:
         """What is committed to every live reply, as rounds still without timing."""
-        s = self.settings
+        s, log_probs = self.settings, scores.log_probs
         weights = sent(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
-        log_p = warp(log_p, s.warp, self._seen_along(draft.tokens, log_p))
+        log_p = penalise(log_p, scores.normaliser[0], s.penalties, said, draft.tokens)
+        log_p = warp(log_p, s.warp)
         if bool(log_p[list(sizes), ..., 0].isnan().any()):
             raise NumericsError(
                 "no token has any probability left in the blend",
@@ -267,14 +278,12 @@ class Sampler:
 
     # -- penalties ----------------------------------------------------------------------------
 
-    def _seen(self, drafted: Sequence[Tensor], like: Tensor) -> Tensor | None:
-        """What the repetition penalty marks, (B, N, V), after these tokens; None where it is off."""
-        if self.settings.warp.repetition_penalty == 1:
-            return None
-        return seen([reply.tokens for reply in self.replies], drafted, like)
-
-    def _seen_along(self, draft: Tensor, like: Tensor) -> Tensor | None:
-        """The same before each position of the draft (B, N, T): (B, N, T+1, V)."""
-        if self.settings.warp.repetition_penalty == 1:
-            return None
-        return seen_along([reply.tokens for reply in self.replies], draft, like)
+    def _penalised(
+        self, log_q: Tensor, normaliser: Tensor, said: Said | None, steps: Sequence[Tensor]
+    ) -> Tensor:
+        """log_q (B, N, V) after the drafted `steps`, each (B, N), by the logits of its own row (B, N)."""
+        if not self.settings.penalties:
+            return log_q
+        drafted = torch.stack(list(steps), dim=2) if steps else log_q.new_zeros(*log_q.shape[:2], 0).long()
+        how = self.settings.penalties
+        return penalise(log_q[:, :, None], normaliser[..., None], how, said, drafted)[:, :, 0]

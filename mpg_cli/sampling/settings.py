@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mpg_cli.sampling.pace import Cost
+from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.targets import Target
 from mpg_cli.sampling.thresholds import Threshold
@@ -24,6 +25,7 @@ class Settings:
     rule: Rule = "exact"
     chunk_size: int = 4
     cost: Cost | None = None
+    penalties: Penalties = field(default_factory=Penalties)
     warp: Warp = field(default_factory=Warp)
     threshold: Threshold = field(default_factory=Threshold)
     end_tokens: frozenset[int] = frozenset()

@@ -1,5 +1,5 @@
-"""What reshapes a distribution before sampling (algorithm page, section 2), in this order: repetition
-penalty, temperature, top-k, top-p, min-p, renormalise. Pure functions of log-probabilities (..., V).
+"""What reshapes a penalised distribution before sampling (algorithm page, section 2), in this order:
+temperature, top-k, top-p, min-p, renormalise. Pure functions of log-probabilities (..., V).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ class Warp:
     top_k: int = 0  # 0: off
     top_p: float = 1.0
     min_p: float = 0.0
-    repetition_penalty: float = 1.0
 
     @property
     def greedy(self) -> bool:
@@ -33,25 +32,20 @@ class Warp:
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
     def untruncated(self) -> Warp:
-        """Penalty and temperature alone: the drafter's under the threshold rule."""
+        """Temperature alone: the drafter's under the threshold rule."""
         return replace(self, top_k=0, top_p=1.0, min_p=0.0)
 
 
-def warp(log_p: Tensor, how: Warp, seen: Tensor | None = None) -> Tensor:
+def warp(log_p: Tensor, how: Warp) -> Tensor:
     """log_p (..., V) normalised -> the same, reshaped and normalised.
 
-    seen (..., V) bool marks the tokens of the reply so far; needed for the repetition penalty only.
     Temperature 0 puts all mass on the likeliest token, the lowest id among equals.
     """
-    if how.repetition_penalty != 1 and seen is not None:
-        # log-probabilities are never positive: the penalty always multiplies
-        log_p = torch.where(seen, log_p * how.repetition_penalty, log_p)
     if how.greedy:
         best = log_p.argmax(dim=-1, keepdim=True)  # (..., 1)
         return torch.full_like(log_p, -torch.inf).scatter_(-1, best, 0.0)
     if how.temperature != 1:
         log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / max(how.temperature, COLDEST)
-    if how.temperature != 1 or how.repetition_penalty != 1:
         log_p = torch.log_softmax(log_p, dim=-1)
     if not how.truncates:
         return log_p

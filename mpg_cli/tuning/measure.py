@@ -147,7 +147,7 @@ def _score(lineup: Lineup, candidates: int, gamma: int) -> float:
     """Seconds of one pass over gamma drafted tokens, which are then forgotten."""
     drafts = torch.zeros(1, candidates, gamma, dtype=torch.long)  # (1, N, gamma)
     began = perf_counter()
-    lineup.rows.extend(drafts)
+    lineup.rows.score(drafts)
     if lineup.loaded.device.value.type == "cuda":
         torch.cuda.synchronize()
     seconds = perf_counter() - began

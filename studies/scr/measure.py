@@ -137,7 +137,7 @@ class Bench:
         rows.prefill([[prompt] for prompt, _ in texts])
         longest = max(len(reply) for _, reply in texts)
         padded = torch.tensor([[*reply, *[0] * (longest - len(reply))] for _, reply in texts])  # (B, T)
-        log_probs = rows.extend(padded[:, None])[0, :, 0, :-1]  # (B, T, V)
+        log_probs = rows.score(padded[:, None]).log_probs[0, :, 0, :-1]  # (B, T, V)
         rows.check()
         of_reply = log_probs.gather(-1, padded[..., None])[..., 0].double()  # (B, T)
         return [math.fsum(of_reply[b, : len(reply)].tolist()) for b, (_, reply) in enumerate(texts)]

@@ -44,7 +44,7 @@ def redraft(
         gamma = min(settings.chunk_size, max(replies[b].limit - len(replies[b].tokens) for b in live))
         steps, log_qs = [], []
         for place in range(gamma):
-            log_q = drafter.next()[:, 0]  # (B, V)
+            log_q = drafter.next()[0][:, 0]  # (B, V)
             offset = attempt * settings.chunk_size + place  # a fresh draft at the same place
             noise = torch.stack([_gumbel(reply.noise, offset, log_q.shape[-1]) for reply in replies])
             token = (log_q + noise).argmax(-1)  # (B,)
@@ -52,7 +52,7 @@ def redraft(
             steps.append(token)
             drafter.push(token[:, None])
         drafts = torch.stack(steps, dim=1)  # (B, gamma)
-        log_probs = engine.extend(drafts[:, None])[:, :, 0]  # (R, B, gamma+1, V)
+        log_probs = engine.score(drafts[:, None]).log_probs[:, :, 0]  # (R, B, gamma+1, V)
         engine.check()
         log_p = combine(settings.target, log_probs, weights)  # (B, gamma+1, V)
         of_draft = log_p[:, :gamma].gather(-1, drafts[..., None])[..., 0]  # (B, gamma)

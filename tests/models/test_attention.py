@@ -141,9 +141,9 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
         group = RowGroup(model, ["a", "b"], batch=2)
         prompts = [[[3, 5, 7] * 7, [4] * 20], [[9, 8, 7], [6, 5, 4, 3]]]
         group.prefill(prompts)
-        steps = [group.extend(torch.tensor([[[1, 2, 3, 4]], [[5, 6, 7, 8]]]))]
+        steps = [group.score(torch.tensor([[[1, 2, 3, 4]], [[5, 6, 7, 8]]])).log_probs]
         group.commit([4, 2], [[11], [12]])
-        steps += [group.extend(torch.zeros(2, 1, 0, dtype=torch.long))]
+        steps += [group.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs]
         found.append(steps)
         assert bool(ways) == short
     for plain, served in zip(*found, strict=True):

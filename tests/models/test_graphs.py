@@ -68,16 +68,18 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
         found = []
         for size in (0, 0, 0, 3, 3, 3, *[60] * 5, 3, 3, 3):
             drafts = torch.arange(2 * candidates * size).view(2, candidates, size) % 90
-            found.append(rows.extend(drafts).flatten().clone())  # a recording on a CPU is written over
+            found.append(rows.score(drafts).log_probs.flatten().clone())  # recordings are written over
             rows.push(torch.tensor([[3] * candidates, [4] * candidates]))
             rows.commit([min(size, 2) + 1, 1], [[5], [6]], [candidates - 1, 0])
         rows.replace([0, 1], [[prompts[1]], [prompts[0][:4]]])  # back to a width from before the growth
         for _ in range(3):
-            found.append(rows.extend(torch.zeros(2, candidates, 0, dtype=torch.long)).flatten().clone())
+            empty = torch.zeros(2, candidates, 0, dtype=torch.long)
+            found.append(rows.score(empty).log_probs.flatten().clone())
             rows.commit([0, 0], [[5], [6]])
         rows.select([1])
         for _ in range(3):
-            found.append(rows.extend(torch.zeros(1, candidates, 0, dtype=torch.long)).flatten().clone())
+            empty = torch.zeros(1, candidates, 0, dtype=torch.long)
+            found.append(rows.score(empty).log_probs.flatten().clone())
             rows.commit([0], [[7]])
         results.append(torch.cat(found))
     assert torch.allclose(*results, atol=1e-5)

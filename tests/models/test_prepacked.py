@@ -185,9 +185,9 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
         bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
         group = RowGroup(model, ["reference", "a", "b"], bank=bank, stack="experts")
         group.prefill([[[3, 5, 7, 9]] * 3])
-        group.extend(torch.tensor([[[4, 6]]]))
+        group.score(torch.tensor([[[4, 6]]]))
         group.commit([1], [[8]])
-        scored = group.extend(torch.tensor([[[10, 11, 12]]]))
+        scored = group.score(torch.tensor([[[10, 11, 12]]])).log_probs
         folded = fold(model, [(adapter, 0.5) for adapter in adapters])
         found.append((scored, log_probs(folded, random_tokens()), is_prepacked(folded)))
     (of_plain, fold_of_plain, no), (of_blocks, fold_of_blocks, yes) = found

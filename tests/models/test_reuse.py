@@ -37,7 +37,7 @@ def test_a_prompt_is_read_from_where_it_differs(
     served.rows.prefill(streams)
     for step in range(5):
         drafts = torch.tensor([[[rng.randrange(3, VOCABULARY) for _ in range(3)]] * candidates] * 2)
-        served.rows.extend(drafts)
+        served.rows.score(drafts)
         kept, winner = [rng.randrange(4), rng.randrange(4)], [rng.randrange(candidates)] * 2
         served.rows.commit([3 - k for k in kept], [[7], [8]], winner)
         held = [[[*s, *drafts[b, 0, : kept[b]].tolist()] for s in streams[b]] for b in range(2)]
@@ -53,7 +53,7 @@ def test_a_prompt_is_read_from_where_it_differs(
         ]
         assert served.rows.read_tokens - before == sum(missing)
         streams = new
-        got = served.rows.extend(torch.zeros(2, candidates, 0, dtype=torch.long))  # (4, 2, N, 1, V)
+        got = served.rows.score(torch.zeros(2, candidates, 0, dtype=torch.long)).log_probs  # (4, 2, N, 1, V)
         for b in range(2):
             for row in range(4):
                 expected = served.expected(row, streams[b][row], 1)
@@ -84,7 +84,7 @@ def test_a_prompt_that_was_read_half_is_not_taken_for_read(
             served.rows.prefill([second])
     for streams in (second, first):
         served.rows.prefill([streams])
-        got = served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+        got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
         for row in range(4):
             assert (got[row, 0, 0] - served.expected(row, streams[row], 1)).abs().max() <= CLOSE
 
@@ -100,7 +100,7 @@ def test_rows_of_the_same_key_go_over_to_another_group() -> None:
     turns = [[*streams[2], 5, 6], streams[1], [*streams[0], 5]]
     new.prefill([turns])
     assert new.read_tokens == 2 + 6 + 1
-    got = new.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    got = new.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
     with torch.inference_mode():
         for row, ids in enumerate(turns):
             expected = model(torch.tensor([ids])).logits.log_softmax(-1)[0, -1]
@@ -117,7 +117,7 @@ def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: 
     streams = [prompts([6, 3], seed=1), prompts([9, 2], seed=2)]
     served.rows.prefill(streams)
     nothing = torch.zeros(2, candidates, 0, dtype=torch.long)
-    served.rows.extend(nothing)
+    served.rows.score(nothing)
     twin = served.rows.twin(3)
     ahead = [prompts([n, 4], seed=n) for n in (3, 50, 8)]
     twin.replace(range(3), ahead)
@@ -126,7 +126,7 @@ def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: 
         streams = [[[*ids, 7 + b] for ids in streams[b]] for b in range(2)]
         served.rows.adopt(twin, [read], [place])
         streams[place] = ahead[read]
-        got = served.rows.extend(nothing)
+        got = served.rows.score(nothing).log_probs
         for b in range(2):
             for row in range(4):
                 expected = served.expected(row, streams[b][row], 1)
@@ -152,7 +152,7 @@ def test_a_long_prompt_of_the_twin_finds_room(begun: bool) -> None:
             rows.adopt(twin, [0, 1], [1, 0])
         else:
             rows.replace([1, 0], [[ids], [ids[9:]]])
-        found.append(rows.extend(torch.zeros(2, 1, 0, dtype=torch.long)))
+        found.append(rows.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
     assert (found[0] - found[1]).abs().max() <= CLOSE
 
 

@@ -16,6 +16,7 @@ from mpg_cli.models.adapter import check_fit, read_adapter
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.rows import RowGroup, Rows
+from mpg_cli.models.vocabulary import Vocabulary
 from tests.models.tiny import ALL, VOCABULARY, peft_log_probs, random_tokens, tiny_adapter, tiny_model
 
 CLOSE = 1e-5
@@ -60,7 +61,7 @@ def test_rows_equal_peft_through_drafts_and_rollbacks(architecture: str, tmp_pat
     rng = random.Random(architecture)
     for drafted in (0, 4, 1, 6, 3):
         draft = [rng.randrange(3, VOCABULARY) for _ in range(drafted)]
-        got = served.rows.extend(torch.tensor(draft, dtype=torch.long).view(1, 1, drafted))
+        got = served.rows.score(torch.tensor(draft, dtype=torch.long).view(1, 1, drafted)).log_probs
         assert got.shape == (4, 1, 1, drafted + 1, VOCABULARY)
         base = served.expected(0, [*streams[0], *draft], drafted + 1)
         for row in range(4):
@@ -85,7 +86,7 @@ def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path
             streams[1] = prompts([4, 12], seed=9)
             served.rows.replace([1], [streams[1]])
         drafts = torch.tensor([[rng.randrange(3, VOCABULARY) for _ in range(3)] for _ in range(3)])
-        got = served.rows.extend(drafts[:, None])  # (4, 3, 1, 4, V)
+        got = served.rows.score(drafts[:, None]).log_probs  # (4, 3, 1, 4, V)
         for b, draft in enumerate(drafts.tolist()):
             for row in range(4):
                 expected = served.expected(row, [*streams[b][row], *draft], 4)
@@ -104,10 +105,10 @@ def test_a_drafter_may_drop_what_it_was_never_fed(tmp_path: Path) -> None:
     served.rows.prefill([streams])
     empty = torch.zeros(1, 1, 0, dtype=torch.long)
     for token in (11, 12, 13):
-        served.rows.extend(empty)
+        served.rows.score(empty)
         served.rows.commit([0], [[token]])
     served.rows.commit([2], [[50]])  # 13 was waiting, 12 was fed
-    got = served.rows.extend(empty)
+    got = served.rows.score(empty).log_probs
     assert (got[2, 0, 0] - served.expected(2, [*streams[2], 11, 50], 1)).abs().max() <= CLOSE
 
 
@@ -117,7 +118,7 @@ def test_candidates_share_a_prefix_and_the_winner_goes_on(tmp_path: Path) -> Non
     served.rows.prefill(streams)
     for winner, kept in (([2, 0], [3, 1]), ([1, 1], [0, 2]), ([0, 2], [2, 3])):
         drafts = random_tokens(6, 3, seed=sum(winner) + 20).view(2, 3, 3)  # (B, N, T)
-        got = served.rows.extend(drafts)
+        got = served.rows.score(drafts).log_probs
         for b in range(2):
             for n in range(3):
                 for row in (0, 1, 3):
@@ -134,7 +135,7 @@ def test_a_long_prompt_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Mon
     served = Served("gemma3", tmp_path)
     streams = prompts([30, 11], seed=8)
     served.rows.prefill([streams])
-    got = served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
     for row in range(4):
         assert (got[row, 0, 0] - served.expected(row, streams[row], 1)).abs().max() <= CLOSE
 
@@ -148,7 +149,7 @@ def test_several_models_are_one_set_of_rows(tmp_path: Path) -> None:
     streams = [*prompts([8, 3], seed=7), random_tokens(1, 10, seed=70)[0].tolist()]
     rows.prefill([streams])
     draft = [5, 6, 7]
-    got = rows.extend(torch.tensor(draft).view(1, 1, 3))
+    got = rows.score(torch.tensor(draft).view(1, 1, 3)).log_probs
     with torch.inference_mode():
         expected = other(torch.tensor([[*streams[4], *draft]])).logits.log_softmax(-1)[0, -4:]
     assert (got[4, 0, 0] - expected).abs().max() <= CLOSE
@@ -161,7 +162,7 @@ def test_nan_names_the_row(tmp_path: Path) -> None:
     for layer in served.rows.bank._layers.values():  # type: ignore[union-attr]
         layer.stacks["experts"][1][1].fill_(torch.nan)  # the A of the second adapter
         break
-    served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long))
     with pytest.raises(NumericsError, match="row of b"):
         served.rows.check()
     served.rows.check()  # said once
@@ -175,7 +176,7 @@ def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
     rows.prefill([[stream] for stream in streams])
     for step in range(4):
         drafts = random_tokens(2, 60, seed=10 + step)
-        got = rows.extend(drafts[:, None])
+        got = rows.score(drafts[:, None]).log_probs
         rows.commit([0, 0], [[9], [9]])
         streams = [[*stream, *drafts[b].tolist()] for b, stream in enumerate(streams)]
         for b, stream in enumerate(streams):
@@ -191,10 +192,10 @@ def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: 
     first, second = prompts([9, 3], seed=1), prompts([9, 3], seed=2)  # equal lengths
     for streams in (first, first, second, first):
         served.rows.prefill([streams])
-        got = served.rows.extend(empty)
+        got = served.rows.score(empty).log_probs
         assert (got[3, 0, 0] - served.expected(3, streams[3], 1)).abs().max() <= CLOSE
         served.rows.commit([0], [[5]])
-        served.rows.extend(torch.full((1, 1, 4), 6))
+        served.rows.score(torch.full((1, 1, 4), 6))
     monkeypatch.setattr("mpg_cli.models.rows.PREFILL_BLOCK", 4)
     read, calls = served.rows.forward.read, 0
 
@@ -209,7 +210,7 @@ def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: 
     with pytest.raises(MemoryError):
         served.rows.prefill([second])
     served.rows.prefill([first])
-    got = served.rows.extend(empty)
+    got = served.rows.score(empty).log_probs
     assert (got[3, 0, 0] - served.expected(3, first[3], 1)).abs().max() <= CLOSE
 
 
@@ -217,10 +218,10 @@ def test_several_waiting_tokens_are_dropped_together(tmp_path: Path) -> None:
     served = Served("llama", tmp_path)
     streams = prompts([6, 2], seed=4)
     served.rows.prefill([streams])
-    served.rows.extend(torch.tensor([[[21, 22]]]))
+    served.rows.score(torch.tensor([[[21, 22]]]))
     served.rows.commit([1], [[11, 12, 13]])
     served.rows.commit([2], [[14]])  # 12 and 13, both still waiting
-    got = served.rows.extend(torch.zeros(1, 1, 0, dtype=torch.long))
+    got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
     assert (got[2, 0, 0] - served.expected(2, [*streams[2], 21, 11, 14], 1)).abs().max() <= CLOSE
 
 
@@ -231,7 +232,7 @@ def test_filler_behind_a_short_sequence_may_reach_past_the_context(tmp_path: Pat
     streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (126, 20)]
     rows.prefill([[stream] for stream in streams])
     drafts = random_tokens(2, 5, seed=3)
-    got = rows.extend(drafts[:, None])
+    got = rows.score(drafts[:, None]).log_probs
     with torch.inference_mode():
         for b, usable in ((0, 3), (1, 6)):
             whole = torch.tensor([[*streams[b], *drafts[b, : usable - 1].tolist()]])
@@ -243,7 +244,7 @@ def test_half_precision_rows_give_float32_log_probabilities(tmp_path: Path) -> N
     model = tiny_model("llama").to(torch.bfloat16)
     rows = RowGroup(model, ["reference"], batch=2)
     rows.prefill([[[5, 6, 7, 8]], [[5, 6]]])
-    got = rows.extend(torch.tensor([[[9]], [[9]]]))
+    got = rows.score(torch.tensor([[[9]], [[9]]])).log_probs
     assert got.dtype == torch.float32
     assert (got.exp().sum(-1) - 1).abs().max() < 1e-5
     with torch.inference_mode():
@@ -255,9 +256,9 @@ def test_without_a_winner_the_first_candidate_goes_on(tmp_path: Path) -> None:
     served = Served("llama", tmp_path, candidates=2)
     streams = prompts([5, 2], seed=5)
     served.rows.prefill([streams])
-    served.rows.extend(torch.tensor([[[10, 11], [20, 21]]]))
+    served.rows.score(torch.tensor([[[10, 11], [20, 21]]]))
     served.rows.commit([1], [[30]])
-    got = served.rows.extend(torch.zeros(1, 2, 0, dtype=torch.long))
+    got = served.rows.score(torch.zeros(1, 2, 0, dtype=torch.long)).log_probs
     expected = served.expected(2, [*streams[2], 10, 30], 1)
     assert (got[2, 0] - expected).abs().max() <= CLOSE
 
@@ -278,7 +279,7 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
     streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (4, 29)]
     rows.prefill([[stream] for stream in streams])
     drafts = random_tokens(2, 6, seed=3)
-    got = rows.extend(drafts[:, None])  # the second one's filler reaches beyond 32
+    got = rows.score(drafts[:, None]).log_probs  # the second one's filler reaches beyond 32
     with torch.inference_mode():
         for b, usable in ((0, 7), (1, 4)):
             whole = torch.tensor([[*streams[b], *drafts[b, : usable - 1].tolist()]])
@@ -289,9 +290,9 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
 def test_rows_answer_for_the_vocabulary_that_was_asked_for() -> None:
     """Models of one tokenizer pad their embeddings differently: cut or filled with impossible tokens."""
     for size in (90, 100):
-        rows = RowGroup(tiny_model("llama"), ["row"], vocabulary=size)
+        rows = RowGroup(tiny_model("llama"), ["row"], vocabulary=Vocabulary(size))
         rows.prefill([[[5, 6, 7]]])
-        got = rows.extend(torch.tensor([[[8]]]))[0, 0, 0]  # (2, size)
+        got = rows.score(torch.tensor([[[8]]])).log_probs[0, 0, 0]  # (2, size)
         assert got.shape == (2, size)
         assert torch.allclose(got.exp().sum(-1), torch.ones(2), atol=1e-5)
         assert bool((got[:, VOCABULARY:] == -torch.inf).all())
@@ -305,7 +306,7 @@ def test_a_drafter_of_several_candidates_steps_each_of_them(tmp_path: Path) -> N
     for winner, kept in (([2, 0], [3, 1]), ([1, 1], [0, 2]), ([0, 2], [2, 3])):
         drafts = random_tokens(6, 3, seed=sum(winner) + 20).view(2, 3, 3)  # (B, N, T)
         for place in range(3):
-            got = served.rows.extend(empty)[:, :, :, 0]  # (R, B, N, V)
+            got = served.rows.score(empty).log_probs[:, :, :, 0]  # (R, B, N, V)
             for b in range(2):
                 for n in range(3):
                     stream = [*streams[b][3], *drafts[b, n, :place].tolist()]
@@ -337,7 +338,7 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
         served.rows._weight_bytes = weights
         widths.clear()
         drafts = random_tokens(8, 3, seed=passes).view(4, 2, 3)
-        got = served.rows.extend(drafts)
+        got = served.rows.score(drafts).log_probs
         assert len(widths) == passes
         assert passes == 1 or min(widths) < 20
         for b in range(4):
@@ -357,7 +358,7 @@ def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_befor
     found = []
     for length in (3, 200, 3):
         group.prefill([[[5] * length, [6] * (length - 1)]])
-        found.append(group.extend(torch.zeros(1, 1, 0, dtype=torch.long)))
+        found.append(group.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs)
         assert group.cache.slots.width == length
     assert torch.equal(found[0], found[2])
 
@@ -371,7 +372,7 @@ def test_keys_without_gaps_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         group.prefill([[[3, 5, 7, 9], [4, 6, 8, 2]], [[5, 1], [9, 1]]])
         steps, widths = [], []
         for token in range(40):  # the cache grows on the way
-            steps.append(group.extend(torch.zeros(2, 1, 0, dtype=torch.long)))
+            steps.append(group.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
             widths.append(group.cache.slots.width)
             group.commit([0, 0], [[token], [token + 1]])
         capacities = {layer.keys.shape[2] for layer in group.cache.layers if layer.keys is not None}

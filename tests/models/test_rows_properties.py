@@ -35,7 +35,7 @@ def fresh(architecture: str, streams: list[list[int]]) -> torch.Tensor:
     """(B, V) after each stream, from a new prefill."""
     rows = RowGroup(model(architecture), ["row"], batch=len(streams))
     rows.prefill([[stream] for stream in streams])
-    return rows.extend(torch.zeros(len(streams), 1, 0, dtype=torch.long))[0, :, 0, 0]
+    return rows.score(torch.zeros(len(streams), 1, 0, dtype=torch.long)).log_probs[0, :, 0, 0]
 
 
 @trials(max_examples=25, deadline=None)
@@ -57,14 +57,14 @@ def test_caches_after_rollback_equal_a_fresh_prefill(
         drafts = torch.randint(3, VOCABULARY, (2, candidates, T), generator=generator)  # (B, N, T)
         if step["stepped"]:
             for place in range(T):
-                rows.extend(torch.zeros(2, candidates, 0, dtype=torch.long))
+                rows.score(torch.zeros(2, candidates, 0, dtype=torch.long))
                 rows.push(drafts[:, :, place])
         else:
-            rows.extend(drafts)
+            rows.score(drafts)
         kept = [min(k, T) for k in step["kept"]]
         winner = [w % candidates for w in step["winner"]]
         rows.commit([T - k for k in kept], step["new"], winner)
         for b, stream in enumerate(streams):
             stream += [*drafts[b, winner[b], : kept[b]].tolist(), *step["new"][b]]
-    got = rows.extend(torch.zeros(2, candidates, 0, dtype=torch.long))[0, :, :, 0]  # (B, N, V)
+    got = rows.score(torch.zeros(2, candidates, 0, dtype=torch.long)).log_probs[0, :, :, 0]  # (B, N, V)
     assert (got - fresh(architecture, streams)[:, None]).abs().max() <= 1e-5

@@ -25,7 +25,7 @@ def test_steps_give_what_an_ordinary_row_gives() -> None:
     plain, steps = groups(tiny_model("llama"))
     for round_ in range(3):
         for place in range(4):
-            expected, found = plain.extend(EMPTY), steps.extend(EMPTY)
+            expected, found = plain.score(EMPTY).log_probs, steps.score(EMPTY).log_probs
             assert torch.allclose(expected, found, atol=1e-6), (round_, place)
             token = found[0, :, :, 0].argmax(dim=-1)  # (B, N)
             plain.push(token)
@@ -34,31 +34,31 @@ def test_steps_give_what_an_ordinary_row_gives() -> None:
             group.commit([3, 1], [[5], [6, 7]])
         assert torch.equal(plain.cached, steps.cached)
     drafts = torch.tensor([[[3, 4]], [[5, 6]]])
-    assert torch.allclose(plain.extend(drafts), steps.extend(drafts), atol=1e-6)
+    assert torch.allclose(plain.score(drafts).log_probs, steps.score(drafts).log_probs, atol=1e-6)
 
 
 def test_a_draft_may_follow_a_pushed_token() -> None:
     plain, steps = groups(tiny_model("llama"))
     drafts = torch.tensor([[[3, 4]], [[5, 6]]])
     for group in (plain, steps):
-        group.extend(EMPTY)
+        group.score(EMPTY)
         group.push(torch.tensor([[8], [9]]))
-    assert torch.allclose(plain.extend(drafts), steps.extend(drafts), atol=1e-6)
+    assert torch.allclose(plain.score(drafts).log_probs, steps.score(drafts).log_probs, atol=1e-6)
 
 
 def test_the_pushed_token_is_fed_from_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """No step after the first takes the way through the backlog, which is on the CPU."""
     _, steps = groups(tiny_model("llama"))
-    steps.extend(EMPTY)
+    steps.score(EMPTY)
 
     def never(*_: object) -> None:
         raise AssertionError("the backlog was used")
 
     monkeypatch.setattr(RowGroup, "push", never)
-    monkeypatch.setattr(RowGroup, "extend", never)
+    monkeypatch.setattr(RowGroup, "score", never)
     for token in (3, 4, 5):
         steps.push(torch.tensor([[token], [token]]))
-        assert steps.extend(EMPTY).shape[:4] == (1, 2, 1, 1)
+        assert steps.score(EMPTY).log_probs.shape[:4] == (1, 2, 1, 1)
 
 
 def test_nan_is_an_error_when_the_chunk_is_over() -> None:
@@ -67,7 +67,7 @@ def test_nan_is_an_error_when_the_chunk_is_over() -> None:
     with torch.no_grad():
         model.lm_head.weight[0] = float("nan")
     for _ in range(2):
-        steps.extend(EMPTY)
+        steps.score(EMPTY)
         steps.push(torch.tensor([[3], [3]]))
     with pytest.raises(NumericsError, match="row of a"):
         steps.commit([2, 2], [[1], [1]])
@@ -75,10 +75,10 @@ def test_nan_is_an_error_when_the_chunk_is_over() -> None:
 
 def test_what_was_pushed_is_forgotten_with_the_rest() -> None:
     plain, steps = groups(tiny_model("llama"))
-    steps.extend(EMPTY)
+    steps.score(EMPTY)
     steps.push(torch.tensor([[9], [9]]))
     steps.forget()
     prompts = [[[5, 6, 7]], [[8, 9, 4]]]
     for group in (plain, steps):
         group.prefill(prompts)
-    assert torch.allclose(plain.extend(EMPTY), steps.extend(EMPTY), atol=1e-6)
+    assert torch.allclose(plain.score(EMPTY).log_probs, steps.score(EMPTY).log_probs, atol=1e-6)

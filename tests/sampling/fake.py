@@ -9,6 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from mpg_cli.sampling.engine import Scores
+
 VOCABULARY = 4
 END = 3  # the end token of these tests
 
@@ -33,21 +35,28 @@ class FakeEngine:
         self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
         self.passes = 0
 
+    def scale(self, prefix: Sequence[int]) -> float:
+        """The logsumexp of the logits after `prefix`, the same for all rows."""
+        return 1.5 * random.Random(repr(("scale", tuple(prefix)))).gauss(1, 1)
+
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
         """(R, V) after `prefix`."""
         laws = [self.law(row, tuple(prefix)) for row in self.row_ids]
         return torch.tensor(laws, dtype=torch.float64).log().float()
 
-    def extend(self, drafts: Tensor) -> Tensor:
+    def score(self, drafts: Tensor) -> Scores:
         self.passes += 1
-        out = []
+        out, scales = [], []
         for streams, candidates in zip(self.streams, drafts.tolist(), strict=True):
             for n, draft in enumerate(candidates):
                 prefix = streams[n]
                 steps = [self.log_probs([*prefix, *draft[:i]]) for i in range(len(draft) + 1)]
                 out.append(torch.stack(steps, dim=1))  # (R, T+1, V)
+                scales.append([self.scale([*prefix, *draft[:i]]) for i in range(len(draft) + 1)])
                 streams[n] = [*prefix, *draft]
-        return torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
+        log_probs = torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
+        normaliser = torch.tensor(scales).expand(self.rows, -1, -1).unflatten(1, drafts.shape[:2])
+        return Scores(log_probs, normaliser)
 
     def check(self) -> None:
         """Nothing of it is NaN."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.engine import Scores
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.scr import Sampler
@@ -37,11 +39,12 @@ class WideEngine:
             laws.append(logits.log_softmax(-1))
         return torch.stack(laws)  # (R, V)
 
-    def extend(self, drafts: Tensor) -> Tensor:
+    def score(self, drafts: Tensor) -> Scores:
         fed = drafts.shape[2]
         laws = torch.stack([self.at(self.length + n) for n in range(fed + 1)], dim=1)  # (R, T+1, V)
         self.length += fed
-        return laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
+        log_probs = laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
+        return Scores(log_probs, torch.full(log_probs.shape[:-1], 12.0))
 
     def check(self) -> None:
         """Nothing of it is NaN."""
@@ -57,14 +60,21 @@ class WideEngine:
 
 @pytest.mark.parametrize("rule", ["exact", "block", "threshold"])
 @pytest.mark.parametrize("weights", [(10.0, -10.0), (10.0, 10.0), (-10.0, -10.0)])
-@pytest.mark.parametrize("how", [Warp(), Warp(top_p=0.9, min_p=0.01, temperature=0.7)])
+@pytest.mark.parametrize(
+    "how, penalties",
+    [
+        (Warp(), Penalties()),
+        (Warp(top_p=0.9, min_p=0.01, temperature=0.7), Penalties()),
+        (Warp(temperature=0.7), Penalties(1.3, 2.0, -2.0, ((50_500, 100.0), (7, -100.0)))),
+    ],
+)
 def test_no_nan_with_a_large_vocabulary_large_weights_and_zeros(
-    rule: Rule, weights: tuple[float, float], how: Warp
+    rule: Rule, weights: tuple[float, float], how: Warp, penalties: Penalties
 ) -> None:
     paper = Threshold(candidates=2) if rule == "threshold" else Threshold()
-    settings = Settings(weights, rule=rule, chunk_size=2, warp=how, threshold=paper)
+    settings = Settings(weights, rule=rule, chunk_size=2, penalties=penalties, warp=how, threshold=paper)
     drafter = RowDrafter(WideEngine((3,), paper.candidates))
-    reply = Reply(Noise(1, 0), 6)
+    reply = Reply(Noise(1, 0), 6, [50_500, 3])
     rounds = list(Sampler(WideEngine((0, 1, 2), paper.candidates), drafter, settings, [reply]).run())
     assert len(reply.tokens) == 6
     assert not any(math.isnan(x) for r in rounds for row in r.pull for x in row)

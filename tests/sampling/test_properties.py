@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.scr import Sampler
@@ -27,7 +28,13 @@ WARPS = st.builds(
     top_k=st.sampled_from([0, 2]),
     top_p=st.sampled_from([1.0, 0.7]),
     min_p=st.sampled_from([0.0, 0.2]),
-    repetition_penalty=st.sampled_from([1.0, 1.4]),
+)
+PENALTIES = st.builds(
+    Penalties,
+    repetition=st.sampled_from([1.0, 1.4, 0.8]),
+    presence=st.sampled_from([0.0, 0.5]),
+    frequency=st.sampled_from([0.0, -0.3]),
+    bias=st.sampled_from([(), ((1, 2.0), (3, -1.0))]),
 )
 WEIGHTS = st.tuples(st.floats(-3, 3), st.floats(-3, 3))
 
@@ -68,16 +75,26 @@ def run(law: Law, how: Settings, drafter: str, seed: int, batch: int = 1, limit:
     seed=st.integers(0, 2**32),
     weights=WEIGHTS,
     how=WARPS,
+    penalties=PENALTIES,
     drafter=st.sampled_from(["reference", "persona", "other", "lookup"]),
     gamma=st.integers(1, 9),
     batch=st.integers(1, 3),
 )
 def test_committed_text_never_depends_on_the_drafter_under_exact(
-    seed: int, weights: tuple[float, float], how: Warp, drafter: str, gamma: int, batch: int
+    seed: int,
+    weights: tuple[float, float],
+    how: Warp,
+    penalties: Penalties,
+    drafter: str,
+    gamma: int,
+    batch: int,
 ) -> None:
     law, ends = model(seed), frozenset({END})
-    lock_step = run(law, Settings(weights, warp=how, end_tokens=ends), "none", seed, batch)
-    drafted = run(law, Settings(weights, warp=how, chunk_size=gamma, end_tokens=ends), drafter, seed, batch)
+    lock_step = run(
+        law, Settings(weights, penalties=penalties, warp=how, end_tokens=ends), "none", seed, batch
+    )
+    chunked = Settings(weights, penalties=penalties, warp=how, chunk_size=gamma, end_tokens=ends)
+    drafted = run(law, chunked, drafter, seed, batch)
     assert drafted == lock_step
 
 

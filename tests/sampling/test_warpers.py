@@ -49,25 +49,16 @@ def test_temperature_comes_before_truncation() -> None:
     assert kept(Warp(temperature=3.0, top_p=0.7)) != kept(Warp(top_p=0.7))
 
 
-def test_repetition_penalty_multiplies_the_log_probabilities_of_seen_tokens() -> None:
-    seen = torch.tensor([False, True, False, False, False])
-    raw = P.clone()
-    raw[1] = P[1] ** 1.5
-    got = warp(P.log(), Warp(repetition_penalty=1.5), seen).exp()
-    assert torch.allclose(got, raw / raw.sum(), atol=1e-6)
-
-
 def test_impossible_tokens_stay_impossible() -> None:
     log_p = torch.tensor([0.5, 0.5, 0.0]).log()
-    for how in (Warp(temperature=0.3), Warp(top_p=0.9), Warp(min_p=0.1), Warp(repetition_penalty=2.0)):
-        got = warp(log_p, how, torch.tensor([True, False, True]))
+    for how in (Warp(temperature=0.3), Warp(top_p=0.9), Warp(min_p=0.1)):
+        got = warp(log_p, how)
         assert not got.isnan().any()
         assert got[2] == -torch.inf
 
 
-def test_untruncated_keeps_penalty_and_temperature() -> None:
-    how = Warp(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
-    assert how.untruncated() == Warp(temperature=0.7, repetition_penalty=1.1)
+def test_untruncated_keeps_the_temperature() -> None:
+    assert Warp(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1).untruncated() == Warp(temperature=0.7)
 
 
 def test_min_p_comes_last() -> None:
