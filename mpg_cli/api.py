@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Prompt = (
     str | Sequence[Mapping[str, str]]
-)  # a text, or messages {"role", "content"} that end with a user turn
+)  # a text, or messages {"role", "content"} that end with a user turn, or with the reply's beginning after it
 Folder = str | PathLike[str]
 
 _UNSAID = Prompting("-")  # until a reply is asked for
@@ -71,19 +71,20 @@ class Speaker:
         samples: int = 1,
         sequence_id: int | str | None = None,
         explain: bool = False,
+        prefill: str | None = None,
     ) -> Iterator[Event]:
         """What happens while replies are sampled: Started, then Round and Text in turn, then Finished.
 
         Notice may come anywhere. A round is a draft and its check, so events come while the reply grows; a
         consumer that stops reading stops the sampling. With `explain` each Finished has an `explanation`.
-        Without a seed one is drawn, Started says which.
+        Without a seed one is drawn, Started says which. A reply begins with `prefill` and goes on from there.
 
         Raises UsageError at once for values out of range; ContextError, while iterating, if the prompt leaves
         no room; NumericsError if a model yields NaN.
         """
         request = replace(
             self._request,
-            prompting=_prompting(prompt, system),
+            prompting=_prompting(prompt, system, prefill),
             seed=seed,
             sampling=sampling or Sampling(),
             samples=samples,
@@ -106,10 +107,17 @@ class Speaker:
         sampling: Sampling | None = None,
         sequence_id: int | str | None = None,
         explain: bool = False,
+        prefill: str | None = None,
     ) -> Finished:
         """One reply in full: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
         events = self.events(
-            prompt, system=system, seed=seed, sampling=sampling, sequence_id=sequence_id, explain=explain
+            prompt,
+            system=system,
+            seed=seed,
+            sampling=sampling,
+            sequence_id=sequence_id,
+            explain=explain,
+            prefill=prefill,
         )
         [finished] = [event for event in events if isinstance(event, Finished)]
         return finished
@@ -222,10 +230,11 @@ def _blended(
     return replace(request, blend=found, adapters=paths, scheme=replace(scheme, drafter=drafter))
 
 
-def _prompting(prompt: Prompt, system: str | None) -> Prompting:
+def _prompting(prompt: Prompt, system: str | None, prefill: str | None) -> Prompting:
     """What is said, with the checks of files and flags: it may come from anywhere."""
     system = None if system is None else check_text("the system text", system)
+    prefill = None if prefill is None else check_text("the prefill", prefill)
     if isinstance(prompt, str):
-        return Prompting(check_text("the prompt", prompt), system=system)
+        return Prompting(check_text("the prompt", prompt), system=system, prefill=prefill)
     turns = check_turns([dict(turn) for turn in prompt], "the messages")
-    return Prompting(messages=turns, system=system)
+    return Prompting(messages=turns, system=system, prefill=prefill)

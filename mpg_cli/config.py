@@ -44,6 +44,7 @@ OPTIONS: dict[str, Option] = {
     "persona": Option(list),
     "persona-dir": Option(list, expand=True),
     "system": Option(str),
+    "prefill": Option(str),
     "strength": Option(float),
     "raw": Option(bool),
     "template-arg": Option(list),
@@ -61,7 +62,11 @@ OPTIONS: dict[str, Option] = {
     "top-p": Option(float, low=0, high=1),
     "min-p": Option(float, low=0, high=1),
     "repetition-penalty": Option(float, low=0),
+    "presence-penalty": Option(float, low=-2, high=2),
+    "frequency-penalty": Option(float, low=-2, high=2),
+    "logit-bias": Option(list),
     "stop": Option(list),
+    "stop-token-id": Option(list, numeric=True),
     "seed": Option(int, low=0),
     "format": _choice("auto", "live", "plain", "json", "events"),
     "stats": Option(bool),
@@ -115,7 +120,7 @@ def problem_with(option: Option, value: Any) -> str | None:
     if option.kind is bool:
         return None if isinstance(value, bool) else f"must be true or false, not {kind_of(value)}"
     if option.kind is list:
-        texts = value if isinstance(value, list) else [value]
+        texts = _texts(option, value)
         if texts and all(isinstance(text, str) and text for text in texts):
             return None
         return f"must be text or a list of texts, not {kind_of(value)}"
@@ -126,6 +131,12 @@ def problem_with(option: Option, value: Any) -> str | None:
         found = value if is_number else kind_of(value)
         return f"must be {what}, not {found}"
     return None if option.low <= value <= option.high else _range(option)
+
+
+def _texts(option: Option, value: Any) -> list[Any]:
+    """The items of a list, or the one that stands for it; numbers as text where the option takes them."""
+    items = value if isinstance(value, list) else [value]
+    return [str(item) if option.numeric and type(item) is int else item for item in items]
 
 
 def _text_problem(option: Option, value: Any) -> str | None:
@@ -149,7 +160,7 @@ def _range(option: Option) -> str:
 
 def _convert(option: Option, value: Any) -> Value:
     if option.kind is list:
-        texts = list(value) if isinstance(value, list) else [value]
+        texts = _texts(option, value)
         return [os.path.expanduser(text) for text in texts] if option.expand else texts
     if option.kind is float:
         return float(value)

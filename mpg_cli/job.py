@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mpg_cli.errors import ContextError
+from mpg_cli.errors import ContextError, UsageError
 from mpg_cli.events import Finished, FinishReason, Round, Started, Usage
 from mpg_cli.lineup import Lineup
 from mpg_cli.models.detokenizer import ReplyText
@@ -17,7 +17,7 @@ from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
 from mpg_cli.personas.expression import format_weight
-from mpg_cli.request import GenerateRequest
+from mpg_cli.request import GenerateRequest, Sampling
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
@@ -45,6 +45,7 @@ def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
     chat template refuses them.
     """
     loaded, notices = lineup.loaded, []
+    _check_ids(request.sampling, loaded)
     plain = render(loaded.tokenizer, request.prompting)
 
     def heard(prompt: str | None) -> list[int]:
@@ -66,6 +67,21 @@ def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
         notices.append("the joined prompts do not fit the context: the drafter gets the plain prompt")
         draft = plain
     return Job(request, prompts, draft, limit, tuple(notices))
+
+
+def _check_ids(sampling: Sampling, loaded: LoadedModel) -> None:
+    """Raise UsageError for an id that is no token of the model."""
+    named = {
+        "--stop-token-id": sampling.stop_token_ids,
+        "--logit-bias": [token for token, _ in sampling.logit_bias],
+    }
+    for flag, tokens in named.items():
+        wrong = next((token for token in tokens if token not in loaded.vocabulary), None)
+        if wrong is not None:
+            raise UsageError(
+                f"{flag} {wrong}: {loaded.id} has no token of that id",
+                hint=f"its ids go from 0 to {loaded.vocabulary.size - 1}",
+            )
 
 
 def _room(loaded: LoadedModel, tokens: int) -> float:

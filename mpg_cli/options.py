@@ -46,6 +46,9 @@ System = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="System text before that of the personas, for every expert."),
 ]
+Prefill = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="The reply begins with this text and goes on from there.")
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Skip the chat template: the model continues the prompt.")]
 TemplateArg = Annotated[
     list[str] | None,
@@ -102,11 +105,34 @@ TopP = Annotated[
 ]
 MinP = Annotated[float, typer.Option(metavar="P", help="Drop tokens below P times the likeliest; 0 is off.")]
 RepetitionPenalty = Annotated[
-    float, typer.Option(metavar="X", help="Above 1: tokens of the reply become less likely; 1 is off.")
+    float,
+    typer.Option(
+        metavar="X",
+        help="Above 1: tokens of the prompt and the reply become less likely, as in transformers; 1 is off.",
+    ),
+]
+PresencePenalty = Annotated[
+    float,
+    typer.Option(metavar="X", help="Above 0: tokens that the reply has become less likely; 0 is off."),
+]
+FrequencyPenalty = Annotated[
+    float,
+    typer.Option(metavar="X", help="The same, each time that the reply has the token; 0 is off."),
+]
+LogitBias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID:BIAS", help="Added to the logit of a token, -100 to 100; repeatable."),
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option(metavar="TEXT", help="End before this text; repeatable."),
+    typer.Option(
+        metavar="TEXT",
+        help="End before this text, which may be a special token such as <|im_end|>; repeatable.",
+    ),
+]
+StopTokenId = Annotated[
+    list[int] | None,
+    typer.Option(metavar="ID", help="End before this token; repeatable."),
 ]
 Seed = Annotated[
     int | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -198,6 +199,64 @@ def test_samples_are_numbered_and_a_sequence_id_repeats_one(world: Path) -> None
     assert finished(request(world, sequence_id="line-9")).token_ids not in {e.token_ids for e in ends}
 
 
+def test_unknown_ids_are_never_sampled(world: Path) -> None:
+    """The model has more embeddings than the tokenizer has tokens."""
+    hot = request(world, sampling=Sampling(max_tokens=100, temperature=50.0), samples=8)
+    opened = Session.open(hot)
+    padded = replace(opened.loaded, tokenizer=byte_tokenizer(extra=0))
+    assert padded.vocabulary.size == 257 < opened.loaded.vocabulary.size
+    found = []
+    for session in (opened, Session(hot, padded, opened.experts)):
+        ends = [e for e in session.replies(hot) if isinstance(e, Finished)]
+        found.append({token for e in ends for token in e.token_ids})
+    assert max(found[0]) > 256 > max(found[1])
+
+
+@pytest.mark.parametrize("rule", ["exact", "block", "threshold"])
+def test_penalties_and_bias_count_under_every_rule(world: Path, rule: str) -> None:
+    scheme = Scheme(rule=rule, chunk_size=3)  # type: ignore[arg-type]
+    never = finished(request(world, scheme=scheme)).token_ids[:3]
+    banned = tuple((token, -100.0) for token in set(never))
+    end = finished(request(world, scheme=scheme, sampling=Sampling(max_tokens=24, logit_bias=banned)))
+    assert end.token_ids
+    assert not set(end.token_ids) & set(never)
+    wide = Sampling(max_tokens=60, temperature=0.01, frequency_penalty=2.0, presence_penalty=2.0)
+    plain = replace(wide, frequency_penalty=0.0, presence_penalty=0.0)
+    often, seldom = (
+        max(Counter(finished(request(world, scheme=scheme, sampling=s)).token_ids).values())
+        for s in (plain, wide)
+    )
+    assert seldom < often
+
+
+def test_ids_that_the_model_does_not_have_are_refused(world: Path) -> None:
+    for sampling in (Sampling(stop_token_ids=(5000,)), Sampling(logit_bias=((5000, 1.0),))):
+        with pytest.raises(UsageError, match="5000: .* has no token of that id"):
+            finished(request(world, sampling=sampling))
+
+
+def test_a_stop_token_ends_the_reply_before_it(world: Path) -> None:
+    whole = finished(request(world)).token_ids
+    end = finished(request(world, sampling=Sampling(max_tokens=24, stop_token_ids=(whole[7],))))
+    assert end.token_ids == whole[: whole.index(whole[7])]
+    assert end.finish_reason == "stop"
+
+
+def test_a_reply_goes_on_from_its_prefill(world: Path) -> None:
+    asked = request(world)
+    whole = finished(asked)
+    tokenizer = byte_tokenizer(extra=3)
+    begun = "Well"
+    events = run(replace(asked, prompting=replace(asked.prompting, prefill=begun)))
+    end = next(e for e in events if isinstance(e, Finished))
+    assert "".join(e.text for e in events if isinstance(e, Text)) == end.text
+    assert end.text.startswith(begun)
+    assert end.text[len(begun) :].encode() == tokenizer.decode(end.token_ids).encode()
+    assert end.usage.prompt_tokens == whole.usage.prompt_tokens + len(begun)
+    turns = ({"role": "user", "content": "Hello"}, {"role": "assistant", "content": begun})
+    assert finished(replace(asked, prompting=Prompting(messages=turns))).token_ids == end.token_ids
+
+
 def test_a_drawn_seed_is_reported_and_repeats_the_text(world: Path) -> None:
     events = run(request(world, seed=None))
     started = next(e for e in events if isinstance(e, Started))
@@ -251,6 +310,7 @@ REPLAYED = {
         "bold:0.9+calm:0.4",
         Sampling(max_tokens=20, temperature=0.8, top_k=60, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
     ),
+    "penalised": ("bold:0.9+calm:0.4", Sampling(max_tokens=20, temperature=0.3, repetition_penalty=3.0)),
 }
 
 
@@ -276,8 +336,9 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
         else:
             shares = torch.tensor(weights).double() / sum(weights)
             log_p = (shares[:, None] * torch.stack(log_pi[1:]).exp()).sum(0).log()
-        scores = log_p.log_softmax(-1)[None]
-        seen = torch.tensor([reply], dtype=torch.long)
+        scale = base(ids).logits[0, -1].double().logsumexp(-1)  # of the reference's logits
+        scores = (log_p.log_softmax(-1) + scale)[None]
+        seen = ids  # of the reference's prompt and the reply
         for warper in (
             RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
             TemperatureLogitsWarper(sampling.temperature),
@@ -288,6 +349,24 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
             scores = warper(seen, scores)
         gumbel = noise.gumbel(scores.shape[-1], position).double()
         assert int((scores[0].log_softmax(-1) + gumbel).argmax()) == token, position
+
+
+@pytest.mark.parametrize("drafter", ["none", "reference", "lookup"])
+def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter: str) -> None:
+    """Every expert at weight 0: the base model's own greedy generation, prompt and reply penalised."""
+    sampling = Sampling(max_tokens=40, temperature=0, repetition_penalty=1.3)
+    asked = request(world, sampling=sampling, scheme=Scheme(drafter=drafter, chunk_size=None))
+    opened = Session.open(asked)
+    session = Session(asked, opened.loaded, [replace(expert, weight=0.0) for expert in opened.experts])
+    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    tokenizer, model = opened.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
+    texts = []
+    for penalty in (1.0, 1.3):
+        with torch.inference_mode():
+            found = model.generate(ids, max_new_tokens=40, do_sample=False, repetition_penalty=penalty)
+        texts.append([t for t in found[0, ids.shape[1] :].tolist() if t != 256])
+    assert list(end.token_ids) == texts[1] != texts[0]
 
 
 def test_all_end_tokens_of_the_generation_configuration_count(world: Path) -> None:

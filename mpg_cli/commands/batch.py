@@ -72,7 +72,11 @@ def batch(
     top_p: options.TopP = 1.0,
     min_p: options.MinP = 0.0,
     repetition_penalty: options.RepetitionPenalty = 1.0,
+    presence_penalty: options.PresencePenalty = 0.0,
+    frequency_penalty: options.FrequencyPenalty = 0.0,
+    logit_bias: options.LogitBias = None,
     stop: options.Stop = None,
+    stop_token_id: options.StopTokenId = None,
     seed: options.Seed = None,
     target: options.Target = "product",
     rule: options.Rule = "exact",
@@ -105,7 +109,11 @@ def batch(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=values.logit_bias(logit_bias or []),
         stop=tuple(check_text("--stop", text) for text in stop or ()),
+        stop_token_ids=tuple(stop_token_id or ()),
     )
     own = bool(persona or adapter)
     blend = (

@@ -11,7 +11,16 @@ from mpg_cli.personas import expression
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.turns import check_text
 
-_SAMPLING = ("max-tokens", "temperature", "top-k", "top-p", "min-p", "repetition-penalty")
+_SAMPLING = (
+    "max-tokens",
+    "temperature",
+    "top-k",
+    "top-p",
+    "min-p",
+    "repetition-penalty",
+    "presence-penalty",
+    "frequency-penalty",
+)
 _THRESHOLD = ("threshold", "threshold-window", "candidates", "ahead")
 
 
@@ -37,7 +46,13 @@ def check_value(key: str, value: Value) -> None:
         ModelChoice(texts[0])
     elif key == "seed":
         GenerateRequest(ModelChoice(), Prompting("-"), Sampling(), Scheme(), seed=value)  # type: ignore[arg-type]
-    elif key in ("system", "stop"):
+    elif key == "logit-bias":
+        Sampling(logit_bias=values.logit_bias(texts))
+    elif key == "stop-token-id":
+        for text in texts:
+            if not text.isdecimal():
+                raise UsageError(f"--stop-token-id {text} is no token id", hint="ids are whole numbers")
+    elif key in ("system", "stop", "prefill"):
         for text in texts:
             check_text(f"--{key}", text)
 

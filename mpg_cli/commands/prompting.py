@@ -49,6 +49,7 @@ def ask(
     system: options.System = None,
     prompt_file: options.PromptFile = None,
     messages: options.Messages = None,
+    prefill: options.Prefill = None,
     raw: options.Raw = False,
     template_arg: options.TemplateArg = None,
     model: options.Model = DEFAULT_MODEL,
@@ -63,7 +64,11 @@ def ask(
     top_p: options.TopP = 1.0,
     min_p: options.MinP = 0.0,
     repetition_penalty: options.RepetitionPenalty = 1.0,
+    presence_penalty: options.PresencePenalty = 0.0,
+    frequency_penalty: options.FrequencyPenalty = 0.0,
+    logit_bias: options.LogitBias = None,
     stop: options.Stop = None,
+    stop_token_id: options.StopTokenId = None,
     seed: options.Seed = None,
     samples: options.Samples = 1,
     sequence_id: options.SequenceId = None,
@@ -87,7 +92,11 @@ def ask(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=values.logit_bias(logit_bias or []),
         stop=tuple(check_text("--stop", text) for text in stop or ()),
+        stop_token_ids=tuple(stop_token_id or ()),
     )
     blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
     adapters = values.adapters(adapter or [], strength)
@@ -105,12 +114,13 @@ def ask(
         ahead=ahead,
     )
     system = None if system is None else check_text("--system", system)
+    prefill = None if prefill is None else check_text("--prefill", prefill)
     arguments = values.template_args(template_arg or [])
     sequence = values.sequence_id(sequence_id)
     text, turns = prompts.read_prompt(prompt, prompt_file, messages, Streams.current())
     return GenerateRequest(
         model=choice,
-        prompting=Prompting(text, turns, system, raw, arguments),
+        prompting=Prompting(text, turns, system, raw, arguments, prefill),
         sampling=sampling,
         scheme=scheme,
         blend=blend,

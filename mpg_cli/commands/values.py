@@ -98,6 +98,19 @@ def two_weights(flag: str, text: str, strength: float) -> tuple[float, float]:
     return first, second
 
 
+def logit_bias(texts: Iterable[str]) -> tuple[tuple[int, float], ...]:
+    """ID:BIAS of tokens; the range is the request's business."""
+    found = []
+    for text in texts:
+        id_, _, bias = text.partition(":")
+        value = _number(bias)
+        if not id_.strip().isdecimal() or value is None:
+            hint = "as in --logit-bias 198:-5; the ids of a model stand in its tokenizer.json"
+            raise UsageError(f"--logit-bias {_shown(text)} is not ID:BIAS", hint=hint)
+        found.append((int(id_), value))
+    return tuple(found)
+
+
 def template_args(texts: Iterable[str]) -> dict[str, Any]:
     """KEY=VALUE; the value is JSON (true, 3, "x") if it reads as such, otherwise text."""
     args: dict[str, Any] = {}

@@ -58,10 +58,10 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
     def apply(messages: Sequence[Message]) -> str:
         if prefill and (text := _begun(tokenizer, [*messages, _assistant(prefill)], arguments)):
             return text
-        text = tokenizer.apply_chat_template(
+        whole: str = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True, **arguments
         )
-        return text + prefill
+        return whole + prefill
 
     if system:
         try:

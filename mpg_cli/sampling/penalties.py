@@ -87,10 +87,9 @@ def penalise(log_p: Tensor, normaliser: Tensor, how: Penalties, said: Said | Non
         z = z - how.presence * (counts > 0) - how.frequency * counts
         log_p.scatter_(-1, at, z - normaliser[..., None])  # an id that is there twice gets the same twice
     if how.bias:
-        ids, values = zip(*how.bias, strict=True)
-        log_p[..., sent(torch.tensor(ids), log_p.device)] += sent(torch.tensor(values), log_p.device).to(
-            log_p.dtype
-        )
+        tokens = sent(torch.tensor([token for token, _ in how.bias]), log_p.device)
+        added = torch.tensor([bias for _, bias in how.bias], dtype=log_p.dtype)
+        log_p[..., tokens] += sent(added, log_p.device)
     return torch.log_softmax(log_p, dim=-1)
 
 

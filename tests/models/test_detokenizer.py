@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpg_cli.models.detokenizer import Detokenizer, StopStrings
-from tests.models.words import byte_tokenizer
+from mpg_cli.models.detokenizer import Detokenizer, ReplyText, StopStrings
+from tests.models.words import byte_tokenizer, metaspace_tokenizer
 
 TOKENIZER = byte_tokenizer()
 
@@ -78,3 +78,45 @@ def test_streaming_finds_what_a_search_in_the_whole_finds(stream: list[str], sto
             assert text == so_far[: min(places)]
             return
     assert text + scanner.flush() == whole
+
+
+NAMED = byte_tokenizer(extra=3)
+MARK = NAMED.eos_token  # special: no text of a reply
+
+
+def said(stops: list[str], ids: list[int], prefill: str = "") -> tuple[str, str, bool]:
+    """What is shown on the way, the whole, and whether a stop string was found."""
+    text = ReplyText(NAMED, stops, frozenset(), prefill)
+    shown = ""
+    for id_ in ids:
+        shown += text.push([id_])[0]
+        if text.stopped:
+            break
+    return shown + text.flush(), text.whole, text.stopped
+
+
+def test_a_stop_string_may_be_a_special_token() -> None:
+    ids = [*NAMED("one")["input_ids"], NAMED.eos_token_id, *NAMED("two")["input_ids"]]
+    assert said([], ids) == ("onetwo", "onetwo", False)
+    assert said([MARK], ids) == ("one", "one", True)
+
+
+def test_a_stop_string_may_reach_over_a_special_token() -> None:
+    ids = [*NAMED("one")["input_ids"], NAMED.eos_token_id, *NAMED("two")["input_ids"]]
+    assert said([f"e{MARK}tw"], ids) == ("on", "on", True)
+    assert said([f"e{MARK}x"], ids) == ("onetwo", "onetwo", False)
+    assert said(["onetwo"], ids) == ("onetwo", "onetwo", False), "the special token stands between"
+
+
+def test_a_reply_goes_on_from_its_prefill() -> None:
+    shown, whole, found = said(["Sure"], NAMED(", here")["input_ids"], "Sure")
+    assert (shown, whole, found) == (", here", "Sure, here", False)
+
+
+def test_a_space_after_the_prefill_is_kept() -> None:
+    """Tokenizers with a mark for spaces drop it at the start of what they decode."""
+    tokenizer = metaspace_tokenizer()
+    text = ReplyText(tokenizer, [], frozenset(), "the")
+    text.push(tokenizer("the cat")["input_ids"][1:])
+    text.flush()
+    assert text.whole == "the cat"

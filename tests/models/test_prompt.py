@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.prompt import render
 from mpg_cli.request import Prompting
-from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, byte_tokenizer
+from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
 
 
 def text(prompting: Prompting, persona: str | None = None, **tokenizer: Any) -> str:
@@ -73,3 +73,33 @@ def test_a_template_that_fails_by_itself_is_the_models_fault() -> None:
         text(Prompting("Hi"), template=broken)
     with pytest.raises(UsageError, match="out of order"):
         text(Prompting(messages=({"role": "user", "content": "Hi"},)), template=broken)
+
+
+def test_a_prefill_stands_behind_the_replys_opening() -> None:
+    assert text(Prompting("Hi", prefill="Sure, ")) == "<user>Hi</><assistant>Sure, "
+    assert text(Prompting("Hi", prefill="Sure, "), "P", template=None) == "P\n\nHiSure, "
+    assert text(Prompting("Hi", raw=True, prefill=" there")) == "Hi there"
+
+
+def test_a_last_assistant_turn_is_the_prefill() -> None:
+    turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Sure, "})
+    asked = Prompting(messages=turns, system="S")
+    assert (asked.messages, asked.prefill) == (turns[:1], "Sure, ")
+    assert text(asked) == "<system>S</><user>Hi</><assistant>Sure, "
+    assert text(asked, template=NO_SYSTEM) == "<user>S\n\nHi</><assistant>Sure, "
+    with pytest.raises(UsageError, match="begins twice"):
+        Prompting(messages=turns, prefill="Well, ")
+
+
+def test_a_prefill_is_kept_as_it_is_where_a_template_would_change_it() -> None:
+    """Of a template that strips turns, or has no place for an open one, the reply's opening is taken."""
+    strips = TEMPLATE.replace("{{ m.content }}", "{{ m.content | trim }}")
+    assert text(Prompting("Hi", prefill="Sure, "), template=strips) == "<user>Hi</><assistant>Sure, "
+    refuses = "{% if messages[-1].role == 'assistant' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE
+    assert text(Prompting("Hi", prefill="Sure, "), template=refuses) == "<user>Hi</><assistant>Sure, "
+
+
+def test_a_template_may_open_a_reply_that_is_begun_otherwise() -> None:
+    thinks = TEMPLATE.replace("<assistant>{% if think", "<assistant><think>{% if think")
+    assert text(Prompting("Hi"), template=thinks) == "<user>Hi</><assistant><think>"
+    assert text(Prompting("Hi", prefill="Sure"), template=thinks) == "<user>Hi</><assistant>Sure"

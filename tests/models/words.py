@@ -32,3 +32,12 @@ def byte_tokenizer(template: str | None = TEMPLATE, extra: int = 0) -> Any:
     tokenizer.add_tokens([f"<unused{i}>" for i in range(extra)])
     tokenizer.chat_template = template
     return tokenizer
+
+
+def metaspace_tokenizer() -> Any:
+    """Whole words with a mark for the space before them, as sentencepiece has them."""
+    words = {"<unk>": 0, "▁the": 1, "▁cat": 2, "▁sat": 3}
+    core = Tokenizer(models.WordLevel(vocab=words, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")

@@ -154,6 +154,14 @@ def test_block_rule_has_the_law_of_the_target(case: str) -> None:
     assert_law(counts, reply_law(settings))
 
 
+def test_threshold_rule_has_the_law_of_the_penalised_target_where_nothing_is_clipped() -> None:
+    settings = replace(
+        CASES["penalties"], warp=Warp(), rule="threshold", chunk_size=2, threshold=Threshold(fixed=4.0)
+    )
+    replies = sample(settings, MERGED, range(4000))
+    assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(settings))
+
+
 @pytest.mark.parametrize("drafter", DRAFTERS)
 def test_at_temperature_0_block_says_what_exact_says(drafter: str) -> None:
     greedy = replace(CASES["greedy"], chunk_size=3)
