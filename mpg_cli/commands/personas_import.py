@@ -16,6 +16,7 @@ from mpg_cli.render.terminal import Streams
 if TYPE_CHECKING:
     from mpg_cli.importing.draft import Draft
     from mpg_cli.importing.place import Imported
+    from mpg_cli.importing.source import Wishes
 
 EPILOG = """\b
 Examples:
@@ -24,9 +25,10 @@ Examples:
   mpg personas import Modelfile --name mario --base Qwen/Qwen3-0.6B
   mpg personas import card.json --dry-run
 \b
-Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx) and Ollama Modelfiles. What may not
-enter a prompt is kept under `extensions` in the persona file. GGUF files cannot be used; the
-message says what to do instead.
+Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx), characters of Pygmalion and
+text-generation-webui (JSON, YAML) and Ollama Modelfiles. What may not enter a prompt is kept
+under `extensions` in the persona file. GGUF files cannot be used; the message says what to do
+instead.
 \b
 Exit status: 0 all are imported, 2 wrong usage, or files that could not be; the others are."""
 
@@ -34,17 +36,20 @@ Exit status: 0 all are imported, 2 wrong usage, or files that could not be; the 
 def import_(
     files: Annotated[
         list[str],
-        typer.Argument(
-            metavar="FILE", help="Character cards and Modelfiles; - for stdin.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="Characters and Modelfiles; - for stdin.", show_default=False),
     ],
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the persona.", show_default="made from the file's"),
     ] = None,
     user: Annotated[
-        str, typer.Option(metavar="NAME", help="What a card's {{user}} becomes: who talks to the persona.")
-    ] = "User",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a card's {{user}} becomes: who talks to the persona.",
+            show_default="User, or what the card says",
+        ),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +76,7 @@ def import_(
 ) -> None:
     """Turn character cards and Ollama Modelfiles into persona files."""
     from mpg_cli.folders import persona_dir as user_personas
+    from mpg_cli.importing.source import Wishes
     from mpg_cli.training.persona_file import check_name
 
     streams = Streams.current()
@@ -80,9 +86,9 @@ def import_(
             raise UsageError("--name names one persona", hint="import the files one by one")
     if files.count("-") > 1:
         raise UsageError("stdin is named twice", hint="give - once")
-    user = _checked_user(user)
+    wishes = Wishes(name, None if user is None else _checked_user(user), base)
     folder = Path(os.path.expanduser(persona_dir)) if persona_dir else user_personas()
-    run = _Run(streams, folder, name, user, base, force=force, dry_run=dry_run, quiet=quiet)
+    run = _Run(streams, folder, wishes, force=force, dry_run=dry_run, quiet=quiet)
     failed = 0
     for file in files:
         try:
@@ -103,16 +109,13 @@ class _Run:
         self,
         streams: Streams,
         folder: Path,
-        name: str | None,
-        user: str,
-        base: str | None,
+        wishes: Wishes,
         *,
         force: bool,
         dry_run: bool,
         quiet: bool,
     ) -> None:
-        self.streams, self.folder, self.name = streams, folder, name
-        self.user, self.base = user, base
+        self.streams, self.folder, self.wishes = streams, folder, wishes
         self.force, self.dry_run, self.quiet = force, dry_run, quiet
         self.names: dict[str, str] = {}  # of the personas of this run, in lower case, to their files
 
@@ -122,8 +125,8 @@ class _Run:
         from mpg_cli.importing.source import read_draft
 
         label = "stdin" if file == "-" else visible(file)
-        draft = read_draft(file, self.streams.stdin.buffer, user=self.user, base=self.base)
-        new = place.prepare(draft, self.folder, self.name, label)
+        draft = read_draft(file, self.streams.stdin.buffer, self.wishes)
+        new = place.prepare(draft, self.folder, self.wishes.name, label)
         twin = self.names.get(new.where.name.lower())
         if twin is not None:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Character Cards V1, V2 and V3 as data: which version it is, and its fields with their types checked."""
+"""Character cards and characters of other programs as data: what kind it is, and its fields, type-checked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from mpg_cli.errors import UsageError
+from mpg_cli.importing.characters import TEXTS, find_character
 from mpg_cli.importing.charx import card_json
 from mpg_cli.importing.json_text import parse_json
 from mpg_cli.importing.png import text_chunks
@@ -19,15 +20,18 @@ MAX_NAME = 200  # characters; it is put in wherever the card says {{char}}
 
 _SPECS = {"chara_card_v2": 2, "chara_card_v3": 3}
 _CHUNKS = ("ccv3", "chara")  # the first that is there is the card
-_TEXTS = ("description", "personality", "scenario", "first_mes", "mes_example")
-_WHAT = "a character card is a JSON object with name, description and more, or a PNG or .charx file with one"
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_WHAT = (
+    f"a character is a JSON or YAML object with name and {', '.join(TEXTS)}, or the like of Pygmalion "
+    "(char_name, char_persona) or text-generation-webui (name, context); or a PNG or .charx file with one"
+)
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card as it was read. `raw` is the whole object, `data` the part with the fields."""
+    """A card as it was read. `raw` is the whole object, `data` its fields by the names of V2."""
 
-    version: int  # 1, 2 or 3
+    kind: str  # what it is, in words
     raw: Mapping[str, Any]
     data: Mapping[str, Any]
     where: str
@@ -38,6 +42,8 @@ class Card:
         value = self.data.get(key)
         if value is None:
             return ""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
         if not isinstance(value, str):
             raise UsageError(f"{self.where}: the card's {key} must be text, not {kind_of(value)}")
         return value.replace("\r\n", "\n").replace("\r", "\n").strip()
@@ -55,7 +61,12 @@ class Card:
     @property
     def char(self) -> str:
         """What {{char}} stands for: the nickname of V3, else the name."""
-        return (self.version == 3 and self.text("nickname")) or self.name
+        return (self.v3 and self.text("nickname")) or self.name
+
+    @property
+    def v3(self) -> bool:
+        """Whether the fields that are new in V3 count."""
+        return self.raw.get("spec") == "chara_card_v3"
 
 
 def from_png(data: bytes, where: str) -> Card:
@@ -68,10 +79,7 @@ def from_png(data: bytes, where: str) -> Card:
             hint="download the original; sites that convert or shrink pictures drop the card",
         )
     texts = chunks[key]
-    try:
-        raw = base64.b64decode(texts[0].strip(b" \t\r\n"), validate=True)
-    except (binascii.Error, ValueError):
-        raise UsageError(f"{where}: the text '{key}' is not base64") from None
+    raw = _decoded(texts[0], f"{where}: the text '{key}'")
     notices: tuple[str, ...] = ()
     if len(set(texts)) > 1:
         notices = (f"the picture has {len(texts)} different texts '{key}'; the first one is used",)
@@ -85,30 +93,54 @@ def from_charx(file: BinaryIO, where: str) -> Card:
 
 def from_json(raw: bytes, where: str, notices: tuple[str, ...] = ()) -> Card:
     """The card in JSON. Raises UsageError for what is none."""
-    card = parse_json(raw, where)
+    return from_data(parse_json(raw, where), where, notices)
+
+
+def from_data(card: Any, where: str, notices: tuple[str, ...] = ()) -> Card:
+    """The card in plain data, of JSON or YAML. Raises UsageError for what is none."""
     if not isinstance(card, dict):
         raise UsageError(f"{where}: not a character card but {kind_of(card)}", hint=_WHAT)
-    spec = card.get("spec")
-    if spec is None:
-        if not isinstance(card.get("name"), str) or not any(key in card for key in _TEXTS):
-            raise UsageError(f"{where}: not a character card: no spec, name and description", hint=_WHAT)
-        return _checked(Card(1, card, card, where, notices))
+    spec, data = card.get("spec"), card.get("data")
     version = _SPECS.get(spec) if isinstance(spec, str) else None
-    if version is None:
+    if version and isinstance(data, dict):
+        newer = _newer(card.get("spec_version"), version)
+        return _checked(Card(f"Character Card V{version}", card, data, where, (*notices, *newer)))
+    found = find_character(card)
+    if found is not None:
+        if spec and not version:
+            told = f"the spec '{visible(str(spec), 60)}' is not known; it was read as a {found.kind}"
+            notices = (*notices, told)
+        return _checked(Card(found.kind, card, found.data, where, notices))
+    if version:
+        raise UsageError(f"{where}: the card's data must be a mapping, not {kind_of(data)}")
+    if spec is not None:
         raise UsageError(
             f"{where}: the spec '{visible(str(spec), 60)}' is not known",
             hint=f"known are {' and '.join(_SPECS)}, and cards without a spec (V1)",
         )
-    data = card.get("data")
-    if not isinstance(data, dict):
-        raise UsageError(f"{where}: the card's data must be a mapping, not {kind_of(data)}")
-    newer = _newer(card.get("spec_version"), version)
-    return _checked(Card(version, card, data, where, (*notices, *newer)))
+    if "entries" in card:
+        raise UsageError(
+            f"{where}: a lorebook, not a character", hint="import the card that it belongs to or is part of"
+        )
+    keys = visible(", ".join(map(str, card)), 100) or "none"
+    raise UsageError(
+        f"{where}: not a character card: no spec, name and description; its keys: {keys}", hint=_WHAT
+    )
+
+
+def _decoded(text: bytes, what: str) -> bytes:
+    """Base64 as readers of cards take it: in lines, URL-safe or without its padding; or the JSON as it is."""
+    packed = b"".join(text.split()).strip(b"\0")
+    if packed.startswith(b"{"):
+        return text
+    packed = packed.translate(_URL_SAFE).rstrip(b"=")
+    try:
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError(f"{what} is not base64") from None
 
 
 def _checked(card: Card) -> Card:
-    if not card.name:
-        raise UsageError(f"{card.where}: the card has no name", hint="add one to it; --name is not enough")
     for name in (card.name, card.char):
         if len(name) > MAX_NAME:
             raise UsageError(f"{card.where}: the card's name is longer than {MAX_NAME} characters")

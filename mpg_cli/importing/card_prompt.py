@@ -1,8 +1,8 @@
 """A character card as a persona: its prompt by the rules of the specifications, and all else kept.
 
 Into the prompt go system_prompt, description, personality, scenario, constant entries of the lorebook,
-mes_example, first_mes and post_history_instructions. creator_notes, tags, creator, character_version, the
-names and comments of the lorebook, assets and dates never do.
+mes_example, first_mes, the Character's Note (extensions.depth_prompt) and post_history_instructions.
+creator_notes, tags, creator, character_version, names and comments of lorebooks, assets and dates never do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from mpg_cli.errors import UsageError
-from mpg_cli.importing.card import Card
+from mpg_cli.importing.card import MAX_NAME, Card
 from mpg_cli.importing.draft import Draft
 from mpg_cli.importing.keep import one_line, without_controls
 from mpg_cli.importing.lorebook import Book, read_book
@@ -19,17 +19,25 @@ from mpg_cli.importing.macros import Macros
 
 # Where a card has no system_prompt of its own, and for {{original}} in one that has.
 FALLBACK = "You are {{char}}. Reply as {{char}} would, and stay in character."
-USER = "User"  # what {{user}} stands for unless --user says otherwise
+USER = "User"  # what {{user}} stands for unless --user or the card says otherwise
 
-_START = re.compile(r"^[ \t]*<START>[ \t]*$", re.IGNORECASE | re.MULTILINE)
+# Parts example conversations; END_OF_DIALOG does so in Character.AI's.
+_START = re.compile(r"<\s*START\s*>|END_OF_DIALOG", re.IGNORECASE)
 _MAX_DESCRIPTION = 160
 _MAX_NOTES = 500
 
 
-def draft_of_card(card: Card, file: str, user: str = USER) -> Draft:
-    """The persona of a card that came from `file`; `user` is what {{user}} becomes. Raises UsageError."""
+def draft_of_card(card: Card, file: str, user: str | None = None, name: str | None = None) -> Draft:
+    """The persona of a card that came from `file`.
+
+    `user` is what {{user}} becomes, `name` what a card without a name is called. Raises UsageError.
+    """
+    char = card.char or name
+    if not char:
+        raise UsageError(f"{card.where}: the card has no name", hint="choose one with --name")
+    user = user or one_line(card.text("your_name"), MAX_NAME) or USER
     book = read_book(card.data.get("character_book"), card.where)
-    macros = Macros(card.char, user)
+    macros = Macros(char, user)
     try:
         prompt = _prompt(card, book, macros)
     except UsageError as error:
@@ -38,9 +46,9 @@ def draft_of_card(card: Card, file: str, user: str = USER) -> Draft:
     if not prompt:
         raise UsageError(f"{card.where}: the card has no text for a prompt")
     return Draft(
-        title=card.name,
+        title=card.name or char,
         prompt=prompt,
-        description=_description(card, notes, macros),
+        description=_description(card, notes, Macros(char, user)),
         tags=tuple(dict.fromkeys(filter(None, (one_line(tag, 64) for tag in card.texts("tags"))))),
         source=_source(card, file),
         extensions={"character_card": card.raw},
@@ -50,29 +58,38 @@ def draft_of_card(card: Card, file: str, user: str = USER) -> Draft:
 
 def _prompt(card: Card, book: Book, macros: Macros) -> str:
     """The system text; every part with its macros replaced, empty parts left out."""
-    macros.original = macros.expand(FALLBACK)
-    system = macros.expand(card.text("system_prompt") or FALLBACK)
-    macros.original = ""
-    closing = macros.expand(card.text("post_history_instructions"))
+
+    def text(raw: str) -> str:
+        return macros.expand("\n\n".join(part.strip() for part in _START.split(raw))).strip()
+
+    def of(key: str) -> str:
+        return text(card.text(key))
+
     char = macros.char
+    macros.original = text(FALLBACK)
+    system = text(card.text("system_prompt") or FALLBACK)
+    macros.original = ""
     parts = [
         system,
-        *map(macros.expand, book.before),
-        macros.expand(card.text("description")),
-        _titled(f"{char}'s personality:", macros.expand(card.text("personality"))),
-        _titled("Scenario:", macros.expand(card.text("scenario"))),
-        *map(macros.expand, book.after),
-        *_examples(card, macros),
-        _titled(f"{char} begins a conversation like this:", macros.expand(card.text("first_mes"))),
-        closing,
+        *map(text, book.before),
+        of("description"),
+        _titled(f"{char}'s personality:", of("personality")),
+        _titled("Scenario:", of("scenario")),
+        *map(text, book.after),
+        *(_titled("An example conversation:", text(talk)) for talk in _START.split(card.text("mes_example"))),
+        _titled(f"{char} begins a conversation like this:", of("first_mes")),
+        text(_note(card)),
+        of("post_history_instructions"),
     ]
     return "\n\n".join(part for part in (without_controls(part).strip() for part in parts) if part)
 
 
-def _examples(card: Card, macros: Macros) -> Iterator[str]:
-    """The example conversations, which <START> separates."""
-    for talk in _START.split(card.text("mes_example")):
-        yield _titled("An example conversation:", macros.expand(talk).strip())
+def _note(card: Card) -> str:
+    """The Character's Note, which SillyTavern puts between the last messages."""
+    extensions = card.data.get("extensions")
+    note = extensions.get("depth_prompt") if isinstance(extensions, dict) else None
+    prompt = note.get("prompt") if isinstance(note, dict) else note
+    return prompt.strip() if isinstance(prompt, str) else ""
 
 
 def _titled(title: str, text: str) -> str:
@@ -84,27 +101,32 @@ def _titled(title: str, text: str) -> str:
 def _notes(card: Card) -> str:
     """The creator's notes: for the user, never for the model."""
     languages = card.data.get("creator_notes_multilingual")
-    if card.version == 3 and isinstance(languages, dict) and isinstance(languages.get("en"), str):
+    if card.v3 and isinstance(languages, dict) and isinstance(languages.get("en"), str):
         return str(languages["en"]).strip()
     notes = card.data.get("creator_notes")
     return notes.strip() if isinstance(notes, str) else ""
 
 
 def _description(card: Card, notes: str, macros: Macros) -> str:
-    """One line for lists of personas: the first paragraph of the notes, or of what the card says itself."""
+    """One line for lists of personas: the first paragraph of the notes, or of what the card says itself.
+
+    A name that the persona cannot have stands before it.
+    """
+    title = one_line(card.name, 60)
+    name = "" if title.isascii() else f"{title}: "
     for text in (notes, card.text("personality"), card.text("description")):
         first = re.split(r"\n\s*\n", text.replace("\r\n", "\n"), maxsplit=1)[0]
         try:
-            line = one_line(macros.expand(first[: 4 * _MAX_DESCRIPTION]), _MAX_DESCRIPTION)
+            line = one_line(macros.expand(_START.sub(" ", first[: 4 * _MAX_DESCRIPTION])), _MAX_DESCRIPTION)
         except UsageError:
             continue
         if line:
-            return line
-    return ""
+            return line if title in line else f"{name}{line}"
+    return name.removesuffix(": ")
 
 
 def _source(card: Card, file: str) -> str:
-    parts = [f"Character Card V{card.version}, {file}"]
+    parts = [f"{card.kind}, {file}"]
     for key, before in (("creator", "by "), ("character_version", "version ")):
         value = card.data.get(key)
         if isinstance(value, str) and value.strip():
@@ -116,10 +138,16 @@ def _source(card: Card, file: str) -> str:
 def _notices(card: Card, book: Book, macros: Macros, notes: str) -> Iterator[str]:
     if notes:
         yield f"the creator's notes: {one_line(notes, _MAX_NOTES)}"
+    if book.drawn:
+        yield f"lorebook entries that chance decides on were decided once for good: {book.drawn}"
     if book.waiting:
         yield f"lorebook entries that wait for key words, which mpg does not look for: {book.waiting}"
     if card.text("post_history_instructions"):
         yield "its post_history_instructions stand at the end of the prompt, not after the conversation"
+    if _note(card):
+        yield "its Character's Note (depth_prompt) stands near the end of the prompt, not among the messages"
+    if linked := _linked_book(card):
+        yield f"the lorebook '{linked}', which it names, is not in the file"
     greetings = len(card.texts("alternate_greetings")) + len(card.texts("group_only_greetings"))
     if greetings:
         yield f"greetings beside the first one, which are not in the prompt: {greetings}"
@@ -129,3 +157,11 @@ def _notices(card: Card, book: Book, macros: Macros, notes: str) -> Iterator[str
     if macros.unknown:
         shown = ", ".join(list(macros.unknown)[:5])
         yield f"macros that are not part of the specification stay as they are: {shown}"
+
+
+def _linked_book(card: Card) -> str:
+    """The name of SillyTavern's lorebook beside the card, where none of its entries came with it."""
+    extensions, book = card.data.get("extensions"), card.data.get("character_book")
+    world = extensions.get("world") if isinstance(extensions, dict) else None
+    inside = book.get("entries") if isinstance(book, dict) else book
+    return one_line(world, 60) if isinstance(world, str) and not inside else ""

@@ -27,7 +27,8 @@ class DraftAdapter:
 
 @dataclass(frozen=True)
 class Draft:
-    """A persona without a place. `title` is the name as the file has it, often none that a persona can have.
+    """A persona without a place. `title` is the name as the file has it, often none that a persona can have;
+    `stem` is the file's own, for a title without a letter from A to Z.
 
     `extensions` is plain data as it was read; `kept` makes it fit for a persona file. `notices` are
     sentences for the user.
@@ -39,6 +40,7 @@ class Draft:
     tags: tuple[str, ...] = ()
     license: str | None = None
     source: str | None = None
+    stem: str = ""
     adapter: DraftAdapter | None = None
     model: str | None = None  # what the next command should name with --model
     extensions: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""JSON from strangers: UTF-8, no key twice, finite numbers of a sane length, not nested without end."""
+"""JSON from strangers: Unicode, no key twice, finite numbers of a sane length, not nested without end."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ def parse_json(raw: bytes, where: str) -> Any:
 
 
 def decode(raw: bytes, where: str) -> str:
-    """`raw` as UTF-8 text, with or without a byte order mark. Raises UsageError."""
+    """`raw` as text: UTF-8, or UTF-16 as PowerShell writes it, with or without a byte order mark.
+
+    Raises UsageError.
+    """
+    encoding = json.detect_encoding(raw)  # tells from the first four bytes; not only of JSON
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        name = encoding[:6].rstrip("-").upper()
         raise UsageError(
-            f"{where}: byte 0x{raw[error.start]:02x} in line {line} is not UTF-8",
+            f"{where}: byte 0x{raw[error.start]:02x} in line {line} is not {name}",
             hint="convert it, for instance with iconv",
         ) from None
 

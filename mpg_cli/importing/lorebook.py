@@ -2,17 +2,22 @@
 
 Entries that wait for key words of a conversation are for chat programs; a persona's prompt is fixed. So only
 constant entries count, and those that a decorator activates (Character Card V3, "Decorators").
+
+SillyTavern, which most cards come from, writes `use_regex: true` into every entry, and its own position,
+probability and group into `extensions`; where it and the specification differ, its meaning counts.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.importing.macros import drawn
 from mpg_cli.personas.safe_yaml import kind_of
 
 BEFORE, AFTER = "before_char", "after_char"
@@ -30,6 +35,37 @@ class Book:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     waiting: int = 0  # enabled, but they wait for key words or for a point in the conversation
+    drawn: int = 0  # would be there by chance, each time anew; they are there or not for good
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry that needs no key words. `data` has SillyTavern's fields beside those of the card."""
+
+    index: int
+    data: Mapping[str, Any]
+    text: str
+    decorators: Mapping[str, str]
+
+    @property
+    def order(self) -> tuple[float, int]:
+        return _number(self.data.get("insertion_order", self.data.get("order"))), self.index
+
+    @property
+    def before(self) -> bool:
+        said = _POSITIONS.get(self.decorators.get("position", ""), self.data.get("position"))
+        return str(said) in (BEFORE, "0")
+
+    @property
+    def chance(self) -> float:
+        """Percent."""
+        certain = self.data.get("useProbability") is False or self.data.get("probability") is None
+        return 100.0 if certain else _number(self.data["probability"])
+
+    @property
+    def group(self) -> str:
+        """One entry of a group is there; "" for none."""
+        return str(self.data.get("group") or "")
 
 
 def read_book(book: Any, where: str) -> Book:
@@ -42,38 +78,65 @@ def read_book(book: Any, where: str) -> Book:
     if not isinstance(entries, list):
         found = kind_of(entries)
         raise UsageError(f"{where}: the card's character_book must have a list of entries, not {found}")
-    placed: list[tuple[float, int, str, str]] = []
+    always: list[_Entry] = []
     waiting = 0
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
             found = kind_of(entry)
             raise UsageError(f"{where}: entry {index + 1} of the card's lorebook is {found}, not a mapping")
+        extensions = entry.get("extensions")
+        data = {**entry, **(extensions if isinstance(extensions, dict) else {})}
         content = entry.get("content")
-        if entry.get("enabled", True) is not True or not isinstance(content, str):
+        if not _enabled(entry) or not isinstance(content, str):
             continue
         text, decorators = _split(content)
         if not text:
             continue
-        if not _always(entry, decorators):
+        if _always(data, decorators):
+            always.append(_Entry(index, data, text, decorators))
+        else:
             waiting += "dont_activate" not in decorators
-            continue
-        side = _POSITIONS.get(decorators.get("position", ""), entry.get("position"))
-        placed.append((_order(entry), index, BEFORE if side == BEFORE else AFTER, text))
-    placed.sort()
-    before = tuple(text for _, _, side, text in placed if side == BEFORE)
-    after = tuple(text for _, _, side, text in placed if side == AFTER)
-    return Book(before, after, waiting)
+    groups = Counter(entry.group for entry in always if entry.group)
+    there = sorted(_drawn(always), key=lambda entry: entry.order)
+    return Book(
+        before=tuple(entry.text for entry in there if entry.before),
+        after=tuple(entry.text for entry in there if not entry.before),
+        waiting=waiting,
+        drawn=sum(entry.chance < 100 or groups[entry.group] > 1 for entry in always),
+    )
 
 
-def _always(entry: Mapping[str, Any], decorators: Mapping[str, str]) -> bool:
+def _enabled(entry: Mapping[str, Any]) -> bool:
+    enabled = entry.get("enabled")
+    return (enabled is None or _flag(enabled)) and not _flag(entry.get("disable"))
+
+
+def _always(data: Mapping[str, Any], decorators: Mapping[str, str]) -> bool:
     """Whether the entry is in the prompt before anything was said."""
     if "activate" in decorators:
         return True
     if "dont_activate" in decorators or "additional_keys" in decorators:
         return False
-    if _number(decorators.get("activate_only_after")) > 0 or _number(decorators.get("is_greeting")) > 0:
+    if any(_number(decorators.get(name)) > 0 for name in ("activate_only_after", "is_greeting")):
         return False
-    return entry.get("constant") is True and entry.get("use_regex") is not True
+    return _flag(data.get("constant")) and not _number(data.get("delay")) > 0
+
+
+def _drawn(entries: list[_Entry]) -> Iterator[_Entry]:
+    """The entries that are there: by their probability, and one of each group. The same ones each time."""
+    groups: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        if entry.chance < 100 and not drawn(entry.text).random() * 100 < entry.chance:
+            continue
+        if entry.group:
+            groups.setdefault(entry.group, []).append(entry)
+        else:
+            yield entry
+    for members in groups.values():
+        weights = [max(1.0, _number(entry.data.get("group_weight", 100))) for entry in members]
+        (chosen,) = drawn("".join(entry.text for entry in members)).choices(members, weights)
+        first = [entry for entry in members if _flag(entry.data.get("group_override"))]
+        yield max(first, key=lambda entry: entry.order, default=chosen)
 
 
 def _split(content: str) -> tuple[str, dict[str, str]]:
@@ -95,14 +158,15 @@ def _split(content: str) -> tuple[str, dict[str, str]]:
     return "\n".join(lines).strip(), found
 
 
-def _order(entry: Mapping[str, Any]) -> float:
-    order = entry.get("insertion_order")
-    return float(order) if isinstance(order, (int, float)) and not isinstance(order, bool) else 0.0
+def _flag(value: Any) -> bool:
+    """Whether a switch is on, however a program spells it."""
+    return value.strip().lower() in ("true", "1") if isinstance(value, str) else value == 1
 
 
-def _number(value: str | None) -> float:
+def _number(value: Any) -> float:
+    """A number, or text that is one; 0 for anything else."""
     try:
-        number = float(value or 0)
-    except ValueError:
+        number = float(value) if isinstance(value, (int, float, str)) else 0.0
+    except (ValueError, OverflowError):
         return 0.0
     return number if math.isfinite(number) else 0.0

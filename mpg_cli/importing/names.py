@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -22,6 +23,7 @@ _GREEK = {
     "υ": "y", "φ": "f", "χ": "ch", "ψ": "ps", "ω": "o",
 }  # fmt: skip
 _TABLE = _LATIN | _CYRILLIC | _GREEK
+_LONG = "ー"  # lengthens the vowel before it
 _SYLLABLE = re.compile(r"(?:HIRAGANA|KATAKANA) LETTER (?:SMALL )?([A-Z]+)|HANGUL SYLLABLE ([A-Z]+)")
 _APOSTROPHES = re.compile("['’ʼ`]")
 _LONGEST = 200  # characters of a title that are looked at
@@ -29,7 +31,7 @@ _LONGEST = 200  # characters of a title that are looked at
 
 def derived_name(title: str) -> str | None:
     """A name such as a persona can have, or None where `title` has no letter that can be written so."""
-    text = unicodedata.normalize("NFC", _APOSTROPHES.sub("", title[:_LONGEST]))
+    text = unicodedata.normalize("NFKC", _APOSTROPHES.sub("", title[:_LONGEST]))
     ascii_text = "".join(map(_letters, text))
     name = re.sub(r"[^A-Za-z0-9_]+", "-", ascii_text).strip("-_")
     if not name:
@@ -39,10 +41,18 @@ def derived_name(title: str) -> str | None:
     return name[:MAX_NAME].rstrip("-_")
 
 
+def fallback_name(title: str, stem: str) -> str:
+    """A name for a `title` without such a letter: the file's, or else one that stays with the title."""
+    digest = hashlib.blake2b(title.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return derived_name(stem) or f"persona-{digest}"
+
+
 def _letters(char: str) -> str:
     """One character in ASCII letters, a space for what has none."""
     if char.isascii():
         return char
+    if char == _LONG:
+        return ""
     known = _TABLE.get(char.lower())
     if known is not None:
         return known.capitalize() if char.isupper() else known

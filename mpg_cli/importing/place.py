@@ -12,7 +12,7 @@ from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.importing.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.importing.draft import Draft, LocalAdapter
 from mpg_cli.importing.keep import kept
-from mpg_cli.importing.names import derived_name
+from mpg_cli.importing.names import derived_name, fallback_name
 from mpg_cli.personas import safe_yaml, schema
 from mpg_cli.personas.registry import Registry
 from mpg_cli.personas.schema import Persona
@@ -36,10 +36,14 @@ def prepare(draft: Draft, folder: Path, name: str | None, label: str) -> Importe
 
     The text reads back as what was meant.
     """
+    notices = list(draft.notices)
     name = name or derived_name(draft.title)
     if name is None:
-        title = f"'{visible(draft.title, 60)}' has no letter from A to Z" if draft.title else "it has no name"
-        raise UsageError(f"{label}: {title}", hint="choose a name for the persona with --name")
+        if not draft.title:
+            raise UsageError(f"{label}: it has no name", hint="choose a name for the persona with --name")
+        name = fallback_name(draft.title, draft.stem)
+        title = visible(draft.title, 60)
+        notices.append(f"'{title}' has no letter from A to Z: the persona is {name}, or what --name says")
     check_name(name)
     where = Destination(folder, name, draft.adapter.base if draft.adapter else "")
     extensions = kept(draft.extensions)
@@ -53,7 +57,7 @@ def prepare(draft: Draft, folder: Path, name: str | None, label: str) -> Importe
             raise UsageError(f"{label}: its prompt alone is larger than a persona file may be, {limit} MiB")
     _check(text, where, draft, extensions.data, label)
     local = draft.adapter.local if draft.adapter else None
-    return Imported(where, text, local, (*draft.notices, *extensions.notices()))
+    return Imported(where, text, local, (*notices, *extensions.notices()))
 
 
 def check_free(new: Imported, *, force: bool) -> None:

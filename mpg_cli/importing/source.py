@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from mpg_cli.errors import UsageError
 from mpg_cli.importing import card, charx
-from mpg_cli.importing.card_prompt import USER, draft_of_card
+from mpg_cli.importing.card import Card
+from mpg_cli.importing.card_prompt import draft_of_card
 from mpg_cli.importing.draft import Draft
 from mpg_cli.importing.gguf import BASE_HINT
+from mpg_cli.importing.json_text import decode, parse_json
 from mpg_cli.importing.keep import one_line
 from mpg_cli.importing.modelfile_persona import draft_of_modelfile
+from mpg_cli.importing.own_files import read_yaml, refuse_persona
 from mpg_cli.importing.png import SIGNATURE
+from mpg_cli.personas.safe_yaml import Document
 from mpg_cli.personas.text import visible
 
 MAX_FILE = 64 << 20  # read at once
 MAX_ZIP = 512 << 20  # on disk; of it only the card is read
 
-_KINDS = "character cards (.png, .json, .charx) and Ollama Modelfiles can be imported"
+_KINDS = (
+    "character cards (.png, .json, .charx), characters of other programs (.json, .yaml) and Ollama "
+    "Modelfiles can be imported"
+)
+_YAML = re.compile(
+    r"---|(?![Ff][Rr][Oo][Mm]:)[\"']?[A-Za-z_][\w ]*[\"']?[ \t]*:(?:\s|$)", re.ASCII
+)  # no line of a Modelfile
 _OTHERS = (
     (b"GIF8", "a GIF picture"),
     (b"RIFF", "a WebP picture"),
@@ -31,17 +43,26 @@ _OTHERS = (
 )
 
 
-def read_draft(file: str, stdin: BinaryIO, *, user: str = USER, base: str | None = None) -> Draft:
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says beside the file: see the options of `mpg personas import`."""
+
+    name: str | None = None
+    user: str | None = None
+    base: str | None = None
+
+
+def read_draft(file: str, stdin: BinaryIO, wishes: Wishes = Wishes()) -> Draft:
     """The persona in `file`, `-` for stdin. Raises UsageError for whatever is wrong with it."""
     if file == "-":
-        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, user, base)
+        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, wishes)
     path = Path(os.path.expanduser(file))
     where = visible(file)
     try:
         with path.open("rb") as stream:
             regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             source: BinaryIO = stream if regular else io.BytesIO(_limited(stream, where))
-            return _draft(source, where, path, user, base)
+            return _draft(source, where, path, wishes)
     except IsADirectoryError:
         raise UsageError(f"{where} is a folder", hint=_KINDS) from None
     except (OSError, ValueError) as error:
@@ -49,41 +70,74 @@ def read_draft(file: str, stdin: BinaryIO, *, user: str = USER, base: str | None
         raise UsageError(f"{where} cannot be read: {reason}") from None
 
 
-def _draft(source: BinaryIO, where: str, path: Path | None, user: str, base: str | None) -> Draft:
-    name = one_line(path.name, 100) if path else "stdin"
+def _draft(source: BinaryIO, where: str, path: Path | None, wishes: Wishes) -> Draft:
+    """Pictures and archives by their first bytes, then text."""
     head = source.read(1024)
     picture = next((what for magic, what in _OTHERS if head.startswith(magic)), None)
+    found: Card | None = None
     if head.startswith(b"PK") or (head.startswith(b"\xff\xd8\xff") and charx.is_zip(source)):
         if source.seek(0, os.SEEK_END) > MAX_ZIP:
             raise UsageError(f"{where}: larger than {MAX_ZIP >> 20} MiB")
-        return draft_of_card(card.from_charx(source, where), name, user)
-    if head.startswith(b"GGUF"):
+        found = card.from_charx(source, where)
+    elif head.startswith(b"GGUF"):
         raise UsageError(f"{where}: a GGUF file holds weights and no persona; {BASE_HINT}")
-    if picture is not None:
+    elif picture is not None:
         raise UsageError(
             f"{where}: {picture} holds no character card", hint=f"download the original; {_KINDS}"
         )
-    source.seek(0)
-    data = _limited(source, where)
+    else:
+        source.seek(0)
+        data = _limited(source, where)
+        if data.startswith(SIGNATURE):
+            found = card.from_png(data, where)
+        else:
+            found = _card_of_text(data, where, path)
+            if found is None:
+                return draft_of_modelfile(data, where, path, wishes.base)
+    name = one_line(path.name, 100) if path else "stdin"
+    draft = draft_of_card(found, name, wishes.user, wishes.name)
+    return replace(draft, stem=path.stem if path else "")
+
+
+def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
+    """The character in JSON or YAML; None for what can only be a Modelfile."""
+    suffix = path.suffix.lower() if path else ""
     if not data.strip():
         raise UsageError(f"{where} is empty")
-    if data.startswith(SIGNATURE):
-        return draft_of_card(card.from_png(data, where), name, user)
-    suffix = path.suffix.lower() if path else ""
     if suffix in (".png", ".apng"):
         raise UsageError(f"{where}: not a PNG file, though it is called one")
     if suffix == ".charx":
         raise UsageError(f"{where}: not a zip file, which a .charx file is")
-    if suffix == ".json" or data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return draft_of_card(card.from_json(data, where), name, user)
-    if suffix in (".yaml", ".yml"):
-        raise UsageError(
-            f"{where}: a YAML file needs no import",
-            hint="put a persona file in a persona folder, or name its folder with --persona-dir",
-        )
-    if b"\0" in data[:1024]:
-        raise UsageError(f"{where}: neither a character card nor a Modelfile", hint=_KINDS)
-    return draft_of_modelfile(data, where, path, base)
+    start = _first_line(data, where)
+    if suffix in (".yaml", ".yml") or (_YAML.match(start) and suffix != ".json"):
+        (found, *_) = documents = read_yaml(data, where)
+        refuse_persona(documents, where, path)
+        if len(documents) > 1:
+            raise UsageError(
+                f"{where}: {len(documents)} documents in one file", hint="import them one by one"
+            )
+        return card.from_data(found.data, where)
+    if suffix == ".json" or start.startswith(("{", "[")):
+        value = parse_json(data, where)
+        if isinstance(value, dict):
+            refuse_persona((Document(Path(where), 1, value, {}),), where, path)
+        return card.from_data(value, where)
+    return None
+
+
+def _first_line(data: bytes, where: str) -> str:
+    """The first line that says something, without the space before it. Raises UsageError for no text."""
+    try:
+        text = decode(data, where)
+    except UsageError:
+        if b"\0" in data[:1024]:
+            text = "\0"
+        else:
+            raise
+    start = next((line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"), "")
+    if "\0" in text[:1024] or not start[:1].isprintable():
+        raise UsageError(f"{where}: neither a character nor a Modelfile", hint=_KINDS)
+    return start
 
 
 def _limited(stream: BinaryIO, where: str) -> bytes:

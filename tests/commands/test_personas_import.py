@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import mpg_cli
 from mpg_cli.importing import place
+from mpg_cli.personas import safe_yaml
 from mpg_cli.personas.registry import Registry
 from tests.commands.conftest import Cli
 from tests.commands.train_runs import Mpg
@@ -116,10 +118,67 @@ def test_flags_that_cannot_be_meant(cli: Cli, argv: tuple[str, ...], message: st
     assert message in refused(cli, card(), *argv)
 
 
-def test_a_name_without_letters_asks_for_one(cli: Cli) -> None:
-    err = refused(cli, card(name="龍"))
-    assert "'龍' has no letter from A to Z" in err
-    assert "hint: choose a name for the persona with --name" in err
+def test_a_name_without_letters_becomes_the_one_of_the_file(cli: Cli) -> None:
+    err = imported(cli, card("dragon v2.json", name="龍"))
+    assert "'龍' has no letter from A to Z: the persona is dragon-v2, or what --name says" in err
+    (persona,) = Registry.load([user_folder()]).personas
+    assert (persona.name, persona.description) == ("dragon-v2", "龍: Wise.")
+    assert (persona.prompt or "").startswith("You are 龍. ")
+    assert "try: mpg generate -p persona-" in imported(cli, "-", stdin=json.dumps(v2(name="龍")).encode())
+
+
+def test_a_card_without_a_name_takes_the_one_that_is_given(cli: Cli) -> None:
+    assert "the card has no name\nhint: choose one with --name" in refused(cli, card(name=""))
+    imported(cli, card(name=""), "--name", "ann")
+    assert "You are ann." in (user_folder() / "ann.yaml").read_text()
+
+
+def test_a_yaml_character_of_text_generation_webui(cli: Cli) -> None:
+    text = (
+        "name: Chiharu\nuser: Kim\ngreeting: |-\n  Hey {{user}}!\n"
+        "context: |-\n  Chiharu's Persona: an engineer.\n"
+    )
+    Path("c.yaml").write_text(text)
+    imported(cli, "c.yaml")
+    (persona,) = Registry.load([user_folder()]).personas
+    assert persona.source == "text-generation-webui character, c.yaml"
+    assert (persona.prompt or "").endswith(
+        "\n\nChiharu's Persona: an engineer.\n\nChiharu begins a conversation like this: Hey Kim!"
+    )
+    imported(cli, "-", "--name", "other", "--user", "Eve", stdin=text.encode("utf-16"))
+    assert "Hey Eve!" in (user_folder() / "other.yaml").read_text()
+
+
+@pytest.mark.parametrize("file", ["own.yaml", "own.yml", "own.json", "own"])
+def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
+    Path("my files").mkdir()
+    text = "name: butler\ndescription: Old school.\nprompt: You are a butler.\n"
+    if file.endswith("json"):
+        text = json.dumps(safe_yaml.parse(text, Path(file))[0].data)
+    Path("my files", file).write_text(text)
+    err = refused(cli, f"my files/{file}")
+    told, hint = err.splitlines()
+    assert told == f"mpg: error: my files/{file}: a persona file needs no import"
+    first, command = hint.removeprefix("hint: ").split(": ", 1)
+    if not file.endswith((".yaml", ".yml")):
+        assert first == "save it as butler.yaml"
+        Path("my files", file).rename("my files/butler.yaml")
+    argv = shlex.split(command)
+    assert argv[:2] == ["mpg", "generate"]
+    request = cli.request(*argv[2:])
+    assert request.blend is not None
+    assert request.blend.experts[0].persona.prompt == "You are a butler."
+
+
+def test_mistakes_of_a_persona_file_are_told(cli: Cli) -> None:
+    Path("own.yaml").write_text("name: butler\npromt: x\nprompt: y\n")
+    err = refused(cli, "own.yaml")
+    assert (
+        "own.yaml: a persona file, which needs no import, with mistakes:\nown.yaml:2: promt: unknown key"
+        in err
+    )
+    Path("own.yaml").write_text("name: butler\nprompt: y\n", encoding="utf-16")
+    assert "is not UTF-8" in refused(cli, "own.yaml")
 
 
 def test_what_is_there_is_not_replaced_without_force(cli: Cli) -> None:
@@ -178,7 +237,7 @@ def test_text_of_a_card_cannot_command_the_terminal(cli: Cli) -> None:
     err = imported(cli, card(creator_notes="\x1b[2Jhi\u202e", tags=["\x1b]0;x\x07"], creator="a\x9bb"))
     assert "the creator's notes: [2Jhi" in err
     assert "\x1b" not in err
-    err = refused(cli, card(name="\x1b龍\x9b"))
+    err = imported(cli, card(name="\x1b龍\x9b"))
     assert "\x1b" not in err
 
 

@@ -117,40 +117,6 @@ def test_line_ends_and_control_characters_of_a_prompt() -> None:
     assert prompt(v2(system_prompt="a\r\nb\rc\x1b[31m\u202ed\ud800")) == "a\nb\nc[31md\n\nWise."
 
 
-def test_constant_entries_of_the_lorebook_in_their_order() -> None:
-    def entry(content: str, order: int, **more: Any) -> dict[str, Any]:
-        return {"content": content, "enabled": True, "constant": True, "insertion_order": order, **more}
-
-    book = {
-        "entries": [
-            entry("third", 3),
-            entry("first", 1, position="after_char"),
-            entry("ahead", 2, position="before_char"),
-            entry("@@position before_desc\nahead too", 4),
-            entry("@@unknown\n@@@dont_activate\nno", 0),
-            entry("@@depth 4\n@@role system\n\n{{char}} fourth", 4),
-            entry("@@dont_activate\nno", 0),
-            entry("@@activate\nfifth", 5, constant=False),
-            entry("@@activate_only_after 3\nno", 0),
-            entry("no", 0, use_regex=True),
-            entry("@@additional_keys a,b\nno", 0),
-            entry("", 0),
-        ]
-    }
-    found = draft(v3(character_book=book))
-    assert (found.prompt or "").split("\n\n")[1:] == [
-        "ahead", "ahead too", "Wise.", "first", "third", "Ada fourth", "fifth",
-    ]  # fmt: skip
-
-
-def test_books_of_other_shapes() -> None:
-    entry = {"content": "Glow.", "enabled": True, "constant": True, "position": 0}
-    for book in ({"entries": {"0": entry}}, [entry], {"entries": [entry]}):
-        assert prompt(v2(character_book=book)).endswith("Wise.\n\nGlow.")
-    for book in (None, {}, {"entries": None}, []):
-        assert prompt(v2(character_book=book)).endswith("Wise.")
-
-
 @pytest.mark.parametrize("version", ["3.1", "4", 5.0])
 def test_a_newer_version_is_told_and_imported(version: Any) -> None:
     card = v3() | {"spec_version": version}
@@ -169,8 +135,9 @@ def test_a_newer_version_is_told_and_imported(version: Any) -> None:
         ({"spec": ["chara_card_v2"], "data": {}}, "is not known"),
         ({"spec": "chara_card_v2"}, "data must be a mapping, not nothing"),
         ({"spec": "chara_card_v2", "data": []}, "data must be a mapping, not a list"),
-        ({"spec": "chara_card_v2", "data": {}}, "the card has no name"),
-        ({"spec": "chara_card_v2", "data": {"name": 5}}, "name must be text, not a number"),
+        ({"spec": "chara_card_v2", "data": {"name": ["x"]}}, "name must be text, not a list"),
+        ({"instruction_template": "x"}, "no spec, name and description; its keys: instruction_template"),
+        ({"entries": {"0": {"content": "x"}}}, "a lorebook, not a character"),
         ({"spec": "chara_card_v2", "data": {"name": "x" * 201}}, "longer than 200 characters"),
         ({"spec": "chara_card_v3", "data": {"name": "x", "nickname": "y" * 201}}, "longer than 200"),
     ],
@@ -183,7 +150,7 @@ def test_what_is_no_card(card: Any, message: str) -> None:
     "data, message",
     [
         ({"scenario": ["x"]}, "the card's scenario must be text, not a list"),
-        ({"first_mes": 1}, "the card's first_mes must be text, not a number"),
+        ({"first_mes": True}, "the card's first_mes must be text, not true or false"),
         ({"character_book": "x"}, "character_book must have a list of entries, not text"),
         ({"system_prompt": "{{// nothing}}", "description": ""}, "the card has no text for a prompt"),
         ({"character_book": {"entries": [1]}}, "entry 1 of the card's lorebook is a number"),
@@ -227,8 +194,8 @@ def test_a_byte_order_mark_is_passed_over() -> None:
 def test_ccv3_wins_over_chara() -> None:
     data = png(text("chara", encoded(v2(name="Old"))), text("ccv3", encoded(v3(name="New"))))
     found = cards.from_png(data, "x.png")
-    assert (found.name, found.version) == ("New", 3)
-    assert cards.from_png(png(text("chara", encoded(V1) + b"\n")), "x.png").version == 1
+    assert (found.name, found.kind) == ("New", "Character Card V3")
+    assert cards.from_png(png(text("chara", encoded(V1))), "x.png").kind == "Character Card V1"
 
 
 def test_the_first_of_several_texts_counts_and_that_is_told() -> None:
@@ -239,10 +206,112 @@ def test_the_first_of_several_texts_counts_and_that_is_told() -> None:
     assert cards.from_png(png(one, one), "x.png").notices == ()
 
 
-@pytest.mark.parametrize("bad", [b"{}", b"QUJ", b"QUJD*", b"QU JD", b"QUJD\nQUJD", "é".encode()])
-def test_base64_is_read_strictly(bad: bytes) -> None:
+def in_lines(raw: bytes) -> bytes:
+    return b"\r\n".join(raw[at : at + 76] for at in range(0, len(raw), 76)) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        in_lines,
+        lambda raw: b" " + raw.replace(b"c", b"c \t") + b"\0",
+        lambda raw: raw.rstrip(b"="),
+        lambda raw: raw.replace(b"+", b"-").replace(b"/", b"_"),
+        base64.b64decode,  # the JSON as it is
+    ],
+)
+def test_base64_as_programs_write_it(written: Any) -> None:
+    raw = encoded(v2(description="?>~???" * 25, name="Zo"))
+    assert b"/" in raw
+    assert b"+" in raw
+    assert raw.endswith(b"=")
+    found = cards.from_png(png(text("chara", written(raw))), "x.png")
+    assert (found.name, found.text("description")) == ("Zo", "?>~???" * 25)
+
+
+@pytest.mark.parametrize("bad", [b"QUJD*", b"QUJDQ", b"QUJ=QUJD", "é".encode()])
+def test_what_is_not_base64(bad: bytes) -> None:
     with pytest.raises(UsageError, match="'chara' is not base64"):
         cards.from_png(png(text("chara", bad)), "x.png")
+
+
+def test_utf_16_is_read() -> None:
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"):
+        raw = json.dumps(v2(name="Žofie"), ensure_ascii=False).encode(encoding)
+        assert cards.from_json(raw, "x.json").name == "Žofie"
+    assert "byte 0x00 in line 1 is not UTF-16" in refused(b"\xff\xfe{\0\0")
+
+
+def test_a_card_without_a_name_needs_one() -> None:
+    for card in (
+        v2(name="", description="{{char}} bakes."),
+        {"personality": "", "first_mes": "I am {{char}}"},
+    ):
+        with pytest.raises(UsageError) as error:
+            draft(card)
+        assert (error.value.message, error.value.hint) == (
+            "x.json: the card has no name", "choose one with --name",
+        )  # fmt: skip
+        found = draft(card, name="ann")
+        assert found.title == "ann"
+        assert (found.prompt or "").startswith("You are ann. ")
+    assert draft(v2(), name="ann").title == "Ada"
+    assert draft(v2(name=9)).title == "9"
+
+
+def test_the_characters_note_stands_before_the_last_instructions() -> None:
+    note = {"prompt": "{{char}} never lies.", "depth": 4, "role": "system"}
+    found = draft(v2(extensions={"depth_prompt": note}, post_history_instructions="Be brief."))
+    assert (found.prompt or "").endswith("Wise.\n\nAda never lies.\n\nBe brief.")
+    assert any("Character's Note (depth_prompt) stands near the end" in told for told in found.notices)
+    for nothing in ({"prompt": ""}, {"prompt": None}, {"depth": 4}, None, []):
+        assert draft(v2(extensions={"depth_prompt": nothing})).notices == ()
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        "<START> {{user}}: Hi\n{{char}}: Hello\n<START> {{user}}: Yo\n{{char}}: Hey",
+        "<start>{{user}}: Hi\n{{char}}: Hello <Start>{{user}}: Yo\n{{char}}: Hey<START>",
+        "< START >\n{{user}}: Hi\n{{char}}: Hello\nEND_OF_DIALOG\n{{user}}: Yo\n{{char}}: Hey",
+    ],
+)
+def test_start_parts_examples_wherever_it_stands(examples: str) -> None:
+    assert prompt(v2(mes_example=examples)).endswith(
+        "Wise.\n\nAn example conversation:\nUser: Hi\nAda: Hello\n\n"
+        "An example conversation:\nUser: Yo\nAda: Hey"
+    )
+
+
+def test_start_outside_of_the_examples_only_parts() -> None:
+    found = draft(
+        v2(description="Wise.\n<START>\n{{user}}: Hi", first_mes="<START> Hello.", system_prompt="x")
+    )
+    assert found.prompt == "x\n\nWise.\n\nUser: Hi\n\nAda begins a conversation like this: Hello."
+    assert found.description == "Wise. User: Hi"
+
+
+def test_a_name_in_another_script_stays() -> None:
+    found = draft(v2(name="李白", description="{{char}} writes."), user="杜甫")
+    assert found.prompt == "You are 李白. Reply as 李白 would, and stay in character.\n\n李白 writes."
+    assert (found.title, found.description) == ("李白", "李白 writes.")
+    assert draft(v2(name="Žofie")).description == "Žofie: Wise."
+
+
+def test_the_same_file_gives_the_same_persona() -> None:
+    card = v2(
+        description="{{random::a::b::c}} {{pick:x,y}} {{roll:3d6+1}}", personality="{{random::a::b::c}}"
+    )
+    assert draft(card) == draft(card)
+    assert (draft(v2(description="{{random::a::b::c}}")).prompt or "")[-1] in "abc"
+
+
+def test_a_lorebook_beside_the_card_is_named() -> None:
+    told = "the lorebook 'Brim', which it names, is not in the file"
+    assert draft(v2(extensions={"world": "Brim"})).notices == (told,)
+    assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": []})).notices == (told,)
+    entry = {"content": "x", "constant": True}
+    assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": [entry]})).notices == ()
 
 
 def test_a_picture_without_a_card() -> None:

@@ -28,6 +28,9 @@ SEEDS = [
     json.dumps(v2(tags=["a"], character_book={"entries": []})).encode(),
     json.dumps(v3(system_prompt="{{original}} {{random:a,b}} {{//x}}", nickname="B")).encode(),
     MODELFILE,
+    MODELFILE.decode().encode("utf-16"),
+    b"name: Chiharu\ngreeting: |-\n  Hey!\ncontext: |-\n  <START>{{user}}: {{roll:2d6}}\n",
+    json.dumps({"char_name": "Kate", "char_persona": "x", "example_dialogue": "<START>y"}).encode(),
     png(text("chara", encoded(V1)), text("ccv3", encoded(v3()))),
     png(chunk(b"zTXt", b"chara\0\0" + zlib.compress(encoded(V1)))),
     png(chunk(b"iTXt", b"ccv3\0\1\0\0\0" + zlib.compress(encoded(v3())))),
@@ -84,7 +87,7 @@ def loaded(draft: Draft) -> place.Imported:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_seeds_are_good(seed: bytes) -> None:
-    good = seed.replace(b"ADAPTER ./x\n", b"")
+    good = seed.replace(b"ADAPTER ./x\n", b"").replace("ADAPTER ./x\n".encode("utf-16-le"), b"")
     assert isinstance(outcome(good), str)
 
 
@@ -218,10 +221,14 @@ def test_a_device_without_end() -> None:
         ("x.webp", b"RIFF\0\0\0\0WEBP", "a WebP picture holds no character card"),
         ("x.png", b"\xff\xd8\xff\xe0", "a JPEG picture holds no character card"),
         ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file holds weights and no persona"),
-        ("x.yaml", b"name: x", "a YAML file needs no import"),
+        ("x.yaml", b"name: x", "not a character card: no spec, name and description; its keys: name"),
         ("x.txt", b"Dear all,", "unknown instruction 'Dear'"),
-        ("x", b"\x7fELF\0\0", "neither a character card nor a Modelfile"),
+        ("x", b"\x7fELF\0\0", "neither a character nor a Modelfile"),
+        ("x", b"FROM: llama3", "unknown instruction 'FROM:'; did you mean FROM?"),
         ("x", b" \n", "is empty"),
+        ("x.yaml", b"# nothing\n", "is empty"),
+        ("x.yaml", b"name: a\ncontext: b\n---\nname: c\ncontext: d\n", "2 documents in one file"),
+        ("x.yaml", b"name: {{char}}\n", "x.yaml:1: name: a key must be text"),
     ],
 )
 def test_other_files_are_told_apart(name: str, content: bytes, message: str, tmp_path: Path) -> None:

@@ -24,9 +24,19 @@ def expand(text: str, **names: str) -> str:
         ("{{original}} Rhyme.", "Be kind. Rhyme."),
         ("a{{// {{char}} is a spy}}b{{comment: x}}c{{hidden_key:k}}d", "abcd"),
         ("{{reverse:Hello}} {{reverse:{{char}}}}", "olleH adA"),
-        ("{{random:x}}{{pick::y}}", "xy"),
-        ("{{random:a\\,b}}", "a,b"),
-        ("{{roll:1}}{{roll:d1}}", "11"),
+        ("{{random:x}}{{pick::y}}{{random::z::z}}{{random: u , u}}", "xyzu"),
+        ("{{random:a\\,b}} {{random::a, b::a, b}}", "a,b a, b"),
+        ("{{roll:1}}{{roll:d1}}{{roll 1}}{{roll::1d1}}{{Roll: 2d1 + 1}}{{dice:3D1-1d1-1}}", "111131"),
+        (
+            "{{roll}} {{roll:}} {{roll:5+5}} {{roll:2d}} {{roll:1d6x}} {{roll:1d6 2}}",
+            "{{roll}} {{roll:}} {{roll:5+5}} {{roll:2d}} {{roll:1d6x}} {{roll:1d6 2}}",
+        ),
+        (
+            "{{name1}} {{name2}} {{charIfNotGroup}} {{random_user_1}}{{noop}}{{newline}}.",
+            "Bob Ada Ada Bob\n.",
+        ),
+        ("a\n\n{{trim}}\r\nb{{ Trim }}c", "abc"),
+        ("{{setvar::mood::{{char}}}}{{getvar::mood}} {{getvar::x}}", "Ada {{getvar::x}}"),
         ("{{time}} {{#if x}} {{roll:dd}}", "{{time}} {{#if x}} {{roll:dd}}"),
         ("{{char {{user}} }} } { {{", "{{char Bob }} } { {{"),
         ("}} {{ {{char", "}} {{ {{char"),
@@ -50,6 +60,10 @@ def test_random_values_are_among_the_choices_and_stay() -> None:
     assert tree in ("oak", "elm", "ash")
     assert number in "123"
     assert 1 <= int(roll) <= 6
+    for formula, least, most in (("2d6", 2, 12), ("d20", 1, 20), ("4d4-2", 2, 14), ("1d6+1d6+3", 5, 15)):
+        assert least <= int(expand(f"{{{{roll:{formula}}}}}")) <= most
+    assert len(set(expand("{{roll:d1000}} " * 5).split())) > 1  # dice are thrown each time
+    assert len(set(expand("{{random::a::b::c::d}}" * 40))) > 1
     macros = Macros("Ada", "Bob")
     macros.expand(text + "{{time}}")
     assert list(macros.settled) == ["random", "pick", "roll"]
@@ -57,7 +71,15 @@ def test_random_values_are_among_the_choices_and_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{{" * 100_000, "{{" * 50_000 + "}}" * 50_000, "{{a}}" * 50_000, "}}{{" * 90_000]
+    "text",
+    [
+        "{{" * 100_000,
+        "{{" * 50_000 + "}}" * 50_000,
+        "{{a}}" * 50_000,
+        "}}{{" * 90_000,
+        "\n" * 500_000,
+        "{{roll" + " " * 500_000 + "}}",
+    ],
 )
 def test_braces_without_end_take_no_time(text: str) -> None:
     start = time.perf_counter()

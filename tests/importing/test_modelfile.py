@@ -97,6 +97,12 @@ def test_mistakes_are_told_with_their_line(text: str, message: str) -> None:
     assert message in refused(text)[0]
 
 
+def test_what_powershell_writes() -> None:
+    text = 'FROM a/b\r\nSYSTEM """Ciao,\r\nZoë."""\r\n'
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"):
+        assert draft_of_modelfile(text.encode(encoding), "M", None, None).prompt == "Ciao,\nZoë."
+
+
 def test_bytes_that_are_not_utf_8() -> None:
     with pytest.raises(UsageError, match="byte 0xff in line 2 is not UTF-8"):
         draft_of_modelfile(b"FROM x\nSYSTEM \xff", "M", None, None)

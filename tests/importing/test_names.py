@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpg_cli.importing.names import derived_name
+from mpg_cli.importing.names import derived_name, fallback_name
 from mpg_cli.personas.expression import MAX_NAME, NAME
 
 
@@ -21,6 +21,11 @@ from mpg_cli.personas.expression import MAX_NAME, NAME
         ("Жанна д'Арк", "Zhanna-dArk"),
         ("Ἀθηνᾶ", "Athina"),
         ("サクラ", "sakura"),
+        ("ルーシー", "rusi"),
+        ("ﾈﾛ", "nero"),
+        ("Ａｎｎ", "Ann"),
+        ("Žofie", "Zofie"),
+        ("Анна", "Anna"),
         ("김민지", "gimminji"),
         ("__init__", "init"),
         ("a\u0301b", "ab"),
@@ -32,6 +37,12 @@ from mpg_cli.personas.expression import MAX_NAME, NAME
 )
 def test_names(title: str, name: str | None) -> None:
     assert derived_name(title) == name
+
+
+def test_a_title_without_letters_takes_the_name_of_its_file_or_one_of_its_own() -> None:
+    assert fallback_name("李白", "li_bai v2") == "li_bai-v2"
+    assert fallback_name("李白", "李白") == fallback_name("李白", "") != fallback_name("杜甫", "")
+    assert NAME.fullmatch(fallback_name("李白", ""))
 
 
 @given(st.text(max_size=80))
