@@ -113,14 +113,14 @@ def from_data(card: Any, where: str, notices: tuple[str, ...] = ()) -> Card:
         return _checked(Card(found.kind, card, found.data, where, notices))
     if version:
         raise UsageError(f"{where}: the card's data must be a mapping, not {kind_of(data)}")
+    if "entries" in (data if isinstance(data, dict) else card):
+        raise UsageError(
+            f"{where}: a lorebook, not a character", hint="import the card that it belongs to or is part of"
+        )
     if spec is not None:
         raise UsageError(
             f"{where}: the spec '{visible(str(spec), 60)}' is not known",
             hint=f"known are {' and '.join(_SPECS)}, and cards without a spec (V1)",
-        )
-    if "entries" in card:
-        raise UsageError(
-            f"{where}: a lorebook, not a character", hint="import the card that it belongs to or is part of"
         )
     keys = visible(", ".join(map(str, card)), 100) or "none"
     raise UsageError(

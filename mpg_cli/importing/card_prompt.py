@@ -22,7 +22,7 @@ FALLBACK = "You are {{char}}. Reply as {{char}} would, and stay in character."
 USER = "User"  # what {{user}} stands for unless --user or the card says otherwise
 
 # Parts example conversations; END_OF_DIALOG does so in Character.AI's.
-_START = re.compile(r"<\s*START\s*>|END_OF_DIALOG", re.IGNORECASE)
+_START = re.compile(r"(?:<|&lt;)\s*START\s*(?:>|&gt;)|END_OF_DIALOG", re.IGNORECASE)
 _MAX_DESCRIPTION = 160
 _MAX_NOTES = 500
 

@@ -40,11 +40,11 @@ def refuse_persona(documents: Sequence[Document], where: str, path: Path | None)
     except PersonaError as error:
         raise UsageError(
             f"{where}: a persona file, which needs no import, with mistakes:\n{error.message}",
-            hint=f"mend them, and then: {_use('NAME', path)}",
+            hint=f"mend them, and use it as it is, with {_use('NAME', path)}",
         ) from None
     name = personas[0].name
     first = "use it as it is" if in_place else f"save it as {name}.yaml"
-    raise UsageError(f"{where}: a persona file needs no import", hint=f"{first}: {_use(name, path)}")
+    raise UsageError(f"{where}: a persona file needs no import", hint=f"{first}, with {_use(name, path)}")
 
 
 def _use(name: str, path: Path | None) -> str:

@@ -71,32 +71,32 @@ def read_draft(file: str, stdin: BinaryIO, wishes: Wishes = Wishes()) -> Draft:
 
 
 def _draft(source: BinaryIO, where: str, path: Path | None, wishes: Wishes) -> Draft:
-    """Pictures and archives by their first bytes, then text."""
-    head = source.read(1024)
-    picture = next((what for magic, what in _OTHERS if head.startswith(magic)), None)
-    found: Card | None = None
-    if head.startswith(b"PK") or (head.startswith(b"\xff\xd8\xff") and charx.is_zip(source)):
-        if source.seek(0, os.SEEK_END) > MAX_ZIP:
-            raise UsageError(f"{where}: larger than {MAX_ZIP >> 20} MiB")
-        found = card.from_charx(source, where)
-    elif head.startswith(b"GGUF"):
-        raise UsageError(f"{where}: a GGUF file holds weights and no persona; {BASE_HINT}")
-    elif picture is not None:
-        raise UsageError(
-            f"{where}: {picture} holds no character card", hint=f"download the original; {_KINDS}"
-        )
-    else:
+    found = _card_of_bytes(source, where)
+    if found is None:
         source.seek(0)
         data = _limited(source, where)
-        if data.startswith(SIGNATURE):
-            found = card.from_png(data, where)
-        else:
-            found = _card_of_text(data, where, path)
-            if found is None:
-                return draft_of_modelfile(data, where, path, wishes.base)
+        found = card.from_png(data, where) if data.startswith(SIGNATURE) else _card_of_text(data, where, path)
+        if found is None:
+            return draft_of_modelfile(data, where, path, wishes.base)
     name = one_line(path.name, 100) if path else "stdin"
     draft = draft_of_card(found, name, wishes.user, wishes.name)
     return replace(draft, stem=path.stem if path else "")
+
+
+def _card_of_bytes(source: BinaryIO, where: str) -> Card | None:
+    """The card in an archive; None for PNG and text. Raises UsageError for other kinds of files."""
+    head = source.read(1024)
+    if head.startswith(b"PK") or (head.startswith(b"\xff\xd8\xff") and charx.is_zip(source)):
+        if source.seek(0, os.SEEK_END) > MAX_ZIP:
+            raise UsageError(f"{where}: larger than {MAX_ZIP >> 20} MiB")
+        return card.from_charx(source, where)
+    if head.startswith(b"GGUF"):
+        raise UsageError(f"{where}: a GGUF file holds weights and no persona; {BASE_HINT}")
+    for magic, what in _OTHERS:
+        if head.startswith(magic):
+            hint = f"get the PNG that it was made from, or the card as JSON; {_KINDS}"
+            raise UsageError(f"{where}: {what} holds no character card", hint=hint)
+    return None
 
 
 def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
@@ -130,10 +130,9 @@ def _first_line(data: bytes, where: str) -> str:
     try:
         text = decode(data, where)
     except UsageError:
-        if b"\0" in data[:1024]:
-            text = "\0"
-        else:
+        if b"\0" not in data[:1024]:
             raise
+        text = "\0"
     start = next((line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"), "")
     if "\0" in text[:1024] or not start[:1].isprintable():
         raise UsageError(f"{where}: neither a character nor a Modelfile", hint=_KINDS)

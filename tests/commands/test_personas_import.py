@@ -159,7 +159,7 @@ def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
     err = refused(cli, f"my files/{file}")
     told, hint = err.splitlines()
     assert told == f"mpg: error: my files/{file}: a persona file needs no import"
-    first, command = hint.removeprefix("hint: ").split(": ", 1)
+    first, command = hint.removeprefix("hint: ").split(", with ")
     if not file.endswith((".yaml", ".yml")):
         assert first == "save it as butler.yaml"
         Path("my files", file).rename("my files/butler.yaml")

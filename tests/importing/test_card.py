@@ -138,6 +138,7 @@ def test_a_newer_version_is_told_and_imported(version: Any) -> None:
         ({"spec": "chara_card_v2", "data": {"name": ["x"]}}, "name must be text, not a list"),
         ({"instruction_template": "x"}, "no spec, name and description; its keys: instruction_template"),
         ({"entries": {"0": {"content": "x"}}}, "a lorebook, not a character"),
+        ({"spec": "lorebook_v3", "data": {"entries": []}}, "a lorebook, not a character"),
         ({"spec": "chara_card_v2", "data": {"name": "x" * 201}}, "longer than 200 characters"),
         ({"spec": "chara_card_v3", "data": {"name": "x", "nickname": "y" * 201}}, "longer than 200"),
     ],
@@ -272,7 +273,7 @@ def test_the_characters_note_stands_before_the_last_instructions() -> None:
     "examples",
     [
         "<START> {{user}}: Hi\n{{char}}: Hello\n<START> {{user}}: Yo\n{{char}}: Hey",
-        "<start>{{user}}: Hi\n{{char}}: Hello <Start>{{user}}: Yo\n{{char}}: Hey<START>",
+        "<start>{{user}}: Hi\n{{char}}: Hello &lt;Start&gt;{{user}}: Yo\n{{char}}: Hey<START>",
         "< START >\n{{user}}: Hi\n{{char}}: Hello\nEND_OF_DIALOG\n{{user}}: Yo\n{{char}}: Hey",
     ],
 )
