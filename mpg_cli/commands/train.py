@@ -22,8 +22,9 @@ from mpg_cli.request import DEFAULT_MODEL, ModelChoice
 if TYPE_CHECKING:
     from mpg_cli.models.loader import LoadedModel
     from mpg_cli.personas.schema import Persona
-    from mpg_cli.training.data import Data, Method
+    from mpg_cli.training.data import Data
     from mpg_cli.training.persona_file import Destination, Texts
+    from mpg_cli.training.rows import Method
     from mpg_cli.training.settings import Choices, Settings
     from mpg_cli.training.summary import Summary
     from mpg_cli.training.trainer import Job, Trained
@@ -144,6 +145,7 @@ def train(
     persona_file.persona_text(where, texts, existing)  # what cannot be written shows before the work
     rows = data_of.read_data(data, method)
     notices.problems(rows.problems, strict=strict)
+    notices.unread(rows.unread)
     data_of.check_enough(len(rows.rows), method, len(rows.problems))
     if model == DEFAULT_MODEL and _origin(ctx, "model") == "DEFAULT":
         notices.say(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mpg_cli.training.settings import Settings
     from mpg_cli.training.trainer import Trained
 
+COLUMNS = 20  # that a notice names
+
 
 class Notices:
     """Lines on stderr, none where `quiet`."""
@@ -44,6 +46,15 @@ class Notices:
         if strict:
             raise UsageError(f"{count} cannot be used:\n{lines}", hint="correct them, or leave out --strict")
         self.say(f"{count} left out:\n{lines}")
+
+    def unread(self, columns: Sequence[str]) -> None:
+        """Columns of the data that nothing is learnt from."""
+        from mpg_cli.personas.text import visible
+
+        if columns:
+            names = ", ".join(visible(name, 40) for name in columns[:COLUMNS])
+            rest = f" and {len(columns) - COLUMNS} more" if columns[COLUMNS:] else ""
+            self.say(f"columns of the data that are not trained on: {names}{rest}")
 
     def plan(self, loaded: LoadedModel, settings: Settings) -> None:
         """Where and how the training runs."""

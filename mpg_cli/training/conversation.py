@@ -6,10 +6,12 @@ training.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpg_cli.training.data import Problem, Row, Turn
+from mpg_cli.training.data import Problem
+from mpg_cli.training.rows import Row, Turn
 
 Example = dict[str, Any]
 COLUMNS = {1: ("completion",), 2: ("chosen", "rejected")}
@@ -18,13 +20,13 @@ COLUMNS = {1: ("completion",), 2: ("chosen", "rejected")}
 def examples(
     rows: Sequence[Row], tokenizer: Any, template_args: Mapping[str, Any] | None = None
 ) -> tuple[list[Example], list[Row], list[Problem]]:
-    """TRL's examples, the rows they are from, and the rows that this tokenizer's template refuses."""
+    """TRL's examples, a row for each with the one reply or pair it has, and what the template refuses."""
     chat = bool(getattr(tokenizer, "chat_template", None))
     fold = chat and not _takes_system(tokenizer, template_args or {})
     made: list[Example] = []
     used: list[Row] = []
     problems: list[Problem] = []
-    for row in rows:
+    for row in itertools.chain.from_iterable(each.apart() for each in rows):
         if chat:
             prompt = _folded(row.prompt) if fold else row.prompt
             reason = _refusal(tokenizer, prompt, row.replies, template_args or {})
@@ -51,7 +53,7 @@ def _example(
 ) -> Example:
     columns = COLUMNS[len(replies)]
     if not chat:
-        text = "\n\n".join(turn.content for turn in prompt if turn.content)
+        text = "\n\n".join(turn.content for turn in prompt)
         return {"prompt": text} | dict(zip(columns, replies, strict=True))
     example: Example = {"prompt": _messages(prompt)}
     for column, reply in zip(columns, replies, strict=True):
@@ -84,12 +86,13 @@ def _takes_system(tokenizer: Any, template_args: Mapping[str, Any]) -> bool:
 
 
 def _folded(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The system text in front of the first user turn."""
-    if turns[0].role != "system" or len(turns) < 2:
+    """The system text in front of the first user turn, as generation puts it."""
+    if turns[0].role != "system":
         return tuple(turns)
-    system, first, *rest = turns
-    text = "\n\n".join(filter(None, [system.content, first.content]))
-    return (Turn(first.role, text), *rest)
+    system, *rest = turns
+    at = next(at for at, turn in enumerate(rest) if turn.role == "user")
+    rest[at] = Turn("user", f"{system.content}\n\n{rest[at].content}")
+    return tuple(rest)
 
 
 def _refusal(

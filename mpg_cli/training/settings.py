@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import did_you_mean, visible
-from mpg_cli.training.data import Method
+from mpg_cli.training.rows import Method
 
 T = TypeVar("T")
 

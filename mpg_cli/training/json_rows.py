@@ -1,0 +1,109 @@
+"""The rows of a file with their lines: JSONL, or one JSON list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import UsageError
+from mpg_cli.personas.text import visible
+from mpg_cli.training.rows import Wrong
+
+_SPACE = " \t\r\n"
+_CONVERT = "python -c \"from datasets import Dataset; Dataset.from_{0}('FILE').to_json('FILE.jsonl')\""
+# How files of other kinds begin, what they are, and what to do.
+_OTHERS = (
+    (b"\x1f\x8b", "is compressed", "unpack it with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "is compressed", "unpack it with unzstd"),
+    (b"PK\x03\x04", "is a zip archive", "unpack it with unzip"),
+    (b"\xff\xfe", "is UTF-16, not UTF-8", "convert it, for instance with iconv"),
+    (b"\xfe\xff", "is UTF-16, not UTF-8", "convert it, for instance with iconv"),
+    (b"PAR1", "is Parquet, not JSON", _CONVERT.format("parquet")),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the data", "fetch the data with git lfs pull"),
+)
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """Line and value of each row; a `Wrong` in place of a value that is not JSON.
+
+    Raises UsageError for a file that cannot be read or is of another kind.
+    """
+    label = visible(str(file))
+    raw = _read(file, label)
+    if raw.lstrip()[:1] == b"[":
+        yield from _list_rows(raw, label)
+        return
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if line.strip():
+            yield number, _json(line)
+
+
+def _read(file: Path, label: str) -> bytes:
+    try:
+        raw = file.expanduser().read_bytes()
+    except OSError as error:
+        hint = "--data /dev/stdin reads what is piped in" if label == "-" else None
+        raise UsageError(f"--data {label} cannot be read: {error.strerror}", hint=hint) from None
+    for beginning, what, hint in _OTHERS:
+        if raw.startswith(beginning):
+            raise UsageError(f"--data {label} {what}", hint=hint)
+    if file.suffix.lower() in (".csv", ".tsv"):
+        raise UsageError(f"--data {label} is CSV, not JSON", hint=_CONVERT.format("csv"))
+    return raw.removeprefix(b"\xef\xbb\xbf")
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return Wrong("not UTF-8", f"byte 0x{line[error.start]:02x} is not UTF-8")
+    except json.JSONDecodeError as error:
+        return Wrong("not JSON", f"not JSON: {error.msg} at column {error.colno}")
+    except (RecursionError, ValueError):
+        return Wrong("not JSON", "not JSON that can be read: nested too deeply, or a number too long")
+
+
+def _list_rows(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
+    """As `read_rows`, for one JSON list. After a mistake in its syntax nothing more can be read."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"--data {label}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8") from None
+    decoder = json.JSONDecoder()
+    at, line, counted = _skip(text, text.index("[") + 1), 1, 0
+    ended = text[at : at + 1] == "]"
+    while not ended:
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            message = f"not JSON: {error.msg}; the rest of the file is left out"
+            yield line + text.count("\n", counted, error.pos), Wrong("not JSON", message)
+            return
+        except (RecursionError, ValueError):
+            message = "not JSON that can be read; the rest of the file is left out"
+            yield line, Wrong("not JSON", message)
+            return
+        yield line, item
+        at = _skip(text, at)
+        ended = text[at : at + 1] == "]"
+        if ended:
+            break
+        if text[at : at + 1] != ",":
+            message = "not JSON: a comma or ] is missing; the rest of the file is left out"
+            yield line + text.count("\n", counted, at), Wrong("not JSON", message)
+            return
+        at = _skip(text, at + 1)
+    after = _skip(text, at + 1)
+    if after < len(text):
+        message = "not JSON: text after the ] of the list; the rest of the file is left out"
+        yield line + text.count("\n", counted, after), Wrong("not JSON", message)
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
+        at += 1
+    return at
