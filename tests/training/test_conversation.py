@@ -49,6 +49,26 @@ def test_the_prompt_is_what_generate_gives_to_the_model() -> None:
         assert ids == render(tokenizer, Prompting("Hi", None, "Be brief.", False, {}))
 
 
+def test_the_system_text_of_a_conversation_goes_where_generate_puts_it() -> None:
+    """Also where the assistant greets first, and where no system turn is taken."""
+    turns = (Turn("system", "Be brief."), Turn("assistant", "Ahoy"), Turn("user", "Hi"))
+    messages = tuple({"role": turn.role, "content": turn.content} for turn in turns)
+    for template in (TEMPLATE, NO_SYSTEM, DROPS_SYSTEM):
+        tokenizer = byte_tokenizer(template)
+        (made,), _, _ = examples([Row(turns, ("Arr!",), "f:1")], tokenizer)
+        text = tokenizer.apply_chat_template(made["prompt"], tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert ids == render(tokenizer, Prompting(messages=messages))
+
+
+def test_an_example_for_each_reply_that_is_learnt() -> None:
+    talk = Row(LONGER.prompt, ("d",), "f:4", learnt=(1,))
+    made, used, _ = examples([talk], byte_tokenizer())
+    assert [example["completion"][0]["content"] for example in made] == ["b", "d"]
+    assert [len(example["prompt"]) for example in made] == [1, 3]
+    assert [row.replies for row in used] == [("b",), ("d",)]
+
+
 def test_a_row_that_the_template_refuses_is_named() -> None:
     picky = "{% if messages[0].content == 'Hi' %}{{ raise_exception('rude') }}{% endif %}" + TEMPLATE
     made, used, problems = examples([PAIR, LONGER], byte_tokenizer(picky))

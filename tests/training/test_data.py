@@ -150,6 +150,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     [
         (gzip.compress(b"{}", mtime=0), "prefs is compressed", "unpack it with gunzip"),
         ("{}".encode("utf-16"), "prefs is UTF-16, not UTF-8", "convert it, for instance with iconv"),
+        (
+            b"PAR1\x15\x04",
+            "prefs is Parquet, not JSON",
+            "python -c \"from datasets import Dataset; Dataset.from_parquet('FILE').to_json('FILE.jsonl')\"",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS",
+            "fetch the data with git lfs pull",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_one_message(
@@ -159,6 +169,20 @@ def test_a_file_of_another_kind_is_one_message(
     with pytest.raises(UsageError, match=message) as caught:
         read_data([tmp_path / "prefs"], "dpo")
     assert caught.value.hint == hint
+
+
+def test_a_table_is_told_how_to_convert_it(tmp_path: Path) -> None:
+    file = tmp_path / "prefs.CSV"
+    file.write_text("prompt,response\nHi,Arr!\n")
+    with pytest.raises(UsageError, match="is CSV, not JSON") as caught:
+        read_data([file], "sft")
+    assert caught.value.hint is not None
+    assert "Dataset.from_csv" in caught.value.hint
+
+
+def test_columns_that_nothing_reads_are_named_once(tmp_path: Path) -> None:
+    rows = [GOOD | {"id": 1}, GOOD | {"id": 2, "source": "x", "url": None}, {"broken": 1}]
+    assert read_data([written(tmp_path, *rows)], "dpo").unread == ("id", "source")
 
 
 def test_text_after_an_empty_list_is_told(tmp_path: Path) -> None:
@@ -176,7 +200,9 @@ def test_plain_responses(tmp_path: Path) -> None:
     file = written(tmp_path, {"prompt": "Hi", "response": "Arr!"}, GOOD)
     data = read_data([file], "sft")
     assert [row.replies for row in data.rows] == [("Arr!",)]
-    assert [problem.message for problem in data.problems] == ["response is missing"]
+    assert [problem.message for problem in data.problems] == [
+        "response is missing; pairs of chosen and rejected train without --sft"
+    ]
 
 
 def test_many_problems_are_counted_by_kind() -> None:
@@ -207,6 +233,17 @@ def test_no_prompt_is_on_both_sides_of_the_split(seed: int) -> None:
     assert not {row.prompt for row in train} & {row.prompt for row in held}
     assert 4 <= len(held) <= 12
     assert hold_out(data, 0.2, seed) == (train, held)
+
+
+def test_no_conversation_is_on_both_sides_of_the_split() -> None:
+    data = [
+        Row((*row.prompt, Turn("assistant", "b"), Turn("user", "c"))[: 1 + 2 * later], row.replies, row.where)
+        for row in rows(f"p{n}" for n in range(20))
+        for later in (0, 1)
+    ]
+    train, held = hold_out(data, 0.2, 0)
+    assert len(held) == 8
+    assert not {row.where for row in train} & {row.where for row in held}
 
 
 def test_a_single_prompt_is_split_by_rows() -> None:
