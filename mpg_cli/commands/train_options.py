@@ -16,11 +16,16 @@ Data = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
-        help="JSONL or a JSON list of {prompt, chosen, rejected}, texts or messages; repeatable.",
+        help="JSONL or a JSON list of pairs, as {prompt, chosen, rejected}; repeatable.",
         show_default="required",
     ),
 ]
-Sft = Annotated[bool, typer.Option("--sft", help="The data is {prompt, response}: imitate the responses.")]
+Sft = Annotated[
+    bool,
+    typer.Option(
+        "--sft", help="The data is single replies, as {prompt, response} or {messages}: imitate them."
+    ),
+]
 PersonaDir = Annotated[
     Path | None,
     typer.Option(

@@ -65,6 +65,7 @@ class _Columns:
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.values = {name.lower(): value for name, value in row.items() if value is not None}
+        self._spelt = {name.lower(): name for name in row}
         self._unread = dict(self.values)
         self._read: dict[str, Any] = {}
 
@@ -79,7 +80,8 @@ class _Columns:
     def unread(self) -> tuple[str, ...]:
         """Names of what holds something and was not read."""
         beside = [key for name, value in self._read.items() for key in unread_keys(value, name)]
-        return (*(name for name, value in self._unread.items() if value not in EMPTY), *beside)
+        unread = [self._spelt[name] for name, value in self._unread.items() if value not in EMPTY]
+        return (*unread, *beside)
 
 
 def read_row(item: Any, method: Method, where: str) -> tuple[Row, tuple[str, ...]]:

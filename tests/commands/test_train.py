@@ -183,6 +183,21 @@ def test_bad_rows_are_named_counted_and_left_out(mpg: Mpg, model: Path, tmp_path
     assert json.loads(out)["rows"]["left_out"] == 3
 
 
+def test_columns_that_are_not_read_are_named(mpg: Mpg, model: Path, tmp_path: Path) -> None:
+    written(tmp_path / "more.jsonl", [row | {"id": 1, "\x1b[2J": "x"} for row in preferences(20)])
+    code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "more.jsonl")
+    assert code == 0
+    assert "mpg: columns of the data that are not trained on: id, \\x1b[2J\n" in err
+
+
+def test_single_replies_with_a_label_are_told_what_is_needed(mpg: Mpg, tmp_path: Path) -> None:
+    written(tmp_path / "kto.jsonl", [{"prompt": "x", "completion": "a", "label": True}] * 12)
+    err = refused(mpg, "grump", "--data", "kto.jsonl")
+    assert "kto.jsonl:1: label marks a single reply as good or bad (KTO); a pair is needed, chosen and" in err
+    assert "and 2 more: 2 × no pair\n" in err
+    assert "too little data: 0 usable pairs; 12 more cannot be used" in err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

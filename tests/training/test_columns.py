@@ -293,7 +293,7 @@ def test_pairs(row: Message, prompt: list[str], unread: tuple[str, ...]) -> None
             id="OpenOrca",
         ),
         pytest.param(
-            {"Question": "Hi", "Answer": "Arr!", "URL": "x"}, ["user: Hi"], (), ("url",), id="capitals"
+            {"Question": "Hi", "Answer": "Arr!", "URL": "x"}, ["user: Hi"], (), ("URL",), id="capitals"
         ),
         pytest.param(
             {"answer": "42", "messages": [user(), said()]},

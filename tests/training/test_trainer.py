@@ -14,9 +14,12 @@ import torch
 
 from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
 from mpg_cli.models.loader import load_model
+from mpg_cli.models.prompt import render
+from mpg_cli.request import Prompting
 from mpg_cli.training import trainer
 from mpg_cli.training.conversation import examples
 from mpg_cli.training.data import read_data
+from mpg_cli.training.rows import Method
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
@@ -153,6 +156,42 @@ def test_plain_responses_are_learnt(chat_model: Path, tmp_path: Path) -> None:
     assert result.held_out.margin is None
     assert result.held_out.accuracy is not None
     assert result.held_out.accuracy > 0.5
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("method", "row"),
+    [
+        ("dpo", {"system": "Be kind.", "question": "Hi", "chosen": "aa", "rejected": "bb"}),
+        (
+            "sft",
+            {
+                "system": "Be kind.",
+                "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "aa"}],
+            },
+        ),
+    ],
+)
+def test_the_system_column_is_in_the_tokens(
+    chat_model: Path, tmp_path: Path, method: Method, row: dict[str, Any]
+) -> None:
+    """The trainer's prompt is the one of generation, and the reply is all that is learnt behind it."""
+    data = read_data([written(tmp_path / "data.jsonl", [row] * 12)], method)
+    with RunFolder(tmp_path / "run") as run:
+        whole = job(chat_model, run, tmp_path, method=method)
+        tokenizer = whole.loaded.tokenizer
+        made, _, _ = examples(data.rows, tokenizer)
+        prepared, _, _ = trainer._trainer(replace(whole, train=made, held_out=[]))
+    (first, *_) = prepared.train_dataset
+    prompt = render(tokenizer, Prompting("Hi", system="Be kind."))
+    if method == "dpo":
+        assert first["prompt_ids"] == prompt
+        learnt = first["chosen_ids"]
+    else:
+        assert first["input_ids"][: len(prompt)] == prompt
+        learnt = [token for token in first["labels"] if token != -100]
+    assert "Be kind." in tokenizer.decode(prompt)
+    assert tokenizer.decode(learnt).startswith("aa")
 
 
 def test_a_model_without_a_template(tmp_path: Path) -> None:
