@@ -66,6 +66,7 @@ def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
     if isinstance(value, str):
         return tuple(_speakers(value, name)) if is_dialogue(value) else None
     if isinstance(value, dict):
+        check_only_text(value, name)
         value = value.get("messages", [value])
     if not isinstance(value, list):
         raise Wrong(f"wrong {name}", f"{name} must be text or a list of messages")

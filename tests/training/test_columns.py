@@ -357,6 +357,11 @@ def test_replies(row: Message, prompt: list[str], learnt: tuple[int, ...], unrea
             {"messages": [user(), said("", tool_calls=[{"id": "1"}])]},
             "messages[1].tool_calls cannot be trained, only the text of a conversation",
         ),
+        (
+            "dpo",
+            {"input": {"messages": [user()], "tools": [{"type": "function"}]}, **PAIR},
+            "input.tools cannot be trained",
+        ),
         ("dpo", {"prompt": "Hi", **PAIR, "images": ["a.png"]}, "images cannot be trained, only the text"),
         ("sft", {"conversations": [HUMAN, gpt() | {"value": 7}]}, "conversations[1].value must be text"),
         (
