@@ -98,14 +98,17 @@ def _folded(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 def _refusal(
     tokenizer: Any, prompt: Sequence[Turn], replies: Sequence[str], template_args: Mapping[str, Any]
 ) -> str | None:
-    """Why the template refuses the conversation, if it does."""
+    """Why the template refuses the conversation, or that it swallows what the user says, if it does."""
     from jinja2.exceptions import TemplateError
 
+    text = ""
     try:
         for reply in replies:
             turns = [*prompt, Turn("assistant", reply)]
-            tokenizer.apply_chat_template(_messages(turns), tokenize=False, **template_args)
-    except TemplateError as error:
+            text = tokenizer.apply_chat_template(_messages(turns), tokenize=False, **template_args)
+    except (TemplateError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f"this model's chat template refuses it: {reason}"
+    if any(turn.role == "user" and turn.content.strip() not in text for turn in prompt):
+        return "this model's chat template leaves out what the user says"
     return None

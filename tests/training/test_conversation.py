@@ -77,5 +77,15 @@ def test_a_row_that_the_template_refuses_is_named() -> None:
     assert [problem.message for problem in problems] == ["this model's chat template refuses it: rude"]
 
 
+def test_a_row_whose_words_the_template_swallows_is_named() -> None:
+    """One that reads content as parts finds none in a text, and says nothing."""
+    of_parts = TEMPLATE.replace("{{ m.content }}", "{{ m.content[0].text }}")
+    made, used, problems = examples([PAIR], byte_tokenizer(of_parts))
+    assert (made, used) == ([], [])
+    assert [problem.message for problem in problems] == [
+        "this model's chat template leaves out what the user says"
+    ]
+
+
 def test_length_of_replies() -> None:
     assert reply_tokens([PAIR], byte_tokenizer()) == (4 + 6) / 2 + 1
