@@ -5,13 +5,29 @@ reply. Torch-free.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
 
 ROLES = ("system", "user", "assistant")
+TEXT_PARTS = ("text", "input_text", "output_text")
 Turns = tuple[dict[str, str], ...]
+
+# Keys of messages and parts on which no reply depends: the last two say that a last turn of the assistant is
+# to be continued, which it is anyway.
+UNHEEDED = ("annotations", "cache_control", "partial", "prefix")
+# What the model would have to know, and is not told.
+UNREAD = {
+    **dict.fromkeys(("tool_calls", "function_call", "tool_call_id"), "leave out the turns that call tools"),
+    **dict.fromkeys(
+        ("reasoning", "reasoning_content", "reasoning_details", "thinking"),
+        "leave it out, a model is not shown what it thought in earlier turns",
+    ),
+    "refusal": "write what was said as content",
+    **dict.fromkeys(("audio", "images"), "only text is read"),
+}
 
 
 def check_text(name: str, text: str) -> str:
@@ -54,14 +70,47 @@ def check_messages(data: Any, name: str) -> Turns:
 def _turn(where: str, item: Any) -> dict[str, str]:
     if not isinstance(item, dict):
         raise UsageError(f"{where} must be an object with role and content")
-    unknown = item.keys() - {"role", "content"}
-    if unknown:
-        raise UsageError(
-            f"{where} has an unknown key '{visible(min(unknown), 60)}'", hint="role and content are known"
-        )
-    role, content = item.get("role"), item.get("content")
+    _check_rest(where, item, ("role", "content", "name"))
+    role = "system" if item.get("role") == "developer" else item.get("role")
     if role not in ROLES:
         raise UsageError(f"{where}.role must be {', '.join(ROLES)}, not {visible(json.dumps(role), 60)}")
-    if not isinstance(content, str):
-        raise UsageError(f"{where}.content must be text, not {visible(json.dumps(content), 60)}")
-    return {"role": role, "content": check_text(f"{where}.content", content)}
+    turn = {"role": role, "content": _content(f"{where}.content", item.get("content"))}
+    if item.get("name"):  # a few templates show who of several speaks, the others pass over it
+        turn["name"] = _text(f"{where}.name", item["name"])
+    return turn
+
+
+def _content(where: str, value: Any) -> str:
+    """Text, or the parts of one."""
+    if isinstance(value, list):
+        return "".join(_part(f"{where}[{i}]", part) for i, part in enumerate(value))
+    return _text(where, value)
+
+
+def _part(where: str, part: Any) -> str:
+    if isinstance(part, str):
+        return check_text(where, part)
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in TEXT_PARTS:
+        what = f"is of type {visible(kind, 60)}" if isinstance(kind, str) else "has no type"
+        raise UsageError(f"{where} {what}, and only parts of type text are read")
+    _check_rest(where, part, ("type", "text"))
+    return _text(f"{where}.text", part.get("text"))
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{where} must be text, not {visible(json.dumps(value), 60)}")
+    return check_text(where, value)
+
+
+def _check_rest(where: str, item: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse what else an object says; SDKs write every key they know, and most of them say nothing."""
+    said = {key for key, value in item.items() if value not in (None, "", [], {})}
+    rest = min(said.difference(known, UNHEEDED), default=None)
+    if rest in UNREAD:
+        raise UsageError(f"{where}.{rest} is not supported: {UNREAD[rest]}")
+    if rest is not None:
+        raise UsageError(
+            f"{where} has an unknown key '{visible(rest, 60)}'", hint=f"{', '.join(known)} are known"
+        )

@@ -11,37 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mpg_cli.batch.fields import FIELDS, Shape, Wrong, read_fields, sampling_values
 from mpg_cli.errors import MpgError, UsageError
-from mpg_cli.personas.text import did_you_mean, visible
+from mpg_cli.personas.text import visible
 from mpg_cli.request import GenerateRequest, Prompting, Sampling
 from mpg_cli.turns import check_text, check_turns
 
 InputFormat = Literal["jsonl", "text"]
 
 LONGEST = 16 * 2**20  # bytes of a line
-_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty")
-_COUNTS = ("max_tokens", "top_k", "seed")
-_FIELDS = ("id", "prompt", "messages", "persona", "system", "metadata", "stop", *_COUNTS, *_NUMBERS)
-# Of OpenAI's bodies: what has a meaning here, what may stand there unheeded, and what must be as said.
-_OPENAI = (
-    "messages",
-    "persona",
-    "max_completion_tokens",
-    "stop",
-    "max_tokens",
-    "seed",
-    "temperature",
-    "top_p",
-)
-_OPENAI_UNHEEDED = ("model", "user", "metadata", "store", "service_tier", "stream", "safety_identifier")
-_OPENAI_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "tools": ([],),
-    "response_format": ({"type": "text"},),
+_ENVELOPE = ("custom_id", "method", "url", "body")  # of an OpenAI line
+_UNHEEDED_BESIDE = ("id", "metadata")  # what people add to it
+_OTHER_URLS = {
+    "/v1/completions": "; to continue raw text write lines with a prompt and give --raw",
+    "/v1/embeddings": "; no embeddings are made here",
+    "/v1/responses": "; write its input as messages",
 }
 
 
@@ -70,14 +54,6 @@ class BadLine:
     code: str
     message: str
     openai: bool = False
-
-
-class _Wrong(Exception):
-    """What is wrong with a line."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
 
 
 class LineReader:
@@ -113,24 +89,26 @@ class LineReader:
             try:
                 text = raw.rstrip(b"\r\n").decode("utf-8")
             except UnicodeDecodeError as error:
-                raise _Wrong("invalid_text", f"not UTF-8: byte 0x{raw[error.start]:02x}") from None
+                raise Wrong("invalid_text", f"not UTF-8: byte 0x{raw[error.start]:02x}") from None
             if len(raw) > LONGEST:
-                raise _Wrong("too_long", f"the line has more than {LONGEST // 2**20} MiB")
+                raise Wrong("too_long", f"the line has more than {LONGEST // 2**20} MiB")
             if self._format == "text":
-                line = self._line(number, name, digest, {"prompt": text})
+                line = self._line(number, name, digest, {"prompt": text}, "own")
             else:
                 data = _json(text)
                 openai = "body" in data or "custom_id" in data
                 name = _id(data.get("custom_id" if openai else "id"), number)
                 digest = digest_of(canonical(data))
-                line = self._line(number, name, digest, _from_openai(data) if openai else data, openai)
+                shape: Shape = "openai" if openai else "own"
+                line = self._line(number, name, digest, _body(data) if openai else data, shape)
             self._check_persona(line.persona)
             found: Line | BadLine = line
-        except _Wrong as wrong:
+        except Wrong as wrong:
             found = BadLine(number, name, digest, wrong.code, wrong.message, openai)
         except MpgError as error:
             code = "bad_persona" if not isinstance(error, UsageError) or _of_persona(error) else "bad_value"
-            found = BadLine(number, name, digest, code, error.message, openai)
+            told = f"{error.message}; {error.hint}" if error.hint else error.message
+            found = BadLine(number, name, digest, code, told, openai)
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
         if key in self._seen:
             message = f"the id {visible(name, 60)} was there already"
@@ -138,54 +116,51 @@ class LineReader:
         self._seen.add(key)
         return found
 
-    def _line(
-        self, number: int, name: str, digest: str, data: Mapping[str, Any], openai: bool = False
-    ) -> Line:
+    def _line(self, number: int, name: str, digest: str, data: Mapping[str, Any], shape: Shape) -> Line:
         """A line's fields over the defaults of the command."""
-        known = _OPENAI if openai else _FIELDS
-        unknown = next((key for key in data if key not in known), None)
-        if unknown is not None:
-            hint = did_you_mean(unknown, known) or "; what is only to be kept goes into metadata"
-            raise _Wrong("unknown_field", f"unknown field '{visible(unknown, 60)}'{hint}")
-        values: dict[str, Any] = {key: _number(data, key) for key in _NUMBERS if data.get(key) is not None}
-        values |= {key: _count(data, key) for key in _COUNTS if data.get(key) is not None}
-        if openai and data.get("max_completion_tokens") is not None:
-            values["max_tokens"] = _count(data, "max_completion_tokens")
-        seed = values.pop("seed", None)
-        if data.get("stop") is not None:
-            stop = [data["stop"]] if isinstance(data["stop"], str) else data["stop"]
-            if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
-                raise _Wrong("wrong_type", "stop must be text or a list of texts")
-            values["stop"] = tuple(stop)
-        sampling = replace(self._defaults.sampling, **values)
-        if seed is not None:
+        values = read_fields(data, shape)
+        if (seed := values.get("seed")) is not None:
             replace(self._defaults, seed=seed)  # checks its range
         return Line(
             number=number,
             id=name,
             digest=digest,
-            prompting=self._prompting(data),
-            sampling=sampling,
-            persona=_text(data, "persona"),
+            prompting=self._prompting(values),
+            sampling=replace(self._defaults.sampling, **sampling_values(values)),
+            persona=values.get("persona"),
             seed=seed,
-            metadata=data.get("metadata"),
-            openai=openai,
+            metadata=values.get("metadata") if shape == "own" else None,
+            openai=shape == "openai",
         )
 
-    def _prompting(self, data: Mapping[str, Any]) -> Prompting:
+    def _prompting(self, values: Mapping[str, Any]) -> Prompting:
         default = self._defaults.prompting
-        prompt, messages = _text(data, "prompt"), data.get("messages")
+        prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (messages is None):
-            raise _Wrong("missing_prompt", "it needs either a prompt or messages")
+            raise Wrong("missing_prompt", "it needs either a prompt or messages")
         if prompt is not None and not prompt.strip():
-            raise _Wrong("empty_prompt", "the prompt is empty")
-        if prompt is not None:
-            check_text("prompt", prompt)
+            raise Wrong("empty_prompt", "the prompt is empty")
         turns = None if messages is None else check_turns(messages, "messages")
-        system = _text(data, "system")
+        prefill = values.get("prefill", default.prefill)
+        _check_opening(values, bool(prefill) or bool(turns and turns[-1]["role"] == "assistant"))
+        switches = {key: values[key] for key in ("reasoning_effort",) if key in values}  # as vLLM does
+        switches |= values.get("template_args", {}) | values.get("chat_template_kwargs", {})
         return replace(
-            default, prompt=prompt, messages=turns, system=default.system if system is None else system
+            default,
+            prompt=prompt,
+            messages=turns,
+            system=values.get("system", default.system),
+            prefill=prefill,
+            template_args={**default.template_args, **switches},
         )
+
+
+def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
+    """The turns say whether the reply continues one: what else is said of it has to agree."""
+    for name, held in (("continue_final_message", continues), ("add_generation_prompt", not continues)):
+        if values.get(name, held) != held:
+            told = "a last turn of the assistant is continued, and no other"
+            raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {told}")
 
 
 def canonical(data: Any) -> bytes:
@@ -202,13 +177,13 @@ def _json(text: str) -> dict[str, Any]:
     try:
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise _Wrong("invalid_json", f"not JSON: {error.msg} at column {error.colno}") from None
+        raise Wrong("invalid_json", f"not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
-        raise _Wrong("invalid_json", "nested too deeply") from None
+        raise Wrong("invalid_json", "nested too deeply") from None
     except ValueError as error:
-        raise _Wrong("invalid_json", f"not JSON: {error}") from None
+        raise Wrong("invalid_json", f"not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise _Wrong("wrong_type", "must be an object")
+        raise Wrong("wrong_type", "must be an object")
     return data
 
 
@@ -216,7 +191,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise _Wrong("invalid_json", f"the field '{visible(twice, 60)}' is there twice")
+        raise Wrong("invalid_json", f"the field '{visible(twice, 60)}' is there twice")
     return data
 
 
@@ -230,57 +205,27 @@ def _id(value: Any, number: int) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise _Wrong("wrong_type", "the id must be text or a whole number")
+        raise Wrong("wrong_type", "the id must be text or a whole number")
     return check_text("id", value)
 
 
-def _from_openai(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of an OpenAI line, without what has no meaning here."""
+def _body(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an OpenAI line."""
     body = data.get("body")
     if not isinstance(body, dict):
-        raise _Wrong("wrong_type", "body must be an object")
-    method, url = data.get("method", "POST"), data.get("url", "/v1/chat/completions")
+        raise Wrong("wrong_type", "a line with custom_id has a body, and body must be an object")
+    method, url = data.get("method") or "POST", data.get("url") or "/v1/chat/completions"
     if method != "POST" or not isinstance(url, str) or not url.endswith("/chat/completions"):
-        raise _Wrong("unsupported", "only POST to /v1/chat/completions is answered")
-    fields = {key: value for key, value in body.items() if key not in _OPENAI_UNHEEDED and value is not None}
-    for key, neutral in _OPENAI_NEUTRAL.items():
-        if key in fields and fields.pop(key) not in neutral:
-            raise _Wrong("unsupported", f"{key} is not supported")
-    if isinstance(fields.get("messages"), list):
-        fields["messages"] = [_joined(turn) for turn in fields["messages"]]
-    return fields
-
-
-def _joined(turn: Any) -> Any:
-    """A turn whose content is a list of text parts, as one text; another role name for system."""
-    if not isinstance(turn, dict):
-        return turn
-    content = turn.get("content")
-    if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
-        content = "".join(str(part.get("text", "")) for part in content)
-    role = "system" if turn.get("role") == "developer" else turn.get("role")
-    return {**{key: value for key, value in turn.items() if key != "name"}, "role": role, "content": content}
-
-
-def _text(data: Mapping[str, Any], key: str) -> str | None:
-    value = data.get(key)
-    if value is None or isinstance(value, str):
-        return value
-    raise _Wrong("wrong_type", f"{key} must be text")
-
-
-def _number(data: Mapping[str, Any], key: str) -> float:
-    value = data[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Wrong("wrong_type", f"{key} must be a number")
-    return float(value)
-
-
-def _count(data: Mapping[str, Any], key: str) -> int:
-    value = data[key]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _Wrong("wrong_type", f"{key} must be a whole number")
-    return value
+        other = next((told for end, told in _OTHER_URLS.items() if str(url).endswith(end)), "")
+        raise Wrong("unsupported", f"only POST to /v1/chat/completions is answered{other}")
+    beside = data.keys() - {*_ENVELOPE, *_UNHEEDED_BESIDE}
+    lost = min((key for key in beside if key in FIELDS and FIELDS[key].heeded), default=None)
+    if lost is not None:
+        raise Wrong("unknown_field", f"the field '{lost}' belongs into body, and stands beside it")
+    extra = body.get("extra_body") or {}  # SDKs write its fields among the others
+    if not isinstance(extra, dict):
+        raise Wrong("wrong_type", "extra_body must be an object")
+    return {key: value for key, value in body.items() if key != "extra_body"} | extra
 
 
 def _of_persona(error: UsageError) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from mpg_cli import signals
 from mpg_cli.errors import ExitCode, MpgError, UsageError
+from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams
 from mpg_cli.request import GenerateRequest
 
@@ -93,8 +94,10 @@ class BatchRun:
         with ExitStack() as stack:
             source = self._open_input(stack)
             if self._strict:
-                source = self._checked(source, stack)
+                source = self._seekable(source, stack)
             raw = self._open_feed(source, stack)
+            if self._strict:
+                self._check_lines(source)
             journal, seed = None, self._defaults.seed
             if seed is None:
                 seed = secrets.randbelow(2**32)
@@ -188,7 +191,10 @@ class BatchRun:
             if journal is not None:
                 self._say("interrupted; the same command goes on where it stopped")
             return ended_by
-        failed = progress.totals.failed + (journal.failed if journal else 0)
+        totals = progress.totals
+        if not (totals.done or totals.failed or totals.skipped):
+            self._say("INPUT has no lines")
+        failed = totals.failed + (journal.failed if journal else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"
             self._say(f"{lines} failed; --retry-errors tries again")
@@ -226,8 +232,16 @@ class BatchRun:
     def _open_feed(self, source: BinaryIO, stack: ExitStack) -> Iterator[bytes | None]:
         """The raw lines; those of a pipe or a terminal from now on, while the model loads."""
         from mpg_cli.batch.feed import Feed, has_to_wait, raw_lines
+        from mpg_cli.batch.kinds import begun, known
 
-        return iter(stack.enter_context(Feed(source))) if has_to_wait(source) else raw_lines(source)
+        name = "stdin" if str(self._input) == "-" else visible(str(self._input))
+        if has_to_wait(source):
+            feed = iter(stack.enter_context(Feed(source)))
+            return feed if source.isatty() else begun(known(feed, name, self._format))
+        place = source.tell()
+        next(known(raw_lines(source), name, self._format), None)
+        source.seek(place)
+        return raw_lines(source)
 
     def _open_lines(
         self, raw: Iterator[bytes | None], journal: Journal | None, progress: BatchProgress
@@ -245,21 +259,26 @@ class BatchRun:
                 hint="with --output the same command goes on where it stopped",
             ) from None
 
-    def _checked(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
-        """The whole input without a bad line; stdin is spooled."""
+    def _seekable(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
+        """The whole input, which can be read twice; stdin is spooled."""
         from mpg_cli.batch.feed import has_to_wait, raw_lines
+
+        if not has_to_wait(source):
+            return source
+        spool = stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
+        for raw in raw_lines(source):
+            spool.write(raw)
+        spool.seek(0)
+        return cast(BinaryIO, spool)
+
+    def _check_lines(self, source: BinaryIO) -> None:
+        """With --strict: no line may be wrong."""
+        from mpg_cli.batch.feed import raw_lines
         from mpg_cli.batch.lines import BadLine
 
-        if has_to_wait(source):
-            spool = stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
-            for raw in raw_lines(source):
-                spool.write(raw)
-            source = cast(BinaryIO, spool)
-        source.seek(0)
         bad = [line for line in self._reader().read(raw_lines(source)) if isinstance(line, BadLine)]
         source.seek(0)
         self._refuse([f"line {line.number}: {line.message}" for line in bad])
-        return source
 
     def _check_lengths(self, runner: Runner, source: BinaryIO) -> None:
         """With --strict: every prompt has to leave room for a reply."""

@@ -1,0 +1,228 @@
+"""The fields of a line: what each is called, how its value is read and what becomes of it. Torch-free.
+
+The names are our own, those of OpenAI's chat completions and those that vLLM adds to them. Every name that
+may stand in a line is here, so that nothing on which a reply depends is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mpg_cli.personas.text import did_you_mean, visible
+from mpg_cli.turns import check_text
+
+Use = Literal["line", "sampling", "none", "fixed"]
+Shape = Literal["own", "openai"]
+Reader = Callable[[str, Any], Any]
+
+
+class Wrong(Exception):
+    """What is wrong with a line: a code and a message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field, by what becomes of it.
+
+    line: the line itself asks for it. sampling: it is the attribute `sets` of `Sampling`. none: it has no
+    effect on one reply. fixed: it may say what holds anyway, one of `only`; all else is refused, and `why`.
+    `shapes` of lines have it.
+    """
+
+    name: str
+    use: Use
+    read: Reader = lambda name, value: value
+    sets: str = ""
+    only: tuple[Any, ...] = ()
+    why: str = ""
+    shapes: tuple[Shape, ...] = ("own", "openai")
+
+    @property
+    def heeded(self) -> bool:
+        """Whether a reply depends on it."""
+        return self.use in ("line", "sampling")
+
+
+def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    """Values of the fields on which the reply depends, by name; null is as good as nothing.
+
+    Raises Wrong, and UsageError for text that is not UTF-8.
+    """
+    values = {}
+    for name, value in data.items():
+        field = FIELDS.get(name)
+        if field is not None and shape not in field.shapes:
+            place = "the body of OpenAI lines" if shape == "own" else "lines without custom_id and body"
+            raise Wrong("unknown_field", f"the field '{name}' belongs into {place}{field.why}")
+        if field is None:
+            known = [f.name for f in FIELDS.values() if f.heeded and shape in f.shapes]
+            hint = did_you_mean(name, known) or "; what is only to be kept goes into metadata"
+            raise Wrong("unknown_field", f"unknown field '{visible(name, 60)}'{hint}")
+        if value is None:
+            continue
+        if field.heeded:
+            values[name] = field.read(name, value)
+        elif field.use == "fixed" and value not in field.only:
+            raise Wrong("unsupported", f"{name} is not supported: {field.why}")
+    return values
+
+
+def sampling_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are attributes of `Sampling`, by attribute."""
+    return {f.sets: values[f.name] for f in FIELDS.values() if f.use == "sampling" and f.name in values}
+
+
+# -- readers -------------------------------------------------------------------------------------------
+
+
+def text(name: str, value: Any) -> str:
+    """Text."""
+    if not isinstance(value, str):
+        raise Wrong("wrong_type", f"{name} must be text")
+    return check_text(name, value)
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """Text or a list of texts."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise Wrong("wrong_type", f"{name} must be text or a list of texts")
+    return tuple(check_text(name, item) for item in found)
+
+
+def number(name: str, value: Any) -> float:
+    """A number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Wrong("wrong_type", f"{name} must be a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise Wrong("wrong_type", f"{name} is too large") from None
+
+
+def count(name: str, value: Any) -> int:
+    """A whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Wrong("wrong_type", f"{name} must be a whole number")
+    return value
+
+
+def _top_k(name: str, value: Any) -> int:
+    return 0 if value == -1 else count(name, value)  # vLLM and others turn it off with -1
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong("wrong_type", f"{name} must be true or false")
+    return value
+
+
+def _ids(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise Wrong("wrong_type", f"{name} must be a list of token ids")
+    return tuple(value)
+
+
+def _biases(name: str, value: Any) -> tuple[tuple[int, float], ...]:
+    """Ascending by id, so that lines that say the same can run together."""
+    if not isinstance(value, dict) or not all(key.isascii() and key.isdigit() for key in value):
+        raise Wrong("wrong_type", f'{name} must be an object of token ids, as in {{"50256": -100}}')
+    biases = {int(key): number(f"{name} of {key}", bias) for key, bias in value.items()}
+    return tuple(sorted(biases.items()))
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Wrong("wrong_type", f"{name} must be an object")
+    check_text(name, json.dumps(value, ensure_ascii=False))
+    return value
+
+
+# -- the table -----------------------------------------------------------------------------------------
+
+
+def _fixed(why: str, **only: tuple[Any, ...]) -> list[Field]:
+    return [Field(name, "fixed", only=values, why=why) for name, values in only.items()]
+
+
+def _without_effect(*names: str) -> list[Field]:
+    return [Field(name, "none") for name in names]
+
+
+_TABLE = [
+    # What is said to whom.
+    Field("id", "line", shapes=("own",)),
+    Field("prompt", "line", text, shapes=("own",)),
+    Field("messages", "line"),
+    Field("prefill", "line", text, shapes=("own",)),
+    Field("system", "line", text),
+    Field("persona", "line", text),
+    Field("metadata", "line"),
+    Field("seed", "line", count),
+    Field("continue_final_message", "line", _switch),
+    Field("add_generation_prompt", "line", _switch),
+    # Switches of the chat template; the last counts.
+    Field("reasoning_effort", "line", text),
+    Field("template_args", "line", _object),
+    Field("chat_template_kwargs", "line", _object),
+    # How tokens are drawn, and when a reply ends.
+    Field("temperature", "sampling", number, "temperature"),
+    Field("top_k", "sampling", _top_k, "top_k"),
+    Field("top_p", "sampling", number, "top_p"),
+    Field("min_p", "sampling", number, "min_p"),
+    Field("repetition_penalty", "sampling", number, "repetition_penalty"),
+    Field("presence_penalty", "sampling", number, "presence_penalty"),
+    Field("frequency_penalty", "sampling", number, "frequency_penalty"),
+    Field("logit_bias", "sampling", _biases, "logit_bias"),
+    Field("stop", "sampling", texts, "stop"),
+    Field("stop_token_ids", "sampling", _ids, "stop_token_ids"),
+    Field("max_tokens", "sampling", count, "max_tokens"),
+    Field("max_completion_tokens", "sampling", count, "max_tokens"),  # OpenAI's newer name, which counts
+    # Without effect on one reply: bookkeeping, speed, the way it is sent, and options of what is refused.
+    Field("model", "none", why="; one model answers all lines, --model names it", shapes=("openai",)),
+    *_without_effect("user", "store", "service_tier", "safety_identifier", "request_id", "session_id"),
+    *_without_effect("prompt_cache_key", "prompt_cache_retention", "prediction", "priority", "cache_salt"),
+    *_without_effect("stream", "stream_options", "stream_interval", "return_token_ids"),
+    *_without_effect("kv_transfer_params", "ec_transfer_params", "extra_headers", "extra_query", "timeout"),
+    *_without_effect("parallel_tool_calls", "return_tokens_as_token_ids", "truncation_side"),
+    *_without_effect("guided_decoding_backend", "guided_whitespace_pattern"),
+    *_without_effect("mm_processor_kwargs", "media_io_kwargs", "spaces_between_special_tokens"),
+    # What would change a reply, or what comes with it: only as it is here anyway.
+    *_fixed("one line gets one reply, so write another line for another", n=(1,), best_of=(1,)),
+    *_fixed(
+        "replies are sampled, there is no beam search", use_beam_search=(False,), early_stopping=(False,)
+    ),
+    *_fixed("replies are sampled, there is no beam search", length_penalty=(1,)),
+    *_fixed("no tools are called", tools=([],), tool_choice=("none", "auto")),
+    *_fixed("no tools are called", functions=([],), function_call=("none", "auto"), web_search_options=()),
+    *_fixed("a reply cannot be forced into a form", response_format=({"type": "text"},)),
+    *_fixed("a reply cannot be forced into a form", structured_outputs=({},), structural_tag=()),
+    *_fixed("a reply cannot be forced into a form", guided_json=(), guided_regex=()),
+    *_fixed("a reply cannot be forced into a form", guided_choice=([],), guided_grammar=()),
+    *_fixed("log-probabilities are not given", logprobs=(False,), top_logprobs=(0,), prompt_logprobs=()),
+    *_fixed("log-probabilities are not given", logprob_token_ids=([],)),
+    *_fixed("the prompt is not given back", echo=(False,), return_prompt_text=(False,)),
+    *_fixed("the prompt is not given back", return_token_offsets=(False,)),
+    *_fixed("only text is made", modalities=(["text"],), audio=()),
+    *_fixed("a reply ends where the model ends it", ignore_eos=(False,), min_tokens=(0,)),
+    *_fixed("a reply ends before its stop text", include_stop_str_in_output=(False,)),
+    *_fixed("special tokens are left out of the text", skip_special_tokens=(True,)),
+    *_fixed("prompts are never cut", truncate_prompt_tokens=()),
+    *_fixed("logit_bias rules out tokens by their ids", bad_words=([],), allowed_token_ids=([],)),
+    *_fixed("code of yours does not run here", logits_processors=([],), vllm_xargs=({},)),
+    *_fixed("the model's own chat template is used", chat_template=(), documents=([],)),
+    *_fixed("the chat template adds them", add_special_tokens=(False,)),
+    *_fixed("set max_tokens and a penalty", repetition_detection=(), thinking_token_budget=()),
+    *_fixed("what the model thinks is part of its reply", include_reasoning=(True,)),
+    *_fixed("replies carry no watermark", watermarking=(False,)),
+    *_fixed("models here have no such switch, so say it in words", verbosity=("medium",)),
+    *_fixed("it goes into chat_template_kwargs", enable_thinking=(), thinking_budget=(), thinking=()),
+]
+FIELDS: Mapping[str, Field] = {field.name: field for field in _TABLE}
