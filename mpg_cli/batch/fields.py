@@ -63,7 +63,7 @@ def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
             raise Wrong("unknown_field", f"the field '{name}' belongs into {place}{field.why}")
         if field is None:
             known = [f.name for f in FIELDS.values() if f.heeded and shape in f.shapes]
-            hint = did_you_mean(name, known) or "; what is only to be kept goes into metadata"
+            hint = did_you_mean(name, known, most=1) or "; what is only to be kept goes into metadata"
             raise Wrong("unknown_field", f"unknown field '{visible(name, 60)}'{hint}")
         if value is None:
             continue

@@ -141,18 +141,18 @@ class LineReader:
         if prompt is not None and not prompt.strip():
             raise Wrong("empty_prompt", "the prompt is empty")
         turns = None if messages is None else check_turns(messages, "messages")
-        prefill = values.get("prefill", default.prefill)
-        _check_opening(values, bool(prefill) or bool(turns and turns[-1]["role"] == "assistant"))
         switches = {key: values[key] for key in ("reasoning_effort",) if key in values}  # as vLLM does
         switches |= values.get("template_args", {}) | values.get("chat_template_kwargs", {})
-        return replace(
+        prompting = replace(
             default,
             prompt=prompt,
             messages=turns,
             system=values.get("system", default.system),
-            prefill=prefill,
             template_args={**default.template_args, **switches},
+            prefill=values.get("prefill", default.prefill),
         )
+        _check_opening(values, bool(prompting.prefill))
+        return prompting
 
 
 def _check_opening(values: Mapping[str, Any], continues: bool) -> None:

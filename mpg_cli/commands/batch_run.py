@@ -15,7 +15,7 @@ from mpg_cli import signals
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams
-from mpg_cli.request import GenerateRequest
+from mpg_cli.request import GenerateRequest, Sampling
 
 if TYPE_CHECKING:
     from mpg_cli.batch.journal import Journal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mpg_cli.render.progress import BatchProgress
 
 LISTED = 20  # bad lines that --strict lists
+# Unknown to earlier versions: told where they are set, so that outputs of those can be gone on with.
+_LATER = ("presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids")
 
 
 class Blends:
@@ -181,8 +183,6 @@ class BatchRun:
     def _end(
         self, progress: BatchProgress, journal: Journal | None, ended_by: ExitCode | None, as_json: bool
     ) -> ExitCode:
-        import json
-
         if as_json:
             self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
         elif not self._quiet:
@@ -321,7 +321,11 @@ class BatchRun:
             "target": scheme.target,
             "rule": scheme.rule,
             "seed": seed,
-            **json.loads(json.dumps(vars(request.sampling))),  # as it is read back
+            **{
+                name: value
+                for name, value in vars(request.sampling).items()
+                if name not in _LATER or value != getattr(Sampling(), name)
+            },
         }
         if request.model.compile:  # it rounds differently
             config["compile"] = True
@@ -329,7 +333,8 @@ class BatchRun:
             config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
         if scheme.rule == "threshold":
             config["threshold"] = dict(vars(scheme.threshold))
-        return config
+        as_read: dict[str, Any] = json.loads(json.dumps(config))  # lists where there were tuples
+        return as_read
 
 
 def _count(source: BinaryIO) -> int | None:
