@@ -7,6 +7,7 @@ may stand in a line is here, so that nothing on which a reply depends is passed 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from mpg_cli.turns import check_text
 
 Use = Literal["line", "sampling", "none", "fixed"]
 Shape = Literal["own", "openai"]
+_ID = re.compile("[0-9]{1,18}")  # of a token
 Reader = Callable[[str, Any], Any]
 
 
@@ -132,9 +134,11 @@ def _ids(name: str, value: Any) -> tuple[int, ...]:
 
 def _biases(name: str, value: Any) -> tuple[tuple[int, float], ...]:
     """Ascending by id, so that lines that say the same can run together."""
-    if not isinstance(value, dict) or not all(key.isascii() and key.isdigit() for key in value):
+    if not isinstance(value, dict) or not all(map(_ID.fullmatch, value)):
         raise Wrong("wrong_type", f'{name} must be an object of token ids, as in {{"50256": -100}}')
     biases = {int(key): number(f"{name} of {key}", bias) for key, bias in value.items()}
+    if len(biases) < len(value):
+        raise Wrong("wrong_type", f"{name} names a token twice")
     return tuple(sorted(biases.items()))
 
 

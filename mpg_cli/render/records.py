@@ -33,7 +33,10 @@ def done_record(event: LineDone) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.pop("text")},
+                "message": {
+                    "role": "assistant",
+                    "content": reply.pop("text").removeprefix(event.started.prefill),
+                },
                 "logprobs": None,
                 "finish_reason": reply["finish_reason"],
             }

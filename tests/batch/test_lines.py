@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,79 @@ def test_an_openai_line() -> None:
     assert joined.prompting.messages == ({"role": "user", "content": "Hello"},)
 
 
+SAMPLED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1},
+        {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1},
+    ),
+    ({"top_k": -1}, {"top_k": 0}),
+    (
+        {"presence_penalty": 1, "frequency_penalty": -0.5},
+        {"presence_penalty": 1.0, "frequency_penalty": -0.5},
+    ),
+    ({"logit_bias": {"12": 5, "7": -100}}, {"logit_bias": ((7, -100.0), (12, 5.0))}),
+    ({"stop": ["x", "y"], "stop_token_ids": [3]}, {"stop": ("x", "y"), "stop_token_ids": (3,)}),
+    ({"max_tokens": 7, "max_completion_tokens": 5}, {"max_tokens": 5}),
+    ({"temperature": None, "stop": None, "max_tokens": None}, {}),
+]
+
+
+@pytest.mark.parametrize(("fields", "sampled"), SAMPLED, ids=str)
+def test_sampling_fields_mean_the_same_in_every_line(fields: dict[str, Any], sampled: dict[str, Any]) -> None:
+    wanted = replace(DEFAULTS.sampling, **sampled)
+    assert good({"prompt": "Hi", **fields}).sampling == wanted
+    assert good(openai(**fields)).sampling == wanted
+    assert good(openai(extra_body=fields)).sampling == wanted
+
+
+def test_switches_of_the_chat_template() -> None:
+    quiet = {"enable_thinking": False}
+    assert good({"prompt": "Hi", "template_args": quiet}).prompting.template_args == quiet
+    line = good(openai(chat_template_kwargs=quiet, reasoning_effort="low"))
+    assert line.prompting.template_args == {"reasoning_effort": "low", **quiet}
+
+
+def test_a_last_assistant_turn_is_the_beginning_of_the_reply() -> None:
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Aye,"}]
+    for line in (
+        good({"messages": said}),
+        good(openai(messages=said)),
+        good({"prompt": "Hi", "prefill": "Aye,"}),
+    ):
+        assert line.prompting.prefill == "Aye,"
+    going_on = {"continue_final_message": True, "add_generation_prompt": False}
+    assert good(openai(messages=said, **going_on)).prompting.prefill == "Aye,"
+    code, told = bad(openai(messages=said, add_generation_prompt=True))
+    assert (code, "cannot be true here" in told) == ("unsupported", True)
+    assert bad(openai(**going_on))[0] == "unsupported"
+    assert good(openai(continue_final_message=False, add_generation_prompt=True)).prompting.prefill is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "parallel_tool_calls": True,
+            "prompt_cache_key": "k",
+            "user": "u",
+            "metadata": {"a": "b"},
+            "store": True,
+        },
+        {"service_tier": "flex", "safety_identifier": "s", "stream": False, "stream_options": None},
+        {"n": 1, "best_of": 1, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}},
+        {"logprobs": False, "top_logprobs": 0, "modalities": ["text"], "verbosity": "medium"},
+        {"ignore_eos": False, "min_tokens": 0, "skip_special_tokens": True, "use_beam_search": False},
+        {"length_penalty": 1.0, "bad_words": [], "echo": False, "add_special_tokens": False, "priority": 0},
+        {"guided_json": None, "reasoning_effort": None, "audio": None, "seed": None},
+    ],
+    ids=str,
+)
+def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> None:
+    plain, line = good(openai()), good(openai(**fields))
+    assert (line.prompting, line.sampling, line.seed) == (plain.prompting, plain.sampling, None)
+    assert line.digest != plain.digest  # of the line as it is
+
+
 @pytest.mark.parametrize(
     "line, code, message",
     [
@@ -121,6 +195,36 @@ def test_an_openai_line() -> None:
         (openai(n=2), "unsupported", "n is not supported"),
         (openai(tools=[{}]), "unsupported", "tools is not supported"),
         (openai(prompt="x"), "unknown_field", "'prompt'"),
+        (
+            openai() | {"persona": "pirate"},
+            "unknown_field",
+            "'persona' belongs into body, and stands beside it",
+        ),
+        ({"prompt": "a", "model": "x"}, "unknown_field", "--model names it"),
+        (openai(logprobs=True), "unsupported", "logprobs is not supported: log-probabilities are not given"),
+        (openai(guided_choice=["a"]), "unsupported", "a reply cannot be forced into a form"),
+        (openai(ignore_eos=True), "unsupported", "a reply ends where the model ends it"),
+        (openai(min_tokens=5), "unsupported", "min_tokens is not supported"),
+        (openai(skip_special_tokens=False), "unsupported", "special tokens are left out of the text"),
+        (openai(enable_thinking=False), "unsupported", "it goes into chat_template_kwargs"),
+        (openai(verbosity="low"), "unsupported", "say it in words"),
+        (openai(bad_words=["x"]), "unsupported", "logit_bias rules out tokens"),
+        (openai(extra_body=[1]), "wrong_type", "extra_body must be an object"),
+        ({"prompt": "a", "logit_bias": {"x": 1}}, "wrong_type", "logit_bias must be an object of token ids"),
+        ({"prompt": "a", "logit_bias": {"7": 1, "07": 2}}, "wrong_type", "logit_bias names a token twice"),
+        ({"prompt": "a", "logit_bias": {"7": "x"}}, "wrong_type", "logit_bias of 7 must be a number"),
+        ({"prompt": "a", "stop_token_ids": 3}, "wrong_type", "stop_token_ids must be a list of token ids"),
+        ({"prompt": "a", "presence_penalty": 3}, "bad_value", "--presence-penalty 3 must be between"),
+        ({"prompt": "a", "temperature": 10**400}, "wrong_type", "temperature is too large"),
+        ({"prompt": "a", "template_args": []}, "wrong_type", "template_args must be an object"),
+        ({"prompt": "a", "system": "\ud800"}, "bad_value", "system is not UTF-8"),
+        (
+            {"messages": [{"role": "assistant", "content": "x"}]},
+            "bad_value",
+            "; the model answers the last user",
+        ),
+        (openai() | {"url": "/v1/completions"}, "unsupported", "lines with a prompt and give --raw"),
+        (openai() | {"url": "/v1/responses"}, "unsupported", "write its input as messages"),
         ({"custom_id": "x"}, "wrong_type", "body must be an object"),
         (openai() | {"url": "/v1/embeddings"}, "unsupported", "only POST"),
     ],

@@ -123,6 +123,75 @@ def test_text_lines_and_a_summary_for_machines(run: Any, tmp_path: Path) -> None
     assert summary["tokens"] > 0
 
 
+@pytest.mark.parametrize("strict", [[], ["--strict"]], ids=str)
+def test_a_file_of_another_kind_is_refused_and_nothing_is_lost(
+    run: Any, tmp_path: Path, strict: list[str]
+) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = lines({"prompt": "a"}, {"prompt": "b"})
+    listed = json.dumps([{"prompt": "a"}], indent=1).encode()
+    command = [str(source), "-o", str(out), "-p", "bold", *strict]
+    for raw, kind in ((good.decode().encode("utf-16"), "UTF-16"), (listed, "a JSON list")):
+        source.write_bytes(raw)
+        for _ in range(2):
+            code, _, err = run(*command)
+            assert (code, out.exists()) == (2, False)
+            assert (f"{source} is {kind}" in err, err.count("error")) == (True, 1)
+        code, replies, err = run("-", "-p", "bold", *strict, stdin=raw)
+        assert (code, replies, f"stdin is {kind}" in err) == (2, [], True)
+    source.write_bytes(good)
+    assert run(*command)[0] == 0
+    answered = out.read_bytes()
+    source.write_bytes(listed)
+    assert run(*command)[0] == 2
+    assert out.read_bytes() == answered
+    source.write_bytes(good)
+    code, _, err = run(*command)
+    assert (code, "2 were there already" in err, out.read_bytes()) == (0, True, answered)
+
+
+def test_an_empty_file_is_told(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"\n")
+    code, out, err = run(str(tmp_path / "in.jsonl"), "-p", "bold")
+    assert (code, out) == (0, [])
+    assert "INPUT has no lines" in err
+
+
+def test_an_output_of_an_earlier_version_is_gone_on_with(run: Any, tmp_path: Path) -> None:
+    """Its sidecar knows nothing of the penalties that came later."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(lines({"prompt": "a"}))
+    assert run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--stop", "x")[0] == 0
+    config = json.loads(out.with_name("out.jsonl.mpg.json").read_text())["config"]
+    assert not {"presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids"} & config.keys()
+    assert config["stop"] == ["x"]
+    code, _, err = run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--stop", "x")
+    assert (code, "1 were there already" in err) == (0, True)
+
+
+def test_penalties_of_lines_count(run: Any) -> None:
+    """A bias that leaves one token, and a stop token id that ends there."""
+    asked: dict[str, Any] = {"prompt": "a", "logit_bias": {"7": 100}, "temperature": 0}
+    forced, ended = {"id": "forced", **asked}, {"id": "ended", **asked, "stop_token_ids": [7]}
+    code, out, err = run("-", "-p", "bold", stdin=lines(forced, ended))
+    assert code == 0, err
+    found = {record["id"]: (record["token_ids"], record["finish_reason"]) for record in out}
+    assert found["forced"] == ([7] * 6, "length")
+    assert found["ended"] == ([], "stop")
+
+
+def test_a_reply_goes_on_from_a_last_assistant_turn(run: Any) -> None:
+    """An own record has the whole text, one of OpenAI's what is new, as everywhere."""
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "word"}]
+    theirs = {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions"}
+    one = lines({"id": "x", "messages": said})
+    other = lines({**theirs, "body": {"model": "m", "messages": said, "continue_final_message": True}})
+    (own,) = run("-", "-p", "bold", "--seed", "1", stdin=one)[1]
+    (openai,) = run("-", "-p", "bold", "--seed", "1", stdin=other)[1]
+    assert own["text"].startswith("word")
+    assert own["text"] == "word" + openai["response"]["body"]["choices"][0]["message"]["content"]
+
+
 def test_openai_lines_get_openai_records(run: Any) -> None:
     body = {"model": "x", "messages": [{"role": "user", "content": "Hi"}]}
     asked = {"method": "POST", "url": "/v1/chat/completions"}

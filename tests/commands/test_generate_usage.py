@@ -216,7 +216,7 @@ def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> Non
         (["--messages", "-"], b"[7]", "--messages[0] must be an object"),
         (["--messages", "-"], b'[{"role":"user"}]', "--messages[0].content must be text, not null"),
         (["--messages", "-"], b'[{"role":"me","content":""}]', "--messages[0].role must be system, user"),
-        (["--messages", "-"], b'[{"role":"user","content":"x","name":"y"}]', "unknown key 'name'"),
+        (["--messages", "-"], b'[{"role":"user","content":"x","nme":"y"}]', "unknown key 'nme'"),
         (["--messages", "-"], b'[{"role":"user","content":"\\ud800"}]', "is not UTF-8 text"),
         (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last turn of --messages is empty"),
         (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "ends with a turn of assistant"),
