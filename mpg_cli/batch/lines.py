@@ -20,6 +20,7 @@ from mpg_cli.turns import check_text, check_turns
 InputFormat = Literal["jsonl", "text"]
 
 LONGEST = 16 * 2**20  # bytes of a line
+DEEPEST = 100  # objects and lists within each other
 _ENVELOPE = ("custom_id", "method", "url", "body")  # of an OpenAI line
 _UNHEEDED_BESIDE = ("id", "metadata")  # what people add to it
 _OTHER_URLS = {
@@ -107,8 +108,7 @@ class LineReader:
             found = BadLine(number, name, digest, wrong.code, wrong.message, openai)
         except MpgError as error:
             code = "bad_persona" if not isinstance(error, UsageError) or _of_persona(error) else "bad_value"
-            told = f"{error.message}; {error.hint}" if error.hint else error.message
-            found = BadLine(number, name, digest, code, told, openai)
+            found = BadLine(number, name, digest, code, told(error), openai)
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
         if key in self._seen:
             message = f"the id {visible(name, 60)} was there already"
@@ -163,6 +163,11 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
             raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {told}")
 
 
+def told(error: MpgError) -> str:
+    """What a record says of an error: the message, and what to do."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
 def canonical(data: Any) -> bytes:
     """JSON that does not depend on the order of keys or on spaces."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
@@ -184,7 +189,19 @@ def _json(text: str) -> dict[str, Any]:
         raise Wrong("invalid_json", f"not JSON: {error}") from None
     if not isinstance(data, dict):
         raise Wrong("wrong_type", "must be an object")
+    level: list[Any] = [data]
+    depth = 0
+    while level := [item for part in level for item in _inside(part)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise Wrong("invalid_json", "nested too deeply")
     return data
+
+
+def _inside(part: Any) -> Iterable[Any]:
+    if isinstance(part, dict):
+        return part.values()
+    return part if isinstance(part, list) else ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

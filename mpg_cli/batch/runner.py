@@ -15,7 +15,7 @@ import torch
 
 from mpg_cli.batch.ahead import PrefillAhead, is_short, places_ahead
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
-from mpg_cli.batch.lines import BadLine, Line
+from mpg_cli.batch.lines import BadLine, Line, told
 from mpg_cli.batch.room import fitting_batch
 from mpg_cli.batch.waiting import GroupKey, Waiting
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, is_out_of_memory
@@ -100,7 +100,7 @@ class Runner:
         except MpgError as error:
             # Whatever this blend cannot be loaded for, the others may be fine.
             while self._waiting.first(key) is not None:
-                yield LineFailed(self._waiting.take(key), "bad_persona", error.message)
+                yield LineFailed(self._waiting.take(key), "bad_persona", told(error))
             return
         yield from map(Notice, notices)
         group = _Group(lineup)
@@ -159,7 +159,7 @@ class Runner:
             except MpgError as error:
                 self._waiting.take(key)
                 code = "too_long" if isinstance(error, ContextError) else "bad_value"
-                yield LineFailed(line, code, error.message)
+                yield LineFailed(line, code, told(error))
                 continue
             if len(group.given) >= wanted and not is_short(job):
                 break

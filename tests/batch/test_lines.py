@@ -172,6 +172,7 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
         (b'{"prompt": "a", "prompt": "b"}', "invalid_json", "'prompt' is there twice"),
         (b'{"prompt": NaN}', "invalid_json", "NaN is no JSON"),
         (b"[" * 100_000, "invalid_json", ""),
+        (b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b"}", "invalid_json", "nested too deeply"),
         (b"[1]", "wrong_type", "must be an object"),
         (b'{"prompt": "\xff"}', "invalid_text", "byte 0xff"),
         ({}, "missing_prompt", "either a prompt or messages"),
