@@ -17,14 +17,15 @@ LOOK = 20  # lines among which one has to be an object
 MOMENT = 2.0  # seconds that the first lines of a pipe are waited for
 _POLL = 0.02
 _BOM = b"\xef\xbb\xbf"
+_TO_JSON = ".to_json('lines.jsonl', orient='records', lines=True)"
 # How files begin that others read: what they are, and how their lines come out.
 _PACKED = {
-    b"\x1f\x8b": ("gzip", "gunzip -c {} | mpg batch -"),
-    b"PK\x03\x04": ("a zip file", "unzip -p {} | mpg batch -"),
-    b"BZh": ("bzip2", "bunzip2 -c {} | mpg batch -"),
-    b"\xfd7zXZ\x00": ("xz", "xz -dc {} | mpg batch -"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc {} | mpg batch -"),
-    b"PAR1": ("Parquet", "in Python: pandas.read_parquet('{}').to_json('{}', orient='records', lines=True)"),
+    b"\x1f\x8b": ("gzip", "gunzip -c {file} | mpg batch -"),
+    b"PK\x03\x04": ("a zip file", "unzip -p {file} | mpg batch -"),
+    b"BZh": ("bzip2", "bunzip2 -c {file} | mpg batch -"),
+    b"\xfd7zXZ\x00": ("xz", "xz -dc {file} | mpg batch -"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc {file} | mpg batch -"),
+    b"PAR1": ("Parquet", "in Python: pandas.read_parquet({path!r})" + _TO_JSON),
 }
 
 
@@ -56,10 +57,12 @@ def begun(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
 
 def check_kind(head: Sequence[bytes], name: str, format_: InputFormat) -> None:
     """Raise UsageError, with what to do, if a file that begins with these lines holds none to answer."""
-    raw, file = b"".join(head), _file(name)
+    raw = b"".join(head)
+    path = "FILE" if name == "stdin" else name
+    file = shlex.quote(path)
     for magic, (kind, remedy) in _PACKED.items():
         if raw.startswith(magic):
-            raise UsageError(f"{name} is {kind}, not lines of text", hint=remedy.format(file, "lines.jsonl"))
+            raise UsageError(f"{name} is {kind}, not lines of text", hint=remedy.format(file=file, path=path))
     encoding = json.detect_encoding(raw).upper()
     if not encoding.startswith("UTF-8"):
         code = encoding.replace("-LE", "LE").replace("-BE", "BE")
@@ -82,27 +85,21 @@ def check_kind(head: Sequence[bytes], name: str, format_: InputFormat) -> None:
             hint=f"write every object on a line: jq -c . {file} > lines.jsonl",
         )
     if not any(_start(line) == b"{" for line in told):
-        raise _no_json(first.decode("utf-8", "replace"), name)
+        raise _no_json(first.decode("utf-8", "replace"), name, path)
 
 
-def _no_json(first: str, name: str) -> UsageError:
+def _no_json(first: str, name: str, path: str) -> UsageError:
     """What is said of a file whose first lines are none of JSON."""
     for mark, kind in ((",", "CSV"), ("\t", "TSV"), (";", "CSV")):
         if {cell.strip().strip('"').lower() for cell in first.split(mark)} & FIELDS.keys() and mark in first:
             return UsageError(
                 f"{name} is {kind}, not a JSON object on each line",
-                hint=f"in Python: pandas.read_csv('{_file(name)}', sep={mark!r}).to_json('lines.jsonl', "
-                "orient='records', lines=True)",
+                hint=f"in Python: pandas.read_csv({path!r}, sep={mark!r}){_TO_JSON}",
             )
     return UsageError(
         f"{name} holds no JSON objects: it begins with '{visible(first, 40)}'",
         hint="--input-format text takes a prompt on every line",
     )
-
-
-def _file(name: str) -> str:
-    """The file as a shell takes it."""
-    return "FILE" if name == "stdin" else shlex.quote(name)
 
 
 def _start(line: bytes) -> bytes:

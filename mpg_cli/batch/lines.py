@@ -159,8 +159,8 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
     """The turns say whether the reply continues one: what else is said of it has to agree."""
     for name, held in (("continue_final_message", continues), ("add_generation_prompt", not continues)):
         if values.get(name, held) != held:
-            told = "a last turn of the assistant is continued, and no other"
-            raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {told}")
+            why = "a last turn of the assistant is continued, and no other"
+            raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {why}")
 
 
 def told(error: MpgError) -> str:
@@ -189,16 +189,15 @@ def _json(text: str) -> dict[str, Any]:
         raise Wrong("invalid_json", f"not JSON: {error}") from None
     if not isinstance(data, dict):
         raise Wrong("wrong_type", "must be an object")
-    level: list[Any] = [data]
-    depth = 0
-    while level := [item for part in level for item in _inside(part)]:
-        depth += 1
-        if depth > DEEPEST:
-            raise Wrong("invalid_json", "nested too deeply")
+    inside: list[Any] = [data]
+    for _ in range(DEEPEST):
+        inside = [item for part in inside for item in _items(part)]
+    if inside:
+        raise Wrong("invalid_json", "nested too deeply")
     return data
 
 
-def _inside(part: Any) -> Iterable[Any]:
+def _items(part: Any) -> Iterable[Any]:
     if isinstance(part, dict):
         return part.values()
     return part if isinstance(part, list) else ()
@@ -233,7 +232,7 @@ def _body(data: Mapping[str, Any]) -> dict[str, Any]:
         raise Wrong("wrong_type", "a line with custom_id has a body, and body must be an object")
     method, url = data.get("method") or "POST", data.get("url") or "/v1/chat/completions"
     if method != "POST" or not isinstance(url, str) or not url.endswith("/chat/completions"):
-        other = next((told for end, told in _OTHER_URLS.items() if str(url).endswith(end)), "")
+        other = next((why for end, why in _OTHER_URLS.items() if str(url).endswith(end)), "")
         raise Wrong("unsupported", f"only POST to /v1/chat/completions is answered{other}")
     beside = data.keys() - {*_ENVELOPE, *_UNHEEDED_BESIDE}
     lost = min((key for key in beside if key in FIELDS and FIELDS[key].heeded), default=None)

@@ -237,7 +237,10 @@ class BatchRun:
         name = "stdin" if str(self._input) == "-" else visible(str(self._input))
         if has_to_wait(source):
             feed = iter(stack.enter_context(Feed(source)))
-            return feed if source.isatty() else begun(known(feed, name, self._format))
+            try:
+                return feed if source.isatty() else begun(known(feed, name, self._format))
+            except OSError as error:
+                raise UsageError(f"{name} cannot be read: {error.strerror}") from None
         place = source.tell()
         next(known(raw_lines(source), name, self._format), None)
         source.seek(place)
