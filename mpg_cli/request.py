@@ -5,6 +5,7 @@ Each class checks its own ranges and raises UsageError; messages call a value by
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -136,6 +137,11 @@ class Sampling:
             raise UsageError("--logit-bias names a token twice", hint="give each token one bias")
         if "" in self.stop:
             raise UsageError("--stop is empty", hint="every reply contains the empty string")
+
+    def as_json(self) -> dict[str, Any]:
+        """Every field by name, with lists where there are tuples: what is read back is equal."""
+        fields: dict[str, Any] = json.loads(json.dumps(vars(self)))
+        return fields
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mpg_cli import signals
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams
-from mpg_cli.request import GenerateRequest, Sampling
+from mpg_cli.request import GenerateRequest
 
 if TYPE_CHECKING:
     from mpg_cli.batch.journal import Journal
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mpg_cli.render.progress import BatchProgress
 
 LISTED = 20  # bad lines that --strict lists
-# Unknown to earlier versions: told where they are set, so that outputs of those can be gone on with.
-_LATER = ("presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids")
 
 
 class Blends:
@@ -324,11 +322,7 @@ class BatchRun:
             "target": scheme.target,
             "rule": scheme.rule,
             "seed": seed,
-            **{
-                name: value
-                for name, value in vars(request.sampling).items()
-                if name not in _LATER or value != getattr(Sampling(), name)
-            },
+            **request.sampling.as_json(),
         }
         if request.model.compile:  # it rounds differently
             config["compile"] = True
@@ -336,8 +330,7 @@ class BatchRun:
             config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
         if scheme.rule == "threshold":
             config["threshold"] = dict(vars(scheme.threshold))
-        as_read: dict[str, Any] = json.loads(json.dumps(config))  # lists where there were tuples
-        return as_read
+        return config
 
 
 def _count(source: BinaryIO) -> int | None:

@@ -85,7 +85,7 @@ class Study:
             "system": request.prompting.system,
             "raw": request.prompting.raw,
             "template_args": dict(request.prompting.template_args),
-            "sampling": {**vars(request.sampling), "stop": list(request.sampling.stop)},
+            "sampling": request.sampling.as_json(),
             "scheme": [scheme.target, scheme.rule],
             "drafter": [scheme.drafter, weights_digest(smaller.model) if smaller else None],
             "chunk size": scheme.chunk_size,

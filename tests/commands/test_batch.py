@@ -157,15 +157,15 @@ def test_an_empty_file_is_told(run: Any, tmp_path: Path) -> None:
     assert "INPUT has no lines" in err
 
 
-def test_an_output_of_an_earlier_version_is_gone_on_with(run: Any, tmp_path: Path) -> None:
-    """Its sidecar knows nothing of the penalties that came later."""
+def test_an_output_with_stop_texts_and_biases_is_gone_on_with(run: Any, tmp_path: Path) -> None:
+    """Its sidecar holds them as JSON does: lists where there were tuples."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(lines({"prompt": "a"}))
-    assert run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--stop", "x")[0] == 0
+    asked = (str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--stop", "x", "--logit-bias", "7:1")
+    assert run(*asked)[0] == 0
     config = json.loads(out.with_name("out.jsonl.mpg.json").read_text())["config"]
-    assert not {"presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids"} & config.keys()
-    assert config["stop"] == ["x"]
-    code, _, err = run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--stop", "x")
+    assert (config["stop"], config["logit_bias"]) == (["x"], [[7, 1.0]])
+    code, _, err = run(*asked)
     assert (code, "1 were there already" in err) == (0, True)
 
 
