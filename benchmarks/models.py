@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
+from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
 from mpg_cli.models.adapter_config import Targets
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fold import fold
@@ -97,9 +97,7 @@ class Subject:
 
 def _fitting(folder: Path, model: torch.nn.Module) -> Adapter:
     """An adapter of the model."""
-    adapter = _read(folder)
-    check_fit(adapter, model)
-    return adapter
+    return fit_adapter(_read(folder), model)
 
 
 @cache

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mpg_cli
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.compiling import compile_model, is_compiled, records
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import is_prepacked
@@ -65,8 +65,7 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
     results = []
     for device in ("cpu", "cuda"):
         model = tiny_model(architecture, max_position_embeddings=512).to(device)
-        adapter = read_adapter(path, "a")
-        check_fit(adapter, model)
+        adapter = fit_adapter(read_adapter(path, "a"), model)
         bank = LoraBank(model)
         bank.add("stack 0", [[(adapter, 1.0)]])
         if compile and device == "cuda":

@@ -276,14 +276,14 @@ def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool, force: 
 
 def _publish(request: _Request, loaded: LoadedModel, trained: Trained) -> None:
     """Adapter and persona file, checked by the reader that `mpg generate` uses."""
-    from mpg_cli.models.adapter import check_fit, read_adapter
+    from mpg_cli.models.adapter import fit_adapter, read_adapter
     from mpg_cli.training import output
     from mpg_cli.training.persona_file import persona_text
 
     where = request.where
 
     def check(folder: Path) -> None:
-        check_fit(read_adapter(folder, where.name), trained.base_model)
+        fit_adapter(read_adapter(folder, where.name), trained.base_model)
 
     try:
         output.publish(

@@ -1,9 +1,10 @@
 """What an adapter_config.json says, read through an allow-list.
 
-PEFT's LoRA has some thirty fields. Those that only steered the training are inert here; a few are
-implemented; every other field must hold its neutral value. A field that changes the mathematics, or one that
-this program has never heard of, is a problem named by field: a silently ignored field is a silently wrong
-model.
+PEFT's LoRA has some thirty fields, and other trainers add theirs. Those that only steered the training are
+inert here; a few are implemented; every other field must hold its neutral value. A field that changes the
+mathematics, or one that this program has never heard of, is a problem named by field: a silently ignored
+field is a silently wrong model. What a field says of the file's own tensors (`bias`, `modules_to_save`, the
+head of a `task_type`) is left to the tensors.
 """
 
 from __future__ import annotations
@@ -32,43 +33,65 @@ INERT = frozenset(
         "qalora_group_size",  # counts through use_qalora
         "revision",
         "runtime_config",
+        "task_type",  # a classifier's head is a tensor of the file
+        # earlier versions of PEFT
+        "merge_weights",
+        "_from_model_config",
+        # where it comes from
+        "_name_or_path",
+        "architectures",
+        "base_model_class",
+        "dtype",
+        "model_type",
+        "parent_library",
+        "torch_dtype",
+        "transformers_version",
+        # ms-swift's own LoRA
+        "group_size",  # counts through use_qa_lora
+        "lora_dtype",
     }
 )
+# Trainers' own switches begin with these: LoRA+ of ms-swift and of LLaMA-Factory, Unsloth.
+INERT_PREFIXES = ("lorap_", "loraplus_", "unsloth_")
 # Initialisations that leave the base as it is. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract
 # something from the base weights, so the adapter alone means nothing on the published base.
-INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+INITIALISATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # or a truth value, or null
+BIASES = ("none", "all", "lora_only")  # which biases the file may bring
 # Fields that change the mathematics and are not implemented, with what they do.
 UNSUPPORTED = {
     "alora_invocation_tokens": "activated LoRA switches on in the middle of the prompt",
     "arrow_config": "Arrow routes between several adapters",
-    "bias": "trained biases replace the biases of the base",
+    "enable_lora": "adapts some of the projections that one layer joins",
     "ensure_weight_tying": "ties the adapters of tied layers",
     "kasa_config": "KaSA alters the base weights",
     "layer_replication": "repeats layers of the base",
     "lora_bias": "adds a bias to B",
     "megatron_config": "Megatron's parallel layers",
-    "modules_to_save": "whole modules of the base are replaced",
     "monteclora_config": "Monte Carlo LoRA samples its weights",
     "target_parameters": "adapts bare parameters such as fused experts",
     "trainable_token_indices": "single rows of the embedding are replaced",
     "use_bdlora": "block-diagonal factors",
     "use_dora": "DoRA rescales the weights of the base",
+    "use_merged_linear": "adapts some of the projections that one layer joins",
+    "use_qa_lora": "QA-LoRA pools its inputs",
     "use_qalora": "QALoRA pools its inputs",
     "velora_config": "VeLoRA is another layer",
 }
 IMPLEMENTED = frozenset(
     {
         "alpha_pattern",
+        "bias",
         "exclude_modules",
         "init_lora_weights",
         "layers_pattern",
         "layers_to_transform",
         "lora_alpha",
+        "modules_to_save",
         "peft_type",
         "r",
         "rank_pattern",
+        "swift_type",
         "target_modules",
-        "task_type",
         "use_rslora",
     }
 )
@@ -95,7 +118,7 @@ class Targets:
         """Whether `exclude_modules` takes the module out."""
         if isinstance(self.exclude, str):
             return bool(self.exclude) and re.fullmatch(self.exclude, name) is not None
-        return _has_suffix(name, self.exclude)
+        return has_suffix(name, self.exclude)
 
     def matches(self, name: str) -> bool:
         """Whether the module is claimed; for "all-linear" the caller passes linear layers only."""
@@ -105,7 +128,11 @@ class Targets:
             return self.all_linear or re.fullmatch(self.modules, name) is not None
         if name in self.modules:
             return True
-        return _has_suffix(name, self.modules) and (not self.layers or self._layer(name) in self.layers)
+        return has_suffix(name, self.modules) and (not self.layers or self._layer(name) in self.layers)
+
+    def selects(self, *names: str) -> bool:
+        """Whether the module is claimed under any of its names."""
+        return any(map(self.matches, names))
 
     def _layer(self, name: str) -> int | None:
         patterns = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in self.layers_pattern]
@@ -127,6 +154,7 @@ class LoraConfig:
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     targets: Targets = Targets()
     base_name: str | None = None
+    saved: tuple[str, ...] = ()  # modules that the file brings whole
 
     def rank(self, module: str) -> int:
         """Rank that the configuration gives the module."""
@@ -154,12 +182,14 @@ def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
         problems.append(f"{name} is {_show(value)}; it must be {needed}")
         return default
 
-    take("peft_type", None, lambda v: v == "LORA", '"LORA"')
-    take("task_type", None, lambda v: v in (None, "CAUSAL_LM"), '"CAUSAL_LM" or null')
+    take("peft_type", None, lambda v: _word(v) == "lora", '"LORA"')
+    take("swift_type", "LORA", lambda v: _word(v) == "lora", '"LORA"')
+    take("bias", "none", lambda v: not v or _word(v) in BIASES, '"none", "all" or "lora_only"')
+    saved = take("modules_to_save", None, lambda v: not v or _is_list(v), "a list of module names")
     take(
         "init_lora_weights",
         True,
-        lambda v: any(v is known or (isinstance(v, str) and v == known) for known in INITIALISATIONS),
+        lambda v: v is None or isinstance(v, bool) or _word(v) in INITIALISATIONS,
         "an initialisation that leaves the base unchanged (this one alters the base weights, or is unknown)",
     )
     targets = _targets(take)
@@ -171,6 +201,7 @@ def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
         alpha_pattern=take("alpha_pattern", {}, _is_pattern(_is_number), "a map from names to numbers") or {},
         targets=targets,
         base_name=str(data.get("base_model_name_or_path") or "") or None,
+        saved=tuple(saved or ()),
     )
     return config, problems
 
@@ -178,10 +209,10 @@ def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
 def _unsupported(data: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, value in data.items():
-        if name in INERT or name in IMPLEMENTED:
+        if name in INERT or name in IMPLEMENTED or name.startswith(INERT_PREFIXES):
             continue
         if name in UNSUPPORTED:
-            if value and not (name == "bias" and value == "none"):
+            if value:
                 problems.append(f"{name} is {_show(value)}: {UNSUPPORTED[name]}; not implemented")
         elif value:
             problems.append(
@@ -212,7 +243,7 @@ def _targets(take: Callable[[str, Any, Callable[[Any], bool], str], Any]) -> Tar
     )
 
 
-def _has_suffix(name: str, suffixes: Sequence[str]) -> bool:
+def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
     return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
 
 
@@ -236,6 +267,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _word(value: Any) -> str:
+    """A word of a configuration in small letters; an enumeration of PEFT may carry its class's name."""
+    return value.rpartition(".")[2].lower() if isinstance(value, str) else ""
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _is_expression(value: Any) -> bool:
     try:
         re.compile(value)
@@ -246,7 +286,7 @@ def _is_expression(value: Any) -> bool:
 
 def _is_names(value: Any) -> bool:
     """Literal suffixes, or one regular expression."""
-    return _is_expression(value) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+    return _is_expression(value) or _is_list(value)
 
 
 def _is_patterns(value: Any) -> bool:

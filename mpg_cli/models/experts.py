@@ -9,7 +9,7 @@ from typing import Any
 
 from mpg_cli.errors import PersonaError
 from mpg_cli.events import ExpertInfo, ExpertKind
-from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
+from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.served import make_ready
@@ -139,8 +139,7 @@ def _fitting(
 
 def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
-    adapter = read_adapter(path, label)
-    check_fit(adapter, loaded.model)
+    adapter = fit_adapter(read_adapter(path, label), loaded.model)
     made_for = Path(adapter.base_name or "").name
     if made_for and made_for.lower() not in {Path(name).name.lower() for name in _names(loaded)}:
         said = visible(str(adapter.base_name), 80)

@@ -20,7 +20,7 @@ from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense, packed
 def fold(model: nn.Module, row: Row) -> nn.Module:
     """The model with W + Σ w·s·B·A in place of W, added in float32 and rounded to the weight's dtype.
 
-    The adapters must have passed `check_fit`. Raises AdapterError where a sum overflows the dtype.
+    The adapters must have passed `fit_adapter`. Raises AdapterError where a sum overflows the dtype.
     """
     targets = dict.fromkeys(module for adapter, _ in row for module in adapter.pairs)
     memo: dict[int, Any] = {id(p): p for p in (*model.parameters(), *model.buffers())}

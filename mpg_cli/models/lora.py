@@ -130,7 +130,7 @@ class LoraBank:
 
         An expert is the row [(a, 1.0)]; the merged drafter one row [(a1, w1), (a2, w2), …]: the exact sum of
         the weighted ΔW, the A's stacked and the weighted, scaled B's side by side. Rows may be empty.
-        The adapters must have passed `check_fit`. Raises AdapterError where a factor overflows the dtype.
+        The adapters must have passed `fit_adapter`. Raises AdapterError where a factor overflows the dtype.
         """
         if name in self._sizes:
             raise RuntimeError(f"internal error: there is a stack {name!r} already")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mpg_cli.errors import AdapterError, ModelError
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_config, read_json
 from mpg_cli.models.loader import find_model, logits_width, read_config, silence
 from mpg_cli.personas.schema import AdapterEntry
@@ -60,4 +60,4 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
         from mpg_cli.models.loader import fetch_adapter
 
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
-    check_fit(read_adapter(path, label), base.model)
+    fit_adapter(read_adapter(path, label), base.model)

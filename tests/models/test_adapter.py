@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import Adapter, check_fit, read_adapter
+from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.lora import LoraBank
 from tests.models.tiny import edit_config, edited_tensors, tiny_adapter, tiny_config, tiny_model
 
@@ -38,15 +38,13 @@ def refused(folder: Path, model: nn.Module | None = None) -> str:
     else:
         adapter = read_adapter(folder, "pirate")
         with pytest.raises(AdapterError) as caught:
-            check_fit(adapter, model)
+            fit_adapter(adapter, model)
     assert "pirate" in caught.value.message
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 
 def fits(folder: Path, model: nn.Module) -> Adapter:
-    adapter = read_adapter(folder, "pirate")
-    check_fit(adapter, model)
-    return adapter
+    return fit_adapter(read_adapter(folder, "pirate"), model)
 
 
 # What is read
@@ -216,11 +214,17 @@ def test_a_real_embedding_target_is_refused(tmp_path: Path) -> None:
     assert "adapts an embedding; not implemented" in text
 
 
-def test_modules_to_save_are_refused(tmp_path: Path, llama: Any) -> None:
+def test_modules_trained_as_a_whole_are_refused(tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj"], modules_to_save=["lm_head"])
-    assert "modules_to_save" in refused(folder)
-    edit_config(folder, {"modules_to_save": None})  # an unchanged head that is not declared is the base's own
-    fits(folder, llama)
+    fits(folder, llama)  # an unchanged head is the base's own
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.lm_head.weight"] += 1e-3
+    text = refused(folder, llama)
+    assert "lm_head.weight: the file brings its own version" in text
+    assert "merge it into its base" in text
+    with edited_tensors(folder) as tensors:
+        del tensors["base_model.model.lm_head.weight"]
+    assert "lm_head: modules_to_save names it, but the file has no weights for it" in refused(folder, llama)
 
 
 # Tensors
@@ -239,7 +243,7 @@ def test_integers_are_refused(folder: Path) -> None:
     assert "of type int8" in refused(folder)
 
 
-@pytest.mark.parametrize("key", ["q_proj.weight", f"{Q}.lora_A.default.weight", f"{Q}.unknown"])
+@pytest.mark.parametrize("key", ["stray", f"{Q}.lora_A.default.weight", f"{Q}.unknown", f"{Q}.lora_B.bias"])
 def test_every_tensor_must_have_a_use(folder: Path, key: str) -> None:
     with edited_tensors(folder) as tensors:
         tensors[key] = torch.zeros(2, 2)

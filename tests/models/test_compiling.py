@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.compiling import compile_model, is_compiled
 from mpg_cli.models.lora import LoraBank
@@ -25,8 +25,7 @@ def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(tmp_path: Path
     results = []
     for compiled in (False, True):
         model = tiny_model("llama", num_hidden_layers=1)
-        adapter = read_adapter(path, "a")
-        check_fit(adapter, model)
+        adapter = fit_adapter(read_adapter(path, "a"), model)
         bank = LoraBank(model)
         bank.add("stack 0", [[(adapter, 1.0)]])
         if compiled:

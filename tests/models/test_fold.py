@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
+from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
 from mpg_cli.models.fold import fold
 from mpg_cli.models.lora import LoraBank
 from tests.models.tiny import ALL, log_probs, random_tokens, tiny_adapter, tiny_model
@@ -19,8 +19,7 @@ def adapters_for(model: torch.nn.Module, folder: Path, architecture: str) -> lis
     row = []
     for seed, weight in ((1, 1.0), (2, -0.5)):
         path = tiny_adapter(folder / str(seed), architecture, seed=seed, r=seed + 1)
-        adapter = read_adapter(path, path.name)
-        check_fit(adapter, model)
+        adapter = fit_adapter(read_adapter(path, path.name), model)
         row.append((adapter, weight))
     return row
 

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from mpg_cli.errors import AdapterError, ModelError, MpgError
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_model
 from tests.models.stub_hub import COMMIT, StubHub, running
 from tests.models.tiny import save_model, tiny_adapter, tiny_model
@@ -191,7 +191,7 @@ def test_an_adapter_in_a_subfolder(hub: StubHub, tmp_path: Path) -> None:
     tiny_adapter(tmp_path / "repo" / "voices" / "pirate")
     hub.repositories["someone/adapters"] = tmp_path / "repo"
     path = fetch_adapter("someone/adapters", None, "voices/pirate")
-    check_fit(read_adapter(path, "pirate"), tiny_model())
+    fit_adapter(read_adapter(path, "pirate"), tiny_model())
     assert fetch_adapter("someone/adapters", None, "voices/pirate", offline=True) == path
     assert "README.md" not in {file.name for file in path.iterdir()}
     with pytest.raises(AdapterError, match=r"there is no adapter_config.json") as caught:

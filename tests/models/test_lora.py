@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import Adapter, LoraPair, check_fit, read_adapter
+from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
 from mpg_cli.models.adapter_config import Targets
 from mpg_cli.models.lora import LoraBank, StackedLinear
 from tests.models.tiny import ALL, SIZES, log_probs, peft_log_probs, random_tokens, tiny_adapter, tiny_model
@@ -21,9 +21,7 @@ MOVED = 1e-2  # adapters must move them by more
 
 
 def read(folder: Path, model: nn.Module) -> Adapter:
-    adapter = read_adapter(folder, folder.name)
-    check_fit(adapter, model)
-    return adapter
+    return fit_adapter(read_adapter(folder, folder.name), model)
 
 
 def rows_of(model: nn.Module, bank: LoraBank, stack: str | None, rows: int, tokens: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models import prepacked
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import load_model
@@ -132,8 +132,7 @@ def test_an_adapter_fits_and_folds_with_plain_weights(
     tokens = random_tokens(8, 17)  # more than MANY
     folded = []
     for model in (plain, served):
-        check_fit(adapter, model)
-        folded.append(fold(model, [(adapter, 0.7)]))
+        folded.append(fold(model, [(fit_adapter(adapter, model), 0.7)]))
     assert type(folded[1].model.layers[0].self_attn.q_proj) is PlainLinear
     assert (log_probs(folded[0], tokens) - log_probs(folded[1], tokens)).abs().max() < 2e-5
     assert (log_probs(plain, tokens) - log_probs(folded[1], tokens)).abs().max() > 1e-2
@@ -163,13 +162,12 @@ def test_a_weight_that_two_layers_share_stays_plain() -> None:
 def test_an_adapters_copy_of_a_weight_is_compared_by_value(tmp_path: Path) -> None:
     folder, model = tiny_adapter(tmp_path / "pirate", targets=["lm_head"]), half()
     prepack(model)
-    adapter = read_adapter(folder, "pirate")
-    check_fit(adapter, model)
+    adapter = fit_adapter(read_adapter(folder, "pirate"), model)
     assert adapter.copies.keys() >= {"lm_head.weight"}
     with edited_tensors(folder) as tensors:
         tensors["base_model.model.lm_head.base_layer.weight"] += 0.1
     with pytest.raises(AdapterError, match="brings its own version"):
-        check_fit(read_adapter(folder, "pirate"), model)
+        fit_adapter(read_adapter(folder, "pirate"), model)
 
 
 @in_bfloat16
@@ -179,8 +177,7 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
     adapters = [read_adapter(tiny_adapter(tmp_path / str(seed), "llama", seed=seed), "x") for seed in (1, 2)]
     found = []
     for model in (plain, blocks):
-        for adapter in adapters:
-            check_fit(adapter, model)
+        adapters = [fit_adapter(adapter, model) for adapter in adapters]
         bank = LoraBank.of(model)
         bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
         group = RowGroup(model, ["reference", "a", "b"], bank=bank, stack="experts")

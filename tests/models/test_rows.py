@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models import cache
-from mpg_cli.models.adapter import check_fit, read_adapter
+from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.rows import RowGroup, Rows
@@ -31,8 +31,7 @@ class Served:
         self.folders.append(tiny_adapter(folder / "b", architecture, seed=2, r=6))
         model = tiny_model(architecture)
         adapters = [read_adapter(path, path.name) for path in self.folders]
-        for adapter in adapters:
-            check_fit(adapter, model)
+        adapters = [fit_adapter(adapter, model) for adapter in adapters]
         bank = LoraBank(model)
         bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
         names = ["reference", "prompt", "a", "b"]

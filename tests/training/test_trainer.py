@@ -342,7 +342,7 @@ def test_other_architectures_fit_their_base(tmp_path: Path, architecture: str) -
     """Trained with recomputed activations and in two passes a step, as large models are."""
     from safetensors.torch import save_file
 
-    from mpg_cli.models.adapter import check_fit, read_adapter
+    from mpg_cli.models.adapter import fit_adapter, read_adapter
     from mpg_cli.training.output import clean_config
 
     model = save_chat_model(tmp_path / "model", architecture)
@@ -354,5 +354,5 @@ def test_other_architectures_fit_their_base(tmp_path: Path, architecture: str) -
     folder.mkdir()
     save_file(dict(result.tensors), folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps(clean_config(result.config, "m", None)))
-    check_fit(read_adapter(folder, "x"), result.base_model)
-    check_fit(read_adapter(folder, "x"), load_model(str(model), device="cpu").model)
+    fit_adapter(read_adapter(folder, "x"), result.base_model)
+    fit_adapter(read_adapter(folder, "x"), load_model(str(model), device="cpu").model)
