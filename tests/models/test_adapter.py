@@ -227,6 +227,49 @@ def test_modules_trained_as_a_whole_are_refused(tmp_path: Path, llama: Any) -> N
     assert "lm_head: modules_to_save names it, but the file has no weights for it" in refused(folder, llama)
 
 
+def test_a_copy_that_was_cut_to_the_tokenizers_size_is_accepted(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj"], modules_to_save=["embed_tokens"])
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.model.embed_tokens.weight"] = llama.model.embed_tokens.weight[:90]
+    fits(folder, llama)
+
+
+def test_tokens_added_in_training_are_named_with_what_to_do(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(
+        tmp_path / "pirate", targets=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]
+    )
+    with edited_tensors(folder) as tensors:
+        for name in ("model.embed_tokens", "lm_head"):
+            key = f"base_model.model.{name}.weight"
+            tensors[key] = torch.cat([tensors[key], torch.zeros(3, 32)])
+    text = refused(folder, llama)
+    assert "lm_head.weight: has 99 rows, the model 96: tokens were added in training" in text
+    assert "merge it into its base with the embeddings resized" in text
+    assert "give the folder as --model" in text
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_that_were_trained_are_decided_by_the_file(bias: str, tmp_path: Path, llama: Any) -> None:
+    assert fits(tiny_adapter(tmp_path / "plain", bias=bias), llama).pairs  # a base without biases
+    qwen = tiny_model("qwen2")
+    folder = tiny_adapter(tmp_path / "pirate", "qwen2", bias=bias)
+    assert fits(folder, qwen).copies  # never trained: the base's own
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.model.layers.1.self_attn.q_proj.base_layer.bias"] += 0.1
+    text = refused(folder, qwen)
+    assert "model.layers.1.self_attn.q_proj.bias: the file brings its own version" in text
+
+
+@pytest.mark.parametrize("task", ["SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"])
+def test_a_classifiers_head_decides_about_a_classifier(task: str, tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj"])
+    edit_config(folder, {"task_type": task, "modules_to_save": ["classifier", "score", "qa_outputs"]})
+    fits(folder, llama)
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.score.weight"] = torch.zeros(2, 32)
+    assert "score.weight: the file brings this weight, and the model has none" in refused(folder, llama)
+
+
 # Tensors
 
 
@@ -243,11 +286,19 @@ def test_integers_are_refused(folder: Path) -> None:
     assert "of type int8" in refused(folder)
 
 
-@pytest.mark.parametrize("key", ["stray", f"{Q}.lora_A.default.weight", f"{Q}.unknown", f"{Q}.lora_B.bias"])
+@pytest.mark.parametrize("key", ["stray", f"{Q}.unknown", f"{Q}.lora_B.bias"])
 def test_every_tensor_must_have_a_use(folder: Path, key: str) -> None:
     with edited_tensors(folder) as tensors:
         tensors[key] = torch.zeros(2, 2)
     assert key in refused(folder)
+
+
+def test_a_tensor_that_is_there_twice(folder: Path) -> None:
+    with edited_tensors(folder) as tensors:
+        tensors[f"{Q}.lora_A.default.weight"] = torch.zeros(4, 32)
+    text = refused(folder)
+    assert "the file has a second lora_A of model.layers.1.self_attn.q_proj" in text
+    assert "holds several adapters: 'default', one without a name" in text
 
 
 def test_a_half_pair(folder: Path) -> None:

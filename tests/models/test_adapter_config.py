@@ -116,6 +116,38 @@ def test_inert_fields_may_hold_anything(folder: Path, field: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "field, value",
+    [
+        ("peft_type", "lora"),
+        ("peft_type", "PeftType.LORA"),
+        ("swift_type", "LORA"),
+        ("task_type", "SEQ_2_SEQ_LM"),
+        ("task_type", "TaskType.CAUSAL_LM"),
+        ("task_type", "causal_lm"),
+        ("task_type", "none"),
+        ("init_lora_weights", "Gaussian"),
+        ("init_lora_weights", "true"),
+        ("bias", "all"),
+        ("bias", "lora_only"),
+        ("bias", None),
+        ("modules_to_save", ["score"]),
+        ("lorap_lr_ratio", 16.0),
+        ("lorap_emb_lr", 1e-6),
+        ("loraplus_lr_ratio", 16.0),
+        ("unsloth_fixed", True),
+        ("enable_lora", None),
+        ("merge_weights", False),
+    ],
+)
+def test_a_field_that_changes_nothing_is_accepted(folder: Path, field: str, value: Any) -> None:
+    before = read_adapter(folder, "pirate").pairs
+    edit_config(folder, {field: value})
+    after = read_adapter(folder, "pirate").pairs
+    assert after.keys() == before.keys()
+    assert all(pair.scale == before[name].scale for name, pair in after.items())
+
+
+@pytest.mark.parametrize(
     "targets",
     [
         Targets(("q_proj", "mlp.up_proj")),

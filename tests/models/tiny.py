@@ -113,9 +113,8 @@ def tiny_adapter(
     config = LoraConfig(
         r=r,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
         fan_in_fan_out=architecture == "gpt2",
-        **({"lora_alpha": 2 * r} | fields),
+        **({"lora_alpha": 2 * r, "task_type": "CAUSAL_LM"} | fields),
     )
     wrapped = get_peft_model(deepcopy(base) if base is not None else tiny_model(architecture), config)
     generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,274 @@
+"""Spellings of keys that adapters in the field have: each means the module that its trainer meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mpg_cli.errors import AdapterError
+from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
+from mpg_cli.models.adapter_names import Names, parse_key
+from mpg_cli.models.fold import fold
+from tests.models.tiny import (
+    ALTERNATING,
+    SIZES,
+    WINDOW,
+    edit_config,
+    edited_tensors,
+    log_probs,
+    random_tokens,
+    tiny_adapter,
+    tiny_config,
+    tiny_model,
+)
+
+PEFT = "base_model.model."
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def llama() -> Any:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Any:
+    """A tiny Gemma 3 with a tower for images, whose language model is what text passes."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = SIZES | WINDOW | {"head_dim": 8, "query_pre_attn_scalar": 8, "layer_types": ALTERNATING}
+    config = Gemma3Config(
+        text_config=text, vision_config=VISION | {"image_size": 28, "patch_size": 14}, mm_tokens_per_image=4
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Gemma3ForConditionalGeneration(config)
+    return model.eval().requires_grad_(False)
+
+
+def respelled(folder: Path, spell: Callable[[str], str]) -> Path:
+    """The adapter with other keys."""
+    with edited_tensors(folder) as tensors:
+        renamed = {spell(key): tensor for key, tensor in tensors.items()}
+        tensors.clear()
+        tensors.update(renamed)
+    return folder
+
+
+def fitted(folder: Path, model: nn.Module) -> Adapter:
+    return fit_adapter(read_adapter(folder, "pirate"), model)
+
+
+def refused(folder: Path, model: nn.Module) -> str:
+    with pytest.raises(AdapterError) as caught:
+        fitted(folder, model)
+    return f"{caught.value.message}\nhint: {caught.value.hint}"
+
+
+def served(folder: Path, model: nn.Module, tokens: Tensor) -> Tensor:
+    return log_probs(fold(model, [(fitted(folder, model), 1.0)]), tokens)
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    return lambda key: key.replace(old, new, 1)
+
+
+LLAMA = {
+    "the adapter's name": swap(".weight", ".default.weight"),
+    "another name": lambda key: key.replace(".weight", ".pirate.weight"),
+    "loralib's": lambda key: key.removesuffix(".weight"),
+    "loralib's with a name": lambda key: key.replace(".weight", ".default"),
+    "no prefix": swap(PEFT, ""),
+    "trained as AutoModel": swap(PEFT + "model.", PEFT),
+    "AutoModel, no prefix": swap(PEFT + "model.", ""),
+    "PEFT in PEFT": swap(PEFT, PEFT + PEFT),
+    "base_model alone": swap(PEFT, "base_model."),
+    "torch.compile around": lambda key: f"_orig_mod.{key}",
+    "torch.compile within": swap(PEFT, PEFT + "_orig_mod."),
+    "torch.compile a layer": swap(".self_attn.", "._orig_mod.self_attn."),
+    "DDP": lambda key: f"module.{key}",
+    "DDP within": swap(PEFT, PEFT + "module."),
+    "FSDP": lambda key: key.replace("layers.1.", "layers.1._fsdp_wrapped_module."),
+    "checkpointed": lambda key: key.replace("self_attn.", "_checkpoint_wrapped_module.self_attn."),
+    "multimodal": swap(PEFT + "model.", PEFT + "model.language_model."),
+    "multimodal before 4.52": swap(PEFT + "model.", PEFT + "language_model.model."),
+    "InternVL": swap(PEFT + "model.", PEFT + "llm.model."),
+    "TRL with a value head": swap(PEFT, "pretrained_model." + PEFT),
+}
+
+
+@pytest.mark.parametrize("spelling", LLAMA)
+def test_every_spelling_means_the_same_modules(spelling: str, tmp_path: Path, llama: Any) -> None:
+    plain = fitted(
+        tiny_adapter(tmp_path / "a", rank_pattern={"q_proj": 2}, alpha_pattern={r"layers\.1\..*": 3}), llama
+    )
+    found = fitted(
+        respelled(
+            tiny_adapter(tmp_path / "b", rank_pattern={"q_proj": 2}, alpha_pattern={r"layers\.1\..*": 3}),
+            LLAMA[spelling],
+        ),
+        llama,
+    )
+    assert found.pairs.keys() == plain.pairs.keys()
+    for name, pair in plain.pairs.items():
+        assert torch.equal(found.pairs[name].a, pair.a)
+        assert torch.equal(found.pairs[name].b, pair.b)
+        assert found.pairs[name].scale == pair.scale
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox"])
+def test_a_body_of_another_name_is_a_wrapper_too(architecture: str, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    plain = fitted(tiny_adapter(tmp_path / "a", architecture), model).pairs.keys()
+    body = f"{PEFT}{model.base_model_prefix}."
+    assert fitted(respelled(tmp_path / "a", swap(body, PEFT)), model).pairs.keys() == plain
+
+
+def test_an_adapter_trained_on_the_body_alone_is_pefts(tmp_path: Path) -> None:
+    """AutoModel has no head: task type FEATURE_EXTRACTION, names without `model.`"""
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    tokens = random_tokens()
+    body = AutoModel.from_config(tiny_config("llama"))
+    folder = tiny_adapter(tmp_path / "a", base=body, task_type="FEATURE_EXTRACTION")
+    assert "base_model.model.layers.0.self_attn.q_proj.lora_A.weight" in load_file(
+        folder / "adapter_model.safetensors"
+    )
+    oracle = tiny_model()
+    oracle.model = PeftModel.from_pretrained(oracle.model, str(folder)).merge_and_unload()
+    assert (served(folder, tiny_model(), tokens) - log_probs(oracle, tokens)).abs().max() < 1e-5
+
+
+OLD = swap(PEFT + "model.language_model.", PEFT + "language_model.model.")
+GEMMA: dict[str, Callable[[str], str]] = {
+    "today's": lambda key: key,
+    "before 4.52": OLD,
+    "of the text model": swap(PEFT + "model.language_model.", PEFT + "model."),
+    "no prefix": swap(PEFT, ""),
+}
+
+
+@pytest.mark.parametrize("spelling", GEMMA)
+def test_spellings_of_a_multimodal_model_give_pefts_logits(spelling: str, tmp_path: Path, gemma: Any) -> None:
+    """The folder as PEFT wrote it is the oracle: PEFT itself cannot load all of the others."""
+    from copy import deepcopy
+
+    from peft import PeftModel
+
+    tokens = random_tokens()
+    targets = r".*language_model.*\.(q_proj|down_proj)"
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=targets)
+    oracle = log_probs(PeftModel.from_pretrained(deepcopy(gemma), str(folder)).eval(), tokens)
+    if spelling == "of the text model":
+        edit_config(folder, {"target_modules": ["q_proj", "down_proj"]})  # the tower has none to train there
+    found = served(respelled(folder, GEMMA[spelling]), gemma, tokens)
+    assert (found - oracle).abs().max() < 1e-5
+    assert (log_probs(gemma, tokens) - oracle).abs().max() > 1e-2
+
+
+def test_an_expression_is_matched_in_the_words_of_its_file(tmp_path: Path, gemma: Any) -> None:
+    """ms-swift and Unsloth write the trained model's names into `target_modules`."""
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=r".*language_model.*\.(q_proj|v_proj)")
+    respelled(folder, OLD)
+    edit_config(folder, {"target_modules": r"^(language_model(?=\.).*\.(q_proj|v_proj))$"})
+    assert len(fitted(folder, gemma).pairs) == 6
+    assert len(fitted(folder, tiny_model("gemma3")).pairs) == 6  # the text model on its own
+    edit_config(folder, {"target_modules": r"^(language_model(?=\.).*\.(q_proj|k_proj|v_proj))$"})
+    for model in (gemma, tiny_model("gemma3")):
+        text = refused(folder, model)
+        assert "layers.{0-2}.self_attn.k_proj: target_modules selects it, but the file has no tensors" in text
+
+
+def test_a_tower_that_text_never_passes_may_be_adapted_or_not(tmp_path: Path, gemma: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"])
+    assert any("vision_tower" in name for name in fitted(folder, gemma).pairs)
+    text = refused(folder, tiny_model("gemma3"))
+    assert "vision_tower.encoder.layers.{0-2}.self_attn.q_proj: the model has no such module" in text
+    with edited_tensors(folder) as tensors:
+        for key in [key for key in tensors if "vision_tower" in key]:
+            del tensors[key]
+    assert len(fitted(folder, gemma).pairs) == 3
+
+
+def test_a_name_that_two_modules_could_have_is_refused(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.language_model = tiny_model().model, tiny_model().model
+
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    text = refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())
+    assert "it can be model.layers.0.self_attn.q_proj or language_model.layers.0.self_attn.q_proj" in text
+
+
+def test_one_module_under_two_names_is_refused(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    with edited_tensors(folder) as tensors:
+        for key, tensor in [*tensors.items()]:
+            tensors[key.replace(PEFT + "model.", PEFT + "language_model.model.")] = tensor.clone()
+    assert "the file has tensors for it under another name as well" in refused(folder, llama)
+
+
+def test_two_adapters_in_a_file_are_refused(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj", "v_proj"])
+    respelled(folder, lambda key: key.replace(".weight", ".one.weight" if "q_proj" in key else ".weight"))
+    assert "holds several adapters: 'one', one without a name" in refused(folder, llama)
+    with edited_tensors(folder) as tensors:
+        for key, tensor in [*tensors.items()]:
+            tensors[key.replace(".one.", ".two.")] = tensor.clone()
+    text = refused(folder, llama)
+    assert "the file has a second lora_A of model.layers.0.self_attn.q_proj" in text
+
+
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        ("lora_unet_mid_block_attn_to_q.lora_down.weight", "for image models (kohya, diffusers)"),
+        ("text_model.encoder.layers.0.self_attn.q_proj.lora.up.weight", "for image models"),
+        ("model.layers.0.self_attn.q_proj.lora_a", "is MLX's"),
+        ("model.layers.0.self_attn.q_proj.lora_B.bias", "a tensor without a use here"),
+        ("model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight", "without a use here"),
+    ],
+)
+def test_tensors_of_other_kinds_are_told_apart(key: str, words: str, tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    with edited_tensors(folder) as tensors:
+        tensors[key] = torch.zeros(4, 4)
+    assert words in refused(folder, llama)
+
+
+def test_an_empty_tensor_says_where_it_comes_from(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    with edited_tensors(folder) as tensors:
+        for key in tensors:
+            tensors[key] = torch.zeros(0)
+    assert "is empty; save the adapter again with its weights gathered" in refused(folder, llama)
+
+
+@pytest.mark.parametrize(
+    "key, name",
+    [
+        (PEFT + "lm_head.base_layer.weight", "lm_head.weight"),
+        (PEFT + "lm_head.modules_to_save.default.weight", "lm_head.weight"),
+        (PEFT + "lm_head.modules_to_save.weight", "lm_head.weight"),
+        (PEFT + "model.embed_tokens.original_module.weight", "model.embed_tokens.weight"),
+        (PEFT + "model.layers.0.self_attn.q_proj.base_layer.bias", "model.layers.0.self_attn.q_proj.bias"),
+    ],
+)
+def test_whole_weights_are_called_as_the_model_calls_them(key: str, name: str) -> None:
+    assert parse_key(key).name == name
+
+
+def test_the_last_part_of_a_name_is_never_a_wrapper() -> None:
+    names = Names(["model", "model.layers.0.mlp", "lm_head", ""])
+    assert names.split("model") == ("", "model")
+    assert names.split("base_model.model.lm_head") == ("base_model.model.", "lm_head")
+    assert names.find("model.model.layers.0.mlp") == ["model.layers.0.mlp"]
+    assert names.find("layers.0") == []
