@@ -172,9 +172,10 @@ def load(
 ) -> Speaker:
     """Load a model (id of the Hugging Face hub, or a folder) and the experts of a blend.
 
-    `persona` is an expression or what `blend` returned; `adapters` are LoRA folders `PATH[:WEIGHT]` beside
-    it or in its place. `scheme` says target, rule, drafter and chunk size. `compile` compiles the model: a
-    minute or two at the first reply, then faster. `report` is told what takes time.
+    `persona` is an expression or what `blend` returned; `adapters` are LoRAs beside it or in its place, as
+    `--adapter` takes them: `PATH[:WEIGHT]`, or `OWNER/NAME[/FOLDER][@REVISION][:WEIGHT]` of the hub. `scheme`
+    says target, rule, drafter and chunk size. `compile` compiles the model: a minute or two at the first
+    reply, then faster. `report` is told what takes time.
 
     Raises UsageError and its kinds before any weights load; ModelError and AdapterError where model or
     experts cannot be loaded or do not fit.
@@ -222,12 +223,12 @@ def _blended(
         found = blend(persona, persona_dirs=persona_dirs, strength=strength)
     if persona is None and not adapters:
         blending.read_blend([], [], strength, adapters_given=False)  # says what is missing
-    paths = values.adapters(adapters, strength)
+    places = values.adapters(adapters, strength)
     scheme = request.scheme
-    blending.check_weights(scheme.target, found, paths)
+    blending.check_weights(scheme.target, found, places)
     names = [expert.persona.name for expert in found.experts] if found else []
-    drafter = values.drafter(scheme.drafter, [*names, *(path.resolve().name for path, _ in paths)])
-    return replace(request, blend=found, adapters=paths, scheme=replace(scheme, drafter=drafter))
+    drafter = values.drafter(scheme.drafter, [*names, *(place.name for place, _ in places)])
+    return replace(request, blend=found, adapters=places, scheme=replace(scheme, drafter=drafter))
 
 
 def _prompting(prompt: Prompt, system: str | None, prefill: str | None) -> Prompting:

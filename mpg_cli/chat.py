@@ -144,7 +144,7 @@ class Conversation:
             model=request.model.name,
             revision=request.model.revision,
             persona=request.blend.expression if request.blend else None,
-            adapters=tuple((str(path), weight) for path, weight in request.adapters),
+            adapters=tuple((place.saved, weight) for place, weight in request.adapters),
             seed=request.seed,
             transcript=self.transcript,
         )

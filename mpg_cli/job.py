@@ -7,7 +7,6 @@ text, stop strings end a reply. `Session` does one job at a time, a batch many.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mpg_cli.errors import ContextError, UsageError
 from mpg_cli.events import Finished, FinishReason, Round, Started, Usage
@@ -195,7 +194,6 @@ def _cut(round_: Round, used: int) -> Round:
 def expression_of(request: GenerateRequest) -> str:
     """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
     terms = [request.blend.expression] if request.blend else []
-    for path, weight in request.adapters:
-        name = Path(path).resolve().name
-        terms.append(name if weight == 1 else f"{name}:{format_weight(weight)}")
+    for place, weight in request.adapters:
+        terms.append(place.name if weight == 1 else f"{place.name}:{format_weight(weight)}")
     return "+".join(terms)

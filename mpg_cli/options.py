@@ -35,7 +35,11 @@ Persona = Annotated[
 ]
 Adapter = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATH[:WEIGHT]", help="A LoRA adapter as one more expert; repeatable."),
+    typer.Option(
+        metavar="PATH|REPO[:WEIGHT]",
+        help="A LoRA adapter as one more expert: a PEFT folder, or OWNER/NAME[/FOLDER][@REVISION] of the "
+        "hub; repeatable.",
+    ),
 ]
 Strength = Annotated[float, typer.Option(metavar="X", help="Scales every weight of the blend.")]
 PersonaDir = Annotated[

@@ -10,10 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.thresholds import Threshold
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class GenerateRequest:
     sampling: Sampling
     scheme: Scheme
     blend: Blend | None = None
-    adapters: tuple[tuple[Path, float], ...] = ()  # of --adapter
+    adapters: tuple[tuple[AdapterPlace, float], ...] = ()  # of --adapter
     seed: int | None = None  # None: drawn by the session
     samples: int = 1
     sequence_id: int | str | None = None  # None: samples are numbered from 0

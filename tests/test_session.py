@@ -24,6 +24,7 @@ from transformers import (
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.models.detokenizer import ReplyText
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
@@ -426,7 +427,7 @@ def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
         json.dumps(config | {"base_model_name_or_path": "somewhere/else"})
     )
     (other / "adapter_model.safetensors").write_bytes((world / "bold/adapter_model.safetensors").read_bytes())
-    events = run(request(world, "", adapters=((other, 1.0),)))
+    events = run(request(world, "", adapters=((AdapterPlace(other), 1.0),)))
     assert any(isinstance(e, Notice) and "made for somewhere/else" in e.message for e in events)
 
 
@@ -440,7 +441,7 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
     (forger / "adapter_model.safetensors").write_bytes(
         (world / "bold/adapter_model.safetensors").read_bytes()
     )
-    events = run(request(world, "", adapters=((forger, 1.0),)))
+    events = run(request(world, "", adapters=((AdapterPlace(forger), 1.0),)))
     notices = [e.message for e in events if isinstance(e, Notice)]
     assert any("fake" in message for message in notices)
     assert not any("\n" in message for message in notices)
@@ -524,7 +525,11 @@ def test_falling_back_on_the_prompt_is_said(world: Path) -> None:
 
 
 def test_adapters_without_personas(world: Path) -> None:
-    asked = request(world, "", adapters=((world / "bold", 1.0), (world / "calm", 0.5)))
+    asked = request(
+        world,
+        "",
+        adapters=tuple((AdapterPlace(world / name), w) for name, w in (("bold", 1.0), ("calm", 0.5))),
+    )
     by_path = finished(asked)
     assert by_path.token_ids == finished(request(world)).token_ids
     assert next(e for e in run(asked) if isinstance(e, Started)).persona == "bold+calm:0.5"

@@ -60,7 +60,7 @@ class Blends:
 
         kind, _, name = self._defaults.scheme.drafter.partition(":")
         names = [expert.persona.name.lower() for expert in blend.experts] if blend else []
-        names += [path.resolve().name.lower() for path, _ in self._defaults.adapters]
+        names += [place.name.lower() for place, _ in self._defaults.adapters]
         if kind == "persona" and name.strip().lower() not in names:
             raise PersonaError(f"the drafter {name} is not in its blend")
 
@@ -314,7 +314,7 @@ class BatchRun:
             "revision": request.model.revision,
             "dtype": request.model.dtype,
             "persona": experts,
-            "adapters": {str(path): weight for path, weight in request.adapters},
+            "adapters": {str(place): weight for place, weight in request.adapters},
             "system": prompting.system,
             "raw": prompting.raw,
             "template_args": dict(prompting.template_args),

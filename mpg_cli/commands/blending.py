@@ -9,6 +9,7 @@ import typer
 
 from mpg_cli.commands import values
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.request import DEFAULT_MODEL, RuleName, Scheme, TargetName
 from mpg_cli.sampling.thresholds import Threshold
 
@@ -70,14 +71,16 @@ def read_blend(
     return registry.resolve(terms, registry.load_default(directories), strength)
 
 
-def check_weights(target: TargetName, blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> None:
+def check_weights(
+    target: TargetName, blend: Blend | None, adapters: tuple[tuple[AdapterPlace, float], ...]
+) -> None:
     """A blend of nothing is none, and a mixture cannot take anything away."""
     if blend is None and not adapters:
         raise UsageError("nothing is left in the blend: every weight is zero")
     if target == "mixture":
         negative = [
             *(blend.negative if blend else ()),
-            *(str(path) for path, weight in adapters if weight < 0),
+            *(str(place) for place, weight in adapters if weight < 0),
         ]
         if negative:
             raise UsageError(

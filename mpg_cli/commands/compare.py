@@ -48,7 +48,7 @@ def compare(
     ] = None,
     adapter: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH[:WEIGHT]", help="A LoRA adapter as a column of its own; repeatable."),
+        typer.Option(metavar="PATH|REPO[:WEIGHT]", help="A LoRA adapter as a column of its own; repeatable."),
     ] = None,
     format_: Annotated[
         Literal["auto", "columns", "plain", "json"],

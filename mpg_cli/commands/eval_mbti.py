@@ -10,6 +10,7 @@ import typer
 
 from mpg_cli import options, signals
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.render.terminal import Streams
 from mpg_cli.request import DEFAULT_MODEL, ModelChoice, Prompting
 from mpg_cli.turns import check_text
@@ -152,10 +153,10 @@ def _perform(quiz: Quiz, streams: Streams, quiet: bool) -> Findings:
     return found
 
 
-def _named(blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> str:
+def _named(blend: Blend | None, adapters: tuple[tuple[AdapterPlace, float], ...]) -> str:
     """The blend as one expression."""
     from mpg_cli.personas.expression import format_weight
 
     terms = [blend.expression] if blend else []
-    terms += [f"{path.resolve().name}:{format_weight(weight)}" for path, weight in adapters]
+    terms += [f"{place.name}:{format_weight(weight)}" for place, weight in adapters]
     return "+".join(terms)

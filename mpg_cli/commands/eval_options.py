@@ -12,6 +12,7 @@ import typer
 
 from mpg_cli import signals
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.text import visible
 from mpg_cli.render.bar import Bar
 from mpg_cli.render.terminal import Streams
@@ -139,20 +140,20 @@ def _judge(
     return MarkerJudge(markers)
 
 
-def personas_of(blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> dict[str, str]:
+def personas_of(blend: Blend | None, adapters: tuple[tuple[AdapterPlace, float], ...]) -> dict[str, str]:
     """The personas to look for, and what a judge is told of each; those of negative weight are left out."""
     found = {}
     for expert in blend.experts if blend else ():
         own = expert.persona
         if expert.weight > 0:
             found[own.name] = " ".join(filter(None, [own.description, own.prompt]))
-    return found | {path.resolve().name: "" for path, weight in adapters if weight > 0}
+    return found | {place.name: "" for place, weight in adapters if weight > 0}
 
 
-def check_names(blend: Blend | None, adapters: tuple[tuple[Path, float], ...]) -> None:
+def check_names(blend: Blend | None, adapters: tuple[tuple[AdapterPlace, float], ...]) -> None:
     """Raise UsageError where two experts have one name: methods and records go by it."""
     named = [(e.persona.name, f"the persona at {e.persona.where}") for e in (blend.experts if blend else ())]
-    named += [(path.resolve().name, f"--adapter {path}") for path, _ in adapters]
+    named += [(place.name, f"--adapter {place}") for place, _ in adapters]
     seen: dict[str, str] = {}
     for name, whose in named:
         if name in seen:

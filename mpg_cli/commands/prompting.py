@@ -106,7 +106,7 @@ def ask(
         ctx,
         target=target,
         rule=rule,
-        drafter=values.drafter(drafter, [*names, *(path.resolve().name for path, _ in adapters)]),
+        drafter=values.drafter(drafter, [*names, *(place.name for place, _ in adapters)]),
         chunk_size=chunk_size,
         threshold=threshold,
         threshold_window=threshold_window,

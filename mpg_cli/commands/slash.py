@@ -115,11 +115,11 @@ class SlashCommands:
         request = self._chat.request
         terms = expression.parse(request.blend.expression) if request.blend else ()
         of_terms = {term.name.lower() for term in terms}
-        of_adapters = {path.resolve().name.lower() for path, _ in request.adapters}
+        of_adapters = {place.name.lower() for place, _ in request.adapters}
         if wanted.name.lower() not in of_terms | of_adapters:
             raise self._not_there(wanted.name)
         terms = tuple(wanted if term.name.lower() == wanted.name.lower() else term for term in terms)
-        if any(path.resolve().name.lower() == wanted.name.lower() for path, _ in request.adapters):
+        if wanted.name.lower() in of_adapters:
             self._change(self._with_adapter(request, wanted))
         else:
             kept = [term for term in terms if term.weight]
@@ -132,16 +132,16 @@ class SlashCommands:
         if abs(wanted.weight) > MAX_WEIGHT:
             raise UsageError(f"the weight of {wanted.name} is beyond ±{MAX_WEIGHT}")
         weighed = [
-            (path, wanted.weight if path.resolve().name.lower() == wanted.name.lower() else weight)
-            for path, weight in request.adapters
+            (place, wanted.weight if place.name.lower() == wanted.name.lower() else weight)
+            for place, weight in request.adapters
         ]
-        return replace(request, adapters=tuple((path, weight) for path, weight in weighed if weight))
+        return replace(request, adapters=tuple((place, weight) for place, weight in weighed if weight))
 
     def _not_there(self, name: str) -> UsageError:
         """That a persona is not in the blend, and how it gets there."""
         request = self._chat.request
         there = [*expression.parse(request.blend.expression)] if request.blend else []
-        names = [*(t.name for t in there), *(path.resolve().name for path, _ in request.adapters)]
+        names = [*(t.name for t in there), *(place.name for place, _ in request.adapters)]
         personas = registry.load_default(self._directories).personas
         close = nearest(name, names, 1)
         if close:
@@ -156,9 +156,7 @@ class SlashCommands:
         """Go on with another blend, if it is one and whoever drafts is still in it."""
         blending.check_weights(request.scheme.target, request.blend, request.adapters)
         experts = [expert.persona.name for expert in request.blend.experts] if request.blend else []
-        values.drafter(
-            request.scheme.drafter, [*experts, *(path.resolve().name for path, _ in request.adapters)]
-        )
+        values.drafter(request.scheme.drafter, [*experts, *(place.name for place, _ in request.adapters)])
         with self._streams.status("loading the personas") as status:
             notices = self._chat.change(request, status.update)
         for notice in notices:

@@ -118,7 +118,7 @@ def tune(
     blend = blending.read_blend(persona or [], persona_dir or [], strength, adapters_given=bool(adapter))
     adapters = values.adapters(adapter or [], strength)
     names = [expert.persona.name for expert in blend.experts] if blend else []
-    names += [path.resolve().name for path, _ in adapters]
+    names += [place.name for place, _ in adapters]
     blending.check_weights(target, blend, adapters)
     scheme = blending.read_scheme(
         ctx,

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
 from mpg_cli.personas.expression import exact
 from mpg_cli.personas.text import did_you_mean, visible
 from mpg_cli.request import DRAFTERS, MAX_CHUNK, MAX_WEIGHT
@@ -70,21 +70,20 @@ def drafter(text: str, personas: Sequence[str]) -> str:
     )
 
 
-def adapters(texts: Iterable[str], strength: float) -> tuple[tuple[Path, float], ...]:
-    """PATH[:WEIGHT], weights times `strength`; the same path twice adds up, what comes to zero drops out."""
-    sums: dict[str, Decimal] = {}  # by the folder meant, however it is spelled
-    spelled: dict[str, Path] = {}
+def adapters(texts: Iterable[str], strength: float) -> tuple[tuple[AdapterPlace, float], ...]:
+    """PLACE[:WEIGHT], weights times `strength`; the same place twice adds up, a sum of zero drops out."""
+    sums: dict[str, Decimal] = {}  # by the place meant, however it is spelled
+    spelled: dict[str, AdapterPlace] = {}
     for text in texts:
-        path, weight = _adapter(text)
-        folder = os.path.realpath(path)
-        spelled.setdefault(folder, path)
-        sums[folder] = sums.get(folder, Decimal(0)) + exact(weight) * exact(strength)
-    for folder, total in sums.items():
+        place, weight = _adapter(text)
+        spelled.setdefault(place.identity, place)
+        sums[place.identity] = sums.get(place.identity, Decimal(0)) + exact(weight) * exact(strength)
+    for identity, total in sums.items():
         if abs(total) > MAX_WEIGHT:
-            shown = _shown(str(spelled[folder]))
+            shown = _shown(str(spelled[identity]))
             message = f"the weight of --adapter {shown} comes to {total:g}, beyond ±{MAX_WEIGHT}"
             raise UsageError(message, hint="it is --strength times the weight after the colon")
-    return tuple((spelled[folder], float(total)) for folder, total in sums.items() if total)
+    return tuple((spelled[identity], float(total)) for identity, total in sums.items() if total)
 
 
 def two_weights(flag: str, text: str, strength: float) -> tuple[float, float]:
@@ -140,18 +139,17 @@ def sequence_id(text: str | None) -> int | str | None:
     return value if is_id else text
 
 
-def _adapter(text: str) -> tuple[Path, float]:
-    """PATH or PATH:WEIGHT; what exists as it is spelled is a path, colons and all."""
+def _adapter(text: str) -> tuple[AdapterPlace, float]:
+    """PLACE or PLACE:WEIGHT; what exists as it is spelled is a path, colons and all."""
     head, colon, tail = text.rpartition(":")
     weighted = bool(colon) and _is_number(tail) and not os.path.exists(os.path.expanduser(text))
     if weighted and _WEIGHT.fullmatch(tail.strip()) is None:
         raise UsageError(f"--adapter {_shown(text)}: the weight must be a finite number, such as 0.5")
     path = head if weighted else text
     if not path.strip():
-        hint = "as in --adapter adapters/pirate:0.5"
+        hint = "as in --adapter adapters/pirate:0.5 or --adapter OWNER/NAME"
         raise UsageError(f"--adapter {_shown(text)} has no path", hint=hint)
-    place = Path(os.path.expanduser(check_text("--adapter", path)))
-    return place, float(tail) if weighted else 1.0
+    return adapter_place(check_text("--adapter", path)), float(tail) if weighted else 1.0
 
 
 def _is_number(text: str) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mpg_cli.evaluating.questionnaire import DIMENSIONS, Item, Readout, counts
 from mpg_cli.evaluating.scores import Score, Sheet, answer, sheet, shift
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.registry import Blend
 from mpg_cli.request import ModelChoice, Prompting, TargetName
 
@@ -23,7 +23,7 @@ class Quiz:
     names: tuple[str, ...]  # of the blends
     items: tuple[Item, ...]
     model: ModelChoice
-    adapters: tuple[tuple[Path, float], ...] = ()  # in every blend
+    adapters: tuple[tuple[AdapterPlace, float], ...] = ()  # in every blend
     target: TargetName = "product"
     readout: Readout = "text"
     how: Prompting | None = None  # system text, raw, template arguments; its prompt is not used

@@ -102,8 +102,8 @@ def single(request: GenerateRequest, name: str, weight: float = 1.0) -> Generate
         if expert.persona.name == name:
             blend = Blend(name, (BlendExpert(expert.persona, weight),))
             return replace(request, blend=blend, adapters=(), scheme=Scheme(drafter="none"))
-    path = next(path for path, _ in request.adapters if path.resolve().name == name)
-    return replace(request, blend=None, adapters=((path, weight),), scheme=Scheme(drafter="none"))
+    place = next(place for place, _ in request.adapters if place.name == name)
+    return replace(request, blend=None, adapters=((place, weight),), scheme=Scheme(drafter="none"))
 
 
 def merged(

@@ -26,7 +26,8 @@ MLX_HINT = (
     "fuse it into its base with mlx-lm and use the result as a `checkpoint` expert: mlx_lm.fuse --model BASE "
     "--adapter-path FOLDER --save-path NEW (add --dequantize for a quantised BASE)"
 )
-CONVERT_HINT = """if you trust who made it, convert it once, in its folder, with Python:
+CONVERT_HINT = """if you trust who made it, convert it once with Python, in its folder (of a repository:
+what `hf download OWNER/NAME --local-dir FOLDER` fetches):
   import torch, safetensors.torch
   weights = torch.load("{name}", map_location="cpu", weights_only=True)
   safetensors.torch.save_file({{k: v.contiguous().clone() for k, v in weights.items()}}, "{weights}")"""
@@ -47,12 +48,12 @@ def check_folder(path: Path, label: str) -> None:
     else:
         files = [file.name for file in path.iterdir() if file.is_file()]
         for depth in ("*", "*/*"):
-            below = path.glob(f"{depth}/{CONFIG_FILE}")
-            files += [file.relative_to(path).as_posix() for file in below]
-        found = refusal(files)
-        if found is None:
+            found = path.glob(f"{depth}/{CONFIG_FILE}")
+            files += [file.relative_to(path).as_posix() for file in found]
+        refused = refusal(files)
+        if refused is None:
             return
-        what, hint = found
+        what, hint = refused
     raise AdapterError(f"adapter {label}: {path} {what}", hint=hint)
 
 
@@ -80,9 +81,9 @@ def refusal(files: Collection[str]) -> tuple[str, str] | None:
         )
     hints = []
     if not here.isdisjoint(_MODEL):
-        hints.append("this folder holds a full model; as an expert it is a `checkpoint` of a persona")
-    if below := _below(files):
-        hints.append(f"adapters lie in its subfolders: {', '.join(below)}")
+        hints.append("it holds a full model; as an expert it is a `checkpoint` of a persona")
+    if folders := below(files):
+        hints.append(f"adapters lie in its subfolders: {', '.join(folders)}")
     if "pytorch_lora_weights.safetensors" in here:
         hints.append(IMAGE_HINT)
     return f"has no {CONFIG_FILE}", "; ".join(hints) or _other_weights(here) or NEEDED
@@ -113,7 +114,7 @@ def _other_weights(here: Collection[str]) -> str | None:
     return f"{NEEDED}; it has {', '.join(others[:LISTED])}" if others else None
 
 
-def _below(files: Collection[str]) -> list[str]:
+def below(files: Collection[str]) -> list[str]:
     """Subfolders with an adapter each, checkpoints in their order."""
     folders = {name.removesuffix(f"/{CONFIG_FILE}") for name in files if name.endswith(f"/{CONFIG_FILE}")}
     numbers = re.compile(r"\d+")

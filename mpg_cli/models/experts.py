@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mpg_cli.models.compiling import is_compiled
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.matching import matching_entry, model_names
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import Persona
@@ -49,13 +51,13 @@ class Expert:
 
 def find_experts(
     blend: Blend | None,
-    adapters: Sequence[tuple[Path, float]],
+    adapters: Sequence[tuple[AdapterPlace, float]],
     loaded: LoadedModel,
     report: Callable[[str], None],
     notice: Callable[[str], None],
     shelf: Shelf | None = None,
 ) -> tuple[Expert, ...]:
-    """The experts of a blend and of `--adapter` paths, in the order of their rows.
+    """The experts of a blend and of `--adapter`, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
     `report` is told what takes time, `notice` what the user should know; `shelf` keeps what was read.
@@ -74,9 +76,9 @@ def find_experts(
     ]
     if fallen_back:
         notice(f"no adapter for {loaded.id}, so the system prompt is the expert: {', '.join(fallen_back)}")
-    for path, weight in adapters:
-        adapter = _fitting(path, str(path), loaded, notice, shelf)
-        experts.append(Expert(path.resolve().name, weight, adapter=adapter))
+    for place, weight in adapters:
+        adapter = shelf.get(place, partial(_at, place, loaded, report, notice))
+        experts.append(Expert(place.name, weight, adapter=adapter))
     rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
@@ -128,6 +130,17 @@ def _expert(
 def _names(loaded: LoadedModel) -> frozenset[str]:
     """What a `base` may call the loaded model."""
     return model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
+
+
+def _at(
+    place: AdapterPlace, loaded: LoadedModel, report: Callable[[str], None], notice: Callable[[str], None]
+) -> Adapter:
+    """The adapter of an `--adapter`, fetched if it is of the hub."""
+    path = place.path
+    if path is None:
+        report(f"fetching adapter {place}")
+        path = fetch_adapter(place.repo, place.revision, place.subfolder, notice=notice)
+    return _checked(path, str(place), loaded, notice)
 
 
 def _fitting(

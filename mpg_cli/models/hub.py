@@ -140,7 +140,7 @@ def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) 
             hint=f"ask for access on its page, then {login}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return wanted.error(f"{wanted.what} {repo} has no revision {revision!r}", hint="check --revision")
+        return wanted.error(f"{wanted.what} {repo} has no revision {revision!r}", hint="check the revision")
     if isinstance(error, errors.RepositoryNotFoundError):
         return wanted.error(
             f"unknown {wanted.what} {repo}: neither a folder here nor a repository of the hub",

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from mpg_cli.errors import AdapterError, ModelError, is_out_of_memory
-from mpg_cli.models import hub
+from mpg_cli.models import adapter_folder, hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
@@ -160,38 +160,41 @@ def _load_beside(
 
 
 def fetch_adapter(
-    repo: str, revision: str | None = None, subfolder: str | None = None, *, offline: bool = False
+    repo: str,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    *,
+    offline: bool = False,
+    notice: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """The folder of an adapter from the hub or its cache, downloaded if need be; never pickled weights.
 
-    Raises AdapterError for an unknown repository, one without an adapter there, an unreachable hub.
+    `notice` is told where a cached one had to do. Raises AdapterError for an unknown repository, one without
+    an adapter there, an unreachable hub.
     """
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    wanted = [f"{prefix}adapter_config.json", f"{prefix}adapter_model.safetensors"]
+    wanted = [prefix + adapter_folder.CONFIG_FILE, prefix + adapter_folder.WEIGHTS_FILE]
     place = f"{repo}/{prefix}".rstrip("/")
 
     def choose(files: Sequence[str]) -> list[str]:
-        if wanted[0] not in files:
-            others = sorted(
-                name.rpartition("/")[0] for name in files if name.endswith("/adapter_config.json")
-            )
-            hint = f"it has adapters in {', '.join(others[:8])}: set `subfolder`" if others else None
-            raise AdapterError(f"adapter {place}: there is no adapter_config.json", hint=hint)
-        if wanted[1] not in files:
-            pickled = any(name.startswith(f"{prefix}adapter_model.") for name in files)
-            why = (
-                "its weights are pickle only, which can run code on loading"
-                if pickled
-                else "it has no weights"
-            )
-            raise AdapterError(f"adapter {place}: {why}", hint="adapter_model.safetensors is needed")
+        below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
+        if not below and subfolder in files:
+            below = [subfolder.rpartition("/")[2]]  # a file is all that it names
+        if not below:
+            others = ", ".join(adapter_folder.below(files)) or "the repository itself"
+            raise AdapterError(f"adapter {place}: there is no such folder", hint=f"look in {others}")
+        if refused := adapter_folder.refusal(below):
+            raise AdapterError(f"adapter {place} {refused[0]}", hint=refused[1])
         return wanted
 
     with silence():
         request = hub.Wanted(
             "adapter", AdapterError, wanted[0], choose, lambda folder: (folder / wanted[1]).is_file()
         )
-        return hub.fetch(repo, revision, request, offline=offline).folder / prefix
+        found = hub.fetch(repo, revision, request, offline=offline)
+    if found.notice:
+        notice(found.notice)
+    return found.folder / prefix
 
 
 def find_model(

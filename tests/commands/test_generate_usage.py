@@ -11,6 +11,7 @@ import pytest
 
 from mpg_cli.commands.prompts import parse_messages, read_prompt
 from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.thresholds import Threshold
 from tests.commands.conftest import Cli
 from tests.render.replies import streams
@@ -65,7 +66,7 @@ def test_all_flags_arrive(cli: Cli) -> None:
     )
     assert request.blend is not None
     assert [(e.persona.name, e.weight) for e in request.blend.experts] == [("pirate", 1.0), ("poet", 2.0)]
-    assert request.adapters == ((Path("a/b:c"), 1.0),)
+    assert request.adapters == ((AdapterPlace(Path("a/b:c")), 1.0),)
     assert request.prompting.system == "Be kind."
     assert request.prompting.template_args == {"enable_thinking": False, "n": 3, "style": "short"}
     assert (request.model.name, request.model.revision) == ("some/model", "abc")
@@ -122,7 +123,7 @@ def test_messages_come_from_a_file_or_stdin(cli: Cli) -> None:
 def test_only_adapters_need_no_persona(cli: Cli) -> None:
     request = cli.request("--adapter", "x", "--adapter", "x:0.5", "--drafter", "persona:X", "hi")
     assert request.blend is None
-    assert request.adapters == ((Path("x"), 1.5),)
+    assert request.adapters == ((AdapterPlace(Path("x")), 1.5),)
     assert request.scheme.drafter == "persona:x"
 
 
@@ -273,9 +274,9 @@ def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a:1").mkdir()
-    assert adapters(["a:0.5", f"{tmp_path}/a:0.25"], 2.0) == ((Path("a"), 1.5),)
+    assert adapters(["a:0.5", f"{tmp_path}/a:0.25"], 2.0) == ((AdapterPlace(Path("a")), 1.5),)
     assert adapters(["a:0.1", "a:0.2", "a:-0.3"], 1.0) == ()
-    assert adapters(["a:1"], 1.0) == ((Path("a:1"), 1.0),)
+    assert adapters(["a:1"], 1.0) == ((AdapterPlace(Path("a:1")), 1.0),)
 
 
 def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from mpg_cli.errors import AdapterError, ModelError, MpgError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_model
-from tests.models.stub_hub import COMMIT, StubHub, running
+from tests.models.stub_hub import COMMIT, StubHub, running, use_endpoint
 from tests.models.tiny import save_model, tiny_adapter, tiny_model
 
 SOON = 5.0  # seconds within which an unreachable hub and an unknown model must be told
@@ -38,14 +38,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return tmp_path / "cache"
-
-
-def use_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_ENDPOINT does, which huggingface_hub reads when it is imported."""
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE
-    path = template[template.index("/{repo_id}") :]
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + path)
 
 
 @pytest.fixture
@@ -194,7 +186,7 @@ def test_an_adapter_in_a_subfolder(hub: StubHub, tmp_path: Path) -> None:
     fit_adapter(read_adapter(path, "pirate"), tiny_model())
     assert fetch_adapter("someone/adapters", None, "voices/pirate", offline=True) == path
     assert "README.md" not in {file.name for file in path.iterdir()}
-    with pytest.raises(AdapterError, match=r"there is no adapter_config.json") as caught:
+    with pytest.raises(AdapterError, match=r"adapter someone/adapters has no adapter_config.json") as caught:
         fetch_adapter("someone/adapters")
     assert "voices/pirate" in str(caught.value.hint)
 
