@@ -13,10 +13,9 @@ from mpg_cli.importing.draft import LocalAdapter
 from mpg_cli.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
 from mpg_cli.importing.json_text import parse_json
 from mpg_cli.models.adapter_config import parse_config
+from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, is_mlx, refusal
 from mpg_cli.personas.text import visible
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_HEADER = 100 << 20  # of a safetensors file, its own limit
 
 _REPO = re.compile(r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?([\w][\w.-]*/[\w][\w.-]*)/?", re.ASCII)
@@ -36,6 +35,8 @@ def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | 
         return repo
     if path.suffix.lower() != ".safetensors" and not (path / WEIGHTS_FILE).exists() and is_gguf(path):
         raise UsageError(f"{where}: {shown} is a GGUF adapter, which mpg cannot use", hint=ADAPTER_HINT)
+    if path.is_dir() and (refused := refusal([file.name for file in path.iterdir()])):
+        raise UsageError(f"{where}: the adapter {shown} {refused[0]}", hint=refused[1])
     weights = path / WEIGHTS_FILE if path.is_dir() else path
     found = LocalAdapter(config=weights.with_name(CONFIG_FILE), weights=weights)
     for file in (found.weights, found.config):
@@ -48,6 +49,8 @@ def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | 
 def base_of(adapter: LocalAdapter, where: str) -> str | None:
     """The model that the adapter's configuration names, if it is an id of the hub. Raises UsageError."""
     config = _read_config(adapter, where)
+    if is_mlx(config):
+        raise UsageError(f"{where}: the adapter is MLX's", hint=MLX_HINT)
     _, problems = parse_config(config)
     if problems:
         raise UsageError("\n  - ".join([f"{where}: the adapter cannot be used:", *problems[:20]]))

@@ -13,7 +13,14 @@ from torch import nn
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.lora import LoraBank
-from tests.models.tiny import edit_config, edited_tensors, tiny_adapter, tiny_config, tiny_model
+from tests.models.tiny import (
+    edit_config,
+    edited_tensors,
+    save_tokenizer,
+    tiny_adapter,
+    tiny_config,
+    tiny_model,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 Q = "base_model.model.model.layers.1.self_attn.q_proj"
@@ -246,6 +253,18 @@ def test_tokens_added_in_training_are_named_with_what_to_do(tmp_path: Path, llam
     assert "lm_head.weight: has 99 rows, the model 96: tokens were added in training" in text
     assert "merge it into its base with the embeddings resized" in text
     assert "give the folder as --model" in text
+
+
+def test_a_model_with_tokens_added_takes_adapters_of_its_base(tmp_path: Path) -> None:
+    """What the hint above promises: merged, resized, saved with its tokenizer."""
+    from mpg_cli.models.loader import load_model
+
+    merged = tiny_model()
+    merged.resize_token_embeddings(99)
+    merged.save_pretrained(tmp_path / "merged")
+    save_tokenizer(tmp_path / "merged", 99)
+    loaded = load_model(str(tmp_path / "merged"), device="cpu")
+    assert fits(tiny_adapter(tmp_path / "pirate"), loaded.model).pairs
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
