@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.models import Subject
 from mpg_cli.events import Round
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.profile import Profile
 from mpg_cli.request import GenerateRequest, ModelChoice, RuleName, Sampling, Scheme
 from mpg_cli.sampling.stats import Stats
@@ -56,7 +57,7 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Gener
         subject.prompts[0],
         Sampling(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,
-        adapters=tuple((folder, subject.scale) for folder in subject.folders),
+        adapters=tuple((AdapterPlace(folder), subject.scale) for folder in subject.folders),
         seed=1,
     )
 

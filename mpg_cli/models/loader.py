@@ -178,7 +178,7 @@ def fetch_adapter(
 
     def choose(files: Sequence[str]) -> list[str]:
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
-        if not below and subfolder in files:
+        if not below and subfolder and subfolder in files:
             below = [subfolder.rpartition("/")[2]]  # a file is all that it names
         if not below:
             others = ", ".join(adapter_folder.below(files)) or "the repository itself"

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from mpg_cli.events import Finished
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.session import Session
 from recipes.mpg_tiny.blends import (
@@ -106,7 +107,9 @@ class Bench:
             prompting=Prompting("?"),
             sampling=Sampling(),
             scheme=Scheme(),
-            adapters=tuple((self.adapters / name, weight) for name, weight in blend.weights.items()),
+            adapters=tuple(
+                (AdapterPlace(self.adapters / name), weight) for name, weight in blend.weights.items()
+            ),
             seed=SEED,
         )
         session = Session.open(request)
