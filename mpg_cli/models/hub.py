@@ -19,6 +19,7 @@ from mpg_cli.errors import MpgError
 
 PROBE_SECONDS = 4.0  # for the whole question, name resolution included
 REQUEST_SECONDS = 3.0  # for each of its steps
+_NO_FOLDER = "if a folder was meant, there is none of that name"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
         if cached is None:
             raise fail(
                 f"{wanted.what} {repo} is not in the cache, and offline mode is on",
-                hint="fetch it once with offline mode (HF_HUB_OFFLINE) off",
+                hint=f"fetch it once with offline mode (HF_HUB_OFFLINE) off; {_NO_FOLDER}",
             )
         return cached
     try:
@@ -81,7 +82,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
         if cached is None:
             raise fail(
                 f"cannot reach the hub at {constants.ENDPOINT} for {wanted.what} {repo} ({error})",
-                hint="check the network or HF_ENDPOINT, or give a folder"
+                hint=f"check the network or HF_ENDPOINT; {_NO_FOLDER}"
                 + ("; the bundled mpg-tiny needs no network" if wanted.what == "model" else ""),
             ) from None
         return Snapshot(cached.folder, cached.revision, f"hub not reachable, {repo} is taken from the cache")
