@@ -142,11 +142,12 @@ class Session:
         job = prepare(self._lineup, request)
         told = started(self._lineup, job, request.seed or 0, 0)
         lengths = [len(ids) for ids in job.prompts]
-        experts = [(e.name, e.kind, e.weight, n) for e, n in zip(self.experts, lengths[1:], strict=True)]
-        rows = [
-            {"row": name, "kind": kind, "weight": weight, "prompt_tokens": tokens}
-            for name, kind, weight, tokens in [("reference", "base", None, lengths[0]), *experts]
+        rows: list[dict[str, object]] = [
+            {"row": "reference", "kind": "base", "weight": None, "prompt_tokens": lengths[0]}
         ]
+        for e, tokens in zip(self.experts, lengths[1:], strict=True):
+            basis = {"basis": e.basis} if e.basis else {}
+            rows.append({"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": tokens} | basis)
         return {
             "persona": self.persona,
             "model": self.loaded.id,

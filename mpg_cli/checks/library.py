@@ -26,17 +26,18 @@ def look(registry: Registry) -> Iterator[Check]:
     here = missing = fetchable = 0
     for persona in registry.personas:
         for entry in persona.adapters:
-            place = entry.path or entry.repo or entry.checkpoint or ""
             found = state(entry)
             here, fetchable = here + (found == "here"), fetchable + (found == "hub")
             if found == "missing":
                 missing += 1
-                text = f"{persona.name}: {place} (for {entry.base}) is not there, named by {persona.where}"
+                text = (
+                    f"{persona.name}: {entry.place} (for {entry.base}) is not there, named by {persona.where}"
+                )
                 yield Check(
                     SECTION, "adapter", "problem", text, "put the adapter there, or take the entry out"
                 )
             elif found == "hub":
-                text = f"{persona.name}: {place} (for {entry.base}) is fetched at its first use"
+                text = f"{persona.name}: {entry.place} (for {entry.base}) is fetched at its first use"
                 yield Check(SECTION, "adapter", "note", text)
     if not missing:
         yield Check(SECTION, "adapters", "ok", f"{here} here, {fetchable} to fetch, none missing")

@@ -23,8 +23,9 @@ Examples:
   mpg models mpg-tiny
   mpg models --format json | jq -r '.[].id'
 \b
-* marks the model that commands use unless --model names another. An expert fits by the model's name in its
-persona file; shapes decide when it loads. No weights are read and nothing is fetched."""
+* marks the model that commands use unless --model names another. An expert fits by the name of its base in
+its persona file, or of the same model elsewhere, with the shapes that the files have; all is sure once it
+loads. No weights are read and nothing is fetched."""
 
 FormatName = Annotated[
     Literal["table", "plain", "json"] | None,
@@ -127,14 +128,16 @@ def experts_for(info: ModelInfo, registry: Registry) -> dict[str, list[str]]:
     `missing` has those whose adapter or checkpoint is not where the file says, `none` those without any
     expert for the model.
     """
+    from mpg_cli.personas.base import Base
     from mpg_cli.personas.matching import fit, state
 
     found: dict[str, list[str]] = {
         kind: [] for kind in ("adapter", "both", "checkpoint", "prompt", "missing", "none")
     }
+    base = Base(info.names, info.folder)
     for persona in registry.personas:
         if persona.parts is None:
-            fitted = fit(persona, info.names)
-            gone = fitted.entry is not None and state(fitted.entry) == "missing"
+            fitted = fit(persona, base)
+            gone = fitted.match is not None and state(fitted.match.entry) == "missing"
             found["missing" if gone else fitted.kind or "none"].append(persona.name)
     return found

@@ -82,12 +82,12 @@ def list_(
 ) -> None:
     """List personas, and the experts that they have for a model."""
     from mpg_cli.personas import overview, registry
-    from mpg_cli.personas.matching import named_model
+    from mpg_cli.personas.base import find_base
     from mpg_cli.render.catalogue import Catalogue, write_catalogue
 
     streams = Streams.current()
     known = registry.load_default(persona_dir or [])
-    rows = tuple(overview.rows(known, named_model(model), _tagged(known, known.personas, tag or [])))
+    rows = tuple(overview.rows(known, find_base(model), _tagged(known, known.personas, tag or [])))
     shadowed = tuple((one, _hidden_by(known, one)) for one in _tagged(known, known.shadowed, tag or []))
     broken = [row.problem for row in rows if row.problem is not None]
     catalogue = Catalogue(
@@ -122,7 +122,7 @@ def show(
 ) -> None:
     """Show a persona in full; composites and expressions as a tree."""
     from mpg_cli.personas import expression, overview, registry
-    from mpg_cli.personas.matching import named_model
+    from mpg_cli.personas.base import find_base
     from mpg_cli.render.portrait import Portrait, write_portrait
 
     streams = Streams.current()
@@ -130,14 +130,14 @@ def show(
     terms = expression.parse(what)
     nodes = overview.tree(terms, known)
     blend = registry.resolve(terms, known)
-    names = named_model(model)
+    base = find_base(model)
     single = known.get(terms[0].name) if len(terms) == 1 and terms[0].weight == 1 else None
     portrait = Portrait(
         expression=blend.expression,
         model=model,
         nodes=nodes,
         experts=tuple((expert.persona.name, expert.weight) for expert in blend.experts),
-        available={one.name: overview.available(one, names) for one in known.personas if one.parts is None},
+        available={one.name: overview.available(one, base) for one in known.personas if one.parts is None},
         persona=single,
     )
     if format_ == "auto":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ from mpg_cli.personas.text import visible
 from mpg_cli.render.terminal import Streams, clean
 
 if TYPE_CHECKING:
+    from mpg_cli.models.skeleton import Skeleton
     from mpg_cli.personas.inspection import Found, Report
+    from mpg_cli.personas.matching import Match
     from mpg_cli.personas.registry import Registry
 
 EPILOG = """\b
@@ -112,34 +115,59 @@ def _damaged(report: Report) -> dict[str, str]:
     return found
 
 
+class _Unread(Exception):
+    """An adapter that is not compared: it is on the hub, or its files are damaged, which was told."""
+
+
+class _Comparer:
+    """Compares adapters of one persona with the shapes of a model; `where` is the place of the last one."""
+
+    def __init__(
+        self, name: str, adapters: Iterable[Found], damaged: Mapping[str, str], model: Skeleton
+    ) -> None:
+        self.name = name
+        self.places = {one.entry: one.where for one in adapters}
+        self.where = ""
+        self._damaged, self._model = damaged, model
+
+    def __call__(self, match: Match) -> None:
+        """Raises what `check_entry` does, and _Unread."""
+        from mpg_cli.models.skeleton import check_entry
+        from mpg_cli.personas.matching import state
+
+        signals.check()
+        self.where = self.places[match.entry]
+        if self.where in self._damaged or state(match.entry) == "hub":
+            raise _Unread
+        check_entry(match.entry, self.name, self._model)
+
+
 def _compare(report: Report, model: str, damaged: dict[str, str], streams: Streams) -> tuple[int, str]:
     """Compare the adapters for the model with its shapes: how many do not fit, and a note for the summary."""
-    from mpg_cli.personas.matching import matching_entry, named_model, state
+    from mpg_cli.personas.base import find_base
+    from mpg_cli.personas.choice import choose
 
-    names = named_model(model)
-    mine: list[Found] = []
-    away = 0
-    for one in report.adapters:
-        if one.where in damaged or one.entry is not matching_entry(one.persona, names):
-            continue
-        if state(one.entry) == "hub":
-            away += 1
-        else:
-            mine.append(one)
     unfit: list[str] = []
+    passed: list[str] = []
+    fitting = away = 0
     with streams.status(f"reading the shapes of {model}") as status:
-        from mpg_cli.models.skeleton import check_entry, load_skeleton  # torch loads here
+        from mpg_cli.models.skeleton import load_skeleton  # torch loads here
 
-        base = load_skeleton(model)
-        for one in mine:
-            signals.check()
-            status.update(f"comparing {one.persona.name}")
+        skeleton, base = load_skeleton(model), find_base(model)
+        for persona, adapters in groupby(report.adapters, lambda one: one.persona):
+            compare = _Comparer(persona.name, adapters, damaged, skeleton)
+            status.update(f"comparing {persona.name}")
             try:
-                check_entry(one.entry, one.persona.name, base)
+                choice = choose(persona, base, compare)
+            except _Unread:
+                away += compare.where not in damaged
             except MpgError as error:
-                unfit.append(f"{one.where}: {error.message}")
-    _tell(streams, unfit)
-    fits = f"; {len(mine) - len(unfit)} of {len(mine)} adapters for {visible(model)} fit"
+                unfit.append(f"{compare.where}: {error.message}")
+            else:
+                fitting += choice.taken is not None
+                passed += [f"{compare.places[m.entry]}: {m.words} is not used: {y}" for m, y in choice.passed]
+    _tell(streams, [*unfit, *passed])
+    fits = f"; {fitting} of {fitting + len(unfit)} adapters for {visible(model)} fit"
     return len(unfit), fits + (f", {away} on the hub are not fetched and not checked" if away else "")
 
 

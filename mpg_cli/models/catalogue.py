@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models.checkpoint import INDEX_FILE, SERVED_LAYERS, WEIGHTS_FILE, check_plain, choose_files
-from mpg_cli.personas.matching import model_names
+from mpg_cli.personas.base import model_names
 from mpg_cli.request import DEFAULT_MODEL
 
 BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / DEFAULT_MODEL

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.errors import PersonaError
 from mpg_cli.events import ExpertInfo, ExpertKind
 from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.compiling import is_compiled
@@ -16,9 +15,12 @@ from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.personas.matching import matching_entry, model_names
+from mpg_cli.personas.base import find_base, model_names
+from mpg_cli.personas.choice import check_prompt, choose, told
+from mpg_cli.personas.matching import Match
+from mpg_cli.personas.model_name import same_model
 from mpg_cli.personas.registry import Blend
-from mpg_cli.personas.schema import Persona
+from mpg_cli.personas.schema import AdapterEntry, Persona
 from mpg_cli.personas.text import visible
 
 
@@ -27,6 +29,7 @@ class Expert:
     """One row beside the reference: a system prompt, an adapter, both, or another model's weights.
 
     `prompt` is what the row hears, `persona_prompt` what the persona has for models without its adapter.
+    `basis` says why an adapter is taken that was made for a model of another name.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Expert:
     adapter: Adapter | None = None
     checkpoint: Any = None
     persona_prompt: str | None = None
+    basis: str | None = None
 
     @property
     def kind(self) -> ExpertKind:
@@ -65,17 +69,19 @@ def find_experts(
     the one it has does not fit.
     """
     shelf = Shelf() if shelf is None else shelf
-    experts = [
-        _expert(part.persona, part.weight, loaded, report, notice, shelf)
-        for part in (blend.experts if blend else ())
-    ]
-    fallen_back = [
-        part.persona.name
-        for part, expert in zip(blend.experts if blend else (), experts, strict=True)
-        if part.persona.adapters and expert.kind == "prompt" and part.persona.use == "auto"
-    ]
-    if fallen_back:
-        notice(f"no adapter for {loaded.id}, so the system prompt is the expert: {', '.join(fallen_back)}")
+    maker = _Maker(loaded, report, notice, shelf)
+    base = find_base(loaded.id, loaded.revision, getattr(loaded.config, "_name_or_path", None))
+    parts = blend.experts if blend else ()
+    choices = [choose(part.persona, base, partial(maker.make, part.persona)) for part in parts]
+    experts = []
+    for part, choice in zip(parts, choices, strict=True):
+        if choice.taken is None:
+            prompt = check_prompt(choice, base, loaded.id)
+            experts.append(Expert(part.persona.name, part.weight, prompt, persona_prompt=prompt))
+        else:
+            experts.append(replace(choice.taken.made, weight=part.weight))
+    for text in told(choices, base, loaded.id):
+        notice(text)
     for place, weight in adapters:
         adapter = shelf.get(place, partial(_at, place, loaded, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
@@ -83,53 +89,46 @@ def find_experts(
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
 
-def _expert(
-    persona: Persona,
-    weight: float,
-    loaded: LoadedModel,
-    report: Callable[[str], None],
-    notice: Callable[[str], None],
-    shelf: Shelf,
-) -> Expert:
-    name, prompt = persona.name, persona.prompt
-    entry = matching_entry(persona, _names(loaded)) if persona.use != "prompt" else None
-    if entry is None:
-        if persona.use in ("adapter", "both"):
-            bases = ", ".join(dict.fromkeys(e.base for e in persona.adapters)) or "no model"
-            raise PersonaError(
-                f"{persona.where}: {name} asks for an adapter and has one for {bases}, not for {loaded.id}",
-                hint="choose another --model, or `use: auto` to fall back on the prompt",
-            )
-        if not prompt:
-            raise PersonaError(
-                f"{persona.where}: {name} has neither a prompt nor an adapter for {loaded.id}",
-                hint="add a `prompt:` to the persona, or an `adapters:` entry with that base",
-            )
-        return Expert(name, weight, prompt=prompt, persona_prompt=prompt)
-    heard = prompt if persona.use == "both" else None
-    if entry.checkpoint is not None:
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the expert of an entry, of weight 1."""
+
+    loaded: LoadedModel
+    report: Callable[[str], None]
+    notice: Callable[[str], None]
+    shelf: Shelf
+
+    def make(self, persona: Persona, match: Match) -> Expert:
+        """Raises AdapterError and ModelError where it cannot be fetched, is damaged or does not fit."""
+        name, prompt, entry = persona.name, persona.prompt, match.entry
+        basis = f"{match.words}, {match.reason}" if match.reason else None
+        expert = Expert(
+            name, 1.0, prompt if persona.use == "both" else None, persona_prompt=prompt, basis=basis
+        )
+        if entry.checkpoint is not None:
+            return replace(expert, checkpoint=self._checkpoint(entry, name))
+        path = entry.resolved_path()
+        if path is None:
+            assert entry.repo is not None
+            self.report(f"fetching adapter {entry.repo} for {name}")
+            path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
+        said = self.notice if match.reason is None else _silent  # told of the choice already
+        return replace(expert, adapter=_fitting(path, name, self.loaded, said, self.shelf))
+
+    def _checkpoint(self, entry: AdapterEntry, name: str) -> Any:
         place = str(entry.resolved_path() or entry.checkpoint)
 
         def load() -> Any:
-            report(f"loading checkpoint {entry.checkpoint} for {name}")
-            expert = load_checkpoint(place, loaded, entry.revision)
-            make_ready(expert, compiled=is_compiled(loaded.model))
+            self.report(f"loading checkpoint {entry.checkpoint} for {name}")
+            expert = load_checkpoint(place, self.loaded, entry.revision)
+            make_ready(expert, compiled=is_compiled(self.loaded.model))
             return expert.model
 
-        checkpoint = shelf.get((place, entry.revision), load)
-        return Expert(name, weight, heard, checkpoint=checkpoint, persona_prompt=prompt)
-    path = entry.resolved_path()
-    if path is None:
-        assert entry.repo is not None
-        report(f"fetching adapter {entry.repo} for {name}")
-        path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
-    adapter = _fitting(path, name, loaded, notice, shelf)
-    return Expert(name, weight, heard, adapter=adapter, persona_prompt=prompt)
+        return self.shelf.get((place, entry.revision), load)
 
 
-def _names(loaded: LoadedModel) -> frozenset[str]:
-    """What a `base` may call the loaded model."""
-    return model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
+def _silent(text: str) -> None:
+    """Nobody is told."""
 
 
 def _at(
@@ -153,8 +152,9 @@ def _fitting(
 def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
-    made_for = Path(adapter.base_name or "").name
-    if made_for and made_for.lower() not in {Path(name).name.lower() for name in _names(loaded)}:
-        said = visible(str(adapter.base_name), 80)
+    own = model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
+    made_for = adapter.base_name or ""
+    if made_for and not any(same_model(made_for, name) for name in own):
+        said = visible(made_for, 80)
         notice(f"adapter {label} says it was made for {said}; it fits {loaded.id} by shape")
     return adapter

@@ -1,25 +1,53 @@
-"""Which expert a persona becomes on a model, by the model's names alone. Torch-free: no weights are read.
+"""Which expert a persona becomes on a model. Torch-free: no weights are read.
 
-Names propose and shapes decide: whether an adapter fits is certain only once it is loaded.
+Names rank the entries, shapes decide among them: whether an adapter fits is certain only once it is loaded.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-import mpg_cli
 from mpg_cli.errors import PersonaError
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE, fits
+from mpg_cli.personas.base import Base
+from mpg_cli.personas.model_name import families, model_id, says_nothing
 from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.personas.text import visible
 
 if TYPE_CHECKING:
     from mpg_cli.events import ExpertKind
 
 State = Literal["here", "hub", "missing"]
+By = Literal["digest", "name", "family", "shapes"]  # the better one first
+
+
+@dataclass(frozen=True)
+class Match:
+    """An entry that may be for the model, and what speaks for it."""
+
+    entry: AdapterEntry
+    by: By
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is for this model, so that one that does not fit is an error."""
+        return self.by in ("digest", "name")
+
+    @property
+    def words(self) -> str:
+        """`adapter made for org/big`."""
+        kind = "adapter" if self.entry.checkpoint is None else "checkpoint"
+        return f"{kind} made for {visible(self.entry.base, 80)}"
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is taken, in words; None where the model's own name says so."""
+        if self.by == "digest":
+            return "by the digest of its base"
+        return {"name": None, "family": "by family name and shapes", "shapes": "by shapes alone"}[self.by]
 
 
 @dataclass(frozen=True)
@@ -27,27 +55,53 @@ class Fit:
     """What a persona becomes: its kind of expert (None: it has none for the model) and the entry used."""
 
     kind: ExpertKind | None
-    entry: AdapterEntry | None = None
+    match: Match | None = None
 
 
-def model_names(identity: str, own: str | None = None) -> frozenset[str]:
-    """What a `base` may call a model: its id, its folder's name, and what its configuration calls it."""
-    return frozenset((identity, Path(identity).name, own or identity))
+def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
+    """The entries that may be for the model, the best first.
+
+    A digest of the base confirms, and one that differs says nothing. Then names count: the model's own, those
+    of its family. Where the persona insists on an adapter, shapes alone may decide about the others.
+    """
+    found = [Match(entry, by) for entry in persona.adapters if (by := _by(entry, persona, base))]
+    return tuple(sorted(found, key=lambda match: get_args(By).index(match.by)))
 
 
-def matching_entry(persona: Persona, names: Collection[str]) -> AdapterEntry | None:
-    """The first entry whose base is the model by one of its names."""
-    return next((entry for entry in persona.adapters if entry.base in names), None)
+def best(persona: Persona, base: Base) -> Match | None:
+    """The first entry that the files on this disk do not rule out; shapes alone must be seen to fit."""
+    for match in ranked(persona, base):
+        fitting = True if match.certain else entry_fits(match.entry, base)
+        if fitting or (fitting is None and match.by == "family"):
+            return match
+    return None
 
 
-def fit(persona: Persona, names: Collection[str]) -> Fit:
-    """The expert that a persona, no composite, becomes on the model of these names."""
-    entry = matching_entry(persona, names) if persona.use != "prompt" else None
-    if entry is None:
+def fit(persona: Persona, base: Base) -> Fit:
+    """The expert that a persona, no composite, becomes on the model."""
+    match = best(persona, base) if persona.use != "prompt" else None
+    if match is None:
         return Fit("prompt" if persona.prompt and persona.use in ("auto", "prompt") else None)
-    if entry.checkpoint is not None:
-        return Fit("checkpoint", entry)
-    return Fit("both" if persona.use == "both" and persona.prompt else "adapter", entry)
+    if match.entry.checkpoint is not None:
+        return Fit("checkpoint", match)
+    return Fit("both" if persona.use == "both" and persona.prompt else "adapter", match)
+
+
+def of_other_names(persona: Persona, base: Base) -> tuple[AdapterEntry, ...]:
+    """Adapters on this disk that fit the model by their shapes, though nothing else speaks for them."""
+    mine = [match.entry for match in ranked(persona, base)]
+    return tuple(entry for entry in persona.adapters if entry not in mine and entry_fits(entry, base))
+
+
+def entry_fits(entry: AdapterEntry, base: Base) -> bool | None:
+    """Whether an adapter fits by its files; None where they are on the hub or do not tell."""
+    where = state(entry)
+    if where != "here":
+        return None if where == "hub" else False
+    folder = _folder(entry)
+    if entry.checkpoint is not None or base.tensors is None or folder is None:
+        return None
+    return fits(folder, base.tensors)
 
 
 def state(entry: AdapterEntry) -> State:
@@ -57,63 +111,48 @@ def state(entry: AdapterEntry) -> State:
     hub's cache has them.
     """
     try:
-        path = entry.resolved_path()
+        if _folder(entry) is not None:
+            return "here"
+        return "missing" if entry.resolved_path() is not None else "hub"
     except PersonaError:
         return "missing"
+
+
+def _by(entry: AdapterEntry, persona: Persona, base: Base) -> By | None:
+    """What speaks for the entry; a name that many models have must be backed by shapes."""
+    if entry.base_digest is not None and entry.base_digest == base.digest:
+        return "digest"
+    if not base.names.isdisjoint((entry.base, name := model_id(entry.base))):
+        return "family" if "/" not in name and says_nothing(name) else "name"
+    if not families(entry.base).isdisjoint(base.families):
+        return "family"
+    return "shapes" if persona.use == "adapter" and entry.checkpoint is None else None
+
+
+_ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+_MODEL_FILES = ("config.json",)
+
+
+def _folder(entry: AdapterEntry) -> Path | None:
+    """Where the files of an entry lie on this disk. Raises PersonaError for a place that is not allowed."""
+    wanted = _ADAPTER_FILES if entry.checkpoint is None else _MODEL_FILES
+    path = entry.resolved_path()
     if path is not None:
-        wanted = _ADAPTER_FILES if entry.checkpoint is None else _MODEL_FILES
-        return "here" if all((path / name).is_file() for name in wanted) else "missing"
-    repo = entry.repo or entry.checkpoint or ""
+        return path if all((path / name).is_file() for name in wanted) else None
     prefix = f"{entry.subfolder.strip('/')}/" if entry.subfolder else ""
-    wanted = [prefix + name for name in _ADAPTER_FILES] if entry.checkpoint is None else _MODEL_FILES
-    return "here" if _cached(repo, entry.revision, wanted) else "hub"
+    repo = entry.repo or entry.checkpoint or ""
+    names = [prefix + name for name in wanted] if entry.checkpoint is None else wanted
+    return _cached(repo, entry.revision, names)
 
 
-_ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"]
-_MODEL_FILES = ["config.json"]
-
-
-def _cached(repo: str, revision: str | None, names: Iterable[str]) -> bool:
+def _cached(repo: str, revision: str | None, names: Sequence[str]) -> Path | None:
+    """The folder of the files in the hub's cache, if all are there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return all(isinstance(try_to_load_from_cache(repo, n, revision=revision), str) for n in names)
-    except (HFValidationError, OSError, ValueError):
-        return False
-
-
-def named_model(model: str) -> frozenset[str]:
-    """What a `base` may call the model that `--model` names, by the files that are on this disk."""
-    folder = _BUNDLED if model == _BUNDLED.name else Path(os.path.expanduser(model))
-    identity = model
-    config: Path | None
-    if folder.is_dir():
-        config = folder / _MODEL_FILES[0]
-        identity = model if model == _BUNDLED.name else str(folder.resolve())
-    else:
-        config = _cached_config(model)
-    return model_names(identity, _own_name(config) if config else None)
-
-
-_BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
-
-
-def _own_name(config: Path) -> str | None:
-    """`_name_or_path` of a config.json; one that cannot be read is the loader's business."""
-    try:
-        data = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return str(data.get("_name_or_path") or "") or None if isinstance(data, dict) else None
-
-
-def _cached_config(repo: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(repo, _MODEL_FILES[0])
+        found = [try_to_load_from_cache(repo, name, revision=revision) for name in names]
     except (HFValidationError, OSError, ValueError):
         return None
-    return Path(found) if isinstance(found, str) else None
+    places = [Path(place).parent for place in found if isinstance(place, str)]
+    return places[0] if len(places) == len(names) else None

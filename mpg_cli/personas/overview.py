@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,10 +11,11 @@ from typing import Literal
 from mpg_cli import folders
 from mpg_cli.errors import PersonaError
 from mpg_cli.personas import expression
+from mpg_cli.personas.base import Base
 from mpg_cli.personas.expression import Term
-from mpg_cli.personas.matching import State, fit, matching_entry, state
+from mpg_cli.personas.matching import Match, State, best, fit, state
 from mpg_cli.personas.registry import Registry, library_dir, resolve
-from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.personas.schema import Persona
 from mpg_cli.personas.text import visible
 
 MAX_NODES = 500  # of a tree that is shown
@@ -26,7 +27,7 @@ class Available:
 
     kind: Literal["adapter", "checkpoint", "prompt"]
     used: bool
-    entry: AdapterEntry | None = None
+    match: Match | None = None
     state: State = "here"
 
     @property
@@ -34,6 +35,13 @@ class Available:
         """`adapter`, with what stands in its way."""
         note = {"here": "", "hub": " (to fetch)", "missing": " (missing)"}[self.state]
         return self.kind + note
+
+    @property
+    def basis(self) -> dict[str, str]:
+        """For JSON, what it was made for and why it is taken, where the model has another name."""
+        if self.match is None or self.match.reason is None:
+            return {}
+        return {"base": self.match.entry.base, "by": self.match.by}
 
 
 @dataclass(frozen=True)
@@ -68,34 +76,34 @@ class Node:
     cut: bool = False  # has parts that are not shown
 
 
-def rows(registry: Registry, names: Collection[str], personas: Iterable[Persona]) -> Iterator[Row]:
-    """A row for each persona, on the model of these names."""
+def rows(registry: Registry, base: Base, personas: Iterable[Persona]) -> Iterator[Row]:
+    """A row for each persona, on the model."""
     for persona in personas:
-        yield row(registry, names, persona)
+        yield row(registry, base, persona)
 
 
-def row(registry: Registry, names: Collection[str], persona: Persona) -> Row:
-    """What the persona has for the model of these names."""
+def row(registry: Registry, base: Base, persona: Persona) -> Row:
+    """What the persona has for the model."""
     if persona.parts is None:
-        return Row(persona, available(persona, names))
+        return Row(persona, available(persona, base))
     try:
         blend = resolve([Term(persona.name)], registry)
     except PersonaError as error:
         return Row(persona, problem=error.message)
-    kinds = Counter(fit(expert.persona, names).kind or "none" for expert in blend.experts)
+    kinds = Counter(fit(expert.persona, base).kind or "none" for expert in blend.experts)
     return Row(persona, parts=tuple(kinds.items()))
 
 
-def available(persona: Persona, names: Collection[str]) -> tuple[Available, ...]:
+def available(persona: Persona, base: Base) -> tuple[Available, ...]:
     """The experts of a persona that is no composite, the one that it becomes first."""
-    chosen = fit(persona, names)
-    entry = matching_entry(persona, names)
+    chosen = fit(persona, base)
+    match = best(persona, base)
     found: list[Available] = []
-    if entry is not None:
-        kind: Literal["adapter", "checkpoint"] = "adapter" if entry.checkpoint is None else "checkpoint"
-        found.append(Available(kind, chosen.entry is entry, entry, state(entry)))
+    if match is not None:
+        kind: Literal["adapter", "checkpoint"] = "adapter" if match.entry.checkpoint is None else "checkpoint"
+        found.append(Available(kind, chosen.match is not None, match, state(match.entry)))
     if persona.prompt:
-        heard = chosen.kind == "prompt" or (chosen.entry is not None and persona.use == "both")
+        heard = chosen.kind == "prompt" or (chosen.match is not None and persona.use == "both")
         found.append(Available("prompt", heard))
     return tuple(sorted(found, key=lambda one: not one.used))
 

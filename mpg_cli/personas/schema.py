@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
 from mpg_cli.errors import ExpressionError, PersonaError
-from mpg_cli.personas import expression
+from mpg_cli.personas import base_digest, expression
 from mpg_cli.personas.safe_yaml import Document, KeyPath, kind_of, read
 from mpg_cli.personas.text import did_you_mean, visible
 
@@ -34,7 +34,7 @@ _KEYS = (
 )
 _NOT_IN_COMPOSITES = ("prompt", "adapters", "use")
 _PLACES = ("path", "repo", "checkpoint")
-_ENTRY_KEYS = ("base", *_PLACES, "revision", "subfolder")
+_ENTRY_KEYS = ("base", "base_digest", *_PLACES, "revision", "subfolder")
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
@@ -43,7 +43,8 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 class AdapterEntry:
     """Where the expert for one base model lies: exactly one of `path`, `repo` and `checkpoint`.
 
-    `folder` is the folder of the persona file; local places are relative to it and stay inside.
+    `base_digest` tells the base from other models whatever its name is. `folder` is the folder of the persona
+    file; local places are relative to it and stay inside.
     """
 
     base: str
@@ -53,6 +54,12 @@ class AdapterEntry:
     checkpoint: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+    base_digest: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What the file says about where it lies."""
+        return self.path or self.repo or self.checkpoint or ""
 
     def resolved_path(self) -> Path | None:
         """The local folder, symbolic links followed; None for a repository of the hub.
@@ -291,6 +298,7 @@ def _entry(fields: _Fields, item: dict[str, Any], at: KeyPath) -> AdapterEntry:
         checkpoint=fields.checked(item, at, "checkpoint", bad_place),
         revision=fields.checked(item, at, "revision", _bad_revision),
         subfolder=fields.checked(item, at, "subfolder", _unsafe),
+        base_digest=fields.checked(item, at, "base_digest", _bad_digest),
     )
 
 
@@ -336,6 +344,12 @@ def _bad_repo(repo: str) -> str | None:
     if _REPO.fullmatch(repo) and ".." not in repo:
         return None
     return f"'{visible(repo, 100)}' is no repository of the hub, which are OWNER/NAME"
+
+
+def _bad_digest(digest: str) -> str | None:
+    if base_digest.PATTERN.fullmatch(digest):
+        return None
+    return f"'{visible(digest, 60)}' is no digest as mpg train writes it: 24 hexadecimal digits"
 
 
 def _bad_revision(revision: str) -> str | None:

@@ -167,4 +167,4 @@ def _experts(row: Row) -> Any:
         return None
     if row.persona.parts is not None:
         return dict(row.parts)
-    return [{"kind": one.kind, "used": one.used, "state": one.state} for one in row.available]
+    return [{"kind": one.kind, "used": one.used, "state": one.state, **one.basis} for one in row.available]

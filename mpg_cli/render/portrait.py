@@ -94,7 +94,7 @@ def _fields(persona: Persona, portrait: Portrait) -> Iterator[tuple[str, str]]:
     for index, entry in enumerate(persona.adapters):
         yield "adapters" if index == 0 else "", _entry(entry)
     if persona.parts is None:
-        yield f"on {visible(portrait.model)}", used
+        yield f"on {visible(portrait.model)}", "; ".join([used, *_reasons(portrait, persona)])
     if persona.use != "auto":
         yield "use", persona.use
     if persona.weight != 1:
@@ -126,6 +126,13 @@ def _used(portrait: Portrait, persona: Persona) -> str:
     """The kind of expert that a persona becomes on the model, and what is in its way."""
     used = [one.words for one in portrait.available.get(persona.name, ()) if one.used]
     return " + ".join(used) or "none"
+
+
+def _reasons(portrait: Portrait, persona: Persona) -> Iterator[str]:
+    """Why an adapter is taken that was made for a model of another name."""
+    for one in portrait.available.get(persona.name, ()):
+        if one.used and one.match is not None and one.match.reason is not None:
+            yield f"{one.match.words}, {one.match.reason}"
 
 
 def _label(node: Node, portrait: Portrait) -> str:
@@ -210,7 +217,7 @@ def _about(persona: Persona) -> dict[str, Any]:
 
 
 def _kind(one: Available) -> dict[str, Any]:
-    return {"kind": one.kind, "used": one.used, "state": one.state}
+    return {"kind": one.kind, "used": one.used, "state": one.state, **one.basis}
 
 
 def _node(node: Node) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.personas.matching import fit, matching_entry, model_names, state
+from mpg_cli.personas.base import Base, model_names
+from mpg_cli.personas.matching import best, fit, state
 from mpg_cli.personas.schema import Persona, load_file
 
 FILE = """
@@ -64,10 +65,10 @@ def test_a_model_goes_by_its_id_its_folder_and_its_configuration() -> None:
 
 
 def test_the_first_entry_with_a_name_of_the_model_counts(personas: dict[str, Persona]) -> None:
-    entry = matching_entry(personas["tuned"], model_names("/models/tiny"))
-    assert entry is not None
-    assert entry.path == "adapters/tiny"
-    assert matching_entry(personas["tuned"], model_names("org/big")) is None
+    match = best(personas["tuned"], Base(model_names("/models/tiny")))
+    assert match is not None
+    assert (match.entry.path, match.by) == ("adapters/tiny", "name")
+    assert best(personas["tuned"], Base(model_names("org/big"))) is None
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,8 @@ def test_the_first_entry_with_a_name_of_the_model_counts(personas: dict[str, Per
     ],
 )
 def test_kinds(personas: dict[str, Persona], name: str, on_tiny: str | None, on_big: str | None) -> None:
-    assert fit(personas[name], model_names("tiny")).kind == on_tiny
-    assert fit(personas[name], model_names("org/big")).kind == on_big
+    assert fit(personas[name], Base(model_names("tiny"))).kind == on_tiny
+    assert fit(personas[name], Base(model_names("org/big"))).kind == on_big
 
 
 def test_what_is_on_the_disk(

@@ -1,0 +1,56 @@
+"""A digest of a model's files that tells it from others, whatever it is called: `base_digest` of an adapter.
+
+It is the same for copies of the files in bfloat16 and float32, in one file or many, and with or without the
+second copy of tied embeddings. Quantised files have none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Mapping
+
+from mpg_cli.personas.weight_files import Stored
+
+PATTERN = re.compile(r"[0-9a-f]{24}")
+SAMPLE = 64  # numbers from the middle of a matrix that stand for all of it
+_WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
+
+
+def base_digest(tensors: Mapping[str, Stored]) -> str | None:
+    """96 bits in hexadecimal, of the shape of each matrix and a few of its numbers, rounded to bfloat16.
+
+    None where the model has no matrices, or holds some in other types than float ones. Raises OSError.
+    """
+    parts: set[bytes] = set()
+    for tensor in tensors.values():
+        if len(tensor.shape) == 2:
+            if tensor.dtype not in _WIDTHS:
+                return None
+            shape = struct.pack("<2q", *tensor.shape)
+            parts.add(hashlib.blake2b(shape + _middle(tensor), digest_size=16).digest())
+    return hashlib.blake2b(b"".join(sorted(parts)), digest_size=12).hexdigest() if parts else None
+
+
+def _middle(tensor: Stored) -> bytes:
+    """The numbers in the middle of the tensor, in bfloat16."""
+    width = _WIDTHS[tensor.dtype]
+    total = (tensor.end - tensor.begin) // width
+    count = min(total, SAMPLE)
+    with tensor.file.open("rb") as file:
+        file.seek(tensor.begin + (total - count) // 2 * width)
+        data = file.read(count * width)
+    if tensor.dtype == "BF16":
+        return data
+    count = len(data) // width
+    values = struct.unpack(f"<{count}{'e' if tensor.dtype == 'F16' else 'f'}", data[: count * width])
+    bits = struct.unpack(f"<{count}I", struct.pack(f"<{count}f", *values))
+    return struct.pack(f"<{count}H", *(_rounded(one) for one in bits))
+
+
+def _rounded(bits: int) -> int:
+    """The upper half of a float32, rounded to nearest, ties to even, as PyTorch does; NaN and ∞ as they are."""
+    if bits & 0x7F800000 == 0x7F800000:
+        return bits >> 16
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16

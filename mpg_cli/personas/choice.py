@@ -1,0 +1,104 @@
+"""Which entry of a persona is taken on a model, and what the user hears about it. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mpg_cli.errors import AdapterError, ModelError, PersonaError
+from mpg_cli.personas.base import Base
+from mpg_cli.personas.matching import Match, of_other_names, ranked, state
+from mpg_cli.personas.schema import Persona
+from mpg_cli.personas.text import visible
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Taken(Generic[T]):
+    """An entry, and what was made of it."""
+
+    match: Match
+    made: T
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """What a persona becomes: the entry that is taken (None: its prompt), and better ones that did not fit."""
+
+    persona: Persona
+    taken: Taken[T] | None
+    passed: tuple[tuple[Match, str], ...]  # with the reason
+
+
+def choose(persona: Persona, base: Base, make: Callable[[Match], T]) -> Choice[T]:
+    """The best entry that `make` makes something of.
+
+    `make` raises AdapterError or ModelError for what does not fit. That is raised again where the entry is
+    certainly for the model, or could not be fetched; else the next one has its turn.
+    """
+    passed: list[tuple[Match, str]] = []
+    for match in ranked(persona, base) if persona.use != "prompt" else ():
+        try:
+            return Choice(persona, Taken(match, make(match)), tuple(passed))
+        except (AdapterError, ModelError) as error:
+            if match.certain or state(match.entry) == "hub":
+                raise
+            passed.append((match, _brief(error.message)))
+    return Choice(persona, None, tuple(passed))
+
+
+def check_prompt(choice: Choice[T], base: Base, model: str) -> str:
+    """The prompt that stands in where no entry is taken. Raises PersonaError where it may not, or is missing."""
+    persona = choice.persona
+    insists = persona.use in ("adapter", "both")
+    if persona.prompt and not insists:
+        return persona.prompt
+    if insists:
+        bases = ", ".join(dict.fromkeys(e.base for e in persona.adapters)) or "no model"
+        text = f"{persona.name} asks for an adapter and has one for {visible(bases, 200)}, not for {model}"
+        hint = "choose another --model, or `use: auto` to fall back on the prompt"
+    else:
+        text = f"{persona.name} has neither a prompt nor an adapter for {model}"
+        hint = "add a `prompt:` to the persona, or an `adapters:` entry with that base"
+    lines = [f"{persona.where}: {text}", *(f"  - {match.words}: {why}" for match, why in choice.passed)]
+    if others := of_other_names(persona, base):
+        bases = ", ".join(dict.fromkeys(visible(entry.base, 80) for entry in others))
+        hint = f"`use: adapter` takes the one for {bases}, which fits by its shapes; or {hint}"
+    raise PersonaError("\n".join(lines), hint=hint)
+
+
+def told(choices: Sequence[Choice[T]], base: Base, model: str) -> Iterator[str]:
+    """Notices about all that is not an adapter for the model of this very name, like ones together."""
+    found: dict[str, list[str]] = {}
+    fallen: list[Persona] = []
+    for choice in choices:
+        name = choice.persona.name
+        for match, why in choice.passed:
+            found.setdefault(f"{match.words} is not used: {why}", []).append(name)
+        if choice.taken is not None and (reason := choice.taken.match.reason):
+            found.setdefault(f"{choice.taken.match.words} is used, {reason}", []).append(name)
+        if choice.taken is None and choice.persona.adapters and choice.persona.use == "auto":
+            fallen.append(choice.persona)
+    yield from (f"{', '.join(names)}: {text}" for text, names in found.items())
+    if fallen:
+        names = ", ".join(persona.name for persona in fallen)
+        yield f"no adapter for {model}, so the system prompt is the expert: {names}{_theirs(fallen, base)}"
+
+
+def _theirs(personas: Sequence[Persona], base: Base) -> str:
+    """What models their adapters are for, and how to take one that fits all the same."""
+    bases = dict.fromkeys(visible(entry.base, 80) for one in personas for entry in one.adapters)
+    fitting = dict.fromkeys(visible(e.base, 80) for one in personas for e in of_other_names(one, base))
+    text = f"; adapters are there for {', '.join(list(bases)[:5])}"
+    if fitting:
+        text += f"; by shapes alone {', '.join(list(fitting)[:5])} fits: `use: adapter` or --adapter takes it"
+    return text
+
+
+def _brief(message: str) -> str:
+    """The first of the problems, where a message lists some."""
+    first, *problems = message.splitlines()
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return problems[0].strip(" -") + more if problems else first
