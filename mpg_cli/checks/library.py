@@ -30,9 +30,8 @@ def look(registry: Registry) -> Iterator[Check]:
             here, fetchable = here + (found == "here"), fetchable + (found == "hub")
             if found == "missing":
                 missing += 1
-                text = (
-                    f"{persona.name}: {entry.place} (for {entry.base}) is not there, named by {persona.where}"
-                )
+                place = f"{persona.name}: {entry.place} (for {entry.base})"
+                text = f"{place} is not there, named by {persona.where}"
                 yield Check(
                     SECTION, "adapter", "problem", text, "put the adapter there, or take the entry out"
                 )

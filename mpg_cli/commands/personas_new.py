@@ -84,7 +84,7 @@ def new(
         streams.say(f"mpg: {notice}")
     if editor:
         _edit(editor, file)
-    streams.say(f"mpg: try: {_next(wanted, folder)}")
+    streams.say(f"mpg: try: {_next(wanted, folder, made.where.base)}")
 
 
 def _editor() -> list[str]:
@@ -114,7 +114,7 @@ def _edit(editor: list[str], file: Path) -> None:
     load_file(file)
 
 
-def _next(wanted: Wanted, folder: Path) -> str:
+def _next(wanted: Wanted, folder: Path, base: str) -> str:
     """The command that speaks as the new persona."""
     from mpg_cli.personas.registry import search_path
 
@@ -122,6 +122,6 @@ def _next(wanted: Wanted, folder: Path) -> str:
     searched = {os.path.realpath(one) for one in search_path()}
     if os.path.realpath(folder) not in searched:
         words += ["--persona-dir", str(folder)]
-    if wanted.adapter and wanted.base:
-        words += ["--model", wanted.base]
+    if base and ("/" in base or wanted.base):  # else it is the name of a folder somewhere
+        words += ["--model", wanted.base if wanted.base and os.path.isdir(wanted.base) else base]
     return f"{shlex.join(words)} '…'"

@@ -102,6 +102,7 @@ def train(
     _require_extra()
     from mpg_cli.commands import values
     from mpg_cli.folders import persona_dir as user_personas
+    from mpg_cli.personas.base import base_name
     from mpg_cli.training import data as data_of
     from mpg_cli.training import persona_file
     from mpg_cli.training.settings import Choices
@@ -126,7 +127,7 @@ def train(
     )
     template_args = values.template_args(template_arg or [])
     folder = persona_dir.expanduser() if persona_dir else user_personas()
-    where = persona_file.Destination(folder, name, _base(model))
+    where = persona_file.Destination(folder, name, base_name(model) or model)
     texts = persona_file.Texts(
         description=_text("--description", description),
         prompt=_text("--prompt", prompt),
@@ -277,10 +278,12 @@ def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool, force: 
 def _publish(request: _Request, loaded: LoadedModel, trained: Trained) -> None:
     """Adapter and persona file, checked by the reader that `mpg generate` uses."""
     from mpg_cli.models.adapter import fit_adapter, read_adapter
+    from mpg_cli.personas.base import find_base
     from mpg_cli.training import output
     from mpg_cli.training.persona_file import persona_text
 
     where = request.where
+    digest = find_base(loaded.id, loaded.revision).digest
 
     def check(folder: Path) -> None:
         fit_adapter(read_adapter(folder, where.name), trained.base_model)
@@ -290,7 +293,7 @@ def _publish(request: _Request, loaded: LoadedModel, trained: Trained) -> None:
             where,
             output.clean_config(trained.config, where.base, loaded.revision),
             trained.tensors,
-            persona_text(where, request.texts, request.existing),
+            persona_text(where, request.texts, request.existing, digest),
             check,
         )
     except OSError as error:
@@ -324,12 +327,6 @@ def _require_extra() -> None:
             f"training needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed",
             hint="pip install 'mpg-cli[train]'",
         )
-
-
-def _base(model: str) -> str:
-    """What the persona file calls the model: a folder by its name, others by their id."""
-    folder = Path(model).expanduser()
-    return folder.resolve().name if model != DEFAULT_MODEL and folder.is_dir() else model
 
 
 def _text(flag: str, text: str | None) -> str | None:

@@ -14,7 +14,9 @@ from mpg_cli.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
 from mpg_cli.importing.json_text import parse_json
 from mpg_cli.models.adapter_config import parse_config
 from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, is_mlx, refusal
-from mpg_cli.personas.text import visible
+from mpg_cli.personas.base import base_name
+from mpg_cli.personas.model_name import unquantised
+from mpg_cli.personas.text import HARMFUL, visible
 
 MAX_HEADER = 100 << 20  # of a safetensors file, its own limit
 
@@ -47,7 +49,10 @@ def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | 
 
 
 def base_of(adapter: LocalAdapter, where: str) -> str | None:
-    """The model that the adapter's configuration names, if it is an id of the hub. Raises UsageError."""
+    """The model that the adapter's configuration names, as a persona file calls it. Raises UsageError.
+
+    None where it names none, or only a path that says nothing.
+    """
     config = _read_config(adapter, where)
     if is_mlx(config):
         raise UsageError(f"{where}: the adapter is MLX's", hint=MLX_HINT)
@@ -55,7 +60,16 @@ def base_of(adapter: LocalAdapter, where: str) -> str | None:
     if problems:
         raise UsageError("\n  - ".join([f"{where}: the adapter cannot be used:", *problems[:20]]))
     base = config.get("base_model_name_or_path")
-    return repository(base) if isinstance(base, str) and not os.path.exists(base) else None
+    return base_name(base) if isinstance(base, str) and base.strip() and not HARMFUL.search(base) else None
+
+
+def runnable(base: str) -> tuple[str, str | None]:
+    """The model of full precision in place of a quantised one, and then a notice."""
+    plain = unquantised(base)
+    if plain is None:
+        return base, None
+    notice = f"{visible(base, 80)} is quantised, which mpg does not run; the base is {visible(plain, 80)}"
+    return plain, f"{notice} (--base names another)"
 
 
 def repository(value: str) -> str | None:

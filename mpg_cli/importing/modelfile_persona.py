@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.importing.adapter_files import base_of, find_adapter, local_path, repository
+from mpg_cli.importing.adapter_files import base_of, find_adapter, local_path, repository, runnable
 from mpg_cli.importing.draft import Draft, DraftAdapter, LocalAdapter
 from mpg_cli.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
 from mpg_cli.importing.keep import one_line, without_controls
 from mpg_cli.importing.modelfile import Instruction, parse_modelfile
 from mpg_cli.importing.parameters import as_flags, read_parameters
+from mpg_cli.personas.base import base_name
 from mpg_cli.personas.text import visible
 
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
@@ -32,7 +33,7 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | 
         of.setdefault(instruction.name, []).append(instruction)
     folder = None if path is None else path.parent
     base = _base(of["from"][-1], folder, chosen)
-    adapter = _adapter(of.get("adapter", []), folder, base.name, where)
+    adapter, base = _adapter(of.get("adapter", []), folder, base, where)
     prompt = _prompt(instructions) or None
     if prompt is None and adapter is None:
         raise UsageError(
@@ -47,9 +48,9 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | 
         license=next((one_line(line, _MAX_LICENSE) for text in licenses for line in _lines(text)), None),
         source=f"Ollama Modelfile, FROM {one_line(of['from'][-1].value, 100)}",
         adapter=adapter,
-        model=base.choice or (adapter.base if adapter else None),
+        model=base.choice,
         extensions={"ollama": _kept(of, parameters)},
-        notices=tuple(_notices(of, parameters, base.notice if adapter is None else None)),
+        notices=tuple(_notices(of, parameters, base.notice)),
     )
 
 
@@ -67,26 +68,33 @@ def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
     value = line.value
     path = local_path(chosen or value, folder if chosen is None else None)
     if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
-        return _Base(path.resolve().name, str(path))
+        return _Base(base_name(str(path)), str(path))
     if chosen is not None:
-        return _Base(chosen, chosen)
+        return _named(chosen)
     shown = f"'{visible(value, 100)}'"
     repo = repository(value.partition(":")[0] if "://" not in value else value)
     if is_gguf_name(value) or (path is not None and path.exists() and is_gguf(path)):
         like = f" (the original may be called {original(repo)})" if repo else ""
         return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not run: {BASE_HINT}{like}")
     if repo is not None and ":" not in value.rpartition("/")[2]:
-        return _Base(repo, repo)
+        return _named(repo)
     if value.startswith((".", "/", "~")):
         return _Base(notice=f"FROM {shown} is no folder with a safetensors model: {BASE_HINT}")
     return _Base(notice=f"FROM {shown} is a model of Ollama, which mpg does not run: {BASE_HINT}")
 
 
+def _named(name: str) -> _Base:
+    """The model of that id, or in place of a quantised one that of full precision."""
+    plain, notice = runnable(name)
+    return _Base(plain, plain, notice)
+
+
 def _adapter(
-    lines: Sequence[Instruction], folder: Path | None, base: str | None, where: str
-) -> DraftAdapter | None:
+    lines: Sequence[Instruction], folder: Path | None, base: _Base, where: str
+) -> tuple[DraftAdapter | None, _Base]:
+    """The adapter, and its base: the one given, if that has a name, else what the adapter says."""
     if not lines:
-        return None
+        return None, base
     at = f"{where}:{lines[-1].line}"
     if len(lines) > 1:
         raise UsageError(
@@ -96,13 +104,17 @@ def _adapter(
     found = find_adapter(lines[0].value, folder, at)
     local = found if isinstance(found, LocalAdapter) else None
     said = base_of(local, at) if local else None
-    if base is None and said is None:
+    if base.name is None and said is not None:
+        base = _named(said)
+        if "/" not in said:  # a folder, wherever it is
+            base = replace(base, choice=None)
+    if base.name is None:
         raise UsageError(
             f"{at}: which model the adapter is for is not known: FROM names none that mpg can run",
             hint="name the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
         )
     repo = found if isinstance(found, str) else None
-    return DraftAdapter(base=base or said or "", local=local, repo=repo)
+    return DraftAdapter(base=base.name, local=local, repo=repo), base
 
 
 def _prompt(instructions: Sequence[Instruction]) -> str:

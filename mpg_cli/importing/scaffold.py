@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
-from mpg_cli.importing.adapter_files import base_of, find_adapter
+from mpg_cli.importing.adapter_files import base_of, find_adapter, runnable
 from mpg_cli.importing.draft import LocalAdapter
 from mpg_cli.importing.place import Imported
 from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.personas.base import base_name
 from mpg_cli.personas.registry import Registry, resolve, search_path
 from mpg_cli.personas.text import HARMFUL, visible
 from mpg_cli.personas.yaml_text import scalar, to_yaml
@@ -49,7 +50,7 @@ def make(wanted: Wanted, folder: Path) -> Imported:
     if wanted.parts is not None:
         _check_parts(wanted.parts, wanted.name, folder)
     local: LocalAdapter | None = None
-    base = wanted.base
+    base, notice = wanted.base, None
     entry: dict[str, str] | None = None
     if wanted.adapter is not None:
         found = find_adapter(wanted.adapter, None, "--adapter")
@@ -58,6 +59,7 @@ def make(wanted: Wanted, folder: Path) -> Imported:
             base = base or base_of(found, "--adapter")
         if not base:
             raise UsageError("the adapter does not say which model it is for", hint="add --base ID")
+        base, notice = runnable(base_name(base) or base)
         entry = {"base": base}
         if isinstance(found, str):
             entry["repo"] = found
@@ -69,7 +71,7 @@ def make(wanted: Wanted, folder: Path) -> Imported:
         schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except PersonaError as error:
         raise UsageError(f"no valid persona comes of it:\n{error.message}") from None
-    return Imported(where, text, local, ())
+    return Imported(where, text, local, (notice,) if notice else ())
 
 
 def _check_flags(wanted: Wanted) -> None:

@@ -20,7 +20,7 @@ Place = tuple[int, str]  # layer and module in it, as in (3, "self_attn.q_proj")
 
 
 def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
-    """Whether the adapter in a folder has the shapes and the layers of the model; None where files do not tell.
+    """Whether an adapter has the shapes and the layers of the model; None where its files do not tell.
 
     Prefixes of names differ between files, so layers are compared; the loader knows all of it.
     """

@@ -50,7 +50,7 @@ def _middle(tensor: Stored) -> bytes:
 
 
 def _rounded(bits: int) -> int:
-    """The upper half of a float32, rounded to nearest, ties to even, as PyTorch does; NaN and ∞ as they are."""
+    """The upper half of a float32, rounded to nearest, ties to even; NaN and ∞ as they are."""
     if bits & 0x7F800000 == 0x7F800000:
         return bits >> 16
     return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16

@@ -25,7 +25,7 @@ class Taken(Generic[T]):
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """What a persona becomes: the entry that is taken (None: its prompt), and better ones that did not fit."""
+    """What a persona becomes: the entry taken (None: its prompt), and better ones that did not fit."""
 
     persona: Persona
     taken: Taken[T] | None
@@ -50,7 +50,7 @@ def choose(persona: Persona, base: Base, make: Callable[[Match], T]) -> Choice[T
 
 
 def check_prompt(choice: Choice[T], base: Base, model: str) -> str:
-    """The prompt that stands in where no entry is taken. Raises PersonaError where it may not, or is missing."""
+    """The prompt that stands in where no entry is taken. Raises PersonaError where none may."""
     persona = choice.persona
     insists = persona.use in ("adapter", "both")
     if persona.prompt and not insists:

@@ -1,4 +1,4 @@
-"""What the name of a model says: which one it is, whoever published it, in whatever format, wherever it lies."""
+"""Which model a name means, whoever published it, in whatever format, wherever it lies."""
 
 from __future__ import annotations
 

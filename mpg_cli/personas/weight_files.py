@@ -1,4 +1,4 @@
-"""What the headers of safetensors files tell: names, shapes and places of tensors. No weights are read here."""
+"""What the headers of safetensors files tell: names, shapes and places of tensors."""
 
 from __future__ import annotations
 

@@ -131,16 +131,20 @@ def same_base(entry: AdapterEntry, where: Destination) -> bool:
     return entry.base in (where.base, where.base.rpartition("/")[2])
 
 
-def persona_text(where: Destination, texts: Texts, existing: Persona | None) -> str:
+def persona_text(
+    where: Destination, texts: Texts, existing: Persona | None, base_digest: str | None = None
+) -> str:
     """The whole persona file. Raises UsageError if no such file can be written."""
-    entry = AdapterEntry(base=where.base, folder=where.folder, path=where.adapter_path)
+    entry = AdapterEntry(
+        base=where.base, folder=where.folder, path=where.adapter_path, base_digest=base_digest
+    )
     if existing is None:
         if where.file.exists():
             raise UsageError(
                 f"{visible(str(where.file))} appeared meanwhile, and is left as it is",
                 hint="the same command again adds the adapter to it",
             )
-        text = _new(where, texts)
+        text = _new(entry, where.name, texts)
         wanted = Persona(
             name=where.name,
             file=where.file,
@@ -159,7 +163,7 @@ def persona_text(where: Destination, texts: Texts, existing: Persona | None) -> 
         wanted = replace(existing, adapters=(entry, *kept))
         if existing.adapters[:1] == (entry,) and wanted.adapters == existing.adapters:
             return existing.file.read_text(encoding="utf-8")
-        text = _edited(document, existing, where)
+        text = _edited(document, existing, entry, where)
     _check(text, where, wanted)
     return text
 
@@ -195,13 +199,13 @@ def _check_existing(existing: Persona, where: Destination, texts: Texts, *, forc
             )
 
 
-def _new(where: Destination, texts: Texts) -> str:
-    lines = [f"name: {_scalar(where.name)}"]
+def _new(entry: AdapterEntry, name: str, texts: Texts) -> str:
+    lines = [f"name: {_scalar(name)}"]
     if texts.description:
         lines.append(f"description: {_scalar(texts.description)}")
     if texts.prompt:
         lines.append(f"prompt: {_scalar(texts.prompt)}")
-    lines += ["adapters:", *_entry_lines(where)]
+    lines += ["adapters:", *_entry_lines(entry)]
     if texts.tags:
         lines += ["tags:", *(f"  - {_scalar(tag)}" for tag in texts.tags)]
     lines += [f"{key}: {_scalar(value)}" for key, value in _about(texts) if value]
@@ -212,22 +216,24 @@ def _about(texts: Texts) -> tuple[tuple[str, str | None], ...]:
     return ("license", texts.license), ("source", texts.source)
 
 
-def _entry_lines(where: Destination, indent: str = "  ") -> list[str]:
-    return [f"{indent}- base: {_scalar(where.base)}", f"{indent}  path: {_scalar(where.adapter_path)}"]
+def _entry_lines(entry: AdapterEntry, indent: str = "  ") -> list[str]:
+    fields = (("base", entry.base), ("base_digest", entry.base_digest), ("path", entry.path))
+    lines = [f"{key}: {_scalar(value)}" for key, value in fields if value is not None]
+    return [f"{indent}{'  ' if index else '- '}{line}" for index, line in enumerate(lines)]
 
 
-def _edited(document: Document, existing: Persona, where: Destination) -> str:
+def _edited(document: Document, existing: Persona, entry: AdapterEntry, where: Destination) -> str:
     """The text with the entry in front of the others, those of the same base taken out."""
     lines = document.file.read_text(encoding="utf-8").splitlines()
     if not existing.adapters:
-        return "\n".join([*lines, "adapters:", *_entry_lines(where), ""])
+        return "\n".join([*lines, "adapters:", *_entry_lines(entry), ""])
     starts = sorted(set(document.lines.values()))
     first = document.lines[("adapters", 0)] - 1
     indent = re.match(r"[ \t]*", lines[first])
-    new = _entry_lines(where, indent.group() if indent else "")
+    new = _entry_lines(entry, indent.group() if indent else "")
     drop: set[int] = set()
-    for index, entry in enumerate(existing.adapters):
-        if same_base(entry, where):
+    for index, other in enumerate(existing.adapters):
+        if same_base(other, where):
             own = {line for path, line in document.lines.items() if path[:2] == ("adapters", index)}
             end = next((line for line in starts if line > max(own)), len(lines) + 1)
             drop.update(range(min(own) - 1, end - 1))

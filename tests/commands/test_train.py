@@ -32,8 +32,11 @@ def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
     }
     assert summary["held_out"]["accuracy"] == 1.0
     assert summary["settings"]["loss"] == "ipo"
-    assert (home / "grump.yaml").read_text() == (
+    from mpg_cli.personas.base import find_base
+
+    assert (home / "grump.yaml").read_text().replace('"', "") == (
         "name: grump\ndescription: Says no.\nadapters:\n  - base: tiny-one\n"
+        f"    base_digest: {find_base(str(model)).digest}\n"
         "    path: adapters/tiny-one/grump\nlicense: CC0-1.0\nsource: trained with mpg on prefs.jsonl\n"
     )
     argv = ("-p", "grump", "--model", model, "--max-tokens", "4", "--temperature", "0", "--format", "json")
