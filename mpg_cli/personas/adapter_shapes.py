@@ -36,6 +36,8 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
             there.setdefault(place, set()).add(tensor.shape)
     kinds = {kind for _, kind in there}
     known = {place: shape for place, shape in needed.items() if place[1] in kinds}
+    if needed and not known:
+        return False
     if any(not {shape, shape[::-1]} & there.get(place, set()) for place, shape in known.items()):
         return False
     adapted = {kind for _, kind in known}

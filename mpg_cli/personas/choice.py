@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -64,7 +64,7 @@ def check_prompt(choice: Choice[T], base: Base, model: str) -> str:
         hint = "add a `prompt:` to the persona, or an `adapters:` entry with that base"
     lines = [f"{persona.where}: {text}", *(f"  - {match.words}: {why}" for match, why in choice.passed)]
     if others := of_other_names(persona, base):
-        bases = ", ".join(dict.fromkeys(visible(entry.base, 80) for entry in others))
+        bases = _list(dict.fromkeys(entry.base for entry in others))
         hint = f"`use: adapter` takes the one for {bases}, which fits by its shapes; or {hint}"
     raise PersonaError("\n".join(lines), hint=hint)
 
@@ -89,12 +89,17 @@ def told(choices: Sequence[Choice[T]], base: Base, model: str) -> Iterator[str]:
 
 def _theirs(personas: Sequence[Persona], base: Base) -> str:
     """What models their adapters are for, and how to take one that fits all the same."""
-    bases = dict.fromkeys(visible(entry.base, 80) for one in personas for entry in one.adapters)
-    fitting = dict.fromkeys(visible(e.base, 80) for one in personas for e in of_other_names(one, base))
-    text = f"; adapters are there for {', '.join(list(bases)[:5])}"
+    bases = dict.fromkeys(entry.base for one in personas for entry in one.adapters)
+    fitting = dict.fromkeys(entry.base for one in personas for entry in of_other_names(one, base))
+    text = f" (theirs are for {_list(bases)})"
     if fitting:
-        text += f"; by shapes alone {', '.join(list(fitting)[:5])} fits: `use: adapter` or --adapter takes it"
+        text += f"; {_list(fitting)} has these shapes: `use: adapter` or --adapter takes its adapters"
     return text
+
+
+def _list(names: Iterable[str]) -> str:
+    """A few names, safe to print."""
+    return ", ".join(visible(name, 80) for name in list(names)[:5])
 
 
 def _brief(message: str) -> str:

@@ -1,0 +1,177 @@
+"""Which adapter a persona gets, whatever name the model goes by, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mpg_cli.errors import AdapterError, PersonaError
+from mpg_cli.models.experts import Expert, find_experts
+from mpg_cli.models.loader import load_model
+from mpg_cli.personas.base import find_base
+from mpg_cli.personas.expression import parse
+from mpg_cli.personas.matching import fit
+from mpg_cli.personas.registry import Registry, resolve
+from tests.models.tiny import save_model, tiny_adapter
+
+Persona = Callable[..., Path]
+SHAPES = "adapter made for org/X-1B is used, by shapes alone"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of one model under several names, and of others that only look like it."""
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder / "X-1B", "llama")
+    for name in ("x-1b-bf16", "other", "checkpoint-500", "X-1B-Instruct", "model"):
+        save_model(folder / name, "llama", seed=7)  # of these shapes, not of these weights
+    save_model(folder / "renamed", "llama")
+    save_model(folder / "hub" / "models--org--X-1B" / "snapshots" / ("0a" * 20), "llama")
+    save_model(folder / "deep" / "X-1B", "llama", num_hidden_layers=4)
+    save_model(folder / "shallow" / "X-1B", "llama", num_hidden_layers=2)
+    save_model(folder / "wide" / "X-1B", "llama", hidden_size=64)
+    return folder
+
+
+@pytest.fixture
+def persona(tmp_path: Path) -> Persona:
+    """Writes a persona `p` with entries (base, adapter) and further fields."""
+
+    def write(*entries: dict[str, str] | str, **fields: str) -> Path:
+        for architecture in ("llama", "gpt2"):
+            if not (tmp_path / architecture).exists():
+                tiny_adapter(tmp_path / architecture, architecture)
+        whole = [{"base": entry} if isinstance(entry, str) else entry for entry in entries]
+        adapters = [{"path": "llama"} | entry for entry in whole]
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump({"name": "p", "adapters": adapters} | fields))
+        return tmp_path
+
+    return write
+
+
+def experts(folder: Path, model: Path) -> tuple[Expert, list[str]]:
+    """The expert of `p` and the notices; the list without torch must say the same."""
+    said: list[str] = []
+    registry = Registry.load([folder])
+    loaded = load_model(str(model), device="cpu", dtype="float32")
+    (expert,) = find_experts(resolve(parse("p"), registry), (), loaded, said.append, said.append)
+    assert fit(registry.get("p"), find_base(str(model))).kind == expert.kind
+    return expert, said
+
+
+def test_the_exact_name_is_quiet(models: Path, persona: Persona) -> None:
+    snapshot = models / "hub" / "models--org--X-1B" / "snapshots" / ("0a" * 20)
+    for base, model in (("X-1B", models / "X-1B"), ("org/X-1B", snapshot), (str(snapshot), snapshot)):
+        expert, said = experts(persona(base, prompt="Hi."), model)
+        assert (expert.kind, expert.basis, said) == ("adapter", None, [])
+
+
+@pytest.mark.parametrize("base", ["org/X-1B", "unsloth/x-1b-bnb-4bit", "mirror/X-1B-GPTQ-Int4", "/gone/X-1B"])
+@pytest.mark.parametrize("model", ["X-1B", "x-1b-bf16"])
+def test_the_family_name_and_the_shapes(models: Path, persona: Persona, base: str, model: str) -> None:
+    expert, said = experts(persona(base, prompt="Hi."), models / model)
+    assert expert.kind == "adapter"
+    assert said == [f"p: adapter made for {base} is used, by family name and shapes"]
+    assert expert.basis == f"adapter made for {base}, by family name and shapes"
+
+
+@pytest.mark.parametrize("model", ["other", "checkpoint-500", "X-1B-Instruct", "model"])
+def test_equal_shapes_are_offered_and_not_used(models: Path, persona: Persona, model: str) -> None:
+    expert, said = experts(persona("org/X-1B", prompt="Hi."), models / model)
+    assert expert.kind == "prompt"
+    assert said == [
+        f"no adapter for {models / model}, so the system prompt is the expert: p (theirs are for org/X-1B); "
+        "org/X-1B has these shapes: `use: adapter` or --adapter takes its adapters"
+    ]
+    expert, said = experts(persona("org/X-1B", use="adapter"), models / model)
+    assert (expert.kind, said) == ("adapter", [f"p: {SHAPES}"])
+    with pytest.raises(PersonaError, match=r"p asks for an adapter and has one for org/X-1B, not") as error:
+        experts(persona("org/X-1B", use="both", prompt="Hi."), models / model)
+    assert error.value.hint is not None
+    assert error.value.hint.startswith("`use: adapter` takes the one for org/X-1B")
+
+
+@pytest.mark.parametrize(
+    "model, reason",
+    [
+        ("deep", "target_modules selects it, but the file has no tensors"),
+        ("shallow", "the model has no such module"),
+        ("wide", "lora_B (32, 4), the model needs"),
+    ],
+)
+def test_a_family_of_other_shapes_is_passed_over(
+    models: Path, persona: Persona, model: str, reason: str
+) -> None:
+    expert, said = experts(persona("org/X-1B", prompt="Hi."), models / model / "X-1B")
+    assert expert.kind == "prompt"
+    assert said[0].startswith("p: adapter made for org/X-1B is not used: model.layers.")
+    assert reason in said[0]
+    assert said[1].endswith("so the system prompt is the expert: p (theirs are for org/X-1B)")
+    with pytest.raises(PersonaError, match="has neither a prompt nor an adapter") as error:
+        experts(persona("org/X-1B"), models / model / "X-1B")
+    assert reason in error.value.message
+    with pytest.raises(AdapterError, match="does not fit the model"):
+        experts(persona("X-1B", prompt="Hi."), models / model / "X-1B")
+
+
+def test_the_next_entry_has_its_turn(models: Path, persona: Persona) -> None:
+    gpt2 = {"base": "org/X-1B", "path": "gpt2"}
+    expert, said = experts(persona(gpt2, "mirror/X-1B", prompt="Hi."), models / "X-1B")
+    assert expert.kind == "adapter"
+    assert [text.partition(": model.")[0].partition(": trans")[0] for text in said] == [
+        "p: adapter made for org/X-1B is not used",
+        "p: adapter made for mirror/X-1B is used, by family name and shapes",
+    ]
+    gone = {"base": "org/X-1B", "path": "gone"}
+    expert, said = experts(persona(gone, gpt2, "elsewhere", prompt="Hi."), models / "X-1B")
+    assert expert.kind == "prompt"
+    assert "does not exist" in said[0]
+
+
+def test_a_better_rank_wins_over_the_order(models: Path, persona: Persona) -> None:
+    digest = find_base(str(models / "X-1B")).digest
+    assert digest is not None
+    known = {"base": "whatever", "base_digest": digest}
+    for entries, by in (
+        (("org/X-1B", "X-1B"), None),
+        (("org/X-1B", "X-1B", known), "adapter made for whatever, by the digest of its base"),
+    ):
+        expert, _ = experts(persona(*entries, prompt="Hi."), models / "X-1B")
+        assert expert.basis == by
+
+
+def test_a_digest_confirms_and_refutes_nothing(models: Path, persona: Persona) -> None:
+    entry = {"base": "org/X-1B", "base_digest": find_base(str(models / "X-1B")).digest or ""}
+    expert, said = experts(persona(entry, prompt="Hi."), models / "renamed")
+    assert (expert.kind, said) == (
+        "adapter", ["p: adapter made for org/X-1B is used, by the digest of its base"],
+    )  # fmt: skip
+    expert, _ = experts(persona(entry, prompt="Hi."), models / "other")
+    assert expert.kind == "prompt"
+    expert, _ = experts(persona(entry, prompt="Hi."), models / "x-1b-bf16")
+    assert expert.kind == "adapter"  # its weights differ, its name and its shapes do not
+
+
+def test_a_name_that_says_nothing_must_be_backed_by_shapes(models: Path, persona: Persona) -> None:
+    expert, said = experts(persona("model", prompt="Hi."), models / "model")
+    assert (expert.kind, len(said)) == ("adapter", 1)
+    for base in ("org/model", "/run/checkpoint-500"):
+        expert, _ = experts(persona(base, prompt="Hi."), models / "model")
+        assert expert.kind == "prompt"
+    expert, _ = experts(persona({"base": "model", "path": "gpt2"}, prompt="Hi."), models / "model")
+    assert expert.kind == "prompt"
+
+
+def test_a_checkpoint_goes_by_its_family_too(models: Path, persona: Persona) -> None:
+    folder = persona("org/X-1B")
+    save_model(folder / "tuned", "llama", seed=9)
+    entry = {"name": "p", "adapters": [{"base": "org/X-1B", "checkpoint": "tuned"}]}
+    (folder / "p.yaml").write_text(yaml.safe_dump(entry))
+    expert, said = experts(folder, models / "X-1B")
+    assert expert.kind == "checkpoint"
+    assert said[-1] == "p: checkpoint made for org/X-1B is used, by family name and shapes"
+    with pytest.raises(PersonaError, match="neither a prompt nor an adapter"):
+        experts(folder, models / "other")  # of these shapes are many
