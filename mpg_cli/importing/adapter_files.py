@@ -16,7 +16,7 @@ from mpg_cli.models.adapter_config import parse_config
 from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, is_mlx, refusal
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.model_name import unquantised
-from mpg_cli.personas.text import HARMFUL, visible
+from mpg_cli.personas.text import visible
 
 MAX_HEADER = 100 << 20  # of a safetensors file, its own limit
 
@@ -60,7 +60,7 @@ def base_of(adapter: LocalAdapter, where: str) -> str | None:
     if problems:
         raise UsageError("\n  - ".join([f"{where}: the adapter cannot be used:", *problems[:20]]))
     base = config.get("base_model_name_or_path")
-    return base_name(base) if isinstance(base, str) and base.strip() and not HARMFUL.search(base) else None
+    return base_name(base) if isinstance(base, str) and base.strip() and base.isprintable() else None
 
 
 def runnable(base: str) -> tuple[str, str | None]:

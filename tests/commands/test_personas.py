@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,22 @@ def test_the_model_decides_which_experts_there_are(cli: Cli, tmp_path: Path) -> 
     assert listed(cli, "--model", str(copy))["noir"][1] == "adapter, prompt"
     (copy / "config.json").write_text("[")
     assert listed(cli, "--model", str(copy))["noir"][1] == "prompt"
+
+
+def test_a_model_of_another_name_and_the_same_family(cli: Cli, tmp_path: Path) -> None:
+    """What generate does with it is in tests/models/test_experts.py."""
+    bundled = ROOT / "mpg_cli" / "data" / "mpg-tiny"
+    for name in ("other", "MPG-Tiny-bf16"):
+        shutil.copytree(bundled, tmp_path / name)
+    assert listed(cli, "--model", str(tmp_path / "other"))["noir"][1] == "prompt"
+    mirror = str(tmp_path / "MPG-Tiny-bf16")
+    assert listed(cli, "--model", mirror)["noir"][1] == "adapter, prompt"
+    _, out, _ = cli("personas", "show", "noir", "--model", mirror)
+    assert "  adapter; adapter made for mpg-tiny, by family name and shapes\n" in out
+    data = json.loads(cli("personas", "show", "noir", "--model", mirror, "--format", "json")[1])
+    assert data["experts"][0]["kinds"][0] == {
+        "kind": "adapter", "used": True, "state": "here", "base": "mpg-tiny", "by": "family",
+    }  # fmt: skip
 
 
 def test_shadowed_personas_are_shown_with_what_hides_them(cli: Cli) -> None:

@@ -134,6 +134,20 @@ def test_adapters_of_another_shape_are_told(adapted: Cli, model: Path) -> None:
     assert out.endswith(f"1 problem; 0 of 1 adapters for {model} fit\n")
 
 
+def test_other_models_of_the_family_are_compared_and_passed_over(adapted: Cli, model: Path) -> None:
+    entry = "- {{base: someone/{}, path: adapters/own}}"
+    text = "name: own\nprompt: x\nadapters:\n"
+    Path("mine/own.yaml").write_text(text + entry.format(model.name))
+    code, out, _ = adapted("personas", "check", "mine", "--model", str(model))
+    assert code == 0
+    where = "mine/own.yaml:4: adapters[0].path"
+    assert out.startswith(f"{where}: adapter made for someone/{model.name} is not used: model.layers.")
+    assert out.endswith(f"all right; 0 of 0 adapters for {model} fit\n")
+    Path("mine/own.yaml").write_text(text + entry.format("MPG-tiny-GGUF"))
+    code, out, _ = adapted("personas", "check", "mine", "--model", "mpg-tiny")
+    assert (code, out.split("; ")[1]) == (0, "1 of 1 adapters for mpg-tiny fit\n")
+
+
 def test_no_weights_are_read(adapted: Cli, tmp_path: Path) -> None:
     import mpg_cli
 
@@ -211,6 +225,27 @@ def test_new_with_an_adapter_copies_it(adapted: Cli) -> None:
     assert "--model mpg-tiny" in err
     code, out, _ = adapted("personas", "check", str(user_folder()), "--model", "mpg-tiny")
     assert (code, out.split("; ")[1]) == (0, "1 of 1 adapters for mpg-tiny fit\n")
+
+
+def test_new_names_a_base_that_runs(adapted: Cli) -> None:
+    edit_config(base_model_name_or_path="unsloth/llama-3-8b-bnb-4bit")
+    code, _, err = adapted("personas", "new", "plain", "--adapter", "mine/adapters/own")
+    assert (code, err) == (
+        0,
+        "mpg: unsloth/llama-3-8b-bnb-4bit is quantised, which mpg does not run; the base is "
+        "unsloth/llama-3-8b (--base names another)\n"
+        "mpg: try: mpg generate -p plain --model unsloth/llama-3-8b '…'\n",
+    )
+    (persona,) = load_file(user_folder() / "plain.yaml")
+    assert persona.adapters[0].base == "unsloth/llama-3-8b"
+
+
+def test_new_calls_a_folder_by_its_name(adapted: Cli, model: Path) -> None:
+    argv = ("personas", "new", "here", "--adapter", "mine/adapters/own", "--base", str(model))
+    code, _, err = adapted(*argv)
+    assert (code, err) == (0, f"mpg: try: mpg generate -p here --model {model} '…'\n")
+    (persona,) = load_file(user_folder() / "here.yaml")
+    assert persona.adapters[0].base == model.name
 
 
 def test_new_with_an_adapter_of_the_hub(cli: Cli) -> None:

@@ -212,6 +212,58 @@ def test_a_base_in_a_folder_goes_by_its_name_and_is_chosen_by_its_path(tmp_path:
     assert (found.adapter.base, found.model) == ("tiny", str(tmp_path / "tiny"))
 
 
+QUANTISED = "unsloth/llama-3-8b-bnb-4bit"
+PLAIN = "unsloth/llama-3-8b"
+SAID = f"{QUANTISED} is quantised, which mpg does not run; the base is {PLAIN} (--base names another)"
+
+
+@pytest.mark.parametrize(
+    "text, says, chosen",
+    [
+        ("FROM llama3\nADAPTER lora", QUANTISED, None),
+        ("FROM ./llama3.gguf\nADAPTER lora", QUANTISED, None),
+        (f"FROM {QUANTISED}\nADAPTER lora", "a/b", None),
+        (f"FROM hf.co/{QUANTISED}\nADAPTER someone/lora", "a/b", None),
+        ("FROM a/b\nADAPTER lora", "a/b", QUANTISED),
+    ],
+)
+def test_a_quantised_base_is_written_as_one_that_runs(
+    text: str, says: str, chosen: str | None, tmp_path: Path
+) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    found = draft(text, tmp_path / "Modelfile", chosen)
+    assert found.adapter is not None
+    assert (found.adapter.base, found.model, found.notices) == (PLAIN, PLAIN, (SAID,))
+    prompt = draft(f"FROM {QUANTISED}\nSYSTEM x", tmp_path / "Modelfile")
+    assert (prompt.model, prompt.notices) == (PLAIN, (SAID,))
+
+
+@pytest.mark.parametrize(
+    "says, base, model",
+    [
+        ("/home/me/.cache/huggingface/hub/models--a--X/snapshots/0a1b", "a/X", "a/X"),
+        ("/workspace/models/X-1B", "X-1B", None),
+        ("../models/X-1B/", "X-1B", None),
+        ("gpt2", "gpt2", None),
+    ],
+)
+def test_a_base_that_is_a_path_goes_by_what_it_names(
+    says: str, base: str, model: str | None, tmp_path: Path
+) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    found = draft("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
+    assert found.adapter is not None
+    assert (found.adapter.base, found.model) == (base, model)
+
+
+@pytest.mark.parametrize("says", ["", None, "/tmp/checkpoint-500", "./model", 7, "a\nb"])
+def test_a_base_that_says_nothing_is_asked_for(says: object, tmp_path: Path) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
+    assert "which model the adapter is for is not known" in message
+    assert "--base" in hint
+
+
 def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
     for value in ("someone/pirate", "hf.co/someone/pirate", "https://huggingface.co/someone/pirate"):
         found = draft(f"FROM a/b\nADAPTER {value}", tmp_path / "Modelfile").adapter

@@ -148,6 +148,10 @@ OK = "name: x\nprompt: hi\n"
             "6: adapters[0].revision: must be text, not a number; put it in quotes",
         ),
         (
+            OK + "adapters:\n- base: b\n  path: a\n  base_digest: abcd",
+            "6: adapters[0].base_digest: 'abcd' is no digest as mpg train writes it: 24 hexadecimal digits",
+        ),
+        (
             OK + "adapters:\n- base: b\n  repo: a/b\n  revision: ../x",
             "6: adapters[0].revision: '../x' is no commit, tag or branch",
         ),
