@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -17,8 +16,8 @@ from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, i
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.model_name import unquantised
 from mpg_cli.personas.text import visible
+from mpg_cli.personas.weight_files import read_header
 
-MAX_HEADER = 100 << 20  # of a safetensors file, its own limit
 
 _REPO = re.compile(r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?([\w][\w.-]*/[\w][\w.-]*)/?", re.ASCII)
 _NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a repository OWNER/NAME"
@@ -103,19 +102,10 @@ def _read_config(adapter: LocalAdapter, where: str) -> dict[str, Any]:
 def _check_header(weights: Path, what: str) -> None:
     """That the file is safetensors and complete; values are for the loader to judge."""
     try:
-        size = weights.stat().st_size
-        with weights.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= min(size - 8, MAX_HEADER) else None
+        whole = bool(read_header(weights))
     except OSError as error:
         raise UsageError(f"{what}: {visible(weights.name, 60)} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        header = None
-    ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"] if header else []
-    if not isinstance(header, dict) or not ends or max(ends) + 8 + length != size:
+    except ValueError:
+        whole = False
+    if not whole:
         raise UsageError(f"{what}: {visible(weights.name, 60)} is damaged or no safetensors file")
-
-
-def _end(entry: Any) -> int:
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    return offsets[1] if isinstance(offsets, list) and len(offsets) == 2 and type(offsets[1]) is int else -1

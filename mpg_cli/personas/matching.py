@@ -26,10 +26,11 @@ By = Literal["digest", "name", "family", "shapes"]  # the better one first
 
 @dataclass(frozen=True)
 class Match:
-    """An entry that may be for the model, and what speaks for it."""
+    """An entry that may be for the model, what speaks for it, and whether its base is a name of the model."""
 
     entry: AdapterEntry
     by: By
+    named: bool
 
     @property
     def certain(self) -> bool:
@@ -45,9 +46,10 @@ class Match:
     @property
     def reason(self) -> str | None:
         """Why it is taken, in words; None where the model's own name says so."""
-        if self.by == "digest":
-            return "by the digest of its base"
-        return {"name": None, "family": "by family name and shapes", "shapes": "by shapes alone"}[self.by]
+        if self.certain and self.named:
+            return None
+        family = "by family name and shapes"
+        return {"digest": "by the digest of its base", "family": family, "shapes": "by shapes alone"}[self.by]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,11 @@ def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
     A digest of the base confirms, and one that differs says nothing. Then names count: the model's own, those
     of its family. Where the persona insists on an adapter, shapes alone may decide about the others.
     """
-    found = [Match(entry, by) for entry in persona.adapters if (by := _by(entry, persona, base))]
+    found = [
+        Match(entry, by, _named(entry, base))
+        for entry in persona.adapters
+        if (by := _by(entry, persona, base)) is not None
+    ]
     return tuple(sorted(found, key=lambda match: get_args(By).index(match.by)))
 
 
@@ -122,11 +128,15 @@ def _by(entry: AdapterEntry, persona: Persona, base: Base) -> By | None:
     """What speaks for the entry; a name that many models have must be backed by shapes."""
     if entry.base_digest is not None and entry.base_digest == base.digest:
         return "digest"
-    if not base.names.isdisjoint((entry.base, name := model_id(entry.base))):
-        return "family" if "/" not in name and says_nothing(name) else "name"
+    if _named(entry, base):
+        return "family" if "/" not in entry.base and says_nothing(entry.base) else "name"
     if not families(entry.base).isdisjoint(base.families):
         return "family"
     return "shapes" if persona.use == "adapter" and entry.checkpoint is None else None
+
+
+def _named(entry: AdapterEntry, base: Base) -> bool:
+    return not base.names.isdisjoint((entry.base, model_id(entry.base)))
 
 
 _ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mpg_cli.models import catalogue
 
@@ -104,6 +105,19 @@ def test_the_bundled_model_and_the_library(run: Run) -> None:
     assert row["problem"] is None
     assert {"pirate", "E", "J"} <= set(row["experts"]["adapter"])
     assert row["experts"]["missing"] == row["experts"]["none"] == []
+
+
+def test_a_mirror_in_the_cache_has_the_adapters_of_its_family(run: Run, hub: Path) -> None:
+    copied(snapshot(hub, "mirror/MPG-Tiny"))
+    (wide := snapshot(hub, "other/MPG-tiny")).rmdir()
+    shutil.copytree(catalogue.BUNDLED_FOLDER, wide)
+    narrow = load_file(wide / "model.safetensors")
+    save_file(
+        {name: tensor for name, tensor in narrow.items() if ".3." not in name}, wide / "model.safetensors"
+    )
+    found = rows(run)
+    assert "pirate" in found["mirror/MPG-Tiny"]["experts"]["adapter"]
+    assert "pirate" in found["other/MPG-tiny"]["experts"]["prompt"]  # it has a layer less
 
 
 def test_a_cached_model_and_what_fits_it(run: Run, hub: Path, tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
     reply = json.loads(out)
     assert reply["experts"] == [{"name": "grump", "kind": "adapter", "weight": 1.0}]
     assert reply["text"] == "aaaa"
+    assert "adapter made for" not in err
+    moved = shutil.copytree(model, "elsewhere")
+    code, out, err = mpg("generate", *argv[:2], "--model", moved, *argv[4:], "--device", "cpu", "say 99")
+    assert (code, json.loads(out)["text"]) == (0, "aaaa")
+    assert "grump: adapter made for tiny-one is used, by the digest of its base" in err
 
 
 def test_nothing_names_the_machine(mpg: Mpg, model: Path, tmp_path: Path) -> None:

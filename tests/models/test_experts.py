@@ -137,6 +137,7 @@ def test_a_better_rank_wins_over_the_order(models: Path, persona: Persona) -> No
     known = {"base": "whatever", "base_digest": digest}
     for entries, by in (
         (("org/X-1B", "X-1B"), None),
+        (("org/X-1B", {"base": "X-1B", "base_digest": digest}), None),
         (("org/X-1B", "X-1B", known), "adapter made for whatever, by the digest of its base"),
     ):
         expert, _ = experts(persona(*entries, prompt="Hi."), models / "X-1B")
@@ -158,6 +159,9 @@ def test_a_digest_confirms_and_refutes_nothing(models: Path, persona: Persona) -
 def test_a_name_that_says_nothing_must_be_backed_by_shapes(models: Path, persona: Persona) -> None:
     expert, said = experts(persona("model", prompt="Hi."), models / "model")
     assert (expert.kind, len(said)) == ("adapter", 1)
+    own = {"base": "model", "base_digest": find_base(str(models / "model")).digest or ""}
+    expert, said = experts(persona(own, prompt="Hi."), models / "model")
+    assert (expert.kind, said) == ("adapter", [])
     for base in ("org/model", "/run/checkpoint-500"):
         expert, _ = experts(persona(base, prompt="Hi."), models / "model")
         assert expert.kind == "prompt"
