@@ -18,7 +18,6 @@ from mpg_cli.personas.model_name import unquantised
 from mpg_cli.personas.text import visible
 from mpg_cli.personas.weight_files import read_header
 
-
 _REPO = re.compile(r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?([\w][\w.-]*/[\w][\w.-]*)/?", re.ASCII)
 _NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a repository OWNER/NAME"
 

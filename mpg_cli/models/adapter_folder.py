@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import AdapterError
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.text import visible
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 NEEDED = f"an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
 LISTED = 8  # places that a hint names
 

@@ -111,7 +111,7 @@ class _Maker:
         if path is None:
             assert entry.repo is not None
             self.report(f"fetching adapter {entry.repo} for {name}")
-            path = fetch_adapter(entry.repo, entry.revision, entry.subfolder)
+            path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
         said = self.notice if match.reason is None else _silent  # told of the choice already
         return replace(expert, adapter=_fitting(path, name, self.loaded, said, self.shelf))
 
