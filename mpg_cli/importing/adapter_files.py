@@ -12,7 +12,8 @@ from mpg_cli.importing.draft import LocalAdapter
 from mpg_cli.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
 from mpg_cli.importing.json_text import parse_json
 from mpg_cli.models.adapter_config import parse_config
-from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, is_mlx, refusal
+from mpg_cli.models.adapter_folder import MLX_HINT, is_mlx, refusal
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.model_name import unquantised
 from mpg_cli.personas.text import visible

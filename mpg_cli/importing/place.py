@@ -12,8 +12,8 @@ from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.importing.draft import Draft, LocalAdapter
 from mpg_cli.importing.keep import kept
 from mpg_cli.importing.names import derived_name, fallback_name
-from mpg_cli.models.adapter_folder import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas import safe_yaml, schema
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.registry import Registry
 from mpg_cli.personas.schema import Persona
 from mpg_cli.personas.text import visible

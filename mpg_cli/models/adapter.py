@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter_config import LoraConfig, Targets, has_suffix, parse_config
-from mpg_cli.models.adapter_folder import CONFIG_FILE, MLX_HINT, WEIGHTS_FILE, check_folder, is_mlx
+from mpg_cli.models.adapter_folder import MLX_HINT, check_folder, is_mlx
 from mpg_cli.models.adapter_names import Names, parse_key
 from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense
 from mpg_cli.models.problems import Problems
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 MAX_CONFIG_BYTES = 8 << 20
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

@@ -24,6 +24,7 @@ from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.vocabulary import Vocabulary
+from mpg_cli.personas import adapter_shapes
 from mpg_cli.request import DEFAULT_MODEL
 
 BUNDLED = DEFAULT_MODEL
@@ -173,7 +174,7 @@ def fetch_adapter(
     an adapter there, an unreachable hub.
     """
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    wanted = [prefix + adapter_folder.CONFIG_FILE, prefix + adapter_folder.WEIGHTS_FILE]
+    wanted = [prefix + adapter_shapes.CONFIG_FILE, prefix + adapter_shapes.WEIGHTS_FILE]
     place = f"{repo}/{prefix}".rstrip("/")
 
     def choose(files: Sequence[str]) -> list[str]:

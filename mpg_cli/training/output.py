@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.models.adapter_folder import CONFIG_FILE, WEIGHTS_FILE
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.training.persona_file import Destination
 
 
