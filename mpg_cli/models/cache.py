@@ -235,9 +235,11 @@ class SlotCache(Cache):
 
     def nbytes(self) -> int:
         """Bytes held by keys and values."""
-        return sum(
-            t.numel() * t.element_size()
-            for layer in self.layers
-            for t in (layer.keys, layer.values)
-            if t is not None
-        )
+        return sum(t.numel() * t.element_size() for t in self._stores())
+
+    def slot_bytes(self) -> int:
+        """Bytes of one slot of one physical row, over all layers that a pass has written."""
+        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self._stores())
+
+    def _stores(self) -> list[Tensor]:
+        return [t for layer in self.layers for t in (layer.keys, layer.values) if t is not None]

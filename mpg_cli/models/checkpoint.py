@@ -21,6 +21,11 @@ INDEX_FILE = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 TEXT_FILES = (".json", ".jinja", ".txt", ".model")  # configuration, templates, vocabularies
 SERVED_LAYERS = ("full_attention", "sliding_attention")
+SERVED_CACHES = (  # of transformers; the last keeps nothing, for layers that look at another layer's keys
+    "DynamicLayer",
+    "DynamicSlidingWindowLayer",
+    "DummyLayer",
+)
 CACHE_NAMES = ("cache", "past_key_values")  # of the argument: transformers has renamed it with 5.24
 
 
@@ -116,9 +121,7 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
     if not caches or "position_ids" not in accepts or getattr(text, "alibi", False):
         what = "no explicit positions" if caches else "no key-value cache"
         raise ModelError(f"model {name} ({text.model_type}) takes {what}, which decoding needs here")
-    if any(
-        type(layer).__name__ not in ("DynamicLayer", "DynamicSlidingWindowLayer") for layer in _cache(config)
-    ):
+    if any(type(layer).__name__ not in SERVED_CACHES for layer in _cache(config)):
         raise ModelError(
             f"model {name} ({text.model_type}) caches something else than keys and values a layer"
         )

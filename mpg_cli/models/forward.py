@@ -23,6 +23,21 @@ from mpg_cli.transfer import sent
 WIDTH, RECORDED_WIDTH = 64, 256
 
 
+def position_bytes(model: Any) -> int:
+    """Bytes of the keys and values of one position of one row, over all layers.
+
+    Layers differ in heads and sizes or share keys, and no two configurations say it alike: a pass over one
+    token tells, once for a model.
+    """
+    found: int | None = getattr(model, "_mpg_position_bytes", None)
+    if found is None:
+        forward = Forward(model)
+        cache = forward.new_cache(1)
+        forward.read(cache, torch.zeros(1, 1, dtype=torch.long), 0, None)
+        found = model._mpg_position_bytes = cache.slot_bytes()
+    return found
+
+
 class Forward:
     """The passes of one group of rows."""
 
@@ -36,6 +51,10 @@ class Forward:
         keeps = "logits_to_keep" in accepts
         self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
         self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
+
+    def new_cache(self, total: int) -> SlotCache:
+        """An empty cache of so many physical rows."""
+        return SlotCache(self._model.config.get_text_config().num_hidden_layers, total)
 
     def read(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
         """A pass for the cache alone, over (rows, T) tokens that begin at the positions `start`.

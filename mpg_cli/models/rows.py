@@ -18,8 +18,7 @@ from torch import Tensor
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.backlog import Backlog
-from mpg_cli.models.cache import SlotCache
-from mpg_cli.models.forward import Forward
+from mpg_cli.models.forward import Forward, position_bytes
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.packing import alike, runs
 from mpg_cli.models.prepacked import own_parameters
@@ -30,14 +29,6 @@ from mpg_cli.transfer import sent
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
 PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
-
-
-def _bytes_per_position(model: Any) -> int:
-    """Bytes of the keys and values of one position of one row, over all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
@@ -77,7 +68,7 @@ class RowGroup:
         self.bank, self.stack, self.keys = bank, stack, tuple(keys)
         self.device: torch.device = model.device
         self.forward = Forward(model)
-        self._slot_bytes = self.rows * candidates * _bytes_per_position(model)  # of one sequence
+        self._slot_bytes = self.rows * candidates * position_bytes(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in own_parameters(model))
         self.forget()
@@ -85,7 +76,7 @@ class RowGroup:
     def forget(self) -> None:
         """Drop everything that was read."""
         R, B, N = self.rows, self.batch, self.candidates
-        self.cache = SlotCache(self.model.config.get_text_config().num_hidden_layers, R * B * N)
+        self.cache = self.forward.new_cache(R * B * N)
         self.cached = torch.zeros(R, B, dtype=torch.long)  # tokens in the cache
         self.shared = torch.zeros(R, B, dtype=torch.long)  # of these, equal in all candidates
         self.backlog = Backlog(R, B, N)  # tokens still to be fed

@@ -14,7 +14,7 @@ from mpg_cli.errors import ModelError
 from mpg_cli.models.rows import RowGroup
 
 # Equal to PEFT's and to an uncached pass in tests/models/test_rows.py.
-TESTED = frozenset({"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "gpt2", "gpt_neox"})
+TESTED = frozenset({"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma4_text", "phi3", "gpt2", "gpt_neox"})
 LENGTHS = (5, 9)  # two sequences of different length, a rollback in between
 CLOSE = {torch.float32: 1e-3}  # mean difference of log-probabilities; half precision rounds far more
 CLOSE_HALF = 0.05

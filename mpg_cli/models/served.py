@@ -8,6 +8,7 @@ from dataclasses import replace
 from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.compiling import compile_model, notice
 from mpg_cli.models.digest import weights_digest
+from mpg_cli.models.forward import position_bytes
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.prepacked import prepack
 from mpg_cli.models.selfcheck import TESTED, check_rows
@@ -35,6 +36,7 @@ def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
     Raises ModelError for a model that cannot be served.
     """
     check_rows(loaded.model, loaded.id)
+    position_bytes(loaded.model)  # of the plain model: a shape that no later pass has is not worth compiling
     tested = loaded.model.config.model_type in TESTED
     if tested:
         use_few_queries(loaded.model)

@@ -33,6 +33,18 @@ SIZES: dict[str, Any] = {
 }
 WINDOW = {"sliding_window": 8}
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
+# Layers of two sizes, keys that are values too, and two layers that look at the keys of earlier ones.
+PER_LAYER = {
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "head_dim": 8,
+    "global_head_dim": 16,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": VOCABULARY,
+}
 # name -> (model type, fields of the configuration, target_modules of the random adapters)
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "llama": ("llama", {}, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")),
@@ -48,6 +60,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         WINDOW | {"head_dim": 8, "query_pre_attn_scalar": 8, "layer_types": ALTERNATING},
         ("q_proj", "v_proj", "gate_proj", "down_proj"),
     ),
+    "gemma4": ("gemma4_text", WINDOW | PER_LAYER, ("q_proj", "k_proj", "o_proj", "up_proj", "down_proj")),
     "phi3": ("phi3", {}, ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
     "gpt2": ("gpt2", {"n_inner": 48}, ("c_attn", "c_proj", "c_fc")),
     "gpt_neox": ("gpt_neox", {}, ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")),
