@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.checkpoint import INDEX_FILE, SERVED_LAYERS, WEIGHTS_FILE, check_plain, choose_files
+from mpg_cli.models.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 from mpg_cli.personas.base import model_names
 from mpg_cli.request import DEFAULT_MODEL
 
@@ -91,7 +91,7 @@ def read_model(folder: Path, identity: str, source: Source, revision: str | None
         choose_files(identity, files)
         check_plain(data, identity)
         _check_layers(data)
-        facts["parameters"] = sum(map(_parameters, _weights(folder)))
+        facts["parameters"] = sum(_parameters(folder / file) for file in weight_files(folder, identity))
     except (ModelError, OSError, ValueError) as error:
         message = error.message if isinstance(error, ModelError) else str(error)
         facts["problem"] = message.removeprefix(f"model {identity} ").removeprefix(f"model {identity}: ")
@@ -130,24 +130,12 @@ def _check_layers(data: Mapping[str, Any]) -> None:
         raise ModelError(f"has layers of type {', '.join(other)}, which cannot be rolled back exactly")
 
 
-def _weights(folder: Path) -> Iterator[Path]:
-    """The safetensors files of a model. Raises ValueError where one is missing."""
-    names = {WEIGHTS_FILE}
-    if (folder / INDEX_FILE).is_file():
-        try:
-            names = set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, LookupError, AttributeError, TypeError):
-            raise ValueError(f"{INDEX_FILE} has no weight map") from None
-    for name in sorted(map(str, names)):
-        if not (folder / name).is_file():
-            raise ValueError(f"{name} is missing: the download is not complete")
-        yield folder / name
-
-
 def _parameters(file: Path) -> int:
-    """Parameters in a safetensors file, from its header."""
+    """Parameters in a safetensors file, from its header. Raises ValueError where it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
+    if not file.is_file():
+        raise ValueError(f"{file.name} is missing: the download is not complete")
     try:
         with safe_open(str(file), framework="np") as weights:
             return sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118

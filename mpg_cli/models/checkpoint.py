@@ -20,6 +20,15 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 TEXT_FILES = (".json", ".jinja", ".txt", ".model")  # configuration, templates, vocabularies
+VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tiktoken.model",
+)
 SERVED_LAYERS = ("full_attention", "sliding_attention")
 SERVED_CACHES = (  # of transformers; the last keeps nothing, for layers that look at another layer's keys
     "DynamicLayer",
@@ -39,34 +48,48 @@ class Checkpoint:
 
 
 def choose_files(name: str, files: Sequence[str]) -> list[str]:
-    """The files of a hub repository that a model needs.
+    """The files of a hub repository that a model needs, but for the shards that its index names.
 
     Raises ModelError where there is no model, or none in safetensors; nothing has been downloaded then.
     """
     top = [file for file in files if "/" not in file]
     if CONFIG_FILE not in top:
         raise _no_config(name, top)
-    if INDEX_FILE in top:
-        weights = [file for file in top if file.startswith("model-") and file.endswith(".safetensors")]
-    elif WEIGHTS_FILE in top:
-        weights = [WEIGHTS_FILE]
-    else:
+    if WEIGHTS_FILE not in top and INDEX_FILE not in top:
         raise _no_weights(name, top)
+    weights = [] if INDEX_FILE in top else [WEIGHTS_FILE]
     templates = [file for file in files if file.startswith("additional_chat_templates/")]
     return [*(file for file in top if file.endswith(TEXT_FILES)), *templates, *weights]
+
+
+def weight_files(folder: Path, name: str) -> list[str]:
+    """The safetensors files of a model: those that its index names, or the one of a model without an index.
+
+    Raises ModelError where the index cannot be read, or names anything but safetensors within the folder.
+    """
+    if not (folder / INDEX_FILE).is_file():
+        return [WEIGHTS_FILE]
+    weight_map = read_json(folder / INDEX_FILE, name).get("weight_map")
+    shards = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not shards or not all(isinstance(shard, str) for shard in shards):
+        raise ModelError(f"model {name}: {INDEX_FILE} has no weight map", hint="fetch the model again")
+    for shard in sorted(set(shards)):
+        if not shard.endswith(".safetensors") or "\\" in shard or {"", ".."} & set(shard.split("/")):
+            raise ModelError(
+                f"model {name}: {INDEX_FILE} names {shard!r}, which is no safetensors file in the folder",
+                hint="choose a revision or a copy with safetensors",
+            )
+    return sorted(set(shards))
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder of the hub's cache holds all weights and a tokenizer, so no broken download."""
     try:
-        shards = set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values())
-    except FileNotFoundError:
-        shards = {WEIGHTS_FILE}
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        weights = weight_files(folder, folder.name)
+    except ModelError:
         return False
-    vocabularies = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-    return all((folder / shard).is_file() for shard in shards) and any(
-        (folder / name).is_file() for name in vocabularies
+    return all((folder / file).is_file() for file in weights) and any(
+        (folder / file).is_file() for file in VOCABULARIES
     )
 
 
@@ -80,16 +103,9 @@ def inspect_folder(folder: Path, name: str) -> Checkpoint:
         raise _no_config(name, top)
     data = read_json(folder / CONFIG_FILE, name)
     check_config(data, name)
-    if INDEX_FILE in top:
-        index = read_json(folder / INDEX_FILE, name)
-        weight_map = index.get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise ModelError(f"model {name}: {INDEX_FILE} has no weight map", hint="fetch the model again")
-        weights = sorted(set(weight_map.values()))
-    elif WEIGHTS_FILE in top:
-        weights = [WEIGHTS_FILE]
-    else:
+    if WEIGHTS_FILE not in top and INDEX_FILE not in top:
         raise _no_weights(name, top)
+    weights = weight_files(folder, name)
     missing = [file for file in weights if not (folder / file).is_file()]
     if missing:
         raise ModelError(f"model {name}: {_some(missing)} missing in {folder}", hint="fetch the model again")

@@ -35,13 +35,14 @@ class Snapshot:
 class Wanted:
     """What to fetch: `choose` picks from a repository's file names (and may refuse them), `key` is the file
     whose presence in the cache means that the repository was fetched before, `complete` tells whether a
-    cached folder has everything."""
+    cached folder has everything. `rest` says what else is needed once these files are there."""
 
     what: str  # "model" or "adapter", for messages
     error: type[MpgError]
     key: str
     choose: Callable[[Sequence[str]], list[str]]
     complete: Callable[[Path], bool]
+    rest: Callable[[Path], list[str]] = lambda folder: []
 
 
 def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
@@ -86,7 +87,14 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
                 + ("; the bundled mpg-tiny needs no network" if wanted.what == "model" else ""),
             ) from None
         return Snapshot(cached.folder, cached.revision, f"hub not reachable, {repo} is taken from the cache")
-    return _download(repo, revision, wanted, wanted.choose(files))
+    found = _download(repo, revision, wanted, wanted.choose(files))
+    rest = wanted.rest(found.folder)
+    if lacking := sorted(set(rest) - set(files)):
+        raise fail(
+            f"{wanted.what} {repo} is not complete: its files name {lacking[0]}, which is not there",
+            hint="choose another revision or a copy",
+        )
+    return _download(repo, found.revision, wanted, rest) if rest else found
 
 
 class _Unreachable(Exception):

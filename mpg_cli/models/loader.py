@@ -21,7 +21,15 @@ import torch
 from mpg_cli.errors import AdapterError, ModelError, is_out_of_memory
 from mpg_cli.models import adapter_folder, hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
-from mpg_cli.models.checkpoint import CONFIG_FILE, check_class, choose_files, inspect_folder, is_complete
+from mpg_cli.models.checkpoint import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    check_class,
+    choose_files,
+    inspect_folder,
+    is_complete,
+    weight_files,
+)
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.personas import adapter_shapes
@@ -215,27 +223,47 @@ def find_model(
     def choose(files: Sequence[str]) -> list[str]:
         return [CONFIG_FILE] if config_only and CONFIG_FILE in files else choose_files(name, files)
 
-    complete = (lambda folder: True) if config_only else is_complete
-    request = hub.Wanted("model", ModelError, CONFIG_FILE, choose, complete)
+    def shards(folder: Path) -> list[str]:
+        return weight_files(folder, name) if (folder / INDEX_FILE).is_file() else []
+
+    complete, rest = (lambda folder: True, lambda folder: []) if config_only else (is_complete, shards)
+    request = hub.Wanted("model", ModelError, CONFIG_FILE, choose, complete, rest)
     found = hub.fetch(name, revision, request, offline=offline)
     return found.folder, name, found.revision, [found.notice] if found.notice else []
 
 
 def read_config(folder: Path, name: str) -> tuple[Any, Any]:
-    """The configuration and the class that models of it have."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    """The configuration and the class that models of it have.
+
+    Of a model that sees or hears as well its text is served: as a language model where transformers has one
+    for it, else through the whole.
+    """
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING,
+        AutoConfig,
+    )
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a strange config.json provokes
         raise ModelError(f"model {name}: config.json is not valid: {_brief(error)}") from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    mappings = (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    )
+    classes = next((mapping[type(config)] for mapping in mappings if type(config) in mapping), None)
+    if classes is None:
         raise ModelError(
             f"model {name} ({config.model_type}) is not a causal language model",
             hint="choose a model that generates text token by token",
         )
-    classes = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     model_class = classes[0] if isinstance(classes, tuple) else classes
+    text = config.get_text_config()
+    if model_class.config_class is type(text):  # a class of its own for the language model
+        config = text
     try:
         check_class(model_class, config, name)
     except (
@@ -264,11 +292,9 @@ def _load_weights(
     folder: Path, name: str, config: Any, model_class: Any, dtype: torch.dtype
 ) -> tuple[Any, list[str]]:
     """The model on the CPU, and names of tensors without a use."""
-    from transformers import AutoModelForCausalLM
-
     attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = model_class.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -322,8 +348,14 @@ def _check_causal(model: Any, name: str) -> None:
     """Later tokens must not change earlier predictions (encoders such as BERT load as causal models too)."""
     tokens = torch.tensor([[3, 4, 5], [3, 4, 6]], device=model.device)  # (2, 3)
     tokens = tokens % model.get_input_embeddings().weight.shape[0]
-    with torch.inference_mode():
-        logits = model(tokens, use_cache=False).logits[:, :2].float()  # (2, 2, V)
+    try:
+        with torch.inference_mode():
+            logits = model(tokens, use_cache=False).logits[:, :2].float()  # (2, 2, V)
+    except Exception as error:  # of a model that asks for pictures, sound or a language, or of a strange config
+        raise ModelError(
+            f"model {name} ({model.config.model_type}) does not answer to text alone: {_brief(error)}",
+            hint="choose a model that generates text from text",
+        ) from error
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(
             f"model {name} computes NaN or infinity",

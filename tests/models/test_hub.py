@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from mpg_cli.errors import AdapterError, ModelError, MpgError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
+from mpg_cli.models.checkpoint import INDEX_FILE
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_model
 from tests.models.stub_hub import COMMIT, StubHub, running, use_endpoint
 from tests.models.tiny import save_model, tiny_adapter, tiny_model
@@ -161,6 +164,87 @@ def test_pickled_weights_are_refused_before_the_download(hub: StubHub, folder: P
     hub.repositories["someone/tiny"] = folder
     assert "as pickle only" in refused("someone/tiny")
     assert not any(cache.rglob("*.bin"))
+
+
+# Shards
+
+
+NAMES = {
+    "as save_pretrained names them": "model-{:05}-of-{:05}.safetensors",
+    "with two endings": "model.safetensors-{:05}-of-{:05}.safetensors",
+    "of a converted checkpoint": "pytorch_model-{:05}-of-{:05}.safetensors",
+    "in a folder": "weights/{:05}_{:05}.safetensors",
+}
+
+
+def sharded(folder: Path, pattern: str) -> list[str]:
+    """Put the weights of the folder into shards of these names; which they are."""
+    (folder / "model.safetensors").unlink()
+    tiny_model().save_pretrained(folder, max_shard_size="40KB")
+    index = json.loads((folder / INDEX_FILE).read_text())
+    old = sorted(set(index["weight_map"].values()))
+    new = {name: pattern.format(i, len(old)) for i, name in enumerate(old, 1)}
+    for name, other in new.items():
+        (folder / other).parent.mkdir(exist_ok=True)
+        (folder / name).rename(folder / other)
+    index["weight_map"] = {key: new[name] for key, name in index["weight_map"].items()}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return list(new.values())
+
+
+@pytest.mark.parametrize("pattern", NAMES.values(), ids=list(NAMES))
+def test_the_index_says_which_shards_there_are(
+    hub: StubHub, folder: Path, cache: Path, pattern: str
+) -> None:
+    names = sharded(folder, pattern)
+    assert len(names) > 1
+    for other in ("consolidated.safetensors", "model-00009-of-00009.safetensors"):
+        (folder / other).write_bytes(b"x")
+    hub.repositories["someone/tiny"] = folder
+    loaded = load("someone/tiny")
+    for own, expected in zip(loaded.model.parameters(), tiny_model().parameters(), strict=True):
+        assert torch.equal(own, expected)
+    fetched = {path.relative_to(loaded_folder(cache)) for path in loaded_folder(cache).rglob("*.safetensors")}
+    assert fetched == set(map(Path, names))
+    assert load("someone/tiny", offline=True).revision == COMMIT
+    assert load(str(folder)).revision is None
+
+
+def loaded_folder(cache: Path) -> Path:
+    """The one snapshot in the cache."""
+    (snapshot,) = cache.glob("models--*/snapshots/*")
+    return snapshot
+
+
+def test_a_broken_download_of_shards_is_completed(hub: StubHub, folder: Path, cache: Path) -> None:
+    names = sharded(folder, NAMES["with two endings"])
+    hub.repositories["someone/tiny"] = folder
+    load("someone/tiny")
+    (loaded_folder(cache) / names[1]).unlink()
+    assert "is not in the cache" in refused("someone/tiny", offline=True)
+    load("someone/tiny")
+
+
+def test_a_shard_that_the_repository_lacks(hub: StubHub, folder: Path) -> None:
+    names = sharded(folder, NAMES["with two endings"])
+    (folder / names[-1]).unlink()
+    hub.repositories["someone/tiny"] = folder
+    assert f"is not complete: its files name {names[-1]}, which is not there" in refused("someone/tiny")
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../other/model.safetensors", "/model.safetensors", "a/../b.safetensors", "c:\\m.safetensors", "model.bin"],
+)
+def test_an_index_names_safetensors_of_its_own_folder(
+    shard: str, hub: StubHub, folder: Path, cache: Path
+) -> None:
+    sharded(folder, NAMES["with two endings"])
+    (folder / INDEX_FILE).write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
+    hub.repositories["someone/tiny"] = folder
+    for name in ("someone/tiny", str(folder)):
+        assert f"names {shard!r}, which is no safetensors file in the folder" in refused(name)
+    assert not any(cache.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "a/b/c", "no such name", "..", ""])
