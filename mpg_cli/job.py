@@ -44,11 +44,12 @@ def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
     chat template refuses them.
     """
     loaded, notices = lineup.loaded, []
-    _check_ids(request.sampling, loaded)
-    plain = render(loaded.tokenizer, request.prompting)
+    _check_ids(request.sampling, lineup)
+    size = lineup.vocabulary.size
+    plain = render(loaded.tokenizer, request.prompting, size=size)
 
     def heard(prompt: str | None) -> list[int]:
-        return render(loaded.tokenizer, request.prompting, prompt) if prompt else plain
+        return render(loaded.tokenizer, request.prompting, prompt, size) if prompt else plain
 
     prompts = (plain, *(heard(expert.prompt) for expert in lineup.experts))
     longest = max(map(len, prompts))
@@ -68,18 +69,18 @@ def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
     return Job(request, prompts, draft, limit, tuple(notices))
 
 
-def _check_ids(sampling: Sampling, loaded: LoadedModel) -> None:
-    """Raise UsageError for an id that is no token of the model."""
+def _check_ids(sampling: Sampling, lineup: Lineup) -> None:
+    """Raise UsageError for an id that is no token of the model, or of a checkpoint of the blend."""
     named = {
         "--stop-token-id": sampling.stop_token_ids,
         "--logit-bias": [token for token, _ in sampling.logit_bias],
     }
     for flag, tokens in named.items():
-        wrong = next((token for token in tokens if token not in loaded.vocabulary), None)
+        wrong = next((token for token in tokens if token not in lineup.vocabulary), None)
         if wrong is not None:
             raise UsageError(
-                f"{flag} {wrong}: {loaded.id} has no token of that id",
-                hint=f"its ids go from 0 to {loaded.vocabulary.size - 1}",
+                f"{flag} {wrong}: {lineup.loaded.id} has no token of that id",
+                hint=f"its ids go from 0 to {lineup.vocabulary.size - 1}",
             )
 
 

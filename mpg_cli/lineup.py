@@ -14,6 +14,8 @@ from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prepacked import copies, own_parameters
 from mpg_cli.models.rows import RowGroup, Rows
 from mpg_cli.models.steps import StepRow
+from mpg_cli.models.tokenizer import served_tokens
+from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.profile import read_profile
 from mpg_cli.request import Scheme
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
@@ -32,6 +34,12 @@ class DraftRow:
     name: str
     group: RowGroup | None
     prompt: str | None = None
+
+
+def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabulary:
+    """The tokens that the base and all checkpoints of a blend have: what it reads and samples."""
+    checkpoints = [expert.checkpoint for expert in experts if expert.checkpoint is not None]
+    return loaded.vocabulary.below(served_tokens(loaded.model, *checkpoints))
 
 
 class Lineup:
@@ -57,6 +65,7 @@ class Lineup:
         self.notices: list[str] = []
         self._inherited = before.groups if before else ()
         scheme = self._decide(scheme)
+        self.vocabulary = common_vocabulary(loaded, experts)
         self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
         self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
@@ -196,7 +205,7 @@ class Lineup:
             candidates=self.candidates,
             bank=self.bank if own else None,
             stack=self._stack(loras),
-            vocabulary=self.loaded.vocabulary,
+            vocabulary=self.vocabulary,
             keys=keys,
         )
         group.inherit(self._inherited)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mpg_cli.lineup import Lineup
-from mpg_cli.models.loader import LoadedModel, logits_width
+from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.tokenizer import logits_width
 from mpg_cli.padding import padded
 from mpg_cli.request import Scheme
 

@@ -95,7 +95,8 @@ def with_fluency(
     report: Callable[[float], None] = lambda share: None,
 ) -> list[Reply]:
     """The replies with their fluency under this model and the plain prompt, without any persona."""
-    prompts = [render(loaded.tokenizer, replace(how, prompt=one.prompt)) for one in asked]
+    size = loaded.vocabulary.size
+    prompts = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in asked]
     values = fluencies(loaded, prompts, [reply.token_ids for reply in replies], report)
     return [replace(reply, fluency=value) for reply, value in zip(replies, values, strict=True)]
 

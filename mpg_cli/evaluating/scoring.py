@@ -12,12 +12,13 @@ from torch import Tensor
 
 from mpg_cli.errors import ContextError
 from mpg_cli.evaluating.questionnaire import Item, Readout, put
-from mpg_cli.lineup import Lineup
+from mpg_cli.lineup import Lineup, common_vocabulary
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel, logits_width
+from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
+from mpg_cli.models.tokenizer import logits_width
 from mpg_cli.padding import padded
 from mpg_cli.request import Prompting, Scheme, TargetName
 from mpg_cli.sampling.targets import combine
@@ -122,14 +123,14 @@ def _questions(
     """All items in one order."""
     found = []
     templated = not how.raw and bool(getattr(loaded.tokenizer, "chat_template", None))
-    room = context_length(loaded.config.get_text_config())
+    room, size = context_length(loaded.config.get_text_config()), common_vocabulary(loaded, experts).size
     for place, item in enumerate(items):
         asked = put(item, readout, turned=turned)
         prompting = Prompting(asked.prompt, None, how.system, how.raw, how.template_args)
-        plain = render(loaded.tokenizer, prompting)
+        plain = render(loaded.tokenizer, prompting, size=size)
         prompts = [
             plain,
-            *(render(loaded.tokenizer, prompting, e.prompt) if e.prompt else plain for e in experts),
+            *(render(loaded.tokenizer, prompting, e.prompt, size) if e.prompt else plain for e in experts),
         ]
         before = "" if templated else "\n"  # without a template the reply stands on a line of its own
         opening, options = _replies(loaded.tokenizer, before + asked.opening, asked.options)

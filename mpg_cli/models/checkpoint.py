@@ -219,13 +219,17 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     return data
 
 
+def is_pointer(path: Path) -> bool:
+    """Whether a file stands for another one that Git LFS has not fetched."""
+    with path.open("rb") as raw:
+        return raw.read(24).startswith(b"version https://git-lfs")
+
+
 def _count(path: Path, name: str) -> int:
     """Parameters in a safetensors file, from its header, which also tells whether the file is whole."""
     from safetensors import SafetensorError, safe_open
 
-    with path.open("rb") as raw:
-        pointer = raw.read(24).startswith(b"version https://git-lfs")
-    if pointer:
+    if is_pointer(path):
         raise ModelError(
             f"model {name}: {path.name} is a Git LFS pointer, not the weights",
             hint="run `git lfs pull` there",

@@ -39,10 +39,14 @@ def position_bytes(model: Any) -> int:
 
 
 class Forward:
-    """The passes of one group of rows."""
+    """The passes of one group of rows.
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._device = model, model.device
+    Of a model with embeddings for `size` tokens only, others are read as the last of these: a drafter that
+    lacks a token of the base drafts worse behind it, and nothing else depends on it.
+    """
+
+    def __init__(self, model: Any, size: int | None = None) -> None:
+        self._model, self._device, self._size = model, model.device, size
         self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
         self.graphs = Graphs() if records(model) else None
         # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
@@ -105,6 +109,8 @@ class Forward:
             step = WIDTH if self.graphs is None else RECORDED_WIDTH
             slots.width = -(-slots.width // step) * step
         slots.rows = None if rows is None else sent(rows, self._device)
+        if self._size is not None:
+            tokens = tokens.clamp(max=self._size - 1)
         return sent(tokens, self._device), start if isinstance(start, int) else sent(start, self._device)
 
     def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:

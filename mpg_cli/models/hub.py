@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.errors import MpgError
+from mpg_cli.errors import MpgError, brief
 
 PROBE_SECONDS = 4.0  # for the whole question, name resolution included
 REQUEST_SECONDS = 3.0  # for each of its steps
@@ -134,7 +134,7 @@ def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
     answer = outcome[0]
     if isinstance(answer, list):
         return [str(name) for name in answer]
-    raise _refusal(answer, repo, revision, wanted) or _Unreachable(_brief(answer))
+    raise _refusal(answer, repo, revision, wanted) or _Unreachable(brief(answer))
 
 
 def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) -> MpgError | None:
@@ -178,15 +178,9 @@ def _download(repo: str, revision: str | None, wanted: Wanted, files: list[str])
         )
     except Exception as error:
         raise _refusal(error, repo, revision, wanted) or wanted.error(
-            f"the download of {wanted.what} {repo} failed: {_brief(error)}",
+            f"the download of {wanted.what} {repo} failed: {brief(error)}",
             hint="try again: it resumes where it stopped",
         ) from error
     finally:
         disable_progress_bars()
     return Snapshot(folder, folder.name)
-
-
-def _brief(error: Exception) -> str:
-    """The first line of an error, or its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mpg_cli.errors import AdapterError, ModelError, is_out_of_memory
+from mpg_cli.errors import AdapterError, ModelError, brief, is_out_of_memory
 from mpg_cli.models import adapter_folder, hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.checkpoint import (
@@ -31,12 +31,12 @@ from mpg_cli.models.checkpoint import (
     weight_files,
 )
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
+from mpg_cli.models.tokenizer import check_same, check_tokenizer, embedded, load_tokenizer, served_tokens
 from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.personas import adapter_shapes
 from mpg_cli.request import DEFAULT_MODEL
 
 BUNDLED = DEFAULT_MODEL
-SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
 LISTED = 5  # wrong weights that a message lists
 CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
 
@@ -65,6 +65,7 @@ class LoadedModel:
         named = [
             getattr(generation, "eos_token_id", None),
             getattr(self.config, "eos_token_id", None),
+            getattr(self.config.get_text_config(), "eos_token_id", None),
             self.tokenizer.eos_token_id,
         ]
         flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
@@ -73,9 +74,9 @@ class LoadedModel:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Ids that may be sampled: the tokenizer's and end tokens, as far as the model has them."""
-        width = logits_width(self.model)
+        size = served_tokens(self.model)
         known = {*self.tokenizer.get_vocab().values(), *self.end_tokens}
-        return Vocabulary.of(id_ for id_ in known if id_ < width)
+        return Vocabulary.of(id_ for id_ in known if id_ < size)
 
 
 def load_model(
@@ -98,9 +99,9 @@ def load_model(
         checkpoint = inspect_folder(folder, identity)
         config, model_class = read_config(folder, identity)
         chosen_dtype = choose_dtype(dtype, chosen_device.value, config.dtype, checkpoint.parameters)
-        tokenizer = _load_tokenizer(folder, identity)
+        tokenizer = load_tokenizer(folder, identity)
         model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
-        _check_vocabulary(model, tokenizer, identity)
+        check_tokenizer(model, tokenizer, identity)
         _move(model, chosen_device.value, identity)
         _check_causal(model, identity)
     model.config._name_or_path = str(checkpoint.data.get("_name_or_path") or identity)
@@ -125,24 +126,18 @@ def load_checkpoint(
 ) -> LoadedModel:
     """Load a full fine-tuned model as an expert beside `base`, on its device and in its dtype.
 
-    Raises ModelError as `load_model` does, and where the tokenizers or the sizes of the vocabulary differ:
-    probabilities of different tokens cannot be blended.
+    Its embeddings may have another size: the blend samples the tokens that all of its models have.
+    Raises ModelError as `load_model` does, and where the tokenizers differ: probabilities of different tokens
+    cannot be blended.
     """
-    hint = "an expert must be fine-tuned from a model with the same tokenizer"
-    loaded = _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
-    if (size := logits_width(loaded.model)) != (needed := logits_width(base.model)):
-        raise ModelError(
-            f"checkpoint {loaded.id} gives probabilities for {size} tokens, {base.id} for {needed}",
-            hint="use a checkpoint whose embeddings were not resized",
-        )
-    return loaded
+    hint = "an expert must be fine-tuned from a model with the same tokenizer; it can be served as --model"
+    return _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
 
 
 def load_drafter(name_or_path: str, base: LoadedModel, *, offline: bool = False) -> LoadedModel:
     """Load a smaller model that drafts for `base`, on its device and in its dtype.
 
-    Raises ModelError as `load_model` does, and where the tokenizers differ; embeddings may be padded to
-    different sizes.
+    Raises ModelError as `load_model` does, and where the tokenizers differ; embeddings may have another size.
     """
     hint = "choose a smaller model of the same family"
     return _load_beside(base, name_or_path, None, "drafter", hint, offline)
@@ -154,18 +149,13 @@ def _load_beside(
     """A model with the tokenizer of `base`, on its device and in its dtype."""
     spec = str(base.dtype.value).removeprefix("torch.")
     loaded = load_model(name, revision, str(base.device.value), spec, offline=offline)
-    own, other = base.tokenizer.get_vocab(), loaded.tokenizer.get_vocab()
-    if own != other:
-        token = min(own.items() ^ other.items(), key=lambda entry: (entry[1], entry[0]))[0]
-        difference = f"token {token!r} is {other.get(token)} there and {own.get(token)} in the base"
-    elif any(base.tokenizer.encode(text) != loaded.tokenizer.encode(text) for text in SAMPLES):
-        difference = "it splits text differently"
-    else:
-        return loaded
-    raise ModelError(
-        f"{role} {loaded.id} has another tokenizer than {base.id}: {difference}",
-        hint=hint,
-    )
+    difference = check_same(base.tokenizer, loaded.tokenizer, embedded(loaded.model))
+    if difference is not None:
+        raise ModelError(
+            f"{role} {loaded.id} has another tokenizer than {base.id}: {difference}",
+            hint=hint,
+        )
+    return loaded
 
 
 def fetch_adapter(
@@ -248,7 +238,7 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a strange config.json provokes
-        raise ModelError(f"model {name}: config.json is not valid: {_brief(error)}") from error
+        raise ModelError(f"model {name}: config.json is not valid: {brief(error)}") from error
     mappings = (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -276,18 +266,6 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
     return config, model_class
 
 
-def _load_tokenizer(folder: Path, name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # missing files, damaged JSON, packages that are not installed
-        raise ModelError(
-            f"model {name}: its tokenizer cannot be loaded: {_brief(error)}",
-            hint="the model's folder needs its tokenizer files, such as tokenizer.json",
-        ) from error
-
-
 def _load_weights(
     folder: Path, name: str, config: Any, model_class: Any, dtype: torch.dtype
 ) -> tuple[Any, list[str]]:
@@ -308,7 +286,7 @@ def _load_weights(
     except MemoryError:
         raise ModelError(f"model {name} does not fit into memory") from None
     except Exception as error:  # safetensors, shapes, missing packages: transformers raises many kinds
-        raise ModelError(f"model {name} cannot be loaded: {_brief(error)}") from error
+        raise ModelError(f"model {name} cannot be loaded: {brief(error)}") from error
     wrong = []
     for key, found, needed in sorted(info["mismatched_keys"], key=lambda entry: str(entry[0])):
         wrong.append(f"{key} is {tuple(found)}, config.json needs {tuple(needed)}")
@@ -321,15 +299,6 @@ def _load_weights(
         )
     model.eval().requires_grad_(False)
     return model, sorted(map(str, info["unexpected_keys"]))
-
-
-def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    top, rows = max(tokenizer.get_vocab().values(), default=-1), model.get_input_embeddings().weight.shape[0]
-    if top >= rows:
-        raise ModelError(
-            f"model {name}: its tokenizer knows token {top}, its embedding ends at {rows - 1}",
-            hint="tokenizer and weights do not belong together",
-        )
 
 
 def _move(model: Any, device: torch.device, name: str) -> None:
@@ -351,9 +320,11 @@ def _check_causal(model: Any, name: str) -> None:
     try:
         with torch.inference_mode():
             logits = model(tokens, use_cache=False).logits[:, :2].float()  # (2, 2, V)
-    except Exception as error:  # of a model that asks for pictures, sound or a language, or of a strange config
+    except (
+        Exception
+    ) as error:  # of a model that asks for pictures, sound or a language, or of a strange config
         raise ModelError(
-            f"model {name} ({model.config.model_type}) does not answer to text alone: {_brief(error)}",
+            f"model {name} ({model.config.model_type}) does not answer to text alone: {brief(error)}",
             hint="choose a model that generates text from text",
         ) from error
     if not bool(torch.isfinite(logits).all()):
@@ -365,11 +336,6 @@ def _check_causal(model: Any, name: str) -> None:
         raise ModelError(
             f"model {name} ({model.config.model_type}) looks at later tokens: not a causal language model"
         )
-
-
-def logits_width(model: Any) -> int:
-    """V, the number of logits."""
-    return int(model.get_output_embeddings().weight.shape[0])
 
 
 @contextlib.contextmanager
@@ -387,11 +353,3 @@ def silence() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _brief(error: Exception) -> str:
-    """The first line of an error (two where the first announces the second), or its kind."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]

@@ -22,6 +22,7 @@ from mpg_cli.models.forward import Forward, position_bytes
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.packing import alike, runs
 from mpg_cli.models.prepacked import own_parameters
+from mpg_cli.models.tokenizer import embedded
 from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.sampling.engine import Scores
 from mpg_cli.transfer import sent
@@ -67,7 +68,8 @@ class RowGroup:
         self.rows, self.batch, self.candidates = len(self.names), batch, candidates
         self.bank, self.stack, self.keys = bank, stack, tuple(keys)
         self.device: torch.device = model.device
-        self.forward = Forward(model)
+        lacks = vocabulary is not None and (rows := embedded(model)) < vocabulary.size  # a drafter may
+        self.forward = Forward(model, rows if lacks else None)
         self._slot_bytes = self.rows * candidates * position_bytes(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in own_parameters(model))

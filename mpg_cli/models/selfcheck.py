@@ -12,9 +12,12 @@ import torch
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.tokenizer import served_tokens
 
 # Equal to PEFT's and to an uncached pass in tests/models/test_rows.py.
-TESTED = frozenset({"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma4_text", "phi3", "gpt2", "gpt_neox"})
+TESTED = frozenset(
+    {"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma4_text", "phi3", "gpt2", "gpt_neox"}
+)
 LENGTHS = (5, 9)  # two sequences of different length, a rollback in between
 CLOSE = {torch.float32: 1e-3}  # mean difference of log-probabilities; half precision rounds far more
 CLOSE_HALF = 0.05
@@ -27,7 +30,7 @@ def check_rows(model: Any, name: str) -> None:
     if model.config.model_type in TESTED:
         return
     generator = torch.Generator().manual_seed(0)
-    streams = [torch.randint(0, config.vocab_size, (n,), generator=generator) for n in LENGTHS]
+    streams = [torch.randint(0, served_tokens(model), (n,), generator=generator) for n in LENGTHS]
     window = getattr(config, "sliding_window", None)
     try:
         if window:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ import torch
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_config, read_json
-from mpg_cli.models.loader import find_model, logits_width, read_config, silence
+from mpg_cli.models.loader import find_model, load_tokenizer, read_config, silence
+from mpg_cli.models.tokenizer import check_same, embedded
 from mpg_cli.personas.schema import AdapterEntry
 
 
@@ -20,6 +22,7 @@ class Skeleton:
 
     id: str
     model: Any = field(repr=False)
+    folder: Path = field(repr=False)
 
 
 def load_skeleton(name: str) -> Skeleton:
@@ -40,7 +43,7 @@ def load_skeleton(name: str) -> Skeleton:
                 model = model_class(config)
         except Exception as error:  # whatever a strange config.json provokes
             raise ModelError(f"model {identity}: config.json is not valid: {error}") from error
-    return Skeleton(identity, model)
+    return Skeleton(identity, model, folder)
 
 
 def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
@@ -51,9 +54,10 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
     path = entry.resolved_path()
     if entry.checkpoint is not None:
         other = load_skeleton(str(path or entry.checkpoint))
-        if (size := logits_width(other.model)) != (needed := logits_width(base.model)):
+        tokenizers = _tokenizer(base), _tokenizer(other)
+        if all(tokenizers) and (difference := check_same(*tokenizers, embedded(other.model))):
             raise AdapterError(
-                f"checkpoint {entry.checkpoint} gives probabilities for {size} tokens, {base.id} for {needed}"
+                f"checkpoint {entry.checkpoint} has another tokenizer than {base.id}: {difference}"
             )
         return
     if path is None:
@@ -61,3 +65,12 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
 
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
+
+
+def _tokenizer(skeleton: Skeleton) -> Any:
+    """Its tokenizer, None where only the configuration is on this disk."""
+    try:
+        with silence():
+            return load_tokenizer(skeleton.folder, skeleton.id)
+    except ModelError:
+        return None

@@ -28,14 +28,23 @@ class Vocabulary:
         size = max(known) + 1
         return cls(size, tuple(sorted(set(range(size)) - known)) if len(known) < size else ())
 
+    def below(self, size: int) -> Vocabulary:
+        """Those of the ids that are less than `size`."""
+        if size >= self.size:
+            return self
+        return Vocabulary.of(id_ for id_ in range(size) if id_ in self)
+
     @cached_property
     def first(self) -> int:
         """The lowest id."""
-        holes = set(self.holes)
-        return next(id_ for id_ in range(self.size) if id_ not in holes)
+        return next(id_ for id_ in range(self.size) if id_ in self)
+
+    @cached_property
+    def _holes(self) -> frozenset[int]:
+        return frozenset(self.holes)
 
     def __contains__(self, id_: int) -> bool:
-        return 0 <= id_ < self.size and id_ not in self.holes
+        return 0 <= id_ < self.size and id_ not in self._holes
 
     def fit(self, logits: Tensor) -> Tensor:
         """Logits (..., V) over these ids, (..., size): what is beyond them is cut off, what a model does not

@@ -193,9 +193,7 @@ def sharded(folder: Path, pattern: str) -> list[str]:
 
 
 @pytest.mark.parametrize("pattern", NAMES.values(), ids=list(NAMES))
-def test_the_index_says_which_shards_there_are(
-    hub: StubHub, folder: Path, cache: Path, pattern: str
-) -> None:
+def test_the_index_says_which_shards_there_are(hub: StubHub, folder: Path, cache: Path, pattern: str) -> None:
     names = sharded(folder, pattern)
     assert len(names) > 1
     for other in ("consolidated.safetensors", "model-00009-of-00009.safetensors"):
@@ -234,7 +232,13 @@ def test_a_shard_that_the_repository_lacks(hub: StubHub, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "shard",
-    ["../other/model.safetensors", "/model.safetensors", "a/../b.safetensors", "c:\\m.safetensors", "model.bin"],
+    [
+        "../other/model.safetensors",
+        "/model.safetensors",
+        "a/../b.safetensors",
+        "c:\\m.safetensors",
+        "model.bin",
+    ],
 )
 def test_an_index_names_safetensors_of_its_own_folder(
     shard: str, hub: StubHub, folder: Path, cache: Path

@@ -12,7 +12,18 @@ import torch
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models.loader import BUNDLED_FOLDER, LoadedModel, load_checkpoint, load_drafter, load_model
-from tests.models.tiny import save_model, save_tokenizer, tiny_adapter, tiny_model
+from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.served import load_served
+from mpg_cli.request import ModelChoice
+from tests.models.tiny import (
+    SIZES,
+    random_tokens,
+    save_model,
+    save_tokenizer,
+    tiny_adapter,
+    tiny_model,
+    tiny_multimodal,
+)
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +250,6 @@ def test_names_that_no_folder_can_have(folder: Path) -> None:
 def test_encoders_that_load_as_causal_models(tmp_path: Path) -> None:
     from transformers import BertConfig, BertLMHeadModel
 
-    from tests.models.tiny import SIZES
-
     sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
     BertLMHeadModel(BertConfig(**sizes)).save_pretrained(tmp_path / "bert")
     save_tokenizer(tmp_path / "bert")
@@ -302,7 +311,35 @@ def test_a_drafter_may_pad_its_embeddings(saved: Path, tmp_path: Path) -> None:
     assert drafter.model.get_output_embeddings().weight.shape[0] == 100
 
 
-def test_a_checkpoint_with_resized_embeddings(saved: Path, tmp_path: Path) -> None:
-    resized = save_model(tmp_path / "expert", vocab_size=100)
-    with pytest.raises(ModelError, match="gives probabilities for 100 tokens"):
-        load_checkpoint(str(resized), load(saved))
+def test_a_checkpoint_may_pad_its_embeddings(saved: Path, tmp_path: Path) -> None:
+    expert = load_checkpoint(str(save_model(tmp_path / "expert", vocab_size=100)), load(saved))
+    assert expert.model.get_output_embeddings().weight.shape[0] == 100
+
+
+# Models that see or hear as well
+
+
+@pytest.mark.parametrize("model_type", ["mistral3", "qwen2_5_vl", "gemma3"])
+def test_the_text_of_a_multimodal_model_is_served(model_type: str, tmp_path: Path) -> None:
+    """Token by token with drafts that are rolled back, as transformers generates."""
+    model = tiny_multimodal(model_type)
+    model.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    served = load_served(ModelChoice(str(tmp_path), device="cpu"))
+    prompt = random_tokens(1, 13)
+    expected = model.generate(prompt, do_sample=False, max_new_tokens=12, eos_token_id=None)[0, 13:]
+    rows = RowGroup(served.model, ["reference"])
+    rows.prefill([prompt.tolist()])
+    for token in expected.tolist():
+        assert int(rows.score(random_tokens(1, 3)[None]).log_probs[0, 0, 0, 0].argmax()) == token
+        rows.commit([3], [[token]])
+
+
+def test_a_model_that_does_not_answer_to_text_alone(tmp_path: Path) -> None:
+    """The library's own words, and no traceback: this one wants to be told a language."""
+    from transformers import XmodConfig, XmodForCausalLM
+
+    sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
+    XmodForCausalLM(XmodConfig(**sizes, is_decoder=True)).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    assert "(xmod) does not answer to text alone: Input language unknown" in refused(tmp_path)

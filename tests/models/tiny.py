@@ -84,6 +84,41 @@ def tiny_model(architecture: str = "llama", seed: int = 0, **fields: Any) -> Any
     return model.eval().requires_grad_(False)
 
 
+VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 14,
+}
+# model type -> the tiny text model in it, and fields of the vision tower
+MULTIMODAL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "gemma3": ("gemma3", {}, VISION),
+    "mistral3": ("mistral", {}, VISION | {"model_type": "pixtral"}),
+    "qwen2_5_vl": (
+        "qwen2",
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}},
+        VISION | {"num_heads": 4, "depth": 1, "out_hidden_size": 32, "fullatt_block_indexes": [0]},
+    ),
+}
+
+
+def tiny_multimodal(model_type: str) -> Any:
+    """A random model with a vision tower beside its text model, as `tiny_model` makes them."""
+    from transformers import AutoModelForImageTextToText
+
+    architecture, fields, vision = MULTIMODAL[model_type]
+    text = tiny_config(architecture, **fields).to_dict()
+    if model_type == "qwen2_5_vl":
+        del text["model_type"]
+    config = CONFIG_MAPPING[model_type](text_config=text, vision_config=dict(vision))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
 def save_model(folder: Path, architecture: str = "llama", vocabulary: int = 96, **fields: Any) -> Path:
     """A complete folder: a tiny random model with a tokenizer of whole words w0, w1, …"""
     tiny_model(architecture, **fields).save_pretrained(folder)
