@@ -103,3 +103,68 @@ def test_a_template_may_open_a_reply_that_is_begun_otherwise() -> None:
     thinks = TEMPLATE.replace("<assistant>{% if think", "<assistant><think>{% if think")
     assert text(Prompting("Hi"), template=thinks) == "<user>Hi</><assistant><think>"
     assert text(Prompting("Hi", prefill="Sure"), template=thinks) == "<user>Hi</><assistant>Sure"
+
+
+# Templates that read content as parts
+
+
+def reading(system: str, user: str, assistant: str) -> str:
+    """A template with a default system turn that reads the roles in these ways."""
+    return (
+        "<system>You are nice.</>{% for m in messages %}<{{ m.role }}>"
+        f"{{% if m.role == 'system' %}}{system}{{% elif m.role == 'user' %}}{user}"
+        f"{{% else %}}{assistant}{{% endif %}}</>{{% endfor %}}<assistant>"
+    )
+
+
+PLAIN, FIRST = "{{ m.content | trim }}", "{{ m.content[0]['text'] }}"
+EACH = "{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+STRICT = "{% if m.content is string %}{{ raise_exception('parts, please') }}{% endif %}" + EACH
+CONVERSATION = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "nice "},
+    {"role": "assistant", "content": "b"},
+    {"role": "user", "content": "c\n\nd"},
+)
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        (PLAIN, PLAIN, PLAIN),
+        (EACH, EACH, EACH),
+        (FIRST, FIRST, FIRST),
+        (STRICT, STRICT, STRICT),
+        (PLAIN, EACH, FIRST),
+        (PLAIN, FIRST, PLAIN),
+        (EACH, EACH, PLAIN),
+    ],
+)
+def test_what_is_said_arrives_whichever_way_a_template_reads_it(ways: tuple[str, str, str]) -> None:
+    got = text(Prompting(messages=CONVERSATION), "P", template=reading(*ways))
+    expected = (
+        "<system>You are nice.</><system>Be brief.\n\nP</><user>nice</>"
+        "<assistant>b</><user>c\n\nd</><assistant>"
+    )
+    assert got.replace("nice </", "nice</") == expected
+    assert text(Prompting("nice"), template=reading(*ways)).endswith("<user>nice</><assistant>")
+
+
+def test_a_template_with_parts_and_without_a_system_turn() -> None:
+    template = "{% for m in messages if m.role != 'system' %}<{{ m.role }}>" + EACH + "</>{% endfor %}"
+    assert text(Prompting("Hi"), "P", template=template) == "<user>P\n\nHi</>"
+
+
+@pytest.mark.parametrize("way", ["", "{{ m.content | upper }}", "{{ m.content[:4] }}", "{{ m.text }}"])
+def test_a_template_that_loses_what_is_said_is_the_models_fault(way: str) -> None:
+    """The words of the default system turn do not pass for the user's."""
+    with pytest.raises(ModelError, match="leaves out or changes what the user says") as caught:
+        text(Prompting("nice"), template=reading(PLAIN, way, PLAIN))
+    assert "--raw" in str(caught.value.hint)
+
+
+def test_thoughts_of_earlier_replies_may_be_left_out() -> None:
+    short = "{{ m.content.split('</think>')[-1] }}"
+    turns = (CONVERSATION[1], {"role": "assistant", "content": "<think>x</think>b"}, CONVERSATION[3])
+    got = text(Prompting(messages=turns), template=reading(PLAIN, PLAIN, short))
+    assert "<assistant>b</>" in got
