@@ -73,7 +73,20 @@ def test_rows_equal_peft_through_drafts_and_rollbacks(architecture: str, tmp_pat
         streams = [[*stream, *new] for stream in streams]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize(
+    ("architecture", "numbers"),
+    [
+        ("llama", 3 * 2 * 2 * 8),
+        ("gpt2", 3 * 2 * 4 * 8),
+        ("gemma4", 2 * 2 * 8 + 2 * 1 * 16),  # a small and a large layer; the other two look at their keys
+    ],
+)
+def test_what_a_position_takes(architecture: str, numbers: int) -> None:
+    group = RowGroup(tiny_model(architecture), ["a", "b"], batch=3, candidates=2)
+    assert group.bytes_per_token() == 3 * 2 * 2 * 4 * numbers
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gemma4", "gpt2"])
 def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path: Path) -> None:
     """Different prompt lengths, different kept lengths, several tokens waiting, one sequence replaced."""
     served = Served(architecture, tmp_path, batch=3)

@@ -11,6 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mpg_cli.errors import ModelError, NumericsError
 from mpg_cli.models import selfcheck
+from mpg_cli.models.forward import position_bytes
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.selfcheck import check_rows
 from tests.models.tiny import SIZES, tiny_model
@@ -22,9 +23,49 @@ def untested(model_type: str, **fields: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
-@pytest.mark.parametrize("model_type", ["olmo2", "starcoder2", "granite"])
-def test_other_architectures_that_work_are_served(model_type: str) -> None:
-    check_rows(untested(model_type), "m")
+LATENT = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 16,
+}
+NANO = {
+    "num_hidden_layers": 4,
+    "intermediate_size": [48] * 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "activation_sparsity_pattern": [0.0] * 4,
+    "sliding_window": 8,
+    "head_dim": 8,
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": 90,
+}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fields", "layers"),
+    [
+        ("olmo2", {}, 3 * 2 * 2 * 8),
+        ("starcoder2", {}, 3 * 2 * 2 * 8),
+        ("granite", {}, 3 * 2 * 2 * 8),
+        ("deepseek_v3", LATENT, 3 * (16 + 8)),  # what keys and values are made of
+        ("gemma3n_text", NANO, 2 * 2 * 2 * 8),  # two layers of four have keys of their own
+    ],
+)
+def test_other_architectures_that_work_are_served(
+    model_type: str, fields: dict[str, Any], layers: int
+) -> None:
+    """`layers` is the numbers that one position takes in all layers."""
+    model = untested(model_type, **fields)
+    check_rows(model, "m")
+    assert position_bytes(model) == 4 * layers
 
 
 def test_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

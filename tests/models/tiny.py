@@ -35,6 +35,7 @@ WINDOW = {"sliding_window": 8}
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
 # Layers of two sizes, keys that are values too, and two layers that look at the keys of earlier ones.
 PER_LAYER = {
+    "initializer_range": 0.06,
     "num_hidden_layers": 4,
     "layer_types": ["sliding_attention", "full_attention"] * 2,
     "head_dim": 8,
