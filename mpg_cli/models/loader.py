@@ -225,8 +225,7 @@ def find_model(
 def read_config(folder: Path, name: str) -> tuple[Any, Any]:
     """The configuration and the class that models of it have.
 
-    Of a model that sees or hears as well its text is served: as a language model where transformers has one
-    for it, else through the whole.
+    Of a model that sees or hears as well its text is served.
     """
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -244,13 +243,15 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
         MODEL_FOR_MULTIMODAL_LM_MAPPING,
     )
-    classes = next((mapping[type(config)] for mapping in mappings if type(config) in mapping), None)
-    if classes is None:
+    found = [mapping[type(config)] for mapping in mappings if type(config) in mapping]
+    classes = [one for entry in found for one in (entry if isinstance(entry, tuple) else (entry,))]
+    if not classes:
         raise ModelError(
             f"model {name} ({config.model_type}) is not a causal language model",
             hint="choose a model that generates text token by token",
         )
-    model_class = classes[0] if isinstance(classes, tuple) else classes
+    named = config.architectures or ()  # the class that the weights were saved from
+    model_class = next((one for one in classes if one.__name__ in named), classes[0])
     text = config.get_text_config()
     if model_class.config_class is type(text):  # a class of its own for the language model
         config = text

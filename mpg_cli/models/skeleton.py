@@ -11,8 +11,8 @@ import torch
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_config, read_json
-from mpg_cli.models.loader import find_model, load_tokenizer, read_config, silence
-from mpg_cli.models.tokenizer import check_same, embedded
+from mpg_cli.models.loader import find_model, read_config, silence
+from mpg_cli.models.tokenizer import check_same, embedded, load_tokenizer
 from mpg_cli.personas.schema import AdapterEntry
 
 
