@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpg_cli.models.template import Arranged, Refused, arrange
 from mpg_cli.training.data import Problem
 from mpg_cli.training.rows import Row, Turn
 
@@ -22,16 +23,14 @@ def examples(
 ) -> tuple[list[Example], list[Row], list[Problem]]:
     """TRL's examples, a row for each with the one reply or pair it has, and what the template refuses."""
     chat = bool(getattr(tokenizer, "chat_template", None))
-    fold = chat and not _takes_system(tokenizer, template_args or {})
     made: list[Example] = []
     used: list[Row] = []
     problems: list[Problem] = []
     for row in itertools.chain.from_iterable(each.apart() for each in rows):
+        prompt: Sequence[Turn] = row.prompt
         if chat:
-            prompt = _folded(row.prompt) if fold else row.prompt
-            reason = _refusal(tokenizer, prompt, row.replies, template_args or {})
+            prompt, reason = _arranged(tokenizer, row, template_args or {})
         else:
-            prompt = row.prompt
             reason = "messages need a chat template, and this model has none" if _dialogue(row) else None
         if reason is not None:
             problems.append(Problem(row.where, "refused by the chat template", reason))
@@ -72,43 +71,21 @@ def _dialogue(row: Row) -> bool:
     return [turn.role for turn in row.prompt] not in (["user"], ["system", "user"])
 
 
-def _takes_system(tokenizer: Any, template_args: Mapping[str, Any]) -> bool:
-    """Whether the template shows a system turn instead of refusing or swallowing it."""
-    from jinja2.exceptions import TemplateError
-
-    probe = "a probe of the system turn"
-    turns = [Turn("system", probe), Turn("user", "x")]
+def _arranged(
+    tokenizer: Any, row: Row, template_args: Mapping[str, Any]
+) -> tuple[Sequence[Turn], str | None]:
+    """The prompt as generation gives it to the template, and why the row cannot be trained, if it cannot."""
+    system = "".join(turn.content for turn in row.prompt if turn.role == "system")
+    turns = [turn for turn in row.prompt if turn.role != "system"]
     try:
-        text: str = tokenizer.apply_chat_template(_messages(turns), tokenize=False, **template_args)
-    except TemplateError:
-        return False
-    return probe in text
-
-
-def _folded(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The system text in front of the first user turn, as generation puts it."""
-    if turns[0].role != "system":
-        return tuple(turns)
-    system, *rest = turns
-    at = next(at for at, turn in enumerate(rest) if turn.role == "user")
-    rest[at] = Turn("user", f"{system.content}\n\n{rest[at].content}")
-    return tuple(rest)
-
-
-def _refusal(
-    tokenizer: Any, prompt: Sequence[Turn], replies: Sequence[str], template_args: Mapping[str, Any]
-) -> str | None:
-    """Why the template refuses the conversation, or that it swallows what the user says, if it does."""
-    from jinja2.exceptions import TemplateError
-
-    text = ""
-    try:
-        for reply in replies:
-            turns = [*prompt, Turn("assistant", reply)]
-            text = tokenizer.apply_chat_template(_messages(turns), tokenize=False, **template_args)
-    except (TemplateError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"this model's chat template refuses it: {reason}"
-    if any(turn.role == "user" and turn.content.strip() not in text for turn in prompt):
-        return "this model's chat template leaves out what the user says"
-    return None
+        arranged = arrange(tokenizer, system, _messages(turns), template_args)
+        if arranged is None:
+            return row.prompt, "this model's chat template leaves out what the user says"
+        if arranged.roles:
+            return row.prompt, "this model's chat template reads text in parts, which is not trained"
+        for reply in row.replies:
+            said = Arranged((*arranged.messages, {"role": "assistant", "content": reply}))
+            said.closed(tokenizer, template_args)
+    except Refused as error:
+        return row.prompt, f"this model's chat template refuses it: {error}"
+    return [Turn(message["role"], message["content"]) for message in arranged.messages], None

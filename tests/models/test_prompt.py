@@ -36,6 +36,11 @@ def test_no_template_or_raw() -> None:
     assert text(Prompting("Hi", raw=True), "P") == "P\n\nHi"
 
 
+def test_switches_of_a_template_need_one() -> None:
+    with pytest.raises(UsageError, match="--template-arg needs a chat template"):
+        text(Prompting("Hi", template_args={"think": True}), template=None)
+
+
 def test_messages() -> None:
     turns = (
         {"role": "system", "content": "S"},
@@ -55,7 +60,7 @@ def test_template_arguments() -> None:
     assert text(Prompting("Hi", template_args={"think": False})).endswith("<assistant>[False]")
 
 
-@pytest.mark.parametrize("name", ["tokenize", "add_generation_prompt", "conversation"])
+@pytest.mark.parametrize("name", ["tokenize", "add_generation_prompt", "conversation", "messages"])
 def test_arguments_of_transformers_itself_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"--template-arg {name}"):
         text(Prompting("Hi", template_args={name: True}))

@@ -1,0 +1,125 @@
+"""Conversations as a chat template takes them, so that all that is said arrives.
+
+Some templates refuse a system turn or swallow it; some read content as a list of parts, from some roles or
+from all, and make nothing of a string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Message = Mapping[str, str]
+PARTED = [  # roles whose content a template may want as parts
+    frozenset(roles)
+    for roles in ((), ("system", "user", "assistant"), ("user", "assistant"), ("user",), ("system", "user"))
+]
+
+
+class Refused(Exception):
+    """The template raises an error for the messages; its words."""
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Messages as a template takes them; the content of these `roles` goes in as parts."""
+
+    messages: tuple[Message, ...]
+    roles: frozenset[str] = frozenset()
+
+    def opened(self, tokenizer: Any, prefill: str, arguments: Mapping[str, Any]) -> str:
+        """The template's text up to the reply that is to go on, with its prefill."""
+        messages = [_parted(message, self.roles) for message in self.messages]
+        if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
+            return text
+        return _applied(tokenizer, messages, arguments, add_generation_prompt=True) + prefill
+
+    def closed(self, tokenizer: Any, arguments: Mapping[str, Any]) -> str:
+        """The template's text of a conversation that ends with a reply."""
+        return _applied(tokenizer, [_parted(message, self.roles) for message in self.messages], arguments)
+
+
+def arrange(
+    tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
+) -> Arranged | None:
+    """The conversation so that the template has all that system and user say; None if there is no such way.
+
+    Where there is no place for a system turn, the first user turn begins with it. Raises Refused.
+    """
+    if system:
+        try:
+            found = _whole(tokenizer, [{"role": "system", "content": system}, *turns], arguments)
+        except Refused:
+            found = None
+        if found is not None:
+            return found
+        at = next(i for i, turn in enumerate(turns) if turn["role"] == "user")
+        first = {**turns[at], "content": f"{system}\n\n{turns[at]['content']}"}
+        turns = [*turns[:at], first, *turns[at + 1 :]]
+    return _whole(tokenizer, turns, arguments)
+
+
+def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, Any]) -> Arranged | None:
+    """Strings or parts, whichever the template leaves nothing out of. Raises Refused as for strings."""
+    # A mark before each text: a short one may stand in the template by itself.
+    marked = [{**m, "content": f"[{i}:]{m['content']}"} for i, m in enumerate(messages)]
+    refusal: Refused | None = None
+    for roles in PARTED:
+        arranged = Arranged(tuple(marked), roles)
+        try:
+            text = arranged.opened(tokenizer, "", arguments)
+        except Refused as error:
+            refusal = refusal or (None if roles else error)
+            continue
+        said = [m["content"] for m in marked if roles or m["role"] != "assistant"]  # thoughts are left out
+        printed = roles and any(str(_parts(content)) in text for content in said)
+        if not printed and all(_bare(content) in _bare(text) for content in said):
+            return Arranged(tuple(messages), roles)
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def _parted(message: Message, roles: frozenset[str]) -> Mapping[str, Any]:
+    """The message with its content as parts, if it is one of these roles."""
+    if message["role"] not in roles:
+        return message
+    return {**message, "content": _parts(message["content"])}
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": content}]
+
+
+def _bare(text: str) -> str:
+    """Without white space, which templates trim and fold."""
+    return "".join(text.split())
+
+
+def _begun(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], prefill: str, arguments: Mapping[str, Any]
+) -> str | None:
+    """The template's text with an open last turn; None where it does not hold the prefill as it is.
+
+    A template may open a reply otherwise than one that is begun, with a thought for instance.
+    """
+    reply = {"role": "assistant", "content": prefill}
+    try:
+        text = _applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
+    except Refused:
+        return None
+    return text if text.endswith(prefill) else None
+
+
+def _applied(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], **how: bool
+) -> str:
+    """The template's text. Raises Refused."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **arguments)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise Refused((str(error).splitlines() or [type(error).__name__])[0]) from error
+    return text
