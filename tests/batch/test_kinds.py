@@ -35,7 +35,7 @@ def read(raw: bytes, format_: InputFormat = "jsonl") -> bytes:
         (b"\xfe\xff" + TEXT.encode("utf-16-be"), "is UTF-16", "iconv"),
         (TEXT.encode("utf-32"), "is UTF-32", "iconv -f UTF-32"),
         (TEXT.encode("utf-32-be"), "is UTF-32", "iconv -f UTF-32BE"),
-        (gzip.compress(LINES), "is gzip", "gunzip -c 'my file' | mpg batch -"),
+        (gzip.compress(LINES, mtime=0), "is gzip", "gunzip -c 'my file' | mpg batch -"),
         (b"PK\x03\x04\x14\0\0\0", "is a zip file", "unzip -p"),
         (b"PAR1\x15\x04\x15", "is Parquet", "pandas.read_parquet"),
         (json.dumps(ROWS).encode(), "is a JSON list", "jq -c '.[]' 'my file' > lines.jsonl"),
