@@ -71,7 +71,7 @@ class Speaker:
         samples: int = 1,
         sequence_id: int | str | None = None,
         explain: bool = False,
-        prefill: str | None = None,
+        prefill: str = "",
     ) -> Iterator[Event]:
         """What happens while replies are sampled: Started, then Round and Text in turn, then Finished.
 
@@ -107,7 +107,7 @@ class Speaker:
         sampling: Sampling | None = None,
         sequence_id: int | str | None = None,
         explain: bool = False,
-        prefill: str | None = None,
+        prefill: str = "",
     ) -> Finished:
         """One reply in full: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
         events = self.events(
@@ -201,13 +201,14 @@ def generate(
     seed: int | None = None,
     sampling: Sampling | None = None,
     scheme: Scheme | None = None,
+    prefill: str = "",
 ) -> Finished:
     """Load the model, reply once, return text, token ids and statistics. For many replies use `load`.
 
     Raises what `load` and `Speaker.reply` raise.
     """
     with load(persona, model=model, scheme=scheme) as speaker:
-        return speaker.reply(prompt, system=system, seed=seed, sampling=sampling)
+        return speaker.reply(prompt, system=system, seed=seed, sampling=sampling, prefill=prefill)
 
 
 def _blended(
@@ -231,10 +232,10 @@ def _blended(
     return replace(request, blend=found, adapters=places, scheme=replace(scheme, drafter=drafter))
 
 
-def _prompting(prompt: Prompt, system: str | None, prefill: str | None) -> Prompting:
+def _prompting(prompt: Prompt, system: str | None, prefill: str) -> Prompting:
     """What is said, with the checks of files and flags: it may come from anywhere."""
     system = None if system is None else check_text("the system text", system)
-    prefill = None if prefill is None else check_text("the prefill", prefill)
+    prefill = check_text("the prefill", prefill)
     if isinstance(prompt, str):
         return Prompting(check_text("the prompt", prompt), system=system, prefill=prefill)
     turns = check_turns([dict(turn) for turn in prompt], "the messages")

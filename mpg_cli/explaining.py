@@ -44,7 +44,9 @@ def explanation_of(
     ]
     names = [expert.name for expert in started.experts]
     weights = [expert.weight for expert in started.experts]
-    return explain(names, weights, "share" if started.target == "mixture" else "nats", tokens)
+    return explain(
+        names, weights, "share" if started.target == "mixture" else "nats", tokens, started.prefill
+    )
 
 
 def _texts(

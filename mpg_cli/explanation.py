@@ -69,6 +69,7 @@ class Explanation:
     unit: Unit
     tokens: tuple[Token, ...]
     sentences: tuple[Sentence, ...]
+    prefill: str = ""  # what the reply begins with, before the first token
 
     def strongest(self, token: Token) -> int | None:
         """The expert that argued for the token most; None where none did to speak of."""
@@ -121,12 +122,13 @@ class Explanation:
 
 
 def explain(
-    names: Sequence[str], weights: Sequence[float], unit: Unit, tokens: Sequence[Token]
+    names: Sequence[str], weights: Sequence[float], unit: Unit, tokens: Sequence[Token], prefill: str = ""
 ) -> Explanation:
     """Tokens with their sentences."""
     total = math.fsum(map(abs, weights))
     shares = tuple(abs(weight) / total for weight in weights)
-    return Explanation(distinct(names), shares, unit, tuple(tokens), tuple(_sentences(tokens, len(names))))
+    sentences = tuple(_sentences(tokens, len(names)))
+    return Explanation(distinct(names), shares, unit, tuple(tokens), sentences, prefill)
 
 
 def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:

@@ -80,8 +80,12 @@ def _check_ids(sampling: Sampling, lineup: Lineup) -> None:
         if wrong is not None:
             raise UsageError(
                 f"{flag} {wrong}: {lineup.loaded.id} has no token of that id",
-                hint=f"its ids go from 0 to {lineup.vocabulary.size - 1}",
+                hint=f"the ids of its tokenizer go up to {lineup.vocabulary.size - 1}",
             )
+
+
+def _ends(lineup: Lineup, sampling: Sampling) -> frozenset[int]:
+    return lineup.loaded.end_tokens | set(sampling.stop_token_ids)
 
 
 def _room(loaded: LoadedModel, tokens: int) -> float:
@@ -99,10 +103,15 @@ def settings_of(lineup: Lineup, request: GenerateRequest) -> Settings:
         rule=scheme.rule,
         chunk_size=lineup.chunk_size or 0,
         cost=lineup.cost if lineup.chunk_size is None else None,
-        penalties=Penalties(s.repetition_penalty, s.presence_penalty, s.frequency_penalty, s.logit_bias),
+        penalties=Penalties(
+            repetition=s.repetition_penalty,
+            presence=s.presence_penalty,
+            frequency=s.frequency_penalty,
+            bias=s.logit_bias,
+        ),
         warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p),
         threshold=scheme.threshold,
-        end_tokens=lineup.loaded.end_tokens | set(s.stop_token_ids),
+        end_tokens=_ends(lineup, s),
     )
 
 
@@ -124,7 +133,7 @@ def started(lineup: Lineup, job: Job, seed: int, sequence: int | str) -> Started
         chunk_size="auto" if lineup.chunk_size is None else lineup.chunk_size,
         prompt_tokens=len(job.prompts[0]),
         max_tokens=job.limit,
-        prefill=job.request.prompting.prefill or "",
+        prefill=job.request.prompting.prefill,
         device_reason=loaded.device.reason,
         dtype_reason=loaded.dtype.reason,
     )
@@ -142,8 +151,8 @@ class Growing:
         self._text = ReplyText(
             lineup.loaded.tokenizer,
             job.request.sampling.stop,
-            lineup.loaded.end_tokens | set(job.request.sampling.stop_token_ids),
-            job.request.prompting.prefill or "",
+            _ends(lineup, job.request.sampling),
+            job.request.prompting.prefill,
         )
 
     def prefilled(self, seconds: float) -> None:

@@ -69,7 +69,7 @@ class Prompting:
     system: str | None = None
     raw: bool = False
     template_args: Mapping[str, Any] = field(default_factory=dict)  # values read as JSON
-    prefill: str | None = None  # how the reply begins; it goes on from there
+    prefill: str = ""  # how the reply begins; it goes on from there
 
     def __post_init__(self) -> None:
         if self.messages and self.messages[-1]["role"] == "assistant":
@@ -81,6 +81,8 @@ class Prompting:
                 )
             object.__setattr__(self, "messages", self.messages[:-1])
             object.__setattr__(self, "prefill", begun or self.prefill)
+        if self.messages == ():
+            raise UsageError("the messages have no user turn", hint="the model answers the last one")
         if (self.prompt is None) == (self.messages is None):
             raise UsageError(
                 "give either a prompt or --messages", hint='as in mpg generate -p pirate "Hello"'
@@ -107,7 +109,8 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: tuple[tuple[int, float], ...] = ()  # token ids, each once, and what is added to their logits
+    # Token ids, each once, and what is added to their logits; a mapping is taken too.
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
@@ -127,10 +130,12 @@ class Sampling:
         ):
             fine = -MAX_PENALTY <= value <= MAX_PENALTY
             _need(fine, flag, value, f"must be between -{MAX_PENALTY} and {MAX_PENALTY}", "0 turns it off")
+        if isinstance(self.logit_bias, Mapping):
+            object.__setattr__(self, "logit_bias", tuple(self.logit_bias.items()))
         for token in self.stop_token_ids:
-            _need(token >= 0, "--stop-token-id", token, "must be 0 or more")
+            _need(_is_id(token), "--stop-token-id", token, "is no token id", "ids are whole numbers from 0")
         for token, bias in self.logit_bias:
-            _need(token >= 0, "--logit-bias", token, "is no token id", "ids are 0 or more")
+            _need(_is_id(token), "--logit-bias", token, "is no token id", "ids are whole numbers from 0")
             must = f"for token {token} must be between -{MAX_BIAS} and {MAX_BIAS}"
             _need(-MAX_BIAS <= bias <= MAX_BIAS, "--logit-bias", bias, must)
         if len({token for token, _ in self.logit_bias}) < len(self.logit_bias):
@@ -198,6 +203,10 @@ class GenerateRequest:
                 "--sequence-id names one sample, -n asks for several",
                 hint="leave out -n, or --sequence-id: samples are numbered from 0",
             )
+
+
+def _is_id(token: object) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool) and token >= 0
 
 
 def _need(fine: bool, flag: str, value: object, must: str, hint: str | None = None) -> None:

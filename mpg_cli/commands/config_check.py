@@ -50,7 +50,7 @@ def check_value(key: str, value: Value) -> None:
         Sampling(logit_bias=values.logit_bias(texts))
     elif key == "stop-token-id":
         for text in texts:
-            if not text.isdecimal():
+            if not (text.isascii() and text.isdecimal()):
                 raise UsageError(f"--stop-token-id {text} is no token id", hint="ids are whole numbers")
     elif key in ("system", "stop", "prefill"):
         for text in texts:

@@ -114,7 +114,7 @@ def ask(
         ahead=ahead,
     )
     system = None if system is None else check_text("--system", system)
-    prefill = None if prefill is None else check_text("--prefill", prefill)
+    prefill = check_text("--prefill", prefill or "")
     arguments = values.template_args(template_arg or [])
     sequence = values.sequence_id(sequence_id)
     text, turns = prompts.read_prompt(prompt, prompt_file, messages, Streams.current())

@@ -103,7 +103,7 @@ def logit_bias(texts: Iterable[str]) -> tuple[tuple[int, float], ...]:
     for text in texts:
         id_, _, bias = text.partition(":")
         value = _number(bias)
-        if not id_.strip().isdecimal() or value is None:
+        if not re.fullmatch(r"[0-9]{1,18}", id_.strip()) or value is None:
             hint = "as in --logit-bias 198:-5; the ids of a model stand in its tokenizer.json"
             raise UsageError(f"--logit-bias {_shown(text)} is not ID:BIAS", hint=hint)
         found.append((int(id_), value))

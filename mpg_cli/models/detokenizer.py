@@ -53,41 +53,53 @@ class Detokenizer:
 class StopStrings:
     """Finds the first stop string in a stream of text; holds back what might be the start of one.
 
-    The text of special tokens takes part in the search, though it is never shown.
+    The text of special tokens is never shown. A stop string counts with it, `end<|im_end|>`, and without it:
+    what is shown never has one.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = tuple(stops)
         self.found = False
-        self._held: list[tuple[str, bool]] = []  # pieces of text, and whether they may be shown
+        self._held = ""
+        self._hidden: list[range] = []  # places in the held text that are not shown
 
     def push(self, text: str, *, shown: bool = True) -> str:
         """The text that may be shown now. `found` tells whether a stop string was reached."""
-        self._held.append((text, shown))
-        held = "".join(piece for piece, _ in self._held)
-        places = [place for place in (held.find(stop) for stop in self.stops) if place >= 0]
-        if places:
-            self.found = True
-            before = self._take(min(places))
-            self._held.clear()
-            return before
-        return self._take(len(held) - max((_overlap(held, stop) for stop in self.stops), default=0))
+        if text and not shown:
+            self._hidden.append(range(len(self._held), len(self._held) + len(text)))
+        self._held += text
+        views: list[Sequence[int]] = [range(len(self._held))]  # all characters, and those that are shown
+        if self._hidden:
+            views.append([place for place in views[0] if not self._is_hidden(place)])
+        ends = [self._search(view) for view in views if view]
+        self.found = any(found for _, found in ends)
+        piece = self._take(min((place for place, found in ends if found or not self.found), default=0))
+        if self.found:
+            self._held, self._hidden = "", []
+        return piece
 
     def flush(self) -> str:
         """What was held back; the reply is over and no stop string came of it."""
-        return self._take(sum(len(piece) for piece, _ in self._held))
+        return self._take(len(self._held))
 
-    def _take(self, length: int) -> str:
-        """The next characters, of which those that may be shown."""
-        taken = ""
-        while self._held and length >= len(self._held[0][0]):
-            piece, shown = self._held.pop(0)
-            length -= len(piece)
-            taken += piece if shown else ""
-        if length:
-            piece, shown = self._held[0]
-            self._held[0] = piece[length:], shown
-            taken += piece[:length] if shown else ""
+    def _search(self, view: Sequence[int]) -> tuple[int, bool]:
+        """Where the first stop string begins among these places, or else what may become one; which it is."""
+        text = self._held if len(view) == len(self._held) else "".join(self._held[place] for place in view)
+        found = [place for place in map(text.find, self.stops) if place >= 0]
+        if found:
+            return view[min(found)], True
+        keep = max((_overlap(text, stop) for stop in self.stops), default=0)
+        return (view[len(view) - keep] if keep else len(self._held)), False
+
+    def _is_hidden(self, place: int) -> bool:
+        return any(place in hidden for hidden in self._hidden)
+
+    def _take(self, end: int) -> str:
+        """What may be shown of the text before `end`, which is held no longer."""
+        taken = "".join(c for place, c in enumerate(self._held[:end]) if not self._is_hidden(place))
+        self._held = self._held[end:]
+        moved = (range(max(0, hidden.start - end), hidden.stop - end) for hidden in self._hidden)
+        self._hidden = [hidden for hidden in moved if hidden]
         return taken
 
 
@@ -131,8 +143,10 @@ class ReplyText:
             if token not in self.end_tokens:
                 self.ids.append(token)
                 piece += self.stops.push(self.detokenizer.push(token))
-                if token in self._special and not self.stopped:
-                    piece += self.stops.push(self._special[token], shown=False)
+            if token in self._special and not self.stopped:
+                piece += self.stops.push(self._special[token], shown=False)
+                if self.stopped and self.ids[-1:] == [token]:
+                    self.ids.pop()  # as an end token
             if self.stopped:
                 break
         self.whole += piece

@@ -39,7 +39,7 @@ def render(
                 "--template-arg needs a chat template, and this model's tokenizer has none",
                 hint="leave it out, or choose an instruction-tuned model",
             )
-        text = "\n\n".join(filter(None, [system, turns[0]["content"]])) + (prompting.prefill or "")
+        text = "\n\n".join(filter(None, [system, turns[0]["content"]])) + prompting.prefill
         ids = tokenizer(text)["input_ids"]
     else:
         text = _through_template(tokenizer, system, turns, prompting)
@@ -77,4 +77,4 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
             "this model's chat template leaves out or changes what the user says",
             hint="--raw goes without it" if prompting.messages is None else None,
         )
-    return arranged.opened(tokenizer, prompting.prefill or "", arguments)
+    return arranged.opened(tokenizer, prompting.prefill, arguments)

@@ -33,15 +33,14 @@ PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
-    """Float32 log-probabilities over the last axis, whatever the dtype that came in; the logits are given up.
+    """Log-probabilities over the last axis of logits, float32, which are given up.
 
     On a CPU they take their place: a batch has megabytes of them, and new memory costs more than the sums.
     """
-    wide = logits.float()
-    if wide.device.type != "cpu" or not wide.is_contiguous():
-        return torch.log_softmax(wide, dim=-1)
+    if logits.device.type != "cpu" or not logits.is_contiguous():
+        return torch.log_softmax(logits, dim=-1)
     with torch.inference_mode():
-        return torch.log_softmax(wide, dim=-1, out=wide)
+        return torch.log_softmax(logits, dim=-1, out=logits)
 
 
 class RowGroup:
@@ -325,9 +324,7 @@ class RowGroup:
 
     def _scores(self, logits: Tensor) -> Scores:
         """Of logits (R, B, N, T+1, V), which are given up; NaN is noted for `check`."""
-        logits = logits.float()
-        if self.vocabulary is not None:
-            logits = self.vocabulary.fit(logits)
+        logits = self.vocabulary.fit(logits) if self.vocabulary else logits.float()
         first = self.vocabulary.first if self.vocabulary else 0
         logit = logits[..., first].clone()  # (R, B, N, T+1)
         log_probs = log_softmax_(logits)

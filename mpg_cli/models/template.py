@@ -6,6 +6,7 @@ from all, and make nothing of a string.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ PARTED = [  # roles whose content a template may want as parts
     frozenset(roles)
     for roles in ((), ("system", "user", "assistant"), ("user", "assistant"), ("user",), ("system", "user"))
 ]
+
+_OPENING = re.compile(r"(?P<tag><[a-z_|]+>)\s*$")
+_TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
 
 
 class Refused(Exception):
@@ -33,7 +37,11 @@ class Arranged:
         messages = [_parted(message, self.roles) for message in self.messages]
         if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
             return text
-        return _applied(tokenizer, messages, arguments, add_generation_prompt=True) + prefill
+        whole = _applied(tokenizer, messages, arguments, add_generation_prompt=True)
+        opening = _OPENING.search(whole)  # of a thought, say; a prefill may have it itself
+        if opening and prefill.lstrip().startswith(opening["tag"]):
+            whole = whole[: opening.start()]
+        return whole + prefill
 
     def closed(self, tokenizer: Any, arguments: Mapping[str, Any]) -> str:
         """The template's text of a conversation that ends with a reply."""
@@ -104,12 +112,17 @@ def _begun(
 
     A template may open a reply otherwise than one that is begun, with a thought for instance.
     """
-    reply = {"role": "assistant", "content": prefill}
+
+    def begun(text: str) -> str:
+        reply = {"role": "assistant", "content": text}
+        return _applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
+
     try:
-        text = _applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
+        text = begun(prefill)
+        trimmed = prefill[0].isspace() and begun(prefill.lstrip()) == text
     except Refused:
         return None
-    return text if text.endswith(prefill) else None
+    return text if text.endswith(prefill) and not trimmed and _TAG not in text else None
 
 
 def _applied(

@@ -11,6 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mpg_cli.transfer import sent
+
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
 
 
@@ -23,8 +25,8 @@ class Vocabulary:
 
     @classmethod
     def of(cls, ids: Iterable[int]) -> Vocabulary:
-        """Exactly these ids, at least one."""
-        known = set(ids)
+        """Exactly these ids, but for negative ones, which stand for none; at least one is there."""
+        known = {id_ for id_ in ids if id_ >= 0}
         size = max(known) + 1
         return cls(size, tuple(sorted(set(range(size)) - known)) if len(known) < size else ())
 
@@ -47,13 +49,23 @@ class Vocabulary:
         return 0 <= id_ < self.size and id_ not in self._holes
 
     def fit(self, logits: Tensor) -> Tensor:
-        """Logits (..., V) over these ids, (..., size): what is beyond them is cut off, what a model does not
-        have is impossible, and so are the holes (in place).
+        """Logits (..., V) over these ids, (..., size), float32: what is beyond them is cut off, what a model
+        does not have is impossible, and so are the holes. Of float32 logits the holes are overwritten.
         """
-        missing = self.size - logits.shape[-1]
-        if missing:  # a negative number cuts
+        logits = logits[..., : self.size].float()
+        if missing := self.size - logits.shape[-1]:
             logits = torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
         if self.holes:
             with torch.inference_mode():
-                logits.index_fill_(-1, torch.tensor(self.holes, device=logits.device), IMPOSSIBLE)
+                logits.index_fill_(-1, self._places(logits.device), IMPOSSIBLE)
         return logits
+
+    def _places(self, device: torch.device) -> Tensor:
+        """The holes on a device, sent there once."""
+        if device not in self._sent:
+            self._sent[device] = sent(torch.tensor(self.holes), device)
+        return self._sent[device]
+
+    @cached_property
+    def _sent(self) -> dict[torch.device, Tensor]:
+        return {}

@@ -142,7 +142,10 @@ class _Body:
         words = "".join(
             self._token(f"r{place}t{at}", explanation, explanation.tokens[at])
             for at in range(sentence.first, sentence.end)
-        ).strip()
+        )
+        if sentence.first == 0:  # what was not sampled has no colour
+            words = _text(clean(explanation.prefill)) + words
+        words = words.strip()
         bars = "".join(self._bar(sentence.pull[i], hue, i) for hue, i in enumerate(self._shown))
         unit = "nats" if self._nats else "expected tokens"
         return (

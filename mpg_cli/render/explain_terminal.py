@@ -66,7 +66,10 @@ class _Drawing:
         longest = max((abs(s.pull[i]) for s in sentences for i in self._shown), default=0.0)
         for sentence in sentences:
             self._print(self._text(""))
-            self._print(self._sentence(sentence))
+            begun = self._text("")
+            if sentence.first == 0:  # what was not sampled has no colour
+                begun.append(clean(self._explanation.prefill), style="dim" if self._color else "")
+            self._print(begun + self._sentence(sentence, stripped=not begun))
             for i in self._shown:
                 self._print(self._bar(sentence, i, longest))
 
@@ -103,7 +106,7 @@ class _Drawing:
 
     # -- tokens ----------------------------------------------------------------------------------
 
-    def _sentence(self, sentence: Sentence) -> Text:
+    def _sentence(self, sentence: Sentence, *, stripped: bool) -> Text:
         tokens = [t for t in self._explanation.tokens[sentence.first : sentence.end] if t.text]
         line = self._text("")
         if self._color:
@@ -114,7 +117,7 @@ class _Drawing:
         else:
             line.append("".join(self._signed(tokens)))
         line.rstrip()
-        return line[len(line.plain) - len(line.plain.lstrip()) :]
+        return line[len(line.plain) - len(line.plain.lstrip()) :] if stripped else line
 
     def _style(self, token: Token) -> str:
         strongest, strength = self._strongest(token)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,84 +31,87 @@ class Penalties:
     bias: tuple[tuple[int, float], ...] = ()
 
     @property
-    def count(self) -> bool:
+    def active(self) -> bool:
+        return self.look_back or bool(self.bias)
+
+    @property
+    def look_back(self) -> bool:
         """Whether it matters which tokens were there."""
         return self.repetition != 1 or self.presence != 0 or self.frequency != 0
 
-    def __bool__(self) -> bool:
-        return self.count or bool(self.bias)
-
 
 @dataclass(frozen=True)
-class Said:
+class Seen:
     """Distinct tokens of B prompts and replies, padded with repetitions: ids (B, S), how often each is in the
-    reply (B, S), and whether it was seen at all (B, S), which it is not where there is no token yet.
+    reply (B, S), and whether there is any, (B, 1).
     """
 
     ids: Tensor
     counts: Tensor
-    seen: Tensor
+    any: Tensor
 
     @classmethod
-    def of(cls, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> Said:
-        """Of the reference's prompts and the replies so far."""
-        counted = []
-        for prompt, reply in zip(prompts, replies, strict=True):
-            counts = Counter(dict.fromkeys(prompt, 0))
-            counts.update(reply)
-            counted.append(counts)
-        size = max(1, *map(len, counted)) if counted else 1
-        ids, numbers = [], []
-        for counts in counted:
-            own, times = list(counts) or [0], list(counts.values()) or [0]
-            missing = size - len(own)
-            ids.append(own + own[:1] * missing)
-            numbers.append(times + times[:1] * missing)
-        seen = torch.tensor([bool(counts) for counts in counted])[:, None].expand(-1, size)
-        return cls(torch.tensor(ids), torch.tensor(numbers), seen)
+    def of(cls, counts: Sequence[Counter[int]]) -> Seen:
+        """Of how often each token is in the reply so far, those of the prompt alone with 0."""
+        size = max(1, *map(len, counts))
+        ids, times = [], []
+        for own in counts:
+            keys, values = list(own) or [0], list(own.values()) or [0]
+            ids.append(keys + keys[:1] * (size - len(keys)))
+            times.append(values + values[:1] * (size - len(values)))
+        return cls(torch.tensor(ids), torch.tensor(times), torch.tensor([[bool(own)] for own in counts]))
+
+    def on(self, device: torch.device) -> Seen:
+        """The same on a device."""
+        return Seen(sent(self.ids, device), sent(self.counts, device), sent(self.any, device))
 
 
-def penalise(log_p: Tensor, normaliser: Tensor, how: Penalties, said: Said | None, drafted: Tensor) -> Tensor:
+def penalise(log_p: Tensor, normaliser: Tensor, how: Penalties, seen: Seen | None, drafted: Tensor) -> Tensor:
     """log_p (B, N, P, V), normalised -> the same, penalised and normalised; P positions along a draft.
 
     normaliser (B, N, P) is the logsumexp of the logits whose scale counts: log_p + normaliser are logits.
-    Before position i the draft has its first T - P + 1 + i tokens: drafted (B, N, T), P = T + 1 for a whole
-    draft, P = 1 for the position behind it.
+    `seen` (needed where `how` looks back) and drafted (B, N, T) are on the device of log_p. P = T + 1 for all
+    positions of a draft, 1 for the position behind it.
     """
-    if not how:
+    if not how.active:
         return log_p
     log_p = log_p.clone()
-    if how.count:
-        assert said is not None
-        ids, counts, seen = _along(said, drafted, log_p)  # (B, N, S+T), (B, N, P, S+T), (B, N, P, S+T)
+    if how.look_back:
+        assert seen is not None
+        ids, counts, known = _along(seen, drafted, log_p.shape[2])  # (B, N, S+T), twice (B, N, P, S+T)
         at = ids[:, :, None].expand_as(counts)  # (B, N, P, S+T)
         z = log_p.gather(-1, at) + normaliser[..., None]
         if how.repetition != 1:
-            z = torch.where(seen, torch.where(z > 0, z / how.repetition, z * how.repetition), z)
+            z = torch.where(known, torch.where(z > 0, z / how.repetition, z * how.repetition), z)
         z = z - how.presence * (counts > 0) - how.frequency * counts
         log_p.scatter_(-1, at, z - normaliser[..., None])  # an id that is there twice gets the same twice
     if how.bias:
-        tokens = sent(torch.tensor([token for token, _ in how.bias]), log_p.device)
-        added = torch.tensor([bias for _, bias in how.bias], dtype=log_p.dtype)
-        log_p[..., tokens] += sent(added, log_p.device)
+        tokens, added = _bias(how.bias, log_p.device)
+        log_p[..., tokens] += added.to(log_p.dtype)
     return torch.log_softmax(log_p, dim=-1)
 
 
-def _along(said: Said, drafted: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@lru_cache(maxsize=64)
+def _bias(bias: tuple[tuple[int, float], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and what is added to them, on a device."""
+    ids, values = zip(*bias, strict=True)
+    return sent(torch.tensor(ids), device), sent(torch.tensor(values), device)
+
+
+def _along(seen: Seen, drafted: Tensor, positions: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids that may have been seen (B, N, S+T), and for P positions along the draft how often each is in the
     reply (B, N, P, S+T) and whether it was seen (B, N, P, S+T).
     """
-    B, N, P, _ = like.shape
-    drafted = sent(drafted, like.device)  # (B, N, T)
-    T = drafted.shape[2]
-    base, times, known = (
-        sent(x, like.device)[:, None].expand(B, N, -1) for x in (said.ids, said.counts, said.seen)
-    )
+    B, N = drafted.shape[:2]
+    base, times = (x[:, None].expand(B, N, -1) for x in (seen.ids, seen.counts))  # (B, N, S)
     ids = torch.cat([base, drafted], dim=2)  # (B, N, S+T)
-    same = (drafted[..., None] == base[:, :, None]) & known[:, :, None]  # (B, N, T, S)
+    same = (drafted[..., None] == base[:, :, None]) & seen.any[:, None, None]  # (B, N, T, S)
     committed = torch.cat([times, (same * times[:, :, None]).amax(dim=-1)], dim=2)  # (B, N, S+T)
-    before = torch.cat([known, same.any(dim=-1)], dim=2)  # (B, N, S+T)
+    before = torch.cat([seen.any[:, None].expand_as(base), same.any(dim=-1)], dim=2)  # (B, N, S+T)
     hits = ids[..., None] == drafted[:, :, None]  # (B, N, S+T, T)
-    running = torch.nn.functional.pad(hits.cumsum(dim=-1), (1, 0))[..., T + 1 - P :]  # (B, N, S+T, P)
+    if positions == 1:
+        running = hits.sum(dim=-1, keepdim=True)  # (B, N, S+T, 1)
+    else:
+        running = torch.nn.functional.pad(hits.cumsum(dim=-1), (1, 0))  # (B, N, S+T, T+1)
     counts = committed[:, :, None] + running.transpose(2, 3)  # (B, N, P, S+T)
     return ids, counts, before[:, :, None] | (counts > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,16 @@ class Reply:
     window: Window | None = None
     pace: Pace | None = None
     gumbels: dict[int, Tensor] = field(default_factory=dict)  # by reply position, for reuse
+    counts: Counter[int] = field(default_factory=Counter)  # of the tokens; those of the prompt alone have 0
+
+    def __post_init__(self) -> None:
+        self.counts = Counter(dict.fromkeys(self.prompt, 0))
+        self.counts.update(self.tokens)
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Tokens that were committed."""
+        self.tokens += tokens
+        self.counts.update(tokens)
 
     @property
     def sequence(self) -> int | str:

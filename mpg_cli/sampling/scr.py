@@ -1,7 +1,7 @@
 """Speculative Chunk-level Rejection sampling: draft, score, judge, commit (algorithm page, section 4).
 
     page                here
-    p, log p            log_p       the target, warped and normalised, (B, N, T+1, V)
+    p, log p            log_p       the target, penalised, warped and normalised, (B, N, T+1, V)
     q, log q            log_q       the drafter's, of the drafted tokens, (B, N, T)
     c                   draft       the drafted tokens of N candidates, (B, N, T), T = W * gamma
     N, W, gamma                     Threshold.candidates, Threshold.ahead, Settings.chunk_size (or a Pace's)
@@ -34,7 +34,7 @@ from mpg_cli.sampling.engine import Engine, Scores
 from mpg_cli.sampling.judge import Judge
 from mpg_cli.sampling.noise import draft_stream
 from mpg_cli.sampling.pace import Pace
-from mpg_cli.sampling.penalties import Said, penalise
+from mpg_cli.sampling.penalties import Seen, penalise
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.reply_noise import ReplyNoise
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
@@ -96,8 +96,8 @@ class Sampler:
         """One round: a `Round` for each reply that was not finished before it."""
         live = [b for b, reply in enumerate(self.replies) if reply.finish_reason is None]
         began = perf_counter()
-        said = self._said()
-        draft = self._draft(live, said)
+        seen = self._seen()
+        draft = self._draft(live, seen)
         sizes = {b: min(draft.sizes[b], self._room(b) - 1) for b in live}
         drafted = perf_counter()
         scores = self.engine.score(draft.tokens)  # of T+1 positions
@@ -105,7 +105,7 @@ class Sampler:
             self.noise.make(self.judge.places(self.replies, draft, sizes), scores.log_probs)
         self.engine.check()
         scored = perf_counter()
-        rounds = self._judge(draft, sizes, scores, said)
+        rounds = self._judge(draft, sizes, scores, seen)
         self._commit(draft, rounds)
         judged = perf_counter()
         share = 1 / len(live)
@@ -119,13 +119,7 @@ class Sampler:
 
     # -- draft -----------------------------------------------------------------------------------
 
-    def _said(self) -> Said | None:
-        """What penalties count in prompts and replies; None where there are none."""
-        if not self.settings.penalties.count:
-            return None
-        return Said.of([reply.prompt for reply in self.replies], [reply.tokens for reply in self.replies])
-
-    def _draft(self, live: Sequence[int], said: Said | None) -> Draft:
+    def _draft(self, live: Sequence[int], seen: Seen | None) -> Draft:
         """W * gamma tokens for every candidate; a reply near its limit needs no more than that leaves."""
         sizes = [0] * len(self.replies)
         for b in live:
@@ -137,9 +131,9 @@ class Sampler:
         if not any(sizes):
             nothing = torch.zeros(len(sizes), self.engine.candidates, 0)  # (B, N, 0)
             return Draft(tuple(sizes), nothing.long(), nothing)
-        return self._step_drafter(live, sizes, said)
+        return self._step_drafter(live, sizes, seen)
 
-    def _step_drafter(self, live: Sequence[int], sizes: Sequence[int], said: Said | None) -> Draft:
+    def _step_drafter(self, live: Sequence[int], sizes: Sequence[int], seen: Seen | None) -> Draft:
         """Step the drafter row until every live reply has its draft or has drafted its end."""
         B, N = len(self.replies), self.engine.candidates
         steps: list[Tensor] = []  # each (B, N)
@@ -152,7 +146,9 @@ class Sampler:
         while not bool((ended := ended | (wanted <= len(steps))).all()):
             assert isinstance(self.drafter, RowDrafter)
             log_q, normaliser = self.drafter.next()  # (B, N, V), (B, N)
-            log_q = self._penalised(log_q, normaliser, said, steps)
+            if seen is not None and not steps:
+                seen = seen.on(log_q.device)
+            log_q = self._penalised(log_q, normaliser, seen, steps)
             log_q = warp(log_q, self._drafter_warp())
             token = (log_q + self._draft_noise(len(steps), ended, log_q)).argmax(dim=-1)  # (B, N)
             log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
@@ -191,13 +187,15 @@ class Sampler:
     # -- judge -----------------------------------------------------------------------------------
 
     def _judge(
-        self, draft: Draft, sizes: Mapping[int, int], scores: Scores, said: Said | None
+        self, draft: Draft, sizes: Mapping[int, int], scores: Scores, seen: Seen | None
     ) -> dict[int, Round]:
         """What is committed to every live reply, as rounds still without timing."""
         s, log_probs = self.settings, scores.log_probs
         weights = sent(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
-        log_p = penalise(log_p, scores.normaliser[0], s.penalties, said, draft.tokens)
+        if s.penalties.active:
+            seen, drafted = seen.on(log_p.device) if seen else None, sent(draft.tokens, log_p.device)
+            log_p = penalise(log_p, scores.normaliser[0], s.penalties, seen, drafted)
         log_p = warp(log_p, s.warp)
         if bool(log_p[list(sizes), ..., 0].isnan().any()):
             raise NumericsError(
@@ -259,7 +257,7 @@ class Sampler:
         winner = [0] * len(self.replies)
         for b, round_ in rounds.items():
             reply = self.replies[b]
-            reply.tokens += round_.tokens
+            reply.append(round_.tokens)
             if reply.pace:
                 reply.pace.add(round_.tested, round_.kept)
             stays = min(round_.kept, len(round_.tokens))
@@ -278,12 +276,18 @@ class Sampler:
 
     # -- penalties ----------------------------------------------------------------------------
 
+    def _seen(self) -> Seen | None:
+        """The tokens that penalties look back on; None where none do."""
+        looks = self.settings.penalties.look_back
+        return Seen.of([reply.counts for reply in self.replies]) if looks else None
+
     def _penalised(
-        self, log_q: Tensor, normaliser: Tensor, said: Said | None, steps: Sequence[Tensor]
+        self, log_q: Tensor, normaliser: Tensor, seen: Seen | None, steps: Sequence[Tensor]
     ) -> Tensor:
         """log_q (B, N, V) after the drafted `steps`, each (B, N), by the logits of its own row (B, N)."""
-        if not self.settings.penalties:
-            return log_q
-        drafted = torch.stack(list(steps), dim=2) if steps else log_q.new_zeros(*log_q.shape[:2], 0).long()
         how = self.settings.penalties
-        return penalise(log_q[:, :, None], normaliser[..., None], how, said, drafted)[:, :, 0]
+        if not how.active:
+            return log_q
+        empty = torch.zeros(*log_q.shape[:2], 0, dtype=torch.long, device=log_q.device)  # (B, N, 0)
+        drafted = torch.stack(list(steps), dim=2) if steps else empty
+        return penalise(log_q[:, :, None], normaliser[..., None], how, seen, drafted)[:, :, 0]

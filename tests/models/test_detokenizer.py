@@ -105,7 +105,51 @@ def test_a_stop_string_may_reach_over_a_special_token() -> None:
     ids = [*NAMED("one")["input_ids"], NAMED.eos_token_id, *NAMED("two")["input_ids"]]
     assert said([f"e{MARK}tw"], ids) == ("on", "on", True)
     assert said([f"e{MARK}x"], ids) == ("onetwo", "onetwo", False)
-    assert said(["onetwo"], ids) == ("onetwo", "onetwo", False), "the special token stands between"
+
+
+def test_a_stop_string_is_never_shown_though_a_special_token_stands_in_it() -> None:
+    ids = [*NAMED("one")["input_ids"], NAMED.eos_token_id, *NAMED("two")["input_ids"]]
+    assert said(["onetwo"], ids) == ("", "", True)
+    assert said(["etw"], ids) == ("on", "on", True)
+    assert said(["ex", f"{MARK}two"], ids) == ("one", "one", True)
+
+
+def test_a_special_token_that_stops_is_no_token_of_the_reply() -> None:
+    text = ReplyText(NAMED, [MARK], frozenset())
+    text.push([*NAMED("one")["input_ids"], NAMED.eos_token_id])
+    assert (text.stopped, text.ids) == (True, NAMED("one")["input_ids"])
+
+
+def test_a_stop_string_may_end_with_the_end_token() -> None:
+    text = ReplyText(NAMED, [f"ne{MARK}"], frozenset({NAMED.eos_token_id}))
+    text.push([*NAMED("one")["input_ids"], NAMED.eos_token_id])
+    assert (text.stopped, text.whole + text.flush()) == (True, "o")
+
+
+@given(
+    st.lists(st.tuples(st.text("ab", min_size=1, max_size=3), st.booleans()), max_size=8),
+    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_what_is_shown_is_the_text_before_the_first_stop(
+    stream: list[tuple[str, bool]], stops: list[str]
+) -> None:
+    """With the hidden pieces or without them; by a search in the whole after each piece."""
+    scanner, text = StopStrings(stops), ""
+    for n, (piece, shown) in enumerate(stream):
+        text += scanner.push(piece, shown=shown)
+        chars = [(c, visible) for more, visible in stream[: n + 1] for c in more]
+        views = [list(range(len(chars))), [i for i, (_, visible) in enumerate(chars) if visible]]
+        found = [
+            view["".join(chars[i][0] for i in view).find(stop)]
+            for view in views
+            for stop in stops
+            if stop in "".join(chars[i][0] for i in view)
+        ]
+        assert scanner.found is bool(found)
+        if found:
+            assert text == "".join(c for c, visible in chars[: min(found)] if visible)
+            return
+    assert text + scanner.flush() == "".join(piece for piece, shown in stream if shown)
 
 
 def test_a_reply_goes_on_from_its_prefill() -> None:

@@ -104,6 +104,34 @@ def test_a_prefill_is_kept_as_it_is_where_a_template_would_change_it() -> None:
     assert text(Prompting("Hi", prefill="Sure, "), template=refuses) == "<user>Hi</><assistant>Sure, "
 
 
+def test_the_newlines_of_a_prefill_reach_the_prompt() -> None:
+    """A template that trims them, with as many of its own there, must not pass for one that does not."""
+    trims = TEMPLATE.replace(
+        "<{{ m.role }}>{{ m.content }}", "<{{ m.role }}>\n\n{{ m.content | trim }}"
+    ).replace("<assistant>", "<assistant>\n\n")
+    assert text(Prompting("Hi", prefill="\n\nSure"), template=trims).endswith("<assistant>\n\n\n\nSure")
+    assert text(Prompting("Hi", prefill="Sure"), template=trims).endswith("<assistant>\n\nSure")
+
+
+def test_a_thought_that_the_prefill_begins_with_is_opened_once() -> None:
+    thinks = TEMPLATE.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}").replace(
+        "<assistant>{% if think", "<assistant><think>\n{% if think"
+    )
+    begun = "<think>\nhm\n</think>\n\nOk"
+    assert text(Prompting("Hi", prefill=begun), template=thinks) == f"<user>Hi</><assistant>{begun}"
+
+
+def test_a_template_that_shows_a_turn_twice_has_no_place_for_an_open_one() -> None:
+    twice = TEMPLATE.replace("{{ m.content }}", "{{ m.content }} {{ m.content }}")
+    got = text(Prompting("Hi", prefill="Sure"), template=twice)
+    assert got == "<user>Hi Hi</><assistant>Sure"
+
+
+def test_messages_need_a_user_turn() -> None:
+    with pytest.raises(UsageError, match="no user turn"):
+        Prompting(messages=({"role": "assistant", "content": "x"},))
+
+
 def test_a_template_may_open_a_reply_that_is_begun_otherwise() -> None:
     thinks = TEMPLATE.replace("<assistant>{% if think", "<assistant><think>{% if think")
     assert text(Prompting("Hi"), template=thinks) == "<user>Hi</><assistant><think>"

@@ -15,6 +15,7 @@ def test_of_ids() -> None:
     some = Vocabulary.of([4, 1, 2])
     assert (some, some.first) == (Vocabulary(5, (0, 3)), 1)
     assert [id_ for id_ in range(-1, 7) if id_ in some] == [1, 2, 4]
+    assert Vocabulary.of([-1, 0, 1, 2, 4]) == Vocabulary(5, (3,))  # -1 says that there is no such token
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

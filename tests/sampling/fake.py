@@ -35,9 +35,9 @@ class FakeEngine:
         self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
         self.passes = 0
 
-    def scale(self, prefix: Sequence[int]) -> float:
-        """The logsumexp of the logits after `prefix`, the same for all rows."""
-        return 1.5 * random.Random(repr(("scale", tuple(prefix)))).gauss(1, 1)
+    def scale(self, row: int, prefix: Sequence[int]) -> float:
+        """The logsumexp of a row's logits after `prefix`."""
+        return 1.5 * random.Random(repr(("scale", row, tuple(prefix)))).gauss(1, 1)
 
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
         """(R, V) after `prefix`."""
@@ -46,16 +46,17 @@ class FakeEngine:
 
     def score(self, drafts: Tensor) -> Scores:
         self.passes += 1
-        out, scales = [], []
+        out, scales = [], []  # scales: for each stream and position those of R rows
         for streams, candidates in zip(self.streams, drafts.tolist(), strict=True):
             for n, draft in enumerate(candidates):
                 prefix = streams[n]
                 steps = [self.log_probs([*prefix, *draft[:i]]) for i in range(len(draft) + 1)]
                 out.append(torch.stack(steps, dim=1))  # (R, T+1, V)
-                scales.append([self.scale([*prefix, *draft[:i]]) for i in range(len(draft) + 1)])
+                places = [[*prefix, *draft[:i]] for i in range(len(draft) + 1)]
+                scales.append([[self.scale(row, place) for row in self.row_ids] for place in places])
                 streams[n] = [*prefix, *draft]
         log_probs = torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
-        normaliser = torch.tensor(scales).expand(self.rows, -1, -1).unflatten(1, drafts.shape[:2])
+        normaliser = torch.tensor(scales).movedim(2, 0).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1)
         return Scores(log_probs, normaliser)
 
     def check(self) -> None:

@@ -63,7 +63,7 @@ def run(law: Law, how: Settings, drafter: str, seed: int, batch: int = 1, limit:
     else:
         row = {"reference": 0, "persona": 2, "other": 7}[drafter]
         draft = RowDrafter(FakeEngine(law, (row,), batch, candidates))
-    replies = [Reply(Noise(seed, n), limit) for n in range(batch)]
+    replies = [Reply(Noise(seed, n), limit, [0, 2, 3][:n]) for n in range(batch)]
     sampler = Sampler(FakeEngine(law, ROWS, batch, candidates), draft, how, replies)
     for _ in sampler.run():
         pass

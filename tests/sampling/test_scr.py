@@ -74,7 +74,9 @@ def reply_law(settings: Settings, law: Law = random_law, limit: int = LENGTH) ->
         if len(prefix) == limit or prefix[-1:] == (END,):
             return {prefix: mass}
         log_p = combine(settings.target, engine.log_probs(prefix), weights)
-        p = warp(penalised(log_p, engine.scale(prefix), settings.penalties, prefix), settings.warp).exp()
+        p = warp(
+            penalised(log_p, engine.scale(ROWS[0], prefix), settings.penalties, prefix), settings.warp
+        ).exp()
         leaves: dict[tuple[int, ...], float] = {}
         for token in range(VOCABULARY):
             if p[token] > 0:
