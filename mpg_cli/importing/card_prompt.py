@@ -16,6 +16,7 @@ from mpg_cli.importing.draft import Draft
 from mpg_cli.importing.keep import one_line, without_controls
 from mpg_cli.importing.lorebook import Book, read_book
 from mpg_cli.importing.macros import Macros
+from mpg_cli.importing.plain import paragraphs
 
 # Where a card has no system_prompt of its own, and for {{original}} in one that has.
 FALLBACK = "You are {{char}}. Reply as {{char}} would, and stay in character."
@@ -23,8 +24,24 @@ USER = "User"  # what {{user}} stands for unless --user or the card says otherwi
 
 # Parts example conversations; END_OF_DIALOG does so in Character.AI's.
 _START = re.compile(r"(?:<|&lt;)\s*START\s*(?:>|&gt;)|END_OF_DIALOG", re.IGNORECASE)
+# SillyTavern's macros for texts of the card, in lower case, and the keys of these.
+_OWN = {
+    "description": "description",
+    "chardescription": "description",
+    "personality": "personality",
+    "charpersonality": "personality",
+    "scenario": "scenario",
+    "charscenario": "scenario",
+    "mesexamples": "mes_example",
+    "mesexamplesraw": "mes_example",
+    "charfirstmessage": "first_mes",
+    "charprompt": "system_prompt",
+    "charinstruction": "post_history_instructions",
+    "charjailbreak": "post_history_instructions",
+}
 _MAX_DESCRIPTION = 160
 _MAX_NOTES = 500
+_SHOWN = 5  # macros that a notice names
 
 
 def draft_of_card(card: Card, file: str, user: str | None = None, name: str | None = None) -> Draft:
@@ -37,18 +54,18 @@ def draft_of_card(card: Card, file: str, user: str | None = None, name: str | No
         raise UsageError(f"{card.where}: the card has no name", hint="choose one with --name")
     user = user or one_line(card.text("your_name"), MAX_NAME) or USER
     book = read_book(card.data.get("character_book"), card.where)
-    macros = Macros(char, user)
-    try:
-        prompt = _prompt(card, book, macros)
-    except UsageError as error:
-        raise UsageError(f"{card.where}: {error.message}") from None
-    notes = _notes(card)
+    own = {macro: _parted(card.text(key)) for macro, key in _OWN.items()}
+    own |= {"chardepthprompt": _note(card), "persona": ""}  # persona: what users say of themselves
+    macros = Macros(char, user, card.where, fields=own)
+    prompt = _prompt(card, book, macros)
     if not prompt:
         raise UsageError(f"{card.where}: the card has no text for a prompt")
+    notes = _read(_notes(card), char, user)
+    texts = (notes, *(_read(card.text(key), char, user) for key in ("personality", "description")))
     return Draft(
         title=card.name or char,
         prompt=prompt,
-        description=_description(card, notes, Macros(char, user)),
+        description=_description(card, next((text[0] for text in texts if text), "")),
         tags=tuple(dict.fromkeys(filter(None, (one_line(tag, 64) for tag in card.texts("tags"))))),
         source=_source(card, file),
         extensions={"character_card": card.raw},
@@ -60,7 +77,7 @@ def _prompt(card: Card, book: Book, macros: Macros) -> str:
     """The system text; every part with its macros replaced, empty parts left out."""
 
     def text(raw: str) -> str:
-        return macros.expand("\n\n".join(part.strip() for part in _START.split(raw))).strip()
+        return macros.expand(_parted(raw)).strip()
 
     def of(key: str) -> str:
         return text(card.text(key))
@@ -82,6 +99,11 @@ def _prompt(card: Card, book: Book, macros: Macros) -> str:
         of("post_history_instructions"),
     ]
     return "\n\n".join(part for part in (without_controls(part).strip() for part in parts) if part)
+
+
+def _parted(raw: str) -> str:
+    """Conversations one after another, without what parts them."""
+    return "\n\n".join(part.strip() for part in _START.split(raw)).strip()
 
 
 def _note(card: Card) -> str:
@@ -107,22 +129,21 @@ def _notes(card: Card) -> str:
     return notes.strip() if isinstance(notes, str) else ""
 
 
-def _description(card: Card, notes: str, macros: Macros) -> str:
-    """One line for lists of personas: the first paragraph of the notes, or of what the card says itself.
+def _read(text: str, char: str, user: str) -> list[str]:
+    """A text as users read it, in paragraphs; none where it grows without measure."""
+    try:
+        return paragraphs(Macros(char, user).expand(_parted(text)))
+    except UsageError:
+        return []
 
-    A name that the persona cannot have stands before it.
-    """
+
+def _description(card: Card, said: str) -> str:
+    """One line for lists of personas: `said`, after a name that the persona cannot have."""
     title = one_line(card.name, 60)
-    name = "" if title.isascii() else f"{title}: "
-    for text in (notes, card.text("personality"), card.text("description")):
-        first = re.split(r"\n\s*\n", text.replace("\r\n", "\n"), maxsplit=1)[0]
-        try:
-            line = one_line(macros.expand(_START.sub(" ", first[: 4 * _MAX_DESCRIPTION])), _MAX_DESCRIPTION)
-        except UsageError:
-            continue
-        if line:
-            return line if title in line else f"{name}{line}"
-    return name.removesuffix(": ")
+    line = one_line(said, _MAX_DESCRIPTION)
+    if title.isascii() or title in line:
+        return line
+    return f"{title}: {line}" if line else title
 
 
 def _source(card: Card, file: str) -> str:
@@ -135,13 +156,15 @@ def _source(card: Card, file: str) -> str:
     return ", ".join(parts)
 
 
-def _notices(card: Card, book: Book, macros: Macros, notes: str) -> Iterator[str]:
+def _notices(card: Card, book: Book, macros: Macros, notes: list[str]) -> Iterator[str]:
     if notes:
-        yield f"the creator's notes: {one_line(notes, _MAX_NOTES)}"
+        yield f"the creator's notes: {one_line(' '.join(notes), _MAX_NOTES)}"
     if book.drawn:
         yield f"lorebook entries that chance decides on were decided once for good: {book.drawn}"
     if book.waiting:
-        yield f"lorebook entries that wait for key words, which mpg does not look for: {book.waiting}"
+        yield f"lorebook entries that wait for key words or the like, which mpg never sees: {book.waiting}"
+    if book.deep:
+        yield f"lorebook entries with a depth stand in the prompt, not among the messages: {book.deep}"
     if card.text("post_history_instructions"):
         yield "its post_history_instructions stand at the end of the prompt, not after the conversation"
     if _note(card):
@@ -155,8 +178,10 @@ def _notices(card: Card, book: Book, macros: Macros, notes: str) -> Iterator[str
         names = ", ".join("{{" + name + "}}" for name in macros.settled)
         yield f"{names} got one value for good: a persona's prompt does not change"
     if macros.unknown:
-        shown = ", ".join(list(macros.unknown)[:5])
-        yield f"macros that are not part of the specification stay as they are: {shown}"
+        shown = ", ".join(list(macros.unknown)[:_SHOWN])
+        rest = len(macros.unknown) - _SHOWN
+        more = f" and {rest} more" if rest > 0 else ""
+        yield f"macros that are not part of the specification stay as they are: {shown}{more}"
 
 
 def _linked_book(card: Card) -> str:

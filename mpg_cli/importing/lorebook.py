@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.importing.macros import drawn
+from mpg_cli.importing.chance import drawn
 from mpg_cli.personas.safe_yaml import kind_of
 
 BEFORE, AFTER = "before_char", "after_char"
 
 _DECORATOR = re.compile(r"\s*@@(@?)([A-Za-z_]+)(?:[ \t]+(.*))?")
+_AT_DEPTH, _OUTLET = 4, 7  # SillyTavern's positions among the messages, and where a macro names an outlet
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _POSITIONS = {"before_desc": BEFORE, "after_desc": AFTER, "personality": AFTER, "scenario": AFTER}
 # Those that this program acts upon. The others are about the state of a chat, and are left out of the text.
 _KNOWN = ("activate", "dont_activate", "activate_only_after", "additional_keys", "is_greeting", "position")
+_DEPTHS = frozenset(("depth", "instruct_depth", "reverse_depth", "reverse_instruct_depth"))
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class Book:
 
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    waiting: int = 0  # enabled, but they wait for key words or for a point in the conversation
+    waiting: int = 0  # enabled, but they wait for key words, a point in the conversation or another entry
+    deep: int = 0  # of those that are there, how many belong among the messages
     drawn: int = 0  # would be there by chance, each time anew; they are there or not for good
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry that needs no key words. `data` has SillyTavern's fields beside those of the card."""
+    """An entry that needs no key words. `data` has SillyTavern's fields beside the card's, in snake_case."""
 
     index: int
     data: Mapping[str, Any]
@@ -57,9 +61,14 @@ class _Entry:
         return str(said) in (BEFORE, "0")
 
     @property
+    def deep(self) -> bool:
+        """Whether it belongs among the messages, at a depth."""
+        return _number(self.data.get("position")) == _AT_DEPTH or not _DEPTHS.isdisjoint(self.decorators)
+
+    @property
     def chance(self) -> float:
         """Percent."""
-        certain = self.data.get("useProbability") is False or self.data.get("probability") is None
+        certain = self.data.get("use_probability") is False or self.data.get("probability") is None
         return 100.0 if certain else _number(self.data["probability"])
 
     @property
@@ -85,7 +94,7 @@ def read_book(book: Any, where: str) -> Book:
             found = kind_of(entry)
             raise UsageError(f"{where}: entry {index + 1} of the card's lorebook is {found}, not a mapping")
         extensions = entry.get("extensions")
-        data = {**entry, **(extensions if isinstance(extensions, dict) else {})}
+        data = _snake_case(entry) | _snake_case(extensions if isinstance(extensions, dict) else {})
         content = entry.get("content")
         if not _enabled(entry) or not isinstance(content, str):
             continue
@@ -102,6 +111,7 @@ def read_book(book: Any, where: str) -> Book:
         before=tuple(entry.text for entry in there if entry.before),
         after=tuple(entry.text for entry in there if not entry.before),
         waiting=waiting,
+        deep=sum(entry.deep for entry in there),
         drawn=sum(entry.chance < 100 or groups[entry.group] > 1 for entry in always),
     )
 
@@ -113,13 +123,26 @@ def _enabled(entry: Mapping[str, Any]) -> bool:
 
 def _always(data: Mapping[str, Any], decorators: Mapping[str, str]) -> bool:
     """Whether the entry is in the prompt before anything was said."""
+    if _later(data):
+        return False
     if "activate" in decorators:
         return True
     if "dont_activate" in decorators or "additional_keys" in decorators:
         return False
     if any(_number(decorators.get(name)) > 0 for name in ("activate_only_after", "is_greeting")):
         return False
-    return _flag(data.get("constant")) and not _number(data.get("delay")) > 0
+    return _flag(data.get("constant"))
+
+
+def _later(data: Mapping[str, Any]) -> bool:
+    """Whether SillyTavern has it wait, constant or not: for messages, another entry, an outlet, an event."""
+    events = data.get("triggers")
+    return (
+        _number(data.get("delay")) > 0
+        or _number(data.get("delay_until_recursion")) > 0
+        or _number(data.get("position")) == _OUTLET
+        or (isinstance(events, list) and bool(events) and "normal" not in events)
+    )
 
 
 def _drawn(entries: list[_Entry]) -> Iterator[_Entry]:
@@ -153,9 +176,14 @@ def _split(content: str) -> tuple[str, dict[str, str]]:
         if fallback and settled:
             continue
         settled = name in _KNOWN
-        if settled:
+        if settled or name in _DEPTHS:
             found.setdefault(name, (value or "").strip())
     return "\n".join(lines).strip(), found
+
+
+def _snake_case(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """SillyTavern's own books have in camelCase what it writes into cards in snake_case."""
+    return {_HUMP.sub("_", key).lower(): value for key, value in fields.items()}
 
 
 def _flag(value: Any) -> bool:

@@ -6,26 +6,26 @@ for the same text.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mpg_cli.errors import UsageError
+from mpg_cli.importing.chance import choices, drawn, rolled
 from mpg_cli.personas.text import visible
 
 MAX_DEPTH = 16  # of macros inside macros; deeper ones stay as they are
 MAX_EXPANDED = 1 << 20  # characters of all texts together with their macros replaced
 
-_TOKEN = re.compile(r"\{\{|\}\}|<(?:char|bot|user|charifnotgroup)>", re.IGNORECASE)
+# Single braces are Backyard's, which has # before the speaker of a line, and a slip in other cards.
+_NAME = r"<(?:char|bot|user|charifnotgroup)>|(?<!\{)#?\{(?:char|character|user)\}(?!\})"
+_TOKEN = re.compile(rf"\{{\{{|\}}\}}|{_NAME}", re.IGNORECASE)
 # SillyTavern's {{trim}} takes the line ends around it away.
 _TRIM = re.compile(r"(?<![\r\n])[\r\n]*\{\{\s*trim\s*\}\}[\r\n]*", re.IGNORECASE)
-_ESCAPED_COMMA = re.compile(r"(?<!\\),")
-_ROLL = re.compile(r"\s*(?:roll|dice)[\s:]", re.IGNORECASE)
-_SIDES = re.compile(r"[0-9]{1,9}")
-_MAX_FORMULA = 60  # characters
-_TERM = re.compile(r"([+-]?)\s*(?:([0-9]{0,3})d([0-9]{1,9})|([0-9]{1,9}))\s*", re.IGNORECASE)
+# A name, and an argument after one colon, two or a space.
+_CALL = re.compile(r"\s*(//|\w*)\s*(:{0,2})(.*)", re.DOTALL)
 _CHAR = frozenset(("char", "bot", "charifnotgroup", "group", "name2"))
 _USER = re.compile(r"user|name1|random_user_[0-9]")
 
@@ -34,15 +34,19 @@ _USER = re.compile(r"user|name1|random_user_[0-9]")
 class Macros:
     """Replaces macros: `char` and `user` are names, `original` the text that a prompt replaces.
 
+    `fields` are the card's own texts by their macros in lower case; `where` names the card in messages.
     Unknown macros stay as they are and are collected in `unknown`; `settled` are those with a random value.
     """
 
     char: str
     user: str
+    where: str = "the card"
     original: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
     settled: dict[str, None] = field(default_factory=dict)
     _variables: dict[str, str] = field(default_factory=dict, init=False)
+    _values: dict[str, str] = field(default_factory=dict, init=False)  # of `fields`
     _draws: Counter[str] = field(default_factory=Counter, init=False)
     _room: int = field(default=MAX_EXPANDED, init=False)
 
@@ -64,10 +68,10 @@ class Macros:
                 body = "".join(stack.pop())
                 self._room += len(body)  # its value counts instead
                 self._put(stack, self._value(body))
-            elif word.startswith("<"):
-                self._put(stack, self.user if word == "<user>" else self.char)
-            else:
+            elif word in ("{{", "}}"):
                 self._put(stack, token.group())
+            else:
+                self._put(stack, self.user if "user" in word else self.char)
         self._put(stack, text[at:])
         while len(stack) > 1:  # braces that were never closed
             body = "".join(stack.pop())
@@ -77,18 +81,16 @@ class Macros:
     def _put(self, stack: list[list[str]], piece: str) -> None:
         self._room -= len(piece)
         if self._room < 0:
-            raise UsageError(f"its texts are longer than {MAX_EXPANDED >> 20} million characters")
+            raise UsageError(
+                f"{self.where}: its texts are longer than {MAX_EXPANDED >> 20} million characters"
+            )
         stack[-1].append(piece)
 
     def _value(self, body: str) -> str:
-        name, colon, argument = body.partition(":")
-        name, argument = name.strip().lower(), argument.removeprefix(":")
-        if body.startswith("//"):
-            value: str | None = ""
-        elif roll := _ROLL.match(body):
-            value = self._rolled(body, body[roll.end() :].strip(": \t\n"))
-        else:
-            value = self._called(name, argument, body) if colon else self._plain(name)
+        match = _CALL.match(body)
+        name, colon, argument = match.groups() if match else ("", "", body)
+        name = name.lower()
+        value = self._called(name, argument, body) if colon or argument else self._plain(name)
         if value is not None:
             return value
         self.unknown["{{" + visible(body.strip(), 30) + "}}"] = None
@@ -100,59 +102,42 @@ class Macros:
             return self.char
         if _USER.fullmatch(name):
             return self.user
-        return {"original": self.original, "newline": "\n", "noop": ""}.get(name)
+        if name in self.fields:
+            return self._field(name)
+        return {"original": self.original, "newline": "\n", "noop": "", "//": ""}.get(name)
 
     def _called(self, name: str, argument: str, body: str) -> str | None:
         """What has an argument."""
-        if name in ("hidden_key", "comment"):
+        if name in ("//", "hidden_key", "comment"):
             return ""
         if name == "reverse":
             return argument[::-1]
         if name in ("random", "pick"):
             self.settled[name] = None
-            return self._drawn(body).choice(_choices(argument))
+            return self._drawn(body).choice(choices(argument))
+        if name in ("roll", "dice"):
+            return self._rolled(argument.strip(), body)
         if name in ("setvar", "setglobalvar"):
             variable, _, value = argument.partition("::")
             self._variables[variable.strip()] = value
             return ""
         return self._variables.get(argument.strip()) if name in ("getvar", "getglobalvar") else None
 
-    def _rolled(self, body: str, formula: str) -> str | None:
-        """The total of dice such as `2d6+1`, `d20` and `6`, which are the sides; None for what is none."""
-        if len(formula) > _MAX_FORMULA:
-            return None
-        if _SIDES.fullmatch(formula):
-            formula = f"d{formula}"
-        source = self._drawn(body)
-        total = at = 0
-        while at < len(formula):
-            term = _TERM.match(formula, at)
-            if term is None or (at > 0 and not term.group(1)):
-                return None
-            sign, count, sides, number = term.groups()
-            value = int(number or 0)
-            if sides:
-                value = sum(source.randint(1, max(1, int(sides))) for _ in range(int(count or 1)))
-            total += -value if sign == "-" else value
-            at = term.end()
-        if "d" not in formula.lower():
-            return None
-        self.settled["roll"] = None
-        return str(total)
+    def _field(self, name: str) -> str:
+        """A text of the card with its macros replaced, but no text of the card within it."""
+        if name not in self._values:
+            fields, self.fields = self.fields, {}
+            self._values[name] = self.expand(fields[name])
+            self.fields = fields
+        return self._values[name]
+
+    def _rolled(self, formula: str, body: str) -> str | None:
+        total = rolled(formula, self._drawn(body))
+        if total is not None:
+            self.settled["roll"] = None
+        return total
 
     def _drawn(self, body: str) -> random.Random:
         """A source of its own for each time that a macro stands in the texts."""
         self._draws[body] += 1
         return drawn(f"{self._draws[body]} {body}")
-
-
-def _choices(argument: str) -> list[str]:
-    """`a::b` or `a, b`, as SillyTavern parts them."""
-    if "::" in argument:
-        return argument.split("::")
-    return [value.strip().replace("\\,", ",") for value in _ESCAPED_COMMA.split(argument)]
-
-
-def drawn(text: str) -> random.Random:
-    """Always the same for the same text, and under any Python."""
-    return random.Random(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest())

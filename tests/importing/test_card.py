@@ -289,7 +289,50 @@ def test_start_outside_of_the_examples_only_parts() -> None:
         v2(description="Wise.\n<START>\n{{user}}: Hi", first_mes="<START> Hello.", system_prompt="x")
     )
     assert found.prompt == "x\n\nWise.\n\nUser: Hi\n\nAda begins a conversation like this: Hello."
-    assert found.description == "Wise. User: Hi"
+    assert found.description == "Wise."
+
+
+NOTES = (
+    '<style>.a{color:red}</style>\n<div class="a"><img src="https://x/y.png">\n<!-- <p>old</p> -->'
+    "<h2>Hello, {{user}} &amp; all!</h2></div>\r\n\r\n![pic](https://x/z.png)\n\n# More\n**Be** [kind](https://x)."
+)
+
+
+def test_notes_are_read_without_their_marks() -> None:
+    found = draft(v2(creator_notes=NOTES, personality="bold"))
+    assert found.description == "Hello, User & all!"
+    assert found.notices == ("the creator's notes: Hello, User & all! More Be kind.",)
+    assert found.extensions["character_card"]["data"]["creator_notes"] == NOTES
+
+
+@pytest.mark.parametrize(
+    "notes", ["<img src=x>", "![a](b)\n\n***\n---", "https://x/y", "<style>p{}", "<!-- x", "{{// x}}", "—"]
+)
+def test_notes_without_a_word_are_none(notes: str) -> None:
+    found = draft(v2(creator_notes=notes, personality="* bold\n* *wise*"))
+    assert (found.description, found.notices) == ("bold wise", ())
+
+
+def test_macros_for_texts_of_the_card() -> None:
+    note = {"depth_prompt": {"prompt": "Sir."}}
+    card = v2(
+        system_prompt="{{personality}}/{{scenario}}/{{mesExamples}}/{{persona}}/{{charDepthPrompt}}",
+        personality="{{char}}: {user} knows",
+        scenario="A {{charPersonality}}",
+        mes_example="<START>Hi",
+        extensions=note,
+    )
+    found = draft(card)
+    first = (found.prompt or "").split("\n\nWise.")[0]
+    assert first == "Ada: User knows/A {{charPersonality}}/Hi//Sir."
+    assert "Scenario: A Ada: User knows\n" in (found.prompt or "")
+
+
+def test_macros_that_stay_are_counted() -> None:
+    told = "macros that are not part of the specification stay as they are: {{a0}}, {{a1}}, {{a2}}, {{a3}}"
+    many = "".join(f"{{{{a{n}}}}}" for n in range(7))
+    assert draft(v2(description=many)).notices == (f"{told}, {{{{a4}}}} and 2 more",)
+    assert draft(v2(description=many[:24])).notices == (told,)
 
 
 def test_a_name_in_another_script_stays() -> None:

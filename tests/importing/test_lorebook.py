@@ -33,7 +33,7 @@ def test_constant_entries_in_their_order() -> None:
         entry("no", extensions={"delay": 2}),
         entry(""),
     )
-    assert found == Book(("ahead", "ahead too"), ("first", "third", "fourth", "fifth"), waiting=4)
+    assert found == Book(("ahead", "ahead too"), ("first", "third", "fourth", "fifth"), waiting=4, deep=1)
 
 
 def test_what_sillytavern_writes_into_every_entry_changes_nothing() -> None:
@@ -50,7 +50,40 @@ def test_what_sillytavern_writes_into_every_entry_changes_nothing() -> None:
         entry("behind", use_regex=True, position="before_char", extensions=extensions),
         entry("deep", use_regex=True, position="after_char", extensions={"position": 4, "role": 0}),
     )
-    assert found == Book(("ahead",), ("behind", "deep"))
+    assert found == Book(("ahead",), ("behind", "deep"), deep=1)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"delay_until_recursion": 1},
+        {"delay_until_recursion": True},
+        {"delayUntilRecursion": 2},
+        {"delay": 1},
+        {"position": 7, "outlet_name": "x"},
+        {"triggers": ["continue", "swipe"]},
+    ],
+)
+def test_what_sillytavern_does_not_insert_at_first_waits(later: dict[str, Any]) -> None:
+    for text in ("x", "@@activate\nx"):
+        assert book(entry(text, extensions=later)) == Book(waiting=1)
+    nothing = {"delay_until_recursion": False, "delay": 0, "position": 1, "triggers": []}
+    assert book(entry("x", extensions=nothing)) == Book(after=("x",))
+    assert book(entry("x", extensions={"triggers": ["normal", "swipe"]})).after == ("x",)
+
+
+@pytest.mark.parametrize(
+    "text, position, there",
+    [
+        ("x", 4, Book(after=("x",), deep=1)),
+        ("x", 2, Book(after=("x",))),
+        ("@@depth 4\nx", 1, Book(after=("x",), deep=1)),
+        ("@@instruct_depth 1\n@@@position before_desc\nx", 1, Book(before=("x",), deep=1)),
+        ("@@scan_depth 4\nx", 0, Book(before=("x",))),
+    ],
+)
+def test_entries_among_the_messages_are_counted(text: str, position: int, there: Book) -> None:
+    assert book(entry(text, extensions={"position": position})) == there
 
 
 @pytest.mark.parametrize(
@@ -112,3 +145,5 @@ def test_one_entry_of_a_group() -> None:
     heavy = entry("calm", extensions={"group": "mood", "group_weight": 10**9})
     assert book(*moods, heavy).after == ("calm",)
     assert book(moods[0]) == Book((), ("glad",))
+    own_book = entry("calm", 5, group="mood", groupOverride=True)
+    assert book(*moods, own_book).after == ("calm",)

@@ -40,7 +40,9 @@ def expand(text: str, **names: str) -> str:
         ("{{time}} {{#if x}} {{roll:dd}}", "{{time}} {{#if x}} {{roll:dd}}"),
         ("{{char {{user}} }} } { {{", "{{char Bob }} } { {{"),
         ("}} {{ {{char", "}} {{ {{char"),
-        ("<bottle> {char} <START>", "<bottle> {char} <START>"),
+        ("<bottle> <START> {x} {chart} {{{char}}}", "<bottle> <START> {x} {chart} {{{char}}}"),
+        ("{char} {Character} {user}'s #{user}: #{character}:", "Ada Ada Bob's Bob: Ada:"),
+        ("{{ // x }}{{reverse abc}}{{random: }}.", "cba."),
     ],
 )
 def test_macros(text: str, result: str) -> None:
@@ -50,6 +52,27 @@ def test_macros(text: str, result: str) -> None:
 def test_what_comes_in_is_not_expanded_again() -> None:
     assert expand("{{char}} {{reverse:}}resu{{}}", char="{{user}}") == "{{user}} resu{{}}"
     assert expand("<user>", user="<char>") == "<char>"
+
+
+def test_texts_of_the_card_stand_for_their_macros() -> None:
+    own = {
+        "description": "{{char}} is {{scenario}}, {{random::a::b::c::d}}.",
+        "scenario": "{user}'s",
+        "persona": "",
+    }
+    macros = Macros("Ada", "Bob", fields=own)
+    once = macros.expand("{{Description}}")
+    assert once in {f"Ada is {{{{scenario}}}}, {letter}." for letter in "abcd"}
+    assert macros.expand("{{description}}|{{ scenario }}|{{persona}}") == f"{once}|Bob's|"
+    assert list(macros.unknown) == ["{{scenario}}"]
+    assert macros.expand("{{personality}} {{description x}}") == "{{personality}} {{description x}}"
+
+
+def test_texts_that_vanish_are_not_read_again_and_again() -> None:
+    own = {"scenario": "{{// " + "x" * 500_000 + "}}"}
+    start = time.perf_counter()
+    assert Macros("Ada", "Bob", fields=own).expand("{{scenario}}" * 40_000) == ""
+    assert time.perf_counter() - start < 5
 
 
 def test_random_values_are_among_the_choices_and_stay() -> None:
@@ -88,8 +111,10 @@ def test_braces_without_end_take_no_time(text: str) -> None:
 
 
 def test_a_text_that_grows_without_measure_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"x\.json: its texts are longer than 1 million characters"):
+        expand("<bot>" * 100_000, char="A" * 200, where="x.json")
     with pytest.raises(UsageError, match="longer than 1 million characters"):
-        expand("<bot>" * 100_000, char="A" * 200)
+        Macros("Ada", "Bob", fields={"scenario": "x" * 999}).expand("{{scenario}}" * 2000)
 
 
 @given(st.text(alphabet="{}<>abchru:/,\\ sertopd", max_size=60))
