@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from mpg_cli.errors import UsageError
-from mpg_cli.importing.characters import TEXTS, find_character
+from mpg_cli.importing.characters import Character, find_character
 from mpg_cli.importing.charx import card_json
 from mpg_cli.importing.json_text import parse_json
+from mpg_cli.importing.other_kinds import WHAT, refusal
 from mpg_cli.importing.png import text_chunks
 from mpg_cli.personas.safe_yaml import kind_of
 from mpg_cli.personas.text import visible
@@ -21,10 +22,6 @@ MAX_NAME = 200  # characters; it is put in wherever the card says {{char}}
 _SPECS = {"chara_card_v2": 2, "chara_card_v3": 3}
 _CHUNKS = ("ccv3", "chara")  # the first that is there is the card
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_WHAT = (
-    f"a character is a JSON or YAML object with name and {', '.join(TEXTS)}, or the like of Pygmalion "
-    "(char_name, char_persona) or text-generation-webui (name, context); or a PNG or .charx file with one"
-)
 
 
 @dataclass(frozen=True)
@@ -99,33 +96,26 @@ def from_json(raw: bytes, where: str, notices: tuple[str, ...] = ()) -> Card:
 def from_data(card: Any, where: str, notices: tuple[str, ...] = ()) -> Card:
     """The card in plain data, of JSON or YAML. Raises UsageError for what is none."""
     if not isinstance(card, dict):
-        raise UsageError(f"{where}: not a character card but {kind_of(card)}", hint=_WHAT)
+        raise UsageError(f"{where}: not a character card but {kind_of(card)}", hint=WHAT)
     spec, data = card.get("spec"), card.get("data")
     version = _SPECS.get(spec) if isinstance(spec, str) else None
     if version and isinstance(data, dict):
-        newer = _newer(card.get("spec_version"), version)
-        return _checked(Card(f"Character Card V{version}", card, data, where, (*notices, *newer)))
-    found = find_character(card)
-    if found is not None:
+        found = Character(f"Character Card V{version}", _named(data, card))
+        notices += _newer(card.get("spec_version"), version)
+    elif character := find_character(card):
+        found = character
         if spec and not version:
             told = f"the spec '{visible(str(spec), 60)}' is not known; it was read as a {found.kind}"
             notices = (*notices, told)
-        return _checked(Card(found.kind, card, found.data, where, notices))
-    if version:
-        raise UsageError(f"{where}: the card's data must be a mapping, not {kind_of(data)}")
-    if "entries" in (data if isinstance(data, dict) else card):
-        raise UsageError(
-            f"{where}: a lorebook, not a character", hint="import the card that it belongs to or is part of"
-        )
-    if spec is not None:
-        raise UsageError(
-            f"{where}: the spec '{visible(str(spec), 60)}' is not known",
-            hint=f"known are {' and '.join(_SPECS)}, and cards without a spec (V1)",
-        )
-    keys = visible(", ".join(map(str, card)), 100) or "none"
-    raise UsageError(
-        f"{where}: not a character card: no spec, name and description; its keys: {keys}", hint=_WHAT
-    )
+    else:
+        raise refusal(card, where)
+    return _checked(Card(found.kind, card, found.data, where, notices))
+
+
+def _named(data: Mapping[str, Any], card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a card, with the name that stands above them if they have none."""
+    name = data.get("name")
+    return data if name and str(name).strip() else {**data, "name": card.get("name")}
 
 
 def _decoded(text: bytes, what: str) -> bytes:

@@ -162,7 +162,7 @@ def _notices(card: Card, book: Book, macros: Macros, notes: list[str]) -> Iterat
     if book.drawn:
         yield f"lorebook entries that chance decides on were decided once for good: {book.drawn}"
     if book.waiting:
-        yield f"lorebook entries that wait for key words or the like, which mpg never sees: {book.waiting}"
+        yield f"lorebook entries that wait for key words or the like, which mpg does not seek: {book.waiting}"
     if book.deep:
         yield f"lorebook entries with a depth stand in the prompt, not among the messages: {book.deep}"
     if card.text("post_history_instructions"):

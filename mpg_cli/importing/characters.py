@@ -1,7 +1,7 @@
 """Characters that are no Character Card V2 or V3, by the names that the fields of a card have.
 
-Card V1 (TavernAI) is the fields alone. Pygmalion, text-generation-webui, Agnai and Character.AI have names of
-their own for them.
+Card V1 (TavernAI) is the fields alone. Pygmalion, text-generation-webui, Agnai, Character.AI and Backyard
+have names of their own for them.
 """
 
 from __future__ import annotations
@@ -62,6 +62,19 @@ _FORMATS = (
         "Character.AI character",
         frozenset(("definition", "participant__name")),
         {"participant__name": "name", "greeting": "first_mes", "definition": "mes_example"},
+    ),
+    _Format(
+        "Backyard character",
+        frozenset(("aiName", "aiPersona")),
+        {
+            "aiName": "name",
+            "aiDisplayName": "name",
+            "basePrompt": "system_prompt",
+            "aiPersona": "description",
+            "customDialogue": "mes_example",
+            "firstMessage": "first_mes",
+            "authorNote": "post_history_instructions",
+        },
     ),
     _Format(
         "text-generation-webui character",

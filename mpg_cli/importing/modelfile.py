@@ -28,6 +28,7 @@ INSTRUCTIONS = (
 ROLES = ("system", "user", "assistant")
 
 _LINE = re.compile(r"[ \t]*([^ \t]+)(?:[ \t]+(.*))?")
+_TEXTS = ("system", "message", "template", "license")  # their values are often of several lines
 _WORD = re.compile(r"([A-Za-z0-9_]+)[ \t]+(.*)", re.DOTALL)
 _QUOTES = ('"""', '"')
 
@@ -57,6 +58,7 @@ def parse_modelfile(raw: bytes, where: str) -> tuple[Instruction, ...]:
 
 def _instructions(lines: list[str], where: str) -> Iterator[Instruction]:
     at = 0
+    before = ""  # the instruction that stands before
     while at < len(lines):
         number, line = at + 1, lines[at]
         at += 1
@@ -66,16 +68,23 @@ def _instructions(lines: list[str], where: str) -> Iterator[Instruction]:
         word = match.group(1) if match else line.split()[0]
         name = word.lower()
         if name not in INSTRUCTIONS:
-            close = "".join(f"; did you mean {known.upper()}?" for known in nearest(name, INSTRUCTIONS, 1))
-            raise UsageError(
-                f"{where}:{number}: unknown instruction '{visible(word, 30)}'{close}",
-                hint=f"a Modelfile knows {', '.join(INSTRUCTIONS).upper()}",
-            )
+            raise _unknown(word, before, f"{where}:{number}")
         rest, key = (match.group(2) if match else None) or "", ""
         if name in ("parameter", "message"):
             key, rest = _key(name, rest, f"{where}:{number}")
         value, at = _value(rest, lines, at, f"{where}:{number}")
         yield Instruction(name, value, number, key)
+        before = name
+
+
+def _unknown(word: str, before: str, where: str) -> UsageError:
+    """What is said of a line that begins with `word`, after an instruction `before`."""
+    close = "".join(f"; did you mean {known.upper()}?" for known in nearest(word, INSTRUCTIONS, 1))
+    hint = f"a Modelfile knows {', '.join(INSTRUCTIONS).upper()}"
+    if before in _TEXTS and not close:
+        quotes = _QUOTES[0]
+        hint = f"text of several lines stands in three double quotes: {before.upper()} {quotes}…{quotes}"
+    return UsageError(f"{where}: unknown instruction '{visible(word, 30)}'{close}", hint=hint)
 
 
 def _key(name: str, rest: str, where: str) -> tuple[str, str]:

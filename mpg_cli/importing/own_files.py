@@ -11,9 +11,10 @@ from mpg_cli.importing.characters import find_character
 from mpg_cli.importing.json_text import decode
 from mpg_cli.personas import safe_yaml, schema
 from mpg_cli.personas.safe_yaml import Document
-from mpg_cli.personas.text import visible
+from mpg_cli.personas.text import nearest, visible
 
 _EXPERT = frozenset(("prompt", "adapters", "parts"))
+_MANY = 2 * len(schema.KEYS)
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -53,6 +54,14 @@ def _use(name: str, path: Path | None) -> str:
 
 
 def _is_persona(document: Document) -> bool:
-    """A character may have a description too, but no expert."""
-    others = {key: value for key, value in document.data.items() if key != "description"}
-    return not _EXPERT.isdisjoint(others) and find_character(others) is None
+    """Whether there is an expert, and most keys are a persona's, misspelt or not: others have prompts too.
+
+    A character may have a description as well, but not only that.
+    """
+    keys = document.data.keys()
+    if _EXPERT.isdisjoint(keys) or len(keys) > _MANY:
+        return False
+    if find_character({key: value for key, value in document.data.items() if key != "description"}):
+        return False
+    own = sum(key in schema.KEYS or bool(nearest(key, schema.KEYS, 1)) for key in keys)
+    return 2 * own > len(keys)

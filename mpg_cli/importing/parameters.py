@@ -5,25 +5,30 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.importing.modelfile import Instruction
 from mpg_cli.personas.text import visible
+from mpg_cli.request import MAX_SEED, Sampling
 
-_FLAGS = {
-    "temperature": "--temperature",
-    "top_k": "--top-k",
-    "top_p": "--top-p",
-    "min_p": "--min-p",
-    "repeat_penalty": "--repetition-penalty",
-    "seed": "--seed",
-    "stop": "--stop",
-    "num_predict": "--max-tokens",
+# Fields of Sampling, whose flags are called like them.
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repeat_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "stop": "stop",
+    "num_predict": "max_tokens",
 }
 _WHOLE = frozenset(("top_k", "seed", "num_predict", "num_ctx", "repeat_last_n"))
-_REAL = frozenset(("temperature", "top_p", "min_p", "repeat_penalty"))
-_SHARES = frozenset(("top_p", "min_p"))  # from 0 to 1 in mpg
+_REAL = frozenset(
+    ("temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
+)
 _MAX_DIGITS = 30
 
 
@@ -40,20 +45,36 @@ def read_parameters(instructions: Sequence[Instruction], where: str) -> dict[str
 
 
 def as_flags(parameters: dict[str, Any]) -> tuple[str, list[str]]:
-    """Flags of `mpg generate` as one would type them, and the names that have no flag."""
+    """Flags of `mpg generate` as one would type them, and what has none: names, or names with values.
+
+    Values that mpg does not take are -1 for endless replies and for a new seed each time, among others.
+    """
     words: list[str] = []
     without: list[str] = []
     for name, value in parameters.items():
-        flag = _FLAGS.get(name)
-        if flag is None:
-            without.append(name)
-        elif name == "stop":
-            words += [word for text in value for word in (flag, _quoted(text))]
-        elif _in_range(name, value):
-            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-        else:
-            without.append(f"{name} {value}")
+        for one in value if isinstance(value, list) else [value]:
+            if name not in _SAMPLING and name != "seed":
+                without.append(name)
+            elif (flag := _flag(name, one)) is not None:
+                words.append(flag)
+            else:
+                without.append(f"{name} {one}".rstrip())
     return " ".join(words), without
+
+
+def _flag(name: str, value: Any) -> str | None:
+    """The flag with its value; None for a value that mpg does not take."""
+    if name == "seed":
+        return f"--seed {value}" if 0 <= value <= MAX_SEED else None
+    if name == "top_k":
+        value = max(0, value)  # -1 turns it off in Ollama
+    field = _SAMPLING[name]
+    try:
+        replace(Sampling(), **{field: (value,) if name == "stop" else value})
+    except UsageError:
+        return None
+    shown = _quoted(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else value
+    return f"--{field.replace('_', '-')} {shown}"
 
 
 def _number(instruction: Instruction, where: str) -> Any:
@@ -69,13 +90,6 @@ def _number(instruction: Instruction, where: str) -> Any:
         needed = "a whole number" if name in _WHOLE else "a number"
         raise UsageError(f"{where}:{instruction.line}: {name} must be {needed}, not '{visible(text, 40)}'")
     return value
-
-
-def _in_range(name: str, value: float) -> bool:
-    """Whether mpg takes the value; -1 for endless replies or a new seed each time, it does not."""
-    if name == "num_predict":
-        return value >= 1
-    return value >= 0 and not (name in _SHARES and value > 1) and not (name == "repeat_penalty" and not value)
 
 
 def _quoted(text: str) -> str:

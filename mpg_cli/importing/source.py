@@ -8,7 +8,7 @@ import re
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mpg_cli.errors import UsageError
 from mpg_cli.importing import card, charx
@@ -19,6 +19,7 @@ from mpg_cli.importing.gguf import BASE_HINT
 from mpg_cli.importing.json_text import decode, parse_json
 from mpg_cli.importing.keep import one_line
 from mpg_cli.importing.modelfile_persona import draft_of_modelfile
+from mpg_cli.importing.other_kinds import known_kind
 from mpg_cli.importing.own_files import read_yaml, refuse_persona
 from mpg_cli.importing.png import SIGNATURE
 from mpg_cli.personas.safe_yaml import Document
@@ -31,9 +32,7 @@ _KINDS = (
     "character cards (.png, .json, .charx), characters of other programs (.json, .yaml) and Ollama "
     "Modelfiles can be imported"
 )
-_YAML = re.compile(
-    r"---|(?![Ff][Rr][Oo][Mm]:)[\"']?[A-Za-z_][\w ]*[\"']?[ \t]*:(?:\s|$)", re.ASCII
-)  # no line of a Modelfile
+_KEY = re.compile(r"[\"']?([A-Za-z_][\w ]*)[\"']?[ \t]*:(?:\s|$)", re.ASCII)  # at the start of YAML
 _OTHERS = (
     (b"GIF8", "a GIF picture"),
     (b"RIFF", "a WebP picture"),
@@ -109,7 +108,7 @@ def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
     if suffix == ".charx":
         raise UsageError(f"{where}: not a zip file, which a .charx file is")
     start = _first_line(data, where)
-    if suffix in (".yaml", ".yml") or (_YAML.match(start) and suffix != ".json"):
+    if suffix in (".yaml", ".yml") or (suffix != ".json" and _is_yaml(start)):
         (found, *_) = documents = read_yaml(data, where)
         refuse_persona(documents, where, path)
         if len(documents) > 1:
@@ -118,11 +117,30 @@ def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
             )
         return card.from_data(found.data, where)
     if suffix == ".json" or start.startswith(("{", "[")):
-        value = parse_json(data, where)
+        value = _json(data, start, where)
         if isinstance(value, dict):
             refuse_persona((Document(Path(where), 1, value, {}),), where, path)
         return card.from_data(value, where)
     return None
+
+
+def _is_yaml(start: str) -> bool:
+    """Whether a file that begins with this line is YAML. FROM with a colon is a mistake in a Modelfile."""
+    key = _KEY.match(start)
+    return start.startswith("---") or (key is not None and key.group(1).lower() != "from")
+
+
+def _json(data: bytes, start: str, where: str) -> Any:
+    """The value of a file of JSON that begins with the line `start`. Raises UsageError."""
+    try:
+        return parse_json(data, where)
+    except UsageError as error:
+        try:
+            first = parse_json(start.encode(), where)  # of JSON lines
+        except UsageError:
+            raise error from None
+        known = known_kind(first, where) if isinstance(first, dict) else None
+        raise known or error from None
 
 
 def _first_line(data: bytes, where: str) -> str:

@@ -19,7 +19,7 @@ Use = Literal["auto", "adapter", "prompt", "both"]
 MAX_PROBLEMS = 20  # told of one document
 USES: tuple[Use, ...] = ("auto", "adapter", "prompt", "both")
 
-_KEYS = (
+KEYS = (
     "name",
     "description",
     "prompt",
@@ -213,7 +213,7 @@ class _Fields:
 def _persona(fields: _Fields) -> Persona:
     """The persona as far as it can be read; `fields.problems` says whether it may be used."""
     data = fields.document.data
-    fields.only(data, (), _KEYS)
+    fields.only(data, (), KEYS)
     if "name" not in data:
         fields.wrong(("name",), "is missing")
     name = fields.checked(data, (), "name", _bad_name) or ""

@@ -131,10 +131,10 @@ def test_a_newer_version_is_told_and_imported(version: Any) -> None:
         (None, "not a character card but nothing"),
         ({"messages": []}, "not a character card: no spec"),
         ({"name": "x"}, "not a character card: no spec"),
-        ({"spec": "lorebook_v3", "data": {}}, "the spec 'lorebook_v3' is not known"),
-        ({"spec": ["chara_card_v2"], "data": {}}, "is not known"),
-        ({"spec": "chara_card_v2"}, "data must be a mapping, not nothing"),
-        ({"spec": "chara_card_v2", "data": []}, "data must be a mapping, not a list"),
+        ({"spec": "lorebook_v3", "data": {}}, "its spec is 'lorebook_v3', and its data a mapping"),
+        ({"spec": ["chara_card_v2"], "data": {}}, "its spec is '['chara_card_v2']'"),
+        ({"spec": "chara_card_v2"}, "its spec is 'chara_card_v2', and its data nothing"),
+        ({"spec": "chara_card_v2", "data": []}, "its data a list"),
         ({"spec": "chara_card_v2", "data": {"name": ["x"]}}, "name must be text, not a list"),
         ({"instruction_template": "x"}, "no spec, name and description; its keys: instruction_template"),
         ({"entries": {"0": {"content": "x"}}}, "a lorebook, not a character"),
@@ -152,6 +152,7 @@ def test_what_is_no_card(card: Any, message: str) -> None:
     [
         ({"scenario": ["x"]}, "the card's scenario must be text, not a list"),
         ({"first_mes": True}, "the card's first_mes must be text, not true or false"),
+        ({"mes_example": ["x"]}, "the card's mes_example must be text, not a list"),
         ({"character_book": "x"}, "character_book must have a list of entries, not text"),
         ({"system_prompt": "{{// nothing}}", "description": ""}, "the card has no text for a prompt"),
         ({"character_book": {"entries": [1]}}, "entry 1 of the card's lorebook is a number"),
@@ -162,6 +163,7 @@ def test_fields_of_the_wrong_type_are_told(data: dict[str, Any], message: str) -
     with pytest.raises(UsageError) as error:
         draft(v2(**data))
     assert message in error.value.message
+    assert error.value.message.count("x.json: ") == 1
 
 
 def test_null_and_odd_values_in_fields_that_do_not_matter() -> None:
@@ -257,6 +259,8 @@ def test_a_card_without_a_name_needs_one() -> None:
         assert found.title == "ann"
         assert (found.prompt or "").startswith("You are ann. ")
     assert draft(v2(), name="ann").title == "Ada"
+    assert draft(v2(name=" ") | {"name": "Top"}).title == "Top"
+    assert draft(v2() | {"name": "Top"}).title == "Ada"
     assert draft(v2(name=9)).title == "9"
 
 

@@ -58,6 +58,21 @@ CHARACTER_AI = {
     }
 }
 
+BACKYARD = {
+    "character": {
+        "aiName": "kate-2",
+        "aiDisplayName": "Kate",
+        "basePrompt": "A transcript of {character} and {user}.",
+        "aiPersona": "An innkeeper.",
+        "scenario": "A tavern.",
+        "customDialogue": "#{user}: Hi",
+        "firstMessage": "Welcome, {user}!",
+        "authorNote": "",
+        "temperature": 1.2,
+    },
+    "version": 1,
+}
+
 
 def test_pygmalion() -> None:
     found = draft(PYGMALION)
@@ -93,6 +108,14 @@ def test_character_ai() -> None:
     found = draft(CHARACTER_AI)
     assert found.prompt == KATE.replace("Scenario: A tavern.\n\n", "")
     assert found.source == "Character.AI character, x.json"
+
+
+def test_backyard() -> None:
+    found = draft(BACKYARD)
+    assert found.source == "Backyard character, x.json"
+    first, rest = (found.prompt or "").split("\n\n", 1)
+    assert first == "A transcript of Kate and User."
+    assert rest == KATE.split("\n\n", 1)[1]
 
 
 def test_a_card_without_its_spec_and_a_spec_without_its_card() -> None:

@@ -224,6 +224,16 @@ def test_a_device_without_end() -> None:
         ("x.yaml", b"name: x", "not a character card: no spec, name and description; its keys: name"),
         ("x.txt", b"Dear all,", "unknown instruction 'Dear'"),
         ("x", b"\x7fELF\0\0", "neither a character nor a Modelfile"),
+        ("x.jsonl", b'{"user_name": "a", "chat_metadata": {}}\n{"mes": "b"}', "a chat of SillyTavern, not"),
+        ("x.jsonl", b'{"name": "a"}\n{"name": "b"}', "not JSON: extra data at line 2"),
+        ("x", b'{"gamestarted": true, "prompt": "a", "memory": "b"}', "a saved story of KoboldAI, not"),
+        ("x", b'{"scenarioVersion": 3, "title": "a", "prompt": "b"}', "a scenario of NovelAI, not"),
+        ("x", b'{"temp": 1, "top_p": 1, "name": "a", "prompt": "b"}', "its keys: temp, top_p, name, prompt"),
+        (
+            "x",
+            b'{"name": "a", "desciption": "c", "prompt": "b", "tag": []}',
+            "a persona file, which needs no",
+        ),
         ("x", b"FROM: llama3", "unknown instruction 'FROM:'; did you mean FROM?"),
         ("x", b" \n", "is empty"),
         ("x.yaml", b"# nothing\n", "is empty"),
@@ -236,6 +246,11 @@ def test_other_files_are_told_apart(name: str, content: bytes, message: str, tmp
     with pytest.raises(UsageError) as error:
         read_draft(str(tmp_path / name), io.BytesIO())
     assert message in error.value.message
+
+
+def test_a_character_that_has_a_prompt_too_is_no_persona_file() -> None:
+    card = {"name": "a", "description": "b", "personality": "c", "prompt": "d", "tags": []}
+    assert read_draft("-", io.BytesIO(json.dumps(card).encode())).title == "a"
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

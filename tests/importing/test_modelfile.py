@@ -141,9 +141,48 @@ def test_a_whole_persona() -> None:
     )
 
 
+def parameters(*lines: str) -> tuple[str, ...]:
+    return draft("\n".join(["FROM a/b", "SYSTEM x", *(f"PARAMETER {line}" for line in lines)])).notices
+
+
 def test_values_that_mpg_does_not_take_are_no_flags() -> None:
-    found = draft("FROM a/b\nSYSTEM x\nPARAMETER seed -1\nPARAMETER num_predict -1\nPARAMETER top_p 2\n")
-    assert found.notices == ("parameters that mpg has no flag for: seed -1, num_predict -1, top_p 2.0",)
+    refused = ("seed -1", "num_predict -1", "top_p 2", "top_p 0", "presence_penalty -2.5", 'stop ""')
+    told = "parameters that mpg has no flag for: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
+    assert parameters(*refused[:2], *refused[3:]) == (told.format("top_p 0.0"),)
+    assert parameters(*refused[:3], *refused[4:]) == (told.format("top_p 2.0"),)
+    assert parameters("seed 18446744073709551616")[0].endswith(": seed 18446744073709551616")
+
+
+@pytest.mark.parametrize(
+    "line, flag",
+    [
+        ("presence_penalty -2", "--presence-penalty -2"),
+        ("frequency_penalty 0.5", "--frequency-penalty 0.5"),
+        ("top_k -1", "--top-k 0"),
+        ("top_k 0", "--top-k 0"),
+        ("seed 18446744073709551615", "--seed 18446744073709551615"),
+        ("stop <|eot_id|>", "--stop '<|eot_id|>'"),
+    ],
+)
+def test_parameters_as_flags(line: str, flag: str) -> None:
+    assert parameters(line) == (f"a persona file has no sampling; the same with mpg generate: {flag}",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SYSTEM '''\nYou are Mario.\n'''",
+        "SYSTEM You are Mario.\n\nYou like pizza.",
+        "MESSAGE user Hi\nHow are you?",
+    ],
+)
+def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: str) -> None:
+    message, hint = refused(f"FROM x\n{text}")
+    name = text.split()[0]
+    assert "unknown instruction" in message
+    assert hint == f'text of several lines stands in three double quotes: {name} """…"""'
+    for other in ("SYSTEM x\nPARAMTER y 1", "PARAMETER stop x\nRUN pip"):
+        assert refused(f"FROM x\n{other}")[1].startswith("a Modelfile knows FROM, ")
 
 
 @pytest.mark.parametrize(
