@@ -54,14 +54,15 @@ def _use(name: str, path: Path | None) -> str:
 
 
 def _is_persona(document: Document) -> bool:
-    """Whether there is an expert, and most keys are a persona's, misspelt or not: others have prompts too.
+    """Whether there is an expert, no character, and more keys of a persona than foreign ones.
 
-    A character may have a description as well, but not only that.
+    Misspelt keys are neither; a name and a description are not yet a character.
     """
     keys = document.data.keys()
     if _EXPERT.isdisjoint(keys) or len(keys) > _MANY:
         return False
     if find_character({key: value for key, value in document.data.items() if key != "description"}):
         return False
-    own = sum(key in schema.KEYS or bool(nearest(key, schema.KEYS, 1)) for key in keys)
-    return 2 * own > len(keys)
+    others = keys - set(schema.KEYS)
+    foreign = [key for key in others if not nearest(key, schema.KEYS, 1)]
+    return len(keys) - len(others) > len(foreign)

@@ -69,8 +69,9 @@ def _flag(name: str, value: Any) -> str | None:
     if name == "top_k":
         value = max(0, value)  # -1 turns it off in Ollama
     field = _SAMPLING[name]
+    chosen: dict[str, Any] = {field: (value,) if name == "stop" else value}
     try:
-        replace(Sampling(), **{field: (value,) if name == "stop" else value})
+        replace(Sampling(), **chosen)
     except UsageError:
         return None
     shown = _quoted(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else value

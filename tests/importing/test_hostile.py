@@ -228,7 +228,11 @@ def test_a_device_without_end() -> None:
         ("x.jsonl", b'{"name": "a"}\n{"name": "b"}', "not JSON: extra data at line 2"),
         ("x", b'{"gamestarted": true, "prompt": "a", "memory": "b"}', "a saved story of KoboldAI, not"),
         ("x", b'{"scenarioVersion": 3, "title": "a", "prompt": "b"}', "a scenario of NovelAI, not"),
-        ("x", b'{"temp": 1, "top_p": 1, "name": "a", "prompt": "b"}', "its keys: temp, top_p, name, prompt"),
+        (
+            "x",
+            b'{"temp": 1, "top_p": 1, "name": "a", "prompt": "b", "prompts": []}',
+            "its keys: temp, top_p,",
+        ),
         (
             "x",
             b'{"name": "a", "desciption": "c", "prompt": "b", "tag": []}',
