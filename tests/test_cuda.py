@@ -109,6 +109,22 @@ def test_a_drafted_token_does_not_wait(rule: Any) -> None:
     assert long[0] / long[1] <= short[0] / short[1] + 15, (short, long)  # with a wait a token: 30
 
 
+@pytest.mark.parametrize("rule", ["exact", "threshold", "block"])
+def test_penalties_are_those_of_the_cpu(rule: Any) -> None:
+    penalised = Sampling(
+        max_tokens=24,
+        repetition_penalty=1.3,
+        presence_penalty=0.5,
+        frequency_penalty=0.5,
+        logit_bias=((5, 2.0), (9, -3.0)),
+    )
+    found = []
+    for device in ("cpu", "cuda"):
+        with mpg_cli.load(BLEND, device=device, dtype="float32", scheme=Scheme(rule=rule)) as speaker:
+            found.append(speaker.reply(QUESTION, seed=3, sampling=penalised).token_ids)
+    assert found[0] == found[1]
+
+
 def test_weights_stay_as_they_are() -> None:
     with mpg_cli.load("pirate", device="cuda", dtype="bfloat16") as speaker:
         assert not is_prepacked(speaker._session.loaded.model)

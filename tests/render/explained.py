@@ -26,7 +26,11 @@ TOKENS = (
 
 
 def explained_reply(
-    tokens: tuple[Token, ...] = TOKENS, *, names: tuple[str, ...] = ("INTJ", "pirate"), unit: Unit = "nats"
+    tokens: tuple[Token, ...] = TOKENS,
+    *,
+    names: tuple[str, ...] = ("INTJ", "pirate"),
+    unit: Unit = "nats",
+    prefill: str = "",
 ) -> ExplainedReply:
     """A reply of these tokens."""
     text = "".join(token.text for token in tokens)
@@ -34,6 +38,6 @@ def explained_reply(
     target = "mixture" if unit == "share" else "product"
     started: Started = replace(STARTED, experts=experts, target=target)
     ids = tuple(token.id for token in tokens)
-    found: Explanation = explain(names, [1.0] * len(names), unit, tokens)
+    found: Explanation = explain(names, [1.0] * len(names), unit, tokens, prefill)
     finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(kept=3, tested=4), found)
     return ExplainedReply(started, finished)

@@ -174,3 +174,8 @@ def test_text_is_read_on_the_strongest_tint(hue: object, theme: str) -> None:
     tint = luminance(blended(getattr(hue, theme), card, int(full) / 100))
     low, high = sorted((tint, luminance(ink)))
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_what_the_reply_was_begun_with_stands_before_it() -> None:
+    page = Page(write_page([explained_reply(prefill="Well, <b>")], "Hello"))
+    assert page.texts("p", "words")[0].startswith("Well, <b>Aye, mate.")

@@ -52,6 +52,14 @@ def test_without_colour_signs_say_the_same() -> None:
     assert not ANSI.search("".join(lines))
 
 
+def test_what_the_reply_was_begun_with_stands_before_it() -> None:
+    begun = explained_reply(prefill="Well\x1b[31m, ")
+    assert drawn(begun).splitlines()[3] == "Well[31m, [b Aye!]+, [b ~mate]."
+    output = drawn(begun, tty=True, color=True)
+    assert "dim" in style_of(output, "Well")
+    assert "Well[31m, Aye, mate." in Text.from_ansi(output).plain
+
+
 def test_colours_say_who_and_how_strongly() -> None:
     output = drawn(explained_reply(), tty=True, color=True)
     assert "bold" in style_of(output, "Aye")
