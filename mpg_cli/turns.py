@@ -1,23 +1,35 @@
 """A conversation as JSON: a list of {role, content} that ends with a user turn, or with the beginning of its
 reply. Torch-free.
+
+The tables of what people call roles and parts are those of training data as well.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
 
-ROLES = ("system", "user", "assistant")
+# What the speakers are called, and who they are.
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "ai", "gpt", "chatgpt", "model", "bot"), "assistant"),
+}
 TEXT_PARTS = ("text", "input_text", "output_text")
 Turns = tuple[dict[str, str], ...]
 
-# Keys of messages and parts on which no reply depends: the last two say that a last turn of the assistant is
-# to be continued, which it is anyway.
-UNHEEDED = ("annotations", "cache_control", "partial", "prefix")
+# Keys of messages and parts on which no reply depends: what was noted of them, and `partial` and `prefix`,
+# which say that a last turn of the assistant is to be continued, as it is anyway.
+UNHEEDED = (
+    *("id", "type", "status", "weight", "timestamp", "created_at", "createdAt"),
+    *("annotations", "cache_control", "logprobs", "response_metadata", "usage_metadata"),
+    *("partial", "prefix"),
+)
 # What the model would have to know, and is not told.
 UNREAD = {
     **dict.fromkeys(("tool_calls", "function_call", "tool_call_id"), "leave out the turns that call tools"),
@@ -28,6 +40,35 @@ UNREAD = {
     "refusal": "write what was said as content",
     **dict.fromkeys(("audio", "images"), "only text is read"),
 }
+
+
+def role_of(said: Any) -> str | None:
+    """The role in ROLES, without regard to case; None for any other."""
+    return ROLES.get(said.lower()) if isinstance(said, str) else None
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a value only fills its place: null, false, "", and lists and objects of no more than these."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, Mapping):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+        elif part is not None and part is not False and part != "":
+            return False
+    return True
+
+
+def leading_system(roles: Iterable[str]) -> int:
+    """How many system turns a conversation begins with: their texts are one, see `joined`."""
+    return sum(1 for _ in takewhile(lambda role: role == "system", roles))
+
+
+def joined(texts: Iterable[str]) -> str:
+    """System texts as one; empty ones say nothing."""
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def check_text(name: str, text: str) -> str:
@@ -50,31 +91,44 @@ def check_turns(data: Any, name: str) -> Turns:
         hint = "the model answers the last user turn, or goes on with one assistant turn after it"
         raise UsageError(f"{name} ends with a turn of {turns[-1]['role']}, not of the user", hint=hint)
     if not asked["content"].strip():
-        raise UsageError(f"the last turn of {name} is empty", hint="say something, the model answers it")
+        raise UsageError(f"the last user turn of {name} is empty", hint="say something, the model answers it")
     return turns
 
 
 def check_messages(data: Any, name: str) -> Turns:
-    """Messages of decoded JSON, whoever speaks last; a system turn can only be the first."""
+    """Messages of decoded JSON, whoever speaks last. System turns can only come first; they become one."""
     if not isinstance(data, list) or not data:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError(f"{name} must be a list of messages", hint=hint)
     turns = tuple(_turn(f"{name}[{i}]", item) for i, item in enumerate(data))
-    late = next((i for i, turn in enumerate(turns) if i and turn["role"] == "system"), None)
-    if late is not None:
-        hint = "one system turn, the first, is joined with the personas' own"
-        raise UsageError(f"{name} has a system turn at place {late + 1}", hint=hint)
-    return turns
+    first = leading_system(turn["role"] for turn in turns)
+    for i, turn in enumerate(turns):
+        if i > first and turn["role"] == "system":
+            hint = "join it with the first turn, which is joined with the personas' own text"
+            raise UsageError(f"{name}[{i}] is a system turn behind other turns", hint=hint)
+        if first > 1 and i < first and "name" in turn:  # as people write examples, which are no instructions
+            hint = "write examples as turns of user and assistant"
+            raise UsageError(f"{name}[{i}] is one of several system turns, and has a name", hint=hint)
+    return _one_system(turns[:first]) + turns[first:]
+
+
+def _one_system(turns: Sequence[dict[str, str]]) -> Turns:
+    if len(turns) < 2:
+        return tuple(turns)
+    return ({"role": "system", "content": joined(turn["content"] for turn in turns)},)
 
 
 def _turn(where: str, item: Any) -> dict[str, str]:
     if not isinstance(item, dict):
         raise UsageError(f"{where} must be an object with role and content")
     _check_rest(where, item, ("role", "content", "name"))
-    role = "system" if item.get("role") == "developer" else item.get("role")
-    if role not in ROLES:
-        raise UsageError(f"{where}.role must be {', '.join(ROLES)}, not {visible(json.dumps(role), 60)}")
-    turn = {"role": role, "content": _content(f"{where}.content", item.get("content"))}
+    key = "type" if "type" in item and "role" not in item else "role"  # as LangChain writes it
+    role = role_of(item.get(key))
+    if role is None:
+        told = visible(json.dumps(item.get(key)), 60)
+        raise UsageError(f"{where}.{key} must be system, user, assistant, not {told}")
+    silent = role == "system" and item.get("content", "?") is None
+    turn = {"role": role, "content": "" if silent else _content(f"{where}.content", item.get("content"))}
     if item.get("name"):  # a few templates show who of several speaks, the others pass over it
         turn["name"] = _text(f"{where}.name", item["name"])
     return turn
@@ -106,7 +160,7 @@ def _text(where: str, value: Any) -> str:
 
 def _check_rest(where: str, item: Mapping[str, Any], known: Collection[str]) -> None:
     """Refuse what else an object says; SDKs write every key they know, and most of them say nothing."""
-    said = {key for key, value in item.items() if value not in (None, "", [], {})}
+    said = {key for key, value in item.items() if not says_nothing(value)}
     rest = min(said.difference(known, UNHEEDED), default=None)
     if rest in UNREAD:
         raise UsageError(f"{where}.{rest} is not supported: {UNREAD[rest]}")

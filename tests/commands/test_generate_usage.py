@@ -219,7 +219,7 @@ def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> Non
         (["--messages", "-"], b'[{"role":"me","content":""}]', "--messages[0].role must be system, user"),
         (["--messages", "-"], b'[{"role":"user","content":"x","nme":"y"}]', "unknown key 'nme'"),
         (["--messages", "-"], b'[{"role":"user","content":"\\ud800"}]', "is not UTF-8 text"),
-        (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last turn of --messages is empty"),
+        (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last user turn of --messages is"),
         (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "ends with a turn of assistant"),
         (["caf\udce9"], b"", "the prompt is not UTF-8 text"),
         (["--system", "\udce9", "x"], b"", "--system is not UTF-8 text"),
@@ -370,7 +370,7 @@ def test_help_names_what_works(cli: Cli) -> None:
 
 def test_a_system_turn_only_comes_first() -> None:
     turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
-    with pytest.raises(UsageError, match="system turn at place 2"):
+    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn behind"):
         parse_messages(json.dumps(turns))
     assert len(parse_messages(json.dumps(turns[1:]))) == 2
 
