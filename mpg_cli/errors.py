@@ -37,6 +37,18 @@ class UsageError(MpgError):
     exit_code = ExitCode.USAGE
 
 
+class RangeError(UsageError):
+    """A value that a setting cannot have: `setting` is what it is called, `fault` the rest of the message."""
+
+    def __init__(self, setting: str, fault: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{setting} {fault}", hint=hint)
+        self.setting, self.fault = setting, fault
+
+    def called(self, setting: str) -> RangeError:
+        """The same, where the setting has another name."""
+        return RangeError(setting, self.fault, hint=self.hint)
+
+
 class ExpressionError(UsageError):
     """A persona expression that does not parse; `column` (from 0) is where the caret points."""
 

@@ -1,6 +1,7 @@
 """What `mpg generate` was asked for, as frozen values that are right by construction. Torch-free.
 
-Each class checks its own ranges and raises UsageError; messages call a value by its flag.
+Each class checks its own ranges and raises UsageError; messages call a value by its flag, and RangeError can
+call it otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import RangeError, UsageError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.thresholds import Threshold
 
@@ -76,7 +77,7 @@ class Prompting:
             begun = self.messages[-1]["content"]
             if begun and self.prefill:
                 raise UsageError(
-                    "the reply begins twice: the messages end with an assistant turn, and there is --prefill",
+                    "the reply begins twice: the messages end with an assistant turn, and a prefill is given",
                     hint="leave one out",
                 )
             object.__setattr__(self, "messages", self.messages[:-1])
@@ -90,7 +91,7 @@ class Prompting:
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("the prompt is empty", hint="say something, the model answers it")
         if self.raw and self.messages is not None:
-            raise UsageError("--raw skips the chat template, --messages needs it", hint="leave one out")
+            raise UsageError("--raw skips the chat template, which messages need", hint="leave one out")
         if self.raw and self.template_args:
             raise UsageError("--raw skips the chat template that --template-arg is for", hint="leave one out")
 
@@ -139,9 +140,9 @@ class Sampling:
             must = f"for token {token} must be between -{MAX_BIAS} and {MAX_BIAS}"
             _need(-MAX_BIAS <= bias <= MAX_BIAS, "--logit-bias", bias, must)
         if len({token for token, _ in self.logit_bias}) < len(self.logit_bias):
-            raise UsageError("--logit-bias names a token twice", hint="give each token one bias")
+            raise RangeError("--logit-bias", "names a token twice", hint="give each token one bias")
         if "" in self.stop:
-            raise UsageError("--stop is empty", hint="every reply contains the empty string")
+            raise RangeError("--stop", "is empty", hint="every reply contains the empty string")
 
     def as_json(self) -> dict[str, Any]:
         """Every field by name, with lists where there are tuples: what is read back is equal."""
@@ -212,4 +213,4 @@ def _is_id(token: object) -> bool:
 def _need(fine: bool, flag: str, value: object, must: str, hint: str | None = None) -> None:
     if not fine:
         shown = f"{value:g}" if isinstance(value, float) else value
-        raise UsageError(f"{flag} {shown} {must}", hint=hint)
+        raise RangeError(flag, f"{shown} {must}", hint=hint)

@@ -35,7 +35,7 @@ class Field:
 
     line: the line itself asks for it. sampling: it is the attribute `sets` of `Sampling`. none: it has no
     effect on one reply. fixed: it may say what holds anyway, one of `only`; all else is refused, and `why`.
-    `shapes` of lines have it.
+    `shapes` of lines have it; `flag` is what the command calls it.
     """
 
     name: str
@@ -45,11 +45,16 @@ class Field:
     only: tuple[Any, ...] = ()
     why: str = ""
     shapes: tuple[Shape, ...] = ("own", "openai")
+    flag: str = ""
 
     @property
     def heeded(self) -> bool:
         """Whether a reply depends on it."""
         return self.use in ("line", "sampling")
+
+    def tells(self, value: Any) -> bool:
+        """Whether a line with this value asks for something else than one without the field."""
+        return value is not None and self.use != "none" and not (self.use == "fixed" and value in self.only)
 
 
 def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
@@ -59,26 +64,42 @@ def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """
     values = {}
     for name, value in data.items():
-        field = FIELDS.get(name)
-        if field is not None and shape not in field.shapes:
-            place = "the body of OpenAI lines" if shape == "own" else "lines without custom_id and body"
-            raise Wrong("unknown_field", f"the field '{name}' belongs into {place}{field.why}")
+        field = FIELDS[shape].get(name)
         if field is None:
-            known = [f.name for f in FIELDS.values() if f.heeded and shape in f.shapes]
-            hint = did_you_mean(name, known, most=1) or "; what is only to be kept goes into metadata"
-            raise Wrong("unknown_field", f"unknown field '{visible(name, 60)}'{hint}")
-        if value is None:
+            raise Wrong("unknown_field", _unknown(name, shape))
+        if not field.tells(value):
             continue
-        if field.heeded:
-            values[name] = field.read(name, value)
-        elif field.use == "fixed" and value not in field.only:
+        if field.use == "fixed":
             raise Wrong("unsupported", f"{name} is not supported: {field.why}")
+        values[name] = field.read(name, value)
     return values
+
+
+def telling(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    """The fields that count, as they stand in a line; those that nobody knows are among them."""
+    fields = FIELDS[shape]
+    return {name: value for name, value in data.items() if name not in fields or fields[name].tells(value)}
 
 
 def sampling_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those that are attributes of `Sampling`, by attribute."""
-    return {f.sets: values[f.name] for f in FIELDS.values() if f.use == "sampling" and f.name in values}
+    return {f.sets: values[f.name] for f in _TABLE if f.use == "sampling" and f.name in values}
+
+
+def name_of(flag: str, values: Mapping[str, Any]) -> str:
+    """What a line with these fields calls the setting that has this flag."""
+    return {f.flag: f.name for f in _TABLE if f.name in values}.get(flag, flag)
+
+
+def _unknown(name: str, shape: Shape) -> str:
+    """What is said of a field that lines of this shape do not have."""
+    other: Shape = "openai" if shape == "own" else "own"
+    if name in FIELDS[other]:
+        place = "the body of OpenAI lines" if shape == "own" else "lines without custom_id and body"
+        return f"the field '{name}' belongs into {place}{FIELDS[other][name].why}"
+    known = [field.name for field in FIELDS[shape].values() if field.heeded]
+    hint = did_you_mean(name, known, most=1) or "; what is only to be kept goes into metadata"
+    return f"unknown field '{visible(name, 60)}'{hint}"
 
 
 # -- readers -------------------------------------------------------------------------------------------
@@ -110,10 +131,15 @@ def number(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any) -> int:
-    """A whole number."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """A whole number; 2.0 is one, as tables with gaps write it."""
+    if isinstance(value, bool) or not (isinstance(value, int) or is_whole(value)):
         raise Wrong("wrong_type", f"{name} must be a whole number")
-    return value
+    return int(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a float without a fraction."""
+    return isinstance(value, float) and value.is_integer()
 
 
 def _top_k(name: str, value: Any) -> int:
@@ -127,9 +153,9 @@ def _switch(name: str, value: Any) -> bool:
 
 
 def _ids(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(item) is int for item in value):
+    if not isinstance(value, list):
         raise Wrong("wrong_type", f"{name} must be a list of token ids")
-    return tuple(value)
+    return tuple(count(f"{name}[{i}]", item) for i, item in enumerate(value))
 
 
 def _biases(name: str, value: Any) -> tuple[tuple[int, float], ...]:
@@ -152,12 +178,17 @@ def _object(name: str, value: Any) -> dict[str, Any]:
 # -- the table -----------------------------------------------------------------------------------------
 
 
-def _fixed(why: str, **only: tuple[Any, ...]) -> list[Field]:
-    return [Field(name, "fixed", only=values, why=why) for name, values in only.items()]
+def _sampling(name: str, read: Reader, sets: str = "", flag: str = "") -> Field:
+    sets = sets or name
+    return Field(name, "sampling", read, sets, flag=flag or f"--{sets.replace('_', '-')}")
 
 
 def _without_effect(*names: str) -> list[Field]:
     return [Field(name, "none") for name in names]
+
+
+def _fixed(why: str, **only: tuple[Any, ...]) -> list[Field]:
+    return [Field(name, "fixed", only=values, why=why) for name, values in only.items()]
 
 
 _TABLE = [
@@ -168,8 +199,9 @@ _TABLE = [
     Field("prefill", "line", text, shapes=("own",)),
     Field("system", "line", text),
     Field("persona", "line", text),
-    Field("metadata", "line"),
-    Field("seed", "line", count),
+    Field("metadata", "line", shapes=("own",)),  # it stands in the record
+    Field("metadata", "none", shapes=("openai",)),
+    Field("seed", "line", count, flag="--seed"),
     Field("continue_final_message", "line", _switch),
     Field("add_generation_prompt", "line", _switch),
     # Switches of the chat template; the last counts.
@@ -177,43 +209,68 @@ _TABLE = [
     Field("template_args", "line", _object),
     Field("chat_template_kwargs", "line", _object),
     # How tokens are drawn, and when a reply ends.
-    Field("temperature", "sampling", number, "temperature"),
-    Field("top_k", "sampling", _top_k, "top_k"),
-    Field("top_p", "sampling", number, "top_p"),
-    Field("min_p", "sampling", number, "min_p"),
-    Field("repetition_penalty", "sampling", number, "repetition_penalty"),
-    Field("presence_penalty", "sampling", number, "presence_penalty"),
-    Field("frequency_penalty", "sampling", number, "frequency_penalty"),
-    Field("logit_bias", "sampling", _biases, "logit_bias"),
-    Field("stop", "sampling", texts, "stop"),
-    Field("stop_token_ids", "sampling", _ids, "stop_token_ids"),
-    Field("max_tokens", "sampling", count, "max_tokens"),
-    Field("max_completion_tokens", "sampling", count, "max_tokens"),  # OpenAI's newer name, which counts
+    _sampling("temperature", number),
+    _sampling("top_k", _top_k),
+    _sampling("top_p", number),
+    _sampling("min_p", number),
+    _sampling("repetition_penalty", number),
+    _sampling("presence_penalty", number),
+    _sampling("frequency_penalty", number),
+    _sampling("logit_bias", _biases),
+    _sampling("stop", texts),
+    _sampling("stop_token_ids", _ids, flag="--stop-token-id"),
+    _sampling("max_tokens", count),
+    _sampling("max_completion_tokens", count, sets="max_tokens"),  # OpenAI's newer name, which counts
     # Without effect on one reply: bookkeeping, speed, the way it is sent, and options of what is refused.
     Field("model", "none", why="; one model answers all lines, --model names it", shapes=("openai",)),
-    *_without_effect("user", "store", "service_tier", "safety_identifier", "request_id", "session_id"),
-    *_without_effect("prompt_cache_key", "prompt_cache_retention", "prediction", "priority", "cache_salt"),
-    *_without_effect("stream", "stream_options", "stream_interval", "return_token_ids"),
-    *_without_effect("kv_transfer_params", "ec_transfer_params", "extra_headers", "extra_query", "timeout"),
-    *_without_effect("parallel_tool_calls", "return_tokens_as_token_ids", "truncation_side"),
-    *_without_effect("guided_decoding_backend", "guided_whitespace_pattern"),
-    *_without_effect("mm_processor_kwargs", "media_io_kwargs", "spaces_between_special_tokens"),
+    *_without_effect(
+        *("user", "store", "service_tier", "safety_identifier", "request_id", "session_id"),
+        *("prompt_cache_key", "prompt_cache_retention", "prediction", "priority", "cache_salt"),
+        *("stream", "stream_options", "stream_interval", "return_token_ids"),
+        *("kv_transfer_params", "ec_transfer_params", "extra_headers", "extra_query", "timeout"),
+        *("parallel_tool_calls", "return_tokens_as_token_ids", "truncation_side"),
+        *("guided_decoding_backend", "guided_whitespace_pattern"),
+        *("mm_processor_kwargs", "media_io_kwargs", "spaces_between_special_tokens"),
+    ),
     # What would change a reply, or what comes with it: only as it is here anyway.
     *_fixed("one line gets one reply, so write another line for another", n=(1,), best_of=(1,)),
     *_fixed(
-        "replies are sampled, there is no beam search", use_beam_search=(False,), early_stopping=(False,)
+        "replies are sampled, there is no beam search",
+        use_beam_search=(False,),
+        early_stopping=(False,),
+        length_penalty=(1,),
     ),
-    *_fixed("replies are sampled, there is no beam search", length_penalty=(1,)),
-    *_fixed("no tools are called", tools=([],), tool_choice=("none", "auto")),
-    *_fixed("no tools are called", functions=([],), function_call=("none", "auto"), web_search_options=()),
-    *_fixed("a reply cannot be forced into a form", response_format=({"type": "text"},)),
-    *_fixed("a reply cannot be forced into a form", structured_outputs=({},), structural_tag=()),
-    *_fixed("a reply cannot be forced into a form", guided_json=(), guided_regex=()),
-    *_fixed("a reply cannot be forced into a form", guided_choice=([],), guided_grammar=()),
-    *_fixed("log-probabilities are not given", logprobs=(False,), top_logprobs=(0,), prompt_logprobs=()),
-    *_fixed("log-probabilities are not given", logprob_token_ids=([],)),
-    *_fixed("the prompt is not given back", echo=(False,), return_prompt_text=(False,)),
-    *_fixed("the prompt is not given back", return_token_offsets=(False,)),
+    *_fixed(
+        "no tools are called",
+        tools=([],),
+        tool_choice=("none", "auto"),
+        functions=([],),
+        function_call=("none", "auto"),
+        web_search_options=(),
+    ),
+    *_fixed(
+        "a reply cannot be forced into a form",
+        response_format=({"type": "text"},),
+        structured_outputs=({},),
+        structural_tag=(),
+        guided_json=(),
+        guided_regex=(),
+        guided_choice=([],),
+        guided_grammar=(),
+    ),
+    *_fixed(
+        "log-probabilities are not given",
+        logprobs=(False,),
+        top_logprobs=(0,),
+        prompt_logprobs=(),
+        logprob_token_ids=([],),
+    ),
+    *_fixed(
+        "the prompt is not given back",
+        echo=(False,),
+        return_prompt_text=(False,),
+        return_token_offsets=(False,),
+    ),
     *_fixed("only text is made", modalities=(["text"],), audio=()),
     *_fixed("a reply ends where the model ends it", ignore_eos=(False,), min_tokens=(0,)),
     *_fixed("a reply ends before its stop text", include_stop_str_in_output=(False,)),
@@ -229,4 +286,7 @@ _TABLE = [
     *_fixed("models here have no such switch, so say it in words", verbosity=("medium",)),
     *_fixed("it goes into chat_template_kwargs", enable_thinking=(), thinking_budget=(), thinking=()),
 ]
-FIELDS: Mapping[str, Field] = {field.name: field for field in _TABLE}
+_SHAPES: tuple[Shape, ...] = ("own", "openai")
+FIELDS: Mapping[Shape, Mapping[str, Field]] = {
+    shape: {field.name: field for field in _TABLE if shape in field.shapes} for shape in _SHAPES
+}

@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mpg_cli.batch.fields import FIELDS, Shape, Wrong, read_fields, sampling_values
-from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.batch.fields import (
+    FIELDS,
+    Shape,
+    Wrong,
+    is_whole,
+    name_of,
+    read_fields,
+    sampling_values,
+    telling,
+)
+from mpg_cli.errors import MpgError, RangeError, UsageError
 from mpg_cli.personas.text import visible
 from mpg_cli.request import GenerateRequest, Prompting, Sampling
 from mpg_cli.turns import check_text, check_turns
@@ -21,12 +30,19 @@ InputFormat = Literal["jsonl", "text"]
 
 LONGEST = 16 * 2**20  # bytes of a line
 DEEPEST = 100  # objects and lists within each other
-_ENVELOPE = ("custom_id", "method", "url", "body")  # of an OpenAI line
-_UNHEEDED_BESIDE = ("id", "metadata")  # what people add to it
+_ENVELOPE = {"custom_id", "method", "url", "body"}  # of an OpenAI line
 _OTHER_URLS = {
     "/v1/completions": "; to continue raw text write lines with a prompt and give --raw",
     "/v1/embeddings": "; no embeddings are made here",
     "/v1/responses": "; write its input as messages",
+}
+# What is in lines of other kinds, where ours have a prompt, messages or a body.
+_OTHER_LINES = {
+    "params": "is of an Anthropic batch; call its params body",
+    "request": "is of a Gemini batch; write its contents as messages",
+    "modelInput": "is of a Bedrock batch; write its modelInput as body, and its recordId as custom_id",
+    "response": "is the answer of a batch, not a line of its input",
+    "finish_reason": "is the answer of a batch, not a line of its input",
 }
 
 
@@ -36,7 +52,7 @@ class Line:
 
     number: int  # physical, from 1
     id: str
-    digest: str  # of what the line says
+    digest: str  # of what counts in the line
     prompting: Prompting
     sampling: Sampling
     persona: str | None = None
@@ -99,9 +115,12 @@ class LineReader:
                 data = _json(text)
                 openai = "body" in data or "custom_id" in data
                 name = _id(data.get("custom_id" if openai else "id"), number)
-                digest = digest_of(canonical(data))
                 shape: Shape = "openai" if openai else "own"
-                line = self._line(number, name, digest, _body(data) if openai else data, shape)
+                digest = digest_of(canonical(data))
+                _check_ours(data)
+                fields = _body(data) if openai else data
+                digest = digest_of(canonical(telling(fields, shape)))
+                line = self._line(number, name, digest, fields, shape)
             self._check_persona(line.persona)
             found: Line | BadLine = line
         except Wrong as wrong:
@@ -119,17 +138,21 @@ class LineReader:
     def _line(self, number: int, name: str, digest: str, data: Mapping[str, Any], shape: Shape) -> Line:
         """A line's fields over the defaults of the command."""
         values = read_fields(data, shape)
-        if (seed := values.get("seed")) is not None:
+        seed = values.get("seed")
+        try:
             replace(self._defaults, seed=seed)  # checks its range
+            sampling = replace(self._defaults.sampling, **sampling_values(values))
+        except RangeError as error:
+            raise error.called(name_of(error.setting, values)) from None
         return Line(
             number=number,
             id=name,
             digest=digest,
             prompting=self._prompting(values),
-            sampling=replace(self._defaults.sampling, **sampling_values(values)),
+            sampling=sampling,
             persona=values.get("persona"),
             seed=seed,
-            metadata=values.get("metadata") if shape == "own" else None,
+            metadata=values.get("metadata"),
             openai=shape == "openai",
         )
 
@@ -218,11 +241,19 @@ def _no_constant(name: str) -> None:
 def _id(value: Any, number: int) -> str:
     if value is None:
         return str(number)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if (isinstance(value, int) and not isinstance(value, bool)) or is_whole(value):
+        return str(int(value))
     if not isinstance(value, str) or not value:
         raise Wrong("wrong_type", "the id must be text or a whole number")
     return check_text("id", value)
+
+
+def _check_ours(data: Mapping[str, Any]) -> None:
+    """Raise Wrong for a line that others' programs read or write."""
+    if data.keys().isdisjoint(("prompt", "messages", "body")):
+        for key, what in _OTHER_LINES.items():
+            if key in data:
+                raise Wrong("unsupported", f"it {what}")
 
 
 def _body(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,8 +265,8 @@ def _body(data: Mapping[str, Any]) -> dict[str, Any]:
     if method != "POST" or not isinstance(url, str) or not url.endswith("/chat/completions"):
         other = next((why for end, why in _OTHER_URLS.items() if str(url).endswith(end)), "")
         raise Wrong("unsupported", f"only POST to /v1/chat/completions is answered{other}")
-    beside = data.keys() - {*_ENVELOPE, *_UNHEEDED_BESIDE}
-    lost = min((key for key in beside if key in FIELDS and FIELDS[key].heeded), default=None)
+    known = FIELDS["openai"]
+    lost = min((key for key in data.keys() - _ENVELOPE if key in known and known[key].heeded), default=None)
     if lost is not None:
         raise Wrong("unknown_field", f"the field '{lost}' belongs into body, and stands beside it")
     extra = body.get("extra_body") or {}  # SDKs write its fields among the others

@@ -17,6 +17,9 @@ DEFAULTS = GenerateRequest(
 )
 
 
+USER = {"role": "user", "content": "Hi"}
+
+
 def check_persona(persona: str | None) -> None:
     if persona == "nobody":
         raise PersonaError("unknown persona nobody")
@@ -53,6 +56,14 @@ def test_a_line_over_the_defaults() -> None:
 def test_a_missing_id_is_the_physical_line_number() -> None:
     lines = read(b"", {"prompt": "a"}, b"  ", {"prompt": "b"}, {"id": 12, "prompt": "c"})
     assert [(line.id, line.number) for line in lines] == [("2", 2), ("4", 4), ("12", 5)]
+
+
+def test_whole_numbers_as_tables_with_gaps_write_them() -> None:
+    line = good({"id": 7.0, "prompt": "Hi", "max_tokens": 2.0, "top_k": 50.0, "seed": 42.0})
+    assert (line.id, line.seed, repr(line.seed)) == ("7", 42, "42")
+    assert line.sampling == Sampling(max_tokens=2, top_k=50)
+    assert repr(line.sampling.max_tokens) == "2"
+    assert good({"prompt": "Hi", "top_k": -1.0, "stop_token_ids": [3.0]}).sampling.stop_token_ids == (3,)
 
 
 def test_plain_text_lines() -> None:
@@ -162,7 +173,7 @@ def test_a_last_assistant_turn_is_the_beginning_of_the_reply() -> None:
 def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> None:
     plain, line = good(openai()), good(openai(**fields))
     assert (line.prompting, line.sampling, line.seed) == (plain.prompting, plain.sampling, None)
-    assert line.digest != plain.digest  # of the line as it is
+    assert line.digest == plain.digest
 
 
 @pytest.mark.parametrize(
@@ -184,12 +195,12 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
         ({"prompt": "a", "temprature": 1}, "unknown_field", "did you mean temperature?"),
         ({"prompt": "a", "note": 1}, "unknown_field", "metadata"),
         ({"prompt": "a", "temperature": "1"}, "wrong_type", "temperature must be a number"),
-        ({"prompt": "a", "temperature": -1}, "bad_value", "--temperature -1"),
+        ({"prompt": "a", "temperature": -1}, "bad_value", "temperature -1 must be 0 or more"),
         ({"prompt": "a", "top_k": 1.5}, "wrong_type", "top_k must be a whole number"),
-        ({"prompt": "a", "seed": -1}, "bad_value", "--seed -1"),
+        ({"prompt": "a", "seed": -1}, "bad_value", "seed -1 must be between"),
         ({"prompt": "a", "seed": True}, "wrong_type", "seed must be a whole number"),
         ({"prompt": "a", "stop": [1]}, "wrong_type", "stop must be text"),
-        ({"prompt": "a", "stop": [""]}, "bad_value", "--stop is empty"),
+        ({"prompt": "a", "stop": [""]}, "bad_value", "stop is empty; every reply"),
         ({"prompt": "a", "id": ""}, "wrong_type", "the id must be"),
         ({"prompt": "a", "id": ["x"]}, "wrong_type", "the id must be"),
         ({"prompt": "a", "persona": "nobody"}, "bad_persona", "unknown persona nobody"),
@@ -215,7 +226,7 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
         ({"prompt": "a", "logit_bias": {"7": 1, "07": 2}}, "wrong_type", "logit_bias names a token twice"),
         ({"prompt": "a", "logit_bias": {"7": "x"}}, "wrong_type", "logit_bias of 7 must be a number"),
         ({"prompt": "a", "stop_token_ids": 3}, "wrong_type", "stop_token_ids must be a list of token ids"),
-        ({"prompt": "a", "presence_penalty": 3}, "bad_value", "--presence-penalty 3 must be between"),
+        ({"prompt": "a", "presence_penalty": 3}, "bad_value", "presence_penalty 3 must be between"),
         ({"prompt": "a", "temperature": 10**400}, "wrong_type", "temperature is too large"),
         ({"prompt": "a", "template_args": []}, "wrong_type", "template_args must be an object"),
         ({"prompt": "a", "system": "\ud800"}, "bad_value", "system is not UTF-8"),
@@ -227,6 +238,32 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
         (openai() | {"url": "/v1/completions"}, "unsupported", "lines with a prompt and give --raw"),
         (openai() | {"url": "/v1/responses"}, "unsupported", "write its input as messages"),
         ({"custom_id": "x"}, "wrong_type", "body must be an object"),
+        ({"prompt": "a", "max_tokens": 0}, "bad_value", "max_tokens 0 must be at least 1"),
+        (openai(max_tokens=3, max_completion_tokens=0), "bad_value", "max_completion_tokens 0 must be"),
+        ({"prompt": "a", "stop_token_ids": [-1]}, "bad_value", "stop_token_ids -1 must be 0 or more"),
+        ({"prompt": "a", "stop_token_ids": [1.5]}, "wrong_type", "stop_token_ids[0] must be a whole number"),
+        ({"prompt": "a", "logit_bias": {"7": 101}}, "bad_value", "logit_bias 101 for token 7 must be"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "A"}], "prefill": "B"},
+            "bad_value",
+            "a prefill",
+        ),
+        ({"prompt": "a", "max_tokens": 2.5}, "wrong_type", "max_tokens must be a whole number"),
+        (b'{"prompt": "a", "max_tokens": 1e999}', "wrong_type", "max_tokens must be a whole number"),
+        ({"prompt": "a", "id": 7.5}, "wrong_type", "the id must be"),
+        (
+            {"custom_id": "x", "params": {"messages": [USER]}},
+            "unsupported",
+            "Anthropic batch; call its params",
+        ),
+        ({"key": "x", "request": {"contents": []}}, "unsupported", "it is of a Gemini batch"),
+        ({"recordId": "x", "modelInput": {}}, "unsupported", "it is of a Bedrock batch"),
+        (
+            {"id": "mpg-1", "custom_id": "x", "response": {"status_code": 200}, "error": None},
+            "unsupported",
+            "it is the answer of a batch, not a line of its input",
+        ),
+        ({"id": "x", "text": "Aye.", "finish_reason": "stop"}, "unsupported", "it is the answer of a batch"),
         (openai() | {"url": "/v1/embeddings"}, "unsupported", "only POST"),
     ],
     ids=str,
@@ -251,4 +288,25 @@ def test_an_id_that_was_there_already() -> None:
 def test_the_digest_is_of_what_a_line_says_not_of_how_it_is_spelled() -> None:
     one, other = good(b'{"id":"a","prompt":"x"}'), good(b'{ "prompt" : "\\u0078", "id" : "a" }')
     assert one.digest == other.digest
-    assert good({"id": "a", "prompt": "y"}).digest != one.digest
+    assert good({"id": "a", "prompt": "x", "top_p": None}).digest == one.digest
+    assert good(openai(model="other") | {"metadata": {"k": 1}}).digest == good(openai()).digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ({"id": "a", "prompt": "x", "temprature": 0.5}, {"id": "a", "prompt": "x"}),
+        (openai(n=2), openai(n=1)),
+        (openai() | {"url": "/v1/completions"}, openai()),
+        (openai() | {"body": None}, openai()),
+        (
+            {"id": "a", "prompt": "x", "metadata": 1},
+            {"id": "a", "prompt": "x", "metadata": 2},
+        ),  # in the record
+        ({"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}),
+    ],
+    ids=str,
+)
+def test_a_line_that_was_corrected_has_another_digest(wrong: Any, right: Any) -> None:
+    (before,), (after,) = read(wrong), read(right)
+    assert (before.id, before.digest != after.digest) == (after.id, True)
