@@ -50,8 +50,19 @@ class Journal:
         self._config, self._drawn = dict(config), drawn
         self._restart, self._retry = restart, retry_errors
         self._done: dict[int, int] = {}  # id -> digest of the line, 8 bytes each
-        self.answered = self.failed = 0  # records of earlier runs
+        self._failed: set[int] = set()  # ids of error records of earlier runs
+        self._outdated: set[tuple[int, int]] = set()  # ids and digests of error records that hold no more
         self._synced = 0.0
+
+    @property
+    def answered(self) -> int:
+        """Replies of earlier runs."""
+        return len(self._done) - len(self._failed)
+
+    @property
+    def failed(self) -> int:
+        """Error records of earlier runs that hold."""
+        return len(self._failed)
 
     def __enter__(self) -> Journal:
         self._lock = self._locked_sidecar()
@@ -77,19 +88,26 @@ class Journal:
             os.fsync(self._file.fileno())
         with contextlib.suppress(OSError):
             self._file.close()
+        with contextlib.suppress(OSError):  # the next run does it
+            self._drop_outdated()
         self._lock.close()
 
     def done(self, id_: str, digest: str) -> bool:
-        """Whether an earlier run has answered the line. Raises UsageError if it said something else then."""
-        before = self._done.get(_key(id_))
-        if before is None:
-            return False
-        if before != int(digest, 16):
+        """Whether the output has a record of the line. Raises UsageError for an answer to another line.
+
+        A line that failed and was changed is not done; its error record goes.
+        """
+        key, now = _key(id_), int(digest, 16)
+        before = self._done.get(key)
+        if before is None or before == now:
+            return before is not None
+        if key not in self._failed:
             raise UsageError(
                 f"line {visible(id_, 60)} has changed since {self.output.name} answered it",
-                hint="choose a new output, or --force-restart to begin anew",
+                hint="give it a new id, choose a new output, or --force-restart to begin anew",
             )
-        return True
+        self._forget(key)
+        return False
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record as a whole line, and hand it to the system; synced at intervals."""
@@ -163,32 +181,46 @@ class Journal:
         os.fsync(self._lock.fileno())
 
     def _recover(self) -> None:
-        """Cut a torn last line and learn what is done; with `retry_errors` leave out error records."""
+        """Cut a torn last line and learn what is done; with `retry_errors` forget the error records."""
         if not self.output.exists():
             return
         size = _whole_lines(self.output)
         if size < self.output.stat().st_size:
             with self.output.open("r+b") as stream:
                 stream.truncate(size)
-        kept = self.output.with_name(self.output.name + ".part") if self._retry else None
-        copy = kept.open("wb") if kept else None
-        with contextlib.ExitStack() as stack:
-            if copy:
-                stack.enter_context(copy)
-            for number, raw in enumerate(stack.enter_context(self.output.open("rb")), 1):
+        with self.output.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
                 id_, digest, failed = _answered(raw, self.output.name, number)
-                if failed and copy:
-                    continue
-                self._done[_key(id_)] = int(digest, 16)
-                self.answered += not failed
-                self.failed += failed
-                if copy:
-                    copy.write(raw)
-            if copy:
-                copy.flush()
-                os.fsync(copy.fileno())
-        if kept:
-            os.replace(kept, self.output)
+                key = _key(id_)
+                if key in self._failed:  # a run that was killed has tried it again
+                    self._forget(key)
+                self._done[key] = int(digest, 16)
+                if failed:
+                    self._failed.add(key)
+        if self._retry:
+            for key in list(self._failed):
+                self._forget(key)
+        self._drop_outdated()
+
+    def _forget(self, key: int) -> None:
+        """An error record holds no more."""
+        self._failed.remove(key)
+        self._outdated.add((key, self._done.pop(key)))
+
+    def _drop_outdated(self) -> None:
+        """Write the output anew without the error records that hold no more."""
+        if not self._outdated:
+            return
+        part = self.output.with_name(self.output.name + ".part")
+        with self.output.open("rb") as lines, part.open("wb") as kept:
+            for number, raw in enumerate(lines, 1):
+                id_, digest, failed = _answered(raw, self.output.name, number)
+                if not failed or (_key(id_), int(digest, 16)) not in self._outdated:
+                    kept.write(raw)
+            kept.flush()
+            os.fsync(kept.fileno())
+        os.replace(part, self.output)
+        self._outdated.clear()
 
 
 def _answered(raw: bytes, name: str, number: int) -> tuple[str, str, bool]:

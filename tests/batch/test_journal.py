@@ -102,6 +102,49 @@ def test_a_line_that_changed_is_refused(tmp_path: Path) -> None:
         journal.done("a", "00000000000000bb")
 
 
+CHANGED = "00000000000000bb"
+
+
+def test_a_line_that_failed_is_tried_again_once_it_changed(tmp_path: Path) -> None:
+    out, error = tmp_path / "out", {"code": "x", "message": "y"}
+    with Journal(out, CONFIG) as journal:
+        journal.write(record("a", error=error))
+        journal.write(record("b"))
+        journal.write(record("c", error=error))
+    with Journal(out, CONFIG) as journal:
+        assert (journal.done("a", CHANGED), journal.done("b", DIGEST), journal.done("c", DIGEST)) == (
+            False,
+            True,
+            True,
+        )
+        assert (journal.answered, journal.failed) == (1, 1)
+        journal.write(record("a", CHANGED, text="Aye."))
+        with pytest.raises(UsageError, match="line b has changed") as refused:
+            journal.done("b", CHANGED)
+    assert "give it a new id" in str(refused.value.hint)
+    assert ids(out) == ["b", "c", "a"]
+    with Journal(out, CONFIG) as journal:
+        assert journal.done("a", CHANGED)
+
+
+def test_a_run_that_was_killed_leaves_each_id_once(tmp_path: Path) -> None:
+    out, error = tmp_path / "out", {"code": "x", "message": "y"}
+    with Journal(out, CONFIG):
+        pass
+    records = [record("a", error=error), record("a", CHANGED, error=error), record("b", error=error)]
+    raw = "".join(json.dumps(r) + "\n" for r in [*records, record("b", CHANGED)])  # changed, tried, killed
+    out.write_text(raw)
+    with Journal(out, CONFIG) as journal:
+        assert (journal.answered, journal.failed) == (1, 1)
+        assert journal.done("a", CHANGED)
+        assert journal.done("b", CHANGED)
+    assert ids(out) == ["a", "b"]
+    out.write_text(raw)
+    with Journal(out, CONFIG, retry_errors=True) as journal:
+        assert not journal.done("a", CHANGED)
+    assert ids(out) == ["b"]
+
+
 def test_errors_are_left_out_to_be_tried_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Journal(out, CONFIG) as journal:

@@ -68,6 +68,11 @@ def test_a_file_is_resumed_and_errors_are_tried_again(run: Any, tmp_path: Path) 
     code, _, err = run(*command)
     assert (code, out.read_bytes()) == (1, before)
     assert "4 were there already" in err
+    mended = lines({"prompt": "a", "top_p": None}, {"prompt": "now"}, {"prompt": "c", "persona": "nobody"})
+    source.write_bytes(mended + b"{\n")  # a corrected line needs no flag, for nothing was answered
+    code, _, err = run(*command)
+    assert (code, "1 answered" in err, "2 lines failed" in err) == (1, True, True)
+    assert sorted(json.loads(line)["id"] for line in out.read_text().splitlines()) == ["1", "2", "3", "4"]
     source.write_bytes(lines({"prompt": "a"}, {"prompt": "now"}, {"prompt": "c", "persona": "calm"}))
     code, _, err = run(*command, "--retry-errors")
     assert code == 0, err
