@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,14 +38,37 @@ def read(raw: bytes, format_: InputFormat = "jsonl") -> bytes:
         (b"\xfe\xff" + TEXT.encode("utf-16-be"), "is UTF-16", "iconv"),
         (TEXT.encode("utf-32"), "is UTF-32", "iconv -f UTF-32"),
         (TEXT.encode("utf-32-be"), "is UTF-32", "iconv -f UTF-32BE"),
-        (gzip.compress(LINES, mtime=0), "is gzip", "gunzip -c 'my file' | mpg batch -"),
-        (b"PK\x03\x04\x14\0\0\0", "is a zip file", "unzip -p"),
-        (b"PAR1\x15\x04\x15", "is Parquet", "pandas.read_parquet"),
+        (
+            gzip.compress(LINES, mtime=0),
+            "is a gzip archive, not lines of text",
+            "unpack it: gunzip -c 'my file' > lines.jsonl",
+        ),
+        (b"PK\x03\x04\x14\0\0\0", "is a zip archive", "unzip -p"),
+        (b"PAR1\x15\x04\x15", "is a Parquet file", "pandas.read_parquet"),
         (json.dumps(ROWS).encode(), "is a JSON list", "jq -c '.[]' 'my file' > lines.jsonl"),
         (json.dumps(ROWS, indent=1).encode(), "is a JSON list", "jq"),
         (b"\xef\xbb\xbf \n[\n", "is a JSON list", "jq"),
         (json.dumps(ROWS[0], indent=1).encode(), "has a JSON object over several lines", "jq -c . 'my file'"),
         (b'{"id": "a",\n "prompt": "Hi"}\n', "has a JSON object over several lines", "jq"),
+        (
+            b'{"data": [{"prompt": "Hi"}]}',
+            "is one JSON object with its rows in data",
+            "jq -c '.data[]' 'my file'",
+        ),
+        (
+            json.dumps({"rows": ROWS}, indent=1).encode(),
+            "is one JSON object with its rows in rows",
+            "'.rows[]'",
+        ),
+        (b'{"prompt":{"0":"Hi","1":"Ho"}}', "is a table by columns", "pandas.read_json('my file').to_json("),
+        (
+            b"{'id': 'a', 'prompt': \"Hi\"}\n",
+            "is written as Python, not as JSON",
+            "< 'my file' > lines.jsonl",
+        ),
+        (b"\n<!DOCTYPE html>\n<html>", "is a web page, not JSON", "fetch the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS", "git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n", "is a PNG picture, not lines of text", ""),
         (b"id,prompt\n1,Hello\n", "is CSV", "pandas.read_csv"),
         (b'"prompt"\t"persona"\nHello\tnoir\n', "is TSV", "sep='\\t'"),
         (
@@ -69,6 +95,8 @@ def test_one_message_for_what_is_no_lines(raw: bytes, message: str, hint: str) -
         b"no JSON\n" + LINES,  # one wrong line stops nothing
         b'{"id": "torn", "prom\n' + LINES,
         b"{}\n[\n",
+        b'{"data": ["Hi", "Ho"]}\n',
+        b'{"messages": [{"role": "user", "content": "Hi"}]}\n',
         b"\n",
         b"",
     ],
@@ -76,6 +104,28 @@ def test_one_message_for_what_is_no_lines(raw: bytes, message: str, hint: str) -
 )
 def test_lines_come_as_they_are(raw: bytes) -> None:
     assert read(raw) == raw
+
+
+def test_the_remedy_makes_a_new_file() -> None:
+    with pytest.raises(UsageError) as refused:
+        list(known(slow(b"[\n"), "data/lines.jsonl"))
+    assert (
+        refused.value.hint == "write its objects one a line: jq -c '.[]' data/lines.jsonl > new-lines.jsonl"
+    )
+    with pytest.raises(UsageError) as refused:
+        list(known(slow(gzip.compress(LINES, mtime=0)), "stdin"))
+    assert refused.value.hint == "unpack it: gunzip -c FILE > lines.jsonl"
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="no shell")
+def test_what_python_wrote_is_converted_as_the_hint_says(tmp_path: Path) -> None:
+    file = tmp_path / "it's.txt"
+    file.write_text("".join(f"{row!r}\n" for row in ROWS))
+    with pytest.raises(UsageError) as refused:
+        list(known(raw_lines(io.BytesIO(file.read_bytes())), str(file)))
+    command = str(refused.value.hint).removeprefix("convert it: ").replace("python", sys.executable, 1)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert (tmp_path / "lines.jsonl").read_bytes() == LINES
 
 
 def test_text_may_begin_as_it_likes() -> None:
