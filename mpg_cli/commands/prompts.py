@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
@@ -35,7 +37,9 @@ def read_prompt(
 
 
 def parse_messages(text: str) -> Turns:
-    """A JSON list of {role, content} that ends with a user turn, or a saved chat up to its last one."""
+    """A JSON list of {role, content} that ends with a user turn, or an object with one as its messages, or a
+    saved chat up to its last user turn.
+    """
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -45,7 +49,24 @@ def parse_messages(text: str) -> Turns:
         raise UsageError("--messages is nested too deeply") from None
     except ValueError as error:  # a number beyond Python's limit
         raise UsageError(f"--messages cannot be read: {error}") from None
-    return answered_turns(data, "--messages") if is_saved_chat(data) else check_turns(data, "--messages")
+    if is_saved_chat(data):
+        return answered_turns(data, "--messages")
+    return check_turns(
+        _of_request(data) if isinstance(data, dict) and "messages" in data else data, "--messages"
+    )
+
+
+def _of_request(data: Mapping[str, Any]) -> Any:
+    """The messages of an object that asks for no more than a reply to them, as for OpenAI's interface."""
+    from mpg_cli.batch.fields import telling
+
+    beside = min(telling(data, "openai").keys() - {"messages"}, default=None)
+    if beside is not None:
+        raise UsageError(
+            f"--messages has '{visible(beside, 60)}' beside the messages",
+            hint="leave it out there, and give it as a flag",
+        )
+    return data["messages"]
 
 
 def _file(flag: str, path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,6 +214,13 @@ def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> Non
         (["--messages", "-"], b"[1", "--messages is not JSON"),
         (["--messages", "-"], b"[" * 100_000, "--messages is"),
         (["--messages", "-"], b"{}", "--messages must be a list of messages"),
+        (
+            ["--messages", "-"],
+            b'{"messages":[{"role":"user","content":"x"}],"temperature":0}',
+            "--messages has 'temperature' beside the messages",
+        ),
+        (["--messages", "-"], b'{"messages":[],"note":1}', "--messages has 'note' beside the messages"),
+        (["--messages", "-"], b'{"messages":[]}', "--messages must be a list of messages"),
         (["--messages", "-"], b"[]", "--messages must be a list of messages"),
         (["--messages", "-"], b"[7]", "--messages[0] must be an object"),
         (["--messages", "-"], b'[{"role":"user"}]', "--messages[0].content must be text, not null"),
@@ -373,6 +381,14 @@ def test_a_system_turn_only_comes_first() -> None:
     with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn behind"):
         parse_messages(json.dumps(turns))
     assert len(parse_messages(json.dumps(turns[1:]))) == 2
+
+
+@pytest.mark.parametrize(
+    "beside", [{}, {"model": "gpt-x", "stream": False, "n": 1, "temperature": None}], ids=str
+)
+def test_messages_may_stand_in_a_request(beside: dict[str, Any]) -> None:
+    turns = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Hi"}]
+    assert parse_messages(json.dumps({**beside, "messages": turns})) == tuple(turns)
 
 
 def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
