@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.file_kinds import BOM, LOOK, check_rows, check_text_file
 from mpg_cli.personas.text import visible
 from mpg_cli.training.rows import Wrong
 
 _SPACE = " \t\r\n"
-_CONVERT = "python -c \"from datasets import Dataset; Dataset.from_{0}('FILE').to_json('FILE.jsonl')\""
-# How files of other kinds begin, what they are, and what to do.
-_OTHERS = (
-    (b"\x1f\x8b", "is compressed", "unpack it with gunzip"),
-    (b"\x28\xb5\x2f\xfd", "is compressed", "unpack it with unzstd"),
-    (b"PK\x03\x04", "is a zip archive", "unpack it with unzip"),
-    (b"\xff\xfe", "is UTF-16, not UTF-8", "convert it, for instance with iconv"),
-    (b"\xfe\xff", "is UTF-16, not UTF-8", "convert it, for instance with iconv"),
-    (b"PAR1", "is Parquet, not JSON", _CONVERT.format("parquet")),
-    (b"version https://git-lfs", "is a pointer of Git LFS, not the data", "fetch the data with git lfs pull"),
-)
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -46,12 +38,10 @@ def _read(file: Path, label: str) -> bytes:
     except OSError as error:
         hint = "--data /dev/stdin reads what is piped in" if label == "-" else None
         raise UsageError(f"--data {label} cannot be read: {error.strerror}", hint=hint) from None
-    for beginning, what, hint in _OTHERS:
-        if raw.startswith(beginning):
-            raise UsageError(f"--data {label} {what}", hint=hint)
-    if file.suffix.lower() in (".csv", ".tsv"):
-        raise UsageError(f"--data {label} is CSV, not JSON", hint=_CONVERT.format("csv"))
-    return raw.removeprefix(b"\xef\xbb\xbf")
+    check_text_file(raw[:1024], f"--data {label}", label)
+    hint = 'a row is an object on its line, as in {"prompt": "…", "response": "…"}'
+    check_rows(list(islice(io.BytesIO(raw), LOOK)), f"--data {label}", label, hint=hint, lists=True)
+    return raw.removeprefix(BOM)
 
 
 def _json(line: bytes) -> Any:
