@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mpg_cli.errors import UsageError
+from mpg_cli.file_kinds import PNG, kind_of
 from mpg_cli.importing import card, charx
 from mpg_cli.importing.card import Card
 from mpg_cli.importing.card_prompt import draft_of_card
@@ -33,13 +34,6 @@ _KINDS = (
     "Modelfiles can be imported"
 )
 _KEY = re.compile(r"[\"']?([A-Za-z_][\w ]*)[\"']?[ \t]*:(?:\s|$)", re.ASCII)  # at the start of YAML
-_OTHERS = (
-    (b"GIF8", "a GIF picture"),
-    (b"RIFF", "a WebP picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"%PDF", "a PDF file"),
-)
 
 
 @dataclass(frozen=True)
@@ -91,10 +85,11 @@ def _card_of_bytes(source: BinaryIO, where: str) -> Card | None:
         return card.from_charx(source, where)
     if head.startswith(b"GGUF"):
         raise UsageError(f"{where}: a GGUF file holds weights and no persona; {BASE_HINT}")
-    for magic, what in _OTHERS:
-        if head.startswith(magic):
-            hint = f"get the PNG that it was made from, or the card as JSON; {_KINDS}"
-            raise UsageError(f"{where}: {what} holds no character card", hint=hint)
+    kind = kind_of(head)
+    if kind is not None and kind is not PNG:
+        usual = "get the PNG that it was made from, or the card as JSON"
+        hint = kind.hint(where, "card.json") if kind.packed else usual
+        raise UsageError(f"{where}: {kind.name} holds no character card", hint=f"{hint}; {_KINDS}")
     return None
 
 

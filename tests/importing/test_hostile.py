@@ -219,6 +219,8 @@ def test_a_device_without_end() -> None:
         ("x.charx", b"hello", "not a zip file"),
         ("x.json", b"hello", "not JSON"),
         ("x.webp", b"RIFF\0\0\0\0WEBP", "a WebP picture holds no character card"),
+        ("x.json.gz", b"\x1f\x8b\x08\0", "a gzip archive holds no character card"),
+        ("x.png", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS holds no character"),
         ("x.png", b"\xff\xd8\xff\xe0", "a JPEG picture holds no character card"),
         ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file holds weights and no persona"),
         ("x.yaml", b"name: x", "not a character card: no spec, name and description; its keys: name"),
