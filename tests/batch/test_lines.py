@@ -148,7 +148,7 @@ def test_a_last_assistant_turn_is_the_beginning_of_the_reply() -> None:
     code, told = bad(openai(messages=said, add_generation_prompt=True))
     assert (code, "cannot be true here" in told) == ("unsupported", True)
     assert bad(openai(**going_on))[0] == "unsupported"
-    assert good(openai(continue_final_message=False, add_generation_prompt=True)).prompting.prefill is None
+    assert good(openai(continue_final_message=False, add_generation_prompt=True)).prompting.prefill == ""
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
         ({"custom_id": "x"}, "wrong_type", "body must be an object"),
         ({"prompt": "a", "max_tokens": 0}, "bad_value", "max_tokens 0 must be at least 1"),
         (openai(max_tokens=3, max_completion_tokens=0), "bad_value", "max_completion_tokens 0 must be"),
-        ({"prompt": "a", "stop_token_ids": [-1]}, "bad_value", "stop_token_ids -1 must be 0 or more"),
+        ({"prompt": "a", "stop_token_ids": [-1]}, "bad_value", "stop_token_ids -1 is no token id"),
         ({"prompt": "a", "stop_token_ids": [1.5]}, "wrong_type", "stop_token_ids[0] must be a whole number"),
         ({"prompt": "a", "logit_bias": {"7": 101}}, "bad_value", "logit_bias 101 for token 7 must be"),
         (
