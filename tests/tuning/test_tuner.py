@@ -17,8 +17,8 @@ from mpg_cli.session import Session
 from mpg_cli.tuning.key import key_of, versions
 from mpg_cli.tuning.measure import GRID, Bench, Rounds, Way
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
-from tests.test_session import request
-from tests.test_session import world as world
+from tests.session.conftest import world as world
+from tests.session.world import request
 
 TIMES = {0: 1.0, 4: 1.4, 16: 5.0}
 

@@ -3,102 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from peft import PeftModel
-from transformers import (
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
-from mpg_cli.sampling.noise import Noise
+from mpg_cli.request import Sampling, Scheme
 from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.session import Session
-from tests.models.tiny import tiny_adapter, tiny_model
-from tests.models.words import byte_tokenizer
-
-SIZES = {"vocab_size": 260, "eos_token_id": 256, "bos_token_id": None, "pad_token_id": None}
-YAML = """\
-name: bold
-prompt: Be bold.
-adapters: [{base: base, path: bold}]
----
-name: calm
-adapters: [{base: base, path: calm}]
----
-name: terse
-prompt: Say little.
----
-name: full
-adapters: [{base: base, checkpoint: full}]
----
-name: other
-adapters: [{base: elsewhere, path: calm}]
----
-name: both
-prompt: Be bold.
-adapters: [{base: base, path: bold}]
-use: both
-"""
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model, two adapters, a checkpoint and the personas that use them."""
-    folder = tmp_path_factory.mktemp("world")
-    tokenizer = byte_tokenizer(extra=3)
-    for name, seed in (("base", 0), ("full", 50)):
-        model = tiny_model("llama", seed, **SIZES, max_position_embeddings=160)
-        model.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    padded = SIZES | {"vocab_size": 264, "num_hidden_layers": 1}
-    tiny_model("llama", 60, **padded, max_position_embeddings=160).save_pretrained(folder / "smaller")
-    tokenizer.save_pretrained(folder / "smaller")
-    base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
-    tiny_adapter(folder / "bold", "llama", seed=1, r=4, base=base, size=0.2)
-    tiny_adapter(folder / "calm", "llama", seed=2, r=2, base=base, size=0.2)
-    (folder / "personas.yaml").write_text(YAML)
-    return folder
-
-
-def request(
-    world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello", **fields: Any
-) -> GenerateRequest:
-    blend = resolve(parse(personas), Registry.load([world])) if personas else None
-    whole = GenerateRequest(
-        model=ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
-        prompting=Prompting(prompt),
-        sampling=fields.pop("sampling", Sampling(max_tokens=24)),
-        scheme=fields.pop("scheme", Scheme()),
-        blend=blend,
-        seed=fields.pop("seed", 7),
-    )
-    return replace(whole, **fields)
-
-
-def run(asked: GenerateRequest) -> list[Event]:
-    return list(Session.open(asked).replies(asked))
-
-
-def finished(asked: GenerateRequest) -> Finished:
-    return next(event for event in run(asked) if isinstance(event, Finished))
+from tests.session.world import finished, request, run
 
 
 def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
@@ -180,17 +99,6 @@ def test_candidates_and_chunks_ahead_through_the_session(world: Path) -> None:
         json.dumps(as_json(event))
 
 
-def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
-    for target, sampling in (
-        ("mixture", Sampling(max_tokens=20)),
-        ("product", Sampling(max_tokens=20, temperature=0.7, top_p=0.8, repetition_penalty=1.3)),
-        ("product", Sampling(max_tokens=20, temperature=0)),
-    ):
-        asked = request(world, sampling=sampling, scheme=Scheme(target=target, drafter="none"))  # type: ignore[arg-type]
-        chunked = replace(asked, scheme=Scheme(target=target, chunk_size=5))  # type: ignore[arg-type]
-        assert finished(asked).token_ids == finished(chunked).token_ids
-
-
 def test_samples_are_numbered_and_a_sequence_id_repeats_one(world: Path) -> None:
     asked = request(world, samples=3)
     ends = [e for e in run(asked) if isinstance(e, Finished)]
@@ -198,64 +106,6 @@ def test_samples_are_numbered_and_a_sequence_id_repeats_one(world: Path) -> None
     assert len({e.token_ids for e in ends}) == 3
     assert finished(request(world, sequence_id=2)).token_ids == ends[2].token_ids
     assert finished(request(world, sequence_id="line-9")).token_ids not in {e.token_ids for e in ends}
-
-
-def test_unknown_ids_are_never_sampled(world: Path) -> None:
-    """The model has more embeddings than the tokenizer has tokens."""
-    hot = request(world, sampling=Sampling(max_tokens=100, temperature=50.0), samples=8)
-    opened = Session.open(hot)
-    padded = replace(opened.loaded, tokenizer=byte_tokenizer(extra=0))
-    assert padded.vocabulary.size == 257 < opened.loaded.vocabulary.size
-    found = []
-    for session in (opened, Session(hot, padded, opened.experts)):
-        ends = [e for e in session.replies(hot) if isinstance(e, Finished)]
-        found.append({token for e in ends for token in e.token_ids})
-    assert max(found[0]) > 256 > max(found[1])
-
-
-@pytest.mark.parametrize("rule", ["exact", "block", "threshold"])
-def test_penalties_and_bias_count_under_every_rule(world: Path, rule: str) -> None:
-    scheme = Scheme(rule=rule, chunk_size=3)  # type: ignore[arg-type]
-    never = finished(request(world, scheme=scheme)).token_ids[:3]
-    banned = tuple((token, -100.0) for token in set(never))
-    end = finished(request(world, scheme=scheme, sampling=Sampling(max_tokens=24, logit_bias=banned)))
-    assert end.token_ids
-    assert not set(end.token_ids) & set(never)
-    wide = Sampling(max_tokens=60, temperature=0.01, frequency_penalty=2.0, presence_penalty=2.0)
-    plain = replace(wide, frequency_penalty=0.0, presence_penalty=0.0)
-    often, seldom = (
-        max(Counter(finished(request(world, scheme=scheme, sampling=s)).token_ids).values())
-        for s in (plain, wide)
-    )
-    assert seldom < often
-
-
-def test_ids_that_the_model_does_not_have_are_refused(world: Path) -> None:
-    for sampling in (Sampling(stop_token_ids=(5000,)), Sampling(logit_bias=((5000, 1.0),))):
-        with pytest.raises(UsageError, match=r"5000: .* has no token of that id"):
-            finished(request(world, sampling=sampling))
-
-
-def test_a_stop_token_ends_the_reply_before_it(world: Path) -> None:
-    whole = finished(request(world)).token_ids
-    end = finished(request(world, sampling=Sampling(max_tokens=24, stop_token_ids=(whole[7],))))
-    assert end.token_ids == whole[: whole.index(whole[7])]
-    assert end.finish_reason == "stop"
-
-
-def test_a_reply_goes_on_from_its_prefill(world: Path) -> None:
-    asked = request(world)
-    whole = finished(asked)
-    tokenizer = byte_tokenizer(extra=3)
-    begun = "Well"
-    events = run(replace(asked, prompting=replace(asked.prompting, prefill=begun)))
-    end = next(e for e in events if isinstance(e, Finished))
-    assert "".join(e.text for e in events if isinstance(e, Text)) == end.text
-    assert end.text.startswith(begun)
-    assert end.text[len(begun) :].encode() == tokenizer.decode(end.token_ids).encode()
-    assert end.usage.prompt_tokens == whole.usage.prompt_tokens + len(begun)
-    turns = ({"role": "user", "content": "Hello"}, {"role": "assistant", "content": begun})
-    assert finished(replace(asked, prompting=Prompting(messages=turns))).token_ids == end.token_ids
 
 
 def test_a_drawn_seed_is_reported_and_repeats_the_text(world: Path) -> None:
@@ -277,110 +127,6 @@ def test_threshold_rule_reports_its_thresholds(world: Path) -> None:
     assert end.stats.chunks > 0
     assert end.stats.kappa is not None
     assert end.stats.as_json()["clipped_share"] is not None
-
-
-def test_stop_strings_end_the_reply_wherever_the_chunks_fall(world: Path) -> None:
-    whole = finished(request(world)).text
-    stop = next(whole[i : i + 2] for i in range(8, len(whole)) if whole[i : i + 2].isascii())
-    for gamma in (0, 3, 8):
-        end = finished(
-            request(world, sampling=Sampling(max_tokens=24, stop=(stop,)), scheme=Scheme(chunk_size=gamma))
-        )
-        assert end.finish_reason == "stop"
-        assert end.text == whole[: whole.index(stop)]
-        assert end.stats.committed == len(end.token_ids)
-
-
-def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
-    """Greedy, one expert of weight tiny: the text of the base model's own greedy generation."""
-    session = Session.open(
-        asked := request(world, "bold:0.000001", sampling=Sampling(max_tokens=12, temperature=0))
-    )
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
-    tokenizer, model = session.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
-    ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
-    with torch.inference_mode():
-        expected = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
-    assert list(end.token_ids) == [t for t in expected if t != 256]
-
-
-REPLAYED = {
-    "product": ("bold:0.9+calm:-0.4", Sampling(max_tokens=20)),
-    "mixture": ("bold:3+calm", Sampling(max_tokens=20)),
-    "warped": (
-        "bold:0.9+calm:0.4",
-        Sampling(max_tokens=20, temperature=0.8, top_k=60, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
-    ),
-    "penalised": ("bold:0.9+calm:0.4", Sampling(max_tokens=20, temperature=0.3, repetition_penalty=3.0)),
-}
-
-
-@pytest.mark.parametrize("case", REPLAYED)
-def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, case: str) -> None:
-    """Every token again: PEFT's log-probabilities, the formula in float64, transformers' own warpers."""
-    personas, sampling = REPLAYED[case]
-    target = "mixture" if case == "mixture" else "product"
-    asked = request(world, personas, sampling=sampling, scheme=Scheme(target=target, chunk_size=3))  # type: ignore[arg-type]
-    end = finished(asked)
-    base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
-    experts = [PeftModel.from_pretrained(deepcopy(base), str(world / n)).eval() for n in ("bold", "calm")]
-    prompt = byte_tokenizer(extra=3)("<user>Hello</><assistant>")["input_ids"]
-    weights = [part.weight for part in asked.blend.experts]  # type: ignore[union-attr]
-    noise = Noise(7, 0)
-    for position, token in enumerate(end.token_ids):
-        reply = list(end.token_ids[:position])
-        ids = torch.tensor([prompt + reply])
-        with torch.inference_mode():
-            log_pi = [m(ids).logits[0, -1].double().log_softmax(-1) for m in (base, *experts)]
-        if target == "product":
-            log_p = log_pi[0] + sum(w * (x - log_pi[0]) for w, x in zip(weights, log_pi[1:], strict=True))
-        else:
-            shares = torch.tensor(weights).double() / sum(weights)
-            log_p = (shares[:, None] * torch.stack(log_pi[1:]).exp()).sum(0).log()
-        scale = base(ids).logits[0, -1].double().logsumexp(-1)  # of the reference's logits
-        scores = (log_p.log_softmax(-1) + scale)[None]
-        seen = ids  # of the reference's prompt and the reply
-        for warper in (
-            RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
-            TemperatureLogitsWarper(sampling.temperature),
-            TopKLogitsWarper(sampling.top_k or 10_000),
-            TopPLogitsWarper(sampling.top_p),
-            MinPLogitsWarper(sampling.min_p),
-        ):
-            scores = warper(seen, scores)
-        gumbel = noise.gumbel(scores.shape[-1], position).double()
-        assert int((scores[0].log_softmax(-1) + gumbel).argmax()) == token, position
-
-
-@pytest.mark.parametrize("drafter", ["none", "reference", "lookup"])
-def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter: str) -> None:
-    """Every expert at weight 0: the base model's own greedy generation, prompt and reply penalised."""
-    sampling = Sampling(max_tokens=40, temperature=0, repetition_penalty=1.3)
-    asked = request(world, sampling=sampling, scheme=Scheme(drafter=drafter, chunk_size=None))
-    opened = Session.open(asked)
-    session = Session(asked, opened.loaded, [replace(expert, weight=0.0) for expert in opened.experts])
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
-    tokenizer, model = opened.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
-    ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
-    texts = []
-    for penalty in (1.0, 1.3):
-        with torch.inference_mode():
-            found = model.generate(ids, max_new_tokens=40, do_sample=False, repetition_penalty=penalty)
-        texts.append([t for t in found[0, ids.shape[1] :].tolist() if t != 256])
-    assert list(end.token_ids) == texts[1] != texts[0]
-
-
-def test_all_end_tokens_of_the_generation_configuration_count(world: Path) -> None:
-    """Tokens that the reply has, named as ends: the reply stops before the first of them."""
-    asked = request(world)
-    whole = finished(asked).token_ids
-    ends = {whole[6], whole[9]}
-    first = next(i for i, token in enumerate(whole) if token in ends)
-    session = Session.open(asked)
-    session.loaded.model.generation_config.eos_token_id = [256, *ends]
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
-    assert end.finish_reason == "stop"
-    assert end.token_ids == whole[:first]
 
 
 def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_path: Path) -> None:
@@ -454,21 +200,6 @@ def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
     layer.stacks[session._lineup.draft.group.stack][1].fill_(float("nan"))
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
         list(session.replies(asked))
-
-
-def test_a_stop_string_found_at_the_very_end_counts(world: Path) -> None:
-    """The text of the last token is held back (half a character behind it) and holds the stop string."""
-    tokenizer = byte_tokenizer()
-    text = ReplyText(tokenizer, ["END"], frozenset())
-    shown, used = text.push(tokenizer("so END")["input_ids"][:-1])
-    assert (shown, used) == ("so ", 5)
-    half = tokenizer("é")["input_ids"][0]
-    text = ReplyText(tokenizer, ["END\ufffd"], frozenset())
-    text.push([*tokenizer("so END")["input_ids"], half])
-    assert not text.stopped
-    text.flush()
-    assert text.stopped
-    assert text.whole == "so "
 
 
 def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
