@@ -187,7 +187,7 @@ def _perform(request: _Request, streams: Streams, notices: Notices, *, quiet: bo
         status.update("preparing the data")
         settings = _settings(request, loaded)
         made, used, refused = conversation.examples(
-            request.data.rows, loaded.tokenizer, request.template_args
+            request.data.rows, loaded.tokenizer, loaded.end_tokens, request.template_args
         )
     notices.plan(loaded, settings)
     notices.problems(refused, strict=request.strict)
@@ -201,7 +201,6 @@ def _perform(request: _Request, streams: Streams, notices: Notices, *, quiet: bo
             settings=settings,
             train=[example_of[id(row)] for row in train_rows],
             held_out=[example_of[id(row)] for row in held_rows],
-            reply_tokens=conversation.reply_tokens(train_rows, loaded.tokenizer),
             run=run,
             resume=run.begin(_plan(request, loaded, settings), force=request.force),
         )

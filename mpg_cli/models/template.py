@@ -21,8 +21,12 @@ _OPENING = re.compile(r"(?P<tag><[a-z_|]+>)\s*$")
 _TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
 
 
+_MARK = "[reply]"
+_TAG = re.compile(r"<[^<>\s]+>\Z")
+
+
 class Refused(Exception):
-    """The template raises an error for the messages; its words."""
+    """The template cannot have the messages: the words of its error, or what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,32 @@ class Arranged:
             whole = whole[: opening.start()]
         return whole + prefill
 
-    def closed(self, tokenizer: Any, arguments: Mapping[str, Any]) -> str:
-        """The template's text of a conversation that ends with a reply."""
-        return _applied(tokenizer, [_parted(message, self.roles) for message in self.messages], arguments)
+    def answered(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
+        """The text of `opened`, and how it goes on where the model says `reply`, its end included.
+
+        Some templates open every reply with a thought, or cut the thoughts out of it. Raises Refused for a
+        reply that cannot go on from its opening.
+        """
+        opened, closed = self.opened(tokenizer, "", arguments), self._closed(tokenizer, reply, arguments)
+        header = opened.rstrip()
+        space, goes_on = opened[len(header) :], closed.startswith(header)
+        before, said, _ = _bare(closed).rpartition(_bare(reply))
+        last = _TAG.search(header)
+        tag = last[0] if last else ""
+        begun = bool(tag) and reply.startswith(tag)  # the reply repeats how its thought is opened
+        if goes_on and not begun and len(before + said) > len(_bare(header)):
+            body = closed[len(header) :]
+            return opened, body[len(space) :] if body.startswith(space) else body.lstrip()
+        if not goes_on and not begun:
+            raise Refused(f"it opens every reply with {tag or header[-20:]!r}, and this one does not")
+        _, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
+        if not mark:
+            raise Refused("it leaves out what the assistant says")
+        return opened, (reply[len(tag) :].removeprefix(space) if begun else reply) + end
+
+    def _closed(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> str:
+        messages = (*self.messages, {"role": "assistant", "content": reply})
+        return _applied(tokenizer, [_parted(message, self.roles) for message in messages], arguments)
 
 
 def arrange(

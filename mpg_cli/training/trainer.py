@@ -27,7 +27,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.training import settings as settings_of
-from mpg_cli.training.conversation import Example
+from mpg_cli.training.conversation import Example, reply_tokens
 from mpg_cli.training.data import check_enough
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import Settings
@@ -42,13 +42,12 @@ _FULL_TEXTS = ("No space left", "inline_container.cc", "PytorchStreamWriter fail
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what. `reply_tokens` is the mean length of a reply; `resume` a checkpoint."""
+    """What to train on what; `resume` is a checkpoint."""
 
     loaded: LoadedModel
     settings: Settings
     train: Sequence[Example]
     held_out: Sequence[Example]
-    reply_tokens: float
     run: RunFolder
     resume: Path | None = None
 
@@ -131,32 +130,44 @@ def train(job: Job, watch: Watch) -> Trained | None:
 
 def _trainer(job: Job) -> tuple[Any, int, int]:
     """The trainer, how many rows have no room for a reply, and how many lose the end of one."""
-    settings, tokenizer = job.settings, job.loaded.tokenizer
-    if tokenizer.eos_token is None:
-        raise ModelError(f"the tokenizer of {job.loaded.id} has no end token, so a reply could not end")
+    settings, tokenizer, longest = job.settings, job.loaded.tokenizer, job.settings.max_length
+    rows, held_out = (
+        [example for example in part if len(example.prompt) < longest] for part in (job.train, job.held_out)
+    )
+    too_long = len(job.train) + len(job.held_out) - len(rows) - len(held_out)
+    if too_long:
+        check_enough(
+            len(rows) + len(held_out) if rows else 0,
+            settings.method,
+            too_long,
+            hint=f"no room for a reply in {longest} tokens: raise --max-length",
+        )
     trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
     trainer = trainer_class(
         model=job.loaded.model,
-        args=_arguments(job),
-        train_dataset=Dataset.from_list(list(job.train)),
-        eval_dataset=Dataset.from_list(list(job.held_out)) if job.held_out else None,
+        args=_arguments(job, reply_tokens(rows)),
+        train_dataset=_dataset(rows, longest),
+        eval_dataset=_dataset(held_out, longest) if held_out else None,
         processing_class=tokenizer,
         peft_config=_lora(job),
     )
     # PEFT would look for the base's configuration on the hub each time it saves.
     trainer.model.peft_config["default"].base_model_name_or_path = None
-    kept = len(trainer.train_dataset)
-    usable = kept + len(trainer.eval_dataset or ())
-    too_long = len(job.train) + len(job.held_out) - usable
-    if too_long:
-        check_enough(
-            usable if kept else 0,
-            settings.method,
-            too_long,
-            hint=f"no room for a reply in {settings.max_length} tokens: raise --max-length",
-        )
-    cut = sum(_length(row) >= settings.max_length for row in trainer.train_dataset)
+    cut = sum(len(each.prompt) + max(map(len, each.replies)) > longest for each in rows)
     return trainer, too_long, cut
+
+
+def _dataset(rows: Sequence[Example], longest: int) -> Dataset:
+    """The tokens in the columns that TRL's collators read; of pairs these cut what is too long themselves."""
+    return Dataset.from_list([_columns(row, longest) for row in rows])
+
+
+def _columns(row: Example, longest: int) -> dict[str, list[int]]:
+    if len(row.replies) == 1:
+        ids, labels = [*row.prompt, *row.replies[0]], [-100] * len(row.prompt) + row.replies[0]
+        return {"input_ids": ids[:longest], "labels": labels[:longest]}
+    chosen, rejected = row.replies
+    return {"prompt_ids": row.prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
 def _tested(trainer: Any, keeper: _Keeper) -> Figures:
@@ -172,13 +183,6 @@ def _tested(trainer: Any, keeper: _Keeper) -> Figures:
             trainer.eval_dataset = rows.select(part)
             parts.append((len(part), keeper.figures(trainer.evaluate(), "eval_")))
     return weighted(parts)
-
-
-def _length(row: Mapping[str, Any]) -> int:
-    """Tokens of a prepared row: cut ones fill the maximum, of pairs the uncut length is known."""
-    if "input_ids" in row:
-        return len(row["input_ids"])
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) - 1
 
 
 def _lora(job: Job) -> LoraConfig:
@@ -198,7 +202,7 @@ def _lora(job: Job) -> LoraConfig:
     )
 
 
-def _arguments(job: Job) -> Any:
+def _arguments(job: Job, tokens: float) -> Any:
     """TRL's configuration; an IPO margin is per reply here and per token there (see below)."""
     settings, device = job.settings, job.loaded.device.value
     dtype = job.loaded.dtype.value
@@ -230,8 +234,8 @@ def _arguments(job: Job) -> Any:
         "seed": settings.seed,
     }
     if settings.method == "sft":
-        return SFTConfig(completion_only_loss=True, packing=False, **common)
-    names, weights, beta = _loss(settings, job.reply_tokens)
+        return SFTConfig(packing=False, **common)
+    names, weights, beta = _loss(settings, tokens)
     return DPOConfig(
         loss_type=names,
         loss_weights=weights,
@@ -257,8 +261,11 @@ def _loss(settings: Settings, tokens: float) -> tuple[list[str], list[float], fl
     return names, weights, beta
 
 
-class _Silent:
-    """No model card, and nobody is told about the run."""
+class _Own:
+    """The rows are tokens already; no model card, and nobody is told about the run."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         return
@@ -267,11 +274,11 @@ class _Silent:
         return
 
 
-class _QuietDPO(_Silent, DPOTrainer):  # type: ignore[misc]
+class _QuietDPO(_Own, DPOTrainer):  # type: ignore[misc]
     pass
 
 
-class _QuietSFT(_Silent, SFTTrainer):  # type: ignore[misc]
+class _QuietSFT(_Own, SFTTrainer):  # type: ignore[misc]
     pass
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
-    summary = trained(mpg, model, "--description", "Says no.", "--license", "CC0-1.0")
+    summary = trained(mpg, model, "--description", "Says no.", "--license", "CC0-1.0", "--epochs", "20")
     home = Path(os.environ["XDG_CONFIG_HOME"]) / "mpg" / "personas"
     assert summary["file"] == str(home / "grump.yaml")
     assert summary["rows"] == {

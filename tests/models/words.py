@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -21,11 +22,13 @@ DROPS_SYSTEM = TEMPLATE.replace("<{{ m.role }}>", "{% if m.role != 'system' %}<{
 )
 
 
-def byte_tokenizer(template: str | None = TEMPLATE, extra: int = 0) -> Any:
-    """256 bytes, an end token `<end>` (256), and `extra` unused tokens."""
+def byte_tokenizer(
+    template: str | None = TEMPLATE, extra: int = 0, pairs: Sequence[tuple[str, str]] = ()
+) -> Any:
+    """256 bytes, tokens for `pairs` of them, then an end token `<end>` and `extra` unused ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {character: i for i, character in enumerate(alphabet)}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    vocabulary = {character: i for i, character in enumerate([*alphabet, *map("".join, pairs)])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=list(pairs)))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")

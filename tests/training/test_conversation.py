@@ -1,92 +1,253 @@
-"""Rows for TRL: with a chat template as messages, without as text; the prompt is that of `mpg generate`."""
+"""Rows as token ids: the prompt is that of `mpg generate`, behind it what the model would have to say."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from mpg_cli.errors import ModelError
 from mpg_cli.models.prompt import render
 from mpg_cli.request import Prompting
-from mpg_cli.training.conversation import examples, reply_tokens
+from mpg_cli.training.conversation import Example, examples, reply_tokens
 from mpg_cli.training.data import Row, Turn
 from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
 
 PAIR = Row((Turn("user", "Hi"),), ("Arr!", "Hello."), "f:1")
 WITH_SYSTEM = Row((Turn("system", "Be brief."), Turn("user", "Hi")), ("Arr!",), "f:2")
 LONGER = Row((Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")), ("d", "e"), "f:3")
+THOUGHT = "<think>\nhm\n</think>\n\nArr!"
+PARTS = TEMPLATE.replace("m.content", "m.content[0].text")
+
+# As published, without their tools.
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN3 = CHATML.replace(
+    "{{ m.content }}",
+    "{% set c = m.content %}{% if m.role == 'assistant' %}{% set t = '' %}{% if '</think>' in c %}"
+    "{% set t = c.split('</think>')[0].split('<think>')[-1].strip('\n') %}"
+    "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+    "{{ '<think>\n' + t + '\n</think>\n\n' }}{% endif %}{{ c }}",
+)
+QWEN3_THINKS = QWEN3.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
+QWEN3_SWITCH = QWEN3.replace(
+    "assistant\n{% endif",
+    "assistant\n{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif",
+)
+NEMOTRON = QWEN3_THINKS.replace("{{ '<think>\n' + t + '\n</think>\n\n' }}", "<think>{{ t }}</think>")
+R1 = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% endif %}"
+    "{% if m.role == 'user' %}{{ '<｜User｜>' + m.content }}{% endif %}{% if m.role == 'assistant' %}"
+    "{{ '<｜Assistant｜>' + m.content.split('</think>')[-1] + '<|im_end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}"
+)
+R1_FIRST = R1.replace("<think>\n", "")
+GLM = (
+    "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{% if m.role == 'assistant' %}"
+    "{{ '<think></think>\n' }}{% endif %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+LLAMA2 = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for m in messages %}{% set c = m.content.strip() %}"
+    "{% if m.role == 'user' %}[INST] {{ c }} [/INST]{% else %} {{ c }}<|im_end|>{% endif %}{% endfor %}"
+)
+LLAMA3 = (
+    "{% for m in messages %}<|h|>{{ m.role }}<|/h|>\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|h|>assistant<|/h|>\n\n{% endif %}"
+)
+GPT_OSS = (
+    "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final{% endif %}"
+    "<|message|>{{ m.content }}{{ '<|im_end|>' if m.role == 'assistant' else '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
 
 
-def test_messages_for_a_chat_template() -> None:
-    made, used, problems = examples([PAIR, LONGER], byte_tokenizer(), {"think": "no"})
+def chat_tokenizer(template: str | None) -> Any:
+    """Line ends merge, and a blank with a letter, as in any trained vocabulary; `<|im_end|>` is the end."""
+    tokenizer = byte_tokenizer(template, pairs=[("Ċ", "Ċ"), ("Ġ", "A"), ("Ġ", "H")])
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    return tokenizer
+
+
+def made(tokenizer: Any, *rows: Row, **template_args: Any) -> list[Example]:
+    found, _, problems = examples(rows, tokenizer, (), template_args)
     assert problems == []
-    assert used == [PAIR, LONGER]
-    assert made[0] == {
-        "prompt": [{"role": "user", "content": "Hi"}],
-        "chosen": [{"role": "assistant", "content": "Arr!"}],
-        "rejected": [{"role": "assistant", "content": "Hello."}],
-        "chat_template_kwargs": {"think": "no"},
-    }
-    assert [message["role"] for message in made[1]["prompt"]] == ["user", "assistant", "user"]
+    return found
+
+
+def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
+    """The prompt of `mpg generate`."""
+    if len(row.prompt) == 1 or tokenizer.chat_template is None:
+        system = row.prompt[0].content if row.prompt[1:] else None
+        prompting = Prompting(row.prompt[-1].content, system=system, template_args=template_args)
+    else:
+        messages = tuple({"role": turn.role, "content": turn.content} for turn in row.prompt)
+        prompting = Prompting(messages=messages, template_args=template_args)
+    return render(tokenizer, prompting)
+
+
+@pytest.mark.parametrize(
+    ("template", "reply", "args", "learnt"),
+    [
+        pytest.param(CHATML, "Arr!", {}, "Arr!<|im_end|>", id="ChatML"),
+        pytest.param(CHATML, "\n\nArr!\n", {}, "Arr!<|im_end|>", id="ChatML, white space around a reply"),
+        pytest.param(CHATML, THOUGHT, {}, THOUGHT + "<|im_end|>", id="ChatML, a thought"),
+        pytest.param(LLAMA3, " Arr!", {}, "Arr!<|im_end|>", id="Llama 3"),
+        pytest.param(LLAMA2, "Arr!", {}, " Arr!<|im_end|>", id="Llama 2"),
+        pytest.param(GPT_OSS, "Arr!", {}, "<|channel|>final<|message|>Arr!<|im_end|>", id="gpt-oss"),
+        pytest.param(GLM, "Arr!", {}, "\n<think></think>\nArr!<|im_end|>", id="GLM 4.5, which writes no end"),
+        pytest.param(QWEN3, "Arr!", {}, "<think>\n\n</think>\n\nArr!<|im_end|>", id="Qwen3"),
+        pytest.param(QWEN3, THOUGHT, {}, THOUGHT + "<|im_end|>", id="Qwen3, a thought"),
+        pytest.param(
+            QWEN3_SWITCH, "Arr!", {"enable_thinking": False}, "Arr!<|im_end|>", id="Qwen3 without thinking"
+        ),
+        pytest.param(
+            QWEN3_SWITCH,
+            "<think>\n\n</think>\n\nArr!",
+            {"enable_thinking": False},
+            "Arr!<|im_end|>",
+            id="Qwen3 without thinking, an empty thought",
+        ),
+        pytest.param(QWEN3_THINKS, "Arr!", {}, "\n</think>\n\nArr!<|im_end|>", id="Qwen3.5"),
+        pytest.param(QWEN3_THINKS, THOUGHT, {}, "hm\n</think>\n\nArr!<|im_end|>", id="Qwen3.5, a thought"),
+        pytest.param(NEMOTRON, "Arr!", {}, "</think>Arr!<|im_end|>", id="Nemotron, other white space"),
+        pytest.param(R1, THOUGHT, {}, "hm\n</think>\n\nArr!<|im_end|>", id="R1, which cuts the thought"),
+        pytest.param(
+            R1, "<think>\n\n</think>\n\nArr!", {}, "\n</think>\n\nArr!<|im_end|>", id="R1, an empty thought"
+        ),
+        pytest.param(R1_FIRST, THOUGHT, {}, THOUGHT + "<|im_end|>", id="R1 as it was first"),
+        pytest.param(R1_FIRST, "Arr!", {}, "Arr!<|im_end|>", id="R1 as it was first, no thought"),
+        pytest.param(TEMPLATE, "Arr!", {}, "Arr!</><|im_end|>", id="an end that is no end token"),
+        pytest.param(PARTS, "Arr!", {}, "Arr!</><|im_end|>", id="content in parts"),
+        pytest.param(None, " Arr!\n", {}, " Arr!\n<|im_end|>", id="no template"),
+    ],
+)
+def test_what_is_learnt_is_what_generation_meets(
+    template: str | None, reply: str, args: dict[str, Any], learnt: str
+) -> None:
+    """Prompt and reply share no token, whatever merges, and the end token comes last."""
+    tokenizer = chat_tokenizer(template)
+    rows = [WITH_SYSTEM, PAIR, Row(LONGER.prompt, ("d",), "f:3")]
+    for row in rows[: 3 if template else 2]:
+        (example,) = made(tokenizer, Row(row.prompt, (reply,), "f:1"), **args)
+        assert example.prompt == generated(tokenizer, row, **args)
+        assert tokenizer.decode(example.replies[0]) == learnt
+        assert example.replies[0].count(tokenizer.eos_token_id) == 1
+        assert example.replies[0][-1] == tokenizer.eos_token_id
+
+
+def test_tokens_do_not_reach_over_from_the_prompt() -> None:
+    """Line ends would merge, and a blank with the first letter: generation cannot go on from there."""
+    opens_with_blank = CHATML.replace("<|im_start|>{{ m.role }}\n", "{{ m.role }}: ").replace(
+        "<|im_start|>assistant\n", "assistant: "
+    )
+    for template, reply in ((QWEN3_THINKS, "Arr!"), (opens_with_blank, "Arr!"), (None, "\nArr!")):
+        tokenizer = chat_tokenizer(template)
+        prompt = "Hi\n" if template is None else "Hi"
+        (example,) = made(tokenizer, Row((Turn("user", prompt),), (reply,), "f:1"))
+        text = tokenizer.decode([*example.prompt, *example.replies[0]])
+        assert tokenizer(text)["input_ids"][: len(example.prompt)] != example.prompt
+        assert example.prompt == render(tokenizer, Prompting(prompt))
+
+
+def test_a_tokenizer_that_begins_text_with_a_space() -> None:
+    """As Llama's does: behind the prompt there is none."""
+    words = {word: at for at, word in enumerate(["<unk>", "</s>", "▁", "\n", "H", "i", "▁H"])}
+    core = Tokenizer(models.BPE(vocab=words, merges=[("▁", "H")], unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    core.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    (example,) = made(tokenizer, Row((Turn("user", "Hi"),), ("Hi",), "f:1"))
+    assert tokenizer.convert_ids_to_tokens(example.prompt) == ["▁H", "i", "\n"]
+    assert tokenizer.convert_ids_to_tokens(example.replies[0]) == ["H", "i", "\n", "</s>"]
+
+
+def test_the_reply_ends_with_whatever_ends_it_in_generation() -> None:
+    tokenizer = byte_tokenizer(CHATML)  # its end token is another
+    tokenizer.add_tokens(["<|im_end|>"], special_tokens=True)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    (example,), _, _ = examples([PAIR], tokenizer, {end})
+    assert [tokenizer.decode(reply) for reply in example.replies] == ["Arr!<|im_end|>", "Hello.<|im_end|>"]
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="has no end token"):
+        examples([PAIR], tokenizer, ())
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, NO_SYSTEM, DROPS_SYSTEM])
+def test_the_system_text_goes_where_generate_puts_it(template: str) -> None:
+    """Also where the assistant greets first, and where no system turn is taken."""
+    turns = (Turn("system", "Be brief."), Turn("assistant", "Ahoy"), Turn("user", "Hi"))
+    tokenizer = byte_tokenizer(template)
+    for row in (WITH_SYSTEM, Row(turns, ("Arr!",), "f:1")):
+        (example,) = made(tokenizer, row)
+        assert example.prompt == generated(tokenizer, row)
 
 
 def test_text_without_a_template() -> None:
-    made, _, problems = examples([PAIR, WITH_SYSTEM, LONGER], byte_tokenizer(None))
-    assert made == [
-        {"prompt": "Hi", "chosen": "Arr!", "rejected": "Hello."},
-        {"prompt": "Be brief.\n\nHi", "completion": "Arr!"},
-    ]
+    tokenizer = byte_tokenizer(None)
+    found, _, problems = examples([PAIR, WITH_SYSTEM, LONGER], tokenizer, ())
+    texts = [[tokenizer.decode(each.prompt), *map(tokenizer.decode, each.replies)] for each in found]
+    assert texts == [["Hi", "Arr!<end>", "Hello.<end>"], ["Be brief.\n\nHi", "Arr!<end>"]]
     assert [(problem.where, problem.message) for problem in problems] == [
         ("f:3", "messages need a chat template, and this model has none")
     ]
 
 
-def test_the_prompt_is_what_generate_gives_to_the_model() -> None:
-    for template in (TEMPLATE, NO_SYSTEM, DROPS_SYSTEM, None):
-        tokenizer = byte_tokenizer(template)
-        (made,), _, _ = examples([WITH_SYSTEM], tokenizer)
-        if template is None:
-            ids = tokenizer(made["prompt"])["input_ids"]
-        else:
-            text = tokenizer.apply_chat_template(made["prompt"], tokenize=False, add_generation_prompt=True)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert ids == render(tokenizer, Prompting("Hi", None, "Be brief.", False, {}))
-
-
-def test_the_system_text_of_a_conversation_goes_where_generate_puts_it() -> None:
-    """Also where the assistant greets first, and where no system turn is taken."""
-    turns = (Turn("system", "Be brief."), Turn("assistant", "Ahoy"), Turn("user", "Hi"))
-    messages = tuple({"role": turn.role, "content": turn.content} for turn in turns)
-    for template in (TEMPLATE, NO_SYSTEM, DROPS_SYSTEM):
-        tokenizer = byte_tokenizer(template)
-        (made,), _, _ = examples([Row(turns, ("Arr!",), "f:1")], tokenizer)
-        text = tokenizer.apply_chat_template(made["prompt"], tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert ids == render(tokenizer, Prompting(messages=messages))
-
-
 def test_an_example_for_each_reply_that_is_learnt() -> None:
+    tokenizer = byte_tokenizer()
     talk = Row(LONGER.prompt, ("d",), "f:4", learnt=(1,))
-    made, used, _ = examples([talk], byte_tokenizer())
-    assert [example["completion"][0]["content"] for example in made] == ["b", "d"]
-    assert [len(example["prompt"]) for example in made] == [1, 3]
+    found, used, _ = examples([talk], tokenizer, ())
+    assert [tokenizer.decode(each.replies[0]) for each in found] == ["b</><end>", "d</><end>"]
+    assert [tokenizer.decode(each.prompt) for each in found] == [
+        "<user>a</><assistant>",
+        "<user>a</><assistant>b</><user>c</><assistant>",
+    ]
     assert [row.replies for row in used] == [("b",), ("d",)]
 
 
-def test_a_row_that_the_template_refuses_is_named() -> None:
-    picky = "{% if messages[0].content == 'Hi' %}{{ raise_exception('rude') }}{% endif %}" + TEMPLATE
-    made, used, problems = examples([PAIR, LONGER], byte_tokenizer(picky))
-    assert used == [LONGER]
-    assert len(made) == 1
-    assert [problem.message for problem in problems] == ["this model's chat template refuses it: rude"]
+@pytest.mark.parametrize(
+    ("template", "reply", "args", "reason"),
+    [
+        ("{% if messages[0].content == 'Hi' %}{{ raise_exception('rude') }}{% endif %}", "Arr!", {}, "rude"),
+        (R1, "Arr!", {}, "it opens every reply with '<think>', and this one does not"),
+        (
+            QWEN3_SWITCH,
+            THOUGHT,
+            {"enable_thinking": False},
+            "it opens every reply with '</think>', and this one does not",
+        ),
+        (TEMPLATE.replace("m.content", "m.content[:1]"), "Arr!", {}, "it leaves out what the user says"),
+        (
+            TEMPLATE.replace("{{ m.content }}", "{{ m.content if m.role == 'user' }}"),
+            "Arr!",
+            {},
+            "it leaves out what the assistant says",
+        ),
+    ],
+)
+def test_a_row_that_the_template_cannot_have_is_named(
+    template: str, reply: str, args: dict[str, Any], reason: str
+) -> None:
+    bad, good = Row(PAIR.prompt, (reply,), "f:1"), Row(PAIR.prompt, (THOUGHT,), "f:2")
+    tokenizer = chat_tokenizer(template if "rude" not in template else template + TEMPLATE)
+    _, used, problems = examples([bad, good], tokenizer, (), args)
+    assert problems[0].message == f"this model's chat template refuses it: {reason}"
+    assert (used == [good]) is (template == R1)
 
 
-def test_a_row_whose_words_the_template_swallows_is_named() -> None:
-    for content, reason in (
-        ("m.content[:1]", "leaves out what the user says"),
-        ("m.content[0].text", "reads text in parts, which is not trained"),  # it finds none in a string
-    ):
-        template = TEMPLATE.replace("m.content", content)
-        made, used, problems = examples([PAIR], byte_tokenizer(template))
-        assert (made, used) == ([], [])
-        assert [problem.message for problem in problems] == [f"this model's chat template {reason}"]
+def test_an_end_token_inside_of_a_reply_is_named() -> None:
+    for template in (CHATML, None):
+        row = Row(PAIR.prompt, ("Arr!<|im_end|>\nuser: more",), "f:1")
+        found, _, problems = examples([row], chat_tokenizer(template), ())
+        assert found == []
+        assert [problem.message for problem in problems] == ["a reply holds <|im_end|>, an end token"]
 
 
 def test_length_of_replies() -> None:
-    assert reply_tokens([PAIR], byte_tokenizer()) == (4 + 6) / 2 + 1
+    assert reply_tokens([Example([1], ([2, 3, 0], [4, 0])), Example([1], ([0],))]) == 2

@@ -19,7 +19,7 @@ from mpg_cli.request import Prompting
 from mpg_cli.training import trainer
 from mpg_cli.training.conversation import examples
 from mpg_cli.training.data import read_data
-from mpg_cli.training.rows import Method
+from mpg_cli.training.rows import Method, Row, Turn
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
@@ -72,9 +72,9 @@ def job(model: Path, run: RunFolder, folder: Path, **choices: Any) -> Job:
     settings = resolve(made, 2_000_000, 128, targets)
     rows = preferences() if made.method == "dpo" else responses()
     data = read_data([written(folder / "data.jsonl", rows)], made.method)
-    examples_, _, problems = examples(data.rows, loaded.tokenizer)
+    examples_, _, problems = examples(data.rows, loaded.tokenizer, loaded.end_tokens)
     assert problems == []
-    return Job(loaded, settings, examples_[:16], examples_[16:], 5.0, run)
+    return Job(loaded, settings, examples_[:16], examples_[16:], run)
 
 
 def finished(result: Trained | None) -> Trained:
@@ -122,21 +122,12 @@ def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path
     tuned = PeftModel.from_pretrained(loaded.model, str(folder)).eval()
 
     def ratio(prompt: str, reply: str) -> float:
-        chat = [{"role": "user", "content": prompt}]
-        ids = [
-            loaded.tokenizer(loaded.tokenizer.apply_chat_template(turns, tokenize=False, **opening))[
-                "input_ids"
-            ]
-            for turns, opening in (
-                (chat, {"add_generation_prompt": True}),
-                ([*chat, {"role": "assistant", "content": reply}], {}),
-            )
-        ]
-        tokens = torch.tensor([ids[1]])
+        before = render(loaded.tokenizer, Prompting(prompt))
+        tokens = torch.tensor([[*before, *loaded.tokenizer(f"{reply}</><end>")["input_ids"]]])
         logps = [
             model(tokens)
             .logits.log_softmax(-1)[0, :-1]
-            .gather(1, tokens[0, 1:, None])[len(ids[0]) - 1 :]
+            .gather(1, tokens[0, 1:, None])[len(before) - 1 :]
             .sum()
             for model in (tuned, base)
         ]
@@ -180,7 +171,7 @@ def test_the_system_column_is_in_the_tokens(
     with RunFolder(tmp_path / "run") as run:
         whole = job(chat_model, run, tmp_path, method=method)
         tokenizer = whole.loaded.tokenizer
-        made, _, _ = examples(data.rows, tokenizer)
+        made, _, _ = examples(data.rows, tokenizer, whole.loaded.end_tokens)
         prepared, _, _ = trainer._trainer(replace(whole, train=made, held_out=[]))
     (first, *_) = prepared.train_dataset
     prompt = render(tokenizer, Prompting("Hi", system="Be kind."))
@@ -191,16 +182,17 @@ def test_the_system_column_is_in_the_tokens(
         assert first["input_ids"][: len(prompt)] == prompt
         learnt = [token for token in first["labels"] if token != -100]
     assert "Be kind." in tokenizer.decode(prompt)
-    assert tokenizer.decode(learnt).startswith("aa")
+    assert tokenizer.decode(learnt) == "aa</><end>"
 
 
 def test_a_model_without_a_template(tmp_path: Path) -> None:
     model = save_plain_model(tmp_path / "plain")
     loaded = load_model(str(model), device="cpu")
-    pairs = [{"prompt": f"w{n}", "chosen": "w5 w6", "rejected": "w7 w8"} for n in range(8)]
+    rows = [Row((Turn("user", f"w{n}"),), ("w5 w6", "w7 w8"), "f:1") for n in range(8)]
+    pairs, _, _ = examples(rows, loaded.tokenizer, loaded.end_tokens)
     settings = resolve(Choices(**QUICK), 2_000_000, 128, ("q_proj",))
     with RunFolder(tmp_path / "run") as run:
-        result = finished(train(Job(loaded, settings, pairs, [], 3.0, run), Watch(Recorder())))
+        result = finished(train(Job(loaded, settings, pairs, [], run), Watch(Recorder())))
     assert result.held_out is None
     assert result.steps == 2
 
@@ -268,8 +260,9 @@ def test_checkpoints_come_by_the_clock_and_two_are_kept(
 def test_rows_that_are_too_long_are_counted(chat_model: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         whole = job(chat_model, run, tmp_path, max_length=40)
-        long_prompt = {**whole.train[0], "prompt": [{"role": "user", "content": "x" * 60}]}
-        long_reply = {**whole.train[0], "chosen": [{"role": "assistant", "content": "y" * 40}]}
+        long_prompt = replace(whole.train[0], prompt=[65] * 40)
+        chosen, rejected = whole.train[0].replies
+        long_reply = replace(whole.train[0], replies=(chosen * 4, rejected))
         result = finished(
             train(replace(whole, train=[*whole.train, long_prompt, long_reply]), Watch(Recorder()))
         )
@@ -327,14 +320,6 @@ def test_too_little_memory_is_one_message(
     monkeypatch.setattr(trainer._QuietDPO, "training_step", exhausted)
     with RunFolder(tmp_path / "run") as run, pytest.raises(ModelError, match="does not fit into the memory"):
         train(job(chat_model, run, tmp_path), Watch(Recorder()))
-
-
-def test_a_tokenizer_without_an_end_is_refused(chat_model: Path, tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "run") as run:
-        endless = job(chat_model, run, tmp_path)
-        endless.loaded.tokenizer.eos_token = None
-        with pytest.raises(ModelError, match="has no end token"):
-            train(endless, Watch(Recorder()))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma3", "phi3", "gpt_neox"])
