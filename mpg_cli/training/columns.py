@@ -6,47 +6,68 @@ whole conversation; then the turns before it are the prompt, or repeat it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mpg_cli.personas.text import visible
 from mpg_cli.training.dialogue import (
-    EMPTY,
     Said,
     check_characters,
     check_only_text,
     check_text,
-    is_dialogue,
     read_dialogue,
     unread_keys,
 )
 from mpg_cli.training.rows import FIELDS, Method, Row, Turn, Wrong
+from mpg_cli.turns import says_nothing
 
-CONVERSATION = ("messages", "conversations", "conversation")
-# For each part of a row the columns that may hold it; the first that is there does.
+CONVERSATION = ("messages", "conversations", "conversation", "data")
+# For each part of a row the columns that may hold it; the first that says something does.
 SYSTEM = ("system", "system_prompt", "system_message")
 PROMPT = ("prompt", "instruction", "question", "query", "input", *CONVERSATION)
 REPLIES = {
-    "chosen": ("chosen", "chosen_response", "preferred_output", "response", *CONVERSATION),
-    "rejected": ("rejected", "rejected_response", "non_preferred_output"),
+    "chosen": (
+        "chosen",
+        "chosen_response",
+        "chosen_conversations",
+        "preferred_output",
+        "response_j",
+        "response",
+        *CONVERSATION,
+    ),
+    "rejected": (
+        "rejected",
+        "rejected_response",
+        "rejected_messages",
+        "rejected_conversations",
+        "non_preferred_output",
+        "response_k",
+    ),
     "response": ("response", "completion", "output", *CONVERSATION, "answer", "generation"),
 }
 # Text that goes with a prompt of that name, on a line of its own.
 BESIDE = {"instruction": ("input", "context"), "question": ("context",)}
+MARKED = ("label", "kto_tag")  # whether a single reply is a good one (KTO)
+SHOWN = 12  # columns that a message names
 # What other kinds of data have, and what to do with them.
-_UNPAIRED = ("label", "kto_tag")
+_RATED = "of the rated replies two make a pair, chosen and rejected"
+_BETTER = "name the better reply chosen and the other rejected"
+_ONE_TEXT = "text has prompt and reply in one, give them apart"
+_GEMINI = "write contents as messages of role and content"
 _OTHER_KINDS: dict[Method, tuple[tuple[tuple[str, ...], str], ...]] = {
     "dpo": (
-        (
-            ("generations", "completions", "responses"),
-            "of the rated replies two make a pair, chosen and rejected",
-        ),
-        (("text",), "text has prompt and reply in one, give them apart"),
+        (("generations", "completions", "responses", "answers"), _RATED),
+        (("response_0", "response_1", "response1", "response_a", "answer_0", "conversation_a"), _BETTER),
+        (("text",), _ONE_TEXT),
+        (("contents",), _GEMINI),
         (REPLIES["response"], "replies without a rejected one are imitated with --sft"),
     ),
     "sft": (
         (("chosen",), "pairs of chosen and rejected train without --sft"),
-        (("text",), "text has prompt and reply in one, give them apart"),
+        (("text",), _ONE_TEXT),
+        (("contents",), _GEMINI),
     ),
 }
 
@@ -61,11 +82,21 @@ class _Reply:
 
 
 class _Columns:
-    """The columns of a row, by name without regard to case, and which of them were read."""
+    """The columns of a row that say something, by name in lower case, and which of them were read."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
-        self.values = {name.lower(): value for name, value in row.items() if value is not None}
-        self._spelt = {name.lower(): name for name in row}
+        self.spelt: dict[str, str] = {}
+        self.values: dict[str, Any] = {}
+        self.empty: dict[str, str] = {}  # spelt too
+        for name, value in row.items():
+            known = name.lower()
+            if (says_nothing(value) and value is not False) or (isinstance(value, str) and not value.strip()):
+                self.empty[known] = name
+            elif known in self.values:
+                raise Wrong("a column twice", f"{self.spelt[known]} and {name} are the same column")
+            else:
+                self.spelt[known] = name
+                self.values[known] = _decoded(value) if known in CONVERSATION else value
         self._unread = dict(self.values)
         self._read: dict[str, Any] = {}
 
@@ -80,8 +111,17 @@ class _Columns:
     def unread(self) -> tuple[str, ...]:
         """Names of what holds something and was not read."""
         beside = [key for name, value in self._read.items() for key in unread_keys(value, name)]
-        unread = [self._spelt[name] for name, value in self._unread.items() if value not in EMPTY]
-        return (*unread, *beside)
+        return (*(self.spelt[name] for name in self._unread if self._unread[name] != "[]"), *beside)
+
+
+def _decoded(value: Any) -> Any:
+    """The list that a table has as text."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def read_row(item: Any, method: Method, where: str) -> tuple[Row, tuple[str, ...]]:
@@ -92,34 +132,34 @@ def read_row(item: Any, method: Method, where: str) -> tuple[Row, tuple[str, ...
         raise Wrong("no object", f"a row must be an object with prompt, {', '.join(FIELDS[method])}")
     columns = _Columns(item)
     check_only_text(columns.values)
-    _check_paired(columns.values)
-    found = [_reply(columns, name, method) for name in FIELDS[method]]
-    replies = [reply for reply in found if reply is not None]
+    _check_marked(columns, method)
+    replies = [_reply(columns, name, method) for name in FIELDS[method]]
     asked = _asked(columns)
     if asked is None and not any(reply.before for reply in replies):
-        raise _missing("prompt", columns, method)
-    for name, reply in zip(FIELDS[method], found, strict=True):
-        if reply is None:
-            raise _missing(name, columns, method)
+        raise _missing("prompt", PROMPT, columns, method)
     said = _with_system(_conversation(asked, replies), columns)
     prompt, texts = tuple(each.turn for each in said), tuple(reply.text for reply in replies)
-    if any(map(is_dialogue, columns.values.values())):  # the space behind a speaker's mark is not the reply's
-        texts = tuple(text.strip() for text in texts)
     if prompt[-1].role != "user":
         raise Wrong("wrong turns", f"prompt ends with a turn of {prompt[-1].role}, not of the user")
     if method == "dpo" and texts[0].strip() == texts[1].strip():
         raise Wrong("chosen = rejected", "chosen and rejected are the same")
-    answers = [at for at, turn in enumerate(prompt) if at and prompt[at - 1].role == "user"]
-    learnt = tuple(at for at in answers if said[at].learnt) if method == "sft" else ()
-    return Row(prompt, texts, where, learnt), columns.unread()
+    return Row(prompt, texts, where, _learnt(said) if method == "sft" else ()), columns.unread()
 
 
-def _reply(columns: _Columns, name: str, method: Method) -> _Reply | None:
+def _learnt(said: Sequence[Said]) -> tuple[int, ...]:
+    """Places of the replies to a user that may be imitated."""
+    places = range(1, len(said))
+    return tuple(at for at in places if said[at - 1].turn.role == "user" and said[at].learnt)
+
+
+def _reply(columns: _Columns, name: str, method: Method) -> _Reply:
     found = columns.take(REPLIES[name])
     if found is None:
-        return None
+        raise _missing(name, REPLIES[name], columns, method)
     column, value = found
     said = read_dialogue(value, column)
+    if said is None and column in CONVERSATION:
+        raise Wrong(f"wrong {column}", f"{column} must be a list of messages, not text")
     if said is None:
         return _Reply(column, (), check_text(value, column))
     if method == "sft":
@@ -142,10 +182,10 @@ def _asked(columns: _Columns) -> tuple[Said, ...] | None:
     if said is None:
         texts = [check_text(value, name)]
         while (beside := columns.take(BESIDE.get(name, ()))) is not None:
-            texts += [_text(*beside)] if beside[1] not in EMPTY else []
+            texts.append(_text(*beside))
         said = (Said(Turn("user", "\n".join(texts))),)
     history = columns.take(("history",))
-    earlier = read_dialogue(history[1], "history") if history and history[1] not in EMPTY else ()
+    earlier = read_dialogue(history[1], "history") if history else ()
     if earlier is None:
         raise Wrong("wrong history", "history must be a list of [user, assistant]")
     return (*earlier, *(Said(each.turn) for each in said))
@@ -176,9 +216,9 @@ def _conversation(asked: tuple[Said, ...] | None, replies: Sequence[_Reply]) -> 
 
 def _with_system(said: tuple[Said, ...], columns: _Columns) -> tuple[Said, ...]:
     found = columns.take(SYSTEM)
-    if found is None or found[1] in EMPTY or not _text(*found).strip():
+    if found is None:
         return said
-    system = Said(Turn("system", found[1]))
+    system = Said(Turn("system", _text(*found)))
     if said[0].turn.role != "system":
         return (system, *said)
     if _words(said[:1]) != _words([system]):
@@ -186,20 +226,35 @@ def _with_system(said: tuple[Said, ...], columns: _Columns) -> tuple[Said, ...]:
     return said
 
 
-def _check_paired(columns: Mapping[str, Any]) -> None:
-    for name in _UNPAIRED:
-        if isinstance(columns.get(name), bool) and not columns.keys() >= {"chosen", "rejected"}:
+def _check_marked(columns: _Columns, method: Method) -> None:
+    """A single reply with a mark is none of a pair; a good one can be imitated."""
+    if columns.values.keys() >= {"chosen", "rejected"}:
+        return
+    for name in MARKED:
+        if not isinstance(columns.values.get(name), bool):
+            continue
+        if method == "dpo":
             raise Wrong(
                 "no pair",
-                f"{name} marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected",
+                f"{name} marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, "
+                "or --sft, which imitates the good ones",
             )
+        if columns.take([name]) == (name, False):
+            raise Wrong("marked as bad", f"{name} marks the reply as bad, and only good ones are imitated")
 
 
-def _missing(name: str, columns: _Columns, method: Method) -> Wrong:
+def _missing(name: str, names: Sequence[str], columns: _Columns, method: Method) -> Wrong:
+    """What is said where none of the columns `names` says anything."""
+    empty = next((column for column in names if column in columns.empty), None)
+    if empty is not None:
+        return Wrong(f"empty {name}", f"{columns.empty[empty]} is empty")
+    there = list(columns.spelt.values())
+    rest = [f"{len(there) - SHOWN} more"] if there[SHOWN:] else []
+    shown = ", ".join([*(visible(column, 40) for column in there[:SHOWN]), *rest]) or "nothing"
     advice = (
         f"; {advice}" for names, advice in _OTHER_KINDS[method] if not columns.values.keys().isdisjoint(names)
     )
-    return Wrong(f"no {name}", f"{name} is missing{next(advice, '')}")
+    return Wrong(f"no {name}", f"{name} is missing (found: {shown}){next(advice, '')}")
 
 
 def _text(name: str, value: Any) -> str:

@@ -74,7 +74,9 @@ def read_data(files: Sequence[Path], method: Method) -> Data:
 
 
 def describe_problems(problems: Sequence[Problem], listed: int = LISTED) -> list[str]:
-    """A line for each of the first problems, and the rest counted by kind."""
+    """A line for each of the first problems, or one where all are alike, and the rest counted by kind."""
+    if len({problem.message for problem in problems}) == 1:
+        listed = 1
     lines = [f"{problem.where}: {problem.message}" for problem in problems[:listed]]
     rest = Counter(problem.kind for problem in problems[listed:])
     if rest:

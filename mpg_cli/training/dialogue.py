@@ -1,7 +1,7 @@
 """Conversations as data sets write them, as turns.
 
-Read are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output}, objects
-with `messages`, and dialogues in one text ("Human: … Assistant: …").
+Read are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output}, texts in
+turn, objects with `messages`, and dialogues in one text ("Human: … Assistant: …").
 """
 
 from __future__ import annotations
@@ -12,20 +12,8 @@ from typing import Any, NamedTuple
 
 from mpg_cli.personas.text import visible
 from mpg_cli.training.rows import Turn, Wrong
+from mpg_cli.turns import TEXT_PARTS, joined, leading_system, role_of, says_nothing
 
-ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-}
-EMPTY: tuple[Any, ...] = (None, "", "[]", [], {})  # values that say nothing
 # What belongs to a conversation but is no text.
 NO_TEXT = (
     "tools",
@@ -42,13 +30,19 @@ NO_TEXT = (
 _ROLE_KEYS = ("role", "from")
 _TEXT_KEYS = ("content", "value")
 _LEARNT_KEYS = ("weight", "loss", "train")  # 0 or false: a reply that is not imitated
-_PAIR_KEYS = ("input", "output")
-_READ_KEYS = {*_ROLE_KEYS, *_TEXT_KEYS, *_LEARNT_KEYS, *_PAIR_KEYS}
+_PAIRS = (("input", "output"), ("human", "assistant"))  # an exchange, with a `system` text at times
+_READ_KEYS = {*_ROLE_KEYS, *_TEXT_KEYS, *_LEARNT_KEYS, "system", *_PAIRS[0], *_PAIRS[1]}
 
-_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-_DIALOGUE = re.compile(r"\n\nHuman:|\s*Human:.*\n\nAssistant:", re.DOTALL)
-_MARK = r"(<\|[a-z_]+\|>|</?s>|<(?:start|end)_of_turn>|<bos>|<eos>|\[/?INST\])"
-_RENDERED = re.compile(rf"\A\s*{_MARK}|{_MARK}\s*\Z")
+_SPEAKER = r"(?:\A|{between})(Human|Assistant):"
+_DIALOGUE = re.compile(r"\n\nHuman:|\s*Human:.*\nAssistant:", re.DOTALL)
+# How chat templates mark turns and text: a text that begins or ends so went through one.
+_MARKS = (
+    r"<\|(?:im_start|im_end|im_sep|endoftext|startoftext|begin_of_text|end_of_text|start_header_id|"
+    r"end_header_id|eot_id|eom_id|eot|eos|bos|system|user|assistant|prompter|start|end|return|"
+    r"start_of_role|end_of_role|START_OF_TURN_TOKEN|END_OF_TURN_TOKEN)\|>"
+    r"|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_turn>|<bos>|<eos>|\[/?INST\]|</?s>"
+)
+_RENDERED = re.compile(rf"\A\s*({_MARKS})|({_MARKS})\s*\Z")
 
 
 class Said(NamedTuple):
@@ -59,12 +53,12 @@ class Said(NamedTuple):
 
 
 def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
-    """The turns of the value in the column `name`; None for plain text. An empty system turn is left out.
+    """The turns of the value in the column `name`; None for plain text. Leading system turns are one.
 
-    Raises Wrong for what is no conversation, and for a system turn that is not the first.
+    Raises Wrong for what is no conversation, and for a system turn behind others.
     """
     if isinstance(value, str):
-        return tuple(_speakers(value, name)) if is_dialogue(value) else None
+        return tuple(_speakers(value, name)) if _is_dialogue(value) else None
     if isinstance(value, dict):
         check_only_text(value, name)
         value = value.get("messages", [value])
@@ -73,26 +67,28 @@ def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
     said: list[Said] = []
     for index, message in enumerate(value):
         at = f"{name}[{index}]"
-        said += _message(message, at, name)
-        if index and said[-1].turn.role == "system":
-            raise Wrong("wrong turns", f"{at} is a system turn, and only the first turn may be one")
-    # A system text may be empty: it says nothing, and that is no mistake.
-    heard = tuple(each for each in said if each.turn.content.strip())
+        new = _message(message, at, name, index % 2)
+        if said and said[-1].turn.role != "system" and new[0].turn.role == "system":
+            raise Wrong("wrong turns", f"{at} is a system turn behind other turns; join it with the first")
+        said += new
+    system = leading_system(each.turn.role for each in said)
+    text = joined(each.turn.content for each in said[:system])
+    heard = (*([_said("system", text)] if text else []), *said[system:])
     if not heard:
         raise Wrong(f"empty {name}", f"{name} is empty")
     return heard
 
 
-def is_dialogue(value: Any) -> bool:
-    """Whether it is a text with the marks of its speakers."""
-    return isinstance(value, str) and _DIALOGUE.match(value) is not None
+def _is_dialogue(text: str) -> bool:
+    """Whether it has the marks of its speakers."""
+    return _DIALOGUE.match(_one_line_end(text)) is not None
 
 
 def unread_keys(value: Any, name: str) -> Iterator[str]:
     """What the messages of a column hold beside role and text, as COLUMN.KEY."""
     if isinstance(value, dict) and "messages" in value:
         yield from (
-            f"{name}.{key}" for key, beside in value.items() if key != "messages" and beside not in EMPTY
+            f"{name}.{key}" for key, beside in value.items() if key != "messages" and not says_nothing(beside)
         )
         value = value["messages"]
     for message in value if isinstance(value, list) else [value]:
@@ -100,7 +96,7 @@ def unread_keys(value: Any, name: str) -> Iterator[str]:
             yield from (
                 f"{name}.{key}"
                 for key, beside in message.items()
-                if key not in _READ_KEYS and beside not in EMPTY
+                if key not in _READ_KEYS and not says_nothing(beside)
             )
 
 
@@ -109,8 +105,9 @@ def check_text(value: str, name: str) -> str:
     if not value.strip():
         raise Wrong(f"empty {name}", f"{name} is empty")
     rendered = _RENDERED.search(value)
-    if rendered is not None:
-        mark = rendered[1] or rendered[2]
+    mark = "" if rendered is None else rendered[1] or rendered[2]
+    struck = mark in ("<s>", "</s>") and "<s>" in value and "</s>" in value  # out, in HTML
+    if mark and not struck:
         raise Wrong("template marks", f"{name} has marks of a chat template ({mark}); give the words alone")
     return check_characters(value, name)
 
@@ -129,37 +126,45 @@ def check_characters(value: str, name: str) -> str:
 def check_only_text(columns: Mapping[str, Any], name: str = "") -> None:
     """Raises Wrong for tools, images and the like in a row, or in the message called `name`."""
     for key in NO_TEXT:
-        if columns.get(key) not in EMPTY:
+        if not says_nothing(columns.get(key)) and columns[key] != "[]":
             where = f"{name}.{key}" if name else key
             raise Wrong(key, f"{where} cannot be trained, only the text of a conversation")
 
 
 def _speakers(text: str, name: str) -> Iterator[Said]:
     """The turns of a dialogue in one text; an opened reply at its end is none."""
-    _, *parts = _SPEAKER.split(text.strip())
+    text = _one_line_end(text).strip()
+    between = "\n\n" if "\n\nAssistant:" in text else "\n"
+    _, *parts = re.split(_SPEAKER.format(between=between), text)
     for speaker, words in zip(parts[::2], parts[1::2], strict=True):
         opened = speaker == "Assistant" and not words.strip()
         if not (opened and words is parts[-1]):
-            yield _said(ROLES[speaker.lower()], check_text(words.strip(), name))
+            yield _said(role_of(speaker) or "", check_text(words.strip(), name))
 
 
-def _message(message: Any, at: str, name: str) -> Sequence[Said]:
+def _one_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _message(message: Any, at: str, name: str, place: int) -> Sequence[Said]:
+    """The turns of one message, or of a pair; `place` says whose text it is where it says that alone."""
+    if isinstance(message, str):
+        return [_said(("user", "assistant")[place], check_text(message, at))]
     pair = _pair(message)
     if pair is not None:
-        return [
-            _said(role, check_text(text, name))
-            for role, text in zip(("user", "assistant"), pair, strict=True)
-        ]
+        return [_said(role, check_text(text, name)) for role, text in pair if text or role != "system"]
     role_key = _key(message, _ROLE_KEYS)
     if role_key is None:
         raise Wrong(f"wrong {name}", f"{at} must be an object with role and content, or with from and value")
-    role = ROLES.get(str(message[role_key]).lower())
+    role = role_of(message[role_key])
     if role is None:
         shown = visible(str(message[role_key]), 40)
         raise Wrong(f"wrong {name}", f"{at} has the role {shown}; system, user and assistant can be trained")
     check_only_text(message, at)
     key = _key(message, _TEXT_KEYS) or _TEXT_KEYS[_ROLE_KEYS.index(role_key)]
     content = _joined(message.get(key))
+    if content is None and role == "system":
+        content = ""
     if not isinstance(content, str):
         raise Wrong(f"wrong {name}", f"{at}.{key} must be text")
     check = check_characters if role == "system" else check_text
@@ -171,17 +176,16 @@ def _said(role: str, content: str, learnt: bool = True) -> Said:
     return Said(Turn(role, content), learnt and role == "assistant")
 
 
-def _pair(message: Any) -> tuple[str, str] | None:
-    """What the user and the assistant say, of one exchange."""
-    if isinstance(message, dict) and message.keys() >= set(_PAIR_KEYS):
-        message = [message[key] for key in _PAIR_KEYS]
-    if (
-        not isinstance(message, list)
-        or len(message) != 2
-        or not all(isinstance(text, str) for text in message)
-    ):
-        return None
-    return message[0], message[1]
+def _pair(message: Any) -> list[tuple[str, str]] | None:
+    """Role and text of one exchange: [user, assistant], or an object with a key for each."""
+    said: list[tuple[str, Any]] = []
+    if isinstance(message, list) and len(message) == 2:
+        said = list(zip(("user", "assistant"), message, strict=True))
+    elif isinstance(message, dict):
+        keys = next((keys for keys in _PAIRS if message.keys() >= set(keys)), ())
+        said = [(role, message[key]) for role, key in zip(("user", "assistant"), keys, strict=False)]
+        said = said and [("system", message.get("system") or ""), *said]
+    return said if said and all(isinstance(text, str) for _, text in said) else None
 
 
 def _key(message: Any, keys: Sequence[str]) -> str | None:
@@ -193,10 +197,11 @@ def _key(message: Any, keys: Sequence[str]) -> str | None:
 
 def _joined(content: Any) -> Any:
     """Parts of text as one text; anything else as it is."""
-    if not isinstance(content, list) or not content or not all(map(_is_text, content)):
+    if not isinstance(content, list) or not content:
         return content
-    return "".join(part["text"] for part in content)
+    texts = [part.get("text") if _is_text(part) else part for part in content]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else content
 
 
 def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    return isinstance(part, dict) and part.get("type") in TEXT_PARTS

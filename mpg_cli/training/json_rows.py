@@ -46,13 +46,27 @@ def _read(file: Path, label: str) -> bytes:
 
 def _json(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         return Wrong("not UTF-8", f"byte 0x{line[error.start]:02x} is not UTF-8")
     except json.JSONDecodeError as error:
         return Wrong("not JSON", f"not JSON: {error.msg} at column {error.colno}")
     except (RecursionError, ValueError):
         return Wrong("not JSON", "not JSON that can be read: nested too deeply, or a number too long")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    """The object, or a `Wrong` if a key stands twice in it or in what it holds."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        return Wrong("a key twice", f"the key '{visible(twice, 60)}' stands twice in one object")
+    for value in found.values():
+        for part in value if isinstance(value, list) else (value,):
+            if isinstance(part, Wrong):
+                return part
+    return found
 
 
 def _list_rows(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
@@ -62,7 +76,7 @@ def _list_rows(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UsageError(f"--data {label}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8") from None
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
     at, line, counted = _skip(text, text.index("[") + 1), 1, 0
     ended = text[at : at + 1] == "]"
     while not ended:

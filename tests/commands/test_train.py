@@ -176,7 +176,7 @@ def test_bad_rows_are_named_counted_and_left_out(mpg: Mpg, model: Path, tmp_path
     lines = [
         "bad.jsonl:21: chosen is empty",
         "bad.jsonl:22: not JSON: Expecting property name enclosed in double quotes at column 2",
-        "bad.jsonl:23: rejected is missing",
+        "bad.jsonl:23: rejected is missing (found: prompt, chosen)",
     ]
     assert refused(mpg, *argv, "--strict") == "\n".join(
         [
@@ -203,7 +203,7 @@ def test_single_replies_with_a_label_are_told_what_is_needed(mpg: Mpg, tmp_path:
     written(tmp_path / "kto.jsonl", [{"prompt": "x", "completion": "a", "label": True}] * 12)
     err = refused(mpg, "grump", "--data", "kto.jsonl")
     assert "kto.jsonl:1: label marks a single reply as good or bad (KTO); a pair is needed, chosen and" in err
-    assert "and 2 more: 2 × no pair\n" in err
+    assert "and 11 more: 11 × no pair\n" in err
     assert "too little data: 0 usable pairs; 12 more cannot be used" in err
 
 

@@ -88,13 +88,19 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
         (
             GOOD | {"prompt": [USER, said("x"), SYSTEM, USER]},
             "wrong turns",
-            "prompt[2] is a system turn, and only the first turn may be one",
+            "prompt[2] is a system turn behind other turns; join it with the first",
         ),
         (GOOD | {"prompt": "a\0b"}, "NUL", "prompt holds a NUL character"),
         (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt holds half"),
         ([GOOD], "not JSON", "a row must be an object"),
         ("7", "no object", "a row must be an object with prompt, chosen, rejected"),
         ('{"prompt": "x",', "not JSON", "not JSON: "),
+        ('{"prompt": "x", "chosen": "a", "chosen": "b"}', "a key twice", "the key 'chosen' stands twice in"),
+        (
+            '{"prompt": [{"role": "user", "content": "x", "content": "y"}], "chosen": "a", "rejected": "b"}',
+            "a key twice",
+            "the key 'content' stands twice in one object",
+        ),
         ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt holds half"),
         ("[" * 100_000, "not JSON", "not JSON that can be read"),
     ],
@@ -198,15 +204,19 @@ def test_plain_responses(tmp_path: Path) -> None:
     data = read_data([file], "sft")
     assert [row.replies for row in data.rows] == [("Arr!",)]
     assert [problem.message for problem in data.problems] == [
-        "response is missing; pairs of chosen and rejected train without --sft"
+        "response is missing (found: prompt, chosen, rejected); "
+        "pairs of chosen and rejected train without --sft"
     ]
 
 
 def test_many_problems_are_counted_by_kind() -> None:
-    problems = [Problem(f"f:{n}", "empty chosen" if n % 2 else "no prompt", "m") for n in range(14)]
+    problems = [Problem(f"f:{n}", "empty chosen" if n % 2 else "no prompt", f"m{n}") for n in range(14)]
     lines = describe_problems(problems)
-    assert lines[0] == "f:0: m"
+    assert lines[0] == "f:0: m0"
     assert lines[10:] == ["and 4 more: 2 × no prompt, 2 × empty chosen"]
+    alike = [Problem(f"f:{n}", "no prompt", "prompt is missing") for n in range(14)]
+    assert describe_problems(alike) == ["f:0: prompt is missing", "and 13 more: 13 × no prompt"]
+    assert describe_problems(alike[:1]) == ["f:0: prompt is missing"]
 
 
 def test_too_little_data_is_refused() -> None:

@@ -1,0 +1,127 @@
+"""Rows that cannot be trained: what is said of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpg_cli.training.columns import read_row
+from mpg_cli.training.rows import Method, Wrong
+from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
+
+
+@pytest.mark.parametrize(
+    ("method", "row", "message"),
+    [
+        ("dpo", PAIR, "prompt is missing"),
+        (
+            "dpo",
+            {"prompt": "Hi", "completion": "Arr!", "label": True},
+            "label marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, or",
+        ),
+        ("sft", {"messages": [user(), said()], "kto_tag": False}, "kto_tag marks the reply as bad, and only"),
+        (
+            "dpo",
+            {"instruction": "Hi", "generations": ["a", "b"], "ratings": [1, 5]},
+            "chosen is missing (found: instruction, generations, ratings); of the rated replies two",
+        ),
+        (
+            "dpo",
+            {"messages": [user(), said()]},
+            "rejected is missing (found: messages); replies without a rejected one are imitated",
+        ),
+        (
+            "sft",
+            {"prompt": "Hi", **PAIR},
+            "response is missing (found: prompt, chosen, rejected); pairs of chosen and rejected train",
+        ),
+        ("sft", {"text": "Hi"}, "response is missing (found: text); text has prompt and reply in one, give"),
+        ("dpo", {}, "chosen is missing (found: nothing)"),
+        (
+            "dpo",
+            {
+                "chosen": [user(), said("a"), user(), said()],
+                "rejected": [user(), said("b"), user(), said("No.")],
+            },
+            "chosen and rejected differ before their last turns",
+        ),
+        ("sft", {"prompt": "Yo", "messages": [user(), said()]}, "messages follows another conversation"),
+        ("sft", {"messages": [user()]}, "messages has no turn of the assistant to learn from"),
+        ("sft", {"messages": [said()]}, "prompt is missing"),
+        ("sft", {"messages": [SYSTEM, said()]}, "prompt ends with a turn of system, not of the user"),
+        ("sft", {"messages": [SYSTEM | {"content": " "}]}, "messages is empty"),
+        (
+            "sft",
+            {"messages": [user(), {"role": "tool", "content": "7"}, said()]},
+            "messages[1] has the role tool; system, user and assistant can be trained",
+        ),
+        (
+            "sft",
+            {"messages": [user(), said("", tool_calls=[{"id": "1"}])]},
+            "messages[1].tool_calls cannot be trained, only the text of a conversation",
+        ),
+        (
+            "dpo",
+            {"input": {"messages": [user()], "tools": [{"type": "function"}]}, **PAIR},
+            "input.tools cannot be trained",
+        ),
+        ("dpo", {"prompt": "Hi", **PAIR, "images": ["a.png"]}, "images cannot be trained, only the text"),
+        ("sft", {"conversations": [HUMAN, gpt() | {"value": 7}]}, "conversations[1].value must be text"),
+        (
+            "sft",
+            {"conversations": [7, "Arr!"]},
+            "conversations[0] must be an object with role and content",
+        ),
+        (
+            "dpo",
+            {"system": "S", "prompt": [SYSTEM, user()], **PAIR},
+            "system and the system turn say different",
+        ),
+        ("dpo", {"system": ["S"], "prompt": "Hi", **PAIR}, "system must be text"),
+        ("dpo", {"system": "\0", "prompt": "Hi", **PAIR}, "system holds a NUL character"),
+        (
+            "sft",
+            {"prompt": "Hi", "response": "Arr!", "history": "Yo"},
+            "history must be a list of [user, assistant]",
+        ),
+        (
+            "dpo",
+            {"prompt": "<|im_start|>user\nHi<|im_end|>\n", **PAIR},
+            "prompt has marks of a chat template (<|im_start|>); give the words alone",
+        ),
+        ("sft", {"prompt": "Hi", "response": "Arr!</s>\n"}, "response has marks of a chat template (</s>)"),
+        ("sft", {"prompt": "<s>[INST] Hi [/INST]", "response": "Arr!</s>"}, "response has marks of"),
+        (
+            "dpo",
+            {"prompt": "Hi", "response_0": "a", "response_1": "b", "better_response_id": 0},
+            "chosen is missing (found: prompt, response_0, response_1, better_response_id); name the better",
+        ),
+        (
+            "dpo",
+            {"prompt": "Hi", "answers": [{"answer": "a", "rank": 1.0}]},
+            "chosen is missing (found: prompt, answers); of the rated replies two make a pair",
+        ),
+        (
+            "sft",
+            {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
+            "response is missing (found: contents); write contents as messages of role and content",
+        ),
+        ("sft", {f"c{n}": n for n in range(1, 15)}, "response is missing (found: c1, c2, c3"),
+        (
+            "sft",
+            {"prompt": "Hi", "Prompt": "Yo", "response": "Arr!"},
+            "prompt and Prompt are the same column",
+        ),
+        ("sft", {"prompt": "", "response": "Arr!"}, "prompt is empty"),
+        ("sft", {"prompt": "Hi", "Completion": " "}, "Completion is empty"),
+        ("sft", {"messages": "[{'role': 'user'}]"}, "messages must be a list of messages, not text"),
+        (
+            "sft",
+            {"messages": [user(), SYSTEM, said()]},
+            "messages[1] is a system turn behind other turns; join",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_says_why(method: Method, row: Message, message: str) -> None:
+    with pytest.raises(Wrong) as caught:
+        read_row(row, method, "f:1")
+    assert str(caught.value).startswith(message)
