@@ -64,7 +64,9 @@ class Arranged:
             body = closed[len(header) :]
             return opened, body[len(space) :] if body.startswith(space) else body.lstrip()
         if not goes_on and not begun:
-            raise Refused(f"it opens every reply with {tag or header[-20:]!r}, and this one does not")
+            raise Refused(
+                f"it opens every reply with {tag or header[-20:]!r}, and this one does not begin so"
+            )
         _, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
         if not mark:
             raise Refused("it leaves out what the assistant says")

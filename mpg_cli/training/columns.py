@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from mpg_cli.personas.text import visible
@@ -96,7 +98,7 @@ class _Columns:
                 raise Wrong("a column twice", f"{self.spelt[known]} and {name} are the same column")
             else:
                 self.spelt[known] = name
-                self.values[known] = _decoded(value) if known in CONVERSATION else value
+                self.values[known] = _messages(value) if known in CONVERSATION else value
         self._unread = dict(self.values)
         self._read: dict[str, Any] = {}
 
@@ -114,14 +116,17 @@ class _Columns:
         return (*(self.spelt[name] for name in self._unread if self._unread[name] != "[]"), *beside)
 
 
-def _decoded(value: Any) -> Any:
-    """The list that a table has as text."""
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
+def _messages(value: Any) -> Any:
+    """A conversation as messages, where it is a list in a text, as tables have it, or texts in turn."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if not isinstance(value, list) or not all(isinstance(said, str) for said in value):
         return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
+    return [
+        {"role": role, "content": text}
+        for role, text in zip(cycle(("user", "assistant")), value, strict=False)
+    ]
 
 
 def read_row(item: Any, method: Method, where: str) -> tuple[Row, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Conversations as data sets write them, as turns.
 
-Read are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output}, texts in
-turn, objects with `messages`, and dialogues in one text ("Human: … Assistant: …").
+Read are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output}, objects
+with `messages`, and dialogues in one text ("Human: … Assistant: …").
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
     said: list[Said] = []
     for index, message in enumerate(value):
         at = f"{name}[{index}]"
-        new = _message(message, at, name, index % 2)
+        new = _message(message, at, name)
         if said and said[-1].turn.role != "system" and new[0].turn.role == "system":
             raise Wrong("wrong turns", f"{at} is a system turn behind other turns; join it with the first")
         said += new
@@ -146,10 +146,7 @@ def _one_line_end(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _message(message: Any, at: str, name: str, place: int) -> Sequence[Said]:
-    """The turns of one message, or of a pair; `place` says whose text it is where it says that alone."""
-    if isinstance(message, str):
-        return [_said(("user", "assistant")[place], check_text(message, at))]
+def _message(message: Any, at: str, name: str) -> Sequence[Said]:
     pair = _pair(message)
     if pair is not None:
         return [_said(role, check_text(text, name)) for role, text in pair if text or role != "system"]

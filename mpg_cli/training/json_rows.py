@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -59,8 +60,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     """The object, or a `Wrong` if a key stands twice in it or in what it holds."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return Wrong("a key twice", f"the key '{visible(twice, 60)}' stands twice in one object")
     for value in found.values():
         for part in value if isinstance(value, list) else (value,):

@@ -207,6 +207,18 @@ def test_single_replies_with_a_label_are_told_what_is_needed(mpg: Mpg, tmp_path:
     assert "too little data: 0 usable pairs; 12 more cannot be used" in err
 
 
+def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": "aaaa", "label": n % 4 > 0} for n in range(24)]
+    written(Path("kto.jsonl"), rows)
+    code, out, err = mpg(
+        "train", "grump", "--sft", "--model", model, *QUICK, "--format", "json", "--data", "kto.jsonl"
+    )
+    assert code == 0
+    assert "kto.jsonl:1: label marks the reply as bad, and only good ones are imitated\nand 5 more" in err
+    assert json.loads(out)["rows"]["read"] == 24
+    assert json.loads(out)["rows"]["left_out"] == 6
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -336,4 +348,4 @@ def test_bad_data_loads_no_torch(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout == "False 2\n"
-    assert "x.jsonl:1: prompt is missing" in done.stderr
+    assert "x.jsonl:1: chosen is missing (found: nothing)" in done.stderr

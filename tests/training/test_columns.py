@@ -1,4 +1,4 @@
-"""Pairs as public data sets have them: what becomes the prompt, what is chosen and rejected, what is named."""
+"""Pairs as public data sets have them: the prompt, what is chosen and rejected, what is named."""
 
 from __future__ import annotations
 

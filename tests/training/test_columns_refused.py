@@ -105,6 +105,11 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
             {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
             "response is missing (found: contents); write contents as messages of role and content",
         ),
+        (
+            "sft",
+            {"prompt": "Hi", "response": ["Arr!"]},
+            "response[0] must be an object with role and content",
+        ),
         ("sft", {f"c{n}": n for n in range(1, 15)}, "response is missing (found: c1, c2, c3"),
         (
             "sft",

@@ -215,12 +215,12 @@ def test_an_example_for_each_reply_that_is_learnt() -> None:
     ("template", "reply", "args", "reason"),
     [
         ("{% if messages[0].content == 'Hi' %}{{ raise_exception('rude') }}{% endif %}", "Arr!", {}, "rude"),
-        (R1, "Arr!", {}, "it opens every reply with '<think>', and this one does not"),
+        (R1, "Arr!", {}, "it opens every reply with '<think>', and this one does not begin so"),
         (
             QWEN3_SWITCH,
             THOUGHT,
             {"enable_thinking": False},
-            "it opens every reply with '</think>', and this one does not",
+            "it opens every reply with '</think>', and this one does not begin so",
         ),
         (TEMPLATE.replace("m.content", "m.content[:1]"), "Arr!", {}, "it leaves out what the user says"),
         (
