@@ -17,12 +17,9 @@ PARTED = [  # roles whose content a template may want as parts
     for roles in ((), ("system", "user", "assistant"), ("user", "assistant"), ("user",), ("system", "user"))
 ]
 
-_OPENING = re.compile(r"(?P<tag><[a-z_|]+>)\s*$")
+_OPENING = re.compile(r"(?P<tag></?[a-z_|]+>)\s*$")
 _TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
-
-
 _MARK = "[reply]"
-_TAG = re.compile(r"<[^<>\s]+>\Z")
 
 
 class Refused(Exception):
@@ -57,8 +54,8 @@ class Arranged:
         header = opened.rstrip()
         space, goes_on = opened[len(header) :], closed.startswith(header)
         before, said, _ = _bare(closed).rpartition(_bare(reply))
-        last = _TAG.search(header)
-        tag = last[0] if last else ""
+        opening = _OPENING.search(opened)
+        tag = opening["tag"] if opening else ""
         begun = bool(tag) and reply.startswith(tag)  # the reply repeats how its thought is opened
         if goes_on and not begun and len(before + said) > len(_bare(header)):
             body = closed[len(header) :]
