@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mpg_cli.training import run as run_folder
 from tests.commands.train_runs import QUICK, Mpg, trained
 from tests.training.jobs import preferences, written
 
@@ -89,7 +90,7 @@ def test_a_killed_run_is_resumed_from_its_last_checkpoint(
     process = subprocess.Popen([sys.executable, "-c", SLOW, *argv], cwd=tmp_path, env=env)
     run = tmp_path / "out" / "adapters" / "tiny-one" / ".grump.training"
     deadline = time.monotonic() + 60
-    while not list(run.glob("checkpoint-*/trainer_state.json")) and process.poll() is None:
+    while not any(map(run_folder._complete, run.glob("checkpoint-*"))) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
