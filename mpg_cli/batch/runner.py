@@ -58,6 +58,7 @@ class Runner:
         self._size = batch_size or 0  # 0: found by the first group
         self._waiting = Waiting()
         self._stopped = False
+        self._said: set[str] = set()  # notices so far: a blend that comes again has the same
 
     def stop(self, *, now: bool = False) -> None:
         """Begin no further line; `now` gives up those under way as well."""
@@ -102,7 +103,7 @@ class Runner:
             while self._waiting.first(key) is not None:
                 yield LineFailed(self._waiting.take(key), "bad_persona", told(error))
             return
-        yield from map(Notice, notices)
+        yield from self._tell(notices)
         group = _Group(lineup)
         try:
             yield from self._places(group, key)
@@ -118,9 +119,15 @@ class Runner:
             self._size, reason = fitting_batch(lineup)
         finally:
             lineup.release()
-        yield from (Notice(text) for text in notices if text not in lineup.notices)  # those come again
+        yield from self._tell(notices)
         yield Sized(self._size, reason)
         yield from self._read_ahead()
+
+    def _tell(self, notices: Sequence[str]) -> Iterator[Notice]:
+        """Each notice once a run."""
+        new = [text for text in dict.fromkeys(notices) if text not in self._said]
+        self._said.update(new)
+        yield from map(Notice, new)
 
     def _places(self, group: _Group, key: GroupKey) -> Iterator[BatchEvent]:
         """Rounds of a group; a free place gets the next line, or the batch shrinks."""

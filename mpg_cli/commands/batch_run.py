@@ -314,7 +314,7 @@ class BatchRun:
             "revision": request.model.revision,
             "dtype": request.model.dtype,
             "persona": experts,
-            "adapters": {str(place): weight for place, weight in request.adapters},
+            "adapters": {place.saved: weight for place, weight in request.adapters},
             "system": prompting.system,
             "raw": prompting.raw,
             "template_args": dict(prompting.template_args),

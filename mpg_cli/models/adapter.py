@@ -9,33 +9,25 @@ all that is wrong with an adapter comes in one error. Knows nothing about transf
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter_config import LoraConfig, Targets, has_suffix, parse_config
-from mpg_cli.models.adapter_folder import MLX_HINT, check_folder, is_mlx
-from mpg_cli.models.adapter_names import Names, parse_key
-from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense
+from mpg_cli.models.adapter_config import LoraConfig, Targets, fits_pattern, parse_config
+from mpg_cli.models.adapter_copies import MERGE_HINT, TOKENS_HINT, added, check_copies, several
+from mpg_cli.models.adapter_folder import check_folder, load_config
+from mpg_cli.models.linear import FLOATS, is_conv1d, linear_shape, plain
 from mpg_cli.models.problems import Problems
+from mpg_cli.personas.adapter_names import Names, beside_text, parse_key
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
+from mpg_cli.personas.text import visible
 
-MAX_CONFIG_BYTES = 8 << 20
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-MERGE_HINT = "merge it into its base (PEFT's merge_and_unload) and use the result as a `checkpoint` expert"
-TOKENS_HINT = (
-    "merge it into its base with the embeddings resized as in training (resize_token_embeddings, PEFT's "
-    "merge_and_unload), save that with the adapter's tokenizer, and give the folder as --model: adapters of "
-    "the base fit it as well"
-)
 _IMAGE_KEYS = (".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.")
 
 
@@ -56,7 +48,8 @@ class Adapter:
     the names of the model at hand. `label` and `path` name it in messages, `base_name` is what it calls its
     base (often empty or outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole
     weights of the base that the file carries along, by parameter name; they must equal the base's. `saved`
-    are the modules that it should carry as a whole.
+    are the modules that it should carry as a whole, `left_out` names of modules that text does not pass,
+    `idle` patterns of the configuration that fit no name of the file. `notice` is what the user should know.
     """
 
     label: str
@@ -67,6 +60,17 @@ class Adapter:
     targets: Targets = field(repr=False)
     copies: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     saved: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str | None:
+        if not self.left_out:
+            return None
+        return (
+            f"adapter {self.label} adapts parts for pictures or sound as well, such as "
+            f"{visible(self.left_out[0], 80)}; text does not pass them, and they are left out"
+        )
 
 
 def read_adapter(path: Path, label: str) -> Adapter:
@@ -75,12 +79,17 @@ def read_adapter(path: Path, label: str) -> Adapter:
     Raises AdapterError, listing all problems, for a missing, damaged or unsupported adapter. Whether it fits
     a model is another question: `fit_adapter`.
     """
-    check_folder(path, label)
+    check_folder(path, f"adapter {label}: {path}")
     config_bytes = (path / CONFIG_FILE).read_bytes()
-    config, problems = _read_config(config_bytes, path, label)
+    config, texts = parse_config(load_config(config_bytes, f"adapter {label}: {path / CONFIG_FILE}"))
+    problems = Problems()
+    for text in texts:
+        problems.add(f"{CONFIG_FILE}: {text}")
     hint = MERGE_HINT if problems else None
-    tensors = _read_tensors(path / WEIGHTS_FILE, label)
+    tensors, left_out = _of_text(_read_tensors(path / WEIGHTS_FILE, label))
     pairs, copies = _sort_tensors(tensors, config, problems)
+    if left_out and not pairs:
+        problems.add(f"what the file adapts is for pictures or sound, such as {left_out[0]}")
     if problems:
         raise problems.error(f"adapter {label} ({path}) cannot be used:", hint)
     return Adapter(
@@ -92,6 +101,8 @@ def read_adapter(path: Path, label: str) -> Adapter:
         targets=config.targets,
         copies=copies,
         saved=config.saved,
+        left_out=left_out,
+        idle=config.idle((*pairs, *left_out)),
     )
 
 
@@ -103,21 +114,12 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
     be served, copied base weights that differ. Works before and after `LoraBank` took the model over.
     """
     modules = dict(model.named_modules())
-    names = Names(modules, _backbone(model))
+    backbone = str(getattr(model, "base_model_prefix", ""))
+    names = Names(modules, backbone)
     places = {spelled: names.find(spelled) for spelled in adapter.pairs}
     taken = Counter(name for found in places.values() for name in found)
     problems = Problems()
-    for spelled, pair in adapter.pairs.items():
-        found = places[spelled]
-        text = _misfit(spelled, pair, found, modules)
-        if text is None and adapter.targets.all_linear and modules[found[0]] is _output_embedding(model):
-            text = 'the file adapts it, though target_modules "all-linear" leaves the output embedding out'
-        if text is None and not adapter.targets.selects(spelled, found[0]):
-            text = "the file adapts it, but target_modules of the configuration does not select it"
-        if text is None and taken[found[0]] > 1:
-            text = "the file has tensors for it under another name as well"
-        if text is not None:
-            problems.add(text, spelled)
+    hint = _check_pairs(adapter, places, taken, model, modules, problems)
     for name in _claimed(adapter.targets, model, modules, names.respell(places)):
         if name not in taken:
             kind = type(plain(modules[name])).__name__
@@ -125,54 +127,16 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
             if linear_shape(modules[name]) is None:
                 text = f"target_modules selects it, but it is of type {kind}, which is not supported"
             problems.add(text, name)
-    hint = _check_copies(adapter, model, modules, problems)
+    for pattern in _unclear(adapter.idle, taken.keys(), modules):
+        text = f"a rank_pattern or alpha_pattern is for '{visible(pattern, 100)}', which no module is called there"
+        problems.add(f"{CONFIG_FILE}: {text}")
+        hint = hint or f"spell the pattern as {WEIGHTS_FILE} spells the module that it is for"
+    hint = check_copies(adapter.copies, adapter.saved, model, backbone, problems) or hint
     if problems:
         made_for = f"it says it was made for {adapter.base_name}" if adapter.base_name else None
         hint = hint or "use an adapter made for exactly this model" + (f"; {made_for}" if made_for else "")
         raise problems.error(f"adapter {adapter.label} ({adapter.path}) does not fit the model:", hint)
     return replace(adapter, pairs={places[spelled][0]: pair for spelled, pair in adapter.pairs.items()})
-
-
-def plain(module: nn.Module) -> nn.Module:
-    """The module itself, or the one that a stacked layer stands in for."""
-    base = getattr(module, "stands_for", module)
-    return base if isinstance(base, nn.Module) else module
-
-
-def linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """(d_in, d_out) of a layer that computes x @ W + bias row by row, None for any other module.
-
-    Subclasses of nn.Linear may compute something else (routers, block-diagonal, quantised layers), hence the
-    exact types: nn.Linear, transformers' Conv1D and FalconLinear.
-    """
-    module = plain(module)
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype not in FLOATS:
-        return None
-    if type(module) in (nn.Linear, PlainLinear, PrepackedLinear) or type(module).__name__ == "FalconLinear":
-        return weight.shape[1], weight.shape[0]
-    if is_conv1d(module):
-        return weight.shape[0], weight.shape[1]
-    return None
-
-
-def _read_config(content: bytes, path: Path, label: str) -> tuple[LoraConfig, Problems]:
-    where = f"adapter {label}: {path / CONFIG_FILE}"
-    if len(content) > MAX_CONFIG_BYTES:
-        raise AdapterError(f"{where} is larger than {MAX_CONFIG_BYTES >> 20} MiB")
-    try:
-        data: Any = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{where} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise AdapterError(f"{where} must hold a JSON object")
-    if is_mlx(data):
-        raise AdapterError(f"adapter {label}: {path} is an MLX adapter", hint=MLX_HINT)
-    config, texts = parse_config(data)
-    problems = Problems()
-    for text in texts:
-        problems.add(f"{CONFIG_FILE}: {text}")
-    return config, problems
 
 
 def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
@@ -190,6 +154,13 @@ def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
         raise AdapterError(
             f"adapter {label}: {path} is truncated or damaged ({error})", hint="fetch the file again"
         ) from None
+
+
+def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of what text passes, and the names of what it does not."""
+    names = {key: parse_key(key).name for key in tensors}
+    others = dict.fromkeys(name for name in names.values() if beside_text(name))
+    return {key: tensors[key] for key, name in names.items() if name not in others}, tuple(others)
 
 
 def _sort_tensors(
@@ -268,6 +239,43 @@ def _bad_pair(half_of: Mapping[str, Tensor], rank: int | None) -> str | None:
     return None
 
 
+def _check_pairs(
+    adapter: Adapter,
+    places: Mapping[str, Sequence[str]],
+    taken: Mapping[str, int],
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    problems: Problems,
+) -> str | None:
+    """Note pairs that cannot be added to the model, or should not be; a hint for what was found.
+
+    `places` has the modules that each spelling can mean, `taken` how many spellings mean a module.
+    """
+    hint, head = None, _output_embedding(model)
+    for spelled, pair in adapter.pairs.items():
+        found = places[spelled]
+        text = _misfit(spelled, pair, found, modules)
+        at_head = len(found) == 1 and modules[found[0]] is head
+        if text is not None and at_head and (more := _more_tokens(pair, modules[found[0]])):
+            text, hint = more, TOKENS_HINT
+        if text is None and adapter.targets.all_linear and at_head:
+            text = 'the file adapts it, though target_modules "all-linear" leaves the output embedding out'
+        if text is None and not adapter.targets.selects(spelled, found[0]):
+            text = "the file adapts it, but target_modules of the configuration does not select it"
+        if text is None and taken[found[0]] > 1:
+            text = "the file has tensors for it under another name as well"
+        if text is not None:
+            problems.add(text, spelled)
+    return hint
+
+
+def _more_tokens(pair: LoraPair, head: nn.Module) -> str | None:
+    """That the pair is for an output embedding of more tokens."""
+    d_in, d_out = linear_shape(head) or (0, 0)
+    grown = pair.a.shape[1] == d_in and len(pair.b) > d_out
+    return f"lora_B {added(len(pair.b), d_out)}" if grown else None
+
+
 def _misfit(
     spelled: str, pair: LoraPair, found: Sequence[str], modules: Mapping[str, nn.Module]
 ) -> str | None:
@@ -277,7 +285,7 @@ def _misfit(
     if not found:
         return "the model has no such module"
     if len(found) > 1:
-        return f"it can be {' or '.join(found)} of the model"
+        return several(found)
     module = modules[found[0]]
     shape = linear_shape(module)
     if shape is None:
@@ -306,38 +314,13 @@ def _claimed(
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
         base = plain(module)
-        if not name or not (name.startswith(body) or module is head):
+        of_text = name.startswith(body) if body else not beside_text(name)
+        if not name or not (of_text or module is head):
             continue
         if targets.all_linear and (module is head or not (isinstance(base, nn.Linear) or is_conv1d(base))):
             continue
         if targets.selects(*respell(name)):
             yield name
-
-
-def _check_copies(
-    adapter: Adapter, model: nn.Module, modules: Mapping[str, nn.Module], problems: Problems
-) -> str | None:
-    """Note whole weights that are not the base's own, or are missing; a hint for what was found."""
-    parameters = dict(model.named_parameters(remove_duplicate=False)) if adapter.copies else {}
-    names = Names(parameters, _backbone(model))
-    hint, there = None, set()
-    for name, copy in adapter.copies.items():
-        found = names.find(name)
-        there.update(found)
-        own = parameters[found[0]] if len(found) == 1 else None
-        if own is None:
-            problems.add("the file brings this weight, and the model has none of this name", name)
-        elif copy.dim() == 2 and copy.shape[1:] == own.shape[1:] and len(copy) > len(own):
-            text = f"has {len(copy)} rows, the model {len(own)}: tokens were added in training"
-            problems.add(text, name)
-            hint = TOKENS_HINT
-        elif not _same(own, copy):
-            problems.add("the file brings its own version, and it is not the base's; not implemented", name)
-            hint = hint or MERGE_HINT
-    for name in modules:
-        if has_suffix(name, adapter.saved) and not any(weight.startswith(f"{name}.") for weight in there):
-            problems.add("modules_to_save names it, but the file has no weights for it", name)
-    return hint
 
 
 def _text_body(model: nn.Module, modules: Mapping[str, nn.Module]) -> str:
@@ -347,31 +330,21 @@ def _text_body(model: nn.Module, modules: Mapping[str, nn.Module]) -> str:
     return next((f"{name}." for name, module in modules.items() if name and module is body), "")
 
 
-def _backbone(model: nn.Module) -> str:
-    return str(getattr(model, "base_model_prefix", ""))
+def _unclear(idle: Iterable[str], taken: Set[str], modules: Mapping[str, nn.Module]) -> Iterator[str]:
+    """Patterns without effect that may have had one in training, on modules that are renamed in the file.
+
+    None of those are patterns for modules of the model that are not adapted.
+    """
+    for pattern in idle:
+        meant = [name for name in modules if fits_pattern(pattern, name)]
+        if not beside_text(pattern) and (not meant or not taken.isdisjoint(meant)):
+            yield pattern
 
 
 def _output_embedding(model: nn.Module) -> nn.Module | None:
     get = getattr(model, "get_output_embeddings", None)
     head = get() if callable(get) else None
     return head if isinstance(head, nn.Module) else None
-
-
-def is_conv1d(module: nn.Module) -> bool:
-    return (type(module).__module__, type(module).__name__) == ("transformers.pytorch_utils", "Conv1D")
-
-
-def _same(own: Tensor, copy: Tensor) -> bool:
-    """Equal up to the coarser of the two dtypes. A model of shapes alone has no values to differ.
-
-    The copy may leave out rows at the end: an embedding that was cut to the tokenizer's size.
-    """
-    if copy.shape[1:] != own.shape[1:] or len(copy) > len(own):
-        return False
-    if own.is_meta:
-        return True
-    own, copy = dense(own.detach())[: len(copy)].cpu(), copy.detach()
-    return torch.equal(own.to(copy.dtype), copy) or torch.equal(own, copy.to(own.dtype))
 
 
 def _fingerprint(config: bytes, weights: Path) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpg_cli.personas.adapter_names import unshelled
+
 # Fields without influence on what a trained adapter computes.
 INERT = frozenset(
     {
@@ -166,6 +168,11 @@ class LoraConfig:
         alpha = float(_first_match(self.alpha_pattern, module, self.alpha))
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
+    def idle(self, modules: Sequence[str]) -> tuple[str, ...]:
+        """The patterns for ranks and alphas that fit the name of none of the modules."""
+        patterns = dict.fromkeys((*self.rank_pattern, *self.alpha_pattern))
+        return tuple(one for one in patterns if not any(fits_pattern(one, name) for name in modules))
+
 
 def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
     """Read the fields of an adapter_config.json.
@@ -182,6 +189,10 @@ def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
         problems.append(f"{name} is {_show(value)}; it must be {needed}")
         return default
 
+    def patterns(name: str, valid: Callable[[Any], bool], values: str) -> dict[str, Any]:
+        found = take(name, {}, _is_pattern(valid), f"a map from names to {values}") or {}
+        return {unshelled(pattern): value for pattern, value in found.items()}
+
     take("peft_type", None, lambda v: _word(v) == "lora", '"LORA"')
     take("swift_type", "LORA", lambda v: _word(v) == "lora", '"LORA"')
     take("bias", "none", lambda v: not v or _word(v) in BIASES, '"none", "all" or "lora_only"')
@@ -197,8 +208,8 @@ def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
         r=take("r", 8, _is_rank, "a positive integer"),
         alpha=take("lora_alpha", 8, _is_number, "a finite number"),
         rslora=bool(take("use_rslora", False, lambda v: v in (None, False, True), "true or false")),
-        rank_pattern=take("rank_pattern", {}, _is_pattern(_is_rank), "a map from names to ranks") or {},
-        alpha_pattern=take("alpha_pattern", {}, _is_pattern(_is_number), "a map from names to numbers") or {},
+        rank_pattern=patterns("rank_pattern", _is_rank, "ranks"),
+        alpha_pattern=patterns("alpha_pattern", _is_number, "numbers"),
         targets=targets,
         base_name=str(data.get("base_model_name_or_path") or "") or None,
         saved=tuple(saved or ()),
@@ -247,12 +258,13 @@ def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
     return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
 
 
+def fits_pattern(pattern: str, name: str) -> bool:
+    """Whether a pattern fits the end of a module's name (PEFT's `get_pattern_key`)."""
+    return re.match(rf"(.*\.)?({pattern})$", name) is not None
+
+
 def _first_match(patterns: Mapping[str, Any], name: str, default: Any) -> Any:
-    """Value of the first pattern that fits the end of the name (PEFT's `get_pattern_key`)."""
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return default
+    return next((value for pattern, value in patterns.items() if fits_pattern(pattern, name)), default)
 
 
 def _is_rank(value: Any) -> bool:

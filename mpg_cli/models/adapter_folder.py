@@ -5,17 +5,20 @@ Told by the names of files, so that a folder and a repository of the hub get the
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.errors import AdapterError
+from mpg_cli.errors import AdapterError, MpgError
+from mpg_cli.personas.adapter_place import hub_address
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.text import visible
 
 NEEDED = f"an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
 LISTED = 8  # places that a hint names
+MAX_CONFIG_BYTES = 8 << 20
 
 GGUF_HINT = (
     "llama.cpp reads GGUF; use the PEFT adapter that it was converted from, a folder or a repository with "
@@ -38,12 +41,16 @@ _MODEL = ("config.json", "model.safetensors", "model.safetensors.index.json")
 _GGUF_MAGIC = b"GGUF"
 
 
-def check_folder(path: Path, label: str) -> None:
-    """That both files are there. Raises AdapterError saying what is there in their place."""
+def check_folder(path: Path, where: str, error: type[MpgError] = AdapterError) -> None:
+    """That both files are there. Raises `error` saying what is there in their place.
+
+    `where` begins the message: it names the adapter.
+    """
     if path.is_file():
         what, hint = _file(path)
     elif not path.is_dir():
-        what, hint = "does not exist", NEEDED
+        address = hub_address(str(path))
+        what, hint = "does not exist", f"{NEEDED}; {address} means the hub" if address else NEEDED
     else:
         files = [file.name for file in path.iterdir() if file.is_file()]
         for depth in ("*", "*/*"):
@@ -53,7 +60,22 @@ def check_folder(path: Path, label: str) -> None:
         if refused is None:
             return
         what, hint = refused
-    raise AdapterError(f"adapter {label}: {path} {what}", hint=hint)
+    raise error(f"{where} {what}", hint=hint)
+
+
+def load_config(content: bytes, where: str, error: type[MpgError] = AdapterError) -> dict[str, Any]:
+    """The fields of an adapter_config.json. Raises `error` for what is none of PEFT; `where` begins it."""
+    if len(content) > MAX_CONFIG_BYTES:
+        raise error(f"{where} is larger than {MAX_CONFIG_BYTES >> 20} MiB")
+    try:
+        data: Any = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{where} is not JSON: {problem}") from None
+    if not isinstance(data, dict):
+        raise error(f"{where} must hold a JSON object")
+    if "peft_type" not in data and ("lora_parameters" in data or "fine_tune_type" in data):
+        raise error(f"{where} is of an MLX adapter", hint=MLX_HINT)
+    return data
 
 
 def refusal(files: Collection[str]) -> tuple[str, str] | None:
@@ -86,11 +108,6 @@ def refusal(files: Collection[str]) -> tuple[str, str] | None:
     if "pytorch_lora_weights.safetensors" in here:
         hints.append(IMAGE_HINT)
     return f"has no {CONFIG_FILE}", "; ".join(hints) or _other_weights(here) or NEEDED
-
-
-def is_mlx(config: Mapping[str, Any]) -> bool:
-    """Whether the configuration of an adapter is mlx-lm's, whose file has the name of PEFT's."""
-    return "peft_type" not in config and ("lora_parameters" in config or "fine_tune_type" in config)
 
 
 def _file(path: Path) -> tuple[str, str]:

@@ -152,6 +152,8 @@ def _fitting(
 def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
+    if adapter.notice is not None:
+        notice(adapter.notice)
     own = model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
     made_for = adapter.base_name or ""
     if made_for and not any(same_model(made_for, name) for name in own):

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import is_conv1d, plain
 from mpg_cli.models.delta import Row, row_factors
+from mpg_cli.models.linear import is_conv1d, plain
 from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense, packed
 
 

@@ -35,7 +35,8 @@ class Snapshot:
 class Wanted:
     """What to fetch: `choose` picks from a repository's file names (and may refuse them), `key` is the file
     whose presence in the cache means that the repository was fetched before, `complete` tells whether a
-    cached folder has everything. `rest` says what else is needed once these files are there."""
+    cached folder has everything. `rest` says what else is needed once these files are there, `name` what the
+    user calls the place if that is more than the repository, `others` what a cached folder has instead."""
 
     what: str  # "model" or "adapter", for messages
     error: type[MpgError]
@@ -43,6 +44,8 @@ class Wanted:
     choose: Callable[[Sequence[str]], list[str]]
     complete: Callable[[Path], bool]
     rest: Callable[[Path], list[str]] = lambda folder: []
+    name: str | None = None
+    others: Callable[[Path], str | None] = lambda folder: None
 
 
 def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
@@ -57,6 +60,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     fail = wanted.error
+    name = wanted.name or repo
     try:
         validate_repo_id(repo)
     except HFValidationError:
@@ -73,8 +77,9 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
     if offline or constants.HF_HUB_OFFLINE:
         if cached is None:
             raise fail(
-                f"{wanted.what} {repo} is not in the cache, and offline mode is on",
-                hint=f"fetch it once with offline mode (HF_HUB_OFFLINE) off; {_NO_FOLDER}",
+                f"{wanted.what} {name} is not in the cache, and offline mode is on",
+                hint=_in_cache(repo, revision, wanted)
+                or f"fetch it once with offline mode (HF_HUB_OFFLINE) off; {_NO_FOLDER}",
             )
         return cached
     try:
@@ -82,11 +87,12 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
     except _Unreachable as error:
         if cached is None:
             raise fail(
-                f"cannot reach the hub at {constants.ENDPOINT} for {wanted.what} {repo} ({error})",
-                hint=f"check the network or HF_ENDPOINT; {_NO_FOLDER}"
+                f"cannot reach the hub at {constants.ENDPOINT} for {wanted.what} {name} ({error})",
+                hint=_in_cache(repo, revision, wanted)
+                or f"check the network or HF_ENDPOINT; {_NO_FOLDER}"
                 + ("; the bundled mpg-tiny needs no network" if wanted.what == "model" else ""),
             ) from None
-        return Snapshot(cached.folder, cached.revision, f"hub not reachable, {repo} is taken from the cache")
+        return Snapshot(cached.folder, cached.revision, f"hub not reachable, {name} is taken from the cache")
     found = _download(repo, revision, wanted, wanted.choose(files))
     rest = wanted.rest(found.folder)
     if lacking := sorted(set(rest) - set(files)):
@@ -110,6 +116,18 @@ def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
         return None
     folder = Path(found).parents[key.count("/")]
     return Snapshot(folder, folder.name)
+
+
+def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
+    """What the cache has of the repository instead, in words."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    return wanted.others(Path(folder))
 
 
 def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:

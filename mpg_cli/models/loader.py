@@ -175,20 +175,33 @@ def fetch_adapter(
     wanted = [prefix + adapter_shapes.CONFIG_FILE, prefix + adapter_shapes.WEIGHTS_FILE]
     place = f"{repo}/{prefix}".rstrip("/")
 
+    def instead(files: Sequence[str]) -> str:
+        return f"look in {', '.join(adapter_folder.below(files)) or 'the repository itself'}"
+
+    def cached(folder: Path) -> str | None:
+        found = folder.rglob(adapter_shapes.CONFIG_FILE)
+        files = [file.relative_to(folder).as_posix() for file in found if file.parent != folder / prefix]
+        return f"of this repository the cache has others: {instead(files)}" if files else None
+
     def choose(files: Sequence[str]) -> list[str]:
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
         if not below and subfolder and subfolder in files:
             below = [subfolder.rpartition("/")[2]]  # a file is all that it names
         if not below:
-            others = ", ".join(adapter_folder.below(files)) or "the repository itself"
-            raise AdapterError(f"adapter {place}: there is no such folder", hint=f"look in {others}")
+            raise AdapterError(f"adapter {place}: there is no such folder", hint=instead(files))
         if refused := adapter_folder.refusal(below):
             raise AdapterError(f"adapter {place} {refused[0]}", hint=refused[1])
         return wanted
 
     with silence():
         request = hub.Wanted(
-            "adapter", AdapterError, wanted[0], choose, lambda folder: (folder / wanted[1]).is_file()
+            "adapter",
+            AdapterError,
+            wanted[0],
+            choose,
+            lambda folder: (folder / wanted[1]).is_file(),
+            name=place + (f"@{revision}" if revision else ""),
+            others=cached,
         )
         found = hub.fetch(repo, revision, request, offline=offline)
     if found.notice:

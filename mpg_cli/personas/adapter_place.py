@@ -6,15 +6,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
-_PART = r"[A-Za-z0-9][\w.-]*"
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
+from mpg_cli.personas.hub_id import ADDRESS, PART, REPOSITORY
+
+# A page of the hub says with tree, blob or resolve which revision of which file or folder it shows.
 _HUB = re.compile(
-    r"(?P<url>(?:https?://)?(?:hf\.co|huggingface\.co)/)?"
-    rf"(?P<repo>{_PART}/{_PART})"
-    r"(?:/tree/(?P<tree>[^/@:]+))?"
-    rf"(?P<subfolder>(?:/{_PART})*)/?"
-    rf"(?:@(?P<revision>{_PART}(?:/{_PART})*))?",
-    re.ASCII,
+    rf"(?P<url>{ADDRESS})?(?P<repo>{REPOSITORY})"
+    rf"(?:/(?:tree|blob|resolve)/(?P<shown>refs(?:/|%2F){PART}(?:/|%2F){PART}|[^/@:?#]+))?"
+    rf"(?P<subfolder>(?:/{PART})*)/?"
+    rf"(?:@(?P<revision>{PART}(?:/{PART})*))?(?(url)(?:[?#].*)?)",
+    re.ASCII | re.IGNORECASE,
 )
 _FILES = (
     ".safetensors",
@@ -62,17 +65,30 @@ class AdapterPlace:
         return f"{self.repo}{subfolder}" + (f"@{self.revision}" if self.revision else "")
 
 
-def adapter_place(text: str) -> AdapterPlace:
-    """What exists here is meant; else OWNER/NAME[/SUBFOLDER][@REVISION], or its address, is of the hub.
+def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
+    """What exists, here or in `folder`, is meant; else OWNER/NAME[/SUBFOLDER][@REVISION] is of the hub.
 
-    Below a folder that exists, and for what is called like a file, the hub is not meant.
+    So is the address of any of its pages. Below a folder that exists, and for what is called like a file, the
+    hub is not meant.
     """
-    path = Path(os.path.expanduser(text))
+    here = folder or Path()
+    if not os.path.exists(path := here / os.path.expanduser(text)):
+        path = here / os.path.expanduser(text := text.strip())
     found = _HUB.fullmatch(text)
-    if found is None or path.exists():
+    if found is None or ".." in found["repo"] or os.path.exists(path):
         return AdapterPlace(path)
     repo, subfolder = found["repo"], found["subfolder"].strip("/")
-    here = os.path.isdir(repo) or repo.lower().endswith(_FILES)
-    if here and not (found["revision"] or found["url"]):
+    local = os.path.isdir(here / repo.partition("/")[0]) or repo.lower().endswith(_FILES)
+    if local and not (found["revision"] or found["url"]):
         return AdapterPlace(path)
-    return AdapterPlace(None, repo, found["revision"] or found["tree"], subfolder or None)
+    parent, _, file = subfolder.rpartition("/")
+    if file in (CONFIG_FILE, WEIGHTS_FILE):
+        subfolder = parent
+    revision = found["revision"] or (unquote(found["shown"]) if found["shown"] else None)
+    return AdapterPlace(None, repo, revision, subfolder or None)
+
+
+def hub_address(text: str) -> str | None:
+    """How to say that the hub is meant with what could be a folder; None for what it cannot have."""
+    found = _HUB.fullmatch(text)
+    return None if found is None or found["url"] or ".." in text else f"hf.co/{text}"

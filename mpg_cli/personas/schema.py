@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from mpg_cli.errors import ExpressionError, PersonaError
 from mpg_cli.personas import base_digest, expression
+from mpg_cli.personas.hub_id import is_repository
 from mpg_cli.personas.safe_yaml import Document, KeyPath, kind_of, read
 from mpg_cli.personas.text import did_you_mean, visible
 
@@ -35,7 +36,6 @@ KEYS = (
 _NOT_IN_COMPOSITES = ("prompt", "adapters", "use")
 _PLACES = ("path", "repo", "checkpoint")
 _ENTRY_KEYS = ("base", "base_digest", *_PLACES, "revision", "subfolder")
-_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
 
@@ -341,7 +341,7 @@ def _bad_parts(parts: str) -> str | None:
 
 
 def _bad_repo(repo: str) -> str | None:
-    if _REPO.fullmatch(repo) and ".." not in repo:
+    if is_repository(repo):
         return None
     return f"'{visible(repo, 100)}' is no repository of the hub, which are OWNER/NAME"
 

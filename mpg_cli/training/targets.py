@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mpg_cli.errors import ModelError, UsageError
-from mpg_cli.models.adapter import linear_shape
+from mpg_cli.models.linear import linear_shape
 from mpg_cli.personas.text import did_you_mean, visible
 
 

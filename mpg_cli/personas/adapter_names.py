@@ -3,7 +3,7 @@
 A key is a wrapped name of a module and what the tensor is for. Trainers, and versions of PEFT and
 transformers, wrap differently: `base_model.model.model.layers.0…`, `layers.0…`,
 `language_model.model.layers.0…`. The wrappers change nothing about the mathematics, so a module is known by
-what is left without them, and only where the model has exactly one such module.
+what is left without them, and only where the model has exactly one such module. Torch-free.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ WRAPPERS = frozenset(
     {"base_model", "language_model", "llm", "model", "pretrained_model", "text_model", "thinker"}
 )
 # What torch.compile and FSDP leave anywhere in a name.
-_SHELL = re.compile(r"\b_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
-_OUTER = (PREFIX, "module.")  # in front of the trained model's own names; the latter by DDP and DeepSpeed
+_SHELL = re.compile(r"\b_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\\?\.")
+_PARALLEL = re.compile(r"module\\?\.")  # in front, by DDP and DeepSpeed
+# Parts of a model that pictures and sound pass, and text never does.
+_BESIDE_TEXT = re.compile(r"vision|visual|image|audio|speech|projector|connector")
 # `lora_A.weight`, with the adapter's name `lora_A.default.weight`; `lora_A` alone by loralib.
 _HALF = re.compile(
     r"(?P<module>.+)\.lora_(?P<half>[AB])(?:\.(?!weight$|bias$)(?P<adapter>[^.]+))?(?:\.weight)?"
@@ -42,13 +44,26 @@ class Key:
 
 def parse_key(key: str) -> Key:
     """The key without PEFT's prefix and what frameworks add, in the names of the model that was trained."""
-    name = _SHELL.sub("", key)
-    while name.startswith(_OUTER):
-        name = name.removeprefix(PREFIX).removeprefix("module.")
+    name = unshelled(key)
+    while name.startswith(PREFIX):
+        name = unshelled(name.removeprefix(PREFIX))
     half = _HALF.fullmatch(name)
     if half is not None:
         return Key(half["module"], half["half"], half["adapter"])
     return Key(_HELD.sub("", name))
+
+
+def unshelled(name: str) -> str:
+    """A name, or an expression for names, without what torch.compile, FSDP and DDP put around modules."""
+    name = _SHELL.sub("", name)
+    while found := _PARALLEL.match(name):
+        name = name[found.end() :]
+    return name
+
+
+def beside_text(name: str) -> bool:
+    """Whether what is called so belongs to a tower for pictures or sound, or leads from it to the text."""
+    return _BESIDE_TEXT.search(name) is not None
 
 
 class Names:
