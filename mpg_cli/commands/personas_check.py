@@ -95,7 +95,7 @@ def _files(paths: Sequence[Path] | None, known: Registry) -> Iterator[Path]:
 
 def _damaged(report: Report) -> dict[str, str]:
     """What is wrong with adapters on this disk as files, by where they stand."""
-    from mpg_cli.importing.adapter_files import base_of, find_adapter
+    from mpg_cli.importing.adapter_files import base_of, local_adapter
 
     found: dict[str, str] = {}
     for one in report.adapters:
@@ -107,9 +107,8 @@ def _damaged(report: Report) -> dict[str, str]:
             elif path is not None:
                 if not path.is_dir():
                     raise UsageError(f"{one.where}: {visible(str(path))} is no folder")
-                local = find_adapter(str(path), None, one.where)
-                if not isinstance(local, str):
-                    base_of(local, one.where)
+                what = f"{one.where}: the adapter '{visible(str(path), 100)}'"
+                base_of(local_adapter(path, what), one.where)
         except MpgError as error:
             found[one.where] = error.message
     return found

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mpg_cli.personas.adapter_place import AdapterPlace
+
 
 @dataclass(frozen=True)
 class LocalAdapter:
@@ -18,11 +20,22 @@ class LocalAdapter:
 
 @dataclass(frozen=True)
 class DraftAdapter:
-    """An adapter for the model `base`: `local` is copied beside the persona file, `repo` is of the hub."""
+    """An adapter for the model `base`: a `local` one is copied beside the persona file."""
 
     base: str
-    local: LocalAdapter | None = None
-    repo: str | None = None
+    found: LocalAdapter | AdapterPlace
+
+    @property
+    def local(self) -> LocalAdapter | None:
+        return self.found if isinstance(self.found, LocalAdapter) else None
+
+    def entry(self, path: str) -> dict[str, str]:
+        """What a persona file says about it, where `path` is the place of a local one."""
+        if isinstance(self.found, LocalAdapter):
+            return {"base": self.base, "path": path}
+        hub = self.found
+        said = {"repo": hub.repo, "revision": hub.revision, "subfolder": hub.subfolder}
+        return {"base": self.base, **{key: value for key, value in said.items() if value}}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.importing.adapter_files import base_of, find_adapter, local_path, repository, runnable
+from mpg_cli.importing.adapter_files import base_of, find_adapter, local_path, runnable
 from mpg_cli.importing.draft import Draft, DraftAdapter, LocalAdapter
 from mpg_cli.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
 from mpg_cli.importing.keep import one_line, without_controls
 from mpg_cli.importing.modelfile import Instruction, parse_modelfile
 from mpg_cli.importing.parameters import as_flags, read_parameters
 from mpg_cli.personas.base import base_name
+from mpg_cli.personas.hub_id import repository
 from mpg_cli.personas.text import visible
 
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
@@ -102,8 +103,7 @@ def _adapter(
             hint="import a persona for each and blend them: mpg generate -p one+two",
         )
     found = find_adapter(lines[0].value, folder, at)
-    local = found if isinstance(found, LocalAdapter) else None
-    said = base_of(local, at) if local else None
+    said = base_of(found, at) if isinstance(found, LocalAdapter) else None
     if base.name is None and said is not None:
         base = _named(said)
         if "/" not in said:  # a folder, wherever it is
@@ -113,8 +113,7 @@ def _adapter(
             f"{at}: which model the adapter is for is not known: FROM names none that mpg can run",
             hint="name the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
         )
-    repo = found if isinstance(found, str) else None
-    return DraftAdapter(base=base.name, local=local, repo=repo), base
+    return DraftAdapter(base.name, found), base
 
 
 def _prompt(instructions: Sequence[Instruction]) -> str:

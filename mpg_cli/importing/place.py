@@ -104,10 +104,7 @@ def write(new: Imported) -> Path:
 
 def _fields(draft: Draft, where: Destination, extensions: dict[str, object]) -> dict[str, object]:
     """The document, empty fields left out."""
-    adapter: dict[str, str] = {}
-    if draft.adapter is not None:
-        place = {"repo": draft.adapter.repo} if draft.adapter.repo else {"path": where.adapter_path}
-        adapter = {"base": draft.adapter.base, **place}
+    adapter = draft.adapter.entry(where.adapter_path) if draft.adapter else None
     fields: dict[str, object] = {
         "name": where.name,
         "description": draft.description,

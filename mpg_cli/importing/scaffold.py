@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.importing.adapter_files import base_of, find_adapter, runnable
-from mpg_cli.importing.draft import LocalAdapter
+from mpg_cli.importing.draft import DraftAdapter, LocalAdapter
 from mpg_cli.importing.place import Imported
 from mpg_cli.personas import expression, safe_yaml, schema
 from mpg_cli.personas.base import base_name
@@ -18,7 +18,7 @@ from mpg_cli.personas.yaml_text import scalar, to_yaml
 from mpg_cli.training.persona_file import Destination, check_name
 
 _COMMENTS = """\
-# adapters:                  # experts for models; the first whose base is the model counts
+# adapters:                  # experts for models; the one whose base is most like the model counts
 #   - base: Qwen/Qwen3-0.6B
 #     path: adapters/NAME      # a PEFT folder beside this file; or repo: OWNER/NAME of the hub
 # use: auto                  # auto | adapter | prompt | both
@@ -49,29 +49,25 @@ def make(wanted: Wanted, folder: Path) -> Imported:
     _check_flags(wanted)
     if wanted.parts is not None:
         _check_parts(wanted.parts, wanted.name, folder)
-    local: LocalAdapter | None = None
-    base, notice = wanted.base, None
-    entry: dict[str, str] | None = None
-    if wanted.adapter is not None:
-        found = find_adapter(wanted.adapter, None, "--adapter")
-        if not isinstance(found, str):
-            local = found
-            base = base or base_of(found, "--adapter")
-        if not base:
-            raise UsageError("the adapter does not say which model it is for", hint="add --base ID")
-        base, notice = runnable(base_name(base) or base)
-        entry = {"base": base}
-        if isinstance(found, str):
-            entry["repo"] = found
-    where = Destination(folder, wanted.name, base or "")
-    if entry is not None and "repo" not in entry:
-        entry["path"] = where.adapter_path
-    text = "".join(_lines(wanted, entry))
+    adapter, notice = _adapter(wanted.adapter, wanted.base) if wanted.adapter is not None else (None, None)
+    where = Destination(folder, wanted.name, adapter.base if adapter else "")
+    text = "".join(_lines(wanted, adapter.entry(where.adapter_path) if adapter else None))
     try:
         schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except PersonaError as error:
         raise UsageError(f"no valid persona comes of it:\n{error.message}") from None
-    return Imported(where, text, local, (notice,) if notice else ())
+    return Imported(where, text, adapter.local if adapter else None, (notice,) if notice else ())
+
+
+def _adapter(place: str, base: str | None) -> tuple[DraftAdapter, str | None]:
+    """The adapter for the model `base`, or the one that it names itself, and a notice about that model."""
+    found = find_adapter(place, None, "--adapter")
+    said = base_of(found, "--adapter") if isinstance(found, LocalAdapter) else None
+    base = base or said
+    if not base:
+        raise UsageError("the adapter does not say which model it is for", hint="add --base ID")
+    base, notice = runnable(base_name(base) or base)
+    return DraftAdapter(base, found), notice
 
 
 def _check_flags(wanted: Wanted) -> None:

@@ -128,7 +128,7 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
                 text = f"target_modules selects it, but it is of type {kind}, which is not supported"
             problems.add(text, name)
     for pattern in _unclear(adapter.idle, taken.keys(), modules):
-        text = f"a rank_pattern or alpha_pattern is for '{visible(pattern, 100)}', which no module is called there"
+        text = f"a rank or alpha is for '{visible(pattern, 100)}', and the file has no module of this name"
         problems.add(f"{CONFIG_FILE}: {text}")
         hint = hint or f"spell the pattern as {WEIGHTS_FILE} spells the module that it is for"
     hint = check_copies(adapter.copies, adapter.saved, model, backbone, problems) or hint

@@ -6,6 +6,7 @@ Told by the names of files, so that a folder and a repository of the hub get the
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -46,9 +47,9 @@ def check_folder(path: Path, where: str, error: type[MpgError] = AdapterError) -
 
     `where` begins the message: it names the adapter.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # not Path.is_file: a name may be too long for one
         what, hint = _file(path)
-    elif not path.is_dir():
+    elif not os.path.isdir(path):
         address = hub_address(str(path))
         what, hint = "does not exist", f"{NEEDED}; {address} means the hub" if address else NEEDED
     else:

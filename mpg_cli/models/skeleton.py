@@ -10,10 +10,13 @@ import torch
 
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
+from mpg_cli.models.adapter_copies import MERGE_HINT
 from mpg_cli.models.checkpoint import CONFIG_FILE, check_config, read_json
 from mpg_cli.models.loader import find_model, read_config, silence
 from mpg_cli.models.tokenizer import check_same, embedded, load_tokenizer
+from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE, other_weight
 from mpg_cli.personas.schema import AdapterEntry
+from mpg_cli.personas.weight_files import model_tensors, read_header
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def load_skeleton(name: str) -> Skeleton:
 def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
     """Check that what lies on this disk for the entry fits the base by its shapes.
 
-    Raises AdapterError or ModelError. The values of adapters are checked too.
+    Raises AdapterError or ModelError. The values of adapters are checked too, and whole weights of the base in
+    their files are compared with the base's where these are on this disk.
     """
     path = entry.resolved_path()
     if entry.checkpoint is not None:
@@ -65,6 +69,13 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
 
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
+    tensors = model_tensors(base.folder)
+    if tensors is not None and (other := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
+        raise AdapterError(
+            f"adapter {label} ({path}) does not fit the model:\n"
+            f"  - {other}: the file brings its own version, and it is not the base's; not implemented",
+            hint=MERGE_HINT,
+        )
 
 
 def _tokenizer(skeleton: Skeleton) -> Any:

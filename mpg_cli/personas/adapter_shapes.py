@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpg_cli.personas.adapter_names import beside_text, parse_key
+from mpg_cli.personas.adapter_names import Names, beside_text, parse_key
 from mpg_cli.personas.weight_files import Stored, read_header
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+SAMPLE = 4096  # bytes that two weights are compared by
 
 _IN_LAYER = re.compile(r"(?:^|\.)(?P<layer>\d+)\.(?P<kind>.+)$")
 
@@ -22,12 +23,14 @@ Shape = tuple[int, ...]
 def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
     """Whether an adapter has the shapes and the layers of the model; None where its files do not tell.
 
-    What stands before a layer's number differs between files and does not count. The values of whole weights
-    in the file are not compared, nor are modules outside of layers: the loader knows all of it.
+    What stands before a layer's number differs between files and does not count, and modules outside of
+    layers are not compared: the loader knows all of it.
     """
     try:
         config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = read_header(adapter / WEIGHTS_FILE)
+        if other_weight(tensors, model) is not None:
+            return False
     except (OSError, ValueError, RecursionError):
         return None
     there: dict[Place, set[Shape]] = {}
@@ -42,6 +45,34 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
     if any(kind in adapted and (layer, kind) not in needed for layer, kind in there):
         return None if _chooses_layers(config) else False
     return bool(needed) or None
+
+
+def other_weight(adapter: Mapping[str, Stored], model: Mapping[str, Stored]) -> str | None:
+    """The name of a whole weight that the adapter's file brings and that is not the model's.
+
+    Their shapes and first bytes are compared. Raises OSError.
+    """
+    names = Names(model)
+    for key, tensor in adapter.items():
+        found = parse_key(key)
+        same = names.find(found.name) if found.half is None and not beside_text(found.name) else []
+        if len(same) == 1 and not _begins_like(tensor, model[same[0]]):
+            return found.name
+    return None
+
+
+def _begins_like(copy: Stored, own: Stored) -> bool:
+    """Rows may be missing at the end; what has another type is not compared."""
+    if copy.shape[1:] != own.shape[1:] or copy.shape[:1] > own.shape[:1]:
+        return False
+    size = min(SAMPLE, copy.end - copy.begin)
+    return copy.dtype != own.dtype or _first(copy, size) == _first(own, size)
+
+
+def _first(tensor: Stored, size: int) -> bytes:
+    with tensor.file.open("rb") as file:
+        file.seek(tensor.begin)
+        return file.read(size)
 
 
 def _needed(tensors: Mapping[str, Stored]) -> dict[Place, Shape]:

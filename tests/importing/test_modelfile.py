@@ -12,6 +12,7 @@ from mpg_cli.errors import UsageError
 from mpg_cli.importing.draft import Draft
 from mpg_cli.importing.modelfile import parse_modelfile
 from mpg_cli.importing.modelfile_persona import draft_of_modelfile
+from mpg_cli.personas.adapter_place import AdapterPlace
 from tests.importing.files import safetensors
 
 CONFIG = {
@@ -221,7 +222,7 @@ def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "x.gguf").write_bytes(b"")
     message, hint = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
-    assert message == f"M:2: '{name}' is a GGUF adapter, which mpg cannot use"
+    assert message == f"M:2: the adapter '{name}' is GGUF, which mpg cannot use"
     assert "adapter_model.safetensors" in hint
     assert "take the ADAPTER line out" in hint
 
@@ -307,7 +308,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
     for value in ("someone/pirate", "hf.co/someone/pirate", "https://huggingface.co/someone/pirate"):
         found = draft(f"FROM a/b\nADAPTER {value}", tmp_path / "Modelfile").adapter
         assert found is not None
-        assert (found.base, found.repo, found.local) == ("a/b", "someone/pirate", None)
+        assert (found.base, found.found) == ("a/b", AdapterPlace(repo="someone/pirate"))
     message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
     assert "which model the adapter is for is not known" in message
     assert "--base" in hint
@@ -318,7 +319,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
     [
         (lambda f: (f / "adapter_config.json").unlink(), "has no adapter_config.json"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "has no adapter_model.safetensors"),
-        (lambda f: (f / "adapter_config.json").write_text("[]"), "not the configuration of an adapter"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "must hold a JSON object"),
         (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
         (lambda f: (f / "adapter_config.json").write_text('{"r": 0}'), "the adapter cannot be used"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"secret" * 9), "no safetensors file"),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
-from mpg_cli.personas.adapter_names import Names, parse_key
 from mpg_cli.models.fold import fold
+from mpg_cli.personas.adapter_names import Names, parse_key
 from tests.models.tiny import (
     ALTERNATING,
     SIZES,
