@@ -52,8 +52,8 @@ def load_skeleton(name: str) -> Skeleton:
 def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
     """Check that what lies on this disk for the entry fits the base by its shapes.
 
-    Raises AdapterError or ModelError. The values of adapters are checked too, and whole weights of the base in
-    their files are compared with the base's where these are on this disk.
+    Raises AdapterError or ModelError. The values of adapters are checked too; whole weights in their files
+    are compared with the base's where these are on this disk.
     """
     path = entry.resolved_path()
     if entry.checkpoint is not None:

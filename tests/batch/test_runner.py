@@ -16,7 +16,7 @@ from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Siz
 from mpg_cli.batch.lines import LineReader
 from mpg_cli.batch.runner import Runner
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.events import Finished
+from mpg_cli.events import Finished, Notice
 from mpg_cli.job import prepare
 from mpg_cli.models import lora
 from mpg_cli.models.loader import LoadedModel, load_model
@@ -281,6 +281,20 @@ def test_a_persona_that_cannot_be_loaded_fails_its_lines_only(world: Path, loade
     failed = [e for e in events if isinstance(e, LineFailed)]
     assert [(e.line.number, e.code) for e in failed] == [(1, "bad_persona"), (3, "bad_persona")]
     assert set(texts(events)) == {"2"}
+
+
+def test_a_notice_is_told_once_a_run(world: Path, loaded: LoadedModel) -> None:
+    adapters = "adapters: [{base: other/Model-7B, path: bold}]"
+    (world / "away.yaml").write_text(f"name: away\nprompt: Be away.\n{adapters}\n")
+    lines = [
+        {"prompt": "a", "persona": persona, "temperature": heat}
+        for heat in (0.5, 1.0)
+        for persona in ("away", "away+calm", "away")
+    ]
+    notices = [event.message for event in answer(world, loaded, lines, None) if isinstance(event, Notice)]
+    assert len([text for text in notices if "so the system prompt is the expert: away" in text]) == 1
+    assert len(set(notices)) == len(notices)
+    (world / "away.yaml").unlink()
 
 
 def test_experts_are_read_once_and_give_way(

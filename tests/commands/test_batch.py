@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ def test_stdin_to_stdout(run: Any) -> None:
     )
     assert (one["seed"], one["persona"], one["sequence"]) == (3, "bold", "x")
     assert "2 answered" in err
+
+
+def test_an_adapter_of_the_hub_is_not_a_folder_of_its_name(
+    run: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes on only with the adapter that it began with."""
+    import os
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shutil.copytree(world / "bold", "someone/bold")
+    Path("in.jsonl").write_bytes(lines({"prompt": "a"}))
+    command = ["in.jsonl", "-o", "out.jsonl", "--seed", "3", "--adapter"]
+    assert run(*command, "someone/bold")[0] == 0
+    assert run(*command, "./someone/bold")[0] == 0  # the same
+    os.rename("someone", "moved")
+    code, _, err = run(*command, "someone/bold")
+    assert code == 2
+    assert "adapters" in err
 
 
 def test_a_file_is_resumed_and_errors_are_tried_again(run: Any, tmp_path: Path) -> None:

@@ -240,6 +240,75 @@ def test_new_names_a_base_that_runs(adapted: Cli) -> None:
     assert persona.adapters[0].base == "unsloth/llama-3-8b"
 
 
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"use_dora": True}, "use_dora is true: DoRA rescales the weights of the base; not implemented"),
+        ({"peft_type": None}, "peft_type is null"),
+        ({"target_modules": []}, "target_modules is []"),
+    ],
+)
+def test_new_reads_the_configuration_whatever_the_base_is(
+    config: dict[str, object], words: str, adapted: Cli
+) -> None:
+    edit_config(**config)
+    for more in ((), ("--base", "mpg-tiny")):
+        code, _, err = adapted("personas", "new", "odd", "--adapter", "mine/adapters/own", *more)
+        assert code == 2
+        assert words in err
+    assert not (user_folder() / "odd.yaml").exists()
+
+
+def test_new_tells_what_a_folder_is(adapted: Cli) -> None:
+    argv = ("personas", "new", "odd", "--base", "mpg-tiny", "--adapter")
+    code, _, err = adapted(*argv, "mine/adapters")
+    assert code == 2
+    assert "--adapter: the adapter 'mine/adapters' has no adapter_config.json" in err
+    assert "adapters lie in its subfolders: own" in err
+    Path("mine/adapters/own/adapter_config.json").write_text('{"fine_tune_type": "lora"}')
+    code, _, err = adapted(*argv, "mine/adapters/own")
+    assert code == 2
+    assert "adapter_config.json is of an MLX adapter" in err
+    assert "mlx_lm.fuse" in err
+
+
+def test_new_takes_any_place_of_the_hub(adapted: Cli) -> None:
+    places = {
+        "someone/lib": ("someone/lib", None, None),
+        "someone/lib/voices/poet@v1": ("someone/lib", "v1", "voices/poet"),
+        "https://huggingface.co/someone/lib/tree/main/poet": ("someone/lib", "main", "poet"),
+    }
+    for number, (text, (repo, revision, subfolder)) in enumerate(places.items()):
+        argv = ("personas", "new", f"hub{number}", "--adapter", text)
+        code, _, err = adapted(*argv)
+        assert (code, "add --base ID" in err) == (2, True)
+        assert adapted(*argv, "--base", "org/X-1B")[0] == 0
+        (persona,) = load_file(user_folder() / f"hub{number}.yaml")
+        (entry,) = persona.adapters
+        assert (entry.base, entry.repo) == ("org/X-1B", repo)
+        assert (entry.revision, entry.subfolder) == (revision, subfolder)
+
+
+def test_check_compares_whole_weights(adapted: Cli, model: Path) -> None:
+    from mpg_cli.models.loader import load_model
+    from tests.models.tiny import edited_tensors, tiny_adapter
+
+    base = load_model(str(model), device="cpu")
+    folder = Path("mine/adapters/own")
+    shutil.rmtree(folder)
+    tiny_adapter(folder, base=base.model, targets=["q_proj"], modules_to_save=["norm"])
+    entry = f"{{base: {model.name}, path: adapters/own}}"
+    Path("mine/own.yaml").write_text(f"name: own\nadapters: [{entry}]\n")
+    argv = ("personas", "check", "mine", "--model", str(model))
+    assert adapted(*argv)[0] == 0
+    with edited_tensors(folder) as tensors:
+        (key,) = [key for key in tensors if key.endswith("model.norm.weight")]
+        tensors[key] += 1
+    code, out, _ = adapted(*argv)
+    assert code == 1
+    assert "norm.weight: the file brings its own version, and it is not the base's" in out
+
+
 def test_new_calls_a_folder_by_its_name(adapted: Cli, model: Path) -> None:
     argv = ("personas", "new", "here", "--adapter", "mine/adapters/own", "--base", str(model))
     code, _, err = adapted(*argv)

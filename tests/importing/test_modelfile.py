@@ -309,6 +309,14 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
         found = draft(f"FROM a/b\nADAPTER {value}", tmp_path / "Modelfile").adapter
         assert found is not None
         assert (found.base, found.found) == ("a/b", AdapterPlace(repo="someone/pirate"))
+    found = draft("FROM a/b\nADAPTER someone/lib/voices/pirate@v1", tmp_path / "Modelfile").adapter
+    assert found is not None
+    assert found.entry("unused") == {
+        "base": "a/b",
+        "repo": "someone/lib",
+        "revision": "v1",
+        "subfolder": "voices/pirate",
+    }
     message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
     assert "which model the adapter is for is not known" in message
     assert "--base" in hint

@@ -255,6 +255,18 @@ def test_tokens_added_in_training_are_named_with_what_to_do(tmp_path: Path, llam
     assert "give the folder as --model" in text
 
 
+def test_tokens_added_are_told_by_a_lora_on_the_head_too(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj", "lm_head"])
+    with edited_tensors(folder) as tensors:
+        for key in [key for key in tensors if "embed" in key or "base_layer" in key]:
+            del tensors[key]  # as with save_embedding_layers=False
+        key = "base_model.model.lm_head.lora_B.weight"
+        tensors[key] = torch.cat([tensors[key], torch.zeros(3, 4)])
+    text = refused(folder, llama)
+    assert "lm_head: lora_B has 99 rows, the model 96: tokens were added in training" in text
+    assert "give the folder as --model" in text
+
+
 def test_a_model_with_tokens_added_takes_adapters_of_its_base(tmp_path: Path) -> None:
     """What the hint above promises: merged, resized, saved with its tokenizer."""
     from mpg_cli.models.loader import load_model

@@ -186,15 +186,127 @@ def test_an_expression_is_matched_in_the_words_of_its_file(tmp_path: Path, gemma
         assert "layers.{0-2}.self_attn.k_proj: target_modules selects it, but the file has no tensors" in text
 
 
-def test_a_tower_that_text_never_passes_may_be_adapted_or_not(tmp_path: Path, gemma: Any) -> None:
+WITHOUT_TOWER: dict[str, Callable[[str], str]] = {
+    "today's": lambda key: key,
+    "before 4.52": lambda key: OLD(key).replace("model.vision_tower.", "vision_tower.vision_model."),
+    "of the text model": GEMMA["of the text model"],
+}
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]], ids=str)
+@pytest.mark.parametrize("spelling", WITHOUT_TOWER)
+def test_what_text_never_passes_is_left_out(
+    spelling: str, targets: list[str] | str, tmp_path: Path, gemma: Any
+) -> None:
+    from copy import deepcopy
+
+    from peft import PeftModel
+
+    tokens = random_tokens()
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=targets)
+    oracle = log_probs(PeftModel.from_pretrained(deepcopy(gemma), str(folder)).eval(), tokens)
+    respelled(folder, WITHOUT_TOWER[spelling])
+    assert (served(folder, gemma, tokens) - oracle).abs().max() < 1e-5
+    text = tiny_model("gemma3")
+    weights = {name.replace("language_model.", ""): one for name, one in gemma.state_dict().items()}
+    text.load_state_dict({name: weights[name] for name in text.state_dict()})
+    assert (served(folder, text, tokens) - oracle).abs().max() < 1e-5
+    for model in (gemma, text):
+        adapter = fitted(folder, model)
+        assert not any("vision" in name for name in adapter.pairs)
+        assert "adapter pirate adapts parts for pictures or sound as well, such as" in str(adapter.notice)
+
+
+def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) -> None:
     folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"])
-    assert any("vision_tower" in name for name in fitted(folder, gemma).pairs)
-    text = refused(folder, tiny_model("gemma3"))
-    assert "vision_tower.encoder.layers.{0-2}.self_attn.q_proj: the model has no such module" in text
     with edited_tensors(folder) as tensors:
-        for key in [key for key in tensors if "vision_tower" in key]:
+        for key in [key for key in tensors if "language_model.layers.1." in key]:
             del tensors[key]
-    assert len(fitted(folder, gemma).pairs) == 3
+    wanted = "layers.1.self_attn.q_proj: target_modules selects it, but the file has no tensors for it"
+    for model in (gemma, tiny_model("gemma3")):
+        assert wanted in refused(folder, model)
+    with edited_tensors(folder) as tensors:
+        for key in [key for key in tensors if "language_model" in key]:
+            del tensors[key]
+    with pytest.raises(AdapterError, match="what the file adapts is for pictures or sound"):
+        read_adapter(folder, "pirate")
+
+
+def test_the_text_part_alone_has_no_notice(tmp_path: Path, gemma: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"], exclude_modules=".*vision.*")
+    assert fitted(folder, gemma).notice is None
+    assert len(fitted(folder, tiny_model("gemma3")).pairs) == 3
+
+
+def test_weights_of_a_tower_are_no_ones_business(tmp_path: Path, gemma: Any) -> None:
+    folder = tiny_adapter(
+        tmp_path / "a", base=gemma, targets=["q_proj"], modules_to_save=["multi_modal_projector"]
+    )
+    with edited_tensors(folder) as tensors:
+        (key,) = [key for key in tensors if "mm_input_projection" in key]
+        tensors[key] += 1
+    for model in (gemma, tiny_model("gemma3")):
+        assert len(fitted(folder, model).pairs) == 3
+
+
+def test_an_adapter_may_be_called_after_pictures(tmp_path: Path, llama: Any) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    respelled(folder, lambda key: key.replace(".weight", ".image_critic.weight"))
+    assert len(fitted(folder, llama).pairs) == 3
+
+
+NAME = "model.layers.1.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    "pattern, spell",
+    [
+        (NAME, lambda key: key),
+        (r"model\.layers\.1\.self_attn\.q_proj", lambda key: key),
+        (f"_orig_mod.{NAME}", swap(PEFT, PEFT + "_orig_mod.")),
+        (rf"_orig_mod\.{NAME}", swap(PEFT, PEFT + "_orig_mod.")),
+        (f"module.{NAME}", swap(PEFT, PEFT + "module.")),
+        (NAME.replace(".self", "._fsdp_wrapped_module.self"), lambda key: key),
+    ],
+)
+def test_patterns_lose_what_frameworks_put_around_modules(
+    pattern: str, spell: Callable[[str], str], tmp_path: Path, llama: Any
+) -> None:
+    folder = respelled(tiny_adapter(tmp_path / "a", targets=["q_proj"], r=4, lora_alpha=8), spell)
+    edit_config(folder, {"alpha_pattern": {pattern: 64}})
+    scales = {name: pair.scale for name, pair in fitted(folder, llama).pairs.items()}
+    assert scales == {NAME.replace("1", str(layer)): 16 if layer == 1 else 2 for layer in range(3)}
+
+
+@pytest.mark.parametrize("field", ["alpha_pattern", "rank_pattern"])
+@pytest.mark.parametrize("pattern", [r"model.language_model.layers.1.self_attn.q_proj", "attention.wq"])
+def test_a_pattern_that_lost_its_module_is_refused(
+    pattern: str, field: str, tmp_path: Path, llama: Any
+) -> None:
+    """A converter that renames the keys alone leaves the configuration with the old names."""
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    edit_config(folder, {field: {pattern: 4}})
+    text = refused(folder, llama)
+    assert f"a rank or alpha is for '{pattern}', and the file has no module of this name" in text
+    assert "spell the pattern as adapter_model.safetensors spells the module that it is for" in text
+
+
+def test_a_pattern_in_the_models_words_is_refused_where_the_file_has_others(
+    tmp_path: Path, gemma: Any
+) -> None:
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=r".*language_model.*q_proj")
+    edit_config(folder, {"alpha_pattern": {"model.language_model.layers.1.self_attn.q_proj": 64}})
+    assert max(pair.scale for pair in fitted(folder, gemma).pairs.values()) == 16
+    assert "a rank or alpha is for" in refused(respelled(folder, OLD), gemma)
+
+
+@pytest.mark.parametrize("pattern", ["k_proj", r"layers\.2\.mlp.*", "vision_tower.*q_proj"])
+def test_a_pattern_for_modules_that_are_not_adapted_changes_nothing(
+    pattern: str, tmp_path: Path, llama: Any
+) -> None:
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
+    edit_config(folder, {"rank_pattern": {pattern: 2}})
+    assert {pair.scale for pair in fitted(folder, llama).pairs.values()} == {2}
 
 
 def test_a_name_that_two_modules_could_have_is_refused(tmp_path: Path) -> None:
@@ -272,3 +384,14 @@ def test_the_last_part_of_a_name_is_never_a_wrapper() -> None:
     assert names.split("base_model.model.lm_head") == ("base_model.model.", "lm_head")
     assert names.find("model.model.layers.0.mlp") == ["model.layers.0.mlp"]
     assert names.find("layers.0") == []
+
+
+def test_a_copy_whose_name_two_weights_could_have_is_refused(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.language_model = tiny_model().model, tiny_model().model
+
+    folder = tiny_adapter(tmp_path / "a", targets=["q_proj"], modules_to_save=["norm"])
+    wanted = "norm.weight: it can be model.norm.weight or language_model.norm.weight of the model"
+    assert wanted in refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())

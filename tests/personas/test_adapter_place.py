@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.commands.values import adapters
+from mpg_cli.errors import AdapterError
+from mpg_cli.models.adapter import read_adapter
 from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
+from mpg_cli.personas.hub_id import is_repository, repository
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +30,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("someone/lib/checkpoint-10@0123abcd", AdapterPlace(None, "someone/lib", "0123abcd", "checkpoint-10"),
          "checkpoint-10"),
         ("https://huggingface.co/someone/lib/tree/v1/a", AdapterPlace(None, "someone/lib", "v1", "a"), "a"),
+        *[
+            (f"{front}someone/pirate", AdapterPlace(None, "someone/pirate"), "pirate")
+            for front in ("https://www.huggingface.co/", "www.huggingface.co/", "hf://", "http://hf.co/")
+        ],
+        *[
+            (f"https://hf.co/someone/pirate/{page}", AdapterPlace(None, "someone/pirate", rev), "pirate")
+            for page, rev in [
+                ("tree/main", "main"),
+                ("tree/refs%2Fpr%2F1", "refs/pr/1"),
+                ("tree/refs/pr/1", "refs/pr/1"),
+                ("blob/main/adapter_model.safetensors", "main"),
+                ("resolve/v1/adapter_config.json?download=true", "v1"),
+                ("tree/main#files", "main"),
+            ]
+        ],
+        ("hf.co/x/lib/blob/v1/a/adapter_config.json", AdapterPlace(None, "x/lib", "v1", "a"), "a"),
+        ("someone/lib/a/adapter_model.safetensors", AdapterPlace(None, "someone/lib", None, "a"), "a"),
+        (" someone/pirate\n", AdapterPlace(None, "someone/pirate"), "pirate"),
+        ("some..one/pirate", AdapterPlace(Path("some..one/pirate")), "pirate"),
+        ("x" * 5000, AdapterPlace(Path("x" * 5000)), "x" * 5000),
         ("hf.co/someone/pirate", AdapterPlace(None, "someone/pirate"), "pirate"),
         ("./someone/pirate", AdapterPlace(Path("someone/pirate")), "pirate"),
         ("/someone/pirate", AdapterPlace(Path("/someone/pirate")), "pirate"),
@@ -52,6 +75,48 @@ def test_a_folder_here_wins() -> None:
     saved = adapter_place("someone/pirate").saved
     Path("someone/pirate").rename("moved")
     assert adapter_place(saved).repo == ""  # a chat that was saved never goes to the hub for it
+
+
+def test_below_a_folder_that_exists_nothing_is_of_the_hub() -> None:
+    Path("adapters").mkdir()
+    assert adapter_place("adapters/poett") == AdapterPlace(Path("adapters/poett"))
+    with pytest.raises(AdapterError) as caught:
+        read_adapter(Path("adapters/poett"), "poett")
+    assert "adapters/poett does not exist" in caught.value.message
+    assert str(caught.value.hint).endswith("; hf.co/adapters/poett means the hub")
+    assert adapter_place("hf.co/adapters/poett") == AdapterPlace(None, "adapters/poett")
+
+
+def test_spaces_count_where_a_folder_has_them() -> None:
+    Path("poet ").mkdir()
+    assert adapter_place("poet ").path == Path("poet ")
+
+
+def test_a_place_is_looked_for_in_another_folder() -> None:
+    Path("files/someone/pirate").mkdir(parents=True)
+    assert adapter_place("someone/pirate", Path("files")).path == Path("files/someone/pirate")
+
+
+def test_a_name_too_long_for_a_folder_is_not_there() -> None:
+    with pytest.raises(AdapterError, match="does not exist"):
+        read_adapter(Path("x" * 5000), "x")
+
+
+@pytest.mark.parametrize(
+    "text, id_",
+    [
+        ("someone/pirate", "someone/pirate"),
+        ("hf.co/someone/pirate/", "someone/pirate"),
+        ("https://www.huggingface.co/someone/pirate", "someone/pirate"),
+        ("someone/pirate/voice", None),
+        ("pirate", None),
+        ("../pirate", None),
+        ("a..b/c", None),
+    ],
+)
+def test_what_a_repository_is(text: str, id_: str | None) -> None:
+    assert repository(text) == id_
+    assert is_repository(text) is (text in ("someone/pirate", "pirate"))
 
 
 def test_weights_come_last_and_the_same_place_adds_up() -> None:
