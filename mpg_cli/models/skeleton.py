@@ -70,10 +70,10 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
     tensors = model_tensors(base.folder)
-    if tensors is not None and (other := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
+    if tensors is not None and (differing := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
         raise AdapterError(
             f"adapter {label} ({path}) does not fit the model:\n"
-            f"  - {other}: the file brings its own version, and it is not the base's; not implemented",
+            f"  - {differing}: the file brings its own version, and it is not the base's; not implemented",
             hint=MERGE_HINT,
         )
 
