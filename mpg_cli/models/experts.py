@@ -85,6 +85,9 @@ def find_experts(
     for place, weight in adapters:
         adapter = shelf.get(place, partial(_at, place, loaded, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
+    for text in dict.fromkeys(one.adapter.notice for one in experts if one.adapter is not None):
+        if text is not None:
+            notice(text)
     rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
@@ -152,8 +155,6 @@ def _fitting(
 def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
-    if adapter.notice is not None:
-        notice(adapter.notice)
     own = model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
     made_for = adapter.base_name or ""
     if made_for and not any(same_model(made_for, name) for name in own):

@@ -89,7 +89,11 @@ def test_an_mlx_configuration_under_pefts_names(tmp_path: Path) -> None:
     folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj"])
     mlx = {"fine_tune_type": "lora", "num_layers": 16, "lora_parameters": {"rank": 8, "scale": 20.0}}
     (folder / CONFIG).write_text(json.dumps(mlx))
-    assert refused(folder).startswith("is an MLX adapter")
+    with pytest.raises(
+        AdapterError, match=r"adapter pirate: .*adapter_config.json is of an MLX adapter"
+    ) as it:
+        read_adapter(folder, "pirate")
+    assert "mlx_lm.fuse" in str(it.value.hint)
 
 
 def test_the_lines_for_a_pickle_convert_it(tmp_path: Path) -> None:

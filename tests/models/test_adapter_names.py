@@ -22,6 +22,7 @@ from tests.models.tiny import (
     edited_tensors,
     log_probs,
     random_tokens,
+    save_model,
     tiny_adapter,
     tiny_config,
     tiny_model,
@@ -230,6 +231,25 @@ def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) ->
             del tensors[key]
     with pytest.raises(AdapterError, match="what the file adapts is for pictures or sound"):
         read_adapter(folder, "pirate")
+
+
+def test_the_user_hears_of_what_is_left_out(tmp_path: Path, gemma: Any) -> None:
+    """Also where a persona's adapter is taken by its family name, which has a notice of its own."""
+    from mpg_cli.models.experts import find_experts
+    from mpg_cli.models.loader import load_model
+    from mpg_cli.personas.adapter_place import AdapterPlace
+    from mpg_cli.personas.expression import parse
+    from mpg_cli.personas.registry import Registry, resolve
+
+    loaded = load_model(str(save_model(tmp_path / "X-1B", "gemma3")), device="cpu", dtype="float32")
+    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"])
+    (tmp_path / "p.yaml").write_text("name: p\nadapters: [{base: org/X-1B-GGUF, path: a}]\n")
+    blend = resolve(parse("p"), Registry.load([tmp_path]))
+    said: list[str] = []
+    find_experts(blend, (), loaded, said.append, said.append)
+    find_experts(None, ((AdapterPlace(folder), 1.0),), loaded, said.append, said.append)
+    left_out = [text for text in said if "text does not pass them, and they are left out" in text]
+    assert [text.split(" adapts")[0] for text in left_out] == ["adapter p", f"adapter {folder}"]
 
 
 def test_the_text_part_alone_has_no_notice(tmp_path: Path, gemma: Any) -> None:
