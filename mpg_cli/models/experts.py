@@ -85,9 +85,9 @@ def find_experts(
     for place, weight in adapters:
         adapter = shelf.get(place, partial(_at, place, loaded, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
-    for text in dict.fromkeys(one.adapter.notice for one in experts if one.adapter is not None):
-        if text is not None:
-            notice(text)
+    for expert in experts:
+        if expert.adapter is not None and expert.adapter.notice is not None:
+            notice(expert.adapter.notice)
     rank = {"prompt": 0, "adapter": 1, "both": 1, "checkpoint": 2}
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
