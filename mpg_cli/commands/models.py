@@ -128,13 +128,13 @@ def experts_for(info: ModelInfo, registry: Registry) -> dict[str, list[str]]:
     `missing` has those whose adapter or checkpoint is not where the file says, `none` those without any
     expert for the model.
     """
-    from mpg_cli.personas.base import Base
+    from mpg_cli.personas.base import find_base
     from mpg_cli.personas.matching import fit, state
 
     found: dict[str, list[str]] = {
         kind: [] for kind in ("adapter", "both", "checkpoint", "prompt", "missing", "none")
     }
-    base = Base(info.names, info.folder)
+    base = find_base(str(info.folder)) if info.source == "folder" else find_base(info.id, info.revision)
     for persona in registry.personas:
         if persona.parts is None:
             fitted = fit(persona, base)

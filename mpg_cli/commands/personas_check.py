@@ -166,8 +166,12 @@ def _compare(report: Report, model: str, damaged: dict[str, str], streams: Strea
                 fitting += choice.taken is not None
                 passed += [f"{compare.places[m.entry]}: {m.words} is not used: {y}" for m, y in choice.passed]
     _tell(streams, [*unfit, *passed])
-    fits = f"; {fitting} of {fitting + len(unfit)} adapters for {visible(model)} fit"
-    return len(unfit), fits + (f", {away} on the hub are not fetched and not checked" if away else "")
+    compared = fitting + len(unfit)
+    shown = visible(model)
+    note = (
+        f"{fitting} of {compared} adapters for {shown} fit" if compared else f"none here is used on {shown}"
+    )
+    return len(unfit), f"; {note}" + (f", {away} on the hub are not fetched and not checked" if away else "")
 
 
 def _tell(streams: Streams, problems: Iterable[str]) -> None:

@@ -122,6 +122,8 @@ def _next(wanted: Wanted, folder: Path, base: str) -> str:
     searched = {os.path.realpath(one) for one in search_path()}
     if os.path.realpath(folder) not in searched:
         words += ["--persona-dir", str(folder)]
-    if base and ("/" in base or wanted.base):  # else it is the name of a folder somewhere
-        words += ["--model", wanted.base if wanted.base and os.path.isdir(wanted.base) else base]
+    if wanted.base and os.path.isdir(wanted.base):
+        words += ["--model", wanted.base]
+    elif base and ("/" in base or base == wanted.base):  # else it is the name of a folder somewhere
+        words += ["--model", base]
     return f"{shlex.join(words)} '…'"

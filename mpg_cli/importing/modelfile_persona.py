@@ -87,7 +87,7 @@ def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
 def _named(name: str) -> _Base:
     """The model of that id, or in place of a quantised one that of full precision."""
     plain, notice = runnable(name)
-    return _Base(plain, plain, notice)
+    return _Base(plain, plain if notice is None or "/" in plain else None, notice)
 
 
 def _adapter(

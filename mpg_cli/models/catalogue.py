@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from mpg_cli.errors import ModelError
 from mpg_cli.models.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
-from mpg_cli.personas.base import model_names
 from mpg_cli.request import DEFAULT_MODEL
 
 BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / DEFAULT_MODEL
@@ -27,7 +26,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model as far as its files tell. `id` is what `--model` takes, `names` what a persona may call it.
+    """One model as far as its files tell. `id` is what `--model` takes.
 
     `size` is bytes on disk, `context` positions, `problem` why it cannot be served.
     """
@@ -35,7 +34,6 @@ class ModelInfo:
     id: str
     source: Source
     folder: Path
-    names: frozenset[str]
     revision: str | None = None
     architecture: str | None = None
     dtype: str | None = None
@@ -81,12 +79,10 @@ def folder_model(name: str) -> ModelInfo | None:
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:
     """What a model's files say; what is wrong with them is its `problem`."""
     facts: dict[str, Any] = {"id": identity, "source": source, "folder": folder, "revision": revision}
-    names = model_names(identity)
     try:
         files = sorted(file.name for file in folder.iterdir())
         facts["size"] = sum((folder / file).stat().st_size for file in files if (folder / file).is_file())
         data = _config(folder) if "config.json" in files else {}
-        names = model_names(identity, _text(data.get("_name_or_path")))
         facts |= _described(data)
         choose_files(identity, files)
         check_plain(data, identity)
@@ -95,7 +91,7 @@ def read_model(folder: Path, identity: str, source: Source, revision: str | None
     except (ModelError, OSError, ValueError) as error:
         message = error.message if isinstance(error, ModelError) else str(error)
         facts["problem"] = message.removeprefix(f"model {identity} ").removeprefix(f"model {identity}: ")
-    return ModelInfo(names=names, **facts)
+    return ModelInfo(**facts)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.personas.base import find_base, model_names
+from mpg_cli.personas.base import Base, find_base
 from mpg_cli.personas.choice import check_prompt, choose, told
 from mpg_cli.personas.matching import Match
-from mpg_cli.personas.model_name import same_model
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
 from mpg_cli.personas.text import visible
@@ -69,8 +68,8 @@ def find_experts(
     the one it has does not fit.
     """
     shelf = Shelf() if shelf is None else shelf
-    maker = _Maker(loaded, report, notice, shelf)
-    base = find_base(loaded.id, loaded.revision, getattr(loaded.config, "_name_or_path", None))
+    base = find_base(loaded.called or loaded.id, loaded.revision)
+    maker = _Maker(loaded, base, report, notice, shelf)
     parts = blend.experts if blend else ()
     choices = [choose(part.persona, base, partial(maker.make, part.persona)) for part in parts]
     experts = []
@@ -83,7 +82,7 @@ def find_experts(
     for text in told(choices, base, loaded.id):
         notice(text)
     for place, weight in adapters:
-        adapter = shelf.get(place, partial(_at, place, loaded, report, notice))
+        adapter = shelf.get(place, partial(_at, place, loaded, base, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
     for expert in experts:
         if expert.adapter is not None and expert.adapter.notice is not None:
@@ -97,6 +96,7 @@ class _Maker:
     """Makes the expert of an entry, of weight 1."""
 
     loaded: LoadedModel
+    base: Base
     report: Callable[[str], None]
     notice: Callable[[str], None]
     shelf: Shelf
@@ -116,7 +116,8 @@ class _Maker:
             self.report(f"fetching adapter {entry.repo} for {name}")
             path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
         said = self.notice if match.reason is None else _silent  # told of the choice already
-        return replace(expert, adapter=_fitting(path, name, self.loaded, said, self.shelf))
+        check = partial(_checked, path, name, self.loaded, self.base, said)
+        return replace(expert, adapter=self.shelf.get((path, name), check))
 
     def _checkpoint(self, entry: AdapterEntry, name: str) -> Any:
         place = str(entry.resolved_path() or entry.checkpoint)
@@ -135,29 +136,27 @@ def _silent(text: str) -> None:
 
 
 def _at(
-    place: AdapterPlace, loaded: LoadedModel, report: Callable[[str], None], notice: Callable[[str], None]
+    place: AdapterPlace,
+    loaded: LoadedModel,
+    base: Base,
+    report: Callable[[str], None],
+    notice: Callable[[str], None],
 ) -> Adapter:
     """The adapter of an `--adapter`, fetched if it is of the hub."""
     path = place.path
     if path is None:
         report(f"fetching adapter {place}")
         path = fetch_adapter(place.repo, place.revision, place.subfolder, notice=notice)
-    return _checked(path, str(place), loaded, notice)
+    return _checked(path, str(place), loaded, base, notice)
 
 
-def _fitting(
-    path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None], shelf: Shelf
+def _checked(
+    path: Path, label: str, loaded: LoadedModel, base: Base, notice: Callable[[str], None]
 ) -> Adapter:
-    """An adapter that fits the model, from the shelf if it is there."""
-    return shelf.get((path, label), lambda: _checked(path, label, loaded, notice))
-
-
-def _checked(path: Path, label: str, loaded: LoadedModel, notice: Callable[[str], None]) -> Adapter:
     """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
-    own = model_names(loaded.id, getattr(loaded.config, "_name_or_path", None))
-    made_for = adapter.base_name or ""
-    if made_for and not any(same_model(made_for, name) for name in own):
+    made_for = adapter.base_name
+    if made_for and not (base.goes_by(made_for) or base.is_of_family(made_for)):
         said = visible(made_for, 80)
         notice(f"adapter {label} says it was made for {said}; it fits {loaded.id} by shape")
     return adapter

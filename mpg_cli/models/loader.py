@@ -45,8 +45,9 @@ CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the folder, or "mpg-tiny"; `revision` the commit on the hub; `notices` what the user
-    should hear. `config` is the model's, its `_name_or_path` as published.
+    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` what the user called it, `revision` the
+    commit on the hub, `notices` what the user should hear. `config` is the model's, its `_name_or_path` as
+    published.
     """
 
     model: Any = field(repr=False)
@@ -57,6 +58,7 @@ class LoadedModel:
     device: Choice[torch.device]
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
+    called: str = ""
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -118,6 +120,7 @@ def load_model(
         device=chosen_device,
         dtype=chosen_dtype,
         notices=tuple(notices),
+        called=name_or_path,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mpg_cli
 from mpg_cli.personas.base_digest import base_digest
-from mpg_cli.personas.model_name import families, last_part, model_id, says_nothing
+from mpg_cli.personas.model_name import is_path, last_part, model_id, one_family, says_nothing
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
 _BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
@@ -19,15 +19,26 @@ _CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Base:
-    """A model: all names that it goes by, and its folder, None where it is not on this disk."""
+    """A model: all names that it goes by, its folder (None: not on this disk), what its configuration calls it.
+
+    The latter is `_name_or_path`: mostly the model that this one was fine-tuned from.
+    """
 
     names: frozenset[str]
     folder: Path | None = None
+    own: str | None = None
 
-    @cached_property
-    def families(self) -> frozenset[str]:
-        """Its names without owner, format and case."""
-        return frozenset[str]().union(*map(families, self.names))
+    def goes_by(self, name: str) -> bool:
+        """Whether `name`, as a persona file or an adapter has it, is one of its own."""
+        return not self.names.isdisjoint((name, model_id(name)))
+
+    def is_of_family(self, name: str) -> bool:
+        """Whether `name` is one of its own without owner, format and case."""
+        return any(one_family(name, own) for own in self.names)
+
+    def is_configured_as(self, name: str) -> bool:
+        """Whether only its configuration tells which model it is, and means that of `name`."""
+        return self.own is not None and one_family(name, self.own) and all(map(says_nothing, self.names))
 
     @cached_property
     def tensors(self) -> dict[str, Stored] | None:
@@ -43,42 +54,41 @@ class Base:
             return None
 
 
-def model_names(identity: str, own: str | None = None) -> frozenset[str]:
-    """What a `base` may call a model: its id, its folder's name, and what its configuration calls it."""
-    own = own or identity
-    return frozenset((identity, Path(identity).name, model_id(identity), own, model_id(own)))
+def model_names(identity: str) -> frozenset[str]:
+    """What a `base` may call a model: its id or path, and the last part of it."""
+    return frozenset((identity, Path(identity).name, model_id(identity)))
 
 
-def find_base(identity: str, revision: str | None = None, own: str | None = None) -> Base:
-    """The model that `--model` names, by the files that are on this disk.
-
-    `own` is what its configuration calls it, where that is known already.
-    """
+def find_base(identity: str, revision: str | None = None) -> Base:
+    """The model that `--model` names, by the files that are on this disk."""
     folder = _folder(identity, revision)
-    if own is None and folder is not None:
-        own = _own_name(folder / _CONFIG_FILE)
-    if identity != _BUNDLED.name and os.path.isdir(os.path.expanduser(identity)):
-        identity = str(Path(os.path.expanduser(identity)).resolve())
-    return Base(model_names(identity, own), folder)
+    own = _own_name(folder / _CONFIG_FILE) if folder is not None else None
+    return Base(frozenset[str]().union(*map(model_names, _places(identity))), folder, own)
 
 
 def base_name(model: str) -> str | None:
     """What a persona file should call the model of an id or a path: an id, or the name of the folder.
 
-    None for a path that is not there and says nothing, such as `/tmp/checkpoint-500`.
+    None for what is not there and says nothing, such as `/tmp/checkpoint-500`.
     """
     name = model_id(model)
-    path = Path(os.path.expanduser(name))
-    if name != _BUNDLED.name and path.is_dir():
-        found = model_id(resolved := str(path.resolve()))
-        return found if found != resolved else path.resolve().name
-    if not _is_path(name):
-        return name
-    return None if says_nothing(name) else last_part(name)
+    places = _places(name)
+    if places == (name,):
+        if says_nothing(name) and (is_path(name) or "/" not in name):
+            return None
+        return last_part(name) if is_path(name) else name
+    if (found := model_id(places[-1])) != places[-1]:
+        return found
+    called = [Path(place).name for place in places]
+    return next((one for one in called if not says_nothing(one)), called[-1])
 
 
-def _is_path(name: str) -> bool:
-    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or name[1:2] == ":"
+def _places(name: str) -> tuple[str, ...]:
+    """A folder that is there by its path as given and without links; what is none as it is."""
+    folder = os.path.expanduser(name)
+    if name == _BUNDLED.name or not os.path.isdir(folder):
+        return (name,)
+    return os.path.abspath(folder), str(Path(folder).resolve())
 
 
 def _folder(identity: str, revision: str | None) -> Path | None:

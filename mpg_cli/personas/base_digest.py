@@ -1,7 +1,7 @@
 """A digest of a model's files that tells it from others, whatever it is called: `base_digest` of an adapter.
 
-It is the same for copies of the files in bfloat16 and float32, in one file or many, and with or without the
-second copy of tied embeddings. Quantised files have none.
+It is the same for copies of the files in bfloat16 and float32, in one file or many, wrapped in another model or
+not, and with or without the second copy of tied embeddings. Quantised files have none.
 """
 
 from __future__ import annotations
@@ -14,22 +14,27 @@ from collections.abc import Mapping
 from mpg_cli.personas.weight_files import Stored
 
 PATTERN = re.compile(r"[0-9a-f]{24}")
-SAMPLE = 64  # numbers from the middle of a matrix that stand for all of it
+SAMPLE = 64  # numbers from the middle of a tensor that stand for all of it
 _WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
+_IN_LAYER = re.compile(r"\.(\d+\..+)")
+_BUFFERS = ("inv_freq", "position_ids")  # computed, and only in files of some versions
 
 
 def base_digest(tensors: Mapping[str, Stored]) -> str | None:
-    """96 bits in hexadecimal, of the shape of each matrix and a few of its numbers, rounded to bfloat16.
+    """96 bits in hexadecimal, of the layer, name and shape of each tensor and of a few of its numbers.
 
-    None where the model has no matrices, or holds some in other types than float ones. Raises OSError.
+    The numbers are rounded to bfloat16. Names outside of layers do not count: tied embeddings have two. None
+    where there are no tensors, or some of other types than float ones. Raises OSError.
     """
     parts: set[bytes] = set()
-    for tensor in tensors.values():
-        if len(tensor.shape) == 2:
-            if tensor.dtype not in _WIDTHS:
-                return None
-            shape = struct.pack("<2q", *tensor.shape)
-            parts.add(hashlib.blake2b(shape + _middle(tensor), digest_size=16).digest())
+    for name, tensor in tensors.items():
+        if not 1 <= len(tensor.shape) <= 3 or name.endswith(_BUFFERS):
+            continue
+        if tensor.dtype not in _WIDTHS:
+            return None
+        place = found[1] if (found := _IN_LAYER.search(name)) else ""
+        what = f"{place}|{tensor.shape}|".encode()
+        parts.add(hashlib.blake2b(what + _middle(tensor), digest_size=16).digest())
     return hashlib.blake2b(b"".join(sorted(parts)), digest_size=12).hexdigest() if parts else None
 
 

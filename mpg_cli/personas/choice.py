@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from mpg_cli.errors import AdapterError, ModelError, PersonaError
 from mpg_cli.personas.base import Base
-from mpg_cli.personas.matching import Match, of_other_names, ranked, state
+from mpg_cli.personas.matching import Match, may_fit, of_other_names, ranked, state
 from mpg_cli.personas.schema import Persona
 from mpg_cli.personas.text import visible
 
@@ -25,7 +25,7 @@ class Taken(Generic[T]):
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """What a persona becomes: the entry taken (None: its prompt), and better ones that did not fit."""
+    """What a persona becomes: the entry taken (None: its prompt), and those that were considered and not taken."""
 
     persona: Persona
     taken: Taken[T] | None
@@ -35,17 +35,27 @@ class Choice(Generic[T]):
 def choose(persona: Persona, base: Base, make: Callable[[Match], T]) -> Choice[T]:
     """The best entry that `make` makes something of.
 
-    `make` raises AdapterError or ModelError for what does not fit. That is raised again where the entry is
-    certainly for the model, or could not be fetched; else the next one has its turn.
+    `make` raises AdapterError or ModelError for what cannot be fetched or does not fit. That is raised again
+    where the entry is certainly for the model; else the next one has its turn. Nothing is fetched for its
+    shapes alone.
     """
     passed: list[tuple[Match, str]] = []
-    for match in ranked(persona, base) if persona.use != "prompt" else ():
+    matches = ranked(persona, base) if persona.use != "prompt" else ()
+    for place, match in enumerate(matches, 1):
+        if match.by == "shapes" and state(match.entry) == "hub":
+            passed.append((match, "it is not on this disk, and not fetched for its shapes alone"))
+            continue
         try:
-            return Choice(persona, Taken(match, make(match)), tuple(passed))
+            taken = Taken(match, make(match))
         except (AdapterError, ModelError) as error:
-            if match.certain or state(match.entry) == "hub":
+            if match.certain:
                 raise
             passed.append((match, _brief(error.message)))
+        else:
+            if not match.certain:
+                others = (other for other in matches[place:] if may_fit(other, base))
+                passed += ((other, f"the {match.words} comes first") for other in others)
+            return Choice(persona, taken, tuple(passed))
     return Choice(persona, None, tuple(passed))
 
 

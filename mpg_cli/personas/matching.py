@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from mpg_cli.errors import PersonaError
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE, fits
 from mpg_cli.personas.base import Base
-from mpg_cli.personas.model_name import families, model_id, says_nothing
+from mpg_cli.personas.model_name import says_nothing
 from mpg_cli.personas.schema import AdapterEntry, Persona
 from mpg_cli.personas.text import visible
 
@@ -21,21 +21,32 @@ if TYPE_CHECKING:
     from mpg_cli.events import ExpertKind
 
 State = Literal["here", "hub", "missing"]
-By = Literal["digest", "name", "family", "shapes"]  # the better one first
+By = Literal["digest", "name", "family", "configuration", "shapes"]  # the better one first
+_REASONS: dict[By, str] = {
+    "digest": "by the digest of its base",
+    "name": "by name and shapes",
+    "family": "by family name and shapes",
+    "configuration": "by the name in the model's configuration and shapes",
+    "shapes": "by shapes alone",
+}
 
 
 @dataclass(frozen=True)
 class Match:
-    """An entry that may be for the model, what speaks for it, and whether its base is a name of the model."""
+    """An entry that may be for the model, and what speaks for it.
+
+    `named` says that its base is a name of the model, `differs` that the digest of its base is not the model's.
+    """
 
     entry: AdapterEntry
     by: By
     named: bool
+    differs: bool = False
 
     @property
     def certain(self) -> bool:
         """Whether it is for this model, so that one that does not fit is an error."""
-        return self.by in ("digest", "name")
+        return self.by in ("digest", "name") and self.named and not self.differs
 
     @property
     def words(self) -> str:
@@ -45,11 +56,11 @@ class Match:
 
     @property
     def reason(self) -> str | None:
-        """Why it is taken, in words; None where the model's own name says so."""
-        if self.certain and self.named:
+        """Why it is taken, in words; None where it is certain."""
+        if self.certain:
             return None
-        family = "by family name and shapes"
-        return {"digest": "by the digest of its base", "family": family, "shapes": "by shapes alone"}[self.by]
+        differs = "; the model's weights are not those that it was made on" if self.differs else ""
+        return _REASONS[self.by] + differs
 
 
 @dataclass(frozen=True)
@@ -63,24 +74,32 @@ class Fit:
 def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
     """The entries that may be for the model, the best first.
 
-    A digest of the base confirms, and one that differs says nothing. Then names count: the model's own, those
-    of its family. Where the persona insists on an adapter, shapes alone may decide about the others.
+    A digest of the base confirms; one that differs refutes nothing, and makes the name less than certain. Then
+    names count: the model's own, those of its family, and what its configuration says where they say nothing.
+    Where the persona insists on an adapter, shapes alone may decide about the others. Between equals what is
+    here comes before what must be fetched, unless it is certain.
     """
     found = [
-        Match(entry, by, _named(entry, base))
+        Match(entry, by, base.goes_by(entry.base), _differs(entry, base))
         for entry in persona.adapters
         if (by := _by(entry, persona, base)) is not None
     ]
-    return tuple(sorted(found, key=lambda match: get_args(By).index(match.by)))
+
+    def rank(match: Match) -> tuple[int, bool]:
+        return get_args(By).index(match.by), not match.certain and state(match.entry) == "hub"
+
+    return tuple(sorted(found, key=rank))
 
 
 def best(persona: Persona, base: Base) -> Match | None:
-    """The first entry that the files on this disk do not rule out; shapes alone must be seen to fit."""
-    for match in ranked(persona, base):
-        fitting = True if match.certain else entry_fits(match.entry, base)
-        if fitting or (fitting is None and match.by == "family"):
-            return match
-    return None
+    """The first entry that may fit, as far as the files on this disk tell."""
+    return next((match for match in ranked(persona, base) if may_fit(match, base)), None)
+
+
+def may_fit(match: Match, base: Base) -> bool:
+    """Whether an entry is certain, or not ruled out by its files; shapes alone must be seen to fit."""
+    fitting = True if match.certain else entry_fits(match.entry, base)
+    return match.by != "shapes" if fitting is None else fitting
 
 
 def fit(persona: Persona, base: Base) -> Fit:
@@ -128,15 +147,17 @@ def _by(entry: AdapterEntry, persona: Persona, base: Base) -> By | None:
     """What speaks for the entry; a name that many models have must be backed by shapes."""
     if entry.base_digest is not None and entry.base_digest == base.digest:
         return "digest"
-    if _named(entry, base):
+    if base.goes_by(entry.base):
         return "family" if "/" not in entry.base and says_nothing(entry.base) else "name"
-    if not families(entry.base).isdisjoint(base.families):
+    if base.is_of_family(entry.base):
         return "family"
+    if base.is_configured_as(entry.base):
+        return "configuration"
     return "shapes" if persona.use == "adapter" and entry.checkpoint is None else None
 
 
-def _named(entry: AdapterEntry, base: Base) -> bool:
-    return not base.names.isdisjoint((entry.base, model_id(entry.base)))
+def _differs(entry: AdapterEntry, base: Base) -> bool:
+    return entry.base_digest is not None and base.digest not in (None, entry.base_digest)
 
 
 _ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)

@@ -5,21 +5,41 @@ from __future__ import annotations
 import re
 
 _QUANTISED = (
-    r"(?:unsloth[-_.])?bnb|(?:1[0-5]|\d(?:\.\d+)?)[-_]?bits?|u?int[48]|nf4|(?:mx|nv)?fp4|fp8|f8"
-    r"|gptq|awq|gguf|ggml|exl[23]|hqq|eetq|aqlm|w\d+a\d+|(?:ud[-_])?i?q\d(?:_[a-z0-9]+)*|\d(?:\.\d+)?bpw"
+    r"bnb|(?:1[0-5]|\d(?:\.\d+)?)[-_]?bits?|u?int[48]|nf4|(?:mx|nv)?fp4|fp8|f8|gptq|awq|gguf|ggml|exl[23]|hqq"
+    r"|eetq|aqlm|auto[-_]?round|torchao|ct2|mlc|onnx|w\d+a\d+|t?iq\d_[a-z0-9_]+|q[2-68](?:_[a-z0-9]+)*"
+    r"|q\df\d+(?:_\d)?|\d(?:\.\d+)?bpw"
 )
-_PRECISION = r"bf16|fp16|f16|fp32|f32|16[-_]?bits?|mlx"
-_DETAIL = r"unsloth|quantized|dynamic|dwq|i1|imat(?:rix)?|\d+g|actorder[-_]true|h\d"  # beside one of these
-_TAIL = re.compile(rf"(?:[-_.](?:{_QUANTISED}|{_PRECISION}|{_DETAIL}))+$", re.IGNORECASE)
-_TELLS = re.compile(rf"[-_.](?:{_QUANTISED}|{_PRECISION})(?=[-_.]|$)", re.IGNORECASE)
-_QUANTISES = re.compile(rf"[-_.](?:{_QUANTISED})(?=[-_.]|$)", re.IGNORECASE)
+_PRECISION = r"bf16|fp16|f16|fp32|f32|16[-_]?bits?|mlx|sharded"
+_BEFORE = r"unsloth|quantized|qat|ud|i1|imat(?:rix)?"  # in front of one of these
+_AFTER = (
+    r"hf|dynamic|dwq|a?sym|smashed|unquantized|actorder[-_]true|group[-_]size[-_]\d+|\d{8}|(?:\d+b[-_])?\d+g"
+    r"|gs?\d+|h\d|e\dm\d|\d+x\d+"
+)
+_FORMAT = re.compile(rf"{_QUANTISED}|{_PRECISION}|{_BEFORE}")
+_TAIL = re.compile(
+    rf"(?:[-_.:](?:{_BEFORE}))*[-_.:](?:{_QUANTISED}|{_PRECISION})"
+    rf"(?:[-_.:](?:{_QUANTISED}|{_PRECISION}|{_BEFORE}|{_AFTER}))*$",
+    re.IGNORECASE,
+)
+_QUANTISES = re.compile(rf"[-_.:](?:{_QUANTISED})(?=[-_.:]|$)", re.IGNORECASE)
+_IN_FULL = "unquantized"  # a copy in full precision of weights that were trained to be quantised
 
 _SNAPSHOT = re.compile(r"models--(?P<id>[^/]+)/snapshots/[^/]+$")
 _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<id>[^/]+/[^/]+)")
-_ANYTHING = re.compile(
-    r"|\.+|~|[0-9a-f]{40}|(?:hf|base|full|merged|final|best|last|latest|trained|tuned)?[-_]?"
-    r"(?:models?|checkpoints?|ckpt|epoch|step|snapshots?|weights|out(?:put)?s?|results?|tmp)(?:[-_]?\d+)?"
-    r"|final|best|last|latest|main|master|merged|hf|fp16|bf16|safetensors|transformers|\d+",
+_COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,}")
+_BETWEEN = re.compile(r"[-_.:~\s]+")
+_LETTERS = re.compile(r"[^\W\d_]+")
+# What people call the folders of their runs, and what says how a model was made but not which it is.
+_COMMON = re.compile(
+    r"actor|adapters?|[bkmv]|base|best|chat|checkpoints?|ckpt|default|dpo|epoch|exp(?:eriment)?|final|full|global"
+    r"|(?:fine)?tuned?|fine|grpo|hf|huggingface|instruct|iter(?:ation)?|it|last|latest|llm|local|lora|main|master"
+    r"|merged?|models?|my|new|old|original|out(?:put)?s?|policy|ppo|(?:pre)?trained|results?|rlhf|runs?"
+    r"|safetensors|sft|snapshots?|steps?|student|teacher|te?mp|test|train(?:ing)?|transformers|version|weights"
+)
+# Owners of quantised copies alone, of other people's models.
+_QUANTISERS = re.compile(
+    r"bartowski|casperhansen|hugging-quants|ista-daslab|lmstudio-community|lonestriker|mlx-community|mradermacher"
+    r"|neuralmagic|prunaai|redhatai|solidrust|thebloke|turboderp",
     re.IGNORECASE,
 )
 
@@ -39,16 +59,51 @@ def last_part(name: str) -> str:
     return model_id(name).rpartition("/")[2]
 
 
+def is_path(name: str) -> bool:
+    """Whether no repository of the hub is called so."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or name[1:2] == ":"
+
+
 def says_nothing(name: str) -> bool:
-    """Whether many models are called like that: `model`, `checkpoint-500`, a commit."""
-    return _ANYTHING.fullmatch(last_part(name)) is not None
+    """Whether many models are called like that: `model-bf16`, `checkpoint-500`, `7b-instruct`, a commit."""
+    plain = _without_format(last_part(name)).casefold()
+    return _COMMIT.fullmatch(plain) is not None or all(map(_is_common, _BETWEEN.split(plain)))
 
 
-def families(name: str) -> frozenset[str]:
-    """The model's name without owner, format and case, also as folders have it that keep the owner in theirs.
+def one_family(one: str, other: str) -> bool:
+    """Whether two names are equal without owner, format and case; a folder may keep the owner in its name.
 
-    Two names are of one family where they share a spelling. Empty where the name says nothing.
+    Names that say nothing are of no family. Two folders must be called like a model, which has a number.
     """
+    shared = _spellings(one) & _spellings(other)
+    return any(_has_owner(one) or _has_owner(other) or re.search(r"\d", name) for name in shared)
+
+
+def unquantised(name: str) -> str | None:
+    """What the model of full precision is called, if `name` is that of a quantised one.
+
+    The owner stays where the plain model may be beside the quantised one.
+    """
+    tail = _TAIL.search(name)
+    if tail is None or tail.start() <= name.rfind("/") + 1:
+        return None
+    plain = name[: tail.start()]
+    if not _QUANTISES.search(tail.group()) or _IN_FULL in tail.group().lower() or says_nothing(plain):
+        return None
+    owner, _, last = plain.rpartition("/")
+    return last if _QUANTISERS.fullmatch(owner) else plain
+
+
+def _is_common(word: str) -> bool:
+    return _FORMAT.fullmatch(word) is not None or all(map(_COMMON.fullmatch, _LETTERS.findall(word)))
+
+
+def _has_owner(name: str) -> bool:
+    name = model_id(name)
+    return "/" in name and not is_path(name)
+
+
+def _spellings(name: str) -> frozenset[str]:
     owner, _, last = model_id(name).rpartition("/")
     if says_nothing(last):
         return frozenset()
@@ -58,25 +113,11 @@ def families(name: str) -> frozenset[str]:
     return frozenset(map(_plain, spelled))
 
 
-def same_model(one: str, other: str) -> bool:
-    """Whether two names may be of one model: the same last part, or of one family."""
-    return last_part(one).lower() == last_part(other).lower() or bool(families(one) & families(other))
-
-
-def unquantised(name: str) -> str | None:
-    """What the model of full precision is called, if `name` is that of a quantised one.
-
-    The owner stays: mirrors of quantised models mostly have the plain one beside them.
-    """
-    tail = _TAIL.search(name)
-    if tail is None or tail.start() <= name.rfind("/") + 1 or not _QUANTISES.search(tail.group()):
-        return None
-    return name[: tail.start()]
-
-
 def _plain(name: str) -> str:
-    name = name.replace("___", ".").partition(":")[0]  # as ModelScope's folders write a dot; Ollama's tags
+    name = _without_format(name.replace("___", ".")).casefold()  # ModelScope's folders write a dot like that
+    return name.removesuffix("-hf").removeprefix("meta-" if name.startswith("meta-llama") else "")
+
+
+def _without_format(name: str) -> str:
     tail = _TAIL.search(name)
-    if tail is not None and tail.start() and _TELLS.search(tail.group()):
-        name = name[: tail.start()]
-    return name.casefold().removesuffix("-hf").removeprefix("meta-")
+    return name[: tail.start()] if tail is not None else name

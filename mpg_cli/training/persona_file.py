@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.personas.base import Base, model_names
 from mpg_cli.personas.registry import Registry, load_default, search_path
 from mpg_cli.personas.safe_yaml import Document
 from mpg_cli.personas.schema import AdapterEntry, Persona
@@ -127,8 +128,8 @@ def carried(texts: Texts, other: Persona) -> Texts:
 
 
 def same_base(entry: AdapterEntry, where: Destination) -> bool:
-    """Whether an adapter is for the model that will be trained on."""
-    return entry.base in (where.base, where.base.rpartition("/")[2])
+    """Whether an adapter is for the model that will be trained on, by its own name."""
+    return Base(model_names(where.base)).goes_by(entry.base)
 
 
 def persona_text(
