@@ -167,10 +167,8 @@ def _compare(report: Report, model: str, damaged: dict[str, str], streams: Strea
                 passed += [f"{compare.places[m.entry]}: {m.words} is not used: {y}" for m, y in choice.passed]
     _tell(streams, [*unfit, *passed])
     compared = fitting + len(unfit)
-    shown = visible(model)
-    note = (
-        f"{fitting} of {compared} adapters for {shown} fit" if compared else f"none here is used on {shown}"
-    )
+    counted = f"{fitting} of {compared} adapters for {visible(model)} fit"
+    note = counted if compared else f"none here is used on {visible(model)}"
     return len(unfit), f"; {note}" + (f", {away} on the hub are not fetched and not checked" if away else "")
 
 

@@ -45,9 +45,9 @@ CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` what the user called it, `revision` the
-    commit on the hub, `notices` what the user should hear. `config` is the model's, its `_name_or_path` as
-    published.
+    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` what the user called it, `revision`
+    the commit on the hub, `notices` what the user should hear. `config` is the model's, its `_name_or_path`
+    as published.
     """
 
     model: Any = field(repr=False)

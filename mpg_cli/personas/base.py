@@ -19,9 +19,9 @@ _CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Base:
-    """A model: all names that it goes by, its folder (None: not on this disk), what its configuration calls it.
+    """A model: all names that it goes by, and its folder, None where it is not on this disk.
 
-    The latter is `_name_or_path`: mostly the model that this one was fine-tuned from.
+    `own` is `_name_or_path` of its configuration: mostly the model that this one was fine-tuned from.
     """
 
     names: frozenset[str]

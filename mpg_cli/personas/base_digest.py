@@ -1,7 +1,7 @@
 """A digest of a model's files that tells it from others, whatever it is called: `base_digest` of an adapter.
 
-It is the same for copies of the files in bfloat16 and float32, in one file or many, wrapped in another model or
-not, and with or without the second copy of tied embeddings. Quantised files have none.
+It is the same for copies of the files in bfloat16 and float32, in one file or many, wrapped in another model
+or not, and with or without the second copy of tied embeddings. Quantised files have none.
 """
 
 from __future__ import annotations

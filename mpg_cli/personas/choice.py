@@ -25,11 +25,11 @@ class Taken(Generic[T]):
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """What a persona becomes: the entry taken (None: its prompt), and those that were considered and not taken."""
+    """What a persona becomes: the entry taken (None: its prompt), and others that might have been."""
 
     persona: Persona
     taken: Taken[T] | None
-    passed: tuple[tuple[Match, str], ...]  # with the reason
+    passed: tuple[tuple[Match, str], ...]  # with the reason why not
 
 
 def choose(persona: Persona, base: Base, make: Callable[[Match], T]) -> Choice[T]:

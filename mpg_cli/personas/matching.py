@@ -35,7 +35,7 @@ _REASONS: dict[By, str] = {
 class Match:
     """An entry that may be for the model, and what speaks for it.
 
-    `named` says that its base is a name of the model, `differs` that the digest of its base is not the model's.
+    `named`: its base is a name of the model; `differs`: the digest of its base is not the model's.
     """
 
     entry: AdapterEntry
@@ -74,10 +74,10 @@ class Fit:
 def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
     """The entries that may be for the model, the best first.
 
-    A digest of the base confirms; one that differs refutes nothing, and makes the name less than certain. Then
-    names count: the model's own, those of its family, and what its configuration says where they say nothing.
-    Where the persona insists on an adapter, shapes alone may decide about the others. Between equals what is
-    here comes before what must be fetched, unless it is certain.
+    A digest of the base confirms; one that differs refutes nothing, but makes the name less than certain.
+    Then names count: the model's own, those of its family, and that of its configuration where they say
+    nothing. Where the persona insists on an adapter, shapes alone may decide about the others. Between equals
+    that are not certain, what is here comes before what must be fetched.
     """
     found = [
         Match(entry, by, base.goes_by(entry.base), _differs(entry, base))

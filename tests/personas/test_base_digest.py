@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mpg_cli.personas.base import Base
+from mpg_cli.personas.base import Base, find_base
+from mpg_cli.personas.registry import Registry, library_dir
 from mpg_cli.personas.weight_files import model_tensors
 from tests.models.tiny import tiny_model
+
+
+Tensors = dict[str, torch.Tensor]
 
 
 def digest(folder: Path) -> str | None:
@@ -44,12 +49,50 @@ def test_dtype_shards_and_tied_copies_change_nothing(original: Path, tmp_path: P
         assert digest(tmp_path / copy) == wanted, copy
 
 
-def test_other_weights_have_another(original: Path, tmp_path: Path) -> None:
-    tensors = load_file(original / "model.safetensors")
-    name = "model.layers.1.self_attn.q_proj.weight"
-    tuned = tensors | {name: tensors[name] * 1.05}
-    save_file(tuned, tmp_path / "model.safetensors")
-    assert digest(tmp_path) != digest(original)
+QUERIES = "model.layers.1.self_attn.q_proj.weight"
+FIRST, SECOND = "model.layers.0.", "model.layers.1."
+
+
+def in_layers(names: Tensors, change: Callable[[str], str]) -> Tensors:
+    return {change(name): tensor for name, tensor in names.items()}
+
+
+def swapped(one: str, other: str) -> Callable[[str], str]:
+    return lambda name: name.replace(one, "@").replace(other, one).replace("@", other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t | {QUERIES: t[QUERIES] * 1.05},
+        lambda t: {name: x * 3 if "norm" in name else x for name, x in t.items()},
+        lambda t: in_layers(t, swapped(FIRST, SECOND)),
+        lambda t: in_layers(t, swapped("k_proj", "v_proj")),
+        lambda t: t | {n.replace(SECOND, "model.layers.2."): x.clone() for n, x in t.items() if SECOND in n},
+    ],
+    ids=["tuned", "norms", "layers", "keys and values", "deeper"],
+)
+def test_other_weights_have_another(
+    original: Path, tmp_path: Path, change: Callable[[Tensors], Tensors]
+) -> None:
+    save_file(change(load_file(original / "model.safetensors")), tmp_path / "model.safetensors")
+    assert digest(tmp_path) not in (None, digest(original))
+
+
+def test_buffers_of_old_versions_do_not_count(original: Path, tmp_path: Path) -> None:
+    buffers = {
+        f"{FIRST}self_attn.rotary_emb.inv_freq": torch.ones(8),
+        "h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.uint8),
+        "vision.embeddings.position_ids": torch.arange(4)[None],
+    }
+    save_file(load_file(original / "model.safetensors") | buffers, tmp_path / "model.safetensors")
+    assert digest(tmp_path) == digest(original)
+
+
+def test_the_library_is_for_the_bundled_model() -> None:
+    entries = [entry for persona in Registry.load([library_dir()]).personas for entry in persona.adapters]
+    assert entries
+    assert {entry.base_digest for entry in entries} == {find_base("mpg-tiny").digest}
 
 
 def test_float16_is_rounded_as_pytorch_does(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.personas.base import Base, model_names
+from mpg_cli.personas.base import Base, find_base, model_names
 from mpg_cli.personas.matching import best, fit, state
 from mpg_cli.personas.schema import Persona, load_file
 
@@ -58,10 +58,21 @@ def personas(tmp_path: Path) -> dict[str, Persona]:
     return {persona.name: persona for persona in load_file(tmp_path / "all.yaml")}
 
 
-def test_a_model_goes_by_its_id_its_folder_and_its_configuration() -> None:
+def test_a_model_goes_by_its_id_or_its_folder(tmp_path: Path) -> None:
     assert model_names("/models/tiny") == {"/models/tiny", "tiny"}
-    assert model_names("/models/x", "org/big") == {"/models/x", "x", "org/big"}
     assert model_names("org/big") == {"org/big", "big"}
+    (tmp_path / "abc123").mkdir()
+    (tmp_path / "big").symlink_to(tmp_path / "abc123")
+    assert {"big", "abc123", str(tmp_path / "big")} <= find_base(str(tmp_path / "big")).names
+
+
+def test_its_configuration_counts_where_its_names_say_nothing() -> None:
+    for name, counts in (("/run/model", True), ("/run/0a0a0a0a", True), ("/run/pirate", False)):
+        base = Base(model_names(name), own="org/big")
+        assert not base.goes_by("org/big")
+        assert not base.is_of_family("org/big")
+        assert base.is_configured_as("mirror/big-4bit") == counts
+        assert not base.is_configured_as("org/small")
 
 
 def test_the_first_entry_with_a_name_of_the_model_counts(personas: dict[str, Persona]) -> None:

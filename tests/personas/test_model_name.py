@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.personas.base import base_name, model_names
-from mpg_cli.personas.model_name import families, model_id, says_nothing, unquantised
+from mpg_cli.personas.model_name import model_id, one_family, says_nothing, unquantised
+
+
+ANYTHING = """
+    . model model-bf16 model-4bit model_fp16 merged_16bit merged_model_fp16 bf16-model awq GPTQ 4bit base
+    checkpoint-500 checkpoint-final checkpoint-500-merged checkpoint-500_hf model_final global_step100
+    iter_0001000 hf_ckpt_step_10 epoch_3 final output hf_model pretrained pretrained_model sft dpo lora run1
+    experiment v1 llm test actor student finetuned fine-tuned-model my_model new_model original default
+    instruct 7b 7b-instruct huggingface adapter 1 unsloth 5b3e9f1
+""".split()
+FORMATS = """
+    4bit-DWQ-05092025 qat-q4_0-gguf qat-q4_0-unquantized GPTQ-4b-128g w4a16-g128 AutoRound
+    AutoRound-GPTQ-sym-4bit HQQ-4bit-smashed bnb-8bit-smashed torchao-int4 fp8-e4m3 q4f16_1-MLC ct2-int8
+    8bit-gs64 GPTQ-Int4-group_size-128 fp16-sharded sharded-bf16 AQLM-2Bit-1x16-hf UD-Q4_K_XL IQ4_XS
+""".split()
 
 
 @pytest.mark.parametrize(
@@ -36,10 +50,14 @@ from mpg_cli.personas.model_name import families, model_id, says_nothing, unquan
         ("a/X-1B", "b/X-1B-4.0bpw-h6-exl2"),
         ("a/X-1B", "b/X-1B-mlx-8bit"),
         ("a/X-1B", "b/X-1B-bf16"),
+        ("a/tiny-story", "/models/tiny-story"),
+        ("/run/one/X-1B", "/run/two/x-1b-fp16"),
+        *(("a/X-1B", f"b/X-1B-{tail}") for tail in FORMATS),
     ],
 )
 def test_one_family(one: str, other: str) -> None:
-    assert families(one) & families(other)
+    assert one_family(one, other)
+    assert one_family(other, one)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +74,19 @@ def test_one_family(one: str, other: str) -> None:
         ("a/model", "b/model"),
         ("/run/one/checkpoint-500", "/run/two/checkpoint-500"),
         ("a/b/snapshots/" + "0a" * 20, "c/snapshots/" + "0a" * 20),
+        ("llama3:8b-instruct-q4_0", "llama3:8b-text-q4_0"),
+        ("a/X-128k-AWQ", "a/X-64k-AWQ"),  # trained for long texts
+        ("a/X-1B", "a/X-1B-bf16-v2"),
+        ("a/X-2507-4bit", "a/X-4bit"),
+        ("a/meta-X", "a/X"),
+        ("/one/pirate", "/two/pirate"),  # folders, and not called as models are
+        *((f"/one/{name}", f"/two/{name}") for name in ANYTHING),
+        *(("org/model", f"/two/{name}") for name in ANYTHING),
     ],
 )
 def test_two_families(one: str, other: str) -> None:
-    assert not families(one) & families(other)
+    assert not one_family(one, other)
+    assert not one_family(other, one)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +95,12 @@ def test_two_families(one: str, other: str) -> None:
         ("unsloth/llama-3-8b-bnb-4bit", "unsloth/llama-3-8b"),
         ("unsloth/Qwen3-4B-unsloth-bnb-4bit", "unsloth/Qwen3-4B"),
         ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B-Instruct"),
-        ("TheBloke/Llama-2-7B-AWQ", "TheBloke/Llama-2-7B"),
+        ("TheBloke/Llama-2-7B-AWQ", "Llama-2-7B"),  # the owner has no plain ones
+        ("mlx-community/Qwen3-0.6B-4bit-DWQ-05092025", "Qwen3-0.6B"),
+        ("bartowski/Qwen_Qwen3-0.6B-GGUF", "Qwen_Qwen3-0.6B"),
+        ("google/gemma-3-4b-it-qat-q4_0-unquantized", None),
+        ("model-4bit", None),
+        ("/run/merged-4bit", None),
         ("a/X-FP8", "a/X"),
         ("a/X-Q4_K_M", "a/X"),
         ("a/X-bf16", None),
@@ -89,12 +121,14 @@ def test_a_snapshot_of_the_cache_is_known_by_its_repository() -> None:
     assert model_id("/hub/models--gpt2/snapshots/abc") == "gpt2"
 
 
-@pytest.mark.parametrize(
-    "name", ["model", "./model", "x/checkpoint-500", "final", "output", "hf_model", "0a" * 20]
-)
+@pytest.mark.parametrize("name", [*ANYTHING, "./model", "x/checkpoint-500", "0a" * 20])
 def test_names_that_say_nothing(name: str) -> None:
     assert says_nothing(name)
-    assert not families(name)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mpg-tiny", "a/X", "phi-1_5", "org/llama-7b-sft-v2", "o1-mini"])
+def test_names_that_say_something(name: str) -> None:
+    assert not says_nothing(name)
 
 
 def test_what_a_persona_file_calls_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +136,9 @@ def test_what_a_persona_file_calls_a_model(tmp_path: Path, monkeypatch: pytest.M
     snapshot = tmp_path / "models--a--X" / "snapshots" / "0b"
     for folder in (tmp_path / "tiny-one", snapshot, tmp_path / "model"):
         folder.mkdir(parents=True)
+    (tmp_path / "X-1B").symlink_to(tmp_path / "model")
+    (tmp_path / "latest").symlink_to(tmp_path / "tiny-one")
+    (tmp_path / "here").symlink_to(snapshot)
     assert base_name(str(snapshot)) == "a/X"
     assert base_name("./tiny-one/") == base_name(str(tmp_path / "tiny-one")) == "tiny-one"
     assert base_name("model") == "model"
@@ -109,4 +146,8 @@ def test_what_a_persona_file_calls_a_model(tmp_path: Path, monkeypatch: pytest.M
     assert base_name("gpt2") == "gpt2"
     assert base_name("mpg-tiny") == "mpg-tiny"
     assert base_name("/gone/models/X-1B") == "X-1B"
-    assert base_name("/gone/checkpoint-500") is None
+    assert base_name("X-1B") == base_name(str(tmp_path / "X-1B")) == "X-1B"
+    assert base_name("latest") == "tiny-one"
+    assert base_name("here") == "a/X"
+    for nothing in ("/gone/checkpoint-500", "/gone/model-4bit", "model-4bit"):
+        assert base_name(nothing) is None
