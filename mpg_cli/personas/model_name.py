@@ -73,10 +73,11 @@ def says_nothing(name: str) -> bool:
 def one_family(one: str, other: str) -> bool:
     """Whether two names are equal without owner, format and case; a folder may keep the owner in its name.
 
-    Names that say nothing are of no family. Two folders must be called like a model, which has a number.
+    Names that say nothing are of no family. Names of two folders need a number, as models have.
     """
     shared = _spellings(one) & _spellings(other)
-    return any(_has_owner(one) or _has_owner(other) or re.search(r"\d", name) for name in shared)
+    sure = model_id(one) == model_id(other) or _has_owner(one) or _has_owner(other)
+    return any(sure or re.search(r"\d", name) for name in shared)
 
 
 def unquantised(name: str) -> str | None:

@@ -120,7 +120,9 @@ def test_a_mirror_in_the_cache_has_the_adapters_of_its_family(run: Run, hub: Pat
 
 
 def test_a_cached_model_and_what_fits_it(run: Run, hub: Path, tmp_path: Path) -> None:
-    copied(snapshot(hub, "org/copy"), max_position_embeddings=77)
+    folder = copied(snapshot(hub, "org/copy"), max_position_embeddings=77)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "all.yaml").write_text(PERSONAS)
     row = rows(run, "--persona-dir", str(tmp_path / "mine"))["org/copy"]

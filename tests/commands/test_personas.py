@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.commands.conftest import Cli
 
@@ -55,27 +56,31 @@ def test_a_pipe_gets_tab_separated_lines(more: Cli) -> None:
 
 def test_the_model_decides_which_experts_there_are(cli: Cli, tmp_path: Path) -> None:
     assert listed(cli, "--model", "org/other")["noir"][1] == "prompt"
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "config.json").write_text(json.dumps({"_name_or_path": "mpg-tiny"}))
-    assert listed(cli, "--model", str(copy))["noir"][1] == "adapter, prompt"
-    (copy / "config.json").write_text("[")
-    assert listed(cli, "--model", str(copy))["noir"][1] == "prompt"
+    for name, has in (("model", "adapter, prompt"), ("tuned-one", "prompt")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"_name_or_path": "mpg-tiny"}))
+        assert listed(cli, "--model", str(folder))["noir"][1] == has
+    (tmp_path / "model" / "config.json").write_text("[")
+    assert listed(cli, "--model", str(tmp_path / "model"))["noir"][1] == "prompt"
 
 
-def test_a_model_of_another_name_and_the_same_family(cli: Cli, tmp_path: Path) -> None:
+def test_a_model_of_the_same_name_and_other_weights(cli: Cli, tmp_path: Path) -> None:
     """What generate does with it is in tests/models/test_experts.py."""
     bundled = ROOT / "mpg_cli" / "data" / "mpg-tiny"
-    for name in ("other", "MPG-Tiny-bf16"):
+    tensors = {name: 2 * tensor for name, tensor in load_file(bundled / "model.safetensors").items()}
+    for name in ("other", "mpg-tiny"):
         shutil.copytree(bundled, tmp_path / name)
+        save_file(tensors, tmp_path / name / "model.safetensors")
     assert listed(cli, "--model", str(tmp_path / "other"))["noir"][1] == "prompt"
-    mirror = str(tmp_path / "MPG-Tiny-bf16")
-    assert listed(cli, "--model", mirror)["noir"][1] == "adapter, prompt"
-    _, out, _ = cli("personas", "show", "noir", "--model", mirror)
-    assert "  adapter; adapter made for mpg-tiny, by family name and shapes\n" in out
-    data = json.loads(cli("personas", "show", "noir", "--model", mirror, "--format", "json")[1])
+    namesake = str(tmp_path / "mpg-tiny")
+    assert listed(cli, "--model", namesake)["noir"][1] == "adapter, prompt"
+    _, out, _ = cli("personas", "show", "noir", "--model", namesake)
+    differs = "; the model's weights are not those that it was made on"
+    assert f"  adapter; adapter made for mpg-tiny, by name and shapes{differs}\n" in out
+    data = json.loads(cli("personas", "show", "noir", "--model", namesake, "--format", "json")[1])
     assert data["experts"][0]["kinds"][0] == {
-        "kind": "adapter", "used": True, "state": "here", "base": "mpg-tiny", "by": "family",
+        "kind": "adapter", "used": True, "state": "here", "base": "mpg-tiny", "by": "name",
     }  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from mpg_cli.personas.registry import Registry, library_dir
 from mpg_cli.personas.weight_files import model_tensors
 from tests.models.tiny import tiny_model
 
-
 Tensors = dict[str, torch.Tensor]
 
 
@@ -116,5 +115,6 @@ def test_quantised_and_missing_weights_have_none(original: Path, tmp_path: Path)
 
 
 def test_files_of_users_hold_it_so_it_stays(tmp_path: Path) -> None:
-    save_file({"a": torch.arange(200.0).view(10, 20)}, tmp_path / "model.safetensors")
-    assert digest(tmp_path) == "59b79e64c7fc12934ff22873"
+    tensors = {"layers.0.a": torch.arange(200.0).view(10, 20), "layers.0.b": torch.arange(9.0)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert digest(tmp_path) == "84e40952b7252f289647e197"

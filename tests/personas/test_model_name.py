@@ -9,19 +9,19 @@ import pytest
 from mpg_cli.personas.base import base_name, model_names
 from mpg_cli.personas.model_name import model_id, one_family, says_nothing, unquantised
 
-
-ANYTHING = """
+_ANYTHING = """
     . model model-bf16 model-4bit model_fp16 merged_16bit merged_model_fp16 bf16-model awq GPTQ 4bit base
     checkpoint-500 checkpoint-final checkpoint-500-merged checkpoint-500_hf model_final global_step100
     iter_0001000 hf_ckpt_step_10 epoch_3 final output hf_model pretrained pretrained_model sft dpo lora run1
     experiment v1 llm test actor student finetuned fine-tuned-model my_model new_model original default
     instruct 7b 7b-instruct huggingface adapter 1 unsloth 5b3e9f1
-""".split()
-FORMATS = """
+"""
+_FORMATS = """
     4bit-DWQ-05092025 qat-q4_0-gguf qat-q4_0-unquantized GPTQ-4b-128g w4a16-g128 AutoRound
     AutoRound-GPTQ-sym-4bit HQQ-4bit-smashed bnb-8bit-smashed torchao-int4 fp8-e4m3 q4f16_1-MLC ct2-int8
     8bit-gs64 GPTQ-Int4-group_size-128 fp16-sharded sharded-bf16 AQLM-2Bit-1x16-hf UD-Q4_K_XL IQ4_XS
-""".split()
+"""
+ANYTHING, FORMATS = _ANYTHING.split(), _FORMATS.split()
 
 
 @pytest.mark.parametrize(
