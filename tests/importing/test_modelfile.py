@@ -278,6 +278,12 @@ def test_a_quantised_base_is_written_as_one_that_runs(
     assert (prompt.model, prompt.notices) == (PLAIN, (SAID,))
 
 
+def test_a_model_whose_owner_has_quantised_ones_alone_is_not_chosen(tmp_path: Path) -> None:
+    found = draft("FROM TheBloke/Llama-2-7B-AWQ\nSYSTEM x", tmp_path / "Modelfile")
+    assert found.model is None
+    assert "the base is Llama-2-7B (" in found.notices[0]
+
+
 @pytest.mark.parametrize(
     "says, base, model",
     [

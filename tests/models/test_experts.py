@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import yaml
 from mpg_cli.errors import AdapterError, PersonaError
 from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import load_model
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.matching import fit
 from mpg_cli.personas.registry import Registry, resolve
-from tests.models.tiny import save_model, tiny_adapter
+from tests.models.tiny import edit_config, save_model, tiny_adapter
 
 Persona = Callable[..., Path]
+NAMES = ("x-1b-bf16", "other", "checkpoint-500", "X-1B-Instruct", "model", "model-bf16")
 SHAPES = "adapter made for org/X-1B is used, by shapes alone"
 
 
@@ -26,7 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of one model under several names, and of others that only look like it."""
     folder = tmp_path_factory.mktemp("models")
     save_model(folder / "X-1B", "llama")
-    for name in ("x-1b-bf16", "other", "checkpoint-500", "X-1B-Instruct", "model"):
+    for name in (*NAMES, "tuned/X-1B"):
         save_model(folder / name, "llama", seed=7)  # of these shapes, not of these weights
     save_model(folder / "renamed", "llama")
     save_model(folder / "hub" / "models--org--X-1B" / "snapshots" / ("0a" * 20), "llama")
@@ -54,12 +57,26 @@ def persona(tmp_path: Path) -> Persona:
 
 def experts(folder: Path, model: Path) -> tuple[Expert, list[str]]:
     """The expert of `p` and the notices; the list without torch must say the same."""
-    said: list[str] = []
-    registry = Registry.load([folder])
-    loaded = load_model(str(model), device="cpu", dtype="float32")
-    (expert,) = find_experts(resolve(parse("p"), registry), (), loaded, said.append, said.append)
-    assert fit(registry.get("p"), find_base(str(model))).kind == expert.kind
+    expert, said = spoken(folder, model)
+    assert fit(Registry.load([folder]).get("p"), find_base(str(model))).kind == expert.kind
     return expert, said
+
+
+def spoken(folder: Path, model: Path) -> tuple[Expert, list[str]]:
+    """The expert of `p`, and what is said of it."""
+    said: list[str] = []
+    loaded = load_model(str(model), device="cpu", dtype="float32")
+    blend = resolve(parse("p"), Registry.load([folder]))
+    (expert,) = find_experts(blend, (), loaded, said.append, said.append)
+    return expert, said
+
+
+def given(adapter: Path, model: Path) -> list[str]:
+    """What is said of an adapter that `--adapter` names."""
+    said: list[str] = []
+    loaded = load_model(str(model), device="cpu", dtype="float32")
+    find_experts(None, [(AdapterPlace(adapter), 1.0)], loaded, said.append, said.append)
+    return said
 
 
 def test_the_exact_name_is_quiet(models: Path, persona: Persona) -> None:
@@ -76,6 +93,52 @@ def test_the_family_name_and_the_shapes(models: Path, persona: Persona, base: st
     assert expert.kind == "adapter"
     assert said == [f"p: adapter made for {base} is used, by family name and shapes"]
     assert expert.basis == f"adapter made for {base}, by family name and shapes"
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> Path:
+    """A fine-tuned model that older versions of transformers wrote, with its base in its configuration."""
+    folder = tmp_path / "models" / "pirate-1b"
+    save_model(folder, "llama", seed=7)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"_name_or_path": "org/X-1B"}))
+    return folder
+
+
+def test_a_fine_tuned_model_is_not_its_base(tuned: Path, persona: Persona) -> None:
+    folder = persona("org/X-1B", prompt="Hi.")
+    assert experts(folder, tuned)[0].kind == "prompt"
+    edit_config(folder / "llama", {"base_model_name_or_path": "org/X-1B"})
+    assert given(folder / "llama", tuned) == [
+        f"adapter {folder / 'llama'} says it was made for org/X-1B; it fits {tuned} by shape"
+    ]
+    nameless = tuned.rename(tuned.with_name("checkpoint-500"))
+    expert, said = experts(folder, nameless)
+    how = "by the name in the model's configuration and shapes"
+    assert (expert.kind, said) == ("adapter", [f"p: adapter made for org/X-1B is used, {how}"])
+
+
+def test_a_link_has_a_name_too(models: Path, tmp_path: Path, persona: Persona) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "X-1B"
+    link.symlink_to(models / "other")
+    expert, said = experts(persona("X-1B", prompt="Hi."), link)
+    assert (expert.kind, said) == ("adapter", [])
+    expert, _ = experts(persona("org/X-1B", prompt="Hi."), link)
+    assert expert.kind == "adapter"
+
+
+def test_an_adapter_that_is_given_says_what_it_was_made_for(models: Path, persona: Persona) -> None:
+    adapter = persona("X-1B") / "llama"
+    for base, model, quiet in (
+        ("org/X-1B", "X-1B", True),
+        ("/run/X-1B", "x-1b-bf16", True),
+        ("/run/model", "model", False),
+        ("/run/checkpoint-500", "checkpoint-500", False),
+        ("org/Y-1B", "X-1B", False),
+    ):
+        edit_config(adapter, {"base_model_name_or_path": base})
+        assert (given(adapter, models / model) == []) == quiet, (base, model)
 
 
 @pytest.mark.parametrize("model", ["other", "checkpoint-500", "X-1B-Instruct", "model"])
@@ -125,6 +188,13 @@ def test_the_next_entry_has_its_turn(models: Path, persona: Persona) -> None:
         "p: adapter made for org/X-1B is not used",
         "p: adapter made for mirror/X-1B is used, by family name and shapes",
     ]
+    entries = ("org/X-1B", gpt2, "mirror/X-1B", "elsewhere")
+    expert, said = experts(persona(*entries, prompt="Hi."), models / "X-1B")
+    assert expert.basis == "adapter made for org/X-1B, by family name and shapes"
+    assert said == [
+        "p: adapter made for mirror/X-1B is not used: the adapter made for org/X-1B comes first",
+        "p: adapter made for org/X-1B is used, by family name and shapes",
+    ]
     gone = {"base": "org/X-1B", "path": "gone"}
     expert, said = experts(persona(gone, gpt2, "elsewhere", prompt="Hi."), models / "X-1B")
     assert expert.kind == "prompt"
@@ -152,8 +222,28 @@ def test_a_digest_confirms_and_refutes_nothing(models: Path, persona: Persona) -
     )  # fmt: skip
     expert, _ = experts(persona(entry, prompt="Hi."), models / "other")
     assert expert.kind == "prompt"
-    expert, _ = experts(persona(entry, prompt="Hi."), models / "x-1b-bf16")
-    assert expert.kind == "adapter"  # its weights differ, its name and its shapes do not
+    differs = "; the model's weights are not those that it was made on"
+    for base, model, how in (
+        ("org/X-1B", "x-1b-bf16", "family name"),
+        ("X-1B", "tuned/X-1B", "name"),
+    ):
+        expert, said = experts(persona(entry | {"base": base}, prompt="Hi."), models / model)
+        assert (expert.kind, said) == (
+            "adapter", [f"p: adapter made for {base} is used, by {how} and shapes{differs}"],
+        )  # fmt: skip
+
+
+def test_what_is_known_by_its_digest_alone_or_by_its_name_alone_must_fit(
+    models: Path, persona: Persona
+) -> None:
+    digest = find_base(str(models / "X-1B")).digest or ""
+    entry = {"base_digest": digest, "path": "gpt2"}
+    for base, model in (("whatever", "X-1B"), ("X-1B", "tuned/X-1B")):
+        expert, said = experts(persona(entry | {"base": base}, prompt="Hi."), models / model)
+        assert expert.kind == "prompt"
+        assert said[0].startswith(f"p: adapter made for {base} is not used: ")
+    with pytest.raises(AdapterError, match="does not fit the model"):
+        experts(persona(entry | {"base": "X-1B"}, prompt="Hi."), models / "X-1B")
 
 
 def test_a_name_that_says_nothing_must_be_backed_by_shapes(models: Path, persona: Persona) -> None:
@@ -162,11 +252,46 @@ def test_a_name_that_says_nothing_must_be_backed_by_shapes(models: Path, persona
     own = {"base": "model", "base_digest": find_base(str(models / "model")).digest or ""}
     expert, said = experts(persona(own, prompt="Hi."), models / "model")
     assert (expert.kind, said) == ("adapter", [])
-    for base in ("org/model", "/run/checkpoint-500"):
-        expert, _ = experts(persona(base, prompt="Hi."), models / "model")
-        assert expert.kind == "prompt"
+    for base in ("org/model", "/run/checkpoint-500", "/run/model-4bit"):
+        for model in ("model", "model-bf16"):
+            expert, _ = experts(persona(base, prompt="Hi."), models / model)
+            assert expert.kind == "prompt"
     expert, _ = experts(persona({"base": "model", "path": "gpt2"}, prompt="Hi."), models / "model")
     assert expert.kind == "prompt"
+
+
+def test_what_is_here_comes_before_what_must_be_fetched(
+    models: Path, persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    away = {"base": "other/X-1B", "repo": "someone/lora"}
+    folder = persona("org/X-1B", prompt="Hi.")
+
+    def write(*entries: dict[str, str], **fields: str) -> None:
+        (folder / "p.yaml").write_text(yaml.safe_dump({"name": "p", "adapters": list(entries)} | fields))
+
+    here = {"base": "org/X-1B", "path": "llama"}
+    write(away, here, prompt="Hi.")
+    expert, said = experts(folder, models / "X-1B")
+    assert expert.basis == "adapter made for org/X-1B, by family name and shapes"
+    assert said[0] == "p: adapter made for other/X-1B is not used: the adapter made for org/X-1B comes first"
+    write(away, prompt="Hi.")
+    expert, said = spoken(folder, models / "X-1B")
+    assert expert.kind == "prompt"
+    assert "adapter made for other/X-1B is not used: adapter someone/lora is not in the cache" in said[-2]
+    write(away | {"base": "X-1B"}, here, prompt="Hi.")
+    with pytest.raises(AdapterError, match="not in the cache"):  # it is for this model
+        spoken(folder, models / "X-1B")
+    write(away, here, use="adapter")
+    expert, said = experts(folder, models / "other")
+    assert expert.kind == "adapter"
+    assert said == [f"p: {SHAPES}"]
+    write(away, use="adapter")
+    with pytest.raises(PersonaError, match="for other/X-1B: it is not on this disk, and not fetched for"):
+        spoken(folder, models / "other")
 
 
 def test_a_checkpoint_goes_by_its_family_too(models: Path, persona: Persona) -> None:

@@ -126,6 +126,14 @@ def test_the_same_base_is_replaced_only_by_force(tmp_path: Path) -> None:
     assert persona.weight == 0.5
 
 
+def test_the_same_base_goes_by_its_name_alone_too(tmp_path: Path) -> None:
+    text = COMMENTED.replace("other/model", "Qwen3-0.6B")
+    with pytest.raises(UsageError, match=r"an adapter for Qwen3-0\.6B already"):
+        edited(tmp_path, text, "Qwen/Qwen3-0.6B")
+    mirror = COMMENTED.replace("other/model", "mirror/Qwen3-0.6B")
+    assert len(parsed(edited(tmp_path, mirror, "Qwen/Qwen3-0.6B"), tmp_path).adapters) == 3
+
+
 def test_an_entry_that_is_right_already_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     assert edited(tmp_path, COMMENTED, "mpg-tiny", force=True) == COMMENTED
 
