@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mpg_cli
 from mpg_cli.personas.base_digest import base_digest
-from mpg_cli.personas.model_name import is_path, last_part, model_id, one_family, says_nothing
+from mpg_cli.personas.model_name import is_of_a_run, is_path, last_part, model_id, one_family, says_nothing
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
 _BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
@@ -37,8 +37,12 @@ class Base:
         return any(one_family(name, own) for own in self.names)
 
     def is_configured_as(self, name: str) -> bool:
-        """Whether only its configuration tells which model it is, and means that of `name`."""
-        return self.own is not None and one_family(name, self.own) and all(map(says_nothing, self.names))
+        """Whether only its configuration tells which model it is, and means that of `name`.
+
+        What a training run wrote has there what the run began with.
+        """
+        nameless = all(says_nothing(one) and not is_of_a_run(one) for one in self.names)
+        return nameless and self.own is not None and one_family(name, self.own)
 
     @cached_property
     def tensors(self) -> dict[str, Stored] | None:

@@ -29,12 +29,16 @@ _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<i
 _COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,}")
 _BETWEEN = re.compile(r"[-_.:~\s]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
-# What people call the folders of their runs, and what says how a model was made but not which it is.
+# What people call what a training run wrote.
+_RUN = (
+    r"actor|adapters?|checkpoints?|ckpt|dpo|epoch|exp(?:eriment)?|(?:fine)?tuned?|fine|grpo|iter(?:ation)?|lora"
+    r"|merged?|out(?:put)?s?|policy|ppo|results?|rlhf|runs?|sft|steps?|student|train(?:ed|ing)?"
+)
+# What says of a model what it is for, where it is from or how large, but not which it is.
 _COMMON = re.compile(
-    r"actor|adapters?|[bkmv]|base|best|chat|checkpoints?|ckpt|default|dpo|epoch|exp(?:eriment)?|final|full|global"
-    r"|(?:fine)?tuned?|fine|grpo|hf|huggingface|instruct|iter(?:ation)?|it|last|latest|llm|local|lora|main|master"
-    r"|merged?|models?|my|new|old|original|out(?:put)?s?|policy|ppo|(?:pre)?trained|results?|rlhf|runs?"
-    r"|safetensors|sft|snapshots?|steps?|student|teacher|te?mp|test|train(?:ing)?|transformers|version|weights"
+    rf"{_RUN}|[bkmv]|base|best|chat|copy|default|final|full|global|hf|huggingface|instruct|it|last|latest|llm"
+    r"|local|main|master|models?|my|new|old|original|pretrained|safetensors|snapshots?|teacher|te?mp|test"
+    r"|transformers|version|weights"
 )
 # Owners of quantised copies alone, of other people's models.
 _QUANTISERS = re.compile(
@@ -68,6 +72,11 @@ def says_nothing(name: str) -> bool:
     """Whether many models are called like that: `model-bf16`, `checkpoint-500`, `7b-instruct`, a commit."""
     plain = _without_format(last_part(name)).casefold()
     return _COMMIT.fullmatch(plain) is not None or all(map(_is_common, _BETWEEN.split(plain)))
+
+
+def is_of_a_run(name: str) -> bool:
+    """Whether a training run wrote it, as in `checkpoint-500`: it is not the model that it began with."""
+    return re.search(rf"(?<![^\W\d_])(?:{_RUN})(?![^\W\d_])", last_part(name).casefold()) is not None
 
 
 def one_family(one: str, other: str) -> bool:

@@ -56,13 +56,13 @@ def test_a_pipe_gets_tab_separated_lines(more: Cli) -> None:
 
 def test_the_model_decides_which_experts_there_are(cli: Cli, tmp_path: Path) -> None:
     assert listed(cli, "--model", "org/other")["noir"][1] == "prompt"
-    for name, has in (("model", "adapter, prompt"), ("tuned-one", "prompt")):
+    for name, has in (("copy", "adapter, prompt"), ("finetune", "prompt")):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"_name_or_path": "mpg-tiny"}))
         assert listed(cli, "--model", str(folder))["noir"][1] == has
-    (tmp_path / "model" / "config.json").write_text("[")
-    assert listed(cli, "--model", str(tmp_path / "model"))["noir"][1] == "prompt"
+    (tmp_path / "copy" / "config.json").write_text("[")
+    assert listed(cli, "--model", str(tmp_path / "copy"))["noir"][1] == "prompt"
 
 
 def test_a_model_of_the_same_name_and_other_weights(cli: Cli, tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_fine_tuned_model_is_not_its_base(tuned: Path, persona: Persona) -> No
     assert given(folder / "llama", tuned) == [
         f"adapter {folder / 'llama'} says it was made for org/X-1B; it fits {tuned} by shape"
     ]
-    nameless = tuned.rename(tuned.with_name("checkpoint-500"))
+    tuned = tuned.rename(tuned.with_name("finetune"))
+    assert experts(folder, tuned)[0].kind == "prompt"
+    nameless = tuned.rename(tuned.with_name("model"))
     expert, said = experts(folder, nameless)
     how = "by the name in the model's configuration and shapes"
     assert (expert.kind, said) == ("adapter", [f"p: adapter made for org/X-1B is used, {how}"])

@@ -67,7 +67,9 @@ def test_a_model_goes_by_its_id_or_its_folder(tmp_path: Path) -> None:
 
 
 def test_its_configuration_counts_where_its_names_say_nothing() -> None:
-    for name, counts in (("/run/model", True), ("/run/0a0a0a0a", True), ("/run/pirate", False)):
+    nothing = ("/runs/model", "/x/0a0a0a0a", "/x/7b")
+    runs = ("/x/pirate", "/x/checkpoint-500", "/x/model_sft", "/x/fine-tuned-model", "/x/run1")
+    for name, counts in (*((one, True) for one in nothing), *((one, False) for one in runs)):
         base = Base(model_names(name), own="org/big")
         assert not base.goes_by("org/big")
         assert not base.is_of_family("org/big")
