@@ -85,7 +85,8 @@ def test_wrong_usage_is_told_before_anything_loads(mpg: Run, argv: list[str], to
 
 
 def test_what_is_done_is_shown_although_a_later_persona_fails(mpg: Run, world: Path) -> None:
-    (world / "broken.yaml").write_text("name: broken\nadapters: [{base: base, path: nowhere}]\n")
+    entry = f"{{base: {world / 'base'}, path: nowhere}}"
+    (world / "broken.yaml").write_text(f"name: broken\nadapters: [{entry}]\n")
     try:
         code, out, err = mpg("compare", "Hello", "-p", "bold", "-p", "broken", "--format", "columns")
     finally:
