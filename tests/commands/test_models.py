@@ -22,18 +22,18 @@ PERSONAS = """
 name: tuned
 prompt: You are tuned.
 adapters:
-  - base: org/copy
+  - base: org/small
     repo: someone/lora
 ---
 name: lost
 prompt: You are lost.
 adapters:
-  - base: copy
+  - base: small
     path: adapters/gone
 ---
 name: whole
 adapters:
-  - base: copy
+  - base: small
     checkpoint: someone/whole
 ---
 name: only
@@ -120,12 +120,12 @@ def test_a_mirror_in_the_cache_has_the_adapters_of_its_family(run: Run, hub: Pat
 
 
 def test_a_cached_model_and_what_fits_it(run: Run, hub: Path, tmp_path: Path) -> None:
-    folder = copied(snapshot(hub, "org/copy"), max_position_embeddings=77)
+    folder = copied(snapshot(hub, "org/small"), max_position_embeddings=77)
     tensors = load_file(folder / "model.safetensors")
     save_file({name: 2 * tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "all.yaml").write_text(PERSONAS)
-    row = rows(run, "--persona-dir", str(tmp_path / "mine"))["org/copy"]
+    row = rows(run, "--persona-dir", str(tmp_path / "mine"))["org/small"]
     assert (row["source"], row["revision"], row["context"]) == ("cache", "0a" * 20, 77)
     experts = row["experts"]
     assert (experts["adapter"], experts["checkpoint"]) == (["tuned"], ["whole"])

@@ -314,17 +314,13 @@ def test_new_names_no_model_that_is_not_there(adapted: Cli) -> None:
     for name, argv in (("one", ()), ("two", ("--base", "TheBloke/Llama-2-7B-AWQ"))):
         code, _, err = adapted("personas", "new", name, "--adapter", "mine/adapters/own", *argv)
         assert (code, err.splitlines()[-1]) == (0, f"mpg: try: mpg generate -p {name} '…'")
-        (persona,) = load_file(user_folder() / f"{name}.yaml")
-        assert persona.adapters[0].base == "Llama-2-7B"
+        assert load_file(user_folder() / f"{name}.yaml")[0].adapters[0].base == "Llama-2-7B"
     edit_config(base_model_name_or_path="/content/model-4bit")
     code, _, err = adapted("personas", "new", "three", "--adapter", "mine/adapters/own")
     assert (code, "add --base ID" in err) == (2, True)
 
 
 def test_new_calls_a_folder_by_its_name(adapted: Cli, model: Path) -> None:
-    Path("link-1b").symlink_to(model)
-    assert adapted("personas", "new", "two", "--adapter", "mine/adapters/own", "--base", "link-1b")[0] == 0
-    assert load_file(user_folder() / "two.yaml")[0].adapters[0].base == "link-1b"
     argv = ("personas", "new", "here", "--adapter", "mine/adapters/own", "--base", str(model))
     code, _, err = adapted(*argv)
     assert (code, err) == (0, f"mpg: try: mpg generate -p here --model {model} '…'\n")
