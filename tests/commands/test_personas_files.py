@@ -315,8 +315,6 @@ def test_new_names_no_model_that_is_not_there(adapted: Cli) -> None:
         code, _, err = adapted("personas", "new", name, "--adapter", "mine/adapters/own", *argv)
         assert (code, err.splitlines()[-1]) == (0, f"mpg: try: mpg generate -p {name} '…'")
         assert load_file(user_folder() / f"{name}.yaml")[0].adapters[0].base == "Llama-2-7B"
-    edit_config(base_model_name_or_path="/content/model-4bit")
-    assert "add --base ID" in adapted("personas", "new", "three", "--adapter", "mine/adapters/own")[2]
 
 
 def test_new_calls_a_folder_by_its_name(adapted: Cli, model: Path) -> None:
