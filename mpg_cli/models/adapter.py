@@ -314,7 +314,7 @@ def _claimed(
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
         base = plain(module)
-        of_text = name.startswith(body) if body else not beside_text(name)
+        of_text = name.startswith(body) and not beside_text(name)
         if not name or not (of_text or module is head):
             continue
         if targets.all_linear and (module is head or not (isinstance(base, nn.Linear) or is_conv1d(base))):
@@ -324,9 +324,11 @@ def _claimed(
 
 
 def _text_body(model: nn.Module, modules: Mapping[str, nn.Module]) -> str:
-    """What stands before the names of the layers that text passes; towers for images are elsewhere."""
+    """What stands before the names of the layers that text passes; "" where the model does not say."""
     get = getattr(model, "get_decoder", None)
     body = get() if callable(get) else None
+    if body is None or not any(body.children()):  # of some it is the output layer
+        return ""
     return next((f"{name}." for name, module in modules.items() if name and module is body), "")
 
 

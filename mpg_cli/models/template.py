@@ -14,12 +14,20 @@ from typing import Any
 Message = Mapping[str, str]
 PARTED = [  # roles whose content a template may want as parts
     frozenset(roles)
-    for roles in ((), ("system", "user", "assistant"), ("user", "assistant"), ("user",), ("system", "user"))
+    for roles in (
+        (),
+        ("system", "user", "assistant"),
+        ("user", "assistant"),
+        ("user",),
+        ("system", "user"),
+        ("assistant",),
+    )
 ]
 
 _OPENING = re.compile(r"(?P<tag></?[a-z_|]+>)\s*$")
 _TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
 _MARK = "[reply]"
+_THOUGHT = "</think>"  # templates leave out the thoughts before it
 
 
 class Refused(Exception):
@@ -99,6 +107,7 @@ def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, 
     # A mark before each text: a short one may stand in the template by itself.
     marked = [{**m, "content": f"[{i}:]{m['content']}"} for i, m in enumerate(messages)]
     refusal: Refused | None = None
+    without_replies: Arranged | None = None
     for roles in PARTED:
         arranged = Arranged(tuple(marked), roles)
         try:
@@ -106,13 +115,17 @@ def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, 
         except Refused as error:
             refusal = refusal or (None if roles else error)
             continue
-        said = [m["content"] for m in marked if roles or m["role"] != "assistant"]  # thoughts are left out
-        printed = roles and any(str(_parts(content)) in text for content in said)
-        if not printed and all(_bare(content) in _bare(text) for content in said):
-            return Arranged(tuple(messages), roles)
-    if refusal is not None:
+        bare, printed = _bare(text), roles and any(str(_parts(m["content"])) in text for m in marked)
+        if printed or any(_bare(m["content"]) not in bare for m in marked if m["role"] != "assistant"):
+            continue
+        found = Arranged(tuple(messages), roles)
+        replies = [m["content"].rpartition(_THOUGHT)[2] for m in marked if m["role"] == "assistant"]
+        if all(_bare(reply) in bare for reply in replies):
+            return found
+        without_replies = without_replies or found
+    if without_replies is None and refusal is not None:
         raise refusal
-    return None
+    return without_replies
 
 
 def _parted(message: Message, roles: frozenset[str]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Mapping
 
+from mpg_cli.personas.adapter_names import beside_text
 from mpg_cli.personas.weight_files import Stored
 
 PATTERN = re.compile(r"[0-9a-f]{24}")
@@ -28,7 +29,7 @@ def base_digest(tensors: Mapping[str, Stored]) -> str | None:
     """
     parts: set[bytes] = set()
     for name, tensor in tensors.items():
-        if not 1 <= len(tensor.shape) <= 3 or name.endswith(_BUFFERS):
+        if not 1 <= len(tensor.shape) <= 3 or name.endswith(_BUFFERS) or beside_text(name):
             continue
         if tensor.dtype not in _WIDTHS:
             return None

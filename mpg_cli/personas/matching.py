@@ -59,7 +59,9 @@ class Match:
         """Why it is taken, in words; None where it is certain."""
         if self.certain:
             return None
-        differs = "; the model's weights are not those that it was made on" if self.differs else ""
+        differs = (
+            "; the model's files have other numbers than those that it was made on" if self.differs else ""
+        )
         return _REASONS[self.by] + differs
 
 

@@ -31,12 +31,12 @@ _BETWEEN = re.compile(r"[-_.:~\s]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # What people call what a training run wrote.
 _RUN = (
-    r"actor|adapters?|checkpoints?|ckpt|dpo|epoch|exp(?:eriment)?|(?:fine)?tuned?|fine|grpo|iter(?:ation)?|lora"
-    r"|merged?|out(?:put)?s?|policy|ppo|results?|rlhf|runs?|sft|steps?|student|train(?:ed|ing)?"
+    r"actor|adapters?|best|checkpoints?|ckpt|dpo|epoch|exp(?:eriment)?|final|(?:fine)?tuned?|fine|grpo"
+    r"|iter(?:ation)?|last|latest|lora|merged?|out(?:put)?s?|policy|ppo|results?|rlhf|runs?|sft|steps?|student|train(?:ed|ing)?"
 )
 # What says of a model what it is for, where it is from or how large, but not which it is.
 _COMMON = re.compile(
-    rf"{_RUN}|[bkmv]|base|best|chat|copy|default|final|full|global|hf|huggingface|instruct|it|last|latest|llm"
+    rf"{_RUN}|[bkmv]|base|chat|copy|default|full|global|hf|huggingface|instruct|it|llm"
     r"|local|main|master|models?|my|new|old|original|pretrained|safetensors|snapshots?|teacher|te?mp|test"
     r"|transformers|version|weights"
 )
@@ -75,8 +75,9 @@ def says_nothing(name: str) -> bool:
 
 
 def is_of_a_run(name: str) -> bool:
-    """Whether a training run wrote it, as in `checkpoint-500`: it is not the model that it began with."""
-    return re.search(rf"(?<![^\W\d_])(?:{_RUN})(?![^\W\d_])", last_part(name).casefold()) is not None
+    """Whether a training run wrote it, `checkpoint-500` or `sft/model`: it is not what was trained."""
+    last = "/".join(model_id(name).split("/")[-2:]) if is_path(name) else last_part(name)
+    return re.search(rf"(?<![^\W\d_])(?:{_RUN})(?![^\W\d_])", last.casefold()) is not None
 
 
 def one_family(one: str, other: str) -> bool:
@@ -125,6 +126,7 @@ def _spellings(name: str) -> frozenset[str]:
 
 def _plain(name: str) -> str:
     name = _without_format(name.replace("___", ".")).casefold()  # ModelScope's folders write a dot like that
+    name = re.sub(r"[\s_]+", "-", name)
     return name.removesuffix("-hf").removeprefix("meta-" if name.startswith("meta-llama") else "")
 
 

@@ -233,6 +233,35 @@ def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) ->
         read_adapter(folder, "pirate")
 
 
+def test_an_output_layer_called_decoder_is_not_the_body(tmp_path: Path) -> None:
+    """Of ModernBERT's decoder `get_decoder` gives the output layer: no layer would have to be in the file."""
+    from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
+
+    ids = {"pad_token_id": 2, "bos_token_id": 0, "eos_token_id": 1, "cls_token_id": 0, "sep_token_id": 1}
+    config = ModernBertDecoderConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, vocab_size=96, **ids
+    )
+    model = ModernBertDecoderForCausalLM(config).eval().requires_grad_(False)
+    folder = tiny_adapter(tmp_path, base=model, targets=("q_proj", "Wi", "Wo"))
+    assert len(fitted(folder, model).pairs) == 12
+    with edited_tensors(folder) as tensors:
+        for key in [key for key in tensors if ".layers.2." in key]:
+            del tensors[key]
+    assert "layers.2.attn.q_proj: target_modules selects it, but the file has no tensors" in refused(
+        folder, model
+    )
+
+
+def test_a_tower_within_the_body_is_beside_the_text_too(tmp_path: Path) -> None:
+    """As Phi-4's, below `model.embed_tokens_extend`."""
+    model = tiny_model()
+    tower = nn.Module()
+    tower.q_proj = nn.Linear(8, 8, bias=False)
+    model.model.audio_embed = tower
+    folder = tiny_adapter(tmp_path, base=model, targets=("q_proj",))
+    assert len(fitted(folder, model).pairs) == 3
+
+
 def test_the_user_hears_of_what_is_left_out(tmp_path: Path, gemma: Any) -> None:
     """Also where a persona's adapter is taken by its family name, which has a notice of its own."""
     from mpg_cli.models.experts import find_experts

@@ -224,7 +224,7 @@ def test_a_digest_confirms_and_refutes_nothing(models: Path, persona: Persona) -
     )  # fmt: skip
     expert, _ = experts(persona(entry, prompt="Hi."), models / "other")
     assert expert.kind == "prompt"
-    differs = "; the model's weights are not those that it was made on"
+    differs = "; the model's files have other numbers than those that it was made on"
     for base, model, how in (
         ("org/X-1B", "x-1b-bf16", "family name"),
         ("X-1B", "tuned/X-1B", "name"),

@@ -127,6 +127,22 @@ def test_a_template_that_shows_a_turn_twice_has_no_place_for_an_open_one() -> No
     assert got == "<user>Hi Hi</><assistant>Sure"
 
 
+def test_earlier_replies_arrive_where_the_template_wants_them_in_parts() -> None:
+    turns = (
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "<think>hm</think>ok then"},
+        {"role": "user", "content": "b"},
+    )
+    parts = TEMPLATE.replace(
+        "{{ m.content }}", "{{ m.content[0].text if m.role == 'assistant' else m.content }}"
+    )
+    assert "<assistant><think>hm</think>ok then</>" in text(Prompting(messages=turns), template=parts)
+    cuts = TEMPLATE.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+    assert "<assistant>ok then</>" in text(Prompting(messages=turns), template=cuts)
+    drops = TEMPLATE.replace("{{ m.content }}", "{{ m.content if m.role != 'assistant' }}")
+    assert text(Prompting(messages=turns), template=drops) == "<user>a</><assistant></><user>b</><assistant>"
+
+
 def test_messages_need_a_user_turn() -> None:
     with pytest.raises(UsageError, match="no user turn"):
         Prompting(messages=({"role": "assistant", "content": "x"},))

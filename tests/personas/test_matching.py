@@ -67,8 +67,11 @@ def test_a_model_goes_by_its_id_or_its_folder(tmp_path: Path) -> None:
 
 
 def test_its_configuration_counts_where_its_names_say_nothing() -> None:
-    nothing = ("/runs/model", "/x/0a0a0a0a", "/x/7b")
-    runs = ("/x/pirate", "/x/checkpoint-500", "/x/model_sft", "/x/fine-tuned-model", "/x/run1")
+    nothing = ("/x/model", "/x/0a0a0a0a", "/x/7b")
+    runs = (
+        *("/x/pirate", "/x/checkpoint-500", "/x/model_sft", "/x/fine-tuned-model", "/x/run1", "/x/final"),
+        *("/runs/model", "/out/sft/model", "/x/best-model"),
+    )
     for name, counts in (*((one, True) for one in nothing), *((one, False) for one in runs)):
         base = Base(model_names(name), own="org/big")
         assert not base.goes_by("org/big")

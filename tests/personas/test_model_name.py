@@ -31,6 +31,8 @@ ANYTHING, FORMATS = _ANYTHING.split(), _FORMATS.split()
         ("Qwen/Qwen3-0.6B", "C:\\models\\Qwen3-0.6B"),
         ("Qwen/Qwen3-0.6B", "qwen/qwen3-0.6b/"),
         ("Qwen/Qwen3-0.6B", "/models/Qwen_Qwen3-0.6B"),
+        ("Qwen/Qwen3-0.6B", "/models/Qwen3 0.6B"),
+        ("google/gemma-3-270m-it", "/models/gemma-3-270m_it"),
         ("Qwen/Qwen3-0.6B", "bartowski/Qwen_Qwen3-0.6B-GGUF"),
         ("Qwen/Qwen3-0.6B", "/cache/modelscope/Qwen/Qwen3-0___6B"),
         ("Qwen/Qwen3-0.6B", "/copied/models--Qwen--Qwen3-0.6B"),
