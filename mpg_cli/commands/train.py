@@ -187,7 +187,11 @@ def _perform(request: _Request, streams: Streams, notices: Notices, *, quiet: bo
         status.update("preparing the data")
         settings = _settings(request, loaded)
         made, used, refused = conversation.examples(
-            request.data.rows, loaded.tokenizer, loaded.end_tokens, request.template_args
+            request.data.rows,
+            loaded.tokenizer,
+            loaded.end_tokens,
+            request.template_args,
+            loaded.vocabulary.size,
         )
     notices.plan(loaded, settings)
     notices.problems(refused, strict=request.strict)

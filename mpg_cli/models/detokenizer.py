@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 REPLACEMENT = "\ufffd"
 PATIENCE = 8  # tokens; a valid character is complete long before
+MARKS = range(0xD800, 0xE000)  # surrogates: decoded text has none
 
 
 class Detokenizer:
@@ -53,54 +54,57 @@ class Detokenizer:
 class StopStrings:
     """Finds the first stop string in a stream of text; holds back what might be the start of one.
 
-    The text of special tokens is never shown. A stop string counts with it, `end<|im_end|>`, and without it:
-    what is shown never has one.
+    The names of special tokens are never shown. A stop string counts with those that it names, whole, as in
+    `end<|im_end|>`, and among the shown text as if they were not there.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], specials: Iterable[str] = ()) -> None:
+        """`specials` are the names of special tokens."""
         self.stops = tuple(stops)
         self.found = False
         self._held = ""
-        self._hidden: list[range] = []  # places in the held text that are not shown
+        named = sorted((name for name in set(specials) if any(name in stop for stop in stops)), key=len)
+        # One character a special token, which no text has, so that a stop string never has part of a name.
+        self._marks = {name: chr(MARKS.start + n) for n, name in enumerate(reversed(named))}
+        self._coded = tuple(map(self._code, stops))
 
-    def push(self, text: str, *, shown: bool = True) -> str:
+    def push(self, text: str) -> str:
         """The text that may be shown now. `found` tells whether a stop string was reached."""
-        if text and not shown:
-            self._hidden.append(range(len(self._held), len(self._held) + len(text)))
         self._held += text
-        views: list[Sequence[int]] = [range(len(self._held))]  # all characters, and those that are shown
-        if self._hidden:
-            views.append([place for place in views[0] if not self._is_hidden(place)])
-        ends = [self._search(view) for view in views if view]
+        places = [place for place in range(len(self._held)) if ord(self._held[place]) not in MARKS]
+        shown = "".join(self._held[place] for place in places)
+        ends = [_search(self._held, self._coded), _search(shown, self.stops)]
+        ends[1] = ends[1][0] and places[ends[1][0] - 1] + 1, ends[1][1]  # a place in the held text
         self.found = any(found for _, found in ends)
-        piece = self._take(min((place for place, found in ends if found or not self.found), default=0))
-        if self.found:
-            self._held, self._hidden = "", []
+        piece = self._take(min(place for place, found in ends if found or not self.found))
+        self._held = "" if self.found else self._held
         return piece
+
+    def push_special(self, name: str) -> str:
+        """The same for a special token."""
+        return self.push(self._marks.get(name, chr(MARKS.stop - 1)))
 
     def flush(self) -> str:
         """What was held back; the reply is over and no stop string came of it."""
         return self._take(len(self._held))
 
-    def _search(self, view: Sequence[int]) -> tuple[int, bool]:
-        """Where the first stop string begins among these places, or else what may become one; which it is."""
-        text = self._held if len(view) == len(self._held) else "".join(self._held[place] for place in view)
-        found = [place for place in map(text.find, self.stops) if place >= 0]
-        if found:
-            return view[min(found)], True
-        keep = max((_overlap(text, stop) for stop in self.stops), default=0)
-        return (view[len(view) - keep] if keep else len(self._held)), False
-
-    def _is_hidden(self, place: int) -> bool:
-        return any(place in hidden for hidden in self._hidden)
+    def _code(self, stop: str) -> str:
+        for name, mark in self._marks.items():
+            stop = stop.replace(name, mark)
+        return stop
 
     def _take(self, end: int) -> str:
         """What may be shown of the text before `end`, which is held no longer."""
-        taken = "".join(c for place, c in enumerate(self._held[:end]) if not self._is_hidden(place))
-        self._held = self._held[end:]
-        moved = (range(max(0, hidden.start - end), hidden.stop - end) for hidden in self._hidden)
-        self._hidden = [hidden for hidden in moved if hidden]
-        return taken
+        taken, self._held = self._held[:end], self._held[end:]
+        return "".join(char for char in taken if ord(char) not in MARKS)
+
+
+def _search(text: str, stops: Sequence[str]) -> tuple[int, bool]:
+    """Where the first stop string begins, or else what may become one; which it is."""
+    found = [place for place in map(text.find, stops) if place >= 0]
+    if found:
+        return min(found), True
+    return len(text) - max((_overlap(text, stop) for stop in stops), default=0), False
 
 
 def _overlap(held: str, stop: str) -> int:
@@ -125,11 +129,12 @@ class ReplyText:
     def __init__(
         self, tokenizer: Any, stops: Sequence[str], end_tokens: frozenset[int], prefill: str = ""
     ) -> None:
-        self.detokenizer, self.stops = Detokenizer(tokenizer, prefill), StopStrings(stops)
+        self._special = special_texts(tokenizer) if stops else {}
+        self.detokenizer = Detokenizer(tokenizer, prefill)
+        self.stops = StopStrings(stops, self._special.values())
         self.end_tokens = end_tokens
         self.ids: list[int] = []  # end token excluded
         self.whole = prefill
-        self._special = special_texts(tokenizer) if stops else {}
 
     @property
     def stopped(self) -> bool:
@@ -144,7 +149,7 @@ class ReplyText:
                 self.ids.append(token)
                 piece += self.stops.push(self.detokenizer.push(token))
             if token in self._special and not self.stopped:
-                piece += self.stops.push(self._special[token], shown=False)
+                piece += self.stops.push_special(self._special[token])
                 if self.stopped and self.ids[-1:] == [token]:
                     self.ids.pop()  # as an end token
             if self.stopped:

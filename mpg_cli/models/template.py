@@ -55,31 +55,44 @@ class Arranged:
     def answered(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
         """The text of `opened`, and how it goes on where the model says `reply`, its end included.
 
-        Some templates open every reply with a thought, or cut the thoughts out of it. Raises Refused for a
-        reply that cannot go on from its opening.
+        Some templates open every reply with a thought, cut the thoughts out of it, or write earlier turns
+        otherwise once there is a reply. Raises Refused for a reply that cannot go on from its opening.
         """
         opened, closed = self.opened(tokenizer, "", arguments), self._closed(tokenizer, reply, arguments)
         header = opened.rstrip()
         space, goes_on = opened[len(header) :], closed.startswith(header)
-        before, said, _ = _bare(closed).rpartition(_bare(reply))
         opening = _OPENING.search(opened)
         tag = opening["tag"] if opening else ""
         begun = bool(tag) and reply.startswith(tag)  # the reply repeats how its thought is opened
+        before, said, _ = _bare(closed).rpartition(_bare(reply))
         if goes_on and not begun and len(before + said) > len(_bare(header)):
             body = closed[len(header) :]
             return opened, body[len(space) :] if body.startswith(space) else body.lstrip()
-        if not goes_on and not begun:
-            raise Refused(
-                f"it opens every reply with {tag or header[-20:]!r}, and this one does not begin so"
-            )
-        _, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
+        before, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
         if not mark:
             raise Refused("it leaves out what the assistant says")
-        return opened, (reply[len(tag) :].removeprefix(space) if begun else reply) + end
+        if begun:
+            return opened, reply[len(tag) :].removeprefix(space) + end
+        if goes_on:  # what the template cut is said all the same
+            return opened, reply + end
+        if opening and closed.startswith(opened[: opening.start()].rstrip()):
+            if not _closes(reply, tag):
+                raise Refused(f"it opens every reply with {tag!r}, and this one does not begin so")
+            return opened, reply + end
+        if not before.rstrip().endswith(header[-1:]):
+            raise Refused("it writes replies elsewhere than it opens them")
+        lead = before[len(before.rstrip()) :].removeprefix(space)  # between the opening and a reply
+        return opened, lead + reply + end
 
     def _closed(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> str:
         messages = (*self.messages, {"role": "assistant", "content": reply})
         return _applied(tokenizer, [_parted(message, self.roles) for message in messages], arguments)
+
+
+def _closes(reply: str, tag: str) -> bool:
+    """Whether it ends a thought that was opened before it, as what a model says behind such an opening."""
+    thought, closing, _ = reply.partition(f"</{tag[1:]}")
+    return bool(closing) and tag not in thought
 
 
 def arrange(

@@ -232,11 +232,15 @@ def _with_system(said: tuple[Said, ...], columns: _Columns) -> tuple[Said, ...]:
 
 
 def _check_marked(columns: _Columns, method: Method) -> None:
-    """A single reply with a mark is none of a pair; a good one can be imitated."""
+    """A single reply with a mark is none of a pair; a good one can be imitated.
+
+    Tables write the mark as 1 or 0; beside other columns than TRL's these may be classes of anything.
+    """
     if columns.values.keys() >= {"chosen", "rejected"}:
         return
     for name in MARKED:
-        if not isinstance(columns.values.get(name), bool):
+        mark = columns.values.get(name)
+        if not isinstance(mark, bool) and not (mark in (0, 1) and "completion" in columns.values):
             continue
         if method == "dpo":
             raise Wrong(
@@ -244,7 +248,8 @@ def _check_marked(columns: _Columns, method: Method) -> None:
                 f"{name} marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, "
                 "or --sft, which imitates the good ones",
             )
-        if columns.take([name]) == (name, False):
+        columns.take([name])
+        if not mark:
             raise Wrong("marked as bad", f"{name} marks the reply as bad, and only good ones are imitated")
 
 

@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mpg_cli.errors import ModelError
+from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.template import Refused, arrange
+from mpg_cli.models.tokenizer import check_ids
 from mpg_cli.training.data import Problem
 from mpg_cli.training.rows import Row
 
@@ -33,14 +34,16 @@ def examples(
     tokenizer: Any,
     ends: Collection[int],
     template_args: Mapping[str, Any] | None = None,
+    size: int | None = None,
 ) -> tuple[list[Example], list[Row], list[Problem]]:
     """Examples, a row for each with the one reply or pair it has, and the rows that this model cannot learn.
 
-    `ends` are the tokens that end a reply in generation. Raises ModelError if the tokenizer has none.
+    `ends` are the tokens that end a reply in generation, `size` is how many tokens the model has embeddings
+    for (None: all). Raises ModelError if the tokenizer has none.
     """
     if tokenizer.eos_token_id is None:
         raise ModelError("the model's tokenizer has no end token, so a reply could not end")
-    coder = _Coder(tokenizer, frozenset(ends) | {tokenizer.eos_token_id}, template_args or {})
+    coder = _Coder(tokenizer, frozenset(ends) | {tokenizer.eos_token_id}, template_args or {}, size)
     made: list[Example] = []
     used: list[Row] = []
     problems: list[Problem] = []
@@ -67,6 +70,7 @@ class _Coder:
     tokenizer: Any
     ends: frozenset[int]
     template_args: Mapping[str, Any]
+    size: int | None
 
     def example(self, row: Row) -> Example:
         """Raises Refused."""
@@ -78,7 +82,13 @@ class _Coder:
                 raise Refused(
                     f"a reply holds {self.tokenizer.convert_ids_to_tokens(min(within))}, an end token"
                 )
-        return Example(list(prompt), tuple(self._ended(self._ids(answer)) for answer in answers))
+        example = Example(list(prompt), tuple(self._ended(self._ids(answer)) for answer in answers))
+        if self.size is not None:
+            try:
+                check_ids(self.tokenizer, [*prompt, *itertools.chain(*example.replies)], self.size)
+            except UsageError as error:
+                raise Refused(error.message.replace("the prompt has", "it has")) from None
+        return example
 
     def _templated(self, row: Row) -> tuple[str, list[str]]:
         """The text of the prompt, and of each reply with what the template writes around it."""

@@ -126,30 +126,41 @@ def test_a_stop_string_may_end_with_the_end_token() -> None:
     assert (text.stopped, text.whole + text.flush()) == (True, "o")
 
 
+@pytest.mark.parametrize("stop", [">", "end", MARK[1:]])
+def test_a_stop_string_never_has_part_of_the_name_of_a_special_token(stop: str) -> None:
+    ids = [NAMED.eos_token_id, *NAMED("one")["input_ids"]]
+    assert said([stop], ids) == ("one", "one", False)
+    scanner = StopStrings([MARK], [MARK])  # its characters as text, not the token
+    assert scanner.push(f"a{MARK}b") == "a"
+    assert scanner.found
+
+
+UNITS = ["a", "b", "<x>", "<xy>"]  # characters, and names of special tokens
+
+
 @given(
-    st.lists(st.tuples(st.text("ab", min_size=1, max_size=3), st.booleans()), max_size=8),
-    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
+    st.lists(st.sampled_from(UNITS), max_size=10),
+    st.lists(st.lists(st.sampled_from(UNITS), min_size=1, max_size=4), min_size=1, max_size=3),
 )
-def test_what_is_shown_is_the_text_before_the_first_stop(
-    stream: list[tuple[str, bool]], stops: list[str]
-) -> None:
-    """With the hidden pieces or without them; by a search in the whole after each piece."""
-    scanner, text = StopStrings(stops), ""
-    for n, (piece, shown) in enumerate(stream):
-        text += scanner.push(piece, shown=shown)
-        chars = [(c, visible) for more, visible in stream[: n + 1] for c in more]
-        views = [list(range(len(chars))), [i for i, (_, visible) in enumerate(chars) if visible]]
-        found = [
-            view["".join(chars[i][0] for i in view).find(stop)]
-            for view in views
+def test_what_is_shown_is_the_text_before_the_first_stop(stream: list[str], stops: list[list[str]]) -> None:
+    """With the special tokens that it names, or in the text without any; by a search in the whole."""
+    scanner, text = StopStrings(["".join(stop) for stop in stops], UNITS[2:]), ""
+    for n, unit in enumerate(stream):
+        text += scanner.push(unit) if len(unit) == 1 else scanner.push_special(unit)
+        whole = stream[: n + 1]
+        plain = [place for place, one in enumerate(whole) if len(one) == 1]
+        found = [at for stop in stops for at in range(len(whole)) if whole[at : at + len(stop)] == stop]
+        found += [
+            plain[at]
             for stop in stops
-            if stop in "".join(chars[i][0] for i in view)
+            for at in range(len(plain))
+            if [whole[place] for place in plain[at : at + len(stop)]] == stop
         ]
         assert scanner.found is bool(found)
         if found:
-            assert text == "".join(c for c, visible in chars[: min(found)] if visible)
+            assert text == "".join(one for one in whole[: min(found)] if len(one) == 1)
             return
-    assert text + scanner.flush() == "".join(piece for piece, shown in stream if shown)
+    assert text + scanner.flush() == "".join(one for one in stream if len(one) == 1)
 
 
 def test_a_reply_goes_on_from_its_prefill() -> None:

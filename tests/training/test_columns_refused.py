@@ -18,6 +18,7 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
             {"prompt": "Hi", "completion": "Arr!", "label": True},
             "label marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, or",
         ),
+        ("sft", {"prompt": "Hi", "completion": "Arr!", "label": 0}, "label marks the reply as bad, and only"),
         ("sft", {"messages": [user(), said()], "kto_tag": False}, "kto_tag marks the reply as bad, and only"),
         (
             "dpo",

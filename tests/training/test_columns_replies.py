@@ -203,6 +203,13 @@ from tests.training.shapes import HUMAN, SYSTEM, Message, gpt, read, said, user
             (),
             id="KTO, a good reply",
         ),
+        pytest.param(
+            {"prompt": "Hi", "completion": "Arr!", "label": 1},
+            ["user: Hi"],
+            (),
+            (),
+            id="KTO of a table, a good reply",
+        ),
     ],
 )
 def test_replies(row: Message, prompt: list[str], learnt: tuple[int, ...], unread: tuple[str, ...]) -> None:

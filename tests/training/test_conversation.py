@@ -56,6 +56,12 @@ LLAMA2 = (
     "{% for m in messages %}{% set c = m.content.strip() %}"
     "{% if m.role == 'user' %}[INST] {{ c }} [/INST]{% else %} {{ c }}<|im_end|>{% endif %}{% endfor %}"
 )
+MISTRAL = (  # v0.3: the system text stands in the last user turn as long as no reply follows
+    "{% set ms = messages %}{% if messages[0].role == 'system' %}{% set s = messages[0].content %}"
+    "{% set ms = messages[1:] %}{% endif %}{% for m in ms %}{% if m.role == 'user' %}"
+    "[INST] {% if loop.last and s is defined %}{{ s + '\n\n' }}{% endif %}{{ m.content }}[/INST]"
+    "{% else %}{{ ' ' + m.content | trim }}<|im_end|>{% endif %}{% endfor %}"
+)
 LLAMA3 = (
     "{% for m in messages %}<|h|>{{ m.role }}<|/h|>\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|h|>assistant<|/h|>\n\n{% endif %}"
@@ -99,6 +105,7 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
         pytest.param(CHATML, THOUGHT, {}, THOUGHT + "<|im_end|>", id="ChatML, a thought"),
         pytest.param(LLAMA3, " Arr!", {}, "Arr!<|im_end|>", id="Llama 3"),
         pytest.param(LLAMA2, "Arr!", {}, " Arr!<|im_end|>", id="Llama 2"),
+        pytest.param(MISTRAL, "Arr!", {}, " Arr!<|im_end|>", id="Mistral 0.3"),
         pytest.param(GPT_OSS, "Arr!", {}, "<|channel|>final<|message|>Arr!<|im_end|>", id="gpt-oss"),
         pytest.param(GLM, "Arr!", {}, "\n<think></think>\nArr!<|im_end|>", id="GLM 4.5, which writes no end"),
         pytest.param(QWEN3, "Arr!", {}, "<think>\n\n</think>\n\nArr!<|im_end|>", id="Qwen3"),
@@ -120,6 +127,9 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
         pytest.param(
             R1, "<think>\n\n</think>\n\nArr!", {}, "\n</think>\n\nArr!<|im_end|>", id="R1, an empty thought"
         ),
+        pytest.param(
+            R1, THOUGHT[len("<think>\n") :], {}, "hm\n</think>\n\nArr!<|im_end|>", id="R1, as it says itself"
+        ),
         pytest.param(R1_FIRST, THOUGHT, {}, THOUGHT + "<|im_end|>", id="R1 as it was first"),
         pytest.param(R1_FIRST, "Arr!", {}, "Arr!<|im_end|>", id="R1 as it was first, no thought"),
         pytest.param(TEMPLATE, "Arr!", {}, "Arr!</><|im_end|>", id="an end that is no end token"),
@@ -139,6 +149,17 @@ def test_what_is_learnt_is_what_generation_meets(
         assert tokenizer.decode(example.replies[0]) == learnt
         assert example.replies[0].count(tokenizer.eos_token_id) == 1
         assert example.replies[0][-1] == tokenizer.eos_token_id
+
+
+def test_a_token_without_an_embedding_leaves_the_row_out() -> None:
+    tokenizer = chat_tokenizer(CHATML)
+    tokenizer.add_tokens(["<new>"])
+    bad = Row(PAIR.prompt, ("Arr <new>!",), "f:1")
+    good = Row(PAIR.prompt, ("Arr!",), "f:2")
+    _, used, problems = examples([bad, good], tokenizer, (), size=len(tokenizer) - 1)
+    assert used == [good]
+    assert "it has the token '<new>'" in problems[0].message
+    assert "for which there is no embedding" in problems[0].message
 
 
 def test_tokens_do_not_reach_over_from_the_prompt() -> None:
