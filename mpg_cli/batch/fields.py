@@ -54,11 +54,16 @@ class Field:
 
     def tells(self, value: Any) -> bool:
         """Whether a line with this value asks for something else than one without the field."""
-        return value is not None and self.use != "none" and not (self.use == "fixed" and value in self.only)
+        return self.use != "none" and not (self.use == "fixed" and value in self.only)
+
+
+def given(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something: null is as good as nothing, as SDKs write every field that they know."""
+    return {name: value for name, value in data.items() if value is not None}
 
 
 def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
-    """Values of the fields on which the reply depends, by name; null is as good as nothing.
+    """Values of the fields on which the reply depends, by name.
 
     Raises Wrong, and UsageError for text that is not UTF-8.
     """
@@ -78,7 +83,9 @@ def read_fields(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
 def telling(data: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """The fields that count, as they stand in a line; those that nobody knows are among them."""
     fields = FIELDS[shape]
-    return {name: value for name, value in data.items() if name not in fields or fields[name].tells(value)}
+    return {
+        name: value for name, value in given(data).items() if name not in fields or fields[name].tells(value)
+    }
 
 
 def sampling_values(values: Mapping[str, Any]) -> dict[str, Any]:

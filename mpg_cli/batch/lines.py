@@ -15,6 +15,7 @@ from mpg_cli.batch.fields import (
     FIELDS,
     Shape,
     Wrong,
+    given,
     is_whole,
     name_of,
     read_fields,
@@ -112,7 +113,7 @@ class LineReader:
             if self._format == "text":
                 line = self._line(number, name, digest, {"prompt": text}, "own")
             else:
-                data = _json(text)
+                data = given(_json(text))
                 openai = "body" in data or "custom_id" in data
                 name = _id(data.get("custom_id" if openai else "id"), number)
                 shape: Shape = "openai" if openai else "own"
@@ -272,7 +273,8 @@ def _body(data: Mapping[str, Any]) -> dict[str, Any]:
     extra = body.get("extra_body") or {}  # SDKs write its fields among the others
     if not isinstance(extra, dict):
         raise Wrong("wrong_type", "extra_body must be an object")
-    return {key: value for key, value in body.items() if key != "extra_body"} | extra
+    own = {key: value for key, value in body.items() if key != "extra_body"}
+    return given(own | given(extra))
 
 
 def _of_persona(error: UsageError) -> bool:

@@ -167,6 +167,7 @@ def test_a_last_assistant_turn_is_the_beginning_of_the_reply() -> None:
         {"ignore_eos": False, "min_tokens": 0, "skip_special_tokens": True, "use_beam_search": False},
         {"length_penalty": 1.0, "bad_words": [], "echo": False, "add_special_tokens": False, "priority": 0},
         {"guided_json": None, "reasoning_effort": None, "audio": None, "seed": None},
+        {"of_a_later_sdk": None, "persona": None, "extra_body": {"another": None, "top_k": None}},
     ],
     ids=str,
 )
@@ -174,6 +175,15 @@ def test_fields_that_change_no_reply_are_accepted(fields: dict[str, Any]) -> Non
     plain, line = good(openai()), good(openai(**fields))
     assert (line.prompting, line.sampling, line.seed) == (plain.prompting, plain.sampling, None)
     assert line.digest == plain.digest
+
+
+def test_null_is_nothing_wherever_it_stands() -> None:
+    line = good({"prompt": "x", "foo": None, "custom_id": None, "body": None, "params": None})
+    assert line.digest == good({"prompt": "x"}).digest
+    assert good(openai() | {"persona": None}).digest == good(openai()).digest
+    kept = good(openai(seed=3, extra_body={"seed": None, "top_k": 5}))
+    assert (kept.seed, kept.sampling.top_k) == (3, 5)
+    assert good(openai(seed=None, extra_body={"seed": 4})).seed == 4
 
 
 @pytest.mark.parametrize(
