@@ -51,6 +51,7 @@ class Journal:
         self._restart, self._retry = restart, retry_errors
         self._done: dict[int, int] = {}  # id -> digest of the line, 8 bytes each
         self._failed: set[int] = set()  # ids of error records of earlier runs
+        self._met: set[int] = set()  # those of them whose lines are still there
         self._outdated: set[tuple[int, int]] = set()  # ids and digests of error records that hold no more
         self._synced = 0.0
 
@@ -100,6 +101,8 @@ class Journal:
         key, now = _key(id_), int(digest, 16)
         before = self._done.get(key)
         if before is None or before == now:
+            if key in self._failed:
+                self._met.add(key)
             return before is not None
         if key not in self._failed:
             raise UsageError(
@@ -108,6 +111,11 @@ class Journal:
             )
         self._forget(key)
         return False
+
+    def forget_unmet(self) -> None:
+        """After the last line of the input: the error records of lines that it has no more go."""
+        for key in self._failed - self._met:
+            self._forget(key)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record as a whole line, and hand it to the system; synced at intervals."""

@@ -102,7 +102,9 @@ class LineReader:
 
     def parse(self, number: int, raw: bytes) -> Line | BadLine:
         """One physical line."""
-        name, digest, openai = str(number), digest_of(raw.strip()), False
+        # A line that cannot be read has an id that nobody gives another.
+        name = str(number) if self._format == "text" else f"(line {number})"
+        digest, openai = digest_of(raw.strip()), False
         try:
             try:
                 text = raw.rstrip(b"\r\n").decode("utf-8")

@@ -192,6 +192,8 @@ class BatchRun:
         totals = progress.totals
         if not (totals.done or totals.failed or totals.skipped):
             self._say("INPUT has no lines")
+        elif journal is not None:
+            journal.forget_unmet()
         failed = totals.failed + (journal.failed if journal else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"

@@ -127,6 +127,21 @@ def test_a_line_that_failed_is_tried_again_once_it_changed(tmp_path: Path) -> No
         assert journal.done("a", CHANGED)
 
 
+def test_an_error_goes_with_its_line(tmp_path: Path) -> None:
+    out, error = tmp_path / "out", {"code": "x", "message": "y"}
+    with Journal(out, CONFIG) as journal:
+        for id_ in ("c", "(line 2)", "c (line 3)"):
+            journal.write(record(id_, **({} if id_ == "c" else {"error": error})))
+    with Journal(out, CONFIG) as journal:
+        assert journal.done("c (line 3)", DIGEST)  # stopped before the end, so nobody knows
+    assert ids(out) == ["c", "(line 2)", "c (line 3)"]
+    with Journal(out, CONFIG) as journal:
+        assert journal.done("c (line 3)", DIGEST)  # what was answered stays, even if its line went
+        journal.forget_unmet()
+        assert (journal.answered, journal.failed) == (1, 1)
+    assert ids(out) == ["c", "c (line 3)"]
+
+
 def test_a_run_that_was_killed_leaves_each_id_once(tmp_path: Path) -> None:
     out, error = tmp_path / "out", {"code": "x", "message": "y"}
     with Journal(out, CONFIG):

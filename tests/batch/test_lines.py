@@ -295,6 +295,20 @@ def test_an_id_that_was_there_already() -> None:
     assert (third.id, third.number) == ("x", 3)
 
 
+@pytest.mark.parametrize("wrong", [b'{"id":2,"prompt":"c" "seed":2}', b'{"id":2,\xff}', b"[]", {"id": ["x"]}])
+def test_a_line_without_a_readable_id_takes_none_from_another(wrong: Any) -> None:
+    found = read(
+        *({"id": n, "prompt": "a"} for n in range(2)), wrong, {"id": 3, "prompt": "d"}, {"prompt": "e"}
+    )
+    assert [(line.id, isinstance(line, Line)) for line in found] == [
+        ("0", True),
+        ("1", True),
+        ("(line 3)", False),
+        ("3", True),
+        ("5", True),
+    ]
+
+
 def test_the_digest_is_of_what_a_line_says_not_of_how_it_is_spelled() -> None:
     one, other = good(b'{"id":"a","prompt":"x"}'), good(b'{ "prompt" : "\\u0078", "id" : "a" }')
     assert one.digest == other.digest

@@ -81,9 +81,9 @@ def test_a_file_is_resumed_and_errors_are_tried_again(run: Any, tmp_path: Path) 
     assert {id_: r["error"]["code"] for id_, r in records.items() if "error" in r} == {
         "2": "empty_prompt",
         "3": "bad_persona",
-        "4": "invalid_json",
+        "(line 4)": "invalid_json",
     }
-    assert records["4"]["line"] == 4
+    assert records["(line 4)"]["line"] == 4
     before = out.read_bytes()
     code, _, err = run(*command)
     assert (code, out.read_bytes()) == (1, before)
@@ -92,11 +92,30 @@ def test_a_file_is_resumed_and_errors_are_tried_again(run: Any, tmp_path: Path) 
     source.write_bytes(mended + b"{\n")  # a corrected line needs no flag, for nothing was answered
     code, _, err = run(*command)
     assert (code, "1 answered" in err, "2 lines failed" in err) == (1, True, True)
-    assert sorted(json.loads(line)["id"] for line in out.read_text().splitlines()) == ["1", "2", "3", "4"]
+    ids = {json.loads(line)["id"] for line in out.read_text().splitlines()}
+    assert ids == {"1", "2", "3", "(line 4)"}
     source.write_bytes(lines({"prompt": "a"}, {"prompt": "now"}, {"prompt": "c", "persona": "calm"}))
     code, _, err = run(*command, "--retry-errors")
     assert code == 0, err
     assert sorted(json.loads(line)["id"] for line in out.read_text().splitlines()) == ["1", "2", "3"]
+
+
+def test_once_every_line_is_corrected_no_error_is_left(run: Any, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = lines({"id": 0, "prompt": "a"}, {"id": "c", "prompt": "b"})
+    source.write_bytes(good + b'{"id": "g", "prompt" "c"}\n' + lines({"id": "c", "prompt": "d"}))
+    command = [str(source), "-o", str(out), "-p", "bold", "--seed", "1"]
+    code, _, err = run(*command)
+    assert (code, "2 lines failed" in err) == (1, True)
+    code, _, err = run(*command)
+    assert (code, "4 were there already" in err) == (1, True)
+    source.write_bytes(b"")  # as of a pipe that broke: nothing is known of any line
+    assert run(*command)[0] == 1
+    source.write_bytes(good + lines({"id": "g", "prompt": "c"}, {"id": "c2", "prompt": "d"}))
+    code, _, err = run(*command)
+    assert code == 0, err
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["0", "c", "g", "c2"]
+    assert run(*command)[0] == 0
 
 
 def test_what_changes_the_replies_is_refused(run: Any, tmp_path: Path) -> None:
