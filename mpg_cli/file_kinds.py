@@ -8,8 +8,9 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.text import visible
@@ -90,46 +91,74 @@ def check_text_file(head: bytes, name: str, path: str) -> None:
         )
 
 
-# How text begins that is JSON, or nearly, but no object on each line: what is said of it, and what to do.
+@dataclass(frozen=True)
+class _Shape:
+    """Text that is JSON, or nearly, but no object on each line: how it begins, what it is, and what to do.
+
+    `holds`: whether the value that begins so can be of this shape (None: it is not whole).
+    """
+
+    begins: re.Pattern[bytes]
+    what: str
+    remedy: str
+    holds: Callable[[Any], bool] = lambda whole: True
+
+
+# Names by which the first line of a table is known, and a row that has a list or a table beside them.
+_COLUMNS = {
+    *("id", "custom_id", "body", "prompt", "messages", "conversations", "question", "query", "instruction"),
+    *("input", "output", "answer", "response", "completion", "chosen"),
+}
+
+
+def _wraps_rows(whole: Any) -> bool:
+    """Whether nothing beside the rows says that they are a part of one."""
+    return whole is None or (_COLUMNS - {"id"}).isdisjoint(map(str.lower, whole))
+
+
+def _is_by_columns(whole: Any) -> bool:
+    return whole is None or all(isinstance(cells, dict) and "0" in cells for cells in whole.values())
+
+
 _LIST = re.compile(rb"\[")
 _SHAPES = (
-    (
+    _Shape(
         re.compile(rb"\[?\s*\{\s*'"),
         "is written as Python, not as JSON",
         'convert it: python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) '
         'for line in sys.stdin]" < {file} > {into}',
     ),
-    (
+    _Shape(
         re.compile(
             rb'\{\s*"(?P<key>data|rows|train|test|examples|samples|items|records|requests|prompts)"'
-            rb"\s*:\s*\[\s*\{"
+            rb'\s*:\s*\[\s*\{(?!\s*"(?:role|content|from|value)")'  # that is a conversation
         ),
         "is one JSON object with its rows in {key}, not an object on each line",
         "write its rows one a line: jq -c '.{key}[]' {file} > {into}",
+        _wraps_rows,
     ),
-    (
+    _Shape(
         re.compile(rb'\{\s*"\w+"\s*:\s*\{\s*"0"\s*:'),
         "is a table by columns, not a JSON object on each line",
         "in Python: pandas.read_json({path!r})" + _TO_JSON,
+        _is_by_columns,
     ),
-    (
+    _Shape(
         re.compile(rb"<(!doctype|html)", re.IGNORECASE),
         "is a web page, not JSON",
         "fetch the file itself, which pages that show one call raw",
     ),
-    (
+    _Shape(
         _LIST,
         "is a JSON list, not an object on each line",
         "write its objects one a line: jq -c '.[]' {file} > {into}",
     ),
-    (
+    _Shape(
         re.compile(rb"\{(?:[^\n]*[{\[,:])?\s*(?:\n|\Z)"),
         "has a JSON object over several lines, not one on each",
         "write every object on a line: jq -c . {file} > {into}",
     ),
 )
-# Names by which the first line of a table is known.
-_COLUMNS = {"id", "prompt", "messages", "question", "instruction", "response", "completion", "chosen"}
 
 
 def check_rows(head: Sequence[bytes], name: str, path: str, *, hint: str, lists: bool = False) -> None:
@@ -141,12 +170,16 @@ def check_rows(head: Sequence[bytes], name: str, path: str, *, hint: str, lists:
     text = b"\n".join(told).strip()
     if not text:
         return
-    for begins, what, remedy in _SHAPES:
-        found = begins.match(text)
-        if found is None or (lists and begins is _LIST):
+    said = text.decode("utf-8", "replace")
+    if text.startswith(b"{") and any(map(_is_object, _lines_after(said))):
+        return  # lines of objects, even if the first is a wrong one
+    whole, _ = _opening(said)
+    for shape in _SHAPES:
+        found = shape.begins.match(text)
+        if found is None or (lists and shape.begins is _LIST) or not shape.holds(whole):
             continue
         words = {key: value.decode() for key, value in found.groupdict().items()}
-        raise UsageError(f"{name} {what.format(**words)}", hint=_told(remedy, path, **words))
+        raise UsageError(f"{name} {shape.what.format(**words)}", hint=_told(shape.remedy, path, **words))
     if any(line.startswith((b"{", b"[") if lists else b"{") for line in told):
         return
     first = text.split(b"\n", 1)[0].decode("utf-8", "replace")
@@ -157,6 +190,37 @@ def check_rows(head: Sequence[bytes], name: str, path: str, *, hint: str, lists:
             f"{name} is {kind}, not a JSON object on each line", hint=_told(remedy, path, mark=mark)
         )
     raise UsageError(f"{name} holds no JSON objects: it begins with '{visible(first, 40)}'", hint=hint)
+
+
+def goes_on(text: bytes) -> bool:
+    """Whether JSON begins here and does not end, so that more lines have to say what it is."""
+    said = text.removeprefix(BOM).strip().decode("utf-8", "replace")
+    value, end = _opening(said)
+    return value is None and end == len(said)
+
+
+def _lines_after(said: str) -> list[str]:
+    """The lines after the first one, unless it begins an object that they are a part of."""
+    value, end = _opening(said)
+    one_object = end == len(said) if value is None else "\n" in said[:end]
+    return [] if one_object else said.split("\n")[1:]
+
+
+def _opening(said: str) -> tuple[Any, int]:
+    """The JSON value that text begins with and its end; None and the place of the mistake if there is one,
+    which is the end of the text where the value goes on after it.
+    """
+    try:
+        return json.JSONDecoder().raw_decode(said)
+    except json.JSONDecodeError as error:
+        return None, error.pos
+    except (RecursionError, ValueError):
+        return None, 0
+
+
+def _is_object(line: str) -> bool:
+    value, end = _opening(line)
+    return isinstance(value, dict) and end == len(line)
 
 
 def _delimiter(first: str, path: str) -> str | None:

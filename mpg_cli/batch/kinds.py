@@ -7,7 +7,7 @@ from itertools import chain
 from time import monotonic, sleep
 
 from mpg_cli.batch.lines import InputFormat
-from mpg_cli.file_kinds import BOM, LOOK, check_rows, check_text_file
+from mpg_cli.file_kinds import BOM, LOOK, check_rows, check_text_file, goes_on
 
 MOMENT = 2.0  # seconds that the first lines of a pipe are waited for
 _POLL = 0.02
@@ -24,7 +24,7 @@ def known(raw: Iterator[bytes | None], name: str, format_: InputFormat = "jsonl"
             yield None
             continue
         head.append(line)
-        if len(head) == LOOK or _shows(line.removeprefix(BOM).strip(), format_):
+        if len(head) == LOOK or _shows(head, format_):
             break
     check_text_file(b"".join(head), name, name)
     if format_ == "jsonl":
@@ -41,8 +41,10 @@ def begun(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
     return chain([first], lines)
 
 
-def _shows(line: bytes, format_: InputFormat) -> bool:
-    """Whether a line shows what the file holds: JSON that goes on does not yet say what is in it."""
+def _shows(head: list[bytes], format_: InputFormat) -> bool:
+    """Whether the last line shows what the file holds: JSON that goes on does not yet say what is in it."""
+    line = head[-1].removeprefix(BOM).strip()
     if format_ == "text":
         return bool(line)
-    return line.startswith((b"{", b"[")) and not line.endswith((b"{", b"[", b",", b":"))
+    ends = line.startswith((b"{", b"[")) and not line.endswith((b"{", b"[", b",", b":"))
+    return ends and not goes_on(b"".join(head))

@@ -174,6 +174,25 @@ def test_a_file_of_another_kind_is_one_message(
     assert hint in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_only_begins_like_a_file_of_another_kind_is_read(tmp_path: Path, count: int) -> None:
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Arr!"}]
+    for row in (
+        {"data": said},
+        {"examples": [{"q": 1}], "prompt": "Hi", "response": "Arr!"},
+        {"meta": {"0": 1}, "prompt": "Hi", "response": "Arr!"},
+    ):
+        data = read_data([written(tmp_path, *[row] * count)], "sft")
+        assert [row.replies for row in data.rows] == [("Arr!",)] * count
+
+
+def test_a_first_line_that_is_torn_is_one_problem(tmp_path: Path) -> None:
+    file = tmp_path / "torn.jsonl"
+    file.write_text('{"prompt": "Hi",\n' + f"{json.dumps(GOOD)}\n" * 2)
+    data = read_data([file], "dpo")
+    assert (len(data.rows), [problem.where for problem in data.problems]) == (2, [f"{file}:1"])
+
+
 def test_a_table_is_told_how_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "prefs.CSV"
     file.write_text("said,reply\nHi,Arr!\n")
