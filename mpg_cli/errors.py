@@ -38,7 +38,7 @@ class UsageError(MpgError):
 
 
 class RangeError(UsageError):
-    """A value that a setting cannot have: `setting` is what it is called, `fault` the rest of the message."""
+    """A setting that cannot be, or not with this value: `setting` is its name, `fault` what is said of it."""
 
     def __init__(self, setting: str, fault: str, *, hint: str | None = None) -> None:
         super().__init__(f"{setting} {fault}", hint=hint)

@@ -93,9 +93,9 @@ def sampling_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f.sets: values[f.name] for f in _TABLE if f.use == "sampling" and f.name in values}
 
 
-def name_of(flag: str, values: Mapping[str, Any]) -> str:
-    """What a line with these fields calls the setting that has this flag."""
-    return {f.flag: f.name for f in _TABLE if f.name in values}.get(flag, flag)
+def names_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """What a line with these fields calls its settings, by their flags."""
+    return {f.flag: f.name for f in _TABLE if f.flag and f.name in values}
 
 
 def _unknown(name: str, shape: Shape) -> str:
@@ -202,7 +202,7 @@ _TABLE = [
     # What is said to whom.
     Field("id", "line", shapes=("own",)),
     Field("prompt", "line", text, shapes=("own",)),
-    Field("messages", "line"),
+    Field("messages", "line", flag="--messages"),
     Field("prefill", "line", text, shapes=("own",)),
     Field("system", "line", text),
     Field("persona", "line", text),
@@ -212,9 +212,9 @@ _TABLE = [
     Field("continue_final_message", "line", _switch),
     Field("add_generation_prompt", "line", _switch),
     # Switches of the chat template; the last counts.
-    Field("reasoning_effort", "line", text),
-    Field("template_args", "line", _object),
-    Field("chat_template_kwargs", "line", _object),
+    Field("reasoning_effort", "line", text, flag="--template-arg"),
+    Field("template_args", "line", _object, flag="--template-arg"),
+    Field("chat_template_kwargs", "line", _object, flag="--template-arg"),
     # How tokens are drawn, and when a reply ends.
     _sampling("temperature", number),
     _sampling("top_k", _top_k),

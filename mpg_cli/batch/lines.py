@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mpg_cli.batch.fields import (
@@ -17,7 +17,7 @@ from mpg_cli.batch.fields import (
     Wrong,
     given,
     is_whole,
-    name_of,
+    names_of,
     read_fields,
     sampling_values,
     telling,
@@ -60,6 +60,7 @@ class Line:
     seed: int | None = None
     metadata: Any = None
     openai: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)  # what it calls its settings, by flag
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class LineReader:
             replace(self._defaults, seed=seed)  # checks its range
             sampling = replace(self._defaults.sampling, **sampling_values(values))
         except RangeError as error:
-            raise error.called(name_of(error.setting, values)) from None
+            raise called(error, names_of(values)) from None
         return Line(
             number=number,
             id=name,
@@ -157,6 +158,7 @@ class LineReader:
             seed=seed,
             metadata=values.get("metadata"),
             openai=shape == "openai",
+            names=names_of(values),
         )
 
     def _prompting(self, values: Mapping[str, Any]) -> Prompting:
@@ -187,6 +189,11 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
         if values.get(name, held) != held:
             why = "a last turn of the assistant is continued, and no other"
             raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {why}")
+
+
+def called(error: RangeError, names: Mapping[str, str]) -> RangeError:
+    """The same error, of the field of a line that has these names."""
+    return error.called(names.get(error.setting, error.setting))
 
 
 def told(error: MpgError) -> str:

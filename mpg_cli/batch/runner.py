@@ -15,10 +15,10 @@ import torch
 
 from mpg_cli.batch.ahead import PrefillAhead, is_short, places_ahead
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
-from mpg_cli.batch.lines import BadLine, Line, told
+from mpg_cli.batch.lines import BadLine, Line, called, told
 from mpg_cli.batch.room import fitting_batch
 from mpg_cli.batch.waiting import GroupKey, Waiting
-from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, is_out_of_memory
+from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
 from mpg_cli.events import Notice
 from mpg_cli.job import Growing, Job, prepare, settings_of
 from mpg_cli.lineup import Lineup
@@ -80,7 +80,7 @@ class Runner:
         """Raise MpgError if the line's prompt cannot be put to the model (for a check before any work)."""
         lineup, _ = self._lineup(line, 1)
         try:
-            prepare(lineup, self._request(line))
+            self._prepare(lineup, line)
         finally:
             lineup.release()
 
@@ -162,7 +162,7 @@ class Runner:
             if len(group.given) >= wanted and not group.prefills_ahead:
                 break
             try:
-                job = prepare(group.lineup, self._request(line))
+                job = self._prepare(group.lineup, line)
             except MpgError as error:
                 self._waiting.take(key)
                 code = "too_long" if isinstance(error, ContextError) else "bad_value"
@@ -240,6 +240,12 @@ class Runner:
             seed=self._defaults.seed if line.seed is None else line.seed,
             sequence_id=line.id,
         )
+
+    def _prepare(self, lineup: Lineup, line: Line) -> Job:
+        try:
+            return prepare(lineup, self._request(line))
+        except RangeError as error:
+            raise called(error, line.names) from None
 
     def _lineup(self, line: Line, batch: int) -> tuple[Lineup, list[str]]:
         request, said = self._request(line), list[str]()

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.errors import ModelError, RangeError, UsageError
 from mpg_cli.models.template import Message, Refused, arrange
 from mpg_cli.models.tokenizer import check_ids
 from mpg_cli.request import Prompting
@@ -30,13 +30,15 @@ def render(
     system = "\n\n".join(filter(None, [*own_system, prompting.system, persona_prompt]))
     if prompting.raw or not getattr(tokenizer, "chat_template", None):
         if prompting.messages is not None:
-            raise UsageError(
-                "--messages needs a chat template, and this model's tokenizer has none",
+            raise RangeError(
+                "--messages",
+                "needs a chat template, and this model's tokenizer has none",
                 hint="give a plain prompt instead, or choose an instruction-tuned model",
             )
         if prompting.template_args:
-            raise UsageError(
-                "--template-arg needs a chat template, and this model's tokenizer has none",
+            raise RangeError(
+                "--template-arg",
+                "needs a chat template, and this model's tokenizer has none",
                 hint="leave it out, or choose an instruction-tuned model",
             )
         text = "\n\n".join(filter(None, [system, turns[0]["content"]])) + prompting.prefill
@@ -57,8 +59,9 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
     own = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
     taken = sorted(arguments.keys() & own)
     if taken:
-        raise UsageError(
-            f"--template-arg {taken[0]} is no switch of a template",
+        raise RangeError(
+            "--template-arg",
+            f"{taken[0]} is no switch of a template",
             hint="it passes switches that the model's chat template knows, such as enable_thinking=false",
         )
     try:

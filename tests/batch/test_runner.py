@@ -274,6 +274,15 @@ def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loade
     assert set(texts(events)) == {"1", "3"}
 
 
+def test_an_error_of_the_prompt_names_the_field_of_the_line(world: Path, loaded: LoadedModel) -> None:
+    names = ("template_args", "chat_template_kwargs")
+    lines = [{"prompt": "a", name: {"tokenize": True}} for name in names]
+    failed = [e.message for e in answer(world, loaded, lines) if isinstance(e, LineFailed)]
+    assert [message.split(";")[0] for message in failed] == [
+        f"{name} tokenize is no switch of a template" for name in names
+    ]
+
+
 def test_a_persona_that_cannot_be_loaded_fails_its_lines_only(world: Path, loaded: LoadedModel) -> None:
     (world / "broken.yaml").write_text("name: broken\nadapters: [{base: base, path: nowhere}]\n")
     lines = [{"prompt": "a", "persona": "broken"}, {"prompt": "b"}, {"prompt": "c", "persona": "broken"}]
