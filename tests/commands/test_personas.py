@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from mpg_cli.personas.base import find_base
 from tests.commands.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
@@ -68,17 +69,20 @@ def test_the_model_decides_which_experts_there_are(cli: Cli, tmp_path: Path) -> 
 def test_a_model_of_the_same_name_and_other_weights(cli: Cli, tmp_path: Path) -> None:
     """What generate does with it is in tests/models/test_experts.py."""
     bundled = ROOT / "mpg_cli" / "data" / "mpg-tiny"
+    shutil.copytree(ROOT / "personas" / "adapters" / "mpg-tiny" / "noir", "personas/noir")
+    entry = f"base: mpg-tiny, path: noir, base_digest: {find_base('mpg-tiny').digest}"
+    Path("personas/sleuth.yaml").write_text(f"name: sleuth\nprompt: Sigh.\nadapters: [{{{entry}}}]\n")
     tensors = {name: 2 * tensor for name, tensor in load_file(bundled / "model.safetensors").items()}
     for name in ("other", "mpg-tiny"):
         shutil.copytree(bundled, tmp_path / name)
         save_file(tensors, tmp_path / name / "model.safetensors")
-    assert listed(cli, "--model", str(tmp_path / "other"))["noir"][1] == "prompt"
+    assert listed(cli, "--model", str(tmp_path / "other"))["sleuth"][1] == "prompt"
     namesake = str(tmp_path / "mpg-tiny")
-    assert listed(cli, "--model", namesake)["noir"][1] == "adapter, prompt"
-    _, out, _ = cli("personas", "show", "noir", "--model", namesake)
+    assert listed(cli, "--model", namesake)["sleuth"][1] == "adapter, prompt"
+    _, out, _ = cli("personas", "show", "sleuth", "--model", namesake)
     differs = "; the model's files have other numbers than those that it was made on"
     assert f"  adapter; adapter made for mpg-tiny, by name and shapes{differs}\n" in out
-    data = json.loads(cli("personas", "show", "noir", "--model", namesake, "--format", "json")[1])
+    data = json.loads(cli("personas", "show", "sleuth", "--model", namesake, "--format", "json")[1])
     assert data["experts"][0]["kinds"][0] == {
         "kind": "adapter", "used": True, "state": "here", "base": "mpg-tiny", "by": "name",
     }  # fmt: skip

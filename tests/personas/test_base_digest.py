@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mpg_cli.personas.base import Base, find_base
-from mpg_cli.personas.registry import Registry, library_dir
+from mpg_cli.personas.base import Base
 from mpg_cli.personas.weight_files import model_tensors
 from tests.models.tiny import tiny_model
 
@@ -87,12 +86,6 @@ def test_buffers_of_old_versions_do_not_count(original: Path, tmp_path: Path) ->
     }
     save_file(load_file(original / "model.safetensors") | buffers, tmp_path / "model.safetensors")
     assert digest(tmp_path) == digest(original)
-
-
-def test_the_library_is_for_the_bundled_model() -> None:
-    entries = [entry for persona in Registry.load([library_dir()]).personas for entry in persona.adapters]
-    assert entries
-    assert {entry.base_digest for entry in entries} == {find_base("mpg-tiny").digest}
 
 
 def test_float16_is_rounded_as_pytorch_does(tmp_path: Path) -> None:
