@@ -239,6 +239,9 @@ def test_a_copy_that_was_cut_to_the_tokenizers_size_is_accepted(tmp_path: Path, 
     with edited_tensors(folder) as tensors:
         tensors["base_model.model.model.embed_tokens.weight"] = llama.model.embed_tokens.weight[:90]
     fits(folder, llama)
+    with edited_tensors(folder) as tensors:
+        tensors["base_model.model.model.embed_tokens.weight"] += 1e-3
+    assert "embed_tokens.weight: the file brings its own version" in refused(folder, llama)
 
 
 def test_tokens_added_in_training_are_named_with_what_to_do(tmp_path: Path, llama: Any) -> None:
