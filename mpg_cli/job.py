@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mpg_cli.errors import ContextError, UsageError
+from mpg_cli.errors import ContextError, RangeError
 from mpg_cli.events import Finished, FinishReason, Round, Started, Usage
 from mpg_cli.lineup import Lineup
 from mpg_cli.models.detokenizer import ReplyText
@@ -70,7 +70,7 @@ def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
 
 
 def _check_ids(sampling: Sampling, lineup: Lineup) -> None:
-    """Raise UsageError for an id that is no token of the model, or of a checkpoint of the blend."""
+    """Raise RangeError for an id that is no token of the model, or of a checkpoint of the blend."""
     named = {
         "--stop-token-id": sampling.stop_token_ids,
         "--logit-bias": [token for token, _ in sampling.logit_bias],
@@ -78,8 +78,9 @@ def _check_ids(sampling: Sampling, lineup: Lineup) -> None:
     for flag, tokens in named.items():
         wrong = next((token for token in tokens if token not in lineup.vocabulary), None)
         if wrong is not None:
-            raise UsageError(
-                f"{flag} {wrong}: {lineup.loaded.id} has no token of that id",
+            raise RangeError(
+                flag,
+                f"{wrong}: {lineup.loaded.id} has no token of that id",
                 hint=f"the ids of its tokenizer go up to {lineup.vocabulary.size - 1}",
             )
 

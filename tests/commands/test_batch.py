@@ -274,3 +274,11 @@ def test_wrong_usage_is_refused(cli: Cli, argv: list[str], message: str) -> None
     assert code == 2, err
     assert message in err
     assert out == ""
+
+
+def test_a_token_that_the_model_lacks_is_told_by_the_field(run: Any) -> None:
+    code, out, _ = run("-", "-p", "bold", stdin=lines({"prompt": "a", "logit_bias": {"5000": 1}}))
+    (record,) = out
+    assert code == 1
+    assert record["error"]["message"].startswith("logit_bias 5000: ")
+    assert "has no token of that id" in record["error"]["message"]
