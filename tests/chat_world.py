@@ -23,7 +23,7 @@ adapters: [{base: base, checkpoint: full}]
 """
 
 
-def build(folder: Path, context: int = 1500) -> Path:
+def build(folder: Path, context: int = 1500, personas: str = YAML) -> Path:
     """A folder with the model `base` and the personas that use it."""
     tokenizer = byte_tokenizer(extra=3)
     for name, seed in (("base", 0), ("full", 50)):
@@ -32,5 +32,5 @@ def build(folder: Path, context: int = 1500) -> Path:
     base = tiny_model("llama", 0, **SIZES, max_position_embeddings=context)
     tiny_adapter(folder / "bold", "llama", seed=1, r=4, base=base, size=0.2)
     tiny_adapter(folder / "calm", "llama", seed=2, r=2, base=base, size=0.2)
-    (folder / "personas.yaml").write_text(YAML)
+    (folder / "personas.yaml").write_text(personas)
     return folder

@@ -24,9 +24,10 @@ from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.request import Prompting, Sampling, Scheme
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.session import Session
+from tests.chat_world import SIZES
 from tests.models.tiny import tiny_model
 from tests.models.words import byte_tokenizer
-from tests.session.world import SIZES, finished, request, run
+from tests.session.world import finished, request, run
 
 
 def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:

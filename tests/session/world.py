@@ -12,7 +12,6 @@ from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.session import Session
 
-SIZES = {"vocab_size": 260, "eos_token_id": 256, "bos_token_id": None, "pad_token_id": None}
 YAML = """\
 name: bold
 prompt: Be bold.
