@@ -25,12 +25,12 @@ from benchmarks.models import build_model, random_adapter
 from mpg_cli.batch.events import Progress
 from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.served import load_served, make_ready
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 
 QUESTION = "How should I spend {}?"
 TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "next week", "the morning")

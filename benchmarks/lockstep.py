@@ -25,9 +25,9 @@ from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
 from mpg_cli.models.attention import use_few_queries
+from mpg_cli.models.fast.prepacked import prepack
 from mpg_cli.models.fold import fold
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prepacked import prepack
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.models import Subject
-from mpg_cli.events import Round
+from mpg_cli.engine.events import Round
+from mpg_cli.engine.profile import Profile
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, RuleName, Sampling, Scheme
+from mpg_cli.engine.session import Session
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.profile import Profile
-from mpg_cli.request import GenerateRequest, ModelChoice, RuleName, Sampling, Scheme
 from mpg_cli.sampling.stats import Stats
-from mpg_cli.session import Session
 from mpg_cli.tuning.measure import Bench, Way
 from mpg_cli.tuning.tuner import Tuner
 

@@ -19,8 +19,8 @@ from unittest.mock import patch
 import typer
 
 from manual import front
-from mpg_cli.app import COMMANDS, app
-from mpg_cli.front import FILE
+from mpg_cli.cli.app import COMMANDS, app
+from mpg_cli.cli.front import FILE
 
 FOLDER = Path(__file__).parent.parent / "docs" / "commands"
 MARK = "<!-- Below: written by `python -m manual.build`, do not edit. -->"

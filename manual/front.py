@@ -1,4 +1,4 @@
-"""What mpg_cli/front.py answers from: the overview, the commands and their options, as Typer has them."""
+"""What mpg_cli/cli/front.py answers from: the overview, the commands and their options, as Typer has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import typer
 
-from mpg_cli.app import app
+from mpg_cli.cli.app import app
 
 WIDEST = 200  # columns; more than help is ever given
 NARROWEST = 60

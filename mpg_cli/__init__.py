@@ -17,10 +17,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mpg_cli.api import Speaker, blend, generate, load
+    from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
+    from mpg_cli.engine.request import Sampling, Scheme
     from mpg_cli.errors import MpgError
-    from mpg_cli.events import Event, Finished, Notice, Round, Started, Text
     from mpg_cli.personas.registry import Blend
-    from mpg_cli.request import Sampling, Scheme
     from mpg_cli.sampling.thresholds import Threshold
 
 __all__ = [
@@ -44,8 +44,8 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Speaker", "blend", "generate", "load"), "mpg_cli.api"),
-    **dict.fromkeys(("Event", "Finished", "Notice", "Round", "Started", "Text"), "mpg_cli.events"),
-    **dict.fromkeys(("Sampling", "Scheme"), "mpg_cli.request"),
+    **dict.fromkeys(("Event", "Finished", "Notice", "Round", "Started", "Text"), "mpg_cli.engine.events"),
+    **dict.fromkeys(("Sampling", "Scheme"), "mpg_cli.engine.request"),
     "Blend": "mpg_cli.personas.registry",
     "MpgError": "mpg_cli.errors",
     "Threshold": "mpg_cli.sampling.thresholds",

@@ -14,15 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from mpg_cli.commands import blending, values
-from mpg_cli.events import Event, Finished
+from mpg_cli.cli.commands import blending, values
+from mpg_cli.engine.events import Event, Finished
+from mpg_cli.engine.messages import check_text, check_turns
+from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.personas import expression
 from mpg_cli.personas.registry import Blend, load_default, resolve
-from mpg_cli.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
-from mpg_cli.turns import check_text, check_turns
 
 if TYPE_CHECKING:
-    from mpg_cli.session import Session
+    from mpg_cli.engine.session import Session
 
 Prompt = (
     str | Sequence[Mapping[str, str]]
@@ -94,7 +94,7 @@ class Speaker:
         events = self._session.replies(request)
         if not explain:
             return events
-        from mpg_cli.explaining import explained
+        from mpg_cli.explain.builder import explained
 
         return explained(events, self._session.loaded.tokenizer)
 
@@ -187,7 +187,7 @@ def load(
         scheme=scheme or Scheme(),
     )
     request = _blended(request, persona, adapters, persona_dirs, strength)
-    from mpg_cli.session import Session  # torch and transformers
+    from mpg_cli.engine.session import Session  # torch and transformers
 
     return Speaker(Session.open(request, report), request, persona_dirs)
 

@@ -9,11 +9,11 @@ from io import StringIO
 from pathlib import Path
 
 from mpg_cli.api import blend
-from mpg_cli.evaluating.mbti import Findings, Quiz, run, types
-from mpg_cli.evaluating.questionnaire import BUILT_IN, Item, read_items
-from mpg_cli.evaluating.scores import Score, Sheet
+from mpg_cli.engine.request import ModelChoice
+from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
+from mpg_cli.evaluation.questionnaire import BUILT_IN, Item, read_items
+from mpg_cli.evaluation.scores import Score, Sheet
 from mpg_cli.render.mbti import recovered, write_table
-from mpg_cli.request import ModelChoice
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "eval-mbti.md"
@@ -46,7 +46,7 @@ TAIL = """\
 * Half of the items of a dimension have the first pole as option A, and each is asked in both orders.
 * No option is a sentence of the training text, nor the beginning of a first-person preference in it,
   nor has one six words of ten in common with such a preference
-  (`tests/evaluating/test_questionnaire.py`). But the words and the openings are those of that text, and
+  (`tests/evaluation/test_questionnaire.py`). But the words and the openings are those of that text, and
   some options (“check the facts”) stand inside a longer sentence.
 * The options of a pair are matched: `python -m studies.match_items` pairs those that the **base** finds
   about as likely, as forced-choice questionnaires match options by how desirable they are, and drops those

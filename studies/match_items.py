@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mpg_cli.evaluating.mbti import Quiz, run
-from mpg_cli.evaluating.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
-from mpg_cli.request import ModelChoice
+from mpg_cli.engine.request import ModelChoice
+from mpg_cli.evaluation.mbti import Quiz, run
+from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
 
 KEPT = 24  # items of a dimension; the options that fit nowhere are dropped
 

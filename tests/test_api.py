@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import mpg_cli
+from mpg_cli.engine.request import Sampling, Scheme
 from mpg_cli.errors import ExpressionError, PersonaError, UsageError
-from mpg_cli.request import Sampling, Scheme
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 def test_generate_replies_in_the_blend() -> None:

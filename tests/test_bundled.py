@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.evaluating.asking import Asked
-from mpg_cli.evaluating.replies import Source, draw
-from mpg_cli.events import Finished
+from mpg_cli.engine.events import Finished
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.session import Session
+from mpg_cli.evaluation.asking import Asked
+from mpg_cli.evaluation.replies import Source, draw
 from mpg_cli.models.loader import load_model
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
-from mpg_cli.session import Session
 from recipes.mpg_tiny.heldout import PROMPTS
 from recipes.mpg_tiny.judge import personas_shown
 

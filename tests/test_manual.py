@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from manual.build import FOLDER, MARK, by_hand, pages, usages
-from mpg_cli.app import COMMANDS, app
+from mpg_cli.cli.app import COMMANDS, app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BY_HAND = 200  # characters at least above the mark of a command's page
 PLACEHOLDERS = {"…", "<TAB>", "NAME", "FILE", "FOLDER", "EXPR", "ID", "S"}
@@ -42,7 +42,7 @@ def test_every_command_has_a_part_that_is_written_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_usage_is_that_of_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The generator goes round the application's main; what a user sees must be the same."""
-    from mpg_cli.app import main
+    from mpg_cli.cli.app import main
 
     monkeypatch.setenv("COLUMNS", "96")
     for called, usage in usages(name).items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PROBE = """
 from mpg_cli.personas.registry import library_dir, load_default
 from mpg_cli.models.loader import load_model

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from mpg_cli.evaluating.asking import Asked, Reply
-from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluation.asking import Asked, Reply
+from mpg_cli.evaluation.measured import Measured
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
 from studies.blends.blend import RIVALS, Outcome

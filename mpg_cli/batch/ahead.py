@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
-from mpg_cli.job import Job
-from mpg_cli.lineup import Lineup
+from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.sequence import Job
 from mpg_cli.models.rows import Rows
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 

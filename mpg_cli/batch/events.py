@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpg_cli.batch.lines import BadLine, Line
-from mpg_cli.events import Finished, Notice, Started
+from mpg_cli.engine.events import Finished, Notice, Started
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mpg_cli.personas.text import did_you_mean, visible
-from mpg_cli.turns import check_text
+from mpg_cli.engine.messages import check_text
+from mpg_cli.io.text import did_you_mean, visible
 
 Use = Literal["line", "sampling", "none", "fixed"]
 Shape = Literal["own", "openai"]

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TextIO
 
 from mpg_cli.batch.lines import canonical, digest_of
 from mpg_cli.errors import MpgError, UsageError, unwritable
-from mpg_cli.personas.text import visible
+from mpg_cli.io.text import visible
 
 SYNC_SECONDS = 2.0
 _SUFFIX = ".mpg.json"

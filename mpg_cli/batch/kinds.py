@@ -7,7 +7,7 @@ from itertools import chain
 from time import monotonic, sleep
 
 from mpg_cli.batch.lines import InputFormat
-from mpg_cli.file_kinds import BOM, LOOK, check_rows, check_text_file, goes_on
+from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file, goes_on
 
 MOMENT = 2.0  # seconds that the first lines of a pipe are waited for
 _POLL = 0.02

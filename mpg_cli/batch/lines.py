@@ -22,10 +22,10 @@ from mpg_cli.batch.fields import (
     sampling_values,
     telling,
 )
+from mpg_cli.engine.messages import check_text, check_turns
+from mpg_cli.engine.request import GenerateRequest, Prompting, Sampling
 from mpg_cli.errors import MpgError, RangeError, UsageError
-from mpg_cli.personas.text import visible
-from mpg_cli.request import GenerateRequest, Prompting, Sampling
-from mpg_cli.turns import check_text, check_turns
+from mpg_cli.io.text import visible
 
 InputFormat = Literal["jsonl", "text"]
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from mpg_cli.lineup import Lineup
+from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.sampling.pace import LONGEST
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}

@@ -18,16 +18,16 @@ from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Siz
 from mpg_cli.batch.lines import BadLine, Line, called, told
 from mpg_cli.batch.room import fitting_batch
 from mpg_cli.batch.waiting import GroupKey, Waiting
+from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.events import Notice
+from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.sequence import Growing, Job, prepare, settings_of
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
-from mpg_cli.events import Notice
-from mpg_cli.job import Growing, Job, prepare, settings_of
-from mpg_cli.lineup import Lineup
 from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.registry import Blend
-from mpg_cli.request import GenerateRequest
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.scr import Sampler
 

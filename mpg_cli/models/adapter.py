@@ -19,14 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter_config import LoraConfig, Targets, fits_pattern, parse_config
+from mpg_cli.io.text import visible
 from mpg_cli.models.adapter_copies import MERGE_HINT, TOKENS_HINT, added, check_copies, several
-from mpg_cli.models.adapter_folder import check_folder, load_config
 from mpg_cli.models.linear import FLOATS, is_conv1d, linear_shape, plain
 from mpg_cli.models.problems import Problems
+from mpg_cli.personas.adapter_config import LoraConfig, Targets, fits_pattern, parse_config
+from mpg_cli.personas.adapter_folder import check_folder, load_config
 from mpg_cli.personas.adapter_names import Names, beside_text, parse_key
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
-from mpg_cli.personas.text import visible
 
 _IMAGE_KEYS = (".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mpg_cli.models.adapter_config import has_suffix
-from mpg_cli.models.prepacked import dense
+from mpg_cli.models.fast.prepacked import dense
 from mpg_cli.models.problems import Problems
+from mpg_cli.personas.adapter_config import has_suffix
 from mpg_cli.personas.adapter_names import Names, beside_text
 
 MERGE_HINT = "merge it into its base (PEFT's merge_and_unload) and use the result as a `checkpoint` expert"

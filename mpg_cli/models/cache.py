@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 _VERSIONS = count()
 GAP = 16384  # bytes behind the keys of a head; an AMD processor reads them faster than it jumps over them
@@ -197,7 +197,7 @@ class SlotCache(Cache):
         if end <= begin:
             return
         device = other.tokens.device
-        source, target = sent(source, device), sent(target, device)
+        source, target = to_device(source, device), to_device(target, device)
         for layer, old in zip(self.layers, other.layers, strict=True):
             if old.keys is not None and old.values is not None:
                 layer.reserve(old.keys, old.values, end)
@@ -229,7 +229,7 @@ class SlotCache(Cache):
         self.tokens = self.tokens[rows]
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
-                place = sent(rows, layer.keys.device)
+                place = to_device(rows, layer.keys.device)
                 layer.keys, layer.values = layer.keys[place], layer.values[place]
         self.slots.moved()
 

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.events import ExpertInfo, ExpertKind
+from mpg_cli.engine.events import ExpertInfo, ExpertKind
+from mpg_cli.io.text import visible
 from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
-from mpg_cli.models.compiling import is_compiled
+from mpg_cli.models.fast.compiling import is_compiled
 from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
 from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
@@ -20,7 +21,6 @@ from mpg_cli.personas.choice import check_prompt, choose, told
 from mpg_cli.personas.matching import Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
-from mpg_cli.personas.text import visible
 
 
 @dataclass(frozen=True)

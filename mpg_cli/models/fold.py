@@ -13,8 +13,8 @@ from torch import nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.delta import Row, row_factors
+from mpg_cli.models.fast.prepacked import PlainLinear, PrepackedLinear, dense, packed
 from mpg_cli.models.linear import is_conv1d, plain
-from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear, dense, packed
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:

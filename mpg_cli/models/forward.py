@@ -14,10 +14,10 @@ from torch import Tensor
 
 from mpg_cli.models.cache import SlotCache
 from mpg_cli.models.checkpoint import CACHE_NAMES
-from mpg_cli.models.compiling import records
-from mpg_cli.models.graphs import Graphs
+from mpg_cli.models.fast.compiling import records
+from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.masks import Masks
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 # Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
 WIDTH, RECORDED_WIDTH = 64, 256
@@ -108,10 +108,12 @@ class Forward:
         if self.graphs is not None or self._device.type == "cuda":
             step = WIDTH if self.graphs is None else RECORDED_WIDTH
             slots.width = -(-slots.width // step) * step
-        slots.rows = None if rows is None else sent(rows, self._device)
+        slots.rows = None if rows is None else to_device(rows, self._device)
         if self._size is not None:
             tokens = tokens.clamp(max=self._size - 1)
-        return sent(tokens, self._device), start if isinstance(start, int) else sent(start, self._device)
+        return to_device(tokens, self._device), start if isinstance(start, int) else to_device(
+            start, self._device
+        )
 
     def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
         """The pass itself; everything is on the device."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mpg_cli.models.prepacked import PlainLinear, PrepackedLinear
+from mpg_cli.models.fast.prepacked import PlainLinear, PrepackedLinear
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 

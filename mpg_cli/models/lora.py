@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.compiling import compile_copy
 from mpg_cli.models.delta import Row, row_factors
+from mpg_cli.models.fast.compiling import compile_copy
 from mpg_cli.models.fold import fold
 from mpg_cli.models.linear import linear_shape, plain
 

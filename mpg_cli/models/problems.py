@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.personas.text import visible
+from mpg_cli.io.text import visible
 
 LISTED = 20  # problems of different kinds that one message lists
 

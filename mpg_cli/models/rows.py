@@ -18,14 +18,14 @@ from torch import Tensor
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.backlog import Backlog
+from mpg_cli.models.fast.packing import alike, runs
+from mpg_cli.models.fast.prepacked import own_parameters
 from mpg_cli.models.forward import Forward, position_bytes
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.packing import alike, runs
-from mpg_cli.models.prepacked import own_parameters
 from mpg_cli.models.tokenizer import embedded
 from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.sampling.engine import Scores
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
@@ -209,7 +209,7 @@ class RowGroup:
         if bool((waiting == fed - T).all()):
             logits = logits[:, :, :, fed - T - 1 :]  # (R, B, N, T+1, V)
         else:
-            at = sent(waiting[:, None] - 1 + torch.arange(T + 1), logits.device)  # (B, T+1)
+            at = to_device(waiting[:, None] - 1 + torch.arange(T + 1), logits.device)  # (B, T+1)
             logits = logits.gather(
                 3, at[None, :, None, :, None].expand(R, B, N, T + 1, logits.shape[-1])
             )  # (R, B, N, T+1, V)

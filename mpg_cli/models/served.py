@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mpg_cli.engine.request import ModelChoice
 from mpg_cli.models.attention import use_few_queries
-from mpg_cli.models.compiling import compile_model, notice
 from mpg_cli.models.digest import weights_digest
+from mpg_cli.models.fast.compiling import compile_model, notice
+from mpg_cli.models.fast.prepacked import prepack
 from mpg_cli.models.forward import position_bytes
 from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prepacked import prepack
 from mpg_cli.models.selfcheck import TESTED, check_rows
-from mpg_cli.request import ModelChoice
 
 
 def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda message: None) -> LoadedModel:

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
 
@@ -63,7 +63,7 @@ class Vocabulary:
     def _places(self, device: torch.device) -> Tensor:
         """The holes on a device, sent there once."""
         if device not in self._sent:
-            self._sent[device] = sent(torch.tensor(self.holes), device)
+            self._sent[device] = to_device(torch.tensor(self.holes), device)
         return self._sent[device]
 
     @cached_property

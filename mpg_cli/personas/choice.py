@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mpg_cli.errors import AdapterError, ModelError, PersonaError
+from mpg_cli.io.text import visible
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.matching import Match, may_fit, of_other_names, ranked, state
 from mpg_cli.personas.schema import Persona
-from mpg_cli.personas.text import visible
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from mpg_cli.errors import ExpressionError
-from mpg_cli.personas.text import codepoint, visible, width
+from mpg_cli.io.text import codepoint, visible, width
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 MAX_NAME = 64

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpg_cli.errors import MpgError, PersonaError
-from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.io import safe_yaml
+from mpg_cli.io.safe_yaml import Document, where_in
+from mpg_cli.personas import expression, schema
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.personas.safe_yaml import Document, where_in
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
 

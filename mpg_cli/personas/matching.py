@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mpg_cli.errors import PersonaError
+from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE, fits
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.model_name import says_nothing
 from mpg_cli.personas.schema import AdapterEntry, Persona
-from mpg_cli.personas.text import visible
 
 if TYPE_CHECKING:
-    from mpg_cli.events import ExpertKind
+    from mpg_cli.engine.events import ExpertKind
 
 State = Literal["here", "hub", "missing"]
 By = Literal["digest", "name", "family", "configuration", "shapes"]  # the better one first

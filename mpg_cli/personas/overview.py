@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mpg_cli import folders
+from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError
+from mpg_cli.io.text import visible
 from mpg_cli.personas import expression
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.expression import Term
 from mpg_cli.personas.matching import Match, State, best, fit, state
 from mpg_cli.personas.registry import Registry, library_dir, resolve
 from mpg_cli.personas.schema import Persona
-from mpg_cli.personas.text import visible
 
 MAX_NODES = 500  # of a tree that is shown
 

@@ -11,12 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import mpg_cli
-from mpg_cli import folders
+from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError, UsageError
-from mpg_cli.personas import expression, safe_yaml, schema
+from mpg_cli.io import safe_yaml
+from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.personas import expression, schema
 from mpg_cli.personas.expression import Term
 from mpg_cli.personas.schema import Persona
-from mpg_cli.personas.text import did_you_mean, visible
 
 MAX_WEIGHT = 10  # of one expert, after adding
 MAX_DEPTH = 16  # of composites inside composites

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
 from mpg_cli.errors import ExpressionError, PersonaError
+from mpg_cli.io.safe_yaml import Document, KeyPath, kind_of, read
+from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.personas import base_digest, expression
 from mpg_cli.personas.hub_id import is_repository
-from mpg_cli.personas.safe_yaml import Document, KeyPath, kind_of, read
-from mpg_cli.personas.text import did_you_mean, visible
 
 Use = Literal["auto", "adapter", "prompt", "both"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 from mpg_cli.errors import UsageError
 
 if TYPE_CHECKING:  # every command imports this package, few draw replies
-    from mpg_cli.events import Event
+    from mpg_cli.engine.events import Event
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.terminal import Streams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpg_cli.checks.check import Check, anonymous
+from mpg_cli.diagnostics.check import Check, anonymous
 from mpg_cli.render.terminal import Streams, clean
 
 _MARKS = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}

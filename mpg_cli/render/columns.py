@@ -8,7 +8,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 
-from mpg_cli.events import Finished, Started
+from mpg_cli.engine.events import Finished, Started
 from mpg_cli.render.tally import SEPARATOR, summary_words
 from mpg_cli.render.terminal import clean
 from mpg_cli.render.wrap import wrap

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpg_cli.events import Finished, Started
-from mpg_cli.explanation import Explanation
+from mpg_cli.engine.events import Finished, Started
+from mpg_cli.explain.attribution import Explanation
 from mpg_cli.render.tally import Tally, detail_lines, summary_words
 from mpg_cli.render.terminal import Streams
 

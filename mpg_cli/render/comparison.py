@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mpg_cli.errors import MpgError
-from mpg_cli.evaluating.bootstrap import Estimate
-from mpg_cli.evaluating.measured import Measured
-from mpg_cli.evaluating.study import Comparison
-from mpg_cli.personas.text import width
+from mpg_cli.evaluation.bootstrap import Estimate
+from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.study import Comparison
+from mpg_cli.io.text import width
 from mpg_cli.render.style import prompts
 from mpg_cli.render.terminal import clean
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
-from mpg_cli.events import Event, Finished, Notice, Round, Started
+from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.explain_html import ExplainedReply, write_page
 from mpg_cli.render.jsonl import reply_record, write_line

@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from mpg_cli.events import Finished, Started
-from mpg_cli.explanation import Explanation, Sentence, Token
+from mpg_cli.engine.events import Finished, Started
+from mpg_cli.explain.attribution import Explanation, Sentence, Token
 from mpg_cli.render.palette import HUES
 from mpg_cli.render.tally import acceptance_words
 from mpg_cli.render.terminal import clean

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from mpg_cli.events import ExpertInfo
-from mpg_cli.explanation import Explanation, Sentence, Token
+from mpg_cli.engine.events import ExpertInfo
+from mpg_cli.explain.attribution import Explanation, Sentence, Token
 from mpg_cli.render.palette import HUES
 from mpg_cli.render.terminal import clean
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from mpg_cli.events import Event, Finished, Notice, Round, Started, as_json
+from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, as_json
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.tally import Tally
 

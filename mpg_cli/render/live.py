@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text as Line
 
-from mpg_cli.events import Event, Finished, Notice, Round, Started, Text
+from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.tally import Tally, progress_words
 from mpg_cli.render.terminal import Streams, clean

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TextIO
 
 from mpg_cli.errors import MpgError
-from mpg_cli.evaluating.mbti import Findings
-from mpg_cli.evaluating.questionnaire import DIMENSIONS
-from mpg_cli.evaluating.scores import Score
+from mpg_cli.evaluation.mbti import Findings
+from mpg_cli.evaluation.questionnaire import DIMENSIONS
+from mpg_cli.evaluation.scores import Score
 from mpg_cli.render.terminal import clean
 
 HALF = 15  # columns of a bar on either side

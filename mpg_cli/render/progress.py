@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
-from mpg_cli.events import Notice
+from mpg_cli.engine.events import Notice
 from mpg_cli.render.tally import SEPARATOR
 from mpg_cli.render.terminal import Streams
 

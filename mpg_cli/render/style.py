@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from mpg_cli.evaluating.bootstrap import Estimate
-from mpg_cli.evaluating.measured import Measured
-from mpg_cli.evaluating.study import Findings
-from mpg_cli.personas.text import width
+from mpg_cli.evaluation.bootstrap import Estimate
+from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.study import Findings
+from mpg_cli.io.text import width
 from mpg_cli.render.terminal import clean
 
 BAR = 20  # columns

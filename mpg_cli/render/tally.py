@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpg_cli.events import Finished, Round, Started
+from mpg_cli.engine.events import Finished, Round, Started
 from mpg_cli.sampling.stats import Stats
 
 SEPARATOR = " · "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mpg_cli.engine.profile import Choice, Profile
 from mpg_cli.errors import MpgError, UsageError
-from mpg_cli.profile import Choice, Profile
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mpg_cli.padding import padded
 from mpg_cli.sampling.engine import Engine
+from mpg_cli.sampling.tensors import padded
 
 NGRAMS = (4, 3, 2)  # lengths of the suffix that a lookup looks for, the longest first
 

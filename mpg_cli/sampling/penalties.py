@@ -18,7 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Seen:
 
     def on(self, device: torch.device) -> Seen:
         """The same on a device."""
-        return Seen(sent(self.ids, device), sent(self.counts, device), sent(self.any, device))
+        return Seen(to_device(self.ids, device), to_device(self.counts, device), to_device(self.any, device))
 
 
 def penalise(log_p: Tensor, normaliser: Tensor, how: Penalties, seen: Seen | None, drafted: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def penalise(log_p: Tensor, normaliser: Tensor, how: Penalties, seen: Seen | Non
 def _bias(bias: tuple[tuple[int, float], ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids and what is added to them, on a device."""
     ids, values = zip(*bias, strict=True)
-    return sent(torch.tensor(ids), device), sent(torch.tensor(values), device)
+    return to_device(torch.tensor(ids), device), to_device(torch.tensor(values), device)
 
 
 def _along(seen: Seen, drafted: Tensor, positions: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mpg_cli.sampling.noise import gumbels
 from mpg_cli.sampling.reply import Reply
-from mpg_cli.transfer import sent
+from mpg_cli.sampling.tensors import to_device
 
 Places = Sequence[tuple[Reply, int]]  # replies, and positions in them
 BLOCK = 2**15  # numbers made at once: for one reply and few tokens the calls take longer than the sums
@@ -40,7 +40,7 @@ class ReplyNoise:
                 if position not in reply.gumbels
             }
             fresh = gumbels([(reply.noise, position) for reply, position in wanted.values()], like.shape[-1])
-            fresh = sent(fresh, like.device)  # (wanted, V)
+            fresh = to_device(fresh, like.device)  # (wanted, V)
             for (reply, position), noise in zip(wanted.values(), fresh, strict=True):
                 reply.gumbels[position] = noise
 
@@ -48,4 +48,4 @@ class ReplyNoise:
         """Noise (V,) used once, keyed by where the round starts."""
         if self._greedy:
             return torch.zeros_like(like)
-        return sent(reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset), like.device)
+        return to_device(reply.noise.gumbel(like.shape[-1], len(reply.tokens), stream, offset), like.device)

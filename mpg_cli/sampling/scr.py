@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.padding import padded
 from mpg_cli.sampling.drafters import Draft, LookupDrafter, RowDrafter
 from mpg_cli.sampling.engine import Engine, Scores
 from mpg_cli.sampling.judge import Judge
@@ -40,9 +39,9 @@ from mpg_cli.sampling.reply_noise import ReplyNoise
 from mpg_cli.sampling.round import FinishReason, Round, Seconds
 from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.targets import combine, pull
+from mpg_cli.sampling.tensors import padded, to_device
 from mpg_cli.sampling.thresholds import Window
 from mpg_cli.sampling.warpers import Warp, warp
-from mpg_cli.transfer import sent
 
 
 class Sampler:
@@ -178,7 +177,7 @@ class Sampler:
             places = [b for b, _ in drafting]
             replies = [self.replies[b] for b in places]
             found = self.noise.at([(reply, len(reply.tokens) + offset) for reply in replies], like)
-            noise[:, 0].index_copy_(0, sent(torch.tensor(places, dtype=torch.long), like.device), found)
+            noise[:, 0].index_copy_(0, to_device(torch.tensor(places, dtype=torch.long), like.device), found)
         else:
             for b, n in drafting:
                 noise[b, n] = self.noise.fresh(self.replies[b], draft_stream(n), offset, like[b, n])
@@ -191,10 +190,10 @@ class Sampler:
     ) -> dict[int, Round]:
         """What is committed to every live reply, as rounds still without timing."""
         s, log_probs = self.settings, scores.log_probs
-        weights = sent(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
+        weights = to_device(torch.tensor(s.weights, dtype=log_probs.dtype), log_probs.device)
         log_p = combine(s.target, log_probs, weights)  # (B, N, T+1, V)
         if s.penalties.active:
-            seen, drafted = seen.on(log_p.device) if seen else None, sent(draft.tokens, log_p.device)
+            seen, drafted = seen.on(log_p.device) if seen else None, to_device(draft.tokens, log_p.device)
             log_p = penalise(log_p, scores.normaliser[0], s.penalties, seen, drafted)
         log_p = warp(log_p, s.warp)
         if bool(log_p[list(sizes), ..., 0].isnan().any()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from mpg_cli.engine.request import ModelChoice
 from mpg_cli.errors import UsageError
 from mpg_cli.models.device import choose_device
 from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.request import ModelChoice
 
 
 def load_base(choice: ModelChoice) -> LoadedModel:

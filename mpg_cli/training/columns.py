@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from mpg_cli.personas.text import visible
+from mpg_cli.engine.messages import says_nothing
+from mpg_cli.io.text import visible
 from mpg_cli.training.dialogue import (
     Said,
     check_characters,
@@ -23,7 +24,6 @@ from mpg_cli.training.dialogue import (
     unread_keys,
 )
 from mpg_cli.training.rows import FIELDS, Method, Row, Turn, Wrong
-from mpg_cli.turns import says_nothing
 
 CONVERSATION = ("messages", "conversations", "conversation", "data")
 # For each part of a row the columns that may hold it; the first that says something does.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.errors import UsageError
-from mpg_cli.personas.text import visible
+from mpg_cli.io.text import visible
 from mpg_cli.training.columns import read_row
 from mpg_cli.training.json_rows import read_rows
 from mpg_cli.training.rows import FIELDS, Method, Row, Turn, Wrong

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mpg_cli.personas.text import visible
+from mpg_cli.engine.messages import TEXT_PARTS, joined, leading_system, role_of, says_nothing
+from mpg_cli.io.text import visible
 from mpg_cli.training.rows import Turn, Wrong
-from mpg_cli.turns import TEXT_PARTS, joined, leading_system, role_of, says_nothing
 
 # What belongs to a conversation but is no text.
 NO_TEXT = (

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.file_kinds import BOM, LOOK, check_rows, check_text_file
-from mpg_cli.personas.text import visible
+from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file
+from mpg_cli.io.text import visible
 from mpg_cli.training.rows import Wrong
 
 _SPACE = " \t\r\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
-from mpg_cli.training.persona_file import Destination
+from mpg_cli.personas.persona_file import Destination
 
 
 def clean_config(config: Mapping[str, Any], base: str, revision: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.personas.text import visible
+from mpg_cli.io.text import visible
 from mpg_cli.training.settings import difference
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from mpg_cli.errors import UsageError
-from mpg_cli.personas.text import did_you_mean, visible
+from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.training.rows import Method
 
 T = TypeVar("T")

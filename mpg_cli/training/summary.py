@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpg_cli.training.persona_file import Destination
+from mpg_cli.personas.persona_file import Destination
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.linear import linear_shape
-from mpg_cli.personas.text import did_you_mean, visible
 
 
 def choose_targets(model: Any, wanted: tuple[str, ...], name: str) -> tuple[str, ...]:

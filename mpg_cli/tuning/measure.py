@@ -10,15 +10,15 @@ from time import perf_counter
 
 import torch
 
-from mpg_cli.events import Finished, Round
-from mpg_cli.job import prepare
-from mpg_cli.lineup import Lineup
+from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.events import Finished, Round
+from mpg_cli.engine.request import GenerateRequest, Prompting, Scheme
+from mpg_cli.engine.sequence import prepare
+from mpg_cli.engine.session import Session
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
-from mpg_cli.request import GenerateRequest, Prompting, Scheme
 from mpg_cli.sampling.stats import Stats
-from mpg_cli.session import Session
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)  # chunk sizes whose score pass is timed
 REPEATS = 5

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mpg_cli.profile import Choice, Profile
-from mpg_cli.request import MAX_CHUNK
+from mpg_cli.engine.profile import Choice, Profile
+from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.request import MAX_CHUNK
+from mpg_cli.engine.session import Session
 from mpg_cli.sampling.pace import committed
-from mpg_cli.session import Session
-from mpg_cli.tuning.key import key_of, versions
 from mpg_cli.tuning.measure import Bench, Rounds, Way
 
 PROBE = 16  # chunk size at which acceptance by position is measured

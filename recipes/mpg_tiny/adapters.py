@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from mpg_cli.app import main as mpg
+from mpg_cli.cli.app import main as mpg
 from recipes.mpg_tiny.corpus import messages, pairs
 from recipes.mpg_tiny.voices import VOICES
 

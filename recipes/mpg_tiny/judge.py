@@ -6,7 +6,7 @@ persona has many, spread over its sentences, so none alone carries it. A test ho
 
 from __future__ import annotations
 
-from mpg_cli.evaluating.markers import bundled, marker_pattern, sentences
+from mpg_cli.evaluation.markers import bundled, marker_pattern, sentences
 from recipes.mpg_tiny.grammar import POLES
 from recipes.mpg_tiny.voices import VOICES
 

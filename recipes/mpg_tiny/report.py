@@ -20,10 +20,10 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from mpg_cli.events import Finished
+from mpg_cli.engine.events import Finished
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.session import Session
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
-from mpg_cli.session import Session
 from recipes.mpg_tiny.blends import (
     POLE_CHARACTER,
     SINGLE,

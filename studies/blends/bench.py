@@ -12,19 +12,19 @@ from functools import lru_cache
 
 import torch
 
-from mpg_cli.evaluating.asking import Asked, Reply
-from mpg_cli.evaluating.evaluation import Bench
-from mpg_cli.evaluating.judging import MarkerJudge
-from mpg_cli.evaluating.measured import Measured
-from mpg_cli.evaluating.methods import blended, joined_prompt, lock_step, merged, prompted, single
-from mpg_cli.evaluating.notebook import Notebook
-from mpg_cli.evaluating.replies import Source
-from mpg_cli.evaluating.study import held_against_lock_step
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.evaluation.asking import Asked, Reply
+from mpg_cli.evaluation.evaluation import Bench
+from mpg_cli.evaluation.judging import MarkerJudge
+from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.methods import blended, joined_prompt, lock_step, merged, prompted, single
+from mpg_cli.evaluation.notebook import Notebook
+from mpg_cli.evaluation.replies import Source
+from mpg_cli.evaluation.study import held_against_lock_step
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.registry import Blend, BlendExpert, load_default
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 
 SEED = 0

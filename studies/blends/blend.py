@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluation.measured import Measured
 from studies.blends.bench import Methods, Size, Weights, questions
 from studies.blends.search import Tried, search, tried
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluation.measured import Measured
 from studies.blends.bench import Weights
 
 SCALES = (0.5, 0.7, 1.0, 1.25)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpg_cli.evaluating.bootstrap import CONFIDENCE, RESAMPLES, Estimate, Values
-from mpg_cli.evaluating.measured import Measured
+from mpg_cli.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Estimate, Values
+from mpg_cli.evaluation.measured import Measured
 from studies.blends.blend import FLUENT, OURS, Outcome
 
 GOAL = 0.20

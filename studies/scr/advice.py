@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mpg_cli.lineup import CHUNK_SIZE
+from mpg_cli.engine.blend_rows import CHUNK_SIZE
 from studies.scr.grid import Setting
 from studies.scr.prose import prose
 from studies.scr.table import Result

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mpg_cli.request import Scheme
+from mpg_cli.engine.request import Scheme
 from mpg_cli.sampling.thresholds import Threshold
 
 BLEND = "INTJ+pirate"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from mpg_cli.lineup import Lineup
+from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.request import Prompting
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import BUNDLED, load_model
 from mpg_cli.models.lora import LoraBank
@@ -17,7 +18,6 @@ from mpg_cli.models.prompt import render
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.request import Prompting
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply

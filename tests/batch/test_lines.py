@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.errors import PersonaError
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 
 DEFAULTS = GenerateRequest(
     ModelChoice(), Prompting("?", system="Be brief."), Sampling(max_tokens=9), Scheme(), seed=1

@@ -15,18 +15,18 @@ from torch import Tensor
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import LineReader
 from mpg_cli.batch.runner import Runner
+from mpg_cli.engine.events import Finished, Notice
+from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.sequence import prepare
+from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.events import Finished, Notice
-from mpg_cli.job import prepare
 from mpg_cli.models import lora
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve
-from mpg_cli.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
 from mpg_cli.sampling.scr import Sampler
 from mpg_cli.sampling.thresholds import Threshold
-from mpg_cli.session import Session
 
 LINES: list[dict[str, Any]] = [
     {"id": f"line-{n}", "prompt": "word " * (1 + 5 * n % 17), **extra}

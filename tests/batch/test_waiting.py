@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.batch.events import LineFailed
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.waiting import Waiting
-from mpg_cli.request import Prompting, Sampling
+from mpg_cli.engine.request import Prompting, Sampling
 
 
 def line(id_: str, persona: str | None = None, **sampling: float) -> Line:

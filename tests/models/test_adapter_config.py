@@ -11,7 +11,7 @@ import pytest
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import read_adapter
-from mpg_cli.models.adapter_config import IMPLEMENTED, INERT, UNSUPPORTED, Targets, parse_config
+from mpg_cli.personas.adapter_config import IMPLEMENTED, INERT, UNSUPPORTED, Targets, parse_config
 from tests.models.tiny import edit_config, tiny_adapter
 
 

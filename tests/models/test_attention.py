@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from mpg_cli.engine.request import ModelChoice
 from mpg_cli.models import attention
 from mpg_cli.models.attention import NAME, attend, use_few_queries
 from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.served import load_served
-from mpg_cli.request import ModelChoice
 from tests.models.tiny import ALL, tiny_model
 
 WIDTH, SIZE = 23, 8

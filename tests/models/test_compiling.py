@@ -11,7 +11,7 @@ import torch
 from mpg_cli.errors import ModelError
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.attention import use_few_queries
-from mpg_cli.models.compiling import compile_model, is_compiled
+from mpg_cli.models.fast.compiling import compile_model, is_compiled
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
 from tests.models.tiny import random_tokens, tiny_adapter, tiny_model

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mpg_cli.models import graphs
-from mpg_cli.models.compiling import compile_copy, is_compiled, records
-from mpg_cli.models.graphs import Graphs, Pass
+from mpg_cli.models.fast import graphs
+from mpg_cli.models.fast.compiling import compile_copy, is_compiled, records
+from mpg_cli.models.fast.graphs import Graphs, Pass
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.steps import StepRow
 from tests.models.tiny import random_tokens, tiny_model

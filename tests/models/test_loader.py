@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from mpg_cli.engine.request import ModelChoice
 from mpg_cli.errors import ModelError
 from mpg_cli.models.loader import BUNDLED_FOLDER, LoadedModel, load_checkpoint, load_drafter, load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.served import load_served
-from mpg_cli.request import ModelChoice
 from tests.models.tiny import (
     SIZES,
     random_tokens,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
-from mpg_cli.models.adapter_config import Targets
 from mpg_cli.models.lora import LoraBank, StackedLinear
+from mpg_cli.personas.adapter_config import Targets
 from tests.models.tiny import ALL, SIZES, log_probs, peft_log_probs, random_tokens, tiny_adapter, tiny_model
 
 TOLERANCE = 1e-5  # of log-probabilities in float32

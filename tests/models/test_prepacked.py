@@ -10,13 +10,10 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models import prepacked
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.digest import weights_digest
-from mpg_cli.models.fold import fold
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prepacked import (
+from mpg_cli.models.fast import prepacked
+from mpg_cli.models.fast.prepacked import (
     MANY,
     PlainLinear,
     PrepackedLinear,
@@ -27,6 +24,9 @@ from mpg_cli.models.prepacked import (
     packed,
     prepack,
 )
+from mpg_cli.models.fold import fold
+from mpg_cli.models.loader import load_model
+from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.served import make_ready
 from tests.models.tiny import (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.models.packing import alike, runs
+from mpg_cli.models.fast.packing import alike, runs
 from mpg_cli.models.rows import RowGroup
 from tests.models.test_rows import CLOSE, Served, prompts
 from tests.models.tiny import VOCABULARY, random_tokens, tiny_model
@@ -29,7 +29,7 @@ def test_a_prompt_is_read_from_where_it_differs(
     architecture: str, candidates: int, near: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against PEFT, uncached. With near 0 rows of different amounts read apart, each with its own LoRA."""
-    monkeypatch.setattr("mpg_cli.models.packing.NEAR", near)
+    monkeypatch.setattr("mpg_cli.models.fast.packing.NEAR", near)
     monkeypatch.setattr("mpg_cli.models.rows.PREFILL_BLOCK", 12)
     served = Served(architecture, tmp_path, batch=2, candidates=candidates)
     rng = random.Random(architecture)

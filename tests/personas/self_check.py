@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mpg_cli import config
+from mpg_cli.config import file as config
 from mpg_cli.errors import ExpressionError, PersonaError
 from mpg_cli.personas.expression import Term, format_expression, parse
 from mpg_cli.personas.registry import Registry, load_default, resolve

@@ -80,7 +80,7 @@ def test_self_check_on(version: str, pure_yaml: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "mpg_cli.config",
+        "mpg_cli.config.file",
         *(f"mpg_cli.personas.{name}" for name in ("expression", "registry", "safe_yaml", "schema")),
     ],
 )

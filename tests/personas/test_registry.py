@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli import folders
+from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import registry as module
 from mpg_cli.personas.registry import Registry, library_dir, load_default, search_path

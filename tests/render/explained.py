@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpg_cli.events import ExpertInfo, Finished, Started, Usage
-from mpg_cli.explanation import Explanation, Rejected, Token, Unit, explain
+from mpg_cli.engine.events import ExpertInfo, Finished, Started, Usage
+from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain
 from mpg_cli.render.explain_html import ExplainedReply
 from mpg_cli.sampling.stats import Stats
 from tests.render.replies import STARTED

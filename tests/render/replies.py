@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mpg_cli.events import Event, ExpertInfo, Finished, FinishReason, Round, Started, Text, Usage
+from mpg_cli.engine.events import Event, ExpertInfo, Finished, FinishReason, Round, Started, Text, Usage
 from mpg_cli.render.terminal import Streams
 from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.stats import Stats

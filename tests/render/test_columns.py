@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from mpg_cli.events import Finished
+from mpg_cli.engine.events import Finished
 from mpg_cli.render.columns import Replied, write_block, write_columns
 from tests.render.replies import STARTED, reply
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.explanation import Token
+from mpg_cli.explain.attribution import Token
 from mpg_cli.render.explain_html import write_page
 from tests.render.browser import Browser, find_browser
 from tests.render.explained import HOSTILE, TOKENS, explained_reply

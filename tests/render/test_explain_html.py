@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mpg_cli.explanation import Token
+from mpg_cli.explain.attribution import Token
 from mpg_cli.render.explain_html import write_page
 from mpg_cli.render.palette import HUES
 from tests.render.explained import HOSTILE, TOKENS, explained_reply

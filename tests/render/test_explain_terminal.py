@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
-from mpg_cli.explanation import Token
+from mpg_cli.explain.attribution import Token
 from mpg_cli.render.explain_html import ExplainedReply
 from mpg_cli.render.explain_terminal import write_explanation
 from mpg_cli.render.palette import HUES

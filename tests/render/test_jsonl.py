@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import replace
 
-from mpg_cli.events import Notice, Round
+from mpg_cli.engine.events import Notice, Round
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.jsonl import EventsRenderer, JsonRenderer
 from tests.render.replies import reply, round_, streams, written

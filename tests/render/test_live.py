@@ -72,11 +72,11 @@ class Session:
             time.sleep(0.02)
         yield replace(finished, finish_reason=self.reason)
 
-module = types.ModuleType("mpg_cli.session")
+module = types.ModuleType("mpg_cli.engine.session")
 module.Session = Session
-sys.modules["mpg_cli.session"] = module
+sys.modules["mpg_cli.engine.session"] = module
 
-from mpg_cli.app import main
+from mpg_cli.cli.app import main
 sys.exit(main(["generate", "-p", "pirate", "--model", "fake", *sys.argv[1:]]))
 """
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.errors import UsageError
+from mpg_cli.io.signals import Terminated
 from mpg_cli.render.output import OutputFile
-from mpg_cli.signals import Terminated
 
 
 def write(path: Path, text: str, error: BaseException | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpg_cli.events import Event, Notice, Text
+from mpg_cli.engine.events import Event, Notice, Text
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.plain import PlainRenderer
 from tests.render.replies import STARTED, reply, streams, written

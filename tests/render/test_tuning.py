@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpg_cli.profile import Choice, Profile
+from mpg_cli.engine.profile import Choice, Profile
 from mpg_cli.render.tuning import advice
 
 LOCK_STEP = Choice("none", 1, 0, None, 100.0, 100.0)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from mpg_cli.engine.request import ModelChoice
 from mpg_cli.errors import UsageError
 from mpg_cli.models.device import Choice
-from mpg_cli.request import ModelChoice
 from mpg_cli.training import base_model
 from mpg_cli.training.base_model import load_base, show_one_gpu
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mpg_cli.errors import AdapterError
+from mpg_cli.personas.persona_file import Destination
 from mpg_cli.training import output
 from mpg_cli.training.output import clean_config, publish
-from mpg_cli.training.persona_file import Destination
 
 TENSORS = {"b": torch.ones(2, 3), "a": torch.zeros(4, 2).T}
 CONFIG = {"r": 2}

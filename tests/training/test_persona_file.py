@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.errors import PersonaError, UsageError
-from mpg_cli.personas import safe_yaml, schema
-from mpg_cli.personas.schema import Persona
-from mpg_cli.training.persona_file import (
+from mpg_cli.io import safe_yaml
+from mpg_cli.personas import schema
+from mpg_cli.personas.persona_file import (
     Destination,
     Texts,
     carried,
@@ -19,6 +19,7 @@ from mpg_cli.training.persona_file import (
     namesake,
     persona_text,
 )
+from mpg_cli.personas.schema import Persona
 
 COMMENTED = """\
 # My captain.

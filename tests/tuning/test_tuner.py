@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.events import Finished, Started
-from mpg_cli.profile import Choice, Profile, read_profile, write_profile
-from mpg_cli.request import GenerateRequest, Prompting, Sampling, Scheme
+from mpg_cli.engine.events import Finished, Started
+from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
+from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.request import GenerateRequest, Prompting, Sampling, Scheme
+from mpg_cli.engine.session import Session
 from mpg_cli.sampling.round import Round, Seconds
 from mpg_cli.sampling.thresholds import Threshold
-from mpg_cli.session import Session
-from mpg_cli.tuning.key import key_of, versions
 from mpg_cli.tuning.measure import GRID, Bench, Rounds, Way
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
-from tests.session.conftest import world as world
-from tests.session.world import request
+from tests.engine.conftest import world as world
+from tests.engine.world import request
 
 TIMES = {0: 1.0, 4: 1.4, 16: 5.0}
 

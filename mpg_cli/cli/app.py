@@ -1,0 +1,191 @@
+"""The application: its commands, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+import typer
+
+from mpg_cli import __version__
+from mpg_cli.cli import completion
+from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
+from mpg_cli.config.precedence import Defaults, collect
+from mpg_cli.errors import ExitCode, MpgError, UsageError, is_out_of_memory
+from mpg_cli.io import signals
+from mpg_cli.render.terminal import Streams, discard
+
+# Typer carries its own Click since 0.26 and exports of its exceptions only this one.
+_ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_PYDANTIC = r"Value error, |Input should (?=be a valid)|, unable to parse .*"  # compiled when it is needed
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+# Each module loads when its command is called; the line is that of the help.
+COMMANDS = {
+    "generate": Lazy("mpg_cli.cli.commands.generate:generate", "Reply to a prompt as a blend of personas."),
+    "explain": Lazy(
+        "mpg_cli.cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
+    ),
+    "batch": Lazy("mpg_cli.cli.commands.batch:batch", "Reply to every prompt of a file."),
+    "compare": Lazy(
+        "mpg_cli.cli.commands.compare:compare", "Reply to a prompt as several blends, side by side."
+    ),
+    "chat": Lazy("mpg_cli.cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
+    "tune": Lazy("mpg_cli.cli.commands.tune:tune", "Find the fastest drafter and chunk size for a blend."),
+    "eval": Lazy("mpg_cli.cli.commands.eval:app", "Measure what a blend shows."),
+    "train": Lazy("mpg_cli.cli.commands.train:train", "Train a persona from preferences."),
+    "models": Lazy(
+        "mpg_cli.cli.commands.models:models", "List the models at hand and the experts that fit each."
+    ),
+    "personas": Lazy("mpg_cli.cli.commands.personas:personas", "See, check, make and import personas."),
+    "doctor": Lazy("mpg_cli.cli.commands.doctor:doctor", "Check the installation."),
+    "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of the options."),
+}
+
+app = typer.Typer(
+    name="mpg",
+    cls=lazy_group(COMMANDS, _CONTEXT),
+    help="Several personas at once, blended while a language model decodes.",
+    epilog='Start with: mpg generate -p pirate "How do I make tea?"',
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=_CONTEXT,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mpg {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mpg` with these arguments and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    streams = Streams.current()
+    try:
+        signals.raise_on_signals()
+        code = _run(arguments)
+        streams.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except signals.Terminated:
+        return ExitCode.TERMINATED
+    except Exception as error:
+        return explained(error, streams)
+
+
+def explained(error: Exception, streams: Streams | None = None) -> int:
+    """Tell what went wrong, and return the exit code for it."""
+    if isinstance(error, BrokenPipeError):
+        discard(sys.stdout)
+        return ExitCode.OK
+    return signals.received() or _failure(streams or Streams.current(), error)
+
+
+def _run(argv: list[str]) -> int:
+    command: Any = typer.main.get_command(app)
+    quicken(command)
+    if os.environ.get("_MPG_COMPLETE"):
+        completion.answer(command, argv)
+    if argv and argv[0] in ("--show-completion", "--install-completion"):
+        completion.mend_scripts()
+    defaults = _defaults(command, argv)
+    try:
+        with command.make_context("mpg", argv, default_map=defaults.by_command) as context:
+            gc.enable()  # off since the start, see __main__
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except _ClickUsageError as error:
+        raise _in_our_words(error, defaults, argv) from None
+    except UsageError as error:
+        origin = defaults.origin(error.message, argv)
+        if origin is not None:
+            error.hint = f"{origin} sets it" + (f"; {error.hint}" if error.hint else "")
+        raise
+    return ExitCode.OK
+
+
+def _defaults(command: Any, argv: list[str]) -> Defaults:
+    """From environment and config file; a broken file stands in the way of neither help nor repair."""
+    if not argv or argv[0].startswith("-") or argv[0] == "config":
+        return Defaults()
+    from mpg_cli.config.file import load_config  # YAML loads only where it is needed
+
+    try:
+        config = load_config()
+    except UsageError:
+        if argv[0] == "doctor":
+            return collect(command, argv, {}, "", os.environ)
+        if {"-h", "--help"} & set(argv):
+            return Defaults()
+        raise
+    return collect(command, argv, config.values, str(config.file), os.environ)
+
+
+def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
+    """A usage error of Click as one of ours."""
+    message = re.sub(_PYDANTIC, "", error.format_message()).replace(": be a", ": must be a").rstrip(".")
+    origin = defaults.origin(message, argv)
+    path = error.ctx.command_path if error.ctx is not None else "mpg"
+    hint = f"{origin} sets it" if origin else f"{path} --help shows what there is"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _failure(streams: Streams, error: Exception) -> ExitCode:
+    """Tell what went wrong, once, and the exit code for it."""
+    traced = _trace_if_asked()
+    if isinstance(error, MpgError):
+        _report(streams, f"error: {error.message}", error.hint)
+        return error.exit_code
+    if is_out_of_memory(error):
+        hint = "a smaller model, --dtype bfloat16, fewer personas or a shorter text need less"
+        _report(streams, "error: not enough memory", hint)
+        return ExitCode.FAILURE
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+        discard(sys.stdout)
+        _report(streams, f"error: the output cannot be written: {error.strerror}", None)
+        return ExitCode.FAILURE
+    advice = "" if traced else "; set MPG_DEBUG=1 for the traceback"
+    _report(streams, f"internal error: {type(error).__name__}: {error}{advice}", None)
+    return ExitCode.FAILURE
+
+
+def _trace_if_asked() -> bool:
+    """Print the traceback of the exception being handled where MPG_DEBUG=1 asks for it."""
+    asked = os.environ.get("MPG_DEBUG") == "1"
+    if asked:
+        import traceback
+
+        traceback.print_exc()
+    return asked
+
+
+def _report(streams: Streams, message: str, hint: str | None) -> None:
+    with contextlib.suppress(OSError):  # nobody listens
+        streams.say(f"mpg: {message}")
+        if hint:
+            streams.say(f"hint: {hint}")

@@ -1,0 +1,99 @@
+"""Where the prompt comes from: the argument, a file, stdin, or a conversation as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.chat.transcript import answered_turns, is_saved_chat
+from mpg_cli.engine.messages import Turns, check_text, check_turns
+from mpg_cli.errors import UsageError
+from mpg_cli.io.text import visible
+from mpg_cli.render.terminal import Streams
+
+
+def read_prompt(
+    prompt: str | None, file: Path | None, messages: str | None, streams: Streams
+) -> tuple[str | None, Turns | None]:
+    """The prompt or the messages, one of them; stdin is read for `-`, or when nothing else is given."""
+    given = {"PROMPT": prompt, "--prompt-file": file, "--messages": messages}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"the prompt is given twice: {' and '.join(named)}", hint="leave one out")
+    if messages is not None:
+        text = _stdin(streams) if messages == "-" else _file("--messages", Path(messages))
+        return None, parse_messages(text)
+    if file is not None:
+        return _without_newline(_file("--prompt-file", file)), None
+    if prompt is not None and prompt != "-":
+        return check_text("the prompt", prompt), None
+    if prompt is None and streams.stdin_tty:
+        hint = 'as in: mpg generate -p pirate "How do I make tea?"; or pipe it in, or use - to type it'
+        raise UsageError("a prompt is missing", hint=hint)
+    return _without_newline(_stdin(streams)), None
+
+
+def parse_messages(text: str) -> Turns:
+    """A JSON list of {role, content} that ends with a user turn, or an object with one as its messages, or a
+    saved chat up to its last user turn.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UsageError(f"--messages is not JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise UsageError("--messages is nested too deeply") from None
+    except ValueError as error:  # a number beyond Python's limit
+        raise UsageError(f"--messages cannot be read: {error}") from None
+    if is_saved_chat(data):
+        return answered_turns(data, "--messages")
+    return check_turns(
+        _of_request(data) if isinstance(data, dict) and "messages" in data else data, "--messages"
+    )
+
+
+def _of_request(data: Mapping[str, Any]) -> Any:
+    """The messages of an object that asks for no more than a reply to them, as for OpenAI's interface."""
+    from mpg_cli.batch.fields import telling
+
+    beside = min(telling(data, "openai").keys() - {"messages"}, default=None)
+    if beside is not None:
+        raise UsageError(
+            f"--messages has '{visible(beside, 60)}' beside the messages",
+            hint="leave it out there, and give it as a flag",
+        )
+    return data["messages"]
+
+
+def _file(flag: str, path: Path) -> str:
+    try:
+        raw = Path(os.path.expanduser(path)).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{flag} {visible(str(path))} cannot be read: {error.strerror}") from None
+    return _decoded(raw, f"{flag} {visible(str(path))}")
+
+
+def _stdin(streams: Streams) -> str:
+    return _decoded(streams.stdin.buffer.read(), "stdin")
+
+
+def _decoded(raw: bytes, source: str) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+        if "\x00" not in text:
+            return text
+        message = f"{source} is not UTF-8 text: it holds NUL bytes"
+        raise UsageError(message, hint="convert it, for instance with iconv")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        message = f"{source} is not UTF-8 text: byte 0x{raw[error.start]:02x} in line {line}"
+        raise UsageError(message, hint="convert it, for instance with iconv") from None
+
+
+def _without_newline(text: str) -> str:
+    """Without the line end that an editor or `echo` puts there; one, not all."""
+    return text.removesuffix("\r\n" if text.endswith("\r\n") else "\n")

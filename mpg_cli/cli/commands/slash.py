@@ -1,0 +1,253 @@
+"""The commands of a chat, `/persona` to `/exit`: text in, a change of the conversation or words on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpg_cli.chat.transcript import save_chat
+from mpg_cli.cli.commands import blending, values
+from mpg_cli.engine.messages import check_text
+from mpg_cli.engine.request import MAX_SEED, MAX_WEIGHT, GenerateRequest
+from mpg_cli.errors import UsageError
+from mpg_cli.io.text import did_you_mean, nearest, visible
+from mpg_cli.personas import expression, registry
+from mpg_cli.render import conversation as words
+from mpg_cli.render.terminal import Streams
+
+if TYPE_CHECKING:
+    from mpg_cli.chat.conversation import Conversation
+    from mpg_cli.engine.events import Event
+
+
+class Leave(Exception):
+    """The user wants to go."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a command is written and what it does."""
+
+    usage: str
+    help: str
+
+    @property
+    def name(self) -> str:
+        return self.usage.split()[0]
+
+
+COMMANDS = (
+    Command("/persona [EXPR]", "show the blend, or go on with another one"),
+    Command("/weight NAME W", "another weight for one persona of the blend; 0 takes it out"),
+    Command("/explain", "which persona pulled how strongly at each word of the last reply"),
+    Command("/retry", "another reply to the last turn"),
+    Command("/undo", "take the last turn and its reply back"),
+    Command("/drop [N]", "forget the oldest turn, or the N oldest, and their replies"),
+    Command("/clear", "forget everything that was said"),
+    Command("/system [TEXT|-]", "show, set or (-) remove the system text"),
+    Command("/seed [N]", "show or set the seed"),
+    Command("/save FILE", "keep the chat; mpg chat --load FILE goes on with it"),
+    Command("/stats", "counts of this chat: accepted, tokens, what had to be read"),
+    Command("/help", "this list"),
+    Command("/exit", "leave, like Ctrl-D"),
+)
+NAMES = tuple(command.name for command in COMMANDS)
+INPUT_HELP = (
+    'A backslash at its end continues a line; lines between """ belong together; // begins a turn with /.'
+)
+
+
+class SlashCommands:
+    """Performs the commands on a conversation. `strength` and `directories` are those of the command line."""
+
+    def __init__(
+        self, conversation: Conversation, streams: Streams, strength: float, directories: Sequence[Path]
+    ) -> None:
+        self._chat, self._streams = conversation, streams
+        self._strength, self._directories = strength, list(directories)
+        self._asked = self._read = 0
+
+    def perform(self, line: str) -> Iterable[Event] | None:
+        """Do what the line says; the events of a reply where it draws one. Raises MpgError, Leave."""
+        name, _, rest = line.strip().partition(" ")
+        name = name.lower()
+        if name == "/quit":
+            name = "/exit"
+        if name not in NAMES:
+            close = did_you_mean(name, NAMES, 1) or "; /help lists them"
+            raise UsageError(f"there is no command {visible(name, 40)}{close}")
+        method: Callable[[str], Iterable[Event] | None] = getattr(self, "_" + name[1:])
+        return method(check_text("the line", rest.strip()))
+
+    def count(self) -> None:
+        """A reply is over: add up what was read for it."""
+        self._asked += self._chat.reading.asked
+        self._read += self._chat.reading.read
+
+    def complete(self, before: str) -> Sequence[str]:
+        """What may follow on a line."""
+        if not before.strip():
+            return [c.name + " " * (c.name != c.usage) for c in COMMANDS]
+        command = before.split()[0].lower()
+        if command in ("/persona", "/weight"):
+            return [persona.name for persona in registry.load_default(self._directories).personas]
+        return ()
+
+    # -- the blend -------------------------------------------------------------------------------
+
+    def _persona(self, text: str) -> None:
+        request = self._chat.request
+        if text:
+            terms = expression.parse(text)
+            blend = registry.resolve(terms, registry.load_default(self._directories), self._strength)
+            self._change(replace(request, blend=blend))
+        self._say(self._blend())
+
+    def _weight(self, text: str) -> None:
+        name, _, number = text.rpartition(" ")
+        if not name.strip():
+            raise UsageError("/weight takes a name and a weight", hint="as in /weight pirate 0.5")
+        wanted, *others = expression.parse(f"{name.strip()}:{number}")
+        if others:
+            raise UsageError("/weight takes one persona at a time", hint="as in /weight pirate 0.5")
+        request = self._chat.request
+        terms = expression.parse(request.blend.expression) if request.blend else ()
+        of_terms = {term.name.lower() for term in terms}
+        of_adapters = {place.name.lower() for place, _ in request.adapters}
+        if wanted.name.lower() not in of_terms | of_adapters:
+            raise self._not_there(wanted.name)
+        terms = tuple(wanted if term.name.lower() == wanted.name.lower() else term for term in terms)
+        if wanted.name.lower() in of_adapters:
+            self._change(self._with_adapter(request, wanted))
+        else:
+            kept = [term for term in terms if term.weight]
+            known = registry.load_default(self._directories)
+            self._change(replace(request, blend=registry.resolve(kept, known) if kept else None))
+        self._say(self._blend())
+
+    def _with_adapter(self, request: GenerateRequest, wanted: expression.Term) -> GenerateRequest:
+        """The request with another weight for an adapter of the command line."""
+        if abs(wanted.weight) > MAX_WEIGHT:
+            raise UsageError(f"the weight of {wanted.name} is beyond ±{MAX_WEIGHT}")
+        weighed = [
+            (place, wanted.weight if place.name.lower() == wanted.name.lower() else weight)
+            for place, weight in request.adapters
+        ]
+        return replace(request, adapters=tuple((place, weight) for place, weight in weighed if weight))
+
+    def _not_there(self, name: str) -> UsageError:
+        """That a persona is not in the blend, and how it gets there."""
+        request = self._chat.request
+        there = [*expression.parse(request.blend.expression)] if request.blend else []
+        names = [*(t.name for t in there), *(place.name for place, _ in request.adapters)]
+        personas = registry.load_default(self._directories).personas
+        close = nearest(name, names, 1)
+        if close:
+            hint = f"did you mean {close[0]}?"
+        elif name.lower() in {persona.name.lower() for persona in personas} and there:
+            hint = f"/persona {expression.format_expression([*there, expression.Term(name)])} adds it"
+        else:
+            hint = f"the blend has {', '.join(names)}"
+        return UsageError(f"{name} is not in the blend", hint=hint)
+
+    def _change(self, request: GenerateRequest) -> None:
+        """Go on with another blend, if it is one and whoever drafts is still in it."""
+        blending.check_weights(request.scheme.target, request.blend, request.adapters)
+        experts = [expert.persona.name for expert in request.blend.experts] if request.blend else []
+        values.drafter(request.scheme.drafter, [*experts, *(place.name for place, _ in request.adapters)])
+        with self._streams.status("loading the personas") as status:
+            notices = self._chat.change(request, status.update)
+        for notice in notices:
+            self._say(f"mpg: {notice}")
+
+    def _blend(self) -> str:
+        experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in self._chat.session.experts)
+        return f"{self._chat.session.persona}: {experts}"
+
+    # -- what was said ---------------------------------------------------------------------------
+
+    def _retry(self, text: str) -> Iterable[Event]:
+        self._nothing_after("/retry", text)
+        return self._chat.retry()
+
+    def _undo(self, text: str) -> None:
+        self._nothing_after("/undo", text)
+        gone = self._chat.undo()
+        self._say(f"taken back: {visible(gone.user, 60)}")
+
+    def _drop(self, text: str) -> None:
+        count = _number(text, "/drop", "/drop 2") if text else 1
+        dropped = self._chat.drop(count)
+        which = "the oldest exchange is" if dropped == 1 else f"the {dropped} oldest exchanges are"
+        self._say(f"{which} forgotten" if dropped else "there is nothing to forget")
+
+    def _clear(self, text: str) -> None:
+        self._nothing_after("/clear", text)
+        self._chat.clear()
+        self._say("everything that was said is forgotten")
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._chat.set_system(None if text == "-" else text)
+        system = self._chat.transcript.system
+        self._say(f"system text: {system}" if system else "there is no system text")
+
+    def _seed(self, text: str) -> None:
+        if text:
+            seed = _number(text, "/seed", "/seed 7")
+            if seed > MAX_SEED:
+                raise UsageError("a seed is between 0 and 2^64 - 1")
+            self._chat.set_seed(seed)
+        self._say(f"seed {self._chat.request.seed}")
+
+    def _save(self, text: str) -> None:
+        if not text:
+            raise UsageError("/save takes a file", hint="as in /save chat.json")
+        save_chat(Path(text), self._chat.saved())
+        self._say(f"saved to {visible(text)}")
+
+    # -- what is told ----------------------------------------------------------------------------
+
+    def _explain(self, text: str) -> None:
+        self._nothing_after("/explain", text)
+        from mpg_cli.render.explain_terminal import write_explanation
+
+        explanation, experts = self._chat.explanation()
+        err = self._streams
+        write_explanation(err.stderr, explanation, experts, tty=err.stderr_tty, color=err.color)
+
+    def _stats(self, text: str) -> None:
+        self._nothing_after("/stats", text)
+        reading, seed = self._chat.reading, self._chat.request.seed
+        rows = words.stats_rows(
+            self._chat.stats,
+            exchanges=len(self._chat.transcript.exchanges),
+            asked=reading.asked,
+            read=reading.read,
+            whole=(self._asked, self._read),
+            seed=seed or 0,
+        )
+        self._say(words.aligned([*rows, ("blend", self._chat.session.persona)]))
+
+    def _help(self, text: str) -> None:
+        self._say(words.aligned([(command.usage, command.help) for command in COMMANDS]))
+        self._say(INPUT_HELP)
+
+    def _exit(self, text: str) -> None:
+        self._nothing_after("/exit", text)
+        raise Leave
+
+    def _nothing_after(self, name: str, text: str) -> None:
+        if text:
+            raise UsageError(f"{name} takes nothing after it", hint="/help lists the commands")
+
+    def _say(self, text: str) -> None:
+        self._streams.say(text)
+
+
+def _number(text: str, name: str, example: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name} takes a whole number, not '{visible(text, 40)}'", hint=f"as in {example}")
+    return int(text[:25])  # far beyond any limit, and Python's own comes later

@@ -1,0 +1,136 @@
+"""What may follow on the command line: values of options and arguments for the shell's TAB.
+
+Each completer gets the context (options that stand before) and the word so far, and never fails.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from mpg_cli.cli.suggestions import Suggestion, expressions, fitting, persona_names, registry_of
+
+if TYPE_CHECKING:
+    from mpg_cli.personas.registry import Registry
+
+Completer = Callable[[typer.Context, str], list[Suggestion]]
+
+_WORD = re.compile(r"[A-Za-z0-9._/-]+")
+
+
+def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Completer:
+    """A completer that offers what starts as the word does, without regard to case, or nothing."""
+
+    @wraps(complete)
+    def completer(ctx: typer.Context, incomplete: str) -> list[Suggestion]:
+        return fitting(lambda: complete(ctx, incomplete), incomplete)
+
+    return completer
+
+
+@_quiet
+def expression(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Persona names at the end of an expression: `INTJ:0.7+pi` to `INTJ:0.7+pirate`."""
+    return expressions(lambda: _names(ctx), incomplete)
+
+
+@_quiet
+def persona(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The name of one persona."""
+    return _names(ctx)
+
+
+@_quiet
+def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Tags that personas have."""
+    tags = {tag for persona in _registry(ctx).personas for tag in persona.tags}
+    return [(tag, "") for tag in sorted(tags) if _WORD.fullmatch(tag)]
+
+
+@_quiet
+def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The bundled model and those in the hub's cache; folders are the shell's business."""
+    return _models()
+
+
+@_quiet
+def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Drafters by name, the personas of the blend, models at hand."""
+    from mpg_cli.engine.request import DRAFTERS
+
+    plain = [name for name in DRAFTERS if name != "auto" or ctx.info_name != "tune"]
+
+    named = [(f"persona:{name}", about) for name, about in _names(ctx) if _in_blend(ctx, name)]
+    return [*((name, "") for name in plain), *named, *((f"model:{m}", about) for m, about in _models())]
+
+
+def choice(*values: str) -> Completer:
+    """One of a few words."""
+
+    @_quiet
+    def one(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+        return [(value, "") for value in values]
+
+    return one
+
+
+@_quiet
+def config_key(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Keys of the config file."""
+    from mpg_cli.config.file import OPTIONS
+
+    return [(key, "") for key in OPTIONS]
+
+
+@_quiet
+def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """Values of the key that stands before, as the option of that name has them."""
+    key = str(ctx.params.get("key") or "")
+    if key in ("persona", "model", "drafter"):
+        return {"persona": expression, "model": model, "drafter": drafter}[key](ctx, incomplete)
+    from mpg_cli.config.file import OPTIONS
+
+    option = OPTIONS[key]
+    words = ("true", "false") if option.kind is bool else (option.pattern or "").split("|")
+    return [(word, "") for word in words if re.fullmatch(r"\w+", word)]
+
+
+def _registry(ctx: typer.Context) -> Registry:
+    return registry_of(ctx.params.get("persona_dir") or ())
+
+
+def _names(ctx: typer.Context) -> list[Suggestion]:
+    return persona_names(ctx.params.get("persona_dir") or ())
+
+
+def _in_blend(ctx: typer.Context, name: str) -> bool:
+    """Whether the persona is an expert of the blend on the line; true where there is none to tell by."""
+    from mpg_cli.errors import MpgError
+    from mpg_cli.personas import expression, registry
+
+    given = ctx.params.get("persona") or []
+    try:
+        terms = [term for text in given for term in expression.parse(text)]
+        blend = registry.resolve(terms, _registry(ctx)) if terms else None
+    except MpgError:
+        blend = None
+    return blend is None or name in {expert.persona.name for expert in blend.experts}
+
+
+def _models() -> list[Suggestion]:
+    from huggingface_hub import constants
+
+    from mpg_cli.engine.request import DEFAULT_MODEL
+
+    found = [(DEFAULT_MODEL, "bundled")]
+    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/")
+        if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
+            found.append((name, "in the cache"))
+    return found

@@ -1,0 +1,57 @@
+"""The engine on the bundled model: drafted text equals lock-step text, and drafts are accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mpg_cli.diagnostics.check import Check
+from mpg_cli.engine.events import Finished
+from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.personas import expression, registry
+
+SECTION = "engine"
+BLEND = "INTJ+pirate"
+SEED = 7
+TOKENS = 64
+LEAST = 0.5  # of the merged drafter's tokens; .8 and more is usual
+
+
+def look(device: str) -> Iterator[Check]:
+    """Two replies with one seed, drafted and in lock-step, on the device that replies run on."""
+    from mpg_cli.engine.session import Session
+
+    library = registry.library_dir()
+    known = registry.Registry.load([library] if library else [])  # a user's persona may have other adapters
+    request = GenerateRequest(
+        model=ModelChoice(DEFAULT_MODEL, device=device, dtype="float32"),
+        prompting=Prompting("How should I spend my weekend?"),
+        sampling=Sampling(max_tokens=TOKENS),
+        scheme=Scheme(drafter="merged", chunk_size=4),
+        blend=registry.resolve(expression.parse(BLEND), known),
+        seed=SEED,
+    )
+    drafted = _reply(Session, request)
+    lock_step = _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    same = drafted.token_ids == lock_step.token_ids
+    count, passes = len(drafted.token_ids), drafted.stats.passes
+    if same and count:
+        yield Check(
+            SECTION, "exact rule", "ok", f"drafted text equals lock-step text, {count} tokens of {BLEND}"
+        )
+    else:
+        pairs = zip(drafted.token_ids, lock_step.token_ids, strict=False)
+        at = next((i for i, (one, other) in enumerate(pairs) if one != other), 0)
+        text = f"drafted text differs from lock-step text at token {at}"
+        yield Check(SECTION, "exact rule", "problem", text, "please report it with mpg doctor --format json")
+    rate = drafted.stats.acceptance_rate or 0.0
+    text = f"{rate:.0%} of drafted tokens accepted, {count} tokens in {passes} passes"
+    yield Check(SECTION, "merged drafter", "ok" if rate >= LEAST else "warning", text)
+
+
+def _reply(session: type, request: GenerateRequest) -> Finished:
+    opened = session.open(request)  # type: ignore[attr-defined]
+    try:
+        return next(event for event in opened.replies(request) if isinstance(event, Finished))
+    finally:
+        opened.close()

@@ -1,0 +1,57 @@
+"""Personas and models: what was found, what is broken, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mpg_cli.diagnostics.check import Check
+from mpg_cli.models.catalogue import ModelInfo
+from mpg_cli.personas.matching import state
+from mpg_cli.personas.registry import Registry
+
+SECTION = "personas"
+
+
+def look(registry: Registry) -> Iterator[Check]:
+    """The personas of the search path, and every adapter that they name."""
+    composites = sum(persona.parts is not None for persona in registry.personas)
+    count = len(registry.personas)
+    yield Check(SECTION, "found", "ok" if count else "problem", f"{count}, {composites} of them composites")
+    for problem in registry.problems:
+        yield Check(SECTION, "broken file", "problem", problem.message, "correct it: mpg personas check")
+    for hidden in registry.shadowed:
+        yield Check(
+            SECTION, "hidden", "note", f"{hidden.name} of {hidden.where}: another file has the name first"
+        )
+    here = missing = fetchable = 0
+    for persona in registry.personas:
+        for entry in persona.adapters:
+            found = state(entry)
+            here, fetchable = here + (found == "here"), fetchable + (found == "hub")
+            if found == "missing":
+                missing += 1
+                place = f"{persona.name}: {entry.place} (for {entry.base})"
+                text = f"{place} is not there, named by {persona.where}"
+                yield Check(
+                    SECTION, "adapter", "problem", text, "put the adapter there, or take the entry out"
+                )
+            elif found == "hub":
+                text = f"{persona.name}: {entry.place} (for {entry.base}) is fetched at its first use"
+                yield Check(SECTION, "adapter", "note", text)
+    if not missing:
+        yield Check(SECTION, "adapters", "ok", f"{here} here, {fetchable} to fetch, none missing")
+
+
+def look_at_model(name: str, info: ModelInfo | None) -> Iterator[Check]:
+    """The model in use (None: not on this disk)."""
+    if info is None:
+        text, hint = f"{name} is not on this disk yet", "it is fetched at its first use"
+        yield Check("model", "in use", "note", text, hint)
+    elif info.problem:
+        yield Check(
+            "model", "in use", "problem", f"{info.id}: {info.problem}", "mpg models shows what is at hand"
+        )
+    else:
+        length = f", context {info.context}" if info.context else ""
+        about = f"{info.id}: {info.architecture}, {info.parameters:,} parameters{length}"
+        yield Check("model", "in use", "ok", about)

@@ -1,0 +1,57 @@
+"""What a profile depends on: model, experts, law and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import transformers
+
+from mpg_cli import __version__
+from mpg_cli.engine.request import Scheme
+from mpg_cli.models.digest import short_digest, weights_digest
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.fast.compiling import is_compiled
+from mpg_cli.models.loader import LoadedModel
+
+
+def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
+    """The key of a blend on a loaded model, as JSON."""
+    key: dict[str, Any] = {
+        "model": loaded.id,
+        "revision": loaded.revision,
+        "weights": weights_digest(loaded.model),
+        "experts": sorted((expert_key(expert) for expert in experts), key=str),
+        "target": scheme.target,
+        "rule": scheme.rule,
+        "device": device_name(loaded.device.value),
+        "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
+        "dtype": str(loaded.dtype.value).removeprefix("torch."),
+        "compiled": is_compiled(loaded.model),
+    }
+    if scheme.rule == "threshold":
+        how = scheme.threshold
+        key["threshold"] = [how.quantile, how.fixed, how.window, how.ahead]
+    return key
+
+
+def versions() -> dict[str, str]:
+    """Versions whose change makes a profile stale."""
+    return {
+        "mpg": __version__,
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+    }
+
+
+def expert_key(expert: Expert) -> list[Any]:
+    """Of one expert: its name and weight, and digests of what it is."""
+    checkpoint = None if expert.checkpoint is None else weights_digest(expert.checkpoint)
+    adapter = expert.adapter.fingerprint if expert.adapter else None
+    return [expert.name, expert.weight, adapter, checkpoint, short_digest((expert.prompt or "").encode())]
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is, not only its number."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

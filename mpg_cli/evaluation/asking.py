@@ -1,0 +1,70 @@
+"""What is asked and what came back: prompts of a set, replies, and files of both. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mpg_cli
+from mpg_cli.errors import UsageError
+from mpg_cli.io import lines
+from mpg_cli.io.text import visible
+from mpg_cli.personas.registry import Blend
+
+BUILT_IN = Path(mpg_cli.__file__).parent / "data" / "eval_prompts.txt"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt of a set. `personas` are those to look for: what a judge is told of each, by name.
+
+    `blend` is its own where a data file gives every line one.
+    """
+
+    id: str
+    prompt: str
+    personas: Mapping[str, str] = field(default_factory=dict, hash=False)
+    blend: Blend | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply, what it took in seconds, and how likely the base finds it (nats a token)."""
+
+    id: str  # of the prompt
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    seconds: float
+    fluency: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "finish_reason": self.finish_reason,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Reply:
+        """Raises KeyError, TypeError, ValueError where it is none."""
+        ids = tuple(int(token) for token in data["token_ids"])
+        return cls(
+            str(data["id"]), str(data["text"]), ids, str(data["finish_reason"]), float(data["seconds"])
+        )
+
+
+def read_prompts(file: Path | None = None, most: int | None = None) -> tuple[str, ...]:
+    """The prompts of a file, one a line, the first `most` of them; without a file those of the package.
+
+    Raises UsageError where there are none.
+    """
+    found = tuple(lines.read_prompts(BUILT_IN if file is None else file, f"--prompts {visible(str(file))}"))
+    if most is not None and not 1 <= most <= len(found):
+        raise UsageError(f"--count {most} must be between 1 and {len(found)}, the prompts that there are")
+    return found[:most]

@@ -1,0 +1,75 @@
+"""One method put to the test: replies drawn, their fluency read, their personas judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mpg_cli.evaluation.asking import Asked, Reply
+from mpg_cli.evaluation.judging import Exhibit, Judge
+from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.notebook import Notebook
+from mpg_cli.evaluation.replies import Source, draw, with_fluency
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.shelf import Shelf
+
+Show = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all methods share: prompts, personas to look for, the judge, where the records go, the base."""
+
+    base: LoadedModel
+    asked: tuple[Asked, ...]
+    personas: tuple[str, ...]
+    judge: Judge | None
+    notebook: Notebook
+    notice: Callable[[str], None] = lambda message: None
+    show: Show = lambda what, share: None
+    shelf: Shelf = field(default_factory=Shelf)
+
+    def measure(self, name: str, source: Source) -> Measured:
+        """Replies of a method to all prompts, and what they show."""
+        return self.judged(name, self.replies(name, source))
+
+    def replies(self, name: str, source: Source) -> tuple[Reply, ...]:
+        """Replies of a method to all prompts, with their fluency."""
+        prompts = {one.id: one.prompt for one in self.asked}
+        replies = draw(
+            source,
+            self.asked,
+            done=self.notebook.replies(name),
+            keep=lambda reply: self.notebook.reply(name, reply, prompts[reply.id]),
+            notice=self.notice,
+            report=lambda share: self.show(f"{name}: replying", share),
+            shelf=self.shelf,
+        )
+        how = source.request.prompting
+        report = lambda share: self.show(f"{name}: fluency", share)  # noqa: E731
+        return tuple(with_fluency(self.base, how, self.asked, replies, report))
+
+    def judged(self, name: str, replies: tuple[Reply, ...]) -> Measured:
+        """What these replies to all prompts show."""
+        scores = self._scores(name, [reply.text for reply in replies])
+        return Measured(name, self.personas, self.asked, replies, tuple(scores))
+
+    def _scores(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """The scores of every reply, a persona each; those of an earlier run are not asked for again."""
+        judge = self.judge
+        if judge is None:
+            return [() for _ in texts]
+        exhibits = [
+            Exhibit(one.id, one.prompt, text, persona, one.personas.get(persona, ""), one.reference)
+            for one, text in zip(self.asked, texts, strict=True)
+            for persona in self.personas
+        ]
+        known = dict(self.notebook.judgements(name, judge.about))
+        missing = [one for one in exhibits if (one.id, one.persona) not in known]
+        found = judge.judge(
+            missing,
+            lambda own: self.notebook.judgement(name, judge.about, own),
+            lambda share: self.show(f"{name}: judging", share),
+        )
+        known |= {(one.id, one.persona): score for one, score in zip(missing, found, strict=True)}
+        return [tuple(known[one.id, persona] for persona in self.personas) for one in self.asked]

@@ -1,0 +1,260 @@
+"""The judge behind an OpenAI-compatible endpoint: a model that is asked about every reply.
+
+The key comes from the environment and goes into one header, nowhere else. Torch-free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.evaluation.judging import Exhibit, Judgement, Keep, Report, digest
+from mpg_cli.io import signals
+from mpg_cli.io.text import visible
+
+KEY = "MPG_JUDGE_KEY"
+PATH = "/chat/completions"
+AT_ONCE = 4  # requests
+TIMEOUT = 60.0  # seconds a request
+TRIES = 5
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between tries, doubled each time
+AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+MOST_BYTES = 1 << 20  # of an answer
+SHOWN = 300  # characters of an answer that a message shows
+
+QUESTION = """\
+You judge whether a text is written in the style of a persona.
+
+Persona: {persona}
+{told}
+The text answers this prompt:
+<prompt>
+{prompt}
+</prompt>
+{reference}The text:
+<text>
+{text}
+</text>
+
+How strongly does the text show this persona? Answer with one whole number from 0 (not at all) to 10
+(fully), and nothing else."""
+
+_NUMBER = re.compile(r"(?:score\s*[:=]\s*)?(10|\d)(?:\s*/\s*10)?\.?", re.IGNORECASE)
+_WORDS = {"yes": 1.0, "no": 0.0}
+_THINKING = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to another host."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class ExternalJudge:
+    """0 to 1 by the answers of a model, a tenth of the number that it gives; yes is 1 and no is 0."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        timeout: float = TIMEOUT,
+        first_wait: float = FIRST_WAIT,
+    ) -> None:
+        """Raises UsageError for an address that is none."""
+        self._url, self._model = endpoint(url), model
+        self._key = environ.get(KEY, "").strip()
+        if not self._key.isascii() or not all(map(str.isprintable, self._key)):
+            raise UsageError(f"{KEY} holds characters that no key has")
+        self._timeout, self._first_wait = timeout, first_wait
+        self._opener = urllib.request.build_opener(_NoRedirect())
+        host = urlsplit(self._url).netloc
+        self.about: dict[str, Any] = {
+            "kind": "external",
+            "url": self._url,
+            "model": model,
+            "digest": digest(QUESTION),
+        }
+        self.words = f"{visible(model, 60)} at {visible(host, 60)}"
+
+    def check(self, personas: Iterable[str]) -> None:
+        """It can be asked about anyone."""
+
+    def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:
+        """Ask, a few at a time. Raises MpgError with what the server answered; what came before is kept."""
+        scores = [0.0] * len(exhibits)
+        waiting: SimpleQueue[int] = SimpleQueue()
+        answers: SimpleQueue[tuple[int, tuple[float, str] | MpgError]] = SimpleQueue()
+        stopped = threading.Event()
+        for at in range(len(exhibits)):
+            waiting.put(at)
+
+        def work() -> None:
+            with contextlib.suppress(Empty):
+                while not stopped.is_set():
+                    at = waiting.get_nowait()
+                    try:
+                        answers.put((at, self._ask(exhibits[at], stopped)))
+                    except MpgError as error:
+                        answers.put((at, error))
+                    except Exception as error:  # whoever waits for the answer must get one
+                        told = self._shown(f"{type(error).__name__}: {error}")
+                        answers.put((at, MpgError(f"the judge {self.words} failed: {told}")))
+
+        for _ in range(min(AT_ONCE, len(exhibits))):  # daemons: nobody waits for them after Ctrl-C
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for count in range(1, len(exhibits) + 1):
+                at, answer = self._next(answers)
+                if isinstance(answer, MpgError):
+                    raise answer
+                scores[at], said = answer
+                keep(Judgement(exhibits[at].id, exhibits[at].persona, scores[at], said))
+                report(count / len(exhibits))
+        finally:
+            stopped.set()
+        return scores
+
+    @staticmethod
+    def _next(answers: SimpleQueue[Any]) -> Any:
+        """The next answer; signals are heard while none comes."""
+        while True:
+            signals.check()
+            with contextlib.suppress(Empty):
+                return answers.get(timeout=0.5)
+
+    def _ask(self, one: Exhibit, stopped: threading.Event) -> tuple[float, str]:
+        """Score and answer for one persona in one reply; tried again where that may help."""
+        body = json.dumps(
+            {
+                "model": self._model,
+                "messages": [{"role": "user", "content": question(one)}],
+                "temperature": 0,
+            }
+        ).encode()
+        pause, problem = self._first_wait, ""
+        for turn in range(TRIES):
+            if turn:
+                if stopped.wait(pause):
+                    raise MpgError("the judge was stopped")
+                pause = min(2 * pause, LONGEST_WAIT)
+            try:
+                said = self._post(body)
+            except _Again as error:
+                problem, pause = error.message, max(pause, min(error.wait, LONGEST_WAIT))
+                continue
+            score = parse(said)
+            if score is not None:
+                return score, said
+            problem = f"answered neither a number from 0 to 10 nor yes or no: {visible(said, SHOWN)}"
+            if turn:  # at temperature 0 a third answer would be the same
+                break
+        raise MpgError(
+            f"the judge {self.words} {problem}",
+            hint="with --output FILE what is done is kept, and the same command goes on from there",
+        )
+
+    def _post(self, body: bytes) -> str:
+        """What the model said. Raises _Again for what may pass, MpgError for what will not."""
+        headers = {"Content-Type": "application/json", "User-Agent": "mpg"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self._url, body, headers)
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                raw = response.read(MOST_BYTES)
+        except urllib.error.HTTPError as error:
+            told = f"answered {error.code}: {self._shown(_rest(error))}"
+            if error.code in AGAIN:
+                raise _Again(told, _seconds(error.headers.get("Retry-After"))) from None
+            hint = f"set {KEY} to the key of the server" if error.code in (401, 403) else None
+            raise MpgError(f"the judge {self.words} {told}", hint=hint) from None
+        except (OSError, ValueError) as error:  # no connection, a timeout
+            reason = getattr(error, "reason", error)
+            raise _Again(f"cannot be reached: {self._shown(str(reason))}") from None
+        except http.client.HTTPException as error:  # no HTTP, or half of it
+            told = self._shown(f"{type(error).__name__}: {error}")
+            raise _Again(f"gave a broken answer: {told}") from None
+        try:
+            content = json.loads(raw)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise MpgError(f"the judge {self.words} gave no completion: {self._shown(raw)}") from None
+        return content if isinstance(content, str) else ""
+
+    def _shown(self, raw: bytes | str) -> str:
+        """Some of an answer, on one line and without the key if the server repeats it."""
+        text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+        if self._key:
+            text = text.replace(self._key, "…")
+        return visible(" ".join(text.split()), SHOWN) or "nothing"
+
+
+class _Again(Exception):
+    """What may pass: try again after `wait` seconds or more."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.message, self.wait = message, wait
+
+
+def endpoint(url: str) -> str:
+    """The address of chat completions below a base such as http://localhost:8000/v1. Raises UsageError."""
+    try:
+        parts = urlsplit(url.strip())
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        fine = False
+    if not fine:
+        hint = "as in --judge-url http://localhost:8000/v1"
+        raise UsageError(f"--judge-url {visible(url, 100)} is no address", hint=hint)
+    if parts.username or parts.password:
+        raise UsageError("--judge-url holds a name or a password", hint=f"put the key into {KEY}")
+    path = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=path if path.endswith(PATH) else path + PATH, fragment=""))
+
+
+def question(one: Exhibit) -> str:
+    """What the judge is asked."""
+    told = f"Who that is: {one.told}\n" if one.told else ""
+    reference = ""
+    if one.reference:
+        reference = f"A reference answer in that style:\n<reference>\n{one.reference}\n</reference>\n"
+    return QUESTION.format(
+        persona=one.persona, told=told, prompt=one.prompt, reference=reference, text=one.text
+    )
+
+
+def parse(said: str) -> float | None:
+    """0 to 1 from `7`, `7/10`, `Score: 7`, `yes` or `no`; None for anything else."""
+    text = _THINKING.sub("", said).strip().strip("*").strip()
+    if match := _NUMBER.fullmatch(text):
+        return int(match[1]) / 10
+    return _WORDS.get(text.lower().rstrip("."))
+
+
+def _rest(error: urllib.error.HTTPError) -> bytes:
+    """What came with an error; nothing where the connection broke: the status says enough."""
+    try:
+        return error.read(MOST_BYTES)
+    except (OSError, ValueError, http.client.HTTPException):
+        return b""
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:  # a date
+        return 0.0

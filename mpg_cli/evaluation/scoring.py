@@ -1,0 +1,168 @@
+"""Log-probabilities of option texts under the target of a blend, read in one pass an item and order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpg_cli.engine.blend_rows import Lineup, common_vocabulary
+from mpg_cli.engine.request import Prompting, Scheme, TargetName
+from mpg_cli.errors import ContextError
+from mpg_cli.evaluation.questionnaire import Item, Readout, put
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.masks import context_length
+from mpg_cli.models.prompt import render
+from mpg_cli.models.tokenizer import logits_width
+from mpg_cli.sampling.targets import combine
+from mpg_cli.sampling.tensors import padded
+from mpg_cli.sampling.thresholds import Threshold
+
+BATCH = 32  # items and orders that share a pass
+BYTES = 1 << 28  # of log-probabilities that a pass may give
+
+
+@dataclass(frozen=True)
+class Question:
+    """Token ids: the prompt of each row with the reply's opening, and the options after it."""
+
+    place: int  # of the item
+    prompts: tuple[list[int], ...]  # R, the reference first
+    options: tuple[list[int], ...]
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.options))
+
+
+def option_scores(
+    loaded: LoadedModel,
+    experts: Sequence[Expert],
+    weights: Sequence[Sequence[float] | None],
+    items: Sequence[Item],
+    *,
+    target: TargetName = "product",
+    readout: Readout = "text",
+    how: Prompting | None = None,
+    report: Callable[[float], None] = lambda share: None,
+) -> list[list[tuple[float, ...]]]:
+    """For each weighting and item, the score of every option.
+
+    A weighting has a number an expert; None is the reference alone. A score is the mean log-probability of
+    the option's tokens (nats a token) under the target at temperature 1, teacher-forced after the question,
+    averaged over both orders in which the question names the options. `how` says how a question is put
+    (system text, raw, template arguments); `report` is told the share that is done.
+    Raises ContextError if a question does not fit the model.
+    """
+    asked = [
+        question
+        for turned in (False, True)
+        for question in _questions(loaded, experts, items, readout, turned, how or Prompting("?"))
+    ]
+    asked.sort(key=lambda question: len(question.options))
+    sums = [[torch.zeros(len(item.options)) for item in items] for _ in weights]
+    tensors = [None if own is None else torch.tensor(list(own)) for own in weights]
+    done = 0
+    for count, group in groupby(asked, key=lambda question: len(question.options)):
+        alike = list(group)
+        batch = _batch(loaded, 1 + len(experts), count, alike)
+        scheme = Scheme(drafter="none", threshold=Threshold(candidates=count))
+        lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, scheme, batch=batch)
+        for begin in range(0, len(alike), batch):
+            part = alike[begin : begin + batch]
+            rows, drafts, lengths = _pass(lineup, part)
+            for own, weight in zip(sums, tensors, strict=True):
+                scores = _scores(rows, drafts, lengths, target, weight)  # (B, N)
+                for question, found in zip(part, scores[: len(part)], strict=True):
+                    own[question.place] += found / 2  # two orders
+            done += len(part)
+            report(done / len(asked))
+        lineup.release()
+    return [[tuple(found.tolist()) for found in own] for own in sums]
+
+
+def _pass(lineup: Lineup, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass over the lineup's B questions, of which the last repeats where there are fewer.
+
+    Returns log-probabilities (R, B, N, T, V), option tokens (B, N, T) and their lengths (B, N).
+    """
+    part = [*part, *[part[-1]] * (lineup.batch - len(part))]
+    options = [ids for question in part for ids in question.options]
+    drafts = padded(options).view(len(part), lineup.candidates, -1)  # (B, N, T)
+    lengths = torch.tensor([[len(ids) for ids in question.options] for question in part])  # (B, N)
+    lineup.rows.prefill([question.prompts for question in part])
+    rows = lineup.rows.score(drafts).log_probs[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
+    lineup.rows.check()
+    return rows, drafts.to(rows.device), lengths.to(rows.device)
+
+
+def _scores(
+    rows: Tensor, drafts: Tensor, lengths: Tensor, target: TargetName, weights: Tensor | None
+) -> Tensor:
+    """Mean log-probability a token of each option, (B, N), on the CPU."""
+    law = rows[0] if weights is None else combine(target, rows, weights.to(rows))  # (B, N, T, V)
+    chosen = law.gather(-1, drafts[..., None])[..., 0]  # (B, N, T)
+    padding = torch.arange(drafts.shape[-1], device=drafts.device) >= lengths[..., None]
+    return (chosen.masked_fill(padding, 0.0).sum(-1) / lengths).cpu()
+
+
+def _questions(
+    loaded: LoadedModel,
+    experts: Sequence[Expert],
+    items: Sequence[Item],
+    readout: Readout,
+    turned: bool,
+    how: Prompting,
+) -> list[Question]:
+    """All items in one order."""
+    found = []
+    templated = not how.raw and bool(getattr(loaded.tokenizer, "chat_template", None))
+    room, size = context_length(loaded.config.get_text_config()), common_vocabulary(loaded, experts).size
+    for place, item in enumerate(items):
+        asked = put(item, readout, turned=turned)
+        prompting = Prompting(asked.prompt, None, how.system, how.raw, how.template_args)
+        plain = render(loaded.tokenizer, prompting, size=size)
+        prompts = [
+            plain,
+            *(render(loaded.tokenizer, prompting, e.prompt, size) if e.prompt else plain for e in experts),
+        ]
+        before = "" if templated else "\n"  # without a template the reply stands on a line of its own
+        opening, options = _replies(loaded.tokenizer, before + asked.opening, asked.options)
+        question = Question(place, tuple([*ids, *opening] for ids in prompts), options)
+        needed = max(map(len, question.prompts)) + question.longest
+        if room is not None and needed > room:
+            raise ContextError(f"item {place + 1} needs {needed} tokens, {loaded.id} reads {room}")
+        found.append(question)
+    return found
+
+
+def _replies(tokenizer: Any, opening: str, options: Sequence[str]) -> tuple[list[int], tuple[list[int], ...]]:
+    """Token ids of the opening, and of what each option adds to it.
+
+    A token that opening and option share belongs to the option.
+    """
+    gap = " " if opening.strip() else ""
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    whole = [ids(f"{opening}{gap}{text}") for text in options]
+    begun = ids(opening) if opening else []
+    shared = next(
+        (place for place, token in enumerate(begun) if any(text[place] != token for text in whole)),
+        len(begun),
+    )
+    return whole[0][:shared], tuple(text[shared:] for text in whole)
+
+
+def _batch(loaded: LoadedModel, rows: int, options: int, asked: Sequence[Question]) -> int:
+    """How many questions a pass takes."""
+    longest = max(question.longest for question in asked) + 1
+    each = rows * options * longest * logits_width(loaded.model) * 4
+    return max(1, min(BATCH, len(asked), BYTES // each))

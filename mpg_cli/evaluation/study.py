@@ -1,0 +1,245 @@
+"""What `mpg eval style` and `mpg eval compare` are asked to do, and both of them done.
+
+`style` puts one blend to the test, `compare` all the ways to get its personas out of one model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.evaluation.asking import Asked
+from mpg_cli.evaluation.judging import Judge, digest
+from mpg_cli.evaluation.measured import Differences, Measured
+from mpg_cli.evaluation.notebook import Notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpg_cli.evaluation.evaluation import Bench
+    from mpg_cli.models.experts import Expert
+    from mpg_cli.models.loader import LoadedModel
+
+SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
+LOCK_STEP = 8  # prompts whose text is held against lock-step decoding
+
+Say = Callable[[str], None]
+Show = Callable[[str, float], None]
+
+
+def _silent(message: str) -> None:
+    pass
+
+
+def _unseen(what: str, share: float) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Study:
+    """Prompts, the blend with its way of sampling (`request`), who judges, and where records go."""
+
+    asked: tuple[Asked, ...]
+    request: GenerateRequest
+    personas: tuple[str, ...]
+    judge: Judge | None
+    output: Path | None = None
+    load: Say = field(default=_silent, hash=False)  # is told what takes time before anything is measured
+    notice: Say = field(default=_silent, hash=False)
+    show: Show = field(default=_unseen, hash=False)
+
+    def config(
+        self, loaded: LoadedModel, experts: Sequence[Expert], smaller: LoadedModel | None
+    ) -> dict[str, Any]:
+        """What determines the replies and the time that they take."""
+        from mpg_cli.engine.profile_key import device_name, expert_key
+        from mpg_cli.models.digest import weights_digest
+
+        request = self.request
+        prompts = json.dumps(
+            [
+                [
+                    one.id,
+                    one.prompt,
+                    dict(one.personas),
+                    [e.weight for e in one.blend.experts] if one.blend else 0,
+                ]
+                for one in self.asked
+            ]
+        )
+        blend = [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts]
+        scheme = request.scheme
+        return {
+            "model": loaded.id,
+            "revision": loaded.revision,
+            "weights": weights_digest(loaded.model),
+            "device": device_name(loaded.device.value),
+            "dtype": str(loaded.dtype.value).removeprefix("torch."),
+            "prompts": digest(prompts),
+            "blend": blend,
+            "system": request.prompting.system,
+            "raw": request.prompting.raw,
+            "template_args": dict(request.prompting.template_args),
+            "sampling": request.sampling.as_json(),
+            "scheme": [scheme.target, scheme.rule],
+            "drafter": [scheme.drafter, weights_digest(smaller.model) if smaller else None],
+            "chunk size": scheme.chunk_size,
+            "threshold": dict(vars(scheme.threshold)) if scheme.rule == "threshold" else None,
+            "seed": request.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one blend shows."""
+
+    model: str
+    persona: str
+    seed: int
+    judge: Mapping[str, Any] | None
+    judged_by: str
+    measured: Measured
+
+    def as_json(self) -> dict[str, Any]:
+        own = self.measured.as_json()
+        return {
+            "model": self.model,
+            "persona": self.persona,
+            "seed": self.seed,
+            "prompts": len(self.measured.asked),
+            "judge": self.judge,
+            **{key: value for key, value in own.items() if key != "method"},
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What every method shows, ours last, and ours against the best other one."""
+
+    model: str
+    persona: str
+    seed: int
+    judge: Mapping[str, Any] | None
+    judged_by: str
+    methods: tuple[Measured, ...]
+    as_lock_step: tuple[int, int]  # replies of ours that equal those of lock-step decoding, of how many
+
+    @property
+    def ours(self) -> Measured:
+        return self.methods[-1]
+
+    @property
+    def best(self) -> Measured:
+        """The other method of the largest minimum over personas; the threshold rule is no other one."""
+        return max(rivals(self.methods), key=_standing)
+
+    @property
+    def differences(self) -> Differences:
+        return self.ours.against(self.best)
+
+    def as_json(self) -> dict[str, Any]:
+        equal, of = self.as_lock_step
+        return {
+            "model": self.model,
+            "persona": self.persona,
+            "seed": self.seed,
+            "prompts": len(self.ours.asked),
+            "judge": self.judge,
+            "methods": [own.as_json() for own in self.methods],
+            "ours": self.ours.method,
+            "best_other": self.best.method,
+            "difference": self.differences.as_json(),
+            "equal_to_lock_step": {"replies": equal, "of": of},
+        }
+
+
+def rivals(methods: Sequence[Measured]) -> list[Measured]:
+    """The methods that do not sample the product."""
+    return [own for own in methods[:-1] if own.method != SAME_LAW]
+
+
+def _standing(own: Measured) -> tuple[float, float]:
+    assert own.least is not None
+    assert own.mean is not None
+    return own.least.value, own.mean.value
+
+
+def style(study: Study) -> Findings:
+    """Put one blend to the test. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
+    from mpg_cli.evaluation.replies import Source
+
+    with _opened(study) as (bench, _, smaller):
+        measured = bench.measure("blend", Source(bench.base, study.request, smaller))
+    return Findings(bench.base.id, *_told(study), measured)
+
+
+def compare(study: Study) -> Comparison:
+    """Put all methods to the test, on the same prompts and seeds. Raises as `style` does."""
+    from mpg_cli.evaluation.methods import methods
+
+    request = study.request
+    with _opened(study) as (bench, experts, smaller):
+        found = []
+        for method in methods(bench.base, experts, request, study.notice, smaller):
+            found.append(bench.measure(method.name, method.source()))
+        equal = held_against_lock_step(bench, request, found[-1])
+    if equal[0] < equal[1]:
+        study.notice(
+            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from lock-step decoding; in half "
+            "precision near-ties can do that, with --dtype float32 it should not happen"
+        )
+    return Comparison(bench.base.id, *_told(study), tuple(found), equal)
+
+
+def held_against_lock_step(bench: Bench, request: GenerateRequest, ours: Measured) -> tuple[int, int]:
+    """How many of the first replies of ours lock-step decoding gives as well, and how many were looked at."""
+    from mpg_cli.evaluation.methods import lock_step
+    from mpg_cli.evaluation.replies import Source, draw
+
+    some = bench.asked[:LOCK_STEP]
+    source = Source(bench.base, lock_step(request))
+    report = lambda share: bench.show("lock-step", share)  # noqa: E731
+    replies = draw(source, some, report=report, shelf=bench.shelf)
+    equal = sum(own.token_ids == other.token_ids for own, other in zip(replies, ours.replies, strict=False))
+    return equal, len(some)
+
+
+def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
+    """Persona, seed and judge for the findings."""
+    from mpg_cli.engine.sequence import expression_of
+
+    judge = study.judge
+    persona = expression_of(study.request) or "profile + personality"
+    assert study.request.seed is not None
+    words = "nobody" if judge is None else judge.words
+    return persona, study.request.seed, None if judge is None else judge.about, words
+
+
+@contextmanager
+def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
+    """The model, its experts and a model that drafts loaded, and the records open."""
+    from mpg_cli.engine.session import open_drafter
+    from mpg_cli.evaluation.evaluation import Bench  # torch loads here
+    from mpg_cli.models.experts import find_experts
+    from mpg_cli.models.served import load_served
+    from mpg_cli.models.shelf import Shelf
+
+    request, shelf = study.request, Shelf()
+    loaded = load_served(request.model, study.load)
+    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
+    smaller = open_drafter(request, loaded, study.load)
+    for text in (*loaded.notices, *(smaller.notices if smaller else ())):
+        study.notice(text)
+    study.load("")
+    with Notebook(study.output, study.config(loaded, experts, smaller)) as notebook:
+        if notebook.resumed:
+            study.notice(f"--output has {notebook.resumed} of the replies already")
+        bench = Bench(
+            loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show, shelf
+        )
+        yield bench, experts, smaller

@@ -1,0 +1,101 @@
+"""The adapter that a Modelfile names: a PEFT folder, a file in one, or a repository of the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mpg_cli.errors import UsageError
+from mpg_cli.io.text import visible
+from mpg_cli.personas.adapter_config import parse_config
+from mpg_cli.personas.adapter_folder import MAX_CONFIG_BYTES, check_folder, load_config
+from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
+from mpg_cli.personas.base import base_name
+from mpg_cli.personas.importing.draft import LocalAdapter
+from mpg_cli.personas.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
+from mpg_cli.personas.model_name import unquantised
+from mpg_cli.personas.weight_files import read_header
+
+_NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a repository OWNER/NAME"
+
+
+def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | AdapterPlace:
+    """The files, or the place on the hub, that `value` names, relative to `folder`. Raises UsageError."""
+    what = f"{where}: the adapter '{visible(value, 100)}'"
+    place = adapter_place(value, folder)
+    if place.path is not None and os.path.exists(place.path):
+        return local_adapter(place.path, what)
+    if is_gguf_name(value):
+        raise UsageError(f"{what} is GGUF, which mpg cannot use", hint=ADAPTER_HINT)
+    if place.path is not None:
+        raise UsageError(f"{what} does not exist", hint=_NEEDS)
+    return place
+
+
+def local_adapter(path: Path, what: str) -> LocalAdapter:
+    """The files of the adapter in a folder, or beside the weights `path`; `what` begins messages.
+
+    Raises UsageError.
+    """
+    weights = path / WEIGHTS_FILE
+    if path.is_file() and path.suffix.lower() == ".safetensors":
+        weights = path
+        if not path.with_name(CONFIG_FILE).is_file():
+            raise UsageError(f"{what} has no {CONFIG_FILE}", hint=_NEEDS)
+    elif not weights.exists() and is_gguf(path):
+        raise UsageError(f"{what} is GGUF, which mpg cannot use", hint=ADAPTER_HINT)
+    else:
+        check_folder(path, what, UsageError)
+    _check_header(weights, what)
+    return LocalAdapter(config=weights.with_name(CONFIG_FILE), weights=weights)
+
+
+def base_of(adapter: LocalAdapter, where: str) -> str | None:
+    """The model that the adapter's configuration names, as a persona file calls it. Raises UsageError.
+
+    None where it names none, or only a path that says nothing.
+    """
+    name = f"{where}: {visible(str(adapter.config))}"
+    try:
+        with adapter.config.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    data = load_config(content, name, UsageError)
+    _, problems = parse_config(data)
+    if problems:
+        raise UsageError("\n  - ".join([f"{where}: the adapter cannot be used:", *problems[:20]]))
+    base = data.get("base_model_name_or_path")
+    return base_name(base) if isinstance(base, str) and base.strip() and base.isprintable() else None
+
+
+def runnable(base: str) -> tuple[str, str | None]:
+    """The model of full precision in place of a quantised one, and then a notice."""
+    plain = unquantised(base)
+    if plain is None:
+        return base, None
+    notice = f"{visible(base, 80)} is quantised, which mpg does not run; the base is {visible(plain, 80)}"
+    return plain, f"{notice} (--base names another)"
+
+
+def local_path(value: str, folder: Path | None) -> Path | None:
+    """`value` as a path beside the Modelfile, `~` the home folder; None for what no system takes as one."""
+    try:
+        path = (folder or Path()) / os.path.expanduser(value)
+        path.exists()
+    except (OSError, ValueError):
+        return None
+    return path
+
+
+def _check_header(weights: Path, what: str) -> None:
+    """That the file is safetensors and complete; values are for the loader to judge."""
+    try:
+        whole = bool(read_header(weights))
+    except OSError as error:
+        raise UsageError(f"{what}: {visible(weights.name, 60)} cannot be read: {error.strerror}") from None
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UsageError(f"{what}: {visible(weights.name, 60)} is damaged or no safetensors file")

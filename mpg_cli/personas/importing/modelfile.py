@@ -1,0 +1,119 @@
+"""Ollama's Modelfiles as a list of instructions, read as Ollama reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mpg_cli.errors import UsageError
+from mpg_cli.io.text import nearest, visible
+from mpg_cli.personas.importing.json_text import decode
+
+MAX_BYTES = 1 << 20
+
+INSTRUCTIONS = (
+    "from",
+    "adapter",
+    "system",
+    "parameter",
+    "message",
+    "template",
+    "license",
+    "draft",
+    "renderer",
+    "parser",
+    "requires",
+)
+ROLES = ("system", "user", "assistant")
+
+_LINE = re.compile(r"[ \t]*([^ \t]+)(?:[ \t]+(.*))?")
+_TEXTS = ("system", "message", "template", "license")  # their values are often of several lines
+_WORD = re.compile(r"([A-Za-z0-9_]+)[ \t]+(.*)", re.DOTALL)
+_QUOTES = ('"""', '"')
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """`name` in lower case; `key` is the name of a PARAMETER or the role of a MESSAGE."""
+
+    name: str
+    value: str
+    line: int  # from 1
+    key: str = ""
+
+
+def parse_modelfile(raw: bytes, where: str) -> tuple[Instruction, ...]:
+    """The instructions in order. Raises UsageError with the line for what Ollama would refuse as well."""
+    if len(raw) > MAX_BYTES:
+        raise UsageError(f"{where}: larger than {MAX_BYTES >> 20} MiB, no Modelfile")
+    text = decode(raw, where)
+    if "\x00" in text:
+        raise UsageError(f"{where}: not a text file")
+    found = tuple(_instructions(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), where))
+    if not any(instruction.name == "from" for instruction in found):
+        raise UsageError(f"{where}: no FROM line, so this is no Modelfile")
+    return found
+
+
+def _instructions(lines: list[str], where: str) -> Iterator[Instruction]:
+    at = 0
+    before = ""  # the instruction that stands before
+    while at < len(lines):
+        number, line = at + 1, lines[at]
+        at += 1
+        if not line.strip() or line.lstrip(" \t").startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        word = match.group(1) if match else line.split()[0]
+        name = word.lower()
+        if name not in INSTRUCTIONS:
+            raise _unknown(word, before, f"{where}:{number}")
+        rest, key = (match.group(2) if match else None) or "", ""
+        if name in ("parameter", "message"):
+            key, rest = _key(name, rest, f"{where}:{number}")
+        value, at = _value(rest, lines, at, f"{where}:{number}")
+        yield Instruction(name, value, number, key)
+        before = name
+
+
+def _unknown(word: str, before: str, where: str) -> UsageError:
+    """What is said of a line that begins with `word`, after an instruction `before`."""
+    close = "".join(f"; did you mean {known.upper()}?" for known in nearest(word, INSTRUCTIONS, 1))
+    hint = f"a Modelfile knows {', '.join(INSTRUCTIONS).upper()}"
+    if before in _TEXTS and not close:
+        quotes = _QUOTES[0]
+        hint = f"text of several lines stands in three double quotes: {before.upper()} {quotes}…{quotes}"
+    return UsageError(f"{where}: unknown instruction '{visible(word, 30)}'{close}", hint=hint)
+
+
+def _key(name: str, rest: str, where: str) -> tuple[str, str]:
+    """Name of a parameter or role of a message, and what follows."""
+    match = _WORD.fullmatch(rest)
+    if match is None:
+        form = "NAME VALUE" if name == "parameter" else "ROLE TEXT"
+        raise UsageError(f"{where}: {name.upper()} needs {form}")
+    if name == "message" and match.group(1) not in ROLES:
+        raise UsageError(f"{where}: the role of a MESSAGE is {', '.join(ROLES)}")
+    return match.group(1), match.group(2)
+
+
+def _value(first: str, lines: list[str], at: int, where: str) -> tuple[str, int]:
+    """The rest of a line, or what stands in quotes from there; and the line after it.
+
+    As in Ollama a quote ends only where a line ends with it.
+    """
+    first = first.strip()
+    quote = next((quote for quote in _QUOTES if first.startswith(quote)), None)
+    if quote is None:
+        if not first:
+            raise UsageError(f"{where}: a value is missing")
+        return first, at
+    parts = [first.removeprefix(quote)]
+    while not parts[-1].rstrip().endswith(quote):
+        if at == len(lines):
+            raise UsageError(f"{where}: the {quote} that begins here is never closed")
+        parts.append(lines[at])
+        at += 1
+    parts[-1] = parts[-1].rstrip().removesuffix(quote)
+    return "\n".join(parts), at

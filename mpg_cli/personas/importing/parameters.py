@@ -1,0 +1,99 @@
+"""Ollama's PARAMETER values: checked, and told as the flags of `mpg generate` that do the same."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mpg_cli.engine.request import MAX_SEED, Sampling
+from mpg_cli.errors import UsageError
+from mpg_cli.io.text import visible
+from mpg_cli.personas.importing.modelfile import Instruction
+
+# Fields of Sampling, whose flags are called like them.
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repeat_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "stop": "stop",
+    "num_predict": "max_tokens",
+}
+_WHOLE = frozenset(("top_k", "seed", "num_predict", "num_ctx", "repeat_last_n"))
+_REAL = frozenset(
+    ("temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
+)
+_MAX_DIGITS = 30
+
+
+def read_parameters(instructions: Sequence[Instruction], where: str) -> dict[str, Any]:
+    """Values by name as plain data; `stop` is a list, of others the last one counts. Raises UsageError."""
+    found: dict[str, Any] = {}
+    for instruction in instructions:
+        value = _number(instruction, where)
+        if instruction.key == "stop":
+            found.setdefault("stop", []).append(instruction.value)
+        else:
+            found[instruction.key] = value
+    return found
+
+
+def as_flags(parameters: dict[str, Any]) -> tuple[str, list[str]]:
+    """Flags of `mpg generate` as one would type them, and what has none: names, or names with values.
+
+    Values that mpg does not take are -1 for endless replies and for a new seed each time, among others.
+    """
+    words: list[str] = []
+    without: list[str] = []
+    for name, value in parameters.items():
+        for one in value if isinstance(value, list) else [value]:
+            if name not in _SAMPLING and name != "seed":
+                without.append(name)
+            elif (flag := _flag(name, one)) is not None:
+                words.append(flag)
+            else:
+                without.append(f"{name} {one}".rstrip())
+    return " ".join(words), without
+
+
+def _flag(name: str, value: Any) -> str | None:
+    """The flag with its value; None for a value that mpg does not take."""
+    if name == "seed":
+        return f"--seed {value}" if 0 <= value <= MAX_SEED else None
+    if name == "top_k":
+        value = max(0, value)  # -1 turns it off in Ollama
+    field = _SAMPLING[name]
+    chosen: dict[str, Any] = {field: (value,) if name == "stop" else value}
+    try:
+        replace(Sampling(), **chosen)
+    except UsageError:
+        return None
+    shown = _quoted(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else value
+    return f"--{field.replace('_', '-')} {shown}"
+
+
+def _number(instruction: Instruction, where: str) -> Any:
+    """The value as a number where the parameter is one, else the text."""
+    name, text = instruction.key, instruction.value
+    if name not in _WHOLE | _REAL:
+        return text
+    try:
+        value: float = (int if name in _WHOLE else float)(text) if len(text) <= _MAX_DIGITS else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        needed = "a whole number" if name in _WHOLE else "a number"
+        raise UsageError(f"{where}:{instruction.line}: {name} must be {needed}, not '{visible(text, 40)}'")
+    return value
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    return f"$'{visible(text.replace(chr(92), chr(92) * 2)).replace(chr(39), chr(92) + chr(39))}'"

@@ -1,0 +1,127 @@
+"""The text of a new persona file: what is known filled in, the rest as comments. Always valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpg_cli.errors import PersonaError, UsageError
+from mpg_cli.io import safe_yaml
+from mpg_cli.io.text import HARMFUL, visible
+from mpg_cli.io.yaml_text import scalar, to_yaml
+from mpg_cli.personas import expression, schema
+from mpg_cli.personas.base import base_name
+from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, runnable
+from mpg_cli.personas.importing.draft import DraftAdapter, LocalAdapter
+from mpg_cli.personas.importing.place import Imported
+from mpg_cli.personas.persona_file import Destination, check_name
+from mpg_cli.personas.registry import Registry, resolve, search_path
+
+_COMMENTS = """\
+# adapters:                  # experts for models; the one whose base is most like the model counts
+#   - base: Qwen/Qwen3-0.6B
+#     path: adapters/NAME      # a PEFT folder beside this file; or repo: OWNER/NAME of the hub
+# use: auto                  # auto | adapter | prompt | both
+"""
+_ABOUT = """\
+# weight: 1.0                # multiplies every weight that it is named with
+# tags: [character]
+# license: CC0-1.0
+# source: where it comes from
+"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a new persona is to be."""
+
+    name: str
+    prompt: str | None = None
+    parts: str | None = None
+    adapter: str | None = None  # a folder, or a repository of the hub
+    base: str | None = None
+    description: str | None = None
+
+
+def make(wanted: Wanted, folder: Path) -> Imported:
+    """The file of the persona, to be written into `folder`. Raises UsageError."""
+    check_name(wanted.name)
+    _check_flags(wanted)
+    if wanted.parts is not None:
+        _check_parts(wanted.parts, wanted.name, folder)
+    adapter, notice = _adapter(wanted.adapter, wanted.base) if wanted.adapter is not None else (None, None)
+    where = Destination(folder, wanted.name, adapter.base if adapter else "")
+    text = "".join(_lines(wanted, adapter.entry(where.adapter_path) if adapter else None))
+    try:
+        schema.parse_document(safe_yaml.parse(text, where.file)[0])
+    except PersonaError as error:
+        raise UsageError(f"no valid persona comes of it:\n{error.message}") from None
+    return Imported(where, text, adapter.local if adapter else None, (notice,) if notice else ())
+
+
+def _adapter(place: str, base: str | None) -> tuple[DraftAdapter, str | None]:
+    """The adapter for the model `base`, or the one that it names itself, and a notice about that model."""
+    found = find_adapter(place, None, "--adapter")
+    said = base_of(found, "--adapter") if isinstance(found, LocalAdapter) else None
+    base = base or said
+    if not base:
+        raise UsageError("the adapter does not say which model it is for", hint="add --base ID")
+    base, notice = runnable(base_name(base) or base)
+    return DraftAdapter(base, found), notice
+
+
+def _check_flags(wanted: Wanted) -> None:
+    for flag, value in (("--prompt", wanted.prompt), ("--adapter", wanted.adapter)):
+        if wanted.parts is not None and value is not None:
+            raise UsageError(f"--parts makes a composite, {flag} does not go with it", hint="leave one out")
+    if wanted.base is not None and wanted.adapter is None:
+        raise UsageError("--base belongs to --adapter", hint="add --adapter PATH or leave out --base")
+    for flag, value in (
+        ("--prompt", wanted.prompt),
+        ("--description", wanted.description),
+        ("--base", wanted.base),
+    ):
+        if value is not None and not value.strip():
+            raise UsageError(f"{flag} is empty", hint="leave it out")
+        if value is not None and (bad := HARMFUL.search(value)):
+            raise UsageError(f"{flag} holds the control character {visible(bad.group())}")
+
+
+def _check_parts(parts: str, name: str, folder: Path) -> None:
+    """All parts are there, and none of them is the new persona itself."""
+    terms = expression.parse(parts)
+    if name.lower() in {term.name.lower() for term in terms}:
+        raise UsageError(f"a composite cannot contain itself: {name}")
+    resolve(terms, Registry.load([folder, *search_path()]))
+
+
+def _lines(wanted: Wanted, entry: dict[str, str] | None) -> Iterator[str]:
+    """The file, piece by piece."""
+    yield f"name: {scalar(wanted.name)}\n"
+    if wanted.description:
+        yield f"description: {scalar(' '.join(wanted.description.split()))}\n"
+    else:
+        yield "# description: what the persona is like, in a line\n"
+    if wanted.parts is not None:
+        terms = " + ".join(expression.format_expression([term]) for term in expression.parse(wanted.parts))
+        yield f"parts: {scalar(terms)}                # a composite has no prompt and no adapters\n"
+    else:
+        yield from _expert(wanted, entry)
+    yield _ABOUT
+
+
+def _expert(wanted: Wanted, entry: dict[str, str] | None) -> Iterator[str]:
+    if wanted.prompt:
+        yield "# The system prompt, for models without an adapter of this persona.\n"
+        yield to_yaml({"prompt": wanted.prompt.strip()})
+    elif entry is None:
+        yield "# The system prompt. Say who speaks and how; examples of words help.\n"
+        yield f"prompt: You are {wanted.name}. You answer in your own voice.\n"
+    else:
+        yield "# prompt: You are …          # for models without an adapter of this persona\n"
+    if entry is None:
+        yield _COMMENTS.replace("NAME", wanted.name, 1)
+    else:
+        yield to_yaml({"adapters": [entry]})
+        yield "# use: auto                  # auto | adapter | prompt | both\n"

@@ -1,0 +1,294 @@
+"""`mpg eval style` from the command line: the bundled model, few prompts, every judge."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mpg_cli
+from tests.evaluation.stub import Answer, stub
+
+LIBRARY = Path(__file__).resolve().parents[3] / "personas" / "adapters" / "mpg-tiny"
+ROLE = {"profile": "You are a baker.", "personality": "You are kind.", "reference_answer": "Be gentle."}
+
+
+@pytest.fixture
+def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the command in an empty folder; exit code, stdout, stderr."""
+    from mpg_cli.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.txt").write_text("How do I sleep better?\n\nWhat should I read?\n")
+    (tmp_path / "roles.jsonl").write_text(json.dumps(ROLE) + "\n" + json.dumps({**ROLE, "question": "Hi?"}))
+
+    def call(*argv: str) -> tuple[int, str, str]:
+        return main(["eval", "style", "--max-tokens", "40", *argv]), *capsys.readouterr()
+
+    return call
+
+
+def test_bars_and_numbers_for_a_person(mpg: Any) -> None:
+    code, out, err = mpg("-p", "I+pirate", "--count", "3")
+    assert code == 0, err
+    assert out.startswith("I+pirate on mpg-tiny, 3 prompts, seed 0\n")
+    assert len(re.findall(r"^(I|pirate) +[█·]{20} +\d+% \[\d+%, \d+%\]$", out, re.M)) == 2
+    for name in (
+        "minimum",
+        "mean",
+        "all in one reply",
+        "fluency",
+        "distinct-1, 2, 3",
+        "self-BLEU-4",
+        "length",
+    ):
+        assert re.search(f"^{name} ", out, re.M), name
+    assert "Judged by markers of the package." in out
+    assert "\x1b" not in out
+    assert "mpg-tiny speaks" in err
+
+
+def test_json_is_the_same_twice_and_its_texts_are_those_of_batch(
+    mpg: Any, tmp_path: Path, capsys: Any
+) -> None:
+    argv = ["-p", "pirate", "--prompts", "two.txt", "--format", "json", "-q", "--dtype", "float32"]
+    runs = [mpg(*argv, "-o", name) for name in ("a.jsonl", "b.jsonl")]
+    found = [json.loads(out) for code, out, err in runs]
+    for own in found:
+        own.pop("tokens_per_second")
+    assert found[0] == found[1]
+    assert runs[0][2] == ""
+    assert found[0]["prompts"] == 2
+    assert found[0]["judge"]["kind"] == "markers"
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    texts = {r["id"]: r["text"] for r in records if r["type"] == "reply"}
+    from mpg_cli.cli.app import main
+
+    asked = ("How do I sleep better?", "What should I read?")
+    lines = [json.dumps({"id": str(n), "prompt": prompt}) for n, prompt in enumerate(asked)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    argv = ["in.jsonl", "-p", "pirate", "--seed", "0", "--max-tokens", "40", "--dtype", "float32", "-q"]
+    code = main(["batch", *argv])
+    assert code == 0
+    out = capsys.readouterr().out
+    assert {r["id"]: r["text"] for r in map(json.loads, out.splitlines())} == texts
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) -> None:
+    argv = ["-p", "pirate", "--prompts", "two.txt", "-o", "out.jsonl", "--format", "json"]
+    code, whole, err = mpg(*argv)
+    assert code == 0, err
+    file = tmp_path / "out.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:2]))  # the head and one reply
+    code, again, err = mpg(*argv)
+    assert code == 0
+    assert "--output has 1 of the replies already" in err
+    assert json.loads(again)["presence"] == json.loads(whole)["presence"]
+    code, out, err = mpg(*argv, "--seed", "5")
+    assert (code, out) == (2, "")
+    assert "another seed" in err
+
+
+def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Path) -> None:
+    shutil.copytree(LIBRARY / "I", tmp_path / "mine")
+    (tmp_path / "m.yaml").write_text("mine: [the]\n")
+    argv = ["--adapter", "mine", "--prompts", "two.txt", "--markers", "m.yaml", "-o", "out.jsonl"]
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert mpg(*argv)[0] == 0
+    shutil.rmtree(tmp_path / "mine")
+    shutil.copytree(LIBRARY / "E", tmp_path / "mine")
+    code, out, err = mpg(*argv)
+    assert (code, out) == (2, "")
+    assert "belongs to a run with another blend" in err
+
+
+@pytest.mark.parametrize(
+    "more, what",
+    [
+        (["--chunk-size", "2"], "another chunk size"),
+        (["--drafter", "reference"], "another drafter"),
+        (["--temperature", "0.5"], "another sampling"),
+    ],
+)
+def test_another_way_to_draft_is_another_run(mpg: Any, more: list[str], what: str) -> None:
+    argv = ["-p", "pirate", "--count", "1", "--max-tokens", "2", "--judge", "none", "-o", "out.jsonl"]
+    assert mpg(*argv)[0] == 0
+    code, out, err = mpg(*argv, *more)
+    assert (code, out) == (2, "")
+    assert what in err
+
+
+def test_a_persona_of_negative_weight_with_another_prompt_is_another_run(mpg: Any, tmp_path: Path) -> None:
+    argv = ["-p", "zen+dull:-0.5", "--persona-dir", ".", "--count", "1", "--max-tokens", "2"]
+    argv += ["--judge", "none", "-o", "out.jsonl"]
+    (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are dull.\n")
+    assert mpg(*argv)[0] == mpg(*argv)[0] == 0
+    (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are very dull.\n")
+    code, out, err = mpg(*argv)
+    assert (code, out) == (2, "")
+    assert "another blend" in err
+
+
+def test_a_smaller_model_drafts(mpg: Any, tmp_path: Path) -> None:
+    argv = ["-p", "pirate", "--prompts", "two.txt", "--format", "json", "-q", "--dtype", "float32"]
+    place = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
+    runs = [mpg(*argv), mpg(*argv, "--drafter", f"model:{place}")]
+    assert [(code, err) for code, _, err in runs] == [(0, ""), (0, "")]
+    found = [json.loads(out) for _, out, _ in runs]
+    for own in found:
+        own.pop("tokens_per_second")
+    assert found[0] == found[1]
+
+
+def test_the_classifier_says_how_often_it_is_right(mpg: Any) -> None:
+    pytest.importorskip("sklearn")
+    code, out, err = mpg("-p", "I+pirate", "--count", "2", "--judge", "classifier", "--format", "json", "-q")
+    assert code == 0, err
+    judge = json.loads(out)["judge"]
+    assert [own["persona"] for own in judge["held_out"]] == ["I", "pirate"]
+    assert all(0.8 < own["balanced_accuracy"] <= 1 for own in judge["held_out"])
+
+
+def test_without_scikit_learn_it_says_what_to_install(mpg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    code, out, err = mpg("-p", "pirate", "--judge", "classifier")
+    assert (code, out) == (2, "")
+    assert "pip install 'mpg-cli[eval]'" in err
+
+
+def test_an_external_judge_is_asked_once_about_every_reply(
+    mpg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPG_JUDGE_KEY", "sk-secret")
+    argv = [
+        "-p",
+        "I+pirate",
+        "--prompts",
+        "two.txt",
+        "--judge-model",
+        "m",
+        "-o",
+        "out.jsonl",
+        "--format",
+        "json",
+    ]
+    with stub(
+        lambda number, body: (200, "9" if "Persona: I\n" in body["messages"][0]["content"] else "4")
+    ) as server:
+        first = mpg(*argv, "--judge-url", server.url)
+        asked = len(server.requests)
+        second = mpg(*argv, "--judge-url", server.url)
+        assert asked == len(server.requests) == 4
+    assert first[0] == second[0] == 0, first[2]
+    found = json.loads(first[1])
+    assert {name: own["value"] for name, own in found["presence"].items()} == pytest.approx(
+        {"I": 0.9, "pirate": 0.4}
+    )
+    assert found["minimum"]["value"] == pytest.approx(0.4)
+    assert found["all_together"]["value"] == 0
+    assert json.loads(second[1])["presence"] == found["presence"]
+    everything = (tmp_path / "out.jsonl").read_text() + "".join(first[1:]) + "".join(second[1:])
+    assert "sk-secret" not in everything
+
+
+def test_a_judge_that_fails_leaves_the_replies(mpg: Any, tmp_path: Path) -> None:
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        return 404, "no such model"
+
+    with stub(answer) as server:
+        code, out, err = mpg(
+            "-p",
+            "pirate",
+            "--prompts",
+            "two.txt",
+            "-o",
+            "out.jsonl",
+            "--judge-url",
+            server.url,
+            "--judge-model",
+            "m",
+        )
+    assert (code, out) == (1, "")
+    assert "answered 404: no such model" in err
+    kinds = [json.loads(line)["type"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert kinds == ["run", "reply", "reply"]
+
+
+def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) -> None:
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        told = body["messages"][0]["content"]
+        assert "Be gentle." in told
+        return 200, "10" if "You are a baker." in told else "yes"
+
+    with stub(answer) as server:
+        code, out, err = mpg(
+            "--data", "roles.jsonl", "--judge-url", server.url, "--judge-model", "m", "--format", "json"
+        )
+        assert len(server.requests) == 4
+    assert code == 0, err
+    found = json.loads(out)
+    assert list(found["presence"]) == ["profile", "personality"]
+    assert 0 <= found["reference_bleu"] <= 1
+    code, out, err = mpg("--data", "roles.jsonl", "--data-weights", "1:0.5")
+    assert code == 0, err
+    assert "Nobody judged the personas." in out
+    assert "against the reference answers" in out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        ([], "a persona is missing"),
+        (["-p", "nobody-here"], "unknown persona"),
+        (["-p", "pirate", "--prompts", "nowhere.txt"], "--prompts nowhere.txt cannot be read"),
+        (["-p", "pirate", "--count", "0"], "--count 0 must be between 1 and 60"),
+        (["-p", "pirate", "--markers", "nowhere.yaml"], "nowhere.yaml"),
+        (["-p", "pirate", "--judge", "classifier", "--markers", "m.yaml"], "--markers does not go with"),
+        (["-p", "pirate", "--judge-url", "http://h/v1"], "an external judge needs --judge-model"),
+        (["-p", "pirate", "--judge-model", "m"], "an external judge needs --judge-url"),
+        (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is no address"),
+        (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
+        (["-p", "pirate", "--data", "roles.jsonl"], "--persona does not go with --data"),
+        (["-p", "pirate", "--ask", "x"], "--ask belongs to --data"),
+        (["--data", "roles.jsonl", "--data-weights", "1"], "is not two weights"),
+        (["--data", "roles.jsonl", "--judge", "markers"], "does not know the personas of --data"),
+        (["-p", "mine", "--persona-dir", "."], "no markers of mine"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_loads(
+    mpg: Any, tmp_path: Path, argv: list[str], message: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nprompt: You are mine.\n")
+    (tmp_path / "m.yaml").write_text("pirate: [arr]\n")
+    code, out, err = mpg(*argv)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_markers_of_a_file_judge_a_persona_of_ones_own(mpg: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nprompt: You are mine.\n")
+    (tmp_path / "m.yaml").write_text(r"mine: ['\w+']")
+    argv = ["-p", "mine", "--persona-dir", ".", "--markers", "m.yaml", "--count", "2", "--format", "json"]
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert json.loads(out)["presence"]["mine"]["value"] == 1
+
+
+def test_the_help_loads_neither_torch_nor_transformers_nor_numpy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from mpg_cli.cli.app import main; code = main(['eval', NAME, '--help']); "
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'numpy', 'sklearn')))"
+    )
+    for name in ("style", "compare"):
+        script = code.replace("NAME", repr(name))
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "--judge-url" in done.stdout

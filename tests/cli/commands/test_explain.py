@@ -1,0 +1,211 @@
+"""`mpg explain` and `mpg generate --explain` from the command line, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.batch.conftest import world as world
+from tests.cli.commands.conftest import Cli
+from tests.render.screen import Terminal
+
+PLAIN = [*("Hello", "-p", "bold+calm:0.5", "--seed", "7", "--max-tokens", "20"), *("-q",)]
+
+
+@pytest.fixture
+def mpg(world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command with the model and personas of the world; exit code, stdout, stderr."""
+    from mpg_cli.cli.app import main
+
+    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
+    monkeypatch.setenv("MPG_PERSONA_DIR", str(world))
+
+    def call(*argv: str) -> tuple[int, str, str]:
+        return main([*argv, "--device", "cpu"]), *capsys.readouterr()
+
+    return call
+
+
+RULES = {
+    "exact": ["--chunk-size", "3"],
+    "block": ["--rule", "block", "--chunk-size", "3", "--drafter", "reference"],
+    "threshold": ["--rule", "threshold", "--chunk-size", "3", "--candidates", "2"],
+    "lock-step": ["--drafter", "none"],
+    "mixture": ["--target", "mixture"],
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_json_on_a_pipe_agrees_with_generate(mpg: Any, rule: str) -> None:
+    code, out, err = mpg("explain", *PLAIN, *RULES[rule])
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    code, out, _ = mpg("generate", *PLAIN, *RULES[rule], "--format", "events")
+    rounds = [e for e in map(json.loads, out.splitlines()) if e["type"] == "round"]
+    finished = json.loads(out.splitlines()[-1])
+    tokens = found["tokens"]
+    assert [t["id"] for t in tokens] == found["token_ids"] == finished["token_ids"]
+    assert "".join(t["text"] for t in tokens) == found["text"] == finished["text"]
+    pulls = [pull for r in rounds for pull in r["pull"]][: len(tokens)]
+    assert [list(t["pull"].values()) for t in tokens] == pulls
+    assert list(tokens[0]["pull"]) == ["bold", "calm"] == [e["name"] for e in found["experts"]]
+    last = rounds[-1]
+    kept_the_end = len(pulls) < sum(len(r["pull"]) for r in rounds) and last["kept"] == len(last["tokens"])
+    assert sum(t["origin"] == "accepted" for t in tokens) == finished["stats"]["kept"] - kept_the_end
+    assert found["unit"] == ("share" if rule == "mixture" else "nats")
+    if rule == "lock-step":
+        assert {t["origin"] for t in tokens} == {"bonus"}
+    for t in tokens:
+        assert ("rejected" in t) == (t["origin"] == "corrected")
+    for sentence in found["sentences"]:
+        own = tokens[sentence["first"] : sentence["end"]]
+        assert sentence["pull"]["bold"] == pytest.approx(sum(t["pull"]["bold"] for t in own))
+    assert sum(s["end"] - s["first"] for s in found["sentences"]) == len(tokens)
+
+
+def test_the_fields_of_generate_come_first(mpg: Any) -> None:
+    _, one, _ = mpg("explain", *PLAIN)
+    _, other, _ = mpg("generate", *PLAIN, "--format", "json")
+    explained, plain = json.loads(one), json.loads(other)
+    assert list(explained) == [*plain, "unit", "tokens", "sentences"]
+    del explained["stats"], plain["stats"]
+    assert {name: explained[name] for name in plain} == plain
+
+
+def test_generate_carries_it_in_its_objects(mpg: Any) -> None:
+    _, out, _ = mpg("generate", *PLAIN, "--explain", "--format", "json")
+    _, own, _ = mpg("explain", *PLAIN)
+    explanation = json.loads(out)["explanation"]
+    assert explanation == {name: json.loads(own)[name] for name in ("unit", "tokens", "sentences")}
+    _, out, _ = mpg("generate", *PLAIN, "--explain", "--format", "events")
+    assert json.loads(out.splitlines()[-1])["explanation"] == explanation
+    _, out, _ = mpg("generate", *PLAIN, "--format", "events")
+    assert "explanation" not in json.loads(out.splitlines()[-1])
+
+
+def test_generate_explains_on_stderr_and_stdout_keeps_the_reply(mpg: Any) -> None:
+    _, plain, _ = mpg("generate", *PLAIN)
+    code, out, err = mpg("generate", *PLAIN, "--explain")
+    assert (code, out) == (0, plain)
+    assert err.startswith("[a bold 1]  [b calm 0.5]\n")
+    assert re.search(r"^  a bold .*[+-]\d+\.\d\d$", err, re.MULTILINE)
+
+
+def test_the_page_is_written_whole_beside_the_output(mpg: Any, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    code, out, err = mpg("explain", *PLAIN[:-1], "-n", "2", "--html", str(page))
+    assert code == 0
+    assert f"mpg: the page is {page}" in err
+    assert len(out.splitlines()) == 2
+    html = page.read_text(encoding="utf-8")
+    count = sum(len(json.loads(line)["tokens"]) for line in out.splitlines())
+    assert len(re.findall(r'<span class="t ', html)) == count
+    assert html.endswith("</html>\n")
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_signs_on_request(mpg: Any) -> None:
+    code, out, _ = mpg("explain", *PLAIN, "--format", "terminal")
+    assert code == 0
+    assert out.startswith("[a bold 1]")
+    assert "\x1b" not in out
+
+
+def test_a_conversation_shows_its_last_turn(mpg: Any, tmp_path: Path) -> None:
+    turns = [{"role": r, "content": f"turn <{i}>"} for i, r in enumerate(["user", "assistant", "user"])]
+    (tmp_path / "talk.json").write_text(json.dumps(turns))
+    page = tmp_path / "why.html"
+    options = ["-p", "bold", "--max-tokens", "3", "--messages", str(tmp_path / "talk.json")]
+    assert mpg("explain", *options, "--html", str(page))[0] == 0
+    assert "turn &lt;2&gt;</p>" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["-p", "pirate", "Hi", "--html", "."], "--html . is a directory"),
+        (["-p", "pirate", "Hi", "--html", "nowhere/x.html"], "--html nowhere/x.html cannot be written"),
+        (["-p", "pirate", "Hi", "--format", "live"], "'live' is not one of"),
+        (["-p", "nobody", "Hi"], "nobody"),
+        (["Hi"], "a persona is missing"),
+        (["-p", "pirate", ""], "the prompt is empty"),
+        (["-p", "pirate", "Hi", "--candidates", "2"], "--candidates belongs to --rule threshold"),
+    ],
+)
+def test_wrong_usage_loads_nothing(cli: Cli, argv: list[str], message: str) -> None:
+    code, out, err = cli("explain", *argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("mpg: error: ")
+    assert message in err
+    assert cli.session.requests == []
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_failed_run_keeps_the_page_that_was_there(mpg: Any, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    page.write_text("older")
+    code, _, err = mpg("explain", "Hello " * 100, "-p", "bold", "--html", str(page))
+    assert code == 1
+    assert "the prompt has" in err
+    assert page.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [page]
+
+
+INTERRUPTED = """
+import os, signal, sys
+from mpg_cli.cli.app import main
+from mpg_cli.engine.session import Session
+whole = Session.replies
+def replies(self, request):
+    for place, event in enumerate(whole(self, request)):
+        yield event
+        if place == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+Session.replies = replies
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_interruption_explains_what_is_there(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    terminal = Terminal(
+        INTERRUPTED,
+        *("explain", "Hello", "-p", "bold+calm", "--seed", "7", "--chunk-size", "3", "--html", str(page)),
+        *("--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu"),
+        columns=80,
+    )
+    output = terminal.finish(60)
+    assert terminal.process.returncode == 128 + signal.SIGINT
+    assert "bold 1" in output
+    assert "interrupted" in output
+    assert "\x1b[38;5;" in output, "in colour on a terminal"
+    assert "<dd>interrupted</dd>" in page.read_text()
+
+
+def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    command = [
+        *(sys.executable, "-m", "mpg_cli", "explain", "Hello", "-p", "bold", "-q", "--html", str(page)),
+        *("--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu", "-n", "2"),
+    ]
+    reader, stdout = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page.read_text().endswith("</html>\n")
+
+
+def test_help_says_how_to_read_it(cli: Cli) -> None:
+    code, out, _ = cli("explain", "--help")
+    assert code == 0
+    for said in ("--html", "--persona", "--rule", "pulled hardest", "nats", "Examples:"):
+        assert said in out

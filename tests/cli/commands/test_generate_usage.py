@@ -1,0 +1,398 @@
+"""`mpg generate`: flags become a request, and what is wrong is refused before anything loads."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpg_cli.cli.commands.prompts import parse_messages, read_prompt
+from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
+from mpg_cli.sampling.thresholds import Threshold
+from tests.cli.commands.conftest import Cli
+from tests.render.replies import streams
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+
+
+def test_the_reply_goes_to_stdout_and_the_rest_to_stderr(cli: Cli) -> None:
+    code, out, err = cli("generate", "-p", "pirate", "hello")
+    assert (code, out) == (0, "Aye aye\n")
+    first, *rest = err.splitlines()
+    assert first.startswith(
+        "mpg: mpg-tiny speaks, a tiny demonstration model; choose a real one with --model"
+    )
+    assert rest == ["mpg: the seed is drawn", "seed 42"]
+
+
+def test_defaults(cli: Cli) -> None:
+    request = cli.request("-p", "pirate", "hello")
+    assert request.prompting.prompt == "hello"
+    assert request.prompting.messages is None
+    assert request.model.name == "mpg-tiny"
+    assert request.sampling.max_tokens is None
+    assert request.scheme.chunk_size is None
+    assert request.scheme.threshold == Threshold()
+    assert (request.seed, request.samples, request.sequence_id) == (None, 1, None)
+    assert request.blend is not None
+    assert [(e.persona.name, e.weight) for e in request.blend.experts] == [("pirate", 1.0)]
+
+
+def test_all_flags_arrive(cli: Cli) -> None:
+    request = cli.request(
+        *("-p", "Pirate:0.5", "--persona", "poet", "--strength", "2", "--adapter", "a/b:c:0.5"),
+        *("--system", "Be kind.", "--template-arg", "enable_thinking=false", "--template-arg", "n=3"),
+        *("--template-arg", "style=short", "--model", "some/model", "--revision", "abc"),
+        *("--device", "cuda:1", "--dtype", "bfloat16", "--rule", "threshold", "--threshold", "fixed:1.5"),
+        *(
+            "--threshold-window",
+            "32",
+            "--candidates",
+            "4",
+            "--ahead",
+            "2",
+            "--drafter",
+            "persona:POET",
+            "--chunk-size",
+            "8",
+        ),
+        *("--max-tokens", "9", "--temperature", "0", "--top-k", "5", "--top-p", "0.9", "--min-p", "0.1"),
+        *("--repetition-penalty", "1.1", "--stop", "x y", "--stop", "\n", "--seed", "7", "hello"),
+        *("--sequence-id", "3"),
+    )
+    assert request.blend is not None
+    assert [(e.persona.name, e.weight) for e in request.blend.experts] == [("pirate", 1.0), ("poet", 2.0)]
+    assert request.adapters == ((AdapterPlace(Path("a/b:c")), 1.0),)
+    assert request.prompting.system == "Be kind."
+    assert request.prompting.template_args == {"enable_thinking": False, "n": 3, "style": "short"}
+    assert (request.model.name, request.model.revision) == ("some/model", "abc")
+    assert (request.model.device, request.model.dtype) == ("cuda:1", "bfloat16")
+    assert request.scheme.rule == "threshold"
+    assert request.scheme.threshold == Threshold(fixed=1.5, window=32, candidates=4, ahead=2)
+    assert (request.scheme.drafter, request.scheme.chunk_size) == ("persona:poet", 8)
+    sampling = request.sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_k) == (9, 0.0, 5)
+    assert (sampling.top_p, sampling.min_p, sampling.repetition_penalty) == (0.9, 0.1, 1.1)
+    assert sampling.stop == ("x y", "\n")
+    assert (request.seed, request.sequence_id) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("3", 3), ('"3"', "3"), ("line-7", "line-7"), ("-1", "-1"), ("true", "true")]
+)
+def test_sequence_ids_are_as_in_json(cli: Cli, argument: str, value: int | str) -> None:
+    assert cli.request("-p", "pirate", f"--sequence-id={argument}", "hi").sequence_id == value
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("max", Threshold()), ("0.95", Threshold(quantile=0.95)), ("fixed:0", Threshold(fixed=0.0))],
+)
+def test_thresholds(cli: Cli, argument: str, value: Threshold) -> None:
+    request = cli.request("-p", "pirate", "--rule", "threshold", "--threshold", argument, "hi")
+    assert request.scheme.threshold == value
+
+
+def test_stdin_is_the_prompt_for_a_dash_or_without_one(cli: Cli) -> None:
+    for dash in (["-"], []):
+        request = cli.request("-p", "pirate", *dash, stdin="Grüße\nzwei\n\n".encode())
+        assert request.prompting.prompt == "Grüße\nzwei\n"
+
+
+def test_stdin_is_left_alone_when_there_is_a_prompt(cli: Cli) -> None:
+    assert cli.request("-p", "pirate", "hello", stdin=b"\xff").prompting.prompt == "hello"
+
+
+def test_a_prompt_file_keeps_its_lines(cli: Cli) -> None:
+    Path("p.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert cli.request("-p", "pirate", "--prompt-file", "p.txt").prompting.prompt == "one\r\ntwo"
+
+
+def test_messages_come_from_a_file_or_stdin(cli: Cli) -> None:
+    Path("m.json").write_text(json.dumps(MESSAGES))
+    from_file = cli.request("-p", "pirate", "--messages", "m.json")
+    from_stdin = cli.request("-p", "pirate", "--messages", "-", stdin=json.dumps(MESSAGES).encode())
+    assert from_file.prompting.messages == tuple(MESSAGES)
+    assert from_file.prompting == from_stdin.prompting
+
+
+def test_only_adapters_need_no_persona(cli: Cli) -> None:
+    request = cli.request("--adapter", "x", "--adapter", "x:0.5", "--drafter", "persona:X", "hi")
+    assert request.blend is None
+    assert request.adapters == ((AdapterPlace(Path("x")), 1.5),)
+    assert request.scheme.drafter == "persona:x"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--temperature", "-1"], "--temperature -1 must be 0 or more"),
+        (["--temperature", "nan"], "--temperature nan must be 0 or more"),
+        (["--temperature", "inf"], "--temperature inf must be 0 or more"),
+        (["--temperature", "warm"], "invalid value for '--temperature': "),
+        (["--top-p", "0"], "--top-p 0 must be above 0 and at most 1"),
+        (["--top-p", "1.5"], "--top-p 1.5 must be above 0 and at most 1"),
+        (["--min-p", "-0.1"], "--min-p -0.1 must be between 0 and 1"),
+        (["--top-k", "-1"], "--top-k -1 must be 0 or more"),
+        (["--repetition-penalty", "0"], "--repetition-penalty 0 must be above 0"),
+        (["--max-tokens", "0"], "--max-tokens 0 must be at least 1"),
+        (["-n", "0"], "-n 0 must be at least 1"),
+        (["--seed", "-1"], "--seed -1 must be between 0"),
+        (["--stop", ""], "--stop is empty"),
+        (["--chunk-size", "-1"], "--chunk-size -1 must be between 0 and 64"),
+        (["--chunk-size", "65"], "--chunk-size 65 must be between 0 and 64"),
+        (["--chunk-size", "big"], "--chunk-size 'big' is no chunk size"),
+        (["--threshold", "max"], "--threshold belongs to --rule threshold"),
+        (["--threshold-window", "64"], "--threshold-window belongs to --rule threshold"),
+        (["--rule", "threshold", "--threshold", "2"], "--threshold '2' is no threshold"),
+        (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is no threshold"),
+        (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
+        (["--rule", "greedy"], "'greedy' is not one of 'exact', 'threshold', 'block'"),
+        (["--target", "sum"], "'sum' is not one of 'product', 'mixture'"),
+        (
+            ["--drafter", "beam"],
+            "choose auto, merged, folded, reference, lookup, none, persona:NAME or model:PATH",
+        ),
+        (["--drafter", "model:"], "choose auto"),
+        (["--drafter", "lookup", "--rule", "threshold"], "it cannot propose every token"),
+        (["--candidates", "4"], "--candidates belongs to --rule threshold"),
+        (["--rule", "block", "--ahead", "2"], "--ahead belongs to --rule threshold"),
+        (["--rule", "threshold", "--candidates", "0"], "--candidates 0 must be between 1 and 64"),
+        (["--rule", "threshold", "--ahead", "99"], "--ahead 99 must be between 1 and 16"),
+        (["--drafter", "refrence"], "did you mean reference?"),
+        (["--drafter", "persona:poet"], "the blend has pirate"),
+        (["--drafter", "none", "--chunk-size", "4"], "--drafter none drafts nothing"),
+        (["--strength", "nan"], "strength must be a finite number"),
+        (["--strength", "0"], "every weight is zero"),
+        (["--strength", "11"], "beyond ±10"),
+        (["--adapter", "x:nan"], "weight must be a finite number"),
+        (["--adapter", ":2"], "has no path"),
+        (["--adapter", "x:11"], "beyond ±10"),
+        (["--template-arg", "thinking"], "is not KEY=VALUE"),
+        (["--template-arg", "a=1", "--template-arg", "a=2"], "--template-arg a is given twice"),
+        (["--raw", "--template-arg", "a=1"], "--raw skips the chat template"),
+        (["--device", "tpu"], "--device tpu is no device"),
+        (["--dtype", "int8"], "'int8' is not one of"),
+        (["--model", ""], "--model is empty"),
+        (["--sequence-id", "1", "-n", "2"], "--sequence-id names one sample"),
+        (["--format", "live"], "--format live cannot be shown: stdout is no terminal"),
+        (["--persona-dir", "nowhere"], "nowhere: no such folder"),
+        (["--tempreture", "1"], "no such option: --tempreture"),
+        (["another"], "unexpected extra argument"),
+        (["-p", "pirate:"], "the weight of pirate is missing\n  pirate:\n         ^"),
+        (["-p", "poett"], "did you mean poet?"),
+        (["-p", "poet:-1", "--target", "mixture"], "a mixture has no negative weights, poet has one"),
+        (["--adapter", "x:-1", "--target", "mixture"], "a mixture has no negative weights, x has one"),
+        (["--output", "."], "--output . is a directory"),
+        (["--output", "no/such/file"], "--output no/such/file cannot be written: No such file"),
+        (["--output", "x", "--format", "live"], "--output goes to a file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> None:
+    assert message in cli.refused("-p", "pirate", "hello", *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "stdin", "message"),
+    [
+        ([""], b"", "the prompt is empty"),
+        ([" \n"], b"", "the prompt is empty"),
+        (["-"], b"\n", "the prompt is empty"),
+        ([], b"", "the prompt is empty"),
+        (["-"], b"ok\n\xff\xfe", "stdin is not UTF-8 text: byte 0xff in line 2"),
+        (["--prompt-file", "nowhere.txt"], b"", "--prompt-file nowhere.txt cannot be read: No such file"),
+        (["--prompt-file", "."], b"", "--prompt-file . cannot be read: Is a directory"),
+        (["hello", "--prompt-file", "x"], b"", "the prompt is given twice: PROMPT and --prompt-file"),
+        (["hello", "--messages", "x"], b"", "the prompt is given twice: PROMPT and --messages"),
+        (["--messages", "-", "--raw"], b'[{"role":"user","content":"x"}]', "--raw skips the chat template"),
+        (["--messages", "-"], b"[1", "--messages is not JSON"),
+        (["--messages", "-"], b"[" * 100_000, "--messages is"),
+        (["--messages", "-"], b"{}", "--messages must be a list of messages"),
+        (
+            ["--messages", "-"],
+            b'{"messages":[{"role":"user","content":"x"}],"temperature":0}',
+            "--messages has 'temperature' beside the messages",
+        ),
+        (["--messages", "-"], b'{"messages":[],"note":1}', "--messages has 'note' beside the messages"),
+        (["--messages", "-"], b'{"messages":[]}', "--messages must be a list of messages"),
+        (["--messages", "-"], b"[]", "--messages must be a list of messages"),
+        (["--messages", "-"], b"[7]", "--messages[0] must be an object"),
+        (["--messages", "-"], b'[{"role":"user"}]', "--messages[0].content must be text, not null"),
+        (["--messages", "-"], b'[{"role":"me","content":""}]', "--messages[0].role must be system, user"),
+        (["--messages", "-"], b'[{"role":"user","content":"x","nme":"y"}]', "unknown key 'nme'"),
+        (["--messages", "-"], b'[{"role":"user","content":"\\ud800"}]', "is not UTF-8 text"),
+        (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last user turn of --messages is"),
+        (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "ends with a turn of assistant"),
+        (["caf\udce9"], b"", "the prompt is not UTF-8 text"),
+        (["--system", "\udce9", "x"], b"", "--system is not UTF-8 text"),
+    ],
+)
+def test_wrong_prompts_are_refused(cli: Cli, argv: list[str], stdin: bytes, message: str) -> None:
+    assert message in cli.refused("-p", "pirate", *argv, stdin=stdin)
+
+
+def test_nobody_waits_for_a_prompt_at_a_terminal() -> None:
+    at_terminal = replace(streams(), stdin_tty=True)
+    with pytest.raises(UsageError, match="a prompt is missing") as caught:
+        read_prompt(None, None, None, at_terminal)
+    assert caught.value.hint is not None
+    assert "pipe it in" in caught.value.hint
+
+
+def test_a_missing_persona_says_what_to_add(cli: Cli) -> None:
+    err = cli.refused("hello")
+    assert err == (
+        "mpg: error: a persona is missing\n"
+        "hint: add --persona NAME, for instance -p pirate, or --adapter PATH\n"
+    )
+
+
+def test_an_unreadable_output_is_refused(cli: Cli) -> None:
+    Path("out.txt").write_text("old")
+    Path("out.txt").chmod(0o400)
+    if os.access("out.txt", os.W_OK):
+        pytest.skip("nothing is unreadable to this user")
+    assert "Permission denied" in cli.refused("-p", "pirate", "hello", "--output", "out.txt")
+
+
+def test_several_samples(cli: Cli) -> None:
+    code, out, err = cli("generate", "-p", "pirate", "-n", "2", "--model", "m", "--stats", "hello")
+    assert (code, out) == (0, "Aye aye\nAye aye\n")
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith("---")] == ["--- 0", "--- 1"]
+    assert sum("seed 42" in line for line in lines) == 2
+
+
+def test_quiet_leaves_stderr_empty_but_for_a_seed_that_was_drawn(cli: Cli) -> None:
+    assert cli("generate", "-p", "pirate", "-q", "--seed", "42", "hello") == (0, "Aye aye\n", "")
+    assert cli("generate", "-p", "pirate", "-q", "hello") == (0, "Aye aye\n", "seed 42\n")
+
+
+def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpg_cli.cli.commands.values import adapters
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a:1").mkdir()
+    assert adapters(["a:0.5", f"{tmp_path}/a:0.25"], 2.0) == ((AdapterPlace(Path("a")), 1.5),)
+    assert adapters(["a:0.1", "a:0.2", "a:-0.3"], 1.0) == ()
+    assert adapters(["a:1"], 1.0) == ((AdapterPlace(Path("a:1")), 1.0),)
+
+
+def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:
+    _, out, err = cli("generate", "-p", "pirate", "-v", "hello")
+    assert out == "Aye aye\n"
+    assert "by tokens kept" in err
+
+
+def test_json(cli: Cli) -> None:
+    code, out, err = cli("generate", "-p", "pirate", "-n", "2", "--format", "json", "--seed", "5", "hello")
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert (code, first["text"], first["sequence"], second["sequence"]) == (0, "Aye aye", 0, 1)
+    assert first["seed"] == 5
+    assert "seed 5" not in err
+
+
+def test_events(cli: Cli) -> None:
+    _, out, _ = cli("generate", "-p", "pirate", "--format", "events", "hello")
+    types = [json.loads(line)["type"] for line in out.splitlines()]
+    assert types == ["notice", "started", "round", "text", "round", "text", "finished"]
+
+
+def test_output_takes_the_place_of_stdout(cli: Cli) -> None:
+    Path("reply.txt").write_text("an older and longer reply")
+    code, out, err = cli("generate", "-p", "pirate", "--output", "reply.txt", "hello")
+    assert (code, out) == (0, "")
+    assert Path("reply.txt").read_text() == "Aye aye\n"
+    assert "seed 42" in err
+    assert sorted(os.listdir()) == ["personas", "reply.txt"]
+
+
+def test_a_dry_run_generates_nothing(cli: Cli) -> None:
+    _, out, _ = cli("generate", "-p", "pirate", "--model", "m", "--dry-run", "hello")
+    assert out == (
+        "model       m\n"
+        "max tokens  9\n"
+        "rows        row reference\n"
+        "            row pirate, weight 1.0\n"
+        "memory      weights 2.86 MiB\n"
+        "seed        none\n"
+    )
+    _, out, _ = cli("generate", "-p", "pirate", "--dry-run", "--format", "json", "hello")
+    assert json.loads(out)["memory"] == {"weights_bytes": 3_000_000}
+
+
+def test_flag_before_environment_before_file_before_default(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "config" / "mpg" / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("model: from/file\ntop-k: 7\nstop: [a, b]\npersona: pirate\nthreshold: 0.5\n")
+    cli.monkeypatch.setenv("MPG_MODEL", "from/environment")
+    cli.monkeypatch.setenv("MPG_TOP_P", "0.25")
+    cli.monkeypatch.setenv("MPG_MIN_P", "")
+    request = cli.request("hello", "--top-k", "9", "--format", "json")
+    assert request.model.name == "from/environment"
+    assert request.sampling.top_k == 9
+    assert request.sampling.top_p == 0.25
+    assert request.sampling.stop == ("a", "b")
+    assert request.scheme.rule == "exact"  # a threshold in the file waits for its rule
+    cli.monkeypatch.delenv("MPG_MODEL")
+    cli.monkeypatch.setenv("MPG_PERSONA", "poet + pirate:2")
+    cli.monkeypatch.setenv("MPG_STOP", "one stop")
+    request = cli.request("hello")
+    assert (request.model.name, request.sampling.top_k) == ("from/file", 7)
+    assert request.sampling.stop == ("one stop",)
+    assert request.blend is not None
+    assert request.blend.expression == "poet+pirate:2"
+
+
+def test_an_error_names_the_variable_or_file_behind_it(cli: Cli, tmp_path: Path) -> None:
+    cli.monkeypatch.setenv("MPG_TOP_P", "7")
+    assert "hint: MPG_TOP_P sets it" in cli.refused("-p", "pirate", "hello")
+    assert "MPG_TOP_P" not in cli.refused("-p", "pirate", "hello", "--top-p=8")
+    cli.monkeypatch.delenv("MPG_TOP_P")
+    cli.monkeypatch.setenv("MPG_TOP_K", "many")
+    assert "hint: MPG_TOP_K sets it" in cli.refused("-p", "pirate", "hello")
+    cli.monkeypatch.delenv("MPG_TOP_K")
+    config = tmp_path / "config" / "mpg" / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("drafter: persona:poet\n")
+    assert f"hint: {config} sets it" in cli.refused("-p", "pirate", "hello")
+
+
+def test_help_names_what_works(cli: Cli) -> None:
+    code, out, _ = cli("generate", "--help")
+    assert code == 0
+    for flag in ("--persona", "--drafter", "--output", "--dry-run", "Examples:"):
+        assert flag in out
+    for flag in ("--candidates", "--ahead", "block", "lookup", "model:PATH"):
+        assert flag in out
+
+
+def test_a_system_turn_only_comes_first() -> None:
+    turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
+    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn behind"):
+        parse_messages(json.dumps(turns))
+    assert len(parse_messages(json.dumps(turns[1:]))) == 2
+
+
+@pytest.mark.parametrize(
+    "beside", [{}, {"model": "gpt-x", "stream": False, "n": 1, "temperature": None}], ids=str
+)
+def test_messages_may_stand_in_a_request(beside: dict[str, Any]) -> None:
+    turns = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Hi"}]
+    assert parse_messages(json.dumps({**beside, "messages": turns})) == tuple(turns)
+
+
+def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "utf16.txt"
+    file.write_bytes("Hello".encode("utf-16-le"))
+    with pytest.raises(UsageError, match="NUL bytes"):
+        read_prompt(None, file, None, streams())

@@ -1,0 +1,174 @@
+"""What is said about a reply's tokens: their text, where they come from, who pulled, and their sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpg_cli.engine.events import Event, ExpertInfo, Finished, Round, Started, Usage, as_json
+from mpg_cli.explain.attribution import Explanation, Token, distinct, explain, origins
+from mpg_cli.explain.builder import explained
+from mpg_cli.sampling.round import Seconds
+from mpg_cli.sampling.stats import Stats
+from tests.models.words import byte_tokenizer
+from tests.render.replies import STARTED, reply
+
+END = 256
+
+
+@cache
+def tokenizer() -> Any:
+    return byte_tokenizer(extra=3)
+
+
+def ids(text: str) -> tuple[int, ...]:
+    """A token a byte."""
+    return tuple(tokenizer().encode(text, add_special_tokens=False))
+
+
+def round_(tokens: str | tuple[int, ...], kept: int, draft: str | tuple[int, ...] | None = None) -> Round:
+    """A round that commits these tokens; by default what it kept is all that was drafted."""
+    tokens = ids(tokens) if isinstance(tokens, str) else tokens
+    draft = ids(draft) if isinstance(draft, str) else draft
+    drafted = tokens[:kept] if draft is None else draft
+    pull = tuple((float(i), -0.5) for i, _ in enumerate(tokens))
+    return Round(0, 0, drafted, len(drafted), kept, tokens, pull, Seconds())
+
+
+def explanation(rounds: list[Round], text: str, count: int, started: Started = STARTED) -> Explanation:
+    committed = tuple(t for r in rounds for t in r.tokens)[:count]
+    finished = Finished(0, text, committed, "stop", Usage(9, count), Stats())
+    events: list[Event] = [started, *rounds, finished]
+    *before, last = explained(events, tokenizer())
+    assert before == events[:-1]
+    assert isinstance(last, Finished)
+    assert last.explanation is not None
+    return last.explanation
+
+
+def words(text: str, pull: float = 1.0) -> list[Token]:
+    """A token a character."""
+    return [Token(ord(char), char, "accepted", (pull, -pull)) for char in text]
+
+
+def sentences(text: str) -> list[str]:
+    return [s.text for s in explain(("a", "b"), (1.0, 1.0), "nats", words(text)).sentences]
+
+
+def test_accepted_corrected_and_bonus_tokens() -> None:
+    rounds = [
+        round_("abX", 2, "abc"),  # c was rejected
+        round_("deY", 2, "de"),  # all kept, one more
+        round_("Z", 0, ""),  # nothing drafted
+        round_("f", 1, "fg"),  # a stop string cut it
+    ]
+    assert origins(rounds) == [
+        *[("accepted", None)] * 2,
+        ("corrected", *ids("c")),
+        *[("accepted", None)] * 2,
+        ("bonus", None),
+        ("bonus", None),
+        ("accepted", None),
+    ]
+
+
+def test_a_character_of_several_tokens_is_the_text_of_its_last() -> None:
+    text = "a🙂é"
+    found = explanation([round_(text, 6)], text, 7)
+    assert [t.text for t in found.tokens] == ["a", "", "", "", "🙂", "", "é"]
+    assert [t.pull for t in found.tokens] == [(float(i), -0.5) for i in range(7)]
+
+
+def test_half_a_character_at_the_end_is_told_once() -> None:
+    found = explanation([round_(ids("a🙂")[:3], 2)], "a\ufffd", 3)
+    assert "".join(t.text for t in found.tokens) == "a\ufffd"
+
+
+def test_what_a_stop_string_cut_is_no_text() -> None:
+    found = explanation([round_("Hi##", 3)], "Hi", 4)
+    assert [t.text for t in found.tokens] == ["H", "i", "", ""]
+
+
+def test_the_end_token_is_left_out() -> None:
+    found = explanation([round_((*ids("Hi"), END), 2)], "Hi", 2)
+    assert [t.id for t in found.tokens] == list(ids("Hi"))
+
+
+def test_a_corrected_token_says_what_was_drafted() -> None:
+    found = explanation([round_("ab", 1, "ax"), round_("c", 0, (END,))], "abc", 3)
+    said = [t.rejected and (t.rejected.id, t.rejected.text) for t in found.tokens]
+    assert said == [None, (*ids("x"), "x"), (END, "")]
+
+
+def test_the_strongest_pulled_towards_the_token() -> None:
+    found = Explanation(("a", "b"), (0.5, 0.5), "nats", (), ())
+    strongest = [found.strongest(Token(0, "x", "bonus", pull)) for pull in ((1, 2), (0.2, -9), (-1, -2))]
+    assert strongest == [1, 0, None]
+    assert found.strongest(Token(0, "x", "bonus", (0.01, 0.02))) is None, "nobody's pull to speak of"
+    assert found.strength(0, 1.0) == pytest.approx(0.632, abs=1e-3)
+    assert found.strength(1, -1.0) == 0
+
+
+def test_shares_count_from_those_of_the_weights() -> None:
+    found = Explanation(("a", "b"), (0.75, 0.25), "share", (), ())
+    assert [found.strength(0, v) for v in (0.5, 0.75, 0.875, 1.0)] == [0, 0, 0.5, 1]
+    assert found.strongest(Token(0, "x", "bonus", (0.75, 0.25))) is None, "both say it alike"
+    assert found.strongest(Token(0, "x", "bonus", (0.6, 0.4))) == 1, "more than its share"
+    assert found.strongest(Token(0, "x", "bonus", (0.9, 0.1))) == 0
+    assert Explanation(("a",), (1.0,), "share", (), ()).strength(0, 1.0) == 1
+
+
+def test_a_mixture_is_explained_by_shares() -> None:
+    found = explanation([round_("Hi", 1)], "Hi", 2, replace(STARTED, target="mixture"))
+    assert found.unit == "share"
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("Pi is 3.14, e.g. here. Yes", ["Pi is 3.14, e.g. here.", "Yes"]),
+        ("“Go!” He went.", ["“Go!”", "He went."]),
+        ("To do:\n1. Rest.\n2. Work.", ["To do:", "1. Rest.", "2. Work."]),
+        ("A title\n\nAnd text", ["A title", "And text"]),
+        ("行く。来る。", ["行く。", "来る。"]),
+        ("Wait... what. And…", ["Wait... what.", "And…"]),
+        ("", []),
+        ("\n", [""]),
+    ],
+)
+def test_sentences(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+@given(st.text(alphabet="aB.!? \n1。", max_size=60))
+def test_sentences_share_out_all_tokens_and_pulls(text: str) -> None:
+    found = explain(("a", "b"), (1.0, 1.0), "nats", words(text))
+    places = [at for s in found.sentences for at in range(s.first, s.end)]
+    assert places == list(range(len(text)))
+    assert sum(s.pull[0] for s in found.sentences) == pytest.approx(len(text))
+    assert all(s.pull[0] == -s.pull[1] == s.end - s.first for s in found.sentences)
+
+
+def test_the_leading_experts_keep_their_order() -> None:
+    tokens = (Token(0, "x", "bonus", (0.5, -3.0, 0.1, 2.0)),)
+    assert Explanation(tuple("abcd"), (0.25,) * 4, "nats", tokens, ()).leading(2) == (1, 3)
+
+
+def test_namesakes_are_told_apart() -> None:
+    assert distinct(["pirate", "I", "pirate"]) == ("pirate", "I", "pirate (2)")
+    twice = replace(STARTED, experts=(ExpertInfo("x", "prompt", 1.0), ExpertInfo("x", "adapter", 2.0)))
+    found = explanation([round_("Hi", 1)], "Hi", 2, twice)
+    assert found.as_json()["tokens"][0]["pull"] == {"x": 0.0, "x (2)": -0.5}
+
+
+def test_events_carry_it_only_where_it_was_asked_for() -> None:
+    events = list(reply(["Aye"]))
+    assert "explanation" not in as_json(events[-1])
+    last = list(explained(events, tokenizer()))[-1]
+    assert as_json(last)["explanation"]["unit"] == "nats"

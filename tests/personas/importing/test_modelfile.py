@@ -1,0 +1,369 @@
+"""Modelfiles: the syntax as Ollama reads it, what becomes of each instruction, and advice on GGUF."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpg_cli.errors import UsageError
+from mpg_cli.personas.adapter_place import AdapterPlace
+from mpg_cli.personas.importing.draft import Draft
+from mpg_cli.personas.importing.modelfile import parse_modelfile
+from mpg_cli.personas.importing.modelfile_persona import draft_of_modelfile
+from tests.personas.importing.files import safetensors
+
+CONFIG = {
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": ["q_proj"],
+    "base_model_name_or_path": "Qwen/Qwen3-0.6B",
+}
+
+
+def parsed(text: str) -> list[tuple[str, str, str]]:
+    found = parse_modelfile(("FROM x\n" + text).encode(), "Modelfile")[1:]
+    return [(i.name, i.key, i.value) for i in found]
+
+
+def draft(text: str, path: Path = Path("mario.Modelfile"), model: str | None = None) -> Draft:
+    return draft_of_modelfile(text.encode(), "M", path, model)
+
+
+def refused(text: str, path: Path = Path("Modelfile"), model: str | None = None) -> tuple[str, str]:
+    with pytest.raises(UsageError) as error:
+        draft(text, path, model)
+    return error.value.message, error.value.hint or ""
+
+
+def adapter(folder: Path, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors(a=4, b=4))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("SYSTEM You are Mario.", "You are Mario."),
+        ("system   You are Mario.  ", "You are Mario."),
+        ('SYSTEM "You are Mario."', "You are Mario."),
+        ('SYSTEM "two\nlines"', "two\nlines"),
+        ('SYSTEM "a "b" c"', 'a "b" c'),
+        ('SYSTEM """You are Mario."""', "You are Mario."),
+        ('SYSTEM """\nYou say "hi".\n\n# no comment\n"""  ', '\nYou say "hi".\n\n# no comment\n'),
+        ('SYSTEM """a""" b\nc"""', 'a""" b\nc'),
+        ("SYSTEM it's 5\" long", "it's 5\" long"),
+        ("\tSYSTEM\tYou # are", "You # are"),
+        ("SYSTEM a\r\n", "a"),
+    ],
+)
+def test_values(text: str, value: str) -> None:
+    assert parsed(text) == [("system", "", value)]
+
+
+def test_comments_parameters_and_messages() -> None:
+    text = '# note\n\n  # note\nPARAMETER temperature 0.5\nparameter stop "a b"\nMESSAGE user hi there\n'
+    assert parsed(text) == [
+        ("parameter", "temperature", "0.5"), ("parameter", "stop", "a b"), ("message", "user", "hi there"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("FROM x\n\nSISTEM y", "M:3: unknown instruction 'SISTEM'; did you mean SYSTEM?"),
+        ("FROM x\nHello world, this is a letter.", "M:2: unknown instruction 'Hello'"),
+        ("FROM x\nSYSTEM", "M:2: a value is missing"),
+        ('FROM x\nSYSTEM """\nabc\n', 'M:2: the """ that begins here is never closed'),
+        ('FROM x\nSYSTEM "abc', 'M:2: the " that begins here is never closed'),
+        ("FROM x\nPARAMETER temperature", "M:2: PARAMETER needs NAME VALUE"),
+        ("FROM x\nPARAMETER temperature hot\nSYSTEM y", "M:2: temperature must be a number, not 'hot'"),
+        ("FROM x\nPARAMETER top_k 1.5\nSYSTEM y", "M:2: top_k must be a whole number, not '1.5'"),
+        ("FROM x\nSYSTEM y\nPARAMETER seed " + "9" * 5000, "M:3: seed must be a whole number"),
+        ("FROM x\nPARAMETER temperature nan\nSYSTEM y", "M:2: temperature must be a number, not 'nan'"),
+        ("FROM x\nMESSAGE robot hi", "M:2: the role of a MESSAGE is system, user, assistant"),
+        ("SYSTEM y", "M: no FROM line, so this is no Modelfile"),
+        ("FROM x\nSYSTEM a\x00b", "M: not a text file"),
+        ("FROM x\n" + "#" * (1 << 20), "M: larger than 1 MiB"),
+        ("FROM x\nTEMPLATE y", "M: no SYSTEM, no MESSAGE and no ADAPTER"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(text: str, message: str) -> None:
+    assert message in refused(text)[0]
+
+
+def test_what_powershell_writes() -> None:
+    text = 'FROM a/b\r\nSYSTEM """Ciao,\r\nZoë."""\r\n'
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"):
+        assert draft_of_modelfile(text.encode(encoding), "M", None, None).prompt == "Ciao,\nZoë."
+
+
+def test_bytes_that_are_not_utf_8() -> None:
+    with pytest.raises(UsageError, match="byte 0xff in line 2 is not UTF-8"):
+        draft_of_modelfile(b"FROM x\nSYSTEM \xff", "M", None, None)
+
+
+def test_a_whole_persona() -> None:
+    text = (
+        "FROM Qwen/Qwen3-0.6B\nSYSTEM old\nSYSTEM You are Mario.\nMESSAGE system Be loud.\n"
+        "MESSAGE user Hi\nMESSAGE assistant It's a me!\nPARAMETER temperature 0.7\nPARAMETER top_k 40\n"
+        "PARAMETER top_p 0.9\nPARAMETER min_p 0.05\nPARAMETER repeat_penalty 1.1\nPARAMETER seed 42\n"
+        'PARAMETER stop </s>\nPARAMETER stop "it\'s"\nPARAMETER num_predict 99\nPARAMETER num_ctx 4096\n'
+        'TEMPLATE """{{ .System }}"""\nLICENSE """\nMIT License\n\nCopyright\n"""\nREQUIRES 0.14.0\n'
+    )
+    found = draft(text)
+    assert found.title == "mario"
+    assert found.prompt == (
+        "You are Mario.\n\nBe loud.\n\nAn example conversation:\nUser: Hi\nAssistant: It's a me!"
+    )
+    assert (found.description, found.license, found.model) == (
+        "You are Mario.", "MIT License", "Qwen/Qwen3-0.6B",
+    )  # fmt: skip
+    kept = found.extensions["ollama"]
+    assert kept["from"] == "Qwen/Qwen3-0.6B"
+    assert kept["parameters"]["stop"] == ["</s>", "it's"]
+    assert (kept["parameters"]["temperature"], kept["parameters"]["num_ctx"]) == (0.7, 4096)
+    assert kept["messages"][2] == {"role": "assistant", "content": "It's a me!"}
+    assert kept["system"] == ["old", "You are Mario."]
+    assert kept["license"] == "\nMIT License\n\nCopyright\n"
+    assert found.notices == (
+        "a persona file has no sampling; the same with mpg generate: --temperature 0.7 --top-k 40 "
+        "--top-p 0.9 --min-p 0.05 --repetition-penalty 1.1 --seed 42 "
+        "--stop '</s>' --stop 'it'\"'\"'s' --max-tokens 99",
+        "parameters that mpg has no flag for: num_ctx",
+        "TEMPLATE is not used: the model's own chat template is",
+        "REQUIRES is not used",
+    )
+
+
+def parameters(*lines: str) -> tuple[str, ...]:
+    return draft("\n".join(["FROM a/b", "SYSTEM x", *(f"PARAMETER {line}" for line in lines)])).notices
+
+
+def test_values_that_mpg_does_not_take_are_no_flags() -> None:
+    refused = ("seed -1", "num_predict -1", "top_p 2", "top_p 0", "presence_penalty -2.5", 'stop ""')
+    told = "parameters that mpg has no flag for: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
+    assert parameters(*refused[:2], *refused[3:]) == (told.format("top_p 0.0"),)
+    assert parameters(*refused[:3], *refused[4:]) == (told.format("top_p 2.0"),)
+    assert parameters("seed 18446744073709551616")[0].endswith(": seed 18446744073709551616")
+
+
+@pytest.mark.parametrize(
+    "line, flag",
+    [
+        ("presence_penalty -2", "--presence-penalty -2"),
+        ("frequency_penalty 0.5", "--frequency-penalty 0.5"),
+        ("top_k -1", "--top-k 0"),
+        ("top_k 0", "--top-k 0"),
+        ("seed 18446744073709551615", "--seed 18446744073709551615"),
+        ("stop <|eot_id|>", "--stop '<|eot_id|>'"),
+    ],
+)
+def test_parameters_as_flags(line: str, flag: str) -> None:
+    assert parameters(line) == (f"a persona file has no sampling; the same with mpg generate: {flag}",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SYSTEM '''\nYou are Mario.\n'''",
+        "SYSTEM You are Mario.\n\nYou like pizza.",
+        "MESSAGE user Hi\nHow are you?",
+    ],
+)
+def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: str) -> None:
+    message, hint = refused(f"FROM x\n{text}")
+    name = text.split()[0]
+    assert "unknown instruction" in message
+    assert hint == f'text of several lines stands in three double quotes: {name} """…"""'
+    for other in ("SYSTEM x\nPARAMTER y 1", "PARAMETER stop x\nRUN pip"):
+        assert refused(f"FROM x\n{other}")[1].startswith("a Modelfile knows FROM, ")
+
+
+@pytest.mark.parametrize(
+    "base, words",
+    [
+        ("./llama.gguf", ("is a GGUF model", "--model Qwen/Qwen3-0.6B")),
+        ("llama3.2:3b", ("is a model of Ollama", "--model Qwen/Qwen3-0.6B")),
+        ("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", ("is a GGUF", "called Llama-3.2-3B-Instruct)")),
+        ("./weights", ("is a GGUF model",)),
+        ("./folder", ("is a GGUF model",)),
+        (".", ("is no folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
+    ],
+)
+def test_a_base_that_mpg_cannot_run_is_answered_with_what_to_do(
+    base: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_bytes(b"GGUF\3\0\0\0")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"")
+    text = f"FROM {base}\nSYSTEM You are Mario."
+    found = draft(text, tmp_path / "Modelfile")
+    (notice,) = found.notices
+    assert all(word in notice for word in words)
+    assert found.model is None
+    named = draft(text, tmp_path / "Modelfile", "Qwen/Qwen3-0.6B")
+    assert (named.notices, named.model) == ((), "Qwen/Qwen3-0.6B")
+    message, hint = refused(f"FROM {base}\nTEMPLATE x", tmp_path / "Modelfile")
+    assert "there is no persona in it" in message
+    assert words[0] in hint
+
+
+@pytest.mark.parametrize("name", ["lora.gguf", "lora", "folder", "gone.gguf", "hf.co/a/lora-GGUF"])
+def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
+    (tmp_path / "lora").write_bytes(b"GGUF\3\0\0\0")
+    (tmp_path / "lora.gguf").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"")
+    message, hint = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
+    assert message == f"M:2: the adapter '{name}' is GGUF, which mpg cannot use"
+    assert "adapter_model.safetensors" in hint
+    assert "take the ADAPTER line out" in hint
+
+
+def test_an_adapter_beside_the_modelfile(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "lora")
+    for value in ("./lora", "lora/adapter_model.safetensors", str(folder)):
+        found = draft(f"FROM llama3.2\nADAPTER {value}", tmp_path / "Modelfile").adapter
+        assert found is not None
+        assert found.local is not None
+        assert found.base == "Qwen/Qwen3-0.6B"
+        assert found.local.weights.samefile(folder / "adapter_model.safetensors")
+    found = draft("FROM my/base\nADAPTER lora", tmp_path / "Modelfile").adapter
+    assert found is not None
+    assert found.base == "my/base"
+    found = draft("FROM my/base\nADAPTER lora", tmp_path / "Modelfile", "other/base").adapter
+    assert found is not None
+    assert found.base == "other/base"
+
+
+def test_a_base_in_a_folder_goes_by_its_name_and_is_chosen_by_its_path(tmp_path: Path) -> None:
+    adapter(tmp_path / "lora")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}")
+    found = draft("FROM ./tiny\nADAPTER lora", tmp_path / "Modelfile")
+    assert found.adapter is not None
+    assert (found.adapter.base, found.model) == ("tiny", str(tmp_path / "tiny"))
+
+
+QUANTISED = "unsloth/llama-3-8b-bnb-4bit"
+PLAIN = "unsloth/llama-3-8b"
+SAID = f"{QUANTISED} is quantised, which mpg does not run; the base is {PLAIN} (--base names another)"
+
+
+@pytest.mark.parametrize(
+    "text, says, chosen",
+    [
+        ("FROM llama3\nADAPTER lora", QUANTISED, None),
+        ("FROM ./llama3.gguf\nADAPTER lora", QUANTISED, None),
+        (f"FROM {QUANTISED}\nADAPTER lora", "a/b", None),
+        (f"FROM hf.co/{QUANTISED}\nADAPTER someone/lora", "a/b", None),
+        ("FROM a/b\nADAPTER lora", "a/b", QUANTISED),
+    ],
+)
+def test_a_quantised_base_is_written_as_one_that_runs(
+    text: str, says: str, chosen: str | None, tmp_path: Path
+) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    found = draft(text, tmp_path / "Modelfile", chosen)
+    assert found.adapter is not None
+    assert (found.adapter.base, found.model, found.notices) == (PLAIN, PLAIN, (SAID,))
+    prompt = draft(f"FROM {QUANTISED}\nSYSTEM x", tmp_path / "Modelfile")
+    assert (prompt.model, prompt.notices) == (PLAIN, (SAID,))
+
+
+def test_a_model_whose_owner_has_quantised_ones_alone_is_not_chosen(tmp_path: Path) -> None:
+    found = draft("FROM TheBloke/Llama-2-7B-AWQ\nSYSTEM x", tmp_path / "Modelfile")
+    assert found.model is None
+    assert "the base is Llama-2-7B (" in found.notices[0]
+
+
+@pytest.mark.parametrize(
+    "says, base, model",
+    [
+        ("/home/me/.cache/huggingface/hub/models--a--X/snapshots/0a1b", "a/X", "a/X"),
+        ("/workspace/models/X-1B", "X-1B", None),
+        ("../models/X-1B/", "X-1B", None),
+        ("gpt2", "gpt2", None),
+    ],
+)
+def test_a_base_that_is_a_path_goes_by_what_it_names(
+    says: str, base: str, model: str | None, tmp_path: Path
+) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    found = draft("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
+    assert found.adapter is not None
+    assert (found.adapter.base, found.model) == (base, model)
+
+
+@pytest.mark.parametrize("says", ["", None, "/tmp/checkpoint-500", "./model", 7, "a\nb"])
+def test_a_base_that_says_nothing_is_asked_for(says: object, tmp_path: Path) -> None:
+    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
+    assert "which model the adapter is for is not known" in message
+    assert "--base" in hint
+
+
+def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
+    for value in ("someone/pirate", "hf.co/someone/pirate", "https://huggingface.co/someone/pirate"):
+        found = draft(f"FROM a/b\nADAPTER {value}", tmp_path / "Modelfile").adapter
+        assert found is not None
+        assert (found.base, found.found) == ("a/b", AdapterPlace(repo="someone/pirate"))
+    found = draft("FROM a/b\nADAPTER someone/lib/voices/pirate@v1", tmp_path / "Modelfile").adapter
+    assert found is not None
+    assert found.entry("unused") == {
+        "base": "a/b",
+        "repo": "someone/lib",
+        "revision": "v1",
+        "subfolder": "voices/pirate",
+    }
+    message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
+    assert "which model the adapter is for is not known" in message
+    assert "--base" in hint
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (lambda f: (f / "adapter_config.json").unlink(), "has no adapter_config.json"),
+        (lambda f: (f / "adapter_model.safetensors").unlink(), "has no adapter_model.safetensors"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "must hold a JSON object"),
+        (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "adapter_config.json").write_text('{"r": 0}'), "the adapter cannot be used"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"secret" * 9), "no safetensors file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "no safetensors file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\2" + bytes(7) + b"{}"), "no safetensors"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 99), "no safetensors file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(safetensors(a=4)[:-1]), "damaged"),
+    ],
+)
+def test_a_damaged_adapter_is_refused(break_it: Any, message: str, tmp_path: Path) -> None:
+    break_it(adapter(tmp_path / "lora"))
+    assert message in refused("FROM a/b\nADAPTER lora", tmp_path / "Modelfile")[0]
+
+
+def test_adapters_that_cannot_be_meant(tmp_path: Path) -> None:
+    assert "does not exist" in refused("FROM a/b\nADAPTER ./gone", tmp_path / "Modelfile")[0]
+    assert "does not exist" in refused("FROM a/b\nADAPTER ../../x/y", tmp_path / "Modelfile")[0]
+    assert "does not exist" in refused("FROM a/b\nADAPTER " + "x" * 5000, tmp_path / "Modelfile")[0]
+    assert "M:3: there is more than one ADAPTER" in refused("FROM a/b\nADAPTER a/b\nADAPTER c/d")[0]
+
+
+@pytest.mark.parametrize(
+    "path, title",
+    [
+        ("Modelfile", "mario"),
+        ("Modelfile.luigi", "luigi"),
+        ("luigi.Modelfile", "luigi"),
+        ("luigi.modelfile.txt", "luigi"),
+        ("luigi", "luigi"),
+    ],
+)
+def test_the_name_comes_from_the_file_or_its_folder(path: str, title: str, tmp_path: Path) -> None:
+    assert draft("FROM a/b\nSYSTEM x", tmp_path / "mario" / path).title == title
