@@ -25,12 +25,15 @@ from benchmarks.models import build_model, random_adapter
 from mpg_cli.batch.events import Progress
 from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.served import load_served, make_ready
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
+from mpg_cli.sampling.params import Sampling, Scheme
 
 QUESTION = "How should I spend {}?"
 TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "next week", "the morning")
@@ -71,7 +74,7 @@ def compare(
     )
 
 
-def pair(loaded: LoadedModel, request: GenerateRequest, size: int) -> tuple[Runner, Runner]:
+def pair(loaded: LoadedModel, request: Request, size: int) -> tuple[Runner, Runner]:
     """Runners of one prompt at a time and of so many together."""
     return tuple(  # type: ignore[return-value]
         Runner(request, loaded, lambda persona: request.blend, batch_size=n) for n in (1, size)
@@ -80,10 +83,10 @@ def pair(loaded: LoadedModel, request: GenerateRequest, size: int) -> tuple[Runn
 
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_served(ModelChoice(device="cpu", dtype=dtype))
+    loaded = load_served(ModelOptions(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
-    request = GenerateRequest(ModelChoice(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
+    request = Request(ModelOptions(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
     compare(f"mpg-tiny {dtype}, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
 
 
@@ -92,7 +95,7 @@ class RandomRunner(Runner):
 
     experts: Sequence[Expert] = ()
 
-    def _experts(self, request: GenerateRequest, said: list[str]) -> tuple[Expert, ...]:
+    def _experts(self, request: Request, said: list[str]) -> tuple[Expert, ...]:
         return tuple(self.experts)
 
 
@@ -103,9 +106,7 @@ def large(repeats: int, experts: int, count: int) -> None:
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
     make_ready(loaded)
     chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]
-    request = GenerateRequest(
-        ModelChoice(), Prompting("?"), Sampling(), Scheme(drafter="none"), blend=None, seed=1
-    )
+    request = Request(ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), blend=None, seed=1)
     runners = []
     for size in (1, 8):
         runner = RandomRunner(request, loaded, lambda persona: None, batch_size=size)

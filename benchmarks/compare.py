@@ -48,8 +48,8 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table, title
-from mpg_cli.engine.request import RuleName, Scheme
 from mpg_cli.models.device import choose_device
+from mpg_cli.sampling.params import RuleName, Scheme
 
 MERGED = "generate, merged adapter"
 RIVALS = {

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from mpg_cli.engine.request import Prompting
 from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.served import make_ready
 from mpg_cli.personas.adapter_config import Targets
 from mpg_cli.personas.registry import library_dir

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from benchmarks.models import Subject
 from mpg_cli.engine.events import Round
 from mpg_cli.engine.profile import Profile
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, RuleName, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
+from mpg_cli.sampling.params import RuleName, Sampling, Scheme
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.tuning.measure import Bench, Way
 from mpg_cli.tuning.tuner import Tuner
@@ -50,10 +52,10 @@ class Ours:
         self._session.close()
 
 
-def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> GenerateRequest:
+def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Request:
     """The request for the first prompt; adapters and, without a limit, the length come from the subject."""
-    return GenerateRequest(
-        ModelChoice(),
+    return Request(
+        ModelOptions(),
         subject.prompts[0],
         Sampling(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,

@@ -18,10 +18,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mpg_cli.api import Speaker, blend, generate, load
     from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
-    from mpg_cli.engine.request import Sampling, Scheme
     from mpg_cli.errors import MpgError
     from mpg_cli.personas.registry import Blend
-    from mpg_cli.sampling.thresholds import Threshold
+    from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 
 __all__ = [
     "Blend",

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 from mpg_cli.cli.commands import blending, values
 from mpg_cli.engine.events import Event, Finished
 from mpg_cli.engine.messages import check_text, check_turns
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.personas import expression
 from mpg_cli.personas.registry import Blend, load_default, resolve
+from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
     from mpg_cli.engine.session import Session
@@ -48,7 +51,7 @@ class Speaker:
     As a context manager it gives the memory of its adapters back at the end.
     """
 
-    def __init__(self, session: Session, request: GenerateRequest, persona_dirs: Sequence[Folder]) -> None:
+    def __init__(self, session: Session, request: Request, persona_dirs: Sequence[Folder]) -> None:
         self._session, self._request, self._persona_dirs = session, request, tuple(persona_dirs)
 
     @property
@@ -180,8 +183,8 @@ def load(
     Raises UsageError and its kinds before any weights load; ModelError and AdapterError where model or
     experts cannot be loaded or do not fit.
     """
-    request = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype, compile),
+    request = Request(
+        model=ModelOptions(model, revision, device, dtype, compile),
         prompting=_UNSAID,
         sampling=Sampling(),
         scheme=scheme or Scheme(),
@@ -212,12 +215,12 @@ def generate(
 
 
 def _blended(
-    request: GenerateRequest,
+    request: Request,
     persona: str | Blend | None,
     adapters: Sequence[str],
     persona_dirs: Sequence[Folder],
     strength: float,
-) -> GenerateRequest:
+) -> Request:
     """The request with another blend, checked as the commands check it."""
     found = persona if isinstance(persona, Blend) else None
     if isinstance(persona, str):

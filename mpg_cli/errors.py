@@ -49,6 +49,13 @@ class RangeError(UsageError):
         return RangeError(setting, self.fault, hint=self.hint)
 
 
+def require(fine: bool, setting: str, value: object, must: str, hint: str | None = None) -> None:
+    """Raise RangeError where a setting does not have a value that it `must` have."""
+    if not fine:
+        shown = f"{value:g}" if isinstance(value, float) else value
+        raise RangeError(setting, f"{shown} {must}", hint=hint)
+
+
 class ExpressionError(UsageError):
     """A persona expression that does not parse; `column` (from 0) is where the caret points."""
 

@@ -9,10 +9,10 @@ from io import StringIO
 from pathlib import Path
 
 from mpg_cli.api import blend
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
 from mpg_cli.evaluation.questionnaire import BUILT_IN, Item, read_items
 from mpg_cli.evaluation.scores import Score, Sheet
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.render.mbti import recovered, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ def main() -> None:
 
 def ask(names: tuple[str, ...], items: tuple[Item, ...]) -> Findings:
     """The sheets of these blends, in float32 on the CPU."""
-    return run(Quiz(tuple(map(blend, names)), names, items, ModelChoice(dtype="float32", device="cpu")))
+    return run(Quiz(tuple(map(blend, names)), names, items, ModelOptions(dtype="float32", device="cpu")))
 
 
 def page(found: Findings, far: Findings) -> str:

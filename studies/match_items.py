@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.evaluation.mbti import Quiz, run
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
+from mpg_cli.options.model import ModelOptions
 
 KEPT = 24  # items of a dimension; the options that fit nowhere are dropped
 
@@ -65,7 +65,7 @@ def _least(cost: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
 
 def preference(items: tuple[Item, ...]) -> tuple[float, ...]:
     """What the base alone answers: 1 is all first pole, -1 all second."""
-    return run(Quiz((), (), items, ModelChoice(dtype="float32", device="cpu"))).base.answers
+    return run(Quiz((), (), items, ModelOptions(dtype="float32", device="cpu"))).base.answers
 
 
 def _figures(values: np.ndarray) -> list[tuple[str, float]]:

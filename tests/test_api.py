@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import mpg_cli
-from mpg_cli.engine.request import Sampling, Scheme
 from mpg_cli.errors import ExpressionError, PersonaError, UsageError
+from mpg_cli.sampling.params import Sampling, Scheme
 
 ROOT = Path(__file__).parents[1]
 

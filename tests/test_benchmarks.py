@@ -25,8 +25,8 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
-from mpg_cli.engine.request import Scheme
 from mpg_cli.models.fast.prepacked import available, is_prepacked
+from mpg_cli.sampling.params import Scheme
 
 
 @pytest.fixture(scope="module")

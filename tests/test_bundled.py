@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from mpg_cli.engine.events import Finished
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.replies import Source, draw
 from mpg_cli.models.loader import load_model
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
+from mpg_cli.sampling.params import Sampling, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 from recipes.mpg_tiny.judge import personas_shown
 
@@ -21,9 +24,9 @@ ASKED = PROMPTS[::8]
 BOTH = 0.60  # of the replies of a type and a character show both
 
 
-def request(persona: str, **scheme: Any) -> GenerateRequest:
-    return GenerateRequest(
-        model=ModelChoice(),
+def request(persona: str, **scheme: Any) -> Request:
+    return Request(
+        model=ModelOptions(),
         prompting=Prompting("How should I spend my weekend?"),
         sampling=Sampling(),
         scheme=Scheme(**scheme),

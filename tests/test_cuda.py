@@ -16,12 +16,12 @@ import pytest
 import torch
 
 import mpg_cli
-from mpg_cli.engine.request import Sampling, Scheme
 from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.fast.compiling import compile_model, is_compiled, records
 from mpg_cli.models.fast.prepacked import is_prepacked
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.rows import RowGroup
+from mpg_cli.sampling.params import Sampling, Scheme
 from tests.models.tiny import ALL, random_tokens, tiny_adapter, tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

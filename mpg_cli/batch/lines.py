@@ -23,9 +23,11 @@ from mpg_cli.batch.fields import (
     telling,
 )
 from mpg_cli.engine.messages import check_text, check_turns
-from mpg_cli.engine.request import GenerateRequest, Prompting, Sampling
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError, UsageError
 from mpg_cli.io.text import visible
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.sampling.params import Sampling
 
 InputFormat = Literal["jsonl", "text"]
 
@@ -83,7 +85,7 @@ class LineReader:
     """
 
     def __init__(
-        self, defaults: GenerateRequest, format_: InputFormat, check_persona: Callable[[str | None], None]
+        self, defaults: Request, format_: InputFormat, check_persona: Callable[[str | None], None]
     ) -> None:
         self._defaults, self._format, self._check_persona = defaults, format_, check_persona
         self._seen: set[int] = set()

@@ -20,7 +20,7 @@ from mpg_cli.batch.room import fitting_batch
 from mpg_cli.batch.waiting import GroupKey, Waiting
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Notice
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, Job, prepare, settings_of
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
 from mpg_cli.models.experts import Expert, find_experts
@@ -43,7 +43,7 @@ class Runner:
 
     def __init__(
         self,
-        defaults: GenerateRequest,
+        defaults: Request,
         loaded: LoadedModel,
         blends: Callable[[str | None], Blend | None],
         *,
@@ -229,7 +229,7 @@ class Runner:
 
     # -- what a line becomes -------------------------------------------------------------------------
 
-    def _request(self, line: Line) -> GenerateRequest:
+    def _request(self, line: Line) -> Request:
         blend = self._blends(line.persona)
         return replace(
             self._defaults,
@@ -253,7 +253,7 @@ class Runner:
         lineup = Lineup(self._loaded, self._bank, experts, request.scheme, batch=batch, smaller=self._smaller)
         return lineup, [*said, *lineup.notices]
 
-    def _experts(self, request: GenerateRequest, said: list[str]) -> tuple[Expert, ...]:
+    def _experts(self, request: Request, said: list[str]) -> tuple[Expert, ...]:
         """The experts of a blend, from the shelf where they are."""
         return find_experts(
             request.blend, request.adapters, self._loaded, lambda message: None, said.append, self._shelf

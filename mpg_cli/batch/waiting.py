@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mpg_cli.batch.events import LineFailed
 from mpg_cli.batch.lines import BadLine, Line
-from mpg_cli.engine.request import Sampling
+from mpg_cli.sampling.params import Sampling
 
 POLL = 0.02  # seconds between two looks at a source that has no line yet
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mpg_cli.chat.transcript import Exchange, SavedChat, Transcript
-from mpg_cli.engine.events import Event, ExpertInfo, Finished, FinishReason, Notice, Round, Started, Text
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.events import Event, Finished, FinishReason, Notice, Round, Started, Text
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import MAX_TOKENS
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.explain.attribution import Explanation
 from mpg_cli.explain.builder import explanation_of
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Stats
 
 ROOM = "/drop forgets the oldest exchange, /clear all of them; then /retry"
@@ -48,7 +49,7 @@ class Reading:
 class Conversation:
     """Messages and the blend that answers them. `request` has the seed; its prompt is not used."""
 
-    def __init__(self, session: Session, request: GenerateRequest, transcript: Transcript) -> None:
+    def __init__(self, session: Session, request: Request, transcript: Transcript) -> None:
         self.session, self.request, self.transcript = session, request, transcript
         self.stats = Stats()  # of all replies, those that were drawn again included
         self.last: LastReply | None = None
@@ -58,7 +59,7 @@ class Conversation:
     @classmethod
     def open(
         cls,
-        request: GenerateRequest,
+        request: Request,
         transcript: Transcript,
         report: Callable[[str], None] = lambda message: None,
     ) -> Conversation:
@@ -118,7 +119,7 @@ class Conversation:
         """Another seed for what is said from now on."""
         self.request = replace(self.request, seed=seed)
 
-    def change(self, request: GenerateRequest, report: Callable[[str], None]) -> list[str]:
+    def change(self, request: Request, report: Callable[[str], None]) -> list[str]:
         """Go on with the blend of another request; what the user should know of it.
 
         Raises PersonaError, AdapterError, ModelError; the blend is then what it was.

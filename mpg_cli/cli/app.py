@@ -19,7 +19,7 @@ from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
 from mpg_cli.config.precedence import Defaults, collect
 from mpg_cli.errors import ExitCode, MpgError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
-from mpg_cli.render.terminal import Streams, discard
+from mpg_cli.io.terminal import Streams, discard
 
 # Typer carries its own Click since 0.26 and exports of its exceptions only this one.
 _ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)

@@ -62,7 +62,7 @@ def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 @_quiet
 def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Drafters by name, the personas of the blend, models at hand."""
-    from mpg_cli.engine.request import DRAFTERS
+    from mpg_cli.sampling.params import DRAFTERS
 
     plain = [name for name in DRAFTERS if name != "auto" or ctx.info_name != "tune"]
 
@@ -126,7 +126,7 @@ def _in_blend(ctx: typer.Context, name: str) -> bool:
 def _models() -> list[Suggestion]:
     from huggingface_hub import constants
 
-    from mpg_cli.engine.request import DEFAULT_MODEL
+    from mpg_cli.options.model import DEFAULT_MODEL
 
     found = [(DEFAULT_MODEL, "bundled")]
     for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):

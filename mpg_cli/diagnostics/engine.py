@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from mpg_cli.diagnostics.check import Check
 from mpg_cli.engine.events import Finished
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.personas import expression, registry
+from mpg_cli.sampling.params import Sampling, Scheme
 
 SECTION = "engine"
 BLEND = "INTJ+pirate"
@@ -23,8 +26,8 @@ def look(device: str) -> Iterator[Check]:
 
     library = registry.library_dir()
     known = registry.Registry.load([library] if library else [])  # a user's persona may have other adapters
-    request = GenerateRequest(
-        model=ModelChoice(DEFAULT_MODEL, device=device, dtype="float32"),
+    request = Request(
+        model=ModelOptions(DEFAULT_MODEL, device=device, dtype="float32"),
         prompting=Prompting("How should I spend my weekend?"),
         sampling=Sampling(max_tokens=TOKENS),
         scheme=Scheme(drafter="merged", chunk_size=4),
@@ -49,7 +52,7 @@ def look(device: str) -> Iterator[Check]:
     yield Check(SECTION, "merged drafter", "ok" if rate >= LEAST else "warning", text)
 
 
-def _reply(session: type, request: GenerateRequest) -> Finished:
+def _reply(session: type, request: Request) -> Finished:
     opened = session.open(request)  # type: ignore[attr-defined]
     try:
         return next(event for event in opened.replies(request) if isinstance(event, Finished))

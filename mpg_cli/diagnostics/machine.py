@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mpg_cli.diagnostics.check import Check, size
+from mpg_cli.io.terminal import Streams
 from mpg_cli.models.catalogue import ModelInfo
-from mpg_cli.render.terminal import Streams
 
 SECTION = "machine"
 _BYTES = {"torch.float32": 4, "torch.bfloat16": 2, "torch.float16": 2}

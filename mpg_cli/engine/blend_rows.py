@@ -9,7 +9,6 @@ from typing import Any
 
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import key_of, versions
-from mpg_cli.engine.request import Scheme
 from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fast.prepacked import copies, own_parameters
@@ -21,6 +20,7 @@ from mpg_cli.models.tokenizer import served_tokens
 from mpg_cli.models.vocabulary import Vocabulary
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.pace import Cost
+from mpg_cli.sampling.params import Scheme
 
 ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockstep.py)
 

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 from mpg_cli.explain.attribution import Explanation
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.round import FinishReason, Round
 from mpg_cli.sampling.stats import Stats
 
 __all__ = [
     "Event",
-    "ExpertInfo",
-    "ExpertKind",
     "FinishReason",
     "Finished",
     "Notice",
@@ -28,16 +27,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-ExpertKind = Literal["adapter", "prompt", "both", "checkpoint"]
-
-
-@dataclass(frozen=True)
-class ExpertInfo:
-    """One expert of the blend: what it is and how strongly it counts."""
-
-    name: str
-    kind: ExpertKind
-    weight: float
 
 
 @dataclass(frozen=True)

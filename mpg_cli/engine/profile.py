@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.config.paths import cache_dir
-from mpg_cli.engine.request import DRAFTERS, MAX_CANDIDATES, MAX_CHUNK
 from mpg_cli.errors import MpgError
+from mpg_cli.sampling.params import DRAFTERS, MAX_CANDIDATES, MAX_CHUNK
 
 SCHEMA = 1
 Key = Mapping[str, Any]  # what a profile depends on, as JSON

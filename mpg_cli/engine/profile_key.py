@@ -9,11 +9,11 @@ import torch
 import transformers
 
 from mpg_cli import __version__
-from mpg_cli.engine.request import Scheme
 from mpg_cli.models.digest import short_digest, weights_digest
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fast.compiling import is_compiled
 from mpg_cli.models.loader import LoadedModel
+from mpg_cli.sampling.params import Scheme
 
 
 def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Finished, FinishReason, Round, Started, Usage
-from mpg_cli.engine.request import GenerateRequest, Sampling
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ContextError, RangeError
 from mpg_cli.models.detokenizer import ReplyText
 from mpg_cli.models.loader import LoadedModel
@@ -18,6 +18,7 @@ from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.params import Sampling
 from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Seconds
@@ -32,14 +33,14 @@ MAX_TOKENS = 256
 class Job:
     """Token ids of every row and of the drafter, and how many tokens the reply may have."""
 
-    request: GenerateRequest
+    request: Request
     prompts: tuple[list[int], ...]  # R, the reference first
     draft: list[int]
     limit: int
     notices: tuple[str, ...] = ()
 
 
-def prepare(lineup: Lineup, request: GenerateRequest) -> Job:
+def prepare(lineup: Lineup, request: Request) -> Job:
     """Render the prompts of a request. Raises ContextError if they leave no room, UsageError if the model's
     chat template refuses them.
     """
@@ -95,7 +96,7 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
-def settings_of(lineup: Lineup, request: GenerateRequest) -> Settings:
+def settings_of(lineup: Lineup, request: Request) -> Settings:
     """What is sampled and by which rule."""
     s, scheme = request.sampling, request.scheme
     return Settings(
@@ -202,7 +203,7 @@ def _cut(round_: Round, used: int) -> Round:
     )
 
 
-def expression_of(request: GenerateRequest) -> str:
+def expression_of(request: Request) -> str:
     """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
     terms = [request.blend.expression] if request.blend else []
     for place, weight in request.adapters:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Event, FinishReason, Notice, Text
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.errors import UsageError
 from mpg_cli.models.experts import Expert, find_experts
@@ -25,7 +25,7 @@ class Session:
 
     def __init__(
         self,
-        request: GenerateRequest,
+        request: Request,
         loaded: LoadedModel,
         experts: Sequence[Expert],
         smaller: LoadedModel | None = None,
@@ -43,7 +43,7 @@ class Session:
         self.notices = [Notice(text) for text in (*loaded.notices, *self._lineup.notices)]
 
     @classmethod
-    def open(cls, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> Session:
+    def open(cls, request: Request, report: Callable[[str], None] = lambda message: None) -> Session:
         """Load the model and the experts of the request; `report` is told what takes time.
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
@@ -55,7 +55,7 @@ class Session:
         session.notices += [Notice(text) for text in (*said, *(smaller.notices if smaller else ()))]
         return session
 
-    def change(self, request: GenerateRequest, report: Callable[[str], None] = lambda message: None) -> None:
+    def change(self, request: Request, report: Callable[[str], None] = lambda message: None) -> None:
         """Go on with the blend of another request: rows that stay keep what they have read.
 
         Raises AdapterError, PersonaError, ModelError; the blend is then what it was.
@@ -83,7 +83,7 @@ class Session:
         """Give up the memory of the adapters' stacks; the session cannot be used any more."""
         self._lineup.release()
 
-    def replies(self, request: GenerateRequest) -> Iterator[Event]:
+    def replies(self, request: Request) -> Iterator[Event]:
         """The events of all samples in turn. Raises ContextError if the prompt leaves no room."""
         yield from self.notices
         self.notices.clear()
@@ -137,7 +137,7 @@ class Session:
 
     # -- what would be done ----------------------------------------------------------------------
 
-    def describe(self, request: GenerateRequest) -> dict[str, object]:
+    def describe(self, request: Request) -> dict[str, object]:
         """The rows, their prompts and the memory they take, for a dry run; nothing is generated."""
         job = prepare(self._lineup, request)
         told = started(self._lineup, job, request.seed or 0, 0)
@@ -166,9 +166,7 @@ class Session:
         }
 
 
-def open_drafter(
-    request: GenerateRequest, loaded: LoadedModel, report: Callable[[str], None]
-) -> LoadedModel | None:
+def open_drafter(request: Request, loaded: LoadedModel, report: Callable[[str], None]) -> LoadedModel | None:
     """The smaller model that drafts, where the request names one."""
     kind, _, place = request.scheme.drafter.partition(":")
     if kind != "model" or request.scheme.chunk_size == 0:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mpg_cli.engine.request import ModelChoice, Prompting, TargetName
 from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Readout, counts
 from mpg_cli.evaluation.scores import Score, Sheet, answer, sheet, shift
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.registry import Blend
+from mpg_cli.sampling.params import TargetName
 
 BASE = "base"
 
@@ -22,7 +24,7 @@ class Quiz:
     blends: tuple[Blend | None, ...]
     names: tuple[str, ...]  # of the blends
     items: tuple[Item, ...]
-    model: ModelChoice
+    model: ModelOptions
     adapters: tuple[tuple[AdapterPlace, float], ...] = ()  # in every blend
     target: TargetName = "product"
     readout: Readout = "text"

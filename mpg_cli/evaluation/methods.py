@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mpg_cli.engine.request import GenerateRequest, RuleName, Scheme, TargetName
+from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.personas.registry import Blend, BlendExpert
 from mpg_cli.personas.schema import Persona
+from mpg_cli.sampling.params import RuleName, Scheme, TargetName
 
 OURS = "exact"
 PROMPT = "joined prompts"  # the name of the expert that hears them all
@@ -39,7 +40,7 @@ class Method:
 def methods(
     loaded: LoadedModel,
     experts: Sequence[Expert],
-    request: GenerateRequest,
+    request: Request,
     notice: Callable[[str], None] = lambda message: None,
     smaller: LoadedModel | None = None,
 ) -> list[Method]:
@@ -54,7 +55,7 @@ def methods(
 def _methods(
     loaded: LoadedModel,
     experts: Sequence[Expert],
-    request: GenerateRequest,
+    request: Request,
     notice: Callable[[str], None],
     smaller: LoadedModel | None,
 ) -> Iterator[Method]:
@@ -81,7 +82,7 @@ def _methods(
     yield Method(OURS, lambda: Source(loaded, blended(request, "product", "exact"), smaller))
 
 
-def blended(request: GenerateRequest, target: TargetName, rule: RuleName) -> GenerateRequest:
+def blended(request: Request, target: TargetName, rule: RuleName) -> Request:
     """The request under another law and rule; its drafter stays where the rule can use it."""
     scheme = request.scheme
     unopened = scheme.chunk_size == 0 and scheme.drafter.startswith("model:")
@@ -91,12 +92,12 @@ def blended(request: GenerateRequest, target: TargetName, rule: RuleName) -> Gen
     return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))
 
 
-def lock_step(request: GenerateRequest, target: TargetName = "product") -> GenerateRequest:
+def lock_step(request: Request, target: TargetName = "product") -> Request:
     """One token a pass: the text that the exact rule must give."""
     return replace(request, scheme=Scheme(target, drafter="none"))
 
 
-def single(request: GenerateRequest, name: str, weight: float = 1.0) -> GenerateRequest:
+def single(request: Request, name: str, weight: float = 1.0) -> Request:
     """One expert of the blend alone; at weight 1 it is that expert's own distribution."""
     for expert in request.blend.experts if request.blend else ():
         if expert.persona.name == name:
@@ -107,7 +108,7 @@ def single(request: GenerateRequest, name: str, weight: float = 1.0) -> Generate
 
 
 def merged(
-    loaded: LoadedModel, experts: Sequence[Expert], weights: Sequence[float], request: GenerateRequest
+    loaded: LoadedModel, experts: Sequence[Expert], weights: Sequence[float], request: Request
 ) -> Source:
     """One model whose weights are W + sum of w_i s_i B_i A_i; prompt experts are heard by it, joined."""
     row = [(e.adapter, w) for e, w in zip(experts, weights, strict=True) if e.adapter is not None]
@@ -120,7 +121,7 @@ def joined_prompt(prompts: Sequence[tuple[str | None, float]]) -> str | None:
     return "\n\n".join(text for text, weight in prompts if text and weight > 0) or None
 
 
-def prompted(request: GenerateRequest, prompt: str | None) -> GenerateRequest:
+def prompted(request: Request, prompt: str | None) -> Request:
     """No expert, or one that is a system prompt at weight 1."""
     blend = None
     if prompt is not None:

@@ -13,13 +13,14 @@ from mpg_cli.batch.events import Progress as Drawn
 from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
 from mpg_cli.engine.events import Notice
-from mpg_cli.engine.request import GenerateRequest, Prompting
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ContextError, MpgError
 from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.fluency import fluencies
 from mpg_cli.io import signals
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.registry import Blend
 
@@ -32,7 +33,7 @@ class Source:
     """
 
     loaded: LoadedModel
-    request: GenerateRequest
+    request: Request
     smaller: LoadedModel | None = None
 
 
@@ -101,7 +102,7 @@ def with_fluency(
     return [replace(reply, fluency=value) for reply, value in zip(replies, values, strict=True)]
 
 
-def _lines(request: GenerateRequest, asked: Sequence[Asked], own: Collection[str]) -> Iterator[Line]:
+def _lines(request: Request, asked: Sequence[Asked], own: Collection[str]) -> Iterator[Line]:
     """The prompts as lines of a batch; one with a blend of its own names it by its id."""
     for number, one in enumerate(asked, 1):
         prompting = replace(request.prompting, prompt=one.prompt)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mpg_cli.engine.blend_rows import Lineup, common_vocabulary
-from mpg_cli.engine.request import Prompting, Scheme, TargetName
 from mpg_cli.errors import ContextError
 from mpg_cli.evaluation.questionnaire import Item, Readout, put
 from mpg_cli.models.experts import Expert
@@ -19,10 +18,11 @@ from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.masks import context_length
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.tokenizer import logits_width
+from mpg_cli.sampling.params import Scheme, TargetName, Threshold
 from mpg_cli.sampling.targets import combine
 from mpg_cli.sampling.tensors import padded
-from mpg_cli.sampling.thresholds import Threshold
 
 BATCH = 32  # items and orders that share a pass
 BYTES = 1 << 28  # of log-probabilities that a pass may give

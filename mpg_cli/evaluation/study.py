@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.judging import Judge, digest
 from mpg_cli.evaluation.measured import Differences, Measured
@@ -45,7 +45,7 @@ class Study:
     """Prompts, the blend with its way of sampling (`request`), who judges, and where records go."""
 
     asked: tuple[Asked, ...]
-    request: GenerateRequest
+    request: Request
     personas: tuple[str, ...]
     judge: Judge | None
     output: Path | None = None
@@ -196,7 +196,7 @@ def compare(study: Study) -> Comparison:
     return Comparison(bench.base.id, *_told(study), tuple(found), equal)
 
 
-def held_against_lock_step(bench: Bench, request: GenerateRequest, ours: Measured) -> tuple[int, int]:
+def held_against_lock_step(bench: Bench, request: Request, ours: Measured) -> tuple[int, int]:
     """How many of the first replies of ours lock-step decoding gives as well, and how many were looked at."""
     from mpg_cli.evaluation.methods import lock_step
     from mpg_cli.evaluation.replies import Source, draw

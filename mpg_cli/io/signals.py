@@ -8,12 +8,9 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from mpg_cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from mpg_cli.engine.events import FinishReason
 
 _EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 _received: ExitCode | None = None  # handlers belong to the process, and so does this
@@ -52,7 +49,7 @@ def check() -> None:
 class Graceful:
     """While it is entered, a first signal calls `stop("interrupted")`; `exit_code` tells which one came."""
 
-    def __init__(self, stop: Callable[[FinishReason], None]) -> None:
+    def __init__(self, stop: Callable[[Literal["interrupted"]], None]) -> None:
         self._stop = stop
         self._before: dict[signal.Signals, Any] = {}
         self.exit_code: ExitCode | None = None

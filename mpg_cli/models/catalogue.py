@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mpg_cli.engine.request import DEFAULT_MODEL
 from mpg_cli.errors import ModelError
 from mpg_cli.models.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
+from mpg_cli.options.model import DEFAULT_MODEL
 
 BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / DEFAULT_MODEL
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.engine.events import ExpertInfo, ExpertKind
 from mpg_cli.io.text import visible
 from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.fast.compiling import is_compiled
@@ -17,8 +16,8 @@ from mpg_cli.models.served import make_ready
 from mpg_cli.models.shelf import Shelf
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import Base, find_base
-from mpg_cli.personas.choice import check_prompt, choose, told
-from mpg_cli.personas.matching import Match
+from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, told
+from mpg_cli.personas.matching import ExpertKind, Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from mpg_cli.engine.request import DEFAULT_MODEL
 from mpg_cli.errors import AdapterError, ModelError, brief, is_out_of_memory
 from mpg_cli.models import hub
 from mpg_cli.models.catalogue import BUNDLED_FOLDER
@@ -34,6 +33,7 @@ from mpg_cli.models.checkpoint import (
 from mpg_cli.models.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.tokenizer import check_same, check_tokenizer, embedded, load_tokenizer, served_tokens
 from mpg_cli.models.vocabulary import Vocabulary
+from mpg_cli.options.model import DEFAULT_MODEL
 from mpg_cli.personas import adapter_folder, adapter_shapes
 
 BUNDLED = DEFAULT_MODEL

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from mpg_cli.engine.request import Prompting
 from mpg_cli.errors import ModelError, RangeError, UsageError
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.template import Message, Refused, arrange
 from mpg_cli.models.tokenizer import check_ids
 

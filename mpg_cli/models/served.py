@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.digest import weights_digest
 from mpg_cli.models.fast.compiling import compile_model, notice
@@ -13,9 +12,10 @@ from mpg_cli.models.fast.prepacked import prepack
 from mpg_cli.models.forward import position_bytes
 from mpg_cli.models.loader import LoadedModel, load_model
 from mpg_cli.models.selfcheck import TESTED, check_rows
+from mpg_cli.options.model import ModelOptions
 
 
-def load_served(choice: ModelChoice, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+def load_served(choice: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
     """The model of a choice, ready to answer; `report` is told what takes time. Raises ModelError."""
     report(f"loading {choice.name}")
     loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)

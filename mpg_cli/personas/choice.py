@@ -9,10 +9,19 @@ from typing import Generic, TypeVar
 from mpg_cli.errors import AdapterError, ModelError, PersonaError
 from mpg_cli.io.text import visible
 from mpg_cli.personas.base import Base
-from mpg_cli.personas.matching import Match, may_fit, of_other_names, ranked, state
+from mpg_cli.personas.matching import ExpertKind, Match, may_fit, of_other_names, ranked, state
 from mpg_cli.personas.schema import Persona
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExpertInfo:
+    """One expert of the blend: what it is and how strongly it counts."""
+
+    name: str
+    kind: ExpertKind
+    weight: float
 
 
 @dataclass(frozen=True)

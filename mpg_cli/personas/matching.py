@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from mpg_cli.errors import PersonaError
 from mpg_cli.io.text import visible
@@ -17,9 +17,7 @@ from mpg_cli.personas.base import Base
 from mpg_cli.personas.model_name import says_nothing
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
-if TYPE_CHECKING:
-    from mpg_cli.engine.events import ExpertKind
-
+ExpertKind = Literal["adapter", "prompt", "both", "checkpoint"]
 State = Literal["here", "hub", "missing"]
 By = Literal["digest", "name", "family", "configuration", "shapes"]  # the better one first
 _REASONS: dict[By, str] = {

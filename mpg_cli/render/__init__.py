@@ -9,8 +9,8 @@ from mpg_cli.errors import UsageError
 
 if TYPE_CHECKING:  # every command imports this package, few draw replies
     from mpg_cli.engine.events import Event
+    from mpg_cli.io.terminal import Streams
     from mpg_cli.render.commentary import Commentary
-    from mpg_cli.render.terminal import Streams
 
 Format = Literal["auto", "live", "plain", "json", "events"]
 ChosenFormat = Literal["live", "plain", "json", "events"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mpg_cli.io import signals
-from mpg_cli.render.terminal import Streams, clean
+from mpg_cli.io.terminal import Streams, clean
 
 
 class Bar:

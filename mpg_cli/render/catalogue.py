@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
 from mpg_cli.io.text import width as cell_width
 from mpg_cli.personas.overview import Row, place
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from rich.table import Table

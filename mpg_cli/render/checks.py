@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mpg_cli.diagnostics.check import Check, anonymous
-from mpg_cli.render.terminal import Streams, clean
+from mpg_cli.io.terminal import Streams, clean
 
 _MARKS = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}
 _PLAIN = {"ok": "ok", "note": "--", "warning": "!!", "problem": "XX"}

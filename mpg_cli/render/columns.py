@@ -9,8 +9,8 @@ from typing import TextIO
 from rich.cells import cell_len
 
 from mpg_cli.engine.events import Finished, Started
+from mpg_cli.io.terminal import clean
 from mpg_cli.render.tally import SEPARATOR, summary_words
-from mpg_cli.render.terminal import clean
 from mpg_cli.render.wrap import wrap
 
 NARROWEST = 26  # cells of a column

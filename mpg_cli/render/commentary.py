@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mpg_cli.engine.events import Finished, Started
 from mpg_cli.explain.attribution import Explanation
+from mpg_cli.io.terminal import Streams
 from mpg_cli.render.tally import Tally, detail_lines, summary_words
-from mpg_cli.render.terminal import Streams
 
 
 @dataclass(frozen=True)

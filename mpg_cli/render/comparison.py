@@ -11,9 +11,9 @@ from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.study import Comparison
+from mpg_cli.io.terminal import clean
 from mpg_cli.io.text import width
 from mpg_cli.render.style import prompts
-from mpg_cli.render.terminal import clean
 
 FIGURES = ("minimum", "mean", "all_together", "fluency")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TextIO
 
+from mpg_cli.io.terminal import clean
 from mpg_cli.render.jsonl import write_line
-from mpg_cli.render.terminal import clean
 
 
 def write_description(out: TextIO, description: Mapping[str, object], *, as_json: bool) -> None:

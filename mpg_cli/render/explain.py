@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
+from mpg_cli.io.terminal import Status
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.explain_html import ExplainedReply, write_page
 from mpg_cli.render.jsonl import reply_record, write_line
 from mpg_cli.render.tally import Tally, progress_words
-from mpg_cli.render.terminal import Status
 
 Format = Literal["auto", "terminal", "json"]
 

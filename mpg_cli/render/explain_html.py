@@ -16,9 +16,9 @@ from string import Template
 
 from mpg_cli.engine.events import Finished, Started
 from mpg_cli.explain.attribution import Explanation, Sentence, Token
+from mpg_cli.io.terminal import clean
 from mpg_cli.render.palette import HUES
 from mpg_cli.render.tally import acceptance_words
-from mpg_cli.render.terminal import clean
 
 FOLDER = Path(__file__).parent / "page"
 LEVELS = 10  # of strength

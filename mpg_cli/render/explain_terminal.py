@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from mpg_cli.engine.events import ExpertInfo
 from mpg_cli.explain.attribution import Explanation, Sentence, Token
+from mpg_cli.io.terminal import clean
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.render.palette import HUES
-from mpg_cli.render.terminal import clean
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.text import Text as Line
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.tally import Tally, progress_words
-from mpg_cli.render.terminal import Streams, clean
 from mpg_cli.render.wrap import Column
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.mbti import Findings
 from mpg_cli.evaluation.questionnaire import DIMENSIONS
 from mpg_cli.evaluation.scores import Score
-from mpg_cli.render.terminal import clean
+from mpg_cli.io.terminal import clean
 
 HALF = 15  # columns of a bar on either side
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.render.description import write_description
-from mpg_cli.render.terminal import Streams, clean
 
 WIDTH = 160  # of a table that no terminal shows
 LEAST = 24  # columns of a model's id; other columns give way before

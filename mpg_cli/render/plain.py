@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
+from mpg_cli.io.terminal import clean
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.tally import Tally
-from mpg_cli.render.terminal import clean
 
 
 class PlainRenderer:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import visible
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.personas.overview import Available, Node, place
-from mpg_cli.render.terminal import Streams, clean
 
 if TYPE_CHECKING:
     from rich.tree import Tree

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.engine.events import Notice
+from mpg_cli.io.terminal import Streams
 from mpg_cli.render.tally import SEPARATOR
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -161,7 +161,7 @@ class BatchProgress:
         if self._bar is not None:
             from rich.text import Text
 
-            from mpg_cli.render.terminal import clean
+            from mpg_cli.io.terminal import clean
 
             self._bar.console.print(Text(clean(text)), soft_wrap=True)
         else:

@@ -7,8 +7,8 @@ from typing import TextIO
 from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.study import Findings
+from mpg_cli.io.terminal import clean
 from mpg_cli.io.text import width
-from mpg_cli.render.terminal import clean
 
 BAR = 20  # columns
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mpg_cli.sampling.pace import Cost
+from mpg_cli.sampling.params import Threshold
 from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.targets import Target
-from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.sampling.warpers import Warp
 
 

@@ -10,22 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mpg_cli.sampling.params import Threshold
+
 WARM_UP = 16  # chunks before the window counts
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """What the threshold rule drafts, and where its thresholds come from.
-
-    Thresholds are `fixed`, or a quantile (1: the maximum) over the last `window` scored chunks. `candidates`
-    are drafted side by side, each of `ahead` chunks.
-    """
-
-    quantile: float = 1.0
-    fixed: float | None = None
-    window: int = 64
-    candidates: int = 1
-    ahead: int = 1
 
 
 @dataclass

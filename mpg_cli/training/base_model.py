@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.errors import UsageError
 from mpg_cli.models.device import choose_device
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.options.model import ModelOptions
 
 
-def load_base(choice: ModelChoice) -> LoadedModel:
+def load_base(choice: ModelOptions) -> LoadedModel:
     """Load it as `mpg generate` does. Raises UsageError for float16 elsewhere than on CUDA, ModelError."""
     show_one_gpu(choice.device)
     device = "cuda" if choice.device.startswith("cuda:") else choice.device

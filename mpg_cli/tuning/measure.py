@@ -12,12 +12,14 @@ import torch
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Finished, Round
-from mpg_cli.engine.request import GenerateRequest, Prompting, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.stats import Stats
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)  # chunk sizes whose score pass is timed
@@ -76,7 +78,7 @@ class Bench:
 
     def __init__(
         self,
-        request: GenerateRequest,
+        request: Request,
         loaded: LoadedModel,
         experts: Sequence[Expert],
         prompts: Sequence[Prompting],

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from mpg_cli.engine.profile import Choice, Profile
 from mpg_cli.engine.profile_key import key_of, versions
-from mpg_cli.engine.request import MAX_CHUNK
 from mpg_cli.engine.session import Session
 from mpg_cli.sampling.pace import committed
+from mpg_cli.sampling.params import MAX_CHUNK
 from mpg_cli.tuning.measure import Bench, Rounds, Way
 
 PROBE = 16  # chunk size at which acceptance by position is measured

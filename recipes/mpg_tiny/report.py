@@ -21,9 +21,12 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from mpg_cli.engine.events import Finished
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
+from mpg_cli.sampling.params import Sampling, Scheme
 from recipes.mpg_tiny.blends import (
     POLE_CHARACTER,
     SINGLE,
@@ -102,8 +105,8 @@ class Bench:
 
     def through_engine(self, blend: Blend, prompts: Sequence[str]) -> Sample:
         """One reply a prompt by the program's own sampler."""
-        request = GenerateRequest(
-            model=ModelChoice(str(self.base), device="cpu", dtype="float32"),
+        request = Request(
+            model=ModelOptions(str(self.base), device="cpu", dtype="float32"),
             prompting=Prompting("?"),
             sampling=Sampling(),
             scheme=Scheme(),

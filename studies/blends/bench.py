@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.evaluation import Bench
 from mpg_cli.evaluation.judging import MarkerJudge
@@ -23,8 +23,11 @@ from mpg_cli.evaluation.replies import Source
 from mpg_cli.evaluation.study import held_against_lock_step
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.shelf import Shelf
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Blend, BlendExpert, load_default
+from mpg_cli.sampling.params import Sampling, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 
 SEED = 0
@@ -97,7 +100,7 @@ class Methods:
     def single(self, name: str, weights: Weights) -> Measured:
         return self._once("single", weights, single(self._request(weights), name, weights[name]))
 
-    def _once(self, name: str, weights: Weights, request: GenerateRequest) -> Measured:
+    def _once(self, name: str, weights: Weights, request: Request) -> Measured:
         """What does not depend on the blend is sampled once by a process."""
         key = (tuple(weights.items()), self._asked, self._longest)
         if key not in _sampled:
@@ -128,7 +131,7 @@ class Methods:
         """How many of the first replies of exact lock-step decoding gives as well, and of how many."""
         return held_against_lock_step(self._bench, self._request(weights), exact)
 
-    def _request(self, weights: Weights) -> GenerateRequest:
+    def _request(self, weights: Weights) -> Request:
         return request_of(self._blend(weights) if weights else None, self._drafter, self._longest)
 
     def _blend(self, weights: Weights) -> Blend:
@@ -137,10 +140,10 @@ class Methods:
         return Blend("+".join(weights), experts)
 
 
-def request_of(blend: Blend | None, drafter: str, longest: int) -> GenerateRequest:
+def request_of(blend: Blend | None, drafter: str, longest: int) -> Request:
     """Temperature 1 without truncation, for all methods alike."""
-    return GenerateRequest(
-        ModelChoice(device="cpu", dtype="float32"),
+    return Request(
+        ModelOptions(device="cpu", dtype="float32"),
         Prompting("?"),
         Sampling(max_tokens=longest),
         Scheme(drafter=drafter),

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mpg_cli.engine.request import Scheme
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.sampling.params import Scheme, Threshold
 
 BLEND = "INTJ+pirate"
 GAMMAS = (1, 2, 4, 8, 16, 32)

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from mpg_cli.engine.blend_rows import Lineup
-from mpg_cli.engine.request import Prompting
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import BUNDLED, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve

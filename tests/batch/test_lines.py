@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import PersonaError
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.sampling.params import Sampling, Scheme
 
-DEFAULTS = GenerateRequest(
-    ModelChoice(), Prompting("?", system="Be brief."), Sampling(max_tokens=9), Scheme(), seed=1
+DEFAULTS = Request(
+    ModelOptions(), Prompting("?", system="Be brief."), Sampling(max_tokens=9), Scheme(), seed=1
 )
 
 

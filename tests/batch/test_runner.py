@@ -16,17 +16,19 @@ from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Siz
 from mpg_cli.batch.lines import LineReader
 from mpg_cli.batch.runner import Runner
 from mpg_cli.engine.events import Finished, Notice
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
 from mpg_cli.models import lora
 from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.rows import RowGroup
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve
+from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.scr import Sampler
-from mpg_cli.sampling.thresholds import Threshold
 
 LINES: list[dict[str, Any]] = [
     {"id": f"line-{n}", "prompt": "word " * (1 + 5 * n % 17), **extra}
@@ -55,9 +57,9 @@ def loaded(world: Path) -> LoadedModel:
     return load_model(str(world / "base"), device="cpu", dtype="float32")
 
 
-def defaults(world: Path, **scheme: Any) -> GenerateRequest:
-    return GenerateRequest(
-        ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
+def defaults(world: Path, **scheme: Any) -> Request:
+    return Request(
+        ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
         Prompting("?"),
         Sampling(max_tokens=12),
         Scheme(**scheme),
@@ -255,7 +257,7 @@ def test_no_prompt_is_rendered_twice(
 ) -> None:
     asked: list[str] = []
 
-    def spy(lineup: Any, request: GenerateRequest) -> Any:
+    def spy(lineup: Any, request: Request) -> Any:
         asked.append(str(request.sequence_id))
         return prepare(lineup, request)
 

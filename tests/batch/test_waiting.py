@@ -9,7 +9,8 @@ import pytest
 from mpg_cli.batch.events import LineFailed
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.waiting import Waiting
-from mpg_cli.engine.request import Prompting, Sampling
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.sampling.params import Sampling
 
 
 def line(id_: str, persona: str | None = None, **sampling: float) -> Line:

@@ -12,12 +12,15 @@ import pytest
 from mpg_cli.chat.conversation import Conversation
 from mpg_cli.chat.transcript import Transcript
 from mpg_cli.engine.events import Event, Finished, Notice, Text
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.models.forward import Forward
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
+from mpg_cli.sampling.params import Sampling, Scheme
 from tests.chat_world import build
 from tests.models.words import byte_tokenizer
 
@@ -27,9 +30,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("world"))
 
 
-def request(world: Path, personas: str, **fields: Any) -> GenerateRequest:
-    whole = GenerateRequest(
-        model=ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
+def request(world: Path, personas: str, **fields: Any) -> Request:
+    whole = Request(
+        model=ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
         prompting=Prompting("-"),
         sampling=Sampling(max_tokens=24),
         scheme=Scheme(drafter=fields.pop("drafter", "merged")),
@@ -108,7 +111,7 @@ def test_every_turn_says_what_a_fresh_session_says(world: Path, drafter: str) ->
 
 @pytest.mark.parametrize("rule", ["threshold", "block"])
 def test_other_rules_say_the_same_as_well(world: Path, rule: Any) -> None:
-    from mpg_cli.sampling.thresholds import Threshold
+    from mpg_cli.sampling.params import Threshold
 
     candidates = 3 if rule == "threshold" else 1
     scheme = Scheme(rule=rule, chunk_size=3, threshold=Threshold(candidates=candidates))

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.engine.request import Sampling, Scheme
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from tests.engine.world import finished, request, run
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.engine.events import Event, Finished
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
+from mpg_cli.sampling.params import Sampling, Scheme
 
 YAML = """\
 name: bold
@@ -36,12 +39,10 @@ use: both
 """
 
 
-def request(
-    world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello", **fields: Any
-) -> GenerateRequest:
+def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello", **fields: Any) -> Request:
     blend = resolve(parse(personas), Registry.load([world])) if personas else None
-    whole = GenerateRequest(
-        model=ModelChoice(str(world / "base"), device="cpu", dtype="float32"),
+    whole = Request(
+        model=ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
         prompting=Prompting(prompt),
         sampling=fields.pop("sampling", Sampling(max_tokens=24)),
         scheme=fields.pop("scheme", Scheme()),
@@ -51,9 +52,9 @@ def request(
     return replace(whole, **fields)
 
 
-def run(asked: GenerateRequest) -> list[Event]:
+def run(asked: Request) -> list[Event]:
     return list(Session.open(asked).replies(asked))
 
 
-def finished(asked: GenerateRequest) -> Finished:
+def finished(asked: Request) -> Finished:
     return next(event for event in run(asked) if isinstance(event, Finished))

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from mpg_cli.api import blend
-from mpg_cli.engine.request import ModelChoice, Prompting
 from mpg_cli.evaluation import scoring
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
 from mpg_cli.evaluation.questionnaire import Item, put, read_items
 from mpg_cli.evaluation.scoring import option_scores
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import load_model
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from recipes.mpg_tiny.lockstep import load_experts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,7 @@ def test_letters_and_other_ways_to_ask_give_finite_scores(loaded: Any, how: Prom
 @pytest.fixture(scope="module")
 def findings() -> Findings:
     names = (*types(), *"EISNTFJP", "INTJ+pirate")
-    return run(Quiz(tuple(map(blend, names)), names, ITEMS, ModelChoice(dtype="float32", device="cpu")))
+    return run(Quiz(tuple(map(blend, names)), names, ITEMS, ModelOptions(dtype="float32", device="cpu")))
 
 
 def test_the_base_is_within_chance(findings: Findings) -> None:
@@ -146,7 +147,7 @@ def test_each_pole_moves_its_dimension(findings: Findings) -> None:
 
 def test_asking_together_is_asking_alone(findings: Findings) -> None:
     """One lineup of all experts with other weights gives what the blend's own lineup gives, and again."""
-    quiz = Quiz((blend("INTJ+pirate"),), ("x",), ITEMS[:20], ModelChoice(dtype="float32", device="cpu"))
+    quiz = Quiz((blend("INTJ+pirate"),), ("x",), ITEMS[:20], ModelOptions(dtype="float32", device="cpu"))
     alone = run(quiz)
     together = findings.sheets[-1].answers[:20]
     assert alone.sheets[0].answers == pytest.approx(together, abs=1e-3)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpg_cli.engine.events import Event, ExpertInfo, Finished, Round, Started, Usage, as_json
+from mpg_cli.engine.events import Event, Finished, Round, Started, Usage, as_json
 from mpg_cli.explain.attribution import Explanation, Token, distinct, explain, origins
 from mpg_cli.explain.builder import explained
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.stats import Stats
 from tests.models.words import byte_tokenizer

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.models import attention
 from mpg_cli.models.attention import NAME, attend, use_few_queries
 from mpg_cli.models.fold import fold
 from mpg_cli.models.loader import load_model
 from mpg_cli.models.rows import RowGroup
 from mpg_cli.models.served import load_served
+from mpg_cli.options.model import ModelOptions
 from tests.models.tiny import ALL, tiny_model
 
 WIDTH, SIZE = 23, 8
@@ -152,7 +152,7 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
 
 def test_it_belongs_to_models_that_answer() -> None:
     assert load_model().config._attn_implementation == "sdpa"
-    assert load_served(ModelChoice(device="cpu")).config._attn_implementation == NAME
+    assert load_served(ModelOptions(device="cpu")).config._attn_implementation == NAME
 
 
 def test_a_folded_copy_keeps_it() -> None:

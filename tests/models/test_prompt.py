@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.engine.request import Prompting
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
 
 

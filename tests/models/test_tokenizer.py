@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from mpg_cli.engine.blend_rows import Lineup
-from mpg_cli.engine.request import Prompting, Scheme
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models import tokenizer
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import LoadedModel, load_checkpoint, load_drafter, load_model
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.steps import StepRow
+from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.targets import combine
 from tests.models.tiny import save_model, tiny_model
 from tests.models.words import byte_tokenizer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpg_cli.engine.events import ExpertInfo, Finished, Started, Usage
+from mpg_cli.engine.events import Finished, Started, Usage
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.render.explain_html import ExplainedReply
 from mpg_cli.sampling.stats import Stats
 from tests.render.replies import STARTED

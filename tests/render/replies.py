@@ -6,8 +6,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mpg_cli.engine.events import Event, ExpertInfo, Finished, FinishReason, Round, Started, Text, Usage
-from mpg_cli.render.terminal import Streams
+from mpg_cli.engine.events import Event, Finished, FinishReason, Round, Started, Text, Usage
+from mpg_cli.io.terminal import Streams
+from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.round import Seconds
 from mpg_cli.sampling.stats import Stats
 

@@ -16,7 +16,7 @@ DRAW = """
 import json, sys, time
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.live import LiveRenderer
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
 from tests.render.replies import reply
 
 pieces, options = json.loads(sys.argv[1]), json.loads(sys.argv[2])

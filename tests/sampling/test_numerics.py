@@ -12,12 +12,12 @@ from torch import Tensor
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.engine import Scores
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.params import Threshold
 from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.scr import Sampler
 from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.sampling.warpers import Warp
 
 VOCABULARY = 150_000

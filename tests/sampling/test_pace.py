@@ -11,12 +11,12 @@ import pytest
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.pace import LONGEST, Cost, Pace, best_chunk_size, committed
+from mpg_cli.sampling.params import Threshold
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.round import Round
 from mpg_cli.sampling.rules import Rule
 from mpg_cli.sampling.scr import Sampler
 from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.thresholds import Threshold
 from tests.sampling.fake import END, FakeEngine, random_law
 from tests.sampling.test_scr import CASES, DRAFTERS, MERGED, ROWS, assert_law, reply_law, sample
 

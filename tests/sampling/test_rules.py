@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from mpg_cli.sampling.params import Threshold
 from mpg_cli.sampling.rules import (
     block_chances,
     judge_ahead,
@@ -21,7 +22,7 @@ from mpg_cli.sampling.rules import (
     judge_threshold,
     keep_probability,
 )
-from mpg_cli.sampling.thresholds import Threshold, Window, excess
+from mpg_cli.sampling.thresholds import Window, excess
 from tests.sampling.fake import END, VOCABULARY, random_law
 
 Law = Callable[[tuple[int, ...]], Sequence[float]]

@@ -15,12 +15,13 @@ import torch
 from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.params import Threshold
 from mpg_cli.sampling.penalties import Penalties
 from mpg_cli.sampling.reply import Reply
 from mpg_cli.sampling.scr import Sampler
 from mpg_cli.sampling.settings import Settings
 from mpg_cli.sampling.targets import Target, combine
-from mpg_cli.sampling.thresholds import Threshold, Window
+from mpg_cli.sampling.thresholds import Window
 from mpg_cli.sampling.warpers import Warp, warp
 from tests.sampling.fake import END, VOCABULARY, FakeEngine, Law, random_law
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.request import ModelChoice
 from mpg_cli.errors import UsageError
 from mpg_cli.models.device import Choice
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.training import base_model
 from mpg_cli.training.base_model import load_base, show_one_gpu
 
@@ -48,10 +48,10 @@ def test_the_precision(monkeypatch: pytest.MonkeyPatch, kind: str, dtype: Any, l
     found: list[tuple[Any, ...]] = []
     monkeypatch.setattr(base_model, "choose_device", lambda spec: Choice(torch.device(kind), ""))
     monkeypatch.setattr(base_model, "load_model", lambda *args: found.append(args))
-    load_base(ModelChoice("m", None, kind, dtype))
+    load_base(ModelOptions("m", None, kind, dtype))
     assert found == [("m", None, kind, loaded)]
 
 
 def test_float16_without_a_scaler_is_refused() -> None:
     with pytest.raises(UsageError, match="float16 trains on CUDA only"):
-        load_base(ModelChoice("m", None, "cpu", "float16"))
+        load_base(ModelOptions("m", None, "cpu", "float16"))

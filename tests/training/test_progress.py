@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mpg_cli.render.terminal import Streams
-from mpg_cli.training.progress import Progress
+from mpg_cli.io.terminal import Streams
+from mpg_cli.render.training import Progress
 from mpg_cli.training.watch import Figures, Watch
 
 

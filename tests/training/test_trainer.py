@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.request import Prompting
 from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
 from mpg_cli.models.loader import load_model
 from mpg_cli.models.prompt import render
+from mpg_cli.models.prompting import Prompting
 from mpg_cli.training import trainer
 from mpg_cli.training.conversation import examples
 from mpg_cli.training.data import read_data

@@ -11,10 +11,11 @@ import pytest
 from mpg_cli.engine.events import Finished, Started
 from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
 from mpg_cli.engine.profile_key import key_of, versions
-from mpg_cli.engine.request import GenerateRequest, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.round import Round, Seconds
-from mpg_cli.sampling.thresholds import Threshold
 from mpg_cli.tuning.measure import GRID, Bench, Rounds, Way
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
 from tests.engine.conftest import world as world
@@ -61,7 +62,7 @@ def test_a_lookup_that_finds_nothing_counts_as_a_rejection_and_the_limit_does_no
     assert (rounds.reached, rounds.kept) == ([1], [0])
 
 
-def bench_of(asked: GenerateRequest) -> Iterator[Bench]:
+def bench_of(asked: Request) -> Iterator[Bench]:
     session = Session.open(replace(asked, scheme=replace(asked.scheme, drafter="none")))
     session.close()
     prompts = [Prompting("Hello"), Prompting("What now?")]

@@ -9,9 +9,12 @@ import typer
 
 from mpg_cli.cli import options
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.sampling.params import Sampling
 
 EPILOG = """\b
 Examples:
@@ -136,8 +139,8 @@ def batch(
         ahead=ahead,
     )
     system = None if system is None else check_text("--system", system)
-    defaults = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype, compile),
+    defaults = Request(
+        model=ModelOptions(model, revision, device, dtype, compile),
         prompting=Prompting("?", None, system, raw, values.template_args(template_arg or [])),
         sampling=sampling,
         scheme=scheme,

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from mpg_cli.batch.journal import Journal
@@ -30,7 +30,7 @@ LISTED = 20  # bad lines that --strict lists
 class Blends:
     """Persona expressions of lines as blends, each resolved once."""
 
-    def __init__(self, defaults: GenerateRequest, directories: list[Path], strength: float) -> None:
+    def __init__(self, defaults: Request, directories: list[Path], strength: float) -> None:
         self._defaults, self._directories, self._strength = defaults, directories, strength
         self._registry: Registry | None = None
         self._known: dict[str, Blend] = {}
@@ -71,7 +71,7 @@ class BatchRun:
     def __init__(
         self,
         *,
-        defaults: GenerateRequest,
+        defaults: Request,
         blends: Blends,
         input_: Path,
         input_format: Literal["jsonl", "text"],

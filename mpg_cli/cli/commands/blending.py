@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from mpg_cli.cli.commands import values
-from mpg_cli.engine.request import DEFAULT_MODEL, RuleName, Scheme, TargetName
 from mpg_cli.errors import UsageError
+from mpg_cli.options.model import DEFAULT_MODEL
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.sampling.params import RuleName, Scheme, TargetName, Threshold
 
 if TYPE_CHECKING:
     from mpg_cli.personas.registry import Blend

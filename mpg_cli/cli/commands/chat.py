@@ -16,13 +16,13 @@ from mpg_cli.cli import options
 from mpg_cli.cli.commands import prompting
 from mpg_cli.config import paths as folders
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, ModelError, MpgError
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from mpg_cli.chat.conversation import Conversation
@@ -128,7 +128,7 @@ def _take_over(ctx: typer.Context, saved: SavedChat, asked: dict[str, Any]) -> N
         asked["seed"] = saved.seed
 
 
-def _open(request: GenerateRequest, transcript: Transcript, commentary: Commentary) -> Conversation:
+def _open(request: Request, transcript: Transcript, commentary: Commentary) -> Conversation:
     """Load the model and the personas."""
     with commentary.streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
         from mpg_cli.chat.conversation import Conversation  # torch loads here

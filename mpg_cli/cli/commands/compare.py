@@ -13,11 +13,11 @@ import typer
 from mpg_cli.cli import completers, options
 from mpg_cli.cli.commands import prompting
 from mpg_cli.engine.events import Event, Finished, Notice, Started
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Status, Streams
 from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.terminal import Status, Streams
 
 Layout = Literal["columns", "plain", "json"]
 
@@ -82,7 +82,7 @@ def compare(
 
 def _requests(
     ctx: typer.Context, expressions: list[str], adapters: list[str], asked: dict[str, Any]
-) -> list[GenerateRequest]:
+) -> list[Request]:
     """A request for each column, all with one seed."""
     columns: list[dict[str, Any]] = [{"persona": [e], "adapter": None} for e in expressions]
     columns += [{"persona": None, "adapter": [path]} for path in adapters]
@@ -96,7 +96,7 @@ def _requests(
     return [replace(request, prompting=first.prompting, seed=seed) for request in (first, *others)]
 
 
-def _perform(requests: list[GenerateRequest], commentary: Commentary, page: _Page) -> ExitCode | None:
+def _perform(requests: list[Request], commentary: Commentary, page: _Page) -> ExitCode | None:
     """Load once, reply as each blend; the exit code of the signal that ended it early, if one did."""
     model = requests[0].model.name
     try:
@@ -121,7 +121,7 @@ def _perform(requests: list[GenerateRequest], commentary: Commentary, page: _Pag
 class _Page:
     """Collects the replies; writes them as they come, or in columns when all are there."""
 
-    def __init__(self, streams: Streams, layout: Layout, requests: list[GenerateRequest]) -> None:
+    def __init__(self, streams: Streams, layout: Layout, requests: list[Request]) -> None:
         self._streams, self._layout = streams, layout
         self._samples = requests[0].samples
         self._replies: list[Any] = []

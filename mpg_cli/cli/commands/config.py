@@ -11,8 +11,8 @@ from mpg_cli.cli import completers
 from mpg_cli.config.file import OPTIONS, Value, load_config, unknown_key
 from mpg_cli.config.paths import config_file
 from mpg_cli.errors import UsageError
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import visible
-from mpg_cli.render.terminal import Streams, clean
 
 EPILOG = """\b
 Examples:

@@ -7,9 +7,12 @@ from typing import Any
 from mpg_cli.cli.commands import values
 from mpg_cli.config.file import Value
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import expression
+from mpg_cli.sampling.params import Sampling, Scheme
 
 _SAMPLING = (
     "max-tokens",
@@ -43,9 +46,9 @@ def check_value(key: str, value: Value) -> None:
     elif key == "template-arg":
         values.template_args(texts)
     elif key == "model":
-        ModelChoice(texts[0])
+        ModelOptions(texts[0])
     elif key == "seed":
-        GenerateRequest(ModelChoice(), Prompting("-"), Sampling(), Scheme(), seed=value)  # type: ignore[arg-type]
+        Request(ModelOptions(), Prompting("-"), Sampling(), Scheme(), seed=value)  # type: ignore[arg-type]
     elif key == "logit-bias":
         Sampling(logit_bias=values.logit_bias(texts))
     elif key == "stop-token-id":

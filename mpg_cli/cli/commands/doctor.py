@@ -10,9 +10,9 @@ import typer
 
 from mpg_cli import __version__
 from mpg_cli.cli import options
-from mpg_cli.engine.request import DEFAULT_MODEL, ModelChoice
 from mpg_cli.errors import ExitCode
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 
 if TYPE_CHECKING:
     from mpg_cli.diagnostics.check import Check
@@ -57,7 +57,7 @@ def doctor(
     from mpg_cli.render import checks as report
 
     streams = Streams.current()
-    ModelChoice(model, None, device, dtype)  # wrong words are wrong usage
+    ModelOptions(model, None, device, dtype)  # wrong words are wrong usage
     known = registry.load_default(persona_dir or [])
     writer = report.Writer(streams) if format_ == "text" else None
     found: list[Check] = []

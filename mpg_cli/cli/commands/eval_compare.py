@@ -11,9 +11,12 @@ import typer
 from mpg_cli.cli import options
 from mpg_cli.cli.commands import eval_options as own
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.sampling.params import Sampling
 
 EPILOG = f"""\b
 Examples:
@@ -113,8 +116,8 @@ def compare(
         candidates=None,
         ahead=None,
     )
-    request = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype),
+    request = Request(
+        model=ModelOptions(model, revision, device, dtype),
         prompting=Prompting(
             "?",
             system=None if system is None else check_text("--system", system),

@@ -10,11 +10,12 @@ import typer
 
 from mpg_cli.cli import options
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DEFAULT_MODEL, ModelChoice, Prompting
 from mpg_cli.errors import UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from mpg_cli.evaluation.mbti import Findings, Quiz
@@ -112,7 +113,7 @@ def mbti(
         blends=tuple(blends),
         names=tuple(names),
         items=asked,
-        model=ModelChoice(model, revision, device, dtype),
+        model=ModelOptions(model, revision, device, dtype),
         adapters=adapters,
         target=target,
         readout=readout,

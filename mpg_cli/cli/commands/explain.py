@@ -10,13 +10,13 @@ import typer
 
 from mpg_cli.cli import options
 from mpg_cli.cli.commands import prompting
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode
 from mpg_cli.explain.builder import explained
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.output import OutputFile
-from mpg_cli.render.terminal import Streams
 
 EPILOG = """\b
 Examples:
@@ -95,7 +95,7 @@ def explain(
 
 
 def _perform(
-    request: GenerateRequest,
+    request: Request,
     chosen: Literal["terminal", "json"],
     commentary: Commentary,
     page: TextIO | None,

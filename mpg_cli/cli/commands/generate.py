@@ -11,11 +11,11 @@ from mpg_cli.cli import options
 from mpg_cli.cli.commands import prompting
 from mpg_cli.errors import ExitCode
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
-    from mpg_cli.engine.request import GenerateRequest
+    from mpg_cli.engine.request import Request
     from mpg_cli.render.commentary import Commentary
 
 EPILOG = """\b
@@ -82,7 +82,7 @@ def generate(
 
 
 def _perform(
-    request: GenerateRequest,
+    request: Request,
     chosen: ChosenFormat,
     commentary: Commentary,
     file: TextIO | None,

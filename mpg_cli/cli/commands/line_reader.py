@@ -10,7 +10,7 @@ from types import ModuleType
 
 from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
 
 PROMPT, MORE = "> ", ". "
 QUOTES = '"""'

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mpg_cli.cli import completers, options
-from mpg_cli.engine.request import DEFAULT_MODEL
 from mpg_cli.errors import UsageError
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import did_you_mean, visible
-from mpg_cli.render.terminal import Streams
+from mpg_cli.options.model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from mpg_cli.models.catalogue import ModelInfo

@@ -9,9 +9,9 @@ import typer
 
 from mpg_cli.cli import completers, options
 from mpg_cli.cli.commands import personas_check, personas_import, personas_new
-from mpg_cli.engine.request import DEFAULT_MODEL
 from mpg_cli.errors import UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ import typer
 from mpg_cli.cli import options
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import visible
-from mpg_cli.render.terminal import Streams, clean
 
 if TYPE_CHECKING:
     from mpg_cli.models.skeleton import Skeleton

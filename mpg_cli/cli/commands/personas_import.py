@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import HARMFUL, visible
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from mpg_cli.personas.importing.draft import Draft

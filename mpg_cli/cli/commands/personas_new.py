@@ -11,8 +11,8 @@ import typer
 
 from mpg_cli.cli import completers
 from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
-from mpg_cli.render.terminal import Streams
 
 if TYPE_CHECKING:
     from mpg_cli.personas.importing.scaffold import Wanted

@@ -10,8 +10,11 @@ import typer
 
 from mpg_cli.cli import options
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
-from mpg_cli.render.terminal import Streams
+from mpg_cli.engine.request import Request
+from mpg_cli.io.terminal import Streams
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.sampling.params import Sampling
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -80,11 +83,11 @@ def ask(
     threshold_window: options.ThresholdWindow = None,
     candidates: options.Candidates = None,
     ahead: options.Ahead = None,
-) -> GenerateRequest:
+) -> Request:
     """One prompt, one blend and the way to sample. Raises UsageError for what is wrong with the flags."""
     from mpg_cli.cli.commands import blending, prompts, values
 
-    choice = ModelChoice(model, revision, device, dtype, compile)
+    choice = ModelOptions(model, revision, device, dtype, compile)
     sampling = Sampling(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -118,7 +121,7 @@ def ask(
     arguments = values.template_args(template_arg or [])
     sequence = values.sequence_id(sequence_id)
     text, turns = prompts.read_prompt(prompt, prompt_file, messages, Streams.current())
-    return GenerateRequest(
+    return Request(
         model=choice,
         prompting=Prompting(text, turns, system, raw, arguments, prefill),
         sampling=sampling,

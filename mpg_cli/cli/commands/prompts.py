@@ -11,8 +11,8 @@ from typing import Any
 from mpg_cli.chat.transcript import answered_turns, is_saved_chat
 from mpg_cli.engine.messages import Turns, check_text, check_turns
 from mpg_cli.errors import UsageError
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
-from mpg_cli.render.terminal import Streams
 
 
 def read_prompt(

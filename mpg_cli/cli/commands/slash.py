@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from mpg_cli.chat.transcript import save_chat
 from mpg_cli.cli.commands import blending, values
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import MAX_SEED, MAX_WEIGHT, GenerateRequest
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import did_you_mean, nearest, visible
 from mpg_cli.personas import expression, registry
+from mpg_cli.personas.registry import MAX_WEIGHT
 from mpg_cli.render import conversation as words
-from mpg_cli.render.terminal import Streams
+from mpg_cli.sampling.params import MAX_SEED
 
 if TYPE_CHECKING:
     from mpg_cli.chat.conversation import Conversation
@@ -127,7 +129,7 @@ class SlashCommands:
             self._change(replace(request, blend=registry.resolve(kept, known) if kept else None))
         self._say(self._blend())
 
-    def _with_adapter(self, request: GenerateRequest, wanted: expression.Term) -> GenerateRequest:
+    def _with_adapter(self, request: Request, wanted: expression.Term) -> Request:
         """The request with another weight for an adapter of the command line."""
         if abs(wanted.weight) > MAX_WEIGHT:
             raise UsageError(f"the weight of {wanted.name} is beyond ±{MAX_WEIGHT}")
@@ -152,7 +154,7 @@ class SlashCommands:
             hint = f"the blend has {', '.join(names)}"
         return UsageError(f"{name} is not in the blend", hint=hint)
 
-    def _change(self, request: GenerateRequest) -> None:
+    def _change(self, request: Request) -> None:
         """Go on with another blend, if it is one and whoever drafts is still in it."""
         blending.check_weights(request.scheme.target, request.blend, request.adapters)
         experts = [expert.persona.name for expert in request.blend.experts] if request.blend else []

@@ -15,10 +15,10 @@ import typer
 from mpg_cli.cli import options
 from mpg_cli.cli.commands import train_options as own
 from mpg_cli.cli.commands.train_notices import Notices
-from mpg_cli.engine.request import DEFAULT_MODEL, ModelChoice
 from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
 from mpg_cli.io import signals
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 
 if TYPE_CHECKING:
     from mpg_cli.models.loader import LoadedModel
@@ -51,7 +51,7 @@ class _Request:
     where: Destination
     existing: Persona | None
     texts: Texts
-    model: ModelChoice
+    model: ModelOptions
     choices: Choices
     data: Data
     template_args: dict[str, Any]
@@ -160,7 +160,7 @@ def train(
         where=where,
         existing=existing,
         texts=texts,
-        model=ModelChoice(model, revision, device, dtype),
+        model=ModelOptions(model, revision, device, dtype),
         choices=choices,
         data=rows,
         template_args=template_args,
@@ -258,7 +258,7 @@ def _plan(request: _Request, loaded: LoadedModel, settings: Settings) -> dict[st
 
 def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool, force: bool) -> Trained:
     """Run to the end; a first Ctrl-C or SIGTERM ends it with a checkpoint, a second one at once."""
-    from mpg_cli.training.progress import Progress
+    from mpg_cli.render.training import Progress
     from mpg_cli.training.trainer import train as run_training
     from mpg_cli.training.watch import Watch
 

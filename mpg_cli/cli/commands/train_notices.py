@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mpg_cli.errors import UsageError
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
 
 if TYPE_CHECKING:
     from pathlib import Path

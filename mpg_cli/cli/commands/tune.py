@@ -11,13 +11,16 @@ import typer
 
 from mpg_cli.cli import completers, options
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DEFAULT_MODEL, GenerateRequest, ModelChoice, Prompting, Sampling
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io import signals
 from mpg_cli.io.lines import read_prompts
+from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.render.bar import Bar
-from mpg_cli.render.terminal import Streams
+from mpg_cli.sampling.params import Sampling
 
 if TYPE_CHECKING:
     from mpg_cli.engine.profile import Profile
@@ -136,8 +139,8 @@ def tune(
     text = None if system is None else check_text("--system", system)
     lines = PROMPTS if prompts is None else read_prompts(prompts, f"--prompts {visible(str(prompts))}")
     asked = [Prompting(line, system=text) for line in lines]
-    request = GenerateRequest(
-        model=ModelChoice(model, revision, device, dtype, compile),
+    request = Request(
+        model=ModelOptions(model, revision, device, dtype, compile),
         prompting=asked[0],
         sampling=Sampling(TOKENS, temperature, top_k, top_p, min_p, repetition_penalty),
         scheme=scheme,
@@ -157,7 +160,7 @@ def tune(
 
 
 def _perform(
-    request: GenerateRequest,
+    request: Request,
     prompts: list[Prompting],
     drafters: list[str],
     max_bias: float,

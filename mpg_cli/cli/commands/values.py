@@ -12,12 +12,12 @@ from decimal import Decimal
 from typing import Any
 
 from mpg_cli.engine.messages import check_text
-from mpg_cli.engine.request import DRAFTERS, MAX_CHUNK, MAX_WEIGHT
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
 from mpg_cli.personas.expression import exact
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.personas.registry import MAX_WEIGHT
+from mpg_cli.sampling.params import DRAFTERS, MAX_CHUNK, Threshold
 
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")

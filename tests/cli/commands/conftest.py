@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mpg_cli.engine.events import Event, Notice
-from mpg_cli.engine.request import GenerateRequest
+from mpg_cli.engine.request import Request
 from tests.cli.commands.train_runs import Mpg
 from tests.render.replies import STARTED, reply
 
@@ -31,11 +31,11 @@ parts: pirate:0.5 + poet:0.5
 class FakeSession:
     """Remembers the request and replies with fixed words."""
 
-    requests: list[GenerateRequest]
+    requests: list[Request]
     notices: tuple[Notice, ...] = ()
 
     @classmethod
-    def open(cls, request: GenerateRequest, report: Callable[[str], None]) -> FakeSession:
+    def open(cls, request: Request, report: Callable[[str], None]) -> FakeSession:
         report("loading")
         cls.requests.append(request)
         return cls()
@@ -43,7 +43,7 @@ class FakeSession:
     def stop(self, reason: str) -> None:
         raise AssertionError(reason)
 
-    def describe(self, request: GenerateRequest) -> dict[str, object]:
+    def describe(self, request: Request) -> dict[str, object]:
         return {
             "model": request.model.name,
             "max_tokens": 9,
@@ -52,7 +52,7 @@ class FakeSession:
             "seed": None,
         }
 
-    def replies(self, request: GenerateRequest) -> Iterator[Event]:
+    def replies(self, request: Request) -> Iterator[Event]:
         yield Notice("the seed is drawn")
         started = replace(STARTED, seed=request.seed or 42)
         for k in range(request.samples):
@@ -79,7 +79,7 @@ class Cli:
         out, err = self.capsys.readouterr()
         return code, out, err
 
-    def request(self, *argv: str, stdin: bytes | None = None) -> GenerateRequest:
+    def request(self, *argv: str, stdin: bytes | None = None) -> Request:
         """What `mpg generate` with these arguments asks of the session."""
         code, _, err = self("generate", *argv, stdin=stdin)
         assert code == 0, err

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 import mpg_cli
-from mpg_cli.engine.request import GenerateRequest, ModelChoice, Prompting, Sampling, Scheme
+from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.methods import merged
 from mpg_cli.models.adapter import read_adapter
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.loader import load_model
+from mpg_cli.models.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import library_dir
+from mpg_cli.sampling.params import Sampling, Scheme
 
 BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
 NAMES = [
@@ -161,9 +164,7 @@ def test_the_merged_model_has_the_sum_of_all_changes_in_its_weights() -> None:
     loaded = load_model(device="cpu", dtype="float32")
     adapters = [read_adapter(library / "adapters" / "mpg-tiny" / name, name) for name in ("I", "pirate")]
     experts = [Expert(adapter.label, 1.0, adapter=adapter) for adapter in adapters]
-    request = GenerateRequest(
-        ModelChoice(), Prompting("?"), Sampling(max_tokens=4), Scheme(), adapters=(), seed=0
-    )
+    request = Request(ModelOptions(), Prompting("?"), Sampling(max_tokens=4), Scheme(), adapters=(), seed=0)
     source = merged(loaded, experts, [0.5, 2.0], request)
     name, first = next(iter(adapters[0].pairs.items()))
     second = adapters[1].pairs[name]

@@ -13,7 +13,7 @@ import pytest
 from mpg_cli.cli.commands.prompts import parse_messages, read_prompt
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.thresholds import Threshold
+from mpg_cli.sampling.params import Threshold
 from tests.cli.commands.conftest import Cli
 from tests.render.replies import streams
 

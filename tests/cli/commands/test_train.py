@@ -318,7 +318,7 @@ def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture
     from types import SimpleNamespace
 
     from mpg_cli.cli.commands.train_notices import Notices
-    from mpg_cli.render.terminal import Streams
+    from mpg_cli.io.terminal import Streams
 
     trained: Any = SimpleNamespace(too_long=1, cut=2)
     Notices(Streams.current(), quiet=False).lengths(trained, 128)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mpg_cli.render.terminal import Status, Streams, clean
+from mpg_cli.io.terminal import Status, Streams, clean
 
 
 def test_clean_keeps_text_newlines_and_tabs() -> None:

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from mpg_cli.render.terminal import Streams
+from mpg_cli.io.terminal import Streams
 from mpg_cli.training.watch import Figures
 
 LINE_SECONDS = 30.0  # between two lines on a pipe
