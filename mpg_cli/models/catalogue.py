@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import ModelError
 from mpg_cli.models.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 from mpg_cli.options.model import DEFAULT_MODEL
 
-BUNDLED_FOLDER = Path(__file__).parent.parent / "data" / DEFAULT_MODEL
+BUNDLED_FOLDER = DATA / DEFAULT_MODEL
 
 Source = Literal["bundled", "cache", "folder"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
