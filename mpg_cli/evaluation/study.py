@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.judging import Judge, digest
+from mpg_cli.evaluation.log import open_log
 from mpg_cli.evaluation.measured import Differences, Measured
-from mpg_cli.evaluation.notebook import Notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,10 +236,8 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
     study.load("")
-    with Notebook(study.output, study.config(loaded, experts, smaller)) as notebook:
-        if notebook.resumed:
-            study.notice(f"--output has {notebook.resumed} of the replies already")
-        bench = Bench(
-            loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show, shelf
-        )
+    with open_log(study.output, study.config(loaded, experts, smaller)) as log:
+        if log.resumed:
+            study.notice(f"--output has {log.resumed} of the replies already")
+        bench = Bench(loaded, study.asked, study.personas, study.judge, log, study.notice, study.show, shelf)
         yield bench, experts, smaller

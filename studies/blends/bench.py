@@ -16,9 +16,9 @@ from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.evaluation import Bench
 from mpg_cli.evaluation.judging import MarkerJudge
+from mpg_cli.evaluation.log import EvaluationLog
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.methods import blended, joined_prompt, lock_step, merged, prompted, single
-from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.evaluation.study import held_against_lock_step
 from mpg_cli.models.experts import find_experts
@@ -90,7 +90,7 @@ class Methods:
             tuple(Asked(str(at), text) for at, text in enumerate(asked)),
             self.names,
             MarkerJudge(),
-            Notebook(None, {}),
+            EvaluationLog(),
             shelf=_shelf(),
         )
 

@@ -81,6 +81,7 @@ def test_self_check_on(version: str, pure_yaml: Path, tmp_path: Path) -> None:
     "module",
     [
         "mpg_cli.config.file",
+        "mpg_cli.io.log",
         "mpg_cli.io.safe_yaml",
         "mpg_cli.engine.request",
         *(f"mpg_cli.personas.{name}" for name in ("expression", "registry", "schema")),

@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.asking import Reply
 from mpg_cli.evaluation.judging import Judgement
-from mpg_cli.evaluation.notebook import Notebook, check_output
+from mpg_cli.evaluation.log import check_output, open_log
 
 CONFIG = {"model": "m", "seed": 0, "persona": {"pirate": 1.0}}
 JUDGE = {"kind": "markers", "file": None}
@@ -18,39 +18,42 @@ ONE, TWO = (Reply(name, f"Text {name}\nof two lines – ü.", (1, 2), "stop", 0.
 
 def test_replies_and_judgements_come_back_by_method(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    with Notebook(file, CONFIG) as book:
-        book.reply("exact", ONE, "?")
-        book.reply("base", TWO, "?")
-        book.judgement("exact", JUDGE, Judgement("a", "pirate", 0.7, "7"))
-    with Notebook(file, CONFIG) as book:
-        assert book.resumed == 2
-        assert book.replies("exact") == {"a": ONE}
-        assert book.replies("merged") == {}
-        assert book.judgements("exact", JUDGE) == {("a", "pirate"): 0.7}
-        assert book.judgements("exact", {"kind": "external"}) == {}
+    with open_log(file, CONFIG) as log:
+        log.reply("exact", ONE, "?")
+        log.reply("base", TWO, "?")
+        log.judgement("exact", JUDGE, Judgement("a", "pirate", 0.7, "7"))
+    with open_log(file, CONFIG) as log:
+        assert log.resumed == 2
+        assert log.replies("exact") == {"a": ONE}
+        assert log.replies("merged") == {}
+        assert log.judgements("exact", JUDGE) == {("a", "pirate"): 0.7}
+        assert log.judgements("exact", {"kind": "external"}) == {}
 
 
 def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    with Notebook(file, CONFIG) as book:
-        book.reply("exact", ONE, "?")
+    with open_log(file, CONFIG) as log:
+        log.reply("exact", ONE, "?")
     with file.open("a") as stream:
         stream.write('{"type": "reply", "meth')
-    with Notebook(file, CONFIG) as book:
-        assert list(book.replies("exact")) == ["a"]
-        book.reply("exact", TWO, "?")
-    with Notebook(file, CONFIG) as book:
-        assert list(book.replies("exact")) == ["a", "b"]
+    with open_log(file, CONFIG) as log:
+        assert list(log.replies("exact")) == ["a"]
+        log.reply("exact", TWO, "?")
+    with open_log(file, CONFIG) as log:
+        assert list(log.replies("exact")) == ["a", "b"]
 
 
 def test_another_run_is_told_apart(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    with Notebook(file, CONFIG):
+    with open_log(file, CONFIG):
         pass
-    with pytest.raises(UsageError, match="another seed"), Notebook(file, {**CONFIG, "seed": 1}):
+    with pytest.raises(UsageError, match="another seed"), open_log(file, {**CONFIG, "seed": 1}):
         pass
     (tmp_path / "notes.txt").write_text("dear diary\n")
-    with pytest.raises(UsageError, match=r"notes.txt:1: no line"), Notebook(tmp_path / "notes.txt", CONFIG):
+    with (
+        pytest.raises(UsageError, match=r"notes\.txt exists, and its first line does not say"),
+        open_log(tmp_path / "notes.txt", CONFIG),
+    ):
         pass
     assert (tmp_path / "notes.txt").read_text() == "dear diary\n"
 
@@ -61,7 +64,7 @@ def test_another_run_is_told_apart(tmp_path: Path) -> None:
 def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, raw: bytes) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(raw)
-    with pytest.raises(UsageError, match=r"notes\.txt"), Notebook(file, CONFIG):
+    with pytest.raises(UsageError, match=r"notes\.txt"), open_log(file, CONFIG):
         pass
     assert file.read_bytes() == raw
 
@@ -69,33 +72,33 @@ def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, raw: bytes) ->
 @pytest.mark.parametrize("length", [0, 1, 15, 60])
 def test_a_run_that_was_killed_in_its_first_line_begins_again(tmp_path: Path, length: int) -> None:
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
-    with Notebook(whole, CONFIG):
+    with open_log(whole, CONFIG):
         pass
     torn.write_bytes(whole.read_bytes()[:length])
-    with Notebook(torn, CONFIG) as book:
-        assert book.resumed == 0
+    with open_log(torn, CONFIG) as log:
+        assert log.resumed == 0
     assert torn.read_bytes() == whole.read_bytes()
 
 
 def test_a_run_that_was_killed_in_the_middle_of_a_character_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    with Notebook(file, CONFIG) as book:
-        book.reply("exact", ONE, "?")
+    with open_log(file, CONFIG) as log:
+        log.reply("exact", ONE, "?")
     before = file.read_bytes()
     file.write_bytes(before + '{"type": "reply", "text": "ü'.encode()[:-1])
-    with Notebook(file, CONFIG) as book:
-        assert list(book.replies("exact")) == ["a"]
+    with open_log(file, CONFIG) as log:
+        assert list(log.replies("exact")) == ["a"]
     assert file.read_bytes() == before
 
 
 def test_without_a_file_nothing_is_written(tmp_path: Path) -> None:
-    with Notebook(None, CONFIG) as book:
-        book.reply("exact", ONE, "?")
-    assert book.resumed == 0
+    with open_log(None, CONFIG) as log:
+        log.reply("exact", ONE, "?")
+    assert log.resumed == 0
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be written"), Notebook(tmp_path / "no" / "x", CONFIG):
+    with pytest.raises(UsageError, match="cannot be written"), open_log(tmp_path / "no" / "x", CONFIG):
         pass
 
 
