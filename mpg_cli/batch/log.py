@@ -107,7 +107,7 @@ def open_log(
     Raises UsageError for a log that cannot be gone on with, MpgError where it cannot be written.
     """
     log = ResumableLog(
-        output, config, of="a batch", anew="--force-restart", sidecar=True, drawn=drawn, restart=restart
+        output, config, of="a batch", restart_by="--force-restart", sidecar=True, drawn=drawn, restart=restart
     )
     with log:
         found = BatchLog(log, retry_errors=retry_errors)

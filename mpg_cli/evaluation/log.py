@@ -74,7 +74,7 @@ def open_log(file: Path | None, config: Mapping[str, Any]) -> Iterator[Evaluatio
     if file is None:
         yield EvaluationLog()
         return
-    with ResumableLog(file, config, of="an evaluation", anew="remove it") as log:
+    with ResumableLog(file, config, of="an evaluation", restart_by="remove it") as log:
         yield EvaluationLog(log)
 
 

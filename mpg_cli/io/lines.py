@@ -46,23 +46,23 @@ def text_of(raw: bytes, number: int) -> str:
         raise UnreadableLine("invalid_text", f"not UTF-8: byte 0x{raw[error.start]:02x}") from None
 
 
-def read_lines(file: Path, told: str) -> list[str]:
-    """All lines of a text file. Raises UsageError; the file is `told` in it."""
+def read_lines(file: Path, label: str) -> list[str]:
+    """All lines of a text file. `label` names it in errors. Raises UsageError."""
     found: list[str] = []
     try:
         with file.expanduser().open("rb") as source:
             for number, raw in enumerate(raw_lines(source), 1):
                 found.append(text_of(raw, number))
     except OSError as error:
-        raise UsageError(f"{told} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{label} cannot be read: {error.strerror}") from None
     except UnreadableLine as error:
-        raise UsageError(f"{told}:{len(found) + 1}: {error.message}") from None
+        raise UsageError(f"{label}:{len(found) + 1}: {error.message}") from None
     return found
 
 
-def read_prompts(file: Path, told: str) -> list[str]:
+def read_prompts(file: Path, label: str) -> list[str]:
     """The lines that have something on them. Raises UsageError where there are none."""
-    found = [line.strip() for line in read_lines(file, told) if line.strip()]
+    found = [line.strip() for line in read_lines(file, label) if line.strip()]
     if not found:
-        raise UsageError(f"{told} has no prompt", hint="write one a line")
+        raise UsageError(f"{label} has no prompt", hint="write one a line")
     return found

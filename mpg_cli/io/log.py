@@ -34,7 +34,7 @@ T = TypeVar("T")
 class ResumableLog:
     """The `--output` file of a run. Use as a context; `config` is then the configuration of the log.
 
-    `of` says in messages what the log is of ("a batch"), `anew` how to begin anew ("remove it"). With
+    `of` says in messages what the log is of ("a batch"), `restart_by` how to start over ("remove it"). With
     `sidecar` the configuration stands beside the log. Those of its values that are `drawn`, not given, are
     taken over from the log. With `restart` what was there goes.
 
@@ -48,7 +48,7 @@ class ResumableLog:
         config: Mapping[str, Any],
         *,
         of: str,
-        anew: str,
+        restart_by: str,
         sidecar: bool = False,
         drawn: Collection[str] = (),
         restart: bool = False,
@@ -56,11 +56,11 @@ class ResumableLog:
         self.file = Path(os.path.realpath(os.path.expanduser(file)))
         self.config: dict[str, Any] = json.loads(json.dumps(config))  # as it comes back from the file
         self.name = visible(self.file.name)
-        self._told = f"--output {visible(str(file))}"
-        if self.file.exists() and not self.file.is_file():  # nothing to go on with, nor to begin anew
-            raise UsageError(f"{self._told} is not a regular file", hint="name one, or leave out --output")
-        self._beside = self.file.with_name(self.file.name + SIDECAR) if sidecar else None
-        self._of, self._anew = of, anew
+        self._label = f"--output {visible(str(file))}"
+        if self.file.exists() and not self.file.is_file():  # nothing to go on with, nor to start over
+            raise UsageError(f"{self._label} is not a regular file", hint="name one, or leave out --output")
+        self._sidecar = self.file.with_name(self.file.name + SIDECAR) if sidecar else None
+        self._of, self._restart_by = of, restart_by
         self._drawn, self._restart = drawn, restart
         self._stream: io.FileIO | None = None  # unbuffered: what failed to be written is not tried again
         self._lock: BinaryIO | None = None
@@ -71,7 +71,7 @@ class ResumableLog:
             f"another run is writing {self.name}", hint="wait for it, or choose another output"
         )
         try:
-            self._lock = lock(self._beside or self.file, in_use)
+            self._lock = lock(self._sidecar or self.file, in_use)
             self._stream = self._open()
             if self._restart:
                 self._stream.truncate(0)
@@ -79,7 +79,7 @@ class ResumableLog:
             sync_folder(self.file.parent)
         except OSError as error:
             self._close()
-            raise unwritable(self._told, error) from error
+            raise unwritable(self._label, error) from error
         except BaseException:
             self._close()
             raise
@@ -98,7 +98,7 @@ class ResumableLog:
 
         Raises MpgError where it cannot be written; the log then ends with the record before.
         """
-        with self._told_when_full():
+        with self._as_mpg_error():
             self._append(record)
 
     def records(self, read: Callable[[Any], T]) -> Iterator[T]:
@@ -110,9 +110,9 @@ class ResumableLog:
 
     def keep(self, wanted: Callable[[Any], bool]) -> None:
         """Write the log anew with the records that are wanted, whole or not at all. Raises MpgError."""
-        assert self._beside is not None, "the lock would be that of the old file"
+        assert self._sidecar is not None, "the lock would be that of the old file"
         part = self.file.with_name(self.file.name + ".part")
-        with self._told_when_full():
+        with self._as_mpg_error():
             try:
                 with part.open("wb") as kept:
                     kept.writelines(raw for raw, found in self._read(wanted) if found)
@@ -125,12 +125,12 @@ class ResumableLog:
             self._stream = self._open()
 
     @contextlib.contextmanager
-    def _told_when_full(self) -> Iterator[None]:
+    def _as_mpg_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise MpgError(
-                f"{self._told} cannot be written: {error.strerror}",
+                f"{self._label} cannot be written: {error.strerror}",
                 hint="make room and give the same command again: it goes on where it stopped",
             ) from error
 
@@ -164,13 +164,13 @@ class ResumableLog:
         """Each record as it stands in the log, and what `read` makes of it."""
         with self.file.open("rb") as lines:
             for number, raw in enumerate(lines, 1):
-                if number == 1 and self._beside is None:
+                if number == 1 and self._sidecar is None:
                     continue
                 try:
                     found = read(json.loads(raw))
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                     raise UsageError(
-                        f"{self.name}:{number} is no record of {self._of}", hint=self._choose
+                        f"{self.name}:{number} is no record of {self._of}", hint=self._hint
                     ) from None
                 yield raw, found
 
@@ -189,23 +189,23 @@ class ResumableLog:
 
     def _is_torn_head(self, stream: io.FileIO, whole: int) -> bool:
         """Whether a run was killed while it wrote the first line, and there is no more than that."""
-        if self._beside is not None or whole:
+        if self._sidecar is not None or whole:
             return False
         stream.seek(0)
         return _HEAD.startswith(stream.read(len(_HEAD)))
 
     def _config_before(self, whole: int) -> dict[str, Any]:
         """Raises UsageError where there is none."""
-        if self._lock is not None and self._beside is not None:
-            where, text = visible(self._beside.name), self._lock.read()
+        if self._lock is not None and self._sidecar is not None:
+            where, text = visible(self._sidecar.name), self._lock.read()
         else:
             with self.file.open("rb") as lines:
                 where, text = "its first line", lines.readline(LONGEST) if whole else b""
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
             data = json.loads(text)
-            if isinstance(data["config"], dict) and (self._beside is not None or data["type"] == "run"):
+            if isinstance(data["config"], dict) and (self._sidecar is not None or data["type"] == "run"):
                 return dict(data["config"])
-        raise UsageError(f"{self.name} exists, and {where} does not say how it was made", hint=self._choose)
+        raise UsageError(f"{self.name} exists, and {where} does not say how it was made", hint=self._hint)
 
     def _compare(self, before: dict[str, Any]) -> None:
         self.config |= {key: before[key] for key in self._drawn if key in before}
@@ -216,11 +216,11 @@ class ResumableLog:
             more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
             raise UsageError(
                 f"{self.name} was made with another {key}: {was}, now {now}{more}",
-                hint=f"give the same command to go on, choose another output, or {self._anew}",
+                hint=f"give the same command to go on, choose another output, or {self._restart_by}",
             )
 
     def _write_config(self) -> None:
-        if self._beside is None:
+        if self._sidecar is None:
             self._append({"type": "run", "schema": SCHEMA, "config": self.config})
             return
         assert self._lock is not None
@@ -232,8 +232,8 @@ class ResumableLog:
         os.fsync(self._lock.fileno())
 
     @property
-    def _choose(self) -> str:
-        return f"choose another output, or {self._anew}"
+    def _hint(self) -> str:
+        return f"choose another output, or {self._restart_by}"
 
 
 def _whole_lines(stream: io.FileIO) -> int:

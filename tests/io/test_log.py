@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("sidecar", [True, False], ids=["beside", "in the 
 
 
 def open_log(file: Path, config: dict[str, Any] = CONFIG, *, sidecar: bool, **how: Any) -> ResumableLog:
-    return ResumableLog(file, config, of="a test", anew="--again", sidecar=sidecar, **how)
+    return ResumableLog(file, config, of="a test", restart_by="--again", sidecar=sidecar, **how)
 
 
 def numbers(log: ResumableLog) -> list[int]:
