@@ -30,7 +30,7 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
     assert tuple(t for t in committed if t != 256) == end.token_ids
     assert end.usage.completion_tokens == len(end.token_ids)
     assert end.stats.passes == len(rounds)
-    assert end.stats.committed == len(committed) == sum(len(r.pull) for r in rounds)
+    assert end.stats.committed == len(committed) == sum(len(r.contributions) for r in rounds)
     assert sum(end.stats.histogram) == len(rounds)
     assert [e.kind for e in started.experts] == ["adapter", "adapter"]
     assert started.persona == "bold+calm:0.5"
