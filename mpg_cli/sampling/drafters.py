@@ -1,4 +1,4 @@
-"""What proposes a chunk, and how long a chunk pays (algorithm page, sections 3 and 5).
+"""What proposes a chunk, and how long a chunk pays (docs/algorithm.md, "Drafters", "Chunk size").
 
 A draft source is a row of a model that steps token by token (`RowDrafter`; the reference, one persona, the
 merged adapter, a smaller model) or an n-gram lookup (`LookupDrafter`); with a `NullDrafter` decoding goes

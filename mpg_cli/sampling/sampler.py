@@ -1,4 +1,4 @@
-"""Speculative Chunk-level Rejection sampling: draft, score, verify, commit (algorithm page, section 4).
+"""Speculative Chunk-level Rejection sampling: draft, score, verify, commit (docs/algorithm.md, "A round").
 
     page                here
     p, log p            log_p       the target, penalised, warped and normalised, (B, N, T+1, V)

@@ -54,7 +54,7 @@ class Decoding:
 
 @dataclass
 class Window:
-    """The log-ratios of the last scored chunks of one sequence, accepted or not (algorithm page, section 4).
+    """The log-ratios of the last scored chunks of one sequence, accepted or not (rule `threshold`).
 
     a_l is the log-ratio of a chunk after l tokens, m_l the threshold that it is tested against. A window is
     never shared over a batch.

@@ -1,4 +1,4 @@
-"""What happened: one round (`Round`), and the statistics of many (`Stats`; algorithm page, section 6).
+"""What happened: one round (`Round`), and the statistics of many (`Stats`; docs/algorithm.md, "What is counted").
 
 Torch-free. `Stats` is the only counter: the sampler adds each round to the statistics of its sequence, and
 the round carries the sum. Statistics of several replies are added up.
@@ -190,7 +190,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class Round:
-    """One SCR round of one sequence: draft, score, verify, commit (algorithm page, section 4).
+    """One SCR round of one sequence: draft, score, verify, commit (docs/algorithm.md, "A round").
 
     `tokens` are the committed ones: the accepted prefix and the token after it, cut at an end token or
     at the token limit. `contributions[j][i]` is that of persona i to committed token j: w_i * delta_i under

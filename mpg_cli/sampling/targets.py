@@ -1,4 +1,4 @@
-"""The target p: what is sampled, from the rows' scores (algorithm page, section 2). Pure functions.
+"""The target p: what is sampled, from the rows' scores (docs/algorithm.md, "The target"). Pure functions.
 
 Combine the rows (`combine`), then reshape the result (`reshape`): penalties and bias, temperature, top-k,
 top-p, min-p. The drafter's q is reshaped likewise.

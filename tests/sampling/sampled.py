@@ -84,7 +84,7 @@ def sample(
 
 
 def penalised(log_p: torch.Tensor, scale: float, how: Sampling, prefix: tuple[int, ...]) -> torch.Tensor:
-    """The penalties of the algorithm page, token by token."""
+    """The penalties of docs/algorithm.md, token by token."""
     z = [float(x) + scale for x in log_p]
     for token in range(VOCABULARY):
         if token in (*PENALISED, *prefix):
