@@ -108,7 +108,7 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
     for one in found:
         stats = sessions[one.name].stats if one.name in sessions else None
         more: dict[str, Any] = {}
-        if stats is not None and stats.tested:
+        if stats is not None and stats.evaluated:
             more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
             more["bias_bound"] = stats.bias_bound
         rows.append(replace(one, **more))

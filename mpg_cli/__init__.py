@@ -47,7 +47,7 @@ _HOMES = {
     **dict.fromkeys(("Sampling", "Scheme"), "mpg_cli.engine.request"),
     "Blend": "mpg_cli.personas.registry",
     "MpgError": "mpg_cli.errors",
-    "Threshold": "mpg_cli.sampling.thresholds",
+    "Threshold": "mpg_cli.sampling.params",
 }
 
 

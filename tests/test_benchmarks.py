@@ -64,7 +64,7 @@ def test_mpgs_settings_make_the_same_text(tiny: Subject) -> None:
     assert replies[0] == replies[1] == replies[2]
     assert replies[0][0] != replies[0][1]
     assert ways[1].stats is not None
-    assert ways[1].stats.tested > 0
+    assert ways[1].stats.evaluated > 0
 
 
 def test_runs_take_turns_and_the_first_of_each_is_not_counted() -> None:
@@ -104,7 +104,7 @@ def test_what_a_session_says_of_its_drafts_is_of_whole_replies(tiny: Subject) ->
     measure(lambda: None, {"a": way}, 2, 1, torch.device("cpu"))
     assert way.stats is not None
     assert way.stats.committed == 4
-    assert way.stats.tested > 0
+    assert way.stats.evaluated > 0
 
 
 def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:

@@ -1,5 +1,6 @@
-"""On an NVIDIA GPU: the text is that of the CPU and of the lock-step, and steps do not wait. Skipped without.
+"""On an NVIDIA GPU: the text is that of the CPU and of token-by-token decoding, and steps do not wait.
 
+Skipped without one.
 `pytest tests/test_cuda.py` on a machine with a GPU; in float32, where both devices round nearly alike.
 """
 

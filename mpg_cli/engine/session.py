@@ -9,7 +9,7 @@ from time import perf_counter
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Event, FinishReason, Notice, Text
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.sequence import Growing, expression_of, prepare, settings_of, started
+from mpg_cli.engine.sequence import Growing, decoding_of, expression_of, prepare, started
 from mpg_cli.errors import UsageError
 from mpg_cli.models.experts import Expert, find_experts
 from mpg_cli.models.fast.compiling import is_compiled
@@ -17,7 +17,7 @@ from mpg_cli.models.loader import LoadedModel, load_drafter
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.served import load_served, make_ready
 from mpg_cli.models.shelf import Shelf
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.sampler import Sampler
 
 
 class Session:
@@ -114,17 +114,15 @@ class Session:
         job, began = growing.job, perf_counter()
         self.asked_tokens += self._lineup.to_read(job.prompts, job.draft)
         self.read_tokens -= self._lineup.read_tokens
-        drafter = self._lineup.prefill([job.prompts], [job.draft])
+        self._lineup.prefill([job.prompts], [job.draft])
         self.read_tokens += self._lineup.read_tokens
         growing.prefilled(perf_counter() - began)
         if growing.started.prefill:
             yield Text(growing.started.sequence, growing.started.prefill)
-        settings = settings_of(self._lineup, job.request)
-        sampler = Sampler(self._lineup.rows, drafter, settings, [growing.reply])
+        lineup, how = self._lineup, decoding_of(self._lineup, job.request)
+        sampler = Sampler(lineup.rows, lineup.draft.drafter, how, [growing.state], lineup.cost)
         for drawn in sampler.run():
             round_, piece = growing.add(drawn, self._stopping)
-            if round_.finish_reason is not None:
-                sampler.stop(0, round_.finish_reason)
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)

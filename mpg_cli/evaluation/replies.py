@@ -78,8 +78,8 @@ def draw(
             said.add(event.message)
             notice(event.message)
         if isinstance(event, LineDone):
-            told, spent = event.finished, event.finished.stats.seconds
-            seconds = spent.prefill + spent.draft + spent.score + spent.judge
+            told = event.finished
+            seconds = told.stats.seconds.total
             reply = Reply(event.line.id, told.text, told.token_ids, told.finish_reason, seconds)
             found[reply.id] = reply
             keep(reply)

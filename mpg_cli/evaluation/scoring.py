@@ -21,8 +21,8 @@ from mpg_cli.models.prompt import render
 from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.tokenizer import logits_width
 from mpg_cli.sampling.params import Scheme, TargetName, Threshold
+from mpg_cli.sampling.scorer import padded
 from mpg_cli.sampling.targets import combine
-from mpg_cli.sampling.tensors import padded
 
 BATCH = 32  # items and orders that share a pass
 BYTES = 1 << 28  # of log-probabilities that a pass may give

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mpg_cli.sampling.tensors import padded
+from mpg_cli.sampling.scorer import padded
 
 
 class Backlog:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mpg_cli.sampling.tensors import to_device
+from mpg_cli.sampling.scorer import to_device
 
 _VERSIONS = count()
 GAP = 16384  # bytes behind the keys of a head; an AMD processor reads them faster than it jumps over them

@@ -17,7 +17,7 @@ from mpg_cli.models.checkpoint import CACHE_NAMES
 from mpg_cli.models.fast.compiling import records
 from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.masks import Masks
-from mpg_cli.sampling.tensors import to_device
+from mpg_cli.sampling.scorer import to_device
 
 # Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
 WIDTH, RECORDED_WIDTH = 64, 256

@@ -24,8 +24,7 @@ from mpg_cli.models.forward import Forward, position_bytes
 from mpg_cli.models.lora import LoraBank
 from mpg_cli.models.tokenizer import embedded
 from mpg_cli.models.vocabulary import Vocabulary
-from mpg_cli.sampling.engine import Scores
-from mpg_cli.sampling.tensors import to_device
+from mpg_cli.sampling.scorer import Scores, to_device
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 

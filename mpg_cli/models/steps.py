@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mpg_cli.models.rows import RowGroup
-from mpg_cli.sampling.engine import Scores
+from mpg_cli.sampling.scorer import Scores
 
 
 class StepRow(RowGroup):

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mpg_cli.sampling.tensors import to_device
+from mpg_cli.sampling.scorer import to_device
 
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
 

@@ -28,7 +28,7 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.sampler import Sampler
 
 LINES: list[dict[str, Any]] = [
     {"id": f"line-{n}", "prompt": "word " * (1 + 5 * n % 17), **extra}

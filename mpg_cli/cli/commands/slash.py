@@ -43,7 +43,7 @@ class Command:
 COMMANDS = (
     Command("/persona [EXPR]", "show the blend, or go on with another one"),
     Command("/weight NAME W", "another weight for one persona of the blend; 0 takes it out"),
-    Command("/explain", "which persona pulled how strongly at each word of the last reply"),
+    Command("/explain", "what each persona contributed to each word of the last reply"),
     Command("/retry", "another reply to the last turn"),
     Command("/undo", "take the last turn and its reply back"),
     Command("/drop [N]", "forget the oldest turn, or the N oldest, and their replies"),

@@ -91,7 +91,7 @@ def test_a_table_for_a_person(mpg: Any) -> None:
     ]
     for name in NAMES:
         assert re.search(rf"^{re.escape(name)} +\d+%", out, re.M), name
-    assert "2 of 2 replies of exact are token for token those of lock-step decoding." in out
+    assert "2 of 2 replies of exact are token for token those of token-by-token decoding." in out
     assert "\x1b" not in out
 
 

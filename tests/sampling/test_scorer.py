@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpg_cli.sampling.tensors import padded
+from mpg_cli.sampling.scorer import padded
 
 
 @pytest.mark.parametrize(
