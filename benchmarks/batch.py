@@ -27,9 +27,9 @@ from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
 from mpg_cli.engine.request import Request
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.served import load_served, make_ready
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.prepare import load_served, make_ready
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve

@@ -24,11 +24,11 @@ import transformers
 from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
-from mpg_cli.models.attention import use_few_queries
 from mpg_cli.models.fast.prepacked import prepack
-from mpg_cli.models.fold import fold
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.run.attention import use_few_queries
+from mpg_cli.models.run.fold import fold
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.reply import Reply

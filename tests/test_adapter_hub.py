@@ -76,7 +76,7 @@ def test_the_command_takes_one(hub: StubHub, tmp_path: Path) -> None:
 
 
 def test_the_cache_says_what_it_has(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mpg_cli.models.loader import fetch_adapter
+    from mpg_cli.models.load.sources import fetch_adapter
 
     fetch_adapter("someone/lib", None, "voices/pirate")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

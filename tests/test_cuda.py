@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import mpg_cli
-from mpg_cli.models.adapter import fit_adapter, read_adapter
 from mpg_cli.models.fast.compiling import compile_model, is_compiled, records
 from mpg_cli.models.fast.prepacked import is_prepacked
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.load.adapter import read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.params import Sampling, Scheme
 from tests.models.tiny import ALL, random_tokens, tiny_adapter, tiny_model
 

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.sequence import Job
-from mpg_cli.models.rows import Rows
+from mpg_cli.models.run.rows import Rows
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 
 PLACES, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves

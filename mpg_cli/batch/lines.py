@@ -26,7 +26,7 @@ from mpg_cli.engine.messages import check_text, check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError, UsageError
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 
 InputFormat = Literal["jsonl", "text"]

@@ -23,10 +23,9 @@ from mpg_cli.engine.events import Notice
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, Job, prepare, settings_of
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
-from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import Expert, Shelf, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.scr import Sampler

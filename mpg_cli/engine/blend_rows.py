@@ -9,15 +9,15 @@ from typing import Any
 
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import key_of, versions
-from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fast.prepacked import copies, own_parameters
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup, Rows
-from mpg_cli.models.steps import StepRow
-from mpg_cli.models.tokenizer import served_tokens
-from mpg_cli.models.vocabulary import Vocabulary
+from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.rows import Rows
+from mpg_cli.models.run.step_row import StepRow
+from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
 from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.pace import Cost
 from mpg_cli.sampling.params import Scheme

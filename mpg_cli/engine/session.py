@@ -11,12 +11,11 @@ from mpg_cli.engine.events import Event, FinishReason, Notice, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.errors import UsageError
-from mpg_cli.models.experts import Expert, find_experts
+from mpg_cli.models.experts import Expert, Shelf, find_experts
 from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel, load_drafter
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.served import load_served, make_ready
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.load.loader import LoadedModel, load_drafter
+from mpg_cli.models.prepare import load_served, make_ready
+from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.sampling.scr import Sampler
 
 

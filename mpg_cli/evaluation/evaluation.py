@@ -10,8 +10,8 @@ from mpg_cli.evaluation.judging import Exhibit, Judge
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import Shelf
+from mpg_cli.models.load.loader import LoadedModel
 
 Show = Callable[[str, float], None]
 

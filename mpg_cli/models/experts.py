@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
 from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
-from mpg_cli.models.served import make_ready
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.load.adapter import Adapter, read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.load.loader import LoadedModel, load_checkpoint
+from mpg_cli.models.load.sources import fetch_adapter
+from mpg_cli.models.prepare import make_ready
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import Base, find_base
 from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, told
 from mpg_cli.personas.matching import ExpertKind, Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
+
+T = TypeVar("T")
+
+
+class Shelf:
+    """Adapters and checkpoints by where they come from, at most so many of them (None: all)."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._items: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
+        """What is there under the key, or what `load` makes."""
+        if key in self._items:
+            self._items.move_to_end(key)
+            found: T = self._items[key]
+            return found
+        item = self._items[key] = load()
+        while self._most is not None and len(self._items) > self._most:
+            self._items.popitem(last=False)
+        return item
 
 
 @dataclass(frozen=True)

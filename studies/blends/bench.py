@@ -21,10 +21,9 @@ from mpg_cli.evaluation.methods import blended, joined_prompt, lock_step, merged
 from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.evaluation.study import held_against_lock_step
-from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import Shelf, find_experts
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Blend, BlendExpert, load_default
 from mpg_cli.sampling.params import Sampling, Scheme

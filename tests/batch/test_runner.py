@@ -20,10 +20,10 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.models import lora
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.run import lora
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve

@@ -151,10 +151,10 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
 
 
 def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which ones, that is; what compiling does is seen in tests/models/test_compiling.py."""
+    """Which ones, that is; what compiling does is seen in tests/models/fast/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     compiled: list[object] = []
-    monkeypatch.setattr("mpg_cli.models.served.compile_model", compiled.append)
+    monkeypatch.setattr("mpg_cli.models.prepare.compile_model", compiled.append)
     for module in ("mpg_cli.models.experts", "mpg_cli.engine.session"):
         monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
     session = Session.open(replace(asked, model=replace(asked.model, compile=True)))

@@ -132,7 +132,7 @@ class BatchRun:
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
             from mpg_cli.engine.session import open_drafter
-            from mpg_cli.models.served import load_served
+            from mpg_cli.models.prepare import load_served
 
             loaded = load_served(defaults.model, status.update)
             smaller = open_drafter(defaults, loaded, status.update)

@@ -1,0 +1,133 @@
+"""One forward pass over the physical rows of a cache: positions, masks, slots, and CUDA recordings of it.
+
+Knows nothing of experts, sequences or drafts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpg_cli.models.fast.compiling import records
+from mpg_cli.models.fast.graphs import Graphs
+from mpg_cli.models.load.checkpoint import CACHE_NAMES
+from mpg_cli.models.run.cache import SlotCache
+from mpg_cli.models.run.masks import Masks
+from mpg_cli.sampling.tensors import to_device
+
+# Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
+WIDTH, RECORDED_WIDTH = 64, 256
+
+
+def position_bytes(model: Any) -> int:
+    """Bytes of the keys and values of one position of one row, over all layers.
+
+    Layers differ in heads and sizes or share keys, and no two configurations say it alike: a pass over one
+    token tells, once for a model.
+    """
+    found: int | None = getattr(model, "_mpg_position_bytes", None)
+    if found is None:
+        forward = Forward(model)
+        cache = forward.new_cache(1)
+        forward.read(cache, torch.zeros(1, 1, dtype=torch.long), 0, None)
+        found = model._mpg_position_bytes = cache.slot_bytes()
+    return found
+
+
+class Forward:
+    """The passes of one group of rows.
+
+    Of a model with embeddings for `size` tokens only, others are read as the last of these: a drafter that
+    lacks a token of the base drafts worse behind it, and nothing else depends on it.
+    """
+
+    def __init__(self, model: Any, size: int | None = None) -> None:
+        self._model, self._device, self._size = model, model.device, size
+        self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
+        self.graphs = Graphs() if records(model) else None
+        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
+        # of three dimensions PyTorch copies the head's weight once a row.
+        accepts = inspect.signature(model.forward).parameters
+        keeps = "logits_to_keep" in accepts
+        self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
+        self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
+
+    def new_cache(self, total: int) -> SlotCache:
+        """An empty cache of so many physical rows."""
+        return SlotCache(self._model.config.get_text_config().num_hidden_layers, total)
+
+    def read(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
+        """A pass for the cache alone, over (rows, T) tokens that begin at the positions `start`.
+
+        `rows` are the physical rows that take part (None: all that the pass has).
+        """
+        tokens, start = self._aim(cache, tokens, start, rows)
+        with torch.inference_mode():
+            self._pass(cache, tokens, start, **self._last_only)
+        cache.note(tokens)
+
+    def score(
+        self,
+        cache: SlotCache,
+        tokens: Tensor,
+        start: int | Tensor,
+        rows: Tensor | None,
+        *,
+        alone: bool,
+    ) -> Tensor:
+        """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one.
+
+        The rounding of a sequence that is `alone` depends on nothing but its length.
+        """
+        tokens, start = self._aim(cache, tokens, start, rows)
+        slots = cache.slots
+        if self._device.type == "cpu" and rows is None and slots.count <= 2 and not alone:
+            slots.width = cache.unbroken(slots.width)
+        with torch.inference_mode():
+            if self.graphs is not None and rows is None and cache.holds(slots.width):
+                if isinstance(start, int):
+                    start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
+                do = partial(self._pass, cache)
+                logits = self.graphs.run(do, tokens, start, slots.width, slots.version)
+            else:
+                logits = self._pass(cache, tokens, start)
+        slots.begin(start)
+        cache.note(tokens)
+        return logits
+
+    def _aim(
+        self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
+    ) -> tuple[Tensor, int | Tensor]:
+        """Tell the cache where the pass writes and what it reads; tokens and start on the device."""
+        slots, last = cache.slots, start if isinstance(start, int) else int(start.max())
+        slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
+        if self.graphs is not None or self._device.type == "cuda":
+            step = WIDTH if self.graphs is None else RECORDED_WIDTH
+            slots.width = -(-slots.width // step) * step
+        slots.rows = None if rows is None else to_device(rows, self._device)
+        if self._size is not None:
+            tokens = tokens.clamp(max=self._size - 1)
+        return to_device(tokens, self._device), start if isinstance(start, int) else to_device(
+            start, self._device
+        )
+
+    def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
+        """The pass itself; everything is on the device."""
+        slots = cache.slots
+        slots.begin(start)
+        first: Any = start if isinstance(start, int) else start[:, None]
+        positions = first + torch.arange(slots.count, device=self._device).view(1, -1)  # (1 or rows, T)
+        output = self._model(
+            input_ids=tokens,
+            position_ids=self.masks.clamp(positions),
+            attention_mask=self.masks.build(positions, slots.width),
+            use_cache=True,
+            **{self._cache_name: cache},
+            **kwargs,
+        )
+        logits: Tensor = output.logits
+        return logits
