@@ -17,7 +17,7 @@ from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.loader import LoadedModel, load_model
-from mpg_cli.models.prepare import make_ready
+from mpg_cli.models.prepare import prepare_model
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.adapter_config import Targets
@@ -91,8 +91,7 @@ class Subject:
     def made_ready(self, *, copied: bool = True, compiled: bool = False) -> Subject:
         """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
         model = fold(self.loaded.model, ()) if copied else self.loaded.model
-        served = replace(self.loaded, model=model)
-        make_ready(served, compiled=compiled)
+        served = prepare_model(replace(self.loaded, model=model), compiled=compiled)
         return replace(self, served=served)
 
 

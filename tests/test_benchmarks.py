@@ -25,8 +25,9 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
-from mpg_cli.models.fast.prepacked import available, is_prepacked
+from mpg_cli.models.fast.prepacked import available
 from mpg_cli.sampling.params import Scheme
+from tests.models.tiny import is_repacked
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +117,8 @@ def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:
 
 def test_mpg_runs_packed_weights_and_its_rivals_plain_ones(tmp_path: Path) -> None:
     subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).made_ready()
-    assert is_prepacked(subject.served.model) == available(torch.bfloat16)
-    assert not is_prepacked(subject.loaded.model)
+    assert is_repacked(subject.served.model) == available(torch.bfloat16)
+    assert not is_repacked(subject.loaded.model)
     for run in (RIVALS[PLAIN](subject), Ours(subject, Scheme(drafter="none"))):
         assert [1 <= len(reply) <= 2 for reply in run(2)] == [True] * len(subject.prompts)
 

@@ -10,7 +10,6 @@ from typing import Any
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import key_of, versions
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fast.prepacked import copies, own_parameters
 from mpg_cli.models.load.adapter import Row
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora import LoraBank
@@ -144,13 +143,13 @@ class Lineup:
         if self.draft is None or self.draft.group is None:
             return Cost(step=0.0, score=score)
         models = (self.draft.group.model, self.loaded.model)
-        of_drafter, of_base = (sum(p.numel() for p in own_parameters(model)) for model in models)
+        of_drafter, of_base = (sum(p.numel() for p in model.parameters()) for model in models)
         return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
-        tensors = ((*model.parameters(), *copies(model)) for model in models.values())
+        tensors = ((*model.parameters(), *model.buffers()) for model in models.values())
         shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # a folded copy shares
         return {
             "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),

@@ -12,9 +12,8 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, expression_of, prepare, settings_of, started
 from mpg_cli.errors import UsageError
 from mpg_cli.models.experts import Expert, Shelf, find_experts
-from mpg_cli.models.fast.compiling import is_compiled
 from mpg_cli.models.load.loader import LoadedModel, load_drafter
-from mpg_cli.models.prepare import load_served, make_ready
+from mpg_cli.models.prepare import load_prepared, prepare_model
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.sampling.scr import Sampler
 
@@ -47,7 +46,7 @@ class Session:
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
         """
-        loaded, said, shelf = load_served(request.model, report), list[str](), Shelf()
+        loaded, said, shelf = load_prepared(request.model, report), list[str](), Shelf()
         experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
         smaller = open_drafter(request, loaded, report)
         session = cls(request, loaded, experts, smaller, shelf)
@@ -172,5 +171,4 @@ def open_drafter(request: Request, loaded: LoadedModel, report: Callable[[str], 
         return None
     report(f"loading drafter {place}")
     smaller = load_drafter(place, loaded)
-    make_ready(smaller, compiled=is_compiled(loaded.model))
-    return smaller
+    return prepare_model(smaller, compiled=loaded.compiled)

@@ -92,9 +92,9 @@ def run(
     """
     from mpg_cli.evaluation.scoring import option_scores  # torch loads here
     from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.prepare import load_served
+    from mpg_cli.models.prepare import load_prepared
 
-    loaded = load_served(quiz.model, load)
+    loaded = load_prepared(quiz.model, load)
     for text in loaded.notices:
         notice(text)
     experts = find_experts(_union(quiz.blends), quiz.adapters, loaded, load, notice)

@@ -226,10 +226,10 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     from mpg_cli.engine.session import open_drafter
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
     from mpg_cli.models.experts import Shelf, find_experts
-    from mpg_cli.models.prepare import load_served
+    from mpg_cli.models.prepare import load_prepared
 
     request, shelf = study.request, Shelf()
-    loaded = load_served(request.model, study.load)
+    loaded = load_prepared(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
     smaller = open_drafter(request, loaded, study.load)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.fast.compiling import is_compiled
 from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint
 from mpg_cli.models.load.sources import fetch_adapter
-from mpg_cli.models.prepare import make_ready
+from mpg_cli.models.prepare import prepare_model
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import Base, find_base
 from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, told
@@ -150,7 +149,7 @@ class _Maker:
         def load() -> Any:
             self.report(f"loading checkpoint {entry.checkpoint} for {name}")
             expert = load_checkpoint(place, self.loaded, entry.revision)
-            make_ready(expert, compiled=is_compiled(self.loaded.model))
+            prepare_model(expert, compiled=self.loaded.compiled)
             return expert.model
 
         return self.shelf.get((place, entry.revision), load)

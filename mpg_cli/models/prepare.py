@@ -1,46 +1,46 @@
-"""Models that answer: loaded, checked, and in the form in which their passes are fastest here."""
+"""Models ready to answer: loaded, checked, and made as fast as this machine allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from mpg_cli.models.fast.compiling import compile_model, notice
-from mpg_cli.models.fast.prepacked import prepack
+from mpg_cli.models.fast import SWITCH, accelerate
 from mpg_cli.models.load.loader import LoadedModel, load_model, weights_digest
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.forward import position_bytes
+from mpg_cli.models.run.plan import plan_of
 from mpg_cli.models.run.selfcheck import TESTED, check_rows
 from mpg_cli.options.model import ModelOptions
 
 
-def load_served(choice: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
-    """The model of a choice, ready to answer; `report` is told what takes time. Raises ModelError."""
-    report(f"loading {choice.name}")
-    loaded = load_model(choice.name, choice.revision, choice.device, choice.dtype)
-    if choice.compile:
+def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+    """The model of these options, prepared; `report` is told what takes time. Raises ModelError."""
+    report(f"loading {options.name}")
+    loaded = load_model(options.name, options.revision, options.device, options.dtype)
+    if options.compile:
         report("compiling")
-    make_ready(loaded, compiled=choice.compile)
-    if choice.compile:
-        loaded = replace(loaded, notices=(*loaded.notices, notice(loaded.model)))
-    return loaded
+    return prepare_model(loaded, compiled=options.compile)
 
 
-def make_ready(loaded: LoadedModel, *, compiled: bool = False) -> None:
-    """Check a loaded model, in place, and compile it or lay its weights as its processor reads them.
+def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel:
+    """Check a loaded model and accelerate it, in place; with what the user should know added.
 
-    On a CPU its attention is that of attention.py from then on.
-
-    An architecture that the tests do not cover may read a layer's weight itself: it keeps the plain layout.
+    On a CPU its attention is that of run/attention.py from then on. An architecture that the tests do not
+    cover may read a layer's weight itself: its weights keep the plain layout.
     Raises ModelError for a model that cannot be served.
     """
     check_rows(loaded.model, loaded.id)
     position_bytes(loaded.model)  # of the plain model: a shape that no later pass has is not worth compiling
+    weights_digest(loaded.model)
     tested = loaded.model.config.model_type in TESTED
     if tested:
         use_few_queries(loaded.model)
-    if compiled:
-        compile_model(loaded.model)
-    elif tested:
-        weights_digest(loaded.model)  # from the plain layout, which every machine has
-        prepack(loaded.model)
+    loaded = replace(loaded, compiled=accelerate(loaded.model, compiled=compiled, repacked=tested))
+    if not compiled:
+        return loaded
+    long = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"
+    notice = f"--compile: the first passes compile, which takes {long}; later ones are faster"
+    if not loaded.compiled:
+        notice = f"--compile has no effect: {SWITCH}=0 in the environment turns everything fast off"
+    return replace(loaded, notices=(*loaded.notices, notice))

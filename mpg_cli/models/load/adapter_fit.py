@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.fast.prepacked import dense
 from mpg_cli.models.linear import is_conv1d, linear_shape, plain
 from mpg_cli.models.load.adapter import MERGE_HINT, TOKENS_HINT, Adapter, LoraPair
 from mpg_cli.models.load.problems import Problems
@@ -218,5 +217,5 @@ def _same(own: Tensor, copy: Tensor) -> bool:
         return False
     if own.is_meta:
         return True
-    own, copy = dense(own.detach())[: len(copy)].cpu(), copy.detach()
+    own, copy = own.detach().to_dense()[: len(copy)].cpu(), copy.detach()
     return torch.equal(own.to(copy.dtype), copy) or torch.equal(own, copy.to(own.dtype))

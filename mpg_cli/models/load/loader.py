@@ -28,7 +28,7 @@ LISTED = 5  # wrong weights that a message lists
 CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
 SAMPLE = 64  # numbers of each parameter that stand for all of it
 
-_FOUND: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class LoadedModel:
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
     called: str = ""
+    compiled: bool = False
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -269,16 +270,17 @@ def _check_causal(model: Any, name: str) -> None:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Of a few numbers of every parameter, as they were when this was first asked: before they are packed."""
-    found = _FOUND.get(model)
+    """A digest of a few numbers of every parameter, the same in whatever layout the weights lie.
+
+    It is made once for a model, cheapest while they are plain.
+    """
+    found = _DIGESTS.get(model)
     if found is None:
         parts = []
         for parameter in model.parameters():
-            if parameter.is_mkldnn:
-                raise RuntimeError("internal error: the digest is that of plain weights")
-            flat = parameter.detach().flatten()
+            flat = parameter.detach().to_dense().flatten()
             parts.append(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].float())
-        found = _FOUND[model] = short_digest(torch.cat(parts).cpu().numpy().tobytes())
+        found = _DIGESTS[model] = short_digest(torch.cat(parts).cpu().numpy().tobytes())
     return found
 
 

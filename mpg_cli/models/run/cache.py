@@ -19,8 +19,6 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from mpg_cli.sampling.tensors import to_device
 
 _VERSIONS = count()
-GAP = 16384  # bytes behind the keys of a head; an AMD processor reads them faster than it jumps over them
-CACHED = 1 << 20  # bytes of keys that its caches hold: there is nothing to jump over
 
 
 @dataclass
@@ -160,20 +158,6 @@ class SlotCache(Cache):
         """Whether there is room for so many slots already."""
         first = self.layers[0]
         return first.keys is not None and first.keys.shape[2] >= width
-
-    def unbroken(self, width: int) -> int:
-        """How many slots a pass of few tokens a row should read on a CPU: `width`, or all that there are.
-
-        Such a pass takes the time of reading the keys and values, and gaps between them stop the processor
-        from reading ahead. How many there are depends on what was here before, and by it the rounding.
-        """
-        keys = self.layers[0].keys
-        if keys is None or keys.nbytes < CACHED or keys.shape[2] < width:
-            return width
-        if keys.dtype != torch.float32:  # there the products take longer than reading
-            return width
-        gap = (keys.shape[2] - width) * keys.shape[3] * keys.itemsize
-        return keys.shape[2] if gap <= GAP else width
 
     def common(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         """How many of the tokens (R, n) the slots of the rows (R, N) begin with, the least of each N: (R,).

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.fast.prepacked import PlainLinear, PrepackedLinear, dense, packed
-from mpg_cli.models.linear import is_conv1d, plain
+from mpg_cli.models.linear import is_conv1d, plain, with_weight
 from mpg_cli.models.load.adapter import Row, row_factors
 
 
@@ -28,7 +27,7 @@ def fold(model: nn.Module, row: Row) -> nn.Module:
     for name, module in model.named_modules():
         own = plain(module)
         if name in targets:
-            memo[id(module)] = _summed(name, own, row)
+            memo[id(module)] = with_weight(own, summed_weight(name, own, row))
         elif own is not module:
             memo[id(module)] = own
     bank = getattr(model, "_mpg_bank", None)
@@ -48,25 +47,10 @@ def summed_weight(name: str, layer: nn.Module, row: Row) -> torch.Tensor:
     delta = b.to(weight.device) @ a.to(weight.device)  # (d_out, d_in)
     if is_conv1d(layer):
         delta = delta.T  # (d_in, d_out)
-    total = (dense(weight.detach()).float() + delta).to(weight.dtype)
+    total = (weight.detach().to_dense().float() + delta).to(weight.dtype)
     if not bool(total.isfinite().all()):
         raise AdapterError(
             f"the merged drafter: {name} exceeds the range of {str(weight.dtype).removeprefix('torch.')}",
             hint="choose --dtype bfloat16 or float32, or --drafter merged",
         )
     return total
-
-
-def _summed(name: str, layer: nn.Module, row: Row) -> nn.Module:
-    """A layer of the same kind with the sum for its weight; its other parameters are shared."""
-    total, weight = summed_weight(name, layer, row), layer.weight
-    summed = copy.copy(layer)
-    summed._parameters = dict(layer._parameters)
-    if isinstance(summed, PrepackedLinear):
-        summed.copied = False
-    if isinstance(summed, PlainLinear):
-        summed._buffers = {"blocks": packed(total).data}
-    summed._parameters["weight"] = (
-        packed(total) if weight.is_mkldnn else nn.Parameter(total, requires_grad=False)
-    )
-    return summed

@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.models.fast.compiling import records
-from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.load.checkpoint import CACHE_NAMES
 from mpg_cli.models.run.cache import SlotCache
 from mpg_cli.models.run.masks import Masks
+from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.sampling.tensors import to_device
-
-# Slots are read in multiples of these: fast kernels of CUDA want even masks, and a recording serves longer.
-WIDTH, RECORDED_WIDTH = 64, 256
 
 
 def position_bytes(model: Any) -> int:
@@ -45,10 +41,11 @@ class Forward:
     lacks a token of the base drafts worse behind it, and nothing else depends on it.
     """
 
-    def __init__(self, model: Any, size: int | None = None) -> None:
+    def __init__(self, model: Any, size: int | None = None, plan: PassPlan | None = None) -> None:
         self._model, self._device, self._size = model, model.device, size
         self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
-        self.graphs = Graphs() if records(model) else None
+        self._plan = plan_of(model) if plan is None else plan
+        self.recorder = self._plan.recorder()
         # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
         # of three dimensions PyTorch copies the head's weight once a row.
         accepts = inspect.signature(model.forward).parameters
@@ -86,13 +83,13 @@ class Forward:
         tokens, start = self._aim(cache, tokens, start, rows)
         slots = cache.slots
         if self._device.type == "cpu" and rows is None and slots.count <= 2 and not alone:
-            slots.width = cache.unbroken(slots.width)
+            slots.width = self._plan.step_width(cache.layers[0].keys, slots.width)
         with torch.inference_mode():
-            if self.graphs is not None and rows is None and cache.holds(slots.width):
+            if self.recorder is not None and rows is None and cache.holds(slots.width):
                 if isinstance(start, int):
                     start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
                 do = partial(self._pass, cache)
-                logits = self.graphs.run(do, tokens, start, slots.width, slots.version)
+                logits = self.recorder.run(do, tokens, start, slots.width, slots.version)
             else:
                 logits = self._pass(cache, tokens, start)
         slots.begin(start)
@@ -105,9 +102,7 @@ class Forward:
         """Tell the cache where the pass writes and what it reads; tokens and start on the device."""
         slots, last = cache.slots, start if isinstance(start, int) else int(start.max())
         slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
-        if self.graphs is not None or self._device.type == "cuda":
-            step = WIDTH if self.graphs is None else RECORDED_WIDTH
-            slots.width = -(-slots.width // step) * step
+        slots.width = self._plan.width(slots.width, self._device)
         slots.rows = None if rows is None else to_device(rows, self._device)
         if self._size is not None:
             tokens = tokens.clamp(max=self._size - 1)

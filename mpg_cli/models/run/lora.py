@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.fast.compiling import compile_copy
 from mpg_cli.models.linear import linear_shape, plain
 from mpg_cli.models.load.adapter import Row, row_factors
 from mpg_cli.models.run.fold import fold
+from mpg_cli.models.run.plan import plan_of
 
 
 class _Switch:
@@ -154,7 +154,7 @@ class LoraBank:
         model = self._folded.get(key)
         if model is None:
             model = self._folded[key] = fold(self._model, row)
-            compile_copy(model, self._model)
+            plan_of(self._model).prepare_copy(model, self._model)
         return model
 
     @contextmanager

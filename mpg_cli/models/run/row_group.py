@@ -17,18 +17,15 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.models.fast.packing import alike, runs
-from mpg_cli.models.fast.prepacked import own_parameters
 from mpg_cli.models.run.forward import Forward, position_bytes
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.pending import Backlog
+from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.models.text.vocabulary import Vocabulary, embedded
 from mpg_cli.sampling.engine import Scores
 from mpg_cli.sampling.tensors import to_device
 
 Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
-
-PREFILL_BLOCK = 512  # prompt tokens a pass and row, so that long prompts do not need memory for all at once
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
@@ -56,10 +53,12 @@ class RowGroup:
         stack: str | None = None,
         vocabulary: Vocabulary | None = None,
         keys: Sequence[Hashable] = (),
+        plan: PassPlan | None = None,
     ) -> None:
         """`vocabulary` is the tokens to answer for, where these are not all that the model has.
 
-        Rows of the same model and key compute the same from the same tokens, see `inherit`.
+        Rows of the same model and key compute the same from the same tokens, see `reuse_prefix`. `plan` says
+        how passes are made (None: as the model's plan does).
         """
         self.model, self.vocabulary = model, vocabulary
         self.names = tuple(names)
@@ -67,10 +66,11 @@ class RowGroup:
         self.bank, self.stack, self.keys = bank, stack, tuple(keys)
         self.device: torch.device = model.device
         lacks = vocabulary is not None and (rows := embedded(model)) < vocabulary.size  # a drafter may
-        self.forward = Forward(model, rows if lacks else None)
+        self.plan = plan_of(model) if plan is None else plan
+        self.forward = Forward(model, rows if lacks else None, self.plan)
         self._slot_bytes = self.rows * candidates * position_bytes(model)  # of one sequence
         self.read_tokens = 0  # of prompts, by all rows so far; what was known already is not counted
-        self._weight_bytes = sum(p.numel() * p.element_size() for p in own_parameters(model))
+        self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.forget()
 
     def forget(self) -> None:
@@ -151,7 +151,7 @@ class RowGroup:
             known = self._known(b, prompt, ends)  # (R,)
             self.cached[:, b] = self.shared[:, b] = known
             missing[b] = int((ends - known).max())
-        for part in alike({b: n for b, n in missing.items() if n}):
+        for part in self.plan.prompts_together({b: n for b, n in missing.items() if n}):
             self._read(part, [asked[b] for b in part])
         last = torch.tensor([[ids[-1] for ids in prompt] for prompt in prompts]).T  # (R, P)
         self.backlog.begin(places, last)
@@ -166,7 +166,7 @@ class RowGroup:
         """What is missing of all but the last token of P prompts into the cache."""
         ends = torch.tensor([[len(ids) - 1 for ids in prompt] for prompt in prompts]).T  # (R, P)
         missing = ends - self.cached[:, list(places)]  # (R, P)
-        for run in runs(missing.max(dim=1).values.tolist()):
+        for run in self.plan.rows_together(missing.max(dim=1).values.tolist()):
             self._read_rows(run, places, prompts, ends[list(run)])
             self.read_tokens += int(missing[list(run)].sum())
 
@@ -184,7 +184,7 @@ class RowGroup:
         whole = len(first) == self.cache.slots.total and list(places) == sorted(places)
         even = bool((begins == begins[0, 0]).all())
         start: int | Tensor = int(begins[0, 0]) if even else begins.flatten()
-        block = max(1, PREFILL_BLOCK // len(places))
+        block = max(1, self.plan.prefill_block // len(places))
         for at in range(0, longest, block):
             part = tokens[:, :, at : at + block].flatten(0, 1)  # (r*P, block)
             with self._experts(run):
@@ -261,29 +261,11 @@ class RowGroup:
 
     # -- below -----------------------------------------------------------------------------------
 
-    def _together(self) -> list[Tensor]:
-        """The sequences by length, in parts that share a pass.
-
-        Every row of a pass attends over as many slots as the longest has. Another pass reads the weights
-        again, and keys and values of a part are copied out of the cache first (read, written, read again):
-        it is worth that where the padding would be read for more bytes.
-        """
-        lengths: list[int] = self.cached.max(dim=0).values.tolist()  # B
-        order = sorted(range(self.batch), key=lengths.__getitem__)
-        longest = lengths[order[-1]]
-        # Slots that are saved by a pass of the shortest 1 .. B-1.
-        saved = [
-            self.batch * longest - 3 * (n * lengths[b] + (self.batch - n) * longest)
-            for n, b in enumerate(order[:-1], 1)
-        ]
-        if not saved or max(saved) * self._slot_bytes <= self._weight_bytes:
-            return [torch.arange(self.batch)]
-        best = saved.index(max(saved)) + 1
-        return [torch.tensor(part) for part in (order[:best], order[best:])]
-
     def _logits(self, tokens: Tensor) -> Tensor:
         """Logits (R, B, N, T, V) after each of the tokens (R, B, N, T)."""
-        parts = self._together()
+        lengths: list[int] = self.cached.max(dim=0).values.tolist()  # B
+        together = self.plan.sequences_together(lengths, self._slot_bytes, self._weight_bytes)
+        parts = [torch.tensor(part) for part in together]
         if len(parts) == 1:
             return self._pass(tokens, None)
         logits = torch.cat([self._pass(tokens[:, part], part) for part in parts], dim=1)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.fast.compiling import compile_model, is_compiled
+from mpg_cli.models.fast import accelerate
+from mpg_cli.models.fast.compiling import compile_model
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
 from tests.models.tiny import random_tokens, tiny_adapter, tiny_model
+
+
+def is_compiled(model: Any) -> bool:
+    return model._compiled_call_impl is not None
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -31,8 +37,9 @@ def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(tmp_path: Path
         bank.add("stack 0", [[(adapter, 1.0)]])
         if compiled:
             use_few_queries(model)
-            compile_model(model)
-        assert is_compiled(model) == is_compiled(bank.folded([(adapter, 1.0)])) == compiled
+            assert accelerate(model, compiled=True)
+        folded = bank.folded([(adapter, 1.0)])
+        assert is_compiled(model) == is_compiled(folded) == compiled
         rows = RowGroup(model, ["reference", "a"], bank=bank, stack="stack 0")
         rows.prefill([[prompts[0], prompts[1][:6]]])
         found = []

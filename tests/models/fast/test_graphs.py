@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mpg_cli.models.fast import graphs
-from mpg_cli.models.fast.compiling import compile_copy, is_compiled, records
-from mpg_cli.models.fast.graphs import Graphs, Pass
+from mpg_cli.models.fast.graphs import Graphs
+from mpg_cli.models.fast.plan import FastPlan
+from mpg_cli.models.run.plan import Pass
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.step_row import StepRow
 from tests.models.tiny import random_tokens, tiny_model
@@ -48,11 +49,6 @@ def _again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Again, "made", 0)
 
 
-def recorded(model: Any) -> Any:
-    model._mpg_records = True
-    return model
-
-
 @pytest.mark.parametrize("kind", [RowGroup, StepRow])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 @pytest.mark.parametrize("candidates", [1, 2])
@@ -60,10 +56,12 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
     """Two sequences of different length, rejected tails, a cache that grows, new prompts, one that leaves."""
     prompts = random_tokens(batch=2, length=9).tolist()
     results = []
-    for model in (tiny_model(architecture), recorded(tiny_model(architecture))):
+    for recorded in (False, True):
+        model = tiny_model(architecture)
         model.config.max_position_embeddings = 1024
-        rows = kind(model, ["a"], batch=2, candidates=candidates)
-        assert (rows.forward.graphs is not None) == records(model)
+        plan = FastPlan(recorded=recorded)
+        rows = kind(model, ["a"], batch=2, candidates=candidates, plan=plan)
+        assert (rows.forward.recorder is not None) == recorded
         rows.prefill([[prompts[0]], [prompts[1][:6]]])
         found = []
         for size in (0, 0, 0, 3, 3, 3, *[60] * 5, 3, 3, 3):
@@ -112,9 +110,8 @@ def test_recordings_of_a_cache_that_has_moved_are_dropped() -> None:
     assert passes(found, 1, version=1) == (1, 2)
 
 
-def test_the_oldest_recording_goes_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "ROOM", 4 * 4)  # numbers of 4 bytes
-    found = Graphs()
+def test_the_oldest_recording_goes_when_there_is_no_room() -> None:
+    found = Graphs(room=4 * 4)  # numbers of 4 bytes
     assert passes(found, 1, 1, 2, 2) == (2, 2)
     assert passes(found, 1, 1, 3, 3) == (2, 3)  # 2 was used longest ago
     assert passes(found, 1) == (2, 3)
@@ -129,10 +126,3 @@ def test_where_a_recording_fails_passes_are_plain(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(graphs, "_Recording", fail)
     found = Graphs()
     assert passes(found, 1, 1, 1, 2, 2) == (0, 1)
-
-
-def test_a_copy_of_a_recorded_model_is_recorded() -> None:
-    model, copy = recorded(tiny_model("llama")), tiny_model("llama")
-    compile_copy(copy, model)
-    assert is_compiled(copy)
-    assert not is_compiled(tiny_model("llama"))

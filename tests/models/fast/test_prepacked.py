@@ -10,28 +10,24 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.fast import prepacked
 from mpg_cli.models.fast.prepacked import (
     MANY,
-    PlainLinear,
+    CopiedLinear,
     PrepackedLinear,
     available,
-    dense,
-    is_prepacked,
-    own_parameters,
     packed,
     prepack,
 )
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.loader import load_model, weights_digest
-from mpg_cli.models.prepare import make_ready
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
 from tests.models.tiny import (
     ALL,
     edited_tensors,
+    is_repacked,
     log_probs,
     random_tokens,
     save_tokenizer,
@@ -57,7 +53,7 @@ def half(architecture: str = "llama") -> Any:
 def test_logits_are_the_same_to_the_last_bit(architecture: str) -> None:
     plain, blocks = half(architecture), half(architecture)
     prepack(blocks)
-    assert is_prepacked(blocks)
+    assert is_repacked(blocks)
     for rows, length in ((1, 1), (2, 7), (6, 1), (6, 17)):
         tokens = random_tokens(rows, length)
         assert torch.equal(log_probs(blocks, tokens), log_probs(plain, tokens))
@@ -84,8 +80,8 @@ def test_a_weight_comes_back_as_it_was() -> None:
     blocks = packed(weight)
     assert blocks.shape == weight.shape
     assert blocks.nbytes == weight.nbytes
-    assert torch.equal(dense(blocks), weight)
-    assert dense(weight) is weight
+    assert torch.equal(blocks.to_dense(), weight)
+    assert weight.to_dense() is weight
 
 
 @in_float32
@@ -95,7 +91,7 @@ def test_in_float32_only_large_weights_are_packed() -> None:
     before = log_probs(large, tokens)
     for model in (small, large):
         prepack(model)
-    assert not is_prepacked(small)
+    assert not is_repacked(small)
     assert type(small.lm_head) is nn.Linear
     assert type(large.lm_head) is PrepackedLinear
     found = [name for name, module in large.named_modules() if isinstance(module, PrepackedLinear)]
@@ -114,7 +110,7 @@ def test_a_plain_weight_is_multiplied_with_few_rows_and_with_many(bias: bool) ->
     )
     before = layer(inputs[0])
     prepack(nn.Sequential(layer))
-    assert type(layer) is PlainLinear
+    assert type(layer) is CopiedLinear
     assert torch.equal(layer(inputs[0]), before)
     found = layer(inputs)
     assert found.shape == exact.shape
@@ -122,18 +118,15 @@ def test_a_plain_weight_is_multiplied_with_few_rows_and_with_many(bias: bool) ->
 
 
 @in_float32
-def test_an_adapter_fits_and_folds_with_plain_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prepacked, "WORTH", 1)
+def test_an_adapter_fits_and_folds_with_plain_weights(tmp_path: Path) -> None:
     plain, served = tiny_model("llama"), tiny_model("llama")
-    prepack(served)
+    prepack(served, worth=1)
     adapter = read_adapter(tiny_adapter(tmp_path, "llama"), "x")
     tokens = random_tokens(8, 17)  # more than MANY
     folded = []
     for model in (plain, served):
         folded.append(fold(model, [(fit_adapter(adapter, model), 0.7)]))
-    assert type(folded[1].model.layers[0].self_attn.q_proj) is PlainLinear
+    assert type(folded[1].model.layers[0].self_attn.q_proj) is CopiedLinear
     assert (log_probs(folded[0], tokens) - log_probs(folded[1], tokens)).abs().max() < 2e-5
     assert (log_probs(plain, tokens) - log_probs(folded[1], tokens)).abs().max() > 1e-2
 
@@ -144,9 +137,25 @@ def test_a_head_that_shares_its_weight_leaves_the_embedding_alone() -> None:
     before = tied.lm_head.weight.clone()
     assert tied.lm_head.weight is tied.get_input_embeddings().weight
     prepack(tied)
-    assert type(tied.lm_head) is PrepackedLinear
-    assert torch.equal(tied.get_input_embeddings().weight, before)
-    assert torch.equal(dense(tied.lm_head.weight), before)
+    assert type(tied.lm_head) is CopiedLinear
+    assert torch.equal(tied.lm_head.blocks.to_dense(), before)
+    assert tied.lm_head.weight is tied.get_input_embeddings().weight
+    assert torch.equal(tied.lm_head.weight, before)
+
+
+@in_bfloat16
+def test_a_head_with_a_sum_of_its_own_keeps_no_second_copy(tmp_path: Path) -> None:
+    plain, tied = half("qwen3"), half("qwen3")
+    prepack(tied)
+    adapter = read_adapter(tiny_adapter(tmp_path, "qwen3"), "x")
+    assert adapter.pairs.keys() >= {"lm_head"}
+    folded = [fold(model, [(fit_adapter(adapter, model), 0.7)]) for model in (plain, tied)]
+    assert type(folded[1].lm_head) is PrepackedLinear
+    assert not list(folded[1].lm_head.buffers())
+    assert type(tied.lm_head) is CopiedLinear
+    tokens = random_tokens(3, 9)
+    assert torch.equal(log_probs(folded[0], tokens), log_probs(folded[1], tokens))
+    assert not torch.equal(log_probs(plain, tokens), log_probs(folded[1], tokens))
 
 
 @in_bfloat16
@@ -186,7 +195,7 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
         group.commit([1], [[8]])
         scored = group.score(torch.tensor([[[10, 11, 12]]])).log_probs
         folded = fold(model, [(adapter, 0.5) for adapter in adapters])
-        found.append((scored, log_probs(folded, random_tokens()), is_prepacked(folded)))
+        found.append((scored, log_probs(folded, random_tokens()), is_repacked(folded)))
     (of_plain, fold_of_plain, no), (of_blocks, fold_of_blocks, yes) = found
     assert torch.equal(of_plain, of_blocks)
     assert torch.equal(fold_of_plain, fold_of_blocks)
@@ -198,12 +207,11 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
 def test_the_digest_of_the_weights_does_not_depend_on_their_layout(dtype: str) -> None:
     """The bundled model's head shares its weight with the embedding, and is packed in both."""
     plain, blocks = load_model(dtype=dtype), load_model(dtype=dtype)
-    make_ready(blocks)
-    assert is_prepacked(blocks.model) == available(plain.dtype.value)
+    prepack(blocks.model)  # before anybody has asked for its digest
+    assert is_repacked(blocks.model) == available(plain.dtype.value)
     assert weights_digest(plain.model) == weights_digest(blocks.model)
-    sizes = [sum(p.numel() for p in own_parameters(one.model)) for one in (plain, blocks)]
+    sizes = [sum(p.numel() for p in one.model.parameters()) for one in (plain, blocks)]
     assert sizes[0] == sizes[1]
-    assert (sizes[1] < sum(p.numel() for p in blocks.model.parameters())) == is_prepacked(blocks.model)
 
 
 @in_bfloat16
@@ -216,5 +224,5 @@ def test_the_file_is_let_go_of(tmp_path: Path) -> None:
     places = {name: p.data_ptr() for name, p in loaded.model.named_parameters()}
     prepack(loaded.model)
     for name, parameter in loaded.model.named_parameters():
-        assert torch.equal(dense(parameter), before[name])
+        assert torch.equal(parameter.to_dense(), before[name])
         assert parameter.is_mkldnn or parameter.data_ptr() != places[name]

@@ -13,7 +13,7 @@ import torch
 from mpg_cli.errors import ModelError
 from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
-from mpg_cli.models.prepare import load_served
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from tests.models.tiny import (
@@ -326,7 +326,7 @@ def test_the_text_of_a_multimodal_model_is_served(model_type: str, tmp_path: Pat
     model = tiny_multimodal(model_type)
     model.save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    served = load_served(ModelOptions(str(tmp_path), device="cpu"))
+    served = load_prepared(ModelOptions(str(tmp_path), device="cpu"))
     prompt = random_tokens(1, 13)
     expected = model.generate(prompt, do_sample=False, max_new_tokens=12, eos_token_id=None)[0, 13:]
     rows = RowGroup(served.model, ["reference"])

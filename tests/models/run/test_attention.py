@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from mpg_cli.models.load.loader import load_model
-from mpg_cli.models.prepare import load_served
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import attention
 from mpg_cli.models.run.attention import NAME, attend, use_few_queries
 from mpg_cli.models.run.fold import fold
@@ -152,7 +152,7 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
 
 def test_it_belongs_to_models_that_answer() -> None:
     assert load_model().config._attn_implementation == "sdpa"
-    assert load_served(ModelOptions(device="cpu")).config._attn_implementation == NAME
+    assert load_prepared(ModelOptions(device="cpu")).config._attn_implementation == NAME
 
 
 def test_a_folded_copy_keeps_it() -> None:

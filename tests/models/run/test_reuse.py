@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from mpg_cli.models.fast.packing import alike, runs
+from mpg_cli.models.fast.plan import FastPlan
+from mpg_cli.models.run.plan import PassPlan
 from mpg_cli.models.run.row_group import RowGroup
-from tests.models.run.test_rows import CLOSE, Served, prompts
+from tests.models.run.test_rows import CLOSE, Served, fail_at, prompts
 from tests.models.tiny import VOCABULARY, random_tokens, tiny_model
 
 
@@ -21,17 +21,15 @@ def common(one: list[int], other: list[int]) -> int:
     )
 
 
-@pytest.mark.parametrize("near", [0, 128])
+@pytest.mark.parametrize("plan", [PassPlan(12), FastPlan(12, near=0), FastPlan(12)])
 @pytest.mark.parametrize(
     ("architecture", "candidates"), [("llama", 1), ("gemma3", 1), ("mistral", 3), ("gpt2", 1)]
 )
 def test_a_prompt_is_read_from_where_it_differs(
-    architecture: str, candidates: int, near: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, candidates: int, plan: PassPlan, tmp_path: Path
 ) -> None:
     """Against PEFT, uncached. With near 0 rows of different amounts read apart, each with its own LoRA."""
-    monkeypatch.setattr("mpg_cli.models.fast.packing.NEAR", near)
-    monkeypatch.setattr("mpg_cli.models.run.row_group.PREFILL_BLOCK", 12)
-    served = Served(architecture, tmp_path, batch=2, candidates=candidates)
+    served = Served(architecture, tmp_path, batch=2, candidates=candidates, plan=plan)
     rng = random.Random(architecture)
     streams = [prompts([6, 3], seed=1), prompts([9, 2], seed=2)]
     served.rows.prefill(streams)
@@ -62,26 +60,14 @@ def test_a_prompt_is_read_from_where_it_differs(
         streams = [[[*ids, 9] for ids in streams[b]] for b in range(2)]
 
 
-def test_a_prompt_that_was_read_half_is_not_taken_for_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = Served("llama", tmp_path)
+def test_a_prompt_that_was_read_half_is_not_taken_for_read(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path, plan=FastPlan(prefill_block=4))
     first, second = prompts([9, 3], seed=1), prompts([19, 3], seed=1)
     served.rows.prefill([first])
-    monkeypatch.setattr("mpg_cli.models.run.row_group.PREFILL_BLOCK", 4)
-    read, calls = served.rows.forward.read, 0
-
-    def failing(*args: Any) -> None:
-        nonlocal calls
-        calls += 1
-        read(*args)
-        if calls == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(served.rows.forward, "read", failing)
-        with pytest.raises(KeyboardInterrupt):
-            served.rows.prefill([second])
+    handle = fail_at(served.rows.model, 2, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        served.rows.prefill([second])
+    handle.remove()
     for streams in (second, first):
         served.rows.prefill([streams])
         got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
@@ -157,6 +143,8 @@ def test_a_long_prompt_of_the_twin_finds_room(begun: bool) -> None:
 
 
 def test_what_is_read_together() -> None:
+    plan = FastPlan()
+    runs, alike = plan.rows_together, plan.prompts_together
     assert runs([0, 20, 30, 0, 500, 40]) == [range(1, 3), range(4, 5), range(5, 6)]
     assert runs([10, 138]) == [range(2)]
     assert runs([10, 139]) == [range(1), range(1, 2)]

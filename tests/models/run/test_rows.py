@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from mpg_cli.errors import NumericsError
+from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run import cache
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.masks import context_length
+from mpg_cli.models.run.plan import PassPlan
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.rows import Rows
 from mpg_cli.models.text.vocabulary import Vocabulary
@@ -27,7 +30,14 @@ CLOSE = 1e-5
 class Served:
     """Rows of a tiny model: the reference, a prompt-only expert, two adapters of different rank."""
 
-    def __init__(self, architecture: str, folder: Path, batch: int = 1, candidates: int = 1) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        folder: Path,
+        batch: int = 1,
+        candidates: int = 1,
+        plan: PassPlan | None = None,
+    ) -> None:
         self.architecture = architecture
         self.folders = [tiny_adapter(folder / "a", architecture, seed=1, r=3, use_rslora=True)]
         self.folders.append(tiny_adapter(folder / "b", architecture, seed=2, r=6))
@@ -37,7 +47,9 @@ class Served:
         bank = LoraBank(model)
         bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
         names = ["reference", "prompt", "a", "b"]
-        self.rows = RowGroup(model, names, batch=batch, candidates=candidates, bank=bank, stack="experts")
+        self.rows = RowGroup(
+            model, names, batch=batch, candidates=candidates, bank=bank, stack="experts", plan=plan
+        )
         self.known: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def expected(self, row: int, stream: list[int], last: int) -> Tensor:
@@ -144,9 +156,9 @@ def test_candidates_share_a_prefix_and_the_winner_goes_on(tmp_path: Path) -> Non
         ]
 
 
-def test_a_long_prompt_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpg_cli.models.run.row_group.PREFILL_BLOCK", 7)
-    served = Served("gemma3", tmp_path)
+@pytest.mark.parametrize("plan", [PassPlan(prefill_block=7), FastPlan(prefill_block=7)])
+def test_a_long_prompt_is_read_in_blocks(plan: PassPlan, tmp_path: Path) -> None:
+    served = Served("gemma3", tmp_path, plan=plan)
     streams = prompts([30, 11], seed=8)
     served.rows.prefill([streams])
     got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
@@ -200,8 +212,20 @@ def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
         streams = [[*stream, 9] for stream in streams]
 
 
-def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = Served("llama", tmp_path)
+def fail_at(model: Any, call: int, error: type[BaseException]) -> RemovableHandle:
+    """Let the given pass of the model fail."""
+    calls = count(1)
+
+    def hook(*_: object) -> None:
+        if next(calls) == call:
+            raise error
+
+    handle: RemovableHandle = model.register_forward_pre_hook(hook)
+    return handle
+
+
+def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path) -> None:
+    served = Served("llama", tmp_path, plan=FastPlan(prefill_block=4))
     empty = torch.zeros(1, 1, 0, dtype=torch.long)
     first, second = prompts([9, 3], seed=1), prompts([9, 3], seed=2)  # equal lengths
     for streams in (first, first, second, first):
@@ -210,19 +234,10 @@ def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path, monkeypatch: 
         assert (got[3, 0, 0] - served.expected(3, streams[3], 1)).abs().max() <= CLOSE
         served.rows.commit([0], [[5]])
         served.rows.score(torch.full((1, 1, 4), 6))
-    monkeypatch.setattr("mpg_cli.models.run.row_group.PREFILL_BLOCK", 4)
-    read, calls = served.rows.forward.read, 0
-
-    def failing(*args: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise MemoryError
-        read(*args)
-
-    monkeypatch.setattr(served.rows.forward, "read", failing)
+    handle = fail_at(served.rows.model, 2, MemoryError)
     with pytest.raises(MemoryError):
         served.rows.prefill([second])
+    handle.remove()
     served.rows.prefill([first])
     got = served.rows.score(empty).log_probs
     assert (got[3, 0, 0] - served.expected(3, first[3], 1)).abs().max() <= CLOSE
@@ -332,26 +347,23 @@ def test_a_drafter_of_several_candidates_steps_each_of_them(tmp_path: Path) -> N
         ]
 
 
+@pytest.mark.parametrize(("plan", "passes"), [(PassPlan(), 1), (FastPlan(), 2)])
 def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: PassPlan, passes: int, tmp_path: Path
 ) -> None:
-    """Same log-probabilities; the short ones attend over their own slots only."""
-    served = Served("mistral", tmp_path, batch=4, candidates=2)
+    """Same log-probabilities; the short ones attend over their own positions only."""
+    served = Served("mistral", tmp_path, batch=4, candidates=2, plan=plan)
     streams = [prompts([n, 2], seed=n) for n in (120, 4, 5, 6)]
     served.rows.prefill(streams)
     widths: list[int] = []
-    score = served.rows.forward.score
 
-    def spy(*args: Any, **kwargs: Any) -> Tensor:
-        logits = score(*args, **kwargs)
-        widths.append(served.rows.cache.slots.width)
-        return logits
+    def note(model: Any, args: Any, kwargs: Any) -> None:
+        widths.append(kwargs["attention_mask"].shape[-1])
 
-    monkeypatch.setattr(served.rows.forward, "score", spy)
-    for weights, passes in ((10**12, 1), (0, 2)):
-        served.rows._weight_bytes = weights
+    served.rows.model.register_forward_pre_hook(note, with_kwargs=True)
+    for seed in (1, 2):
         widths.clear()
-        drafts = random_tokens(8, 3, seed=passes).view(4, 2, 3)
+        drafts = random_tokens(8, 3, seed=seed).view(4, 2, 3)
         got = served.rows.score(drafts).log_probs
         assert len(widths) == passes
         assert passes == 1 or min(widths) < 20
@@ -363,12 +375,10 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
         streams = [[[*stream, 7] for stream in own] for own in streams]
 
 
-def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_before(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Slots are read by its length, however far the cache has grown."""
-    monkeypatch.setattr(cache, "CACHED", 0)
-    group = RowGroup(tiny_model("llama", max_position_embeddings=512), ["a", "b"])
+def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_before() -> None:
+    """Positions are read by its length, however far the cache has grown."""
+    model = tiny_model("llama", max_position_embeddings=512)
+    group = RowGroup(model, ["a", "b"], plan=FastPlan(min_keys=0))
     found = []
     for length in (3, 200, 3):
         group.prefill([[[5] * length, [6] * (length - 1)]])
@@ -377,12 +387,11 @@ def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_befor
     assert torch.equal(found[0], found[2])
 
 
-def test_keys_without_gaps_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_without_gaps_give_the_same() -> None:
     """On a CPU a pass of one token a row reads on to the end of the cache, where that is near."""
     found = []
-    for cached in (1 << 20, 0):
-        monkeypatch.setattr(cache, "CACHED", cached)
-        group = RowGroup(tiny_model("llama"), ["a", "b"], batch=2)
+    for plan in (FastPlan(), FastPlan(min_keys=0)):
+        group = RowGroup(tiny_model("llama"), ["a", "b"], batch=2, plan=plan)
         group.prefill([[[3, 5, 7, 9], [4, 6, 8, 2]], [[5, 1], [9, 1]]])
         steps, widths = [], []
         for token in range(40):  # the cache grows on the way
@@ -391,8 +400,7 @@ def test_keys_without_gaps_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
             group.commit([0, 0], [[token], [token + 1]])
         capacities = {layer.keys.shape[2] for layer in group.cache.layers if layer.keys is not None}
         assert len(capacities) == 1
-        assert (widths[-1] in capacities) == (cached == 0)
+        assert (widths[-1] in capacities) == (plan.min_keys == 0)
         found.append(torch.stack(steps))
     assert (found[0] - found[1]).abs().max() < CLOSE
-    monkeypatch.setattr(cache, "GAP", 0)
-    assert group.cache.unbroken(3) == 3
+    assert FastPlan(min_keys=0, max_gap=0).step_width(group.cache.layers[0].keys, 3) == 3
