@@ -23,7 +23,7 @@ from mpg_cli.engine.events import Notice
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, Job, prepare, settings_of
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
-from mpg_cli.models.experts import Expert, Shelf, find_experts
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.registry import Blend
@@ -49,11 +49,11 @@ class Runner:
         batch_size: int | None = None,
         max_experts: int | None = None,
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        shelf: ExpertCache | None = None,
     ) -> None:
         self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
         self._bank = LoraBank.of(loaded.model)
-        self._shelf = Shelf(max_experts) if shelf is None else shelf
+        self._shelf = ExpertCache(max_experts) if shelf is None else shelf
         self._size = batch_size or 0  # 0: found by the first group
         self._waiting = Waiting()
         self._stopped = False

@@ -90,12 +90,12 @@ class Lineup:
         drafter: object,
     ) -> None:
         """Read the prompts of other sequences in these places; the others keep their state."""
-        self.rows.replace(places, prompts)
+        self.rows.insert(places, prompts)
         if isinstance(drafter, LookupDrafter):
             for b, draft in zip(places, drafts, strict=True):
                 drafter.replace(b, draft)
         elif self.draft and self.draft.group:
-            self.draft.group.replace(places, [[ids] for ids in drafts])
+            self.draft.group.insert(places, [[ids] for ids in drafts])
 
     def select(self, places: Sequence[int], drafter: object) -> None:
         """Go on with the sequences in these places; one that is named twice is there twice."""
@@ -115,7 +115,7 @@ class Lineup:
     def forget(self) -> None:
         """Drop everything that was read: what an exception left in the middle of a pass."""
         for group in self.groups:
-            group.forget()
+            group.reset()
 
     def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
         """Tokens that all rows and the drafter's read of a prompt if they know nothing of it."""
@@ -207,7 +207,7 @@ class Lineup:
             vocabulary=self.vocabulary,
             keys=keys,
         )
-        group.inherit(self._inherited)
+        group.reuse_prefix(self._inherited)
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:

@@ -10,7 +10,7 @@ from mpg_cli.evaluation.judging import Exhibit, Judge
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
-from mpg_cli.models.experts import Shelf
+from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
 
 Show = Callable[[str, float], None]
@@ -27,7 +27,7 @@ class Bench:
     notebook: Notebook
     notice: Callable[[str], None] = lambda message: None
     show: Show = lambda what, share: None
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: ExpertCache = field(default_factory=ExpertCache)
 
     def measure(self, name: str, source: Source) -> Measured:
         """Replies of a method to all prompts, and what they show."""

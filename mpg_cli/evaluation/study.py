@@ -225,10 +225,10 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     """The model, its experts and a model that drafts loaded, and the records open."""
     from mpg_cli.engine.session import open_drafter
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
-    from mpg_cli.models.experts import Shelf, find_experts
+    from mpg_cli.models.experts import ExpertCache, find_experts
     from mpg_cli.models.prepare import load_prepared
 
-    request, shelf = study.request, Shelf()
+    request, shelf = study.request, ExpertCache()
     loaded = load_prepared(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
     smaller = open_drafter(request, loaded, study.load)

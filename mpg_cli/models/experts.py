@@ -25,7 +25,7 @@ from mpg_cli.personas.schema import AdapterEntry, Persona
 T = TypeVar("T")
 
 
-class Shelf:
+class ExpertCache:
     """Adapters and checkpoints by where they come from, at most so many of them (None: all)."""
 
     def __init__(self, most: int | None = None) -> None:
@@ -82,18 +82,18 @@ def find_experts(
     loaded: LoadedModel,
     report: Callable[[str], None],
     notice: Callable[[str], None],
-    shelf: Shelf | None = None,
+    cache: ExpertCache | None = None,
 ) -> tuple[Expert, ...]:
     """The experts of a blend and of `--adapter`, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
-    `report` is told what takes time, `notice` what the user should know; `shelf` keeps what was read.
+    `report` is told what takes time, `notice` what the user should know; `cache` keeps what was read.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
     the one it has does not fit.
     """
-    shelf = Shelf() if shelf is None else shelf
+    cache = ExpertCache() if cache is None else cache
     base = find_base(loaded.called or loaded.id, loaded.revision)
-    maker = _Maker(loaded, base, report, notice, shelf)
+    maker = _Maker(loaded, base, report, notice, cache)
     parts = blend.experts if blend else ()
     choices = [choose(part.persona, base, partial(maker.make, part.persona)) for part in parts]
     experts = []
@@ -106,7 +106,7 @@ def find_experts(
     for text in told(choices, base, loaded.id):
         notice(text)
     for place, weight in adapters:
-        adapter = shelf.get(place, partial(_at, place, loaded, base, report, notice))
+        adapter = cache.get(place, partial(_at, place, loaded, base, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
     for expert in experts:
         if expert.adapter is not None and expert.adapter.notice is not None:
@@ -123,7 +123,7 @@ class _Maker:
     base: Base
     report: Callable[[str], None]
     notice: Callable[[str], None]
-    shelf: Shelf
+    cache: ExpertCache
 
     def make(self, persona: Persona, match: Match) -> Expert:
         """Raises AdapterError and ModelError where it cannot be fetched, is damaged or does not fit."""
@@ -141,7 +141,7 @@ class _Maker:
             path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
         said = self.notice if match.reason is None else _silent  # told of the choice already
         check = partial(_checked, path, name, self.loaded, self.base, said)
-        return replace(expert, adapter=self.shelf.get((path, name), check))
+        return replace(expert, adapter=self.cache.get((path, name), check))
 
     def _checkpoint(self, entry: AdapterEntry, name: str) -> Any:
         place = str(entry.resolved_path() or entry.checkpoint)
@@ -152,7 +152,7 @@ class _Maker:
             prepare_model(expert, compiled=self.loaded.compiled)
             return expert.model
 
-        return self.shelf.get((place, entry.revision), load)
+        return self.cache.get((place, entry.revision), load)
 
 
 def _silent(text: str) -> None:

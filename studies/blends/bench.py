@@ -21,7 +21,7 @@ from mpg_cli.evaluation.methods import blended, joined_prompt, lock_step, merged
 from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.evaluation.study import held_against_lock_step
-from mpg_cli.models.experts import Shelf, find_experts
+from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
@@ -158,8 +158,8 @@ def _loaded() -> LoadedModel:
 
 
 @lru_cache(maxsize=1)
-def _shelf() -> Shelf:
-    return Shelf()
+def _shelf() -> ExpertCache:
+    return ExpertCache()
 
 
 def _quiet(message: str) -> None:

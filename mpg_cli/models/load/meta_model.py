@@ -22,7 +22,7 @@ from mpg_cli.personas.weight_files import model_tensors, read_header
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class MetaModel:
     """A causal language model whose parameters have shapes and no values."""
 
     id: str
@@ -30,7 +30,7 @@ class Skeleton:
     folder: Path = field(repr=False)
 
 
-def load_skeleton(name: str) -> Skeleton:
+def load_meta_model(name: str) -> MetaModel:
     """The shapes of a model of the hub, of a folder, or of mpg-tiny; no weights are fetched or read.
 
     Raises ModelError as `load_model` does for all that its configuration decides.
@@ -48,10 +48,10 @@ def load_skeleton(name: str) -> Skeleton:
                 model = model_class(config)
         except Exception as error:  # whatever a strange config.json provokes
             raise ModelError(f"model {identity}: config.json is not valid: {error}") from error
-    return Skeleton(identity, model, folder)
+    return MetaModel(identity, model, folder)
 
 
-def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
+def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
     """Check that what lies on this disk for the entry fits the base by its shapes.
 
     Raises AdapterError or ModelError. The values of adapters are checked too; whole weights in their files
@@ -59,7 +59,7 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
     """
     path = entry.resolved_path()
     if entry.checkpoint is not None:
-        other = load_skeleton(str(path or entry.checkpoint))
+        other = load_meta_model(str(path or entry.checkpoint))
         tokenizers = _tokenizer(base), _tokenizer(other)
         if all(tokenizers) and (difference := check_same(*tokenizers, embedded(other.model))):
             raise AdapterError(
@@ -80,7 +80,7 @@ def check_entry(entry: AdapterEntry, label: str, base: Skeleton) -> None:
         )
 
 
-def _tokenizer(skeleton: Skeleton) -> Any:
+def _tokenizer(skeleton: MetaModel) -> Any:
     """Its tokenizer, None where only the configuration is on this disk."""
     try:
         with silence():

@@ -1,6 +1,6 @@
-"""One forward pass over the physical rows of a cache: positions, masks, slots, and CUDA recordings of it.
+"""One forward pass over the physical rows of a cache: positions, masks, and where the cache is written.
 
-Knows nothing of experts, sequences or drafts.
+Independent of experts, sequences and drafts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.models.load.checkpoint import CACHE_NAMES
-from mpg_cli.models.run.cache import SlotCache
+from mpg_cli.models.run.cache import PositionCache
 from mpg_cli.models.run.masks import Masks
 from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.sampling.tensors import to_device
@@ -22,23 +22,23 @@ from mpg_cli.sampling.tensors import to_device
 def position_bytes(model: Any) -> int:
     """Bytes of the keys and values of one position of one row, over all layers.
 
-    Layers differ in heads and sizes or share keys, and no two configurations say it alike: a pass over one
-    token tells, once for a model.
+    Layers differ in heads and sizes or share keys, and configurations name that in many ways: a pass over one
+    token measures it, once for a model.
     """
     found: int | None = getattr(model, "_mpg_position_bytes", None)
     if found is None:
         forward = Forward(model)
         cache = forward.new_cache(1)
         forward.read(cache, torch.zeros(1, 1, dtype=torch.long), 0, None)
-        found = model._mpg_position_bytes = cache.slot_bytes()
+        found = model._mpg_position_bytes = cache.position_bytes()
     return found
 
 
 class Forward:
     """The passes of one group of rows.
 
-    Of a model with embeddings for `size` tokens only, others are read as the last of these: a drafter that
-    lacks a token of the base drafts worse behind it, and nothing else depends on it.
+    `size` is for a model that lacks embeddings of the base's tokens: ids from `size` on are read as the last
+    one below it. Only drafters lack any; they draft worse after such a token, and the text stays the same.
     """
 
     def __init__(self, model: Any, size: int | None = None, plan: PassPlan | None = None) -> None:
@@ -53,14 +53,14 @@ class Forward:
         self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
         self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
 
-    def new_cache(self, total: int) -> SlotCache:
-        """An empty cache of so many physical rows."""
-        return SlotCache(self._model.config.get_text_config().num_hidden_layers, total)
+    def new_cache(self, total: int) -> PositionCache:
+        """An empty cache of `total` physical rows."""
+        return PositionCache(self._model.config.get_text_config().num_hidden_layers, total)
 
-    def read(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
-        """A pass for the cache alone, over (rows, T) tokens that begin at the positions `start`.
+    def read(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
+        """A pass that only fills the cache, over tokens (rows, T) that begin at the positions `start`.
 
-        `rows` are the physical rows that take part (None: all that the pass has).
+        `rows` are the physical rows that take part (None: all).
         """
         tokens, start = self._aim(cache, tokens, start, rows)
         with torch.inference_mode():
@@ -69,57 +69,57 @@ class Forward:
 
     def score(
         self,
-        cache: SlotCache,
+        cache: PositionCache,
         tokens: Tensor,
         start: int | Tensor,
         rows: Tensor | None,
         *,
         alone: bool,
     ) -> Tensor:
-        """The same with the logits (rows, T, V). Those of a recorded pass stand until the next one.
+        """The same with the logits (rows, T, V); those of a recorded pass are valid until the next one.
 
-        The rounding of a sequence that is `alone` depends on nothing but its length.
+        The rounding of a sequence that is `alone` depends on its length only.
         """
         tokens, start = self._aim(cache, tokens, start, rows)
-        slots = cache.slots
-        if self._device.type == "cpu" and rows is None and slots.count <= 2 and not alone:
-            slots.width = self._plan.step_width(cache.layers[0].keys, slots.width)
+        span = cache.span
+        if self._device.type == "cpu" and rows is None and span.count <= 2 and not alone:
+            span.width = self._plan.step_width(cache.layers[0].keys, span.width)
         with torch.inference_mode():
-            if self.recorder is not None and rows is None and cache.holds(slots.width):
+            if self.recorder is not None and rows is None and cache.holds(span.width):
                 if isinstance(start, int):
                     start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
                 do = partial(self._pass, cache)
-                logits = self.recorder.run(do, tokens, start, slots.width, slots.version)
+                logits = self.recorder.run(do, tokens, start, span.width, span.version)
             else:
                 logits = self._pass(cache, tokens, start)
-        slots.begin(start)
+        span.begin(start)
         cache.note(tokens)
         return logits
 
     def _aim(
-        self, cache: SlotCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
+        self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
     ) -> tuple[Tensor, int | Tensor]:
-        """Tell the cache where the pass writes and what it reads; tokens and start on the device."""
-        slots, last = cache.slots, start if isinstance(start, int) else int(start.max())
-        slots.count, slots.width = tokens.shape[1], last + tokens.shape[1]
-        slots.width = self._plan.width(slots.width, self._device)
-        slots.rows = None if rows is None else to_device(rows, self._device)
+        """Set where the pass writes and what it reads; returns tokens and start on the device."""
+        span, last = cache.span, start if isinstance(start, int) else int(start.max())
+        span.count, span.width = tokens.shape[1], last + tokens.shape[1]
+        span.width = self._plan.width(span.width, self._device)
+        span.rows = None if rows is None else to_device(rows, self._device)
         if self._size is not None:
             tokens = tokens.clamp(max=self._size - 1)
         return to_device(tokens, self._device), start if isinstance(start, int) else to_device(
             start, self._device
         )
 
-    def _pass(self, cache: SlotCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
-        """The pass itself; everything is on the device."""
-        slots = cache.slots
-        slots.begin(start)
+    def _pass(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
+        """The pass itself; tokens and start are on the device."""
+        span = cache.span
+        span.begin(start)
         first: Any = start if isinstance(start, int) else start[:, None]
-        positions = first + torch.arange(slots.count, device=self._device).view(1, -1)  # (1 or rows, T)
+        positions = first + torch.arange(span.count, device=self._device).view(1, -1)  # (1 or rows, T)
         output = self._model(
             input_ids=tokens,
             position_ids=self.masks.clamp(positions),
-            attention_mask=self.masks.build(positions, slots.width),
+            attention_mask=self.masks.build(positions, span.width),
             use_cache=True,
             **{self._cache_name: cache},
             **kwargs,

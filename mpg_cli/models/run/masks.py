@@ -1,4 +1,4 @@
-"""Which slots a query may see, and how many positions there are: full and sliding-window attention."""
+"""Attention masks, full and sliding-window, and the context length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mpg_cli.errors import ModelError
 
 
 def context_length(config: Any) -> int | None:
-    """Positions that can be used, prompt and reply together; None where a configuration names no limit.
+    """Positions that can be used, prompt and reply together; None where the configuration has no limit.
 
     Long RoPE has one set of factors up to the original length and another beyond, and transformers chooses
     for a whole pass by its longest row: within the original length no row can disturb another.
@@ -48,17 +48,17 @@ class Masks:
         self.blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
 
     def clamp(self, positions: Tensor) -> Tensor:
-        """Filler behind a shorter sequence may lie past the last learned position; it is never read."""
+        """Padding after a shorter sequence may lie past the last learned position; it is never read."""
         return positions if self.limit is None else positions.clamp(max=self.limit - 1)
 
     def build(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
         """positions (rows, T) of the queries -> (rows, 1, T, width), a dict of them for mixed models."""
-        slot = torch.arange(width, device=self.device)
-        seen = slot <= positions[:, None, :, None]  # (rows, 1, T, width)
+        key = torch.arange(width, device=self.device)
+        seen = key <= positions[:, None, :, None]  # (rows, 1, T, width)
         masks = {}
         for kind in self.kinds:
             visible = seen
             if kind == "sliding_attention" and self.window:
-                visible = seen & (slot > positions[:, None, :, None] - self.window)
+                visible = seen & (key > positions[:, None, :, None] - self.window)
             masks[kind] = torch.where(visible, self.allowed, self.blocked)
         return masks if len(masks) > 1 else masks[self.kinds[0]]

@@ -1,6 +1,6 @@
-"""Tokens that sequences have and their cache has not: committed or drafted, to be fed by the next pass.
+"""Pending tokens: committed or drafted, and not in the cache yet. The next pass feeds them.
 
-Behind a sequence's own tokens there is filler.
+After a sequence's own tokens comes padding.
 """
 
 from __future__ import annotations
@@ -13,54 +13,54 @@ from torch import Tensor
 from mpg_cli.sampling.tensors import padded
 
 
-class Backlog:
-    """What waits for B sequences: the first `waiting[b]` of `tokens[:, b]`, (R, B, N, W) in all."""
+class PendingTokens:
+    """The pending tokens of B sequences: the first `counts[b]` of `tokens[:, b]`, (R, B, N, W) in all."""
 
     def __init__(self, rows: int, batch: int, candidates: int) -> None:
         self.tokens = torch.zeros(rows, batch, candidates, 0, dtype=torch.long)
-        self.waiting = torch.zeros(batch, dtype=torch.long)
+        self.counts = torch.zeros(batch, dtype=torch.long)
 
-    def begin(self, places: Sequence[int], last: Tensor) -> None:
-        """Other sequences in these places: the last token of each row's prompt waits, (R, P)."""
+    def insert(self, slots: Sequence[int], last: Tensor) -> None:
+        """Put other sequences into these slots; the last token of each row's prompt (R, P) is pending."""
         self._widen(1)
-        self.tokens[..., 0][:, list(places)] = last[:, :, None]
-        self.waiting[list(places)] = 1
+        self.tokens[..., 0][:, list(slots)] = last[:, :, None]
+        self.counts[list(slots)] = 1
 
     def append(self, tokens: Tensor) -> None:
         """One more token for each candidate of each sequence, (B, N)."""
         self._put(tokens[:, :, None])
-        self.waiting = self.waiting + 1
+        self.counts = self.counts + 1
 
-    def settle(self, drop: Tensor, new: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """Each sequence drops its last `drop` (B,) tokens, as many as wait, and appends `new`.
+    def commit(self, drop: Tensor, new: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
+        """Drop the last `drop` (B,) pending tokens of each sequence, at most all of them, and append `new`.
 
-        All candidates go on with what waits for the winner.
+        All candidates continue with the pending tokens of the winner.
         """
         if self.tokens.shape[2] > 1:
             of_winner = torch.tensor(winner).view(1, -1, 1, 1).expand(self.tokens.shape)  # (R, B, N, W)
             self.tokens = self.tokens.gather(2, of_winner)
-        self.waiting = (self.waiting - drop).clamp(min=0)
+        self.counts = (self.counts - drop).clamp(min=0)
         self._put(padded(new)[:, None])  # (B, 1, n)
-        self.waiting = self.waiting + torch.tensor([len(tokens) for tokens in new])
+        self.counts = self.counts + torch.tensor([len(tokens) for tokens in new])
 
-    def before(self, drafts: Tensor) -> Tensor:
-        """All that waits with drafts (B, N, T) behind it, (R, B, N, W+T)."""
+    def with_drafts(self, drafts: Tensor) -> Tensor:
+        """The pending tokens followed by drafts (B, N, T): (R, B, N, W+T)."""
         self._put(drafts)
-        return self.tokens[..., : int(self.waiting.max()) + drafts.shape[2]]  # (R, B, N, W+T)
+        return self.tokens[..., : int(self.counts.max()) + drafts.shape[2]]  # (R, B, N, W+T)
 
     def clear(self) -> None:
-        """Nothing waits any more: it has been fed."""
-        self.waiting = torch.zeros_like(self.waiting)
+        """Everything was fed."""
+        self.counts = torch.zeros_like(self.counts)
 
-    def select(self, places: Tensor) -> None:
-        """Go on with the sequences in these places (n,)."""
-        self.tokens, self.waiting = self.tokens[:, places], self.waiting[places]
+    def select(self, slots: Tensor) -> None:
+        """Keep the sequences in these slots (n,), in this order."""
+        self.tokens, self.counts = self.tokens[:, slots], self.counts[slots]
 
     def _put(self, tokens: Tensor) -> None:
-        """Tokens (B, 1 or N, n) behind those that wait."""
+        """Write tokens (B, 1 or N, n) after the pending ones, without counting them."""
         n = tokens.shape[2]
-        self._widen(int(self.waiting.max()) + n)
-        place = self.waiting[:, None] + torch.arange(n)  # (B, n)
+        self._widen(int(self.counts.max()) + n)
+        place = self.counts[:, None] + torch.arange(n)  # (B, n)
         shape = (*self.tokens.shape[:3], n)
         self.tokens.scatter_(3, place[:, None].expand(shape), tokens.expand(shape))
 

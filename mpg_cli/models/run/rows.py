@@ -24,15 +24,15 @@ class Rows:
         for group, part in self._split(prompts):
             group.prefill(part)
 
-    def replace(self, places: Sequence[int], prompts: Sequence[Prompt]) -> None:
-        """See `RowGroup.replace`."""
+    def insert(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        """See `RowGroup.insert`."""
         for group, part in self._split(prompts):
-            group.replace(places, part)
+            group.insert(slots, part)
 
-    def select(self, places: Sequence[int]) -> None:
+    def select(self, slots: Sequence[int]) -> None:
         """See `RowGroup.select`."""
         for group in self.groups:
-            group.select(places)
+            group.select(slots)
         self.batch = self.groups[0].batch
 
     def _split(self, prompts: Sequence[Prompt]) -> list[tuple[RowGroup, list[Prompt]]]:

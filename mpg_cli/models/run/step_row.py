@@ -1,7 +1,7 @@
-"""A drafter's row: it steps token by token, and nothing of a chunk is read back before the chunk is over.
+"""The row of a drafter: it steps token by token, and reads nothing back from the device within a chunk.
 
-On a GPU every read waits for all work before it. So the drafted tokens stay on the device until `commit`, and
-so does the look for NaN.
+On a GPU every read waits for all work before it. So drafted tokens stay on the device until `commit`, and the
+check for NaN waits until then.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from mpg_cli.sampling.engine import Scores
 
 
 class StepRow(RowGroup):
-    """One row whose pushed tokens are fed from where they are."""
+    """One row that feeds pushed tokens from the device that they are on."""
 
     def __init__(self, model: Any, names: Sequence[str], **how: Any) -> None:
         self._pushed: Tensor | None = None  # (B, N)
         super().__init__(model, names, **how)
 
-    def forget(self) -> None:
-        """Drop everything that was read, and what was pushed."""
-        super().forget()
+    def reset(self) -> None:
+        """Empty the cache and drop what was pushed."""
+        super().reset()
         self._pushed = None
 
     def score(self, drafts: Tensor) -> Scores:
@@ -42,8 +42,8 @@ class StepRow(RowGroup):
 
     def push(self, tokens: Tensor) -> None:
         """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
-        self._settle()
-        if bool(self.backlog.waiting.any()):
+        self._flush()
+        if bool(self.pending.counts.any()):
             super().push(tokens)
         else:
             self._pushed = tokens
@@ -52,11 +52,11 @@ class StepRow(RowGroup):
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:
         """See `RowGroup.commit`. Raises NumericsError where the row has returned NaN."""
-        self._settle()
+        self._flush()
         self.check()
         super().commit(drop, tokens, winner)
 
-    def _settle(self) -> None:
+    def _flush(self) -> None:
         pushed, self._pushed = self._pushed, None
         if pushed is not None:
             super().push(pushed)

@@ -69,7 +69,7 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
             found.append(rows.score(drafts).log_probs.flatten().clone())  # recordings are written over
             rows.push(torch.tensor([[3] * candidates, [4] * candidates]))
             rows.commit([min(size, 2) + 1, 1], [[5], [6]], [candidates - 1, 0])
-        rows.replace([0, 1], [[prompts[1]], [prompts[0][:4]]])  # back to a width from before the growth
+        rows.insert([0, 1], [[prompts[1]], [prompts[0][:4]]])  # back to a width from before the growth
         for _ in range(3):
             empty = torch.zeros(2, candidates, 0, dtype=torch.long)
             found.append(rows.score(empty).log_probs.flatten().clone())

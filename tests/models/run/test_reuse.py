@@ -43,7 +43,7 @@ def test_a_prompt_is_read_from_where_it_differs(
         new = [[[*s, *turn] for s in held[b]] for b in range(2)]
         new[step % 2][2] = new[step % 2][2][: 4 + step] + turn  # a row whose text is another from there on
         before = served.rows.read_tokens
-        served.rows.replace([0, 1], new)
+        served.rows.insert([0, 1], new)
         missing = [
             len(ids) - 1 - min(common(ids, old), len(ids) - 1)
             for b in range(2)
@@ -82,7 +82,7 @@ def test_rows_of_the_same_key_go_over_to_another_group() -> None:
     streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (12, 7, 9)]
     old.prefill([streams])
     new = RowGroup(model, ["c", "new", "a"], keys=["c", "new", "a"])
-    new.inherit([RowGroup(tiny_model("llama", seed=9), ["c"], keys=["c"]), old])
+    new.reuse_prefix([RowGroup(tiny_model("llama", seed=9), ["c"], keys=["c"]), old])
     turns = [[*streams[2], 5, 6], streams[1], [*streams[0], 5]]
     new.prefill([turns])
     assert new.read_tokens == 2 + 6 + 1
@@ -91,7 +91,7 @@ def test_rows_of_the_same_key_go_over_to_another_group() -> None:
         for row, ids in enumerate(turns):
             expected = model(torch.tensor([ids])).logits.log_softmax(-1)[0, -1]
             assert (got[row, 0, 0, 0] - expected).abs().max() <= CLOSE
-    new.forget()
+    new.reset()
     new.prefill([turns])
     assert new.read_tokens == 9 + sum(len(ids) - 1 for ids in turns)
 
@@ -104,13 +104,13 @@ def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: 
     served.rows.prefill(streams)
     nothing = torch.zeros(2, candidates, 0, dtype=torch.long)
     served.rows.score(nothing)
-    twin = served.rows.twin(3)
+    twin = served.rows.clone(3)
     ahead = [prompts([n, 4], seed=n) for n in (3, 50, 8)]
-    twin.replace(range(3), ahead)
+    twin.insert(range(3), ahead)
     for place, read in ((1, 1), (0, 0), (1, 2)):
         served.rows.commit([0, 0], [[7], [8]])
         streams = [[[*ids, 7 + b] for ids in streams[b]] for b in range(2)]
-        served.rows.adopt(twin, [read], [place])
+        served.rows.copy(twin, [read], [place])
         streams[place] = ahead[read]
         got = served.rows.score(nothing).log_probs
         for b in range(2):
@@ -119,7 +119,7 @@ def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: 
                 assert (got[row, b] - expected).abs().max() <= CLOSE
     turn = [[*ids, 7, 5] for ids in streams[1]]
     before = served.rows.read_tokens
-    served.rows.replace([1], [turn])
+    served.rows.insert([1], [turn])
     assert served.rows.read_tokens - before == 4  # what it took over it knows; one token was waiting
 
 
@@ -133,11 +133,11 @@ def test_a_long_prompt_of_the_twin_finds_room(begun: bool) -> None:
         if begun:
             rows.prefill([[ids[:4]], [ids[:9]]])
         if adopts:
-            twin = rows.twin(2)
+            twin = rows.clone(2)
             twin.prefill([[ids], [ids[9:]]])
-            rows.adopt(twin, [0, 1], [1, 0])
+            rows.copy(twin, [0, 1], [1, 0])
         else:
-            rows.replace([1, 0], [[ids], [ids[9:]]])
+            rows.insert([1, 0], [[ids], [ids[9:]]])
         found.append(rows.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
     assert (found[0] - found[1]).abs().max() <= CLOSE
 

@@ -110,7 +110,7 @@ def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path
     for step in range(5):
         if step == 3:
             streams[1] = prompts([4, 12], seed=9)
-            served.rows.replace([1], [streams[1]])
+            served.rows.insert([1], [streams[1]])
         drafts = torch.tensor([[rng.randrange(3, VOCABULARY) for _ in range(3)] for _ in range(3)])
         got = served.rows.score(drafts[:, None]).log_probs  # (4, 3, 1, 4, V)
         for b, draft in enumerate(drafts.tolist()):
@@ -383,7 +383,7 @@ def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_befor
     for length in (3, 200, 3):
         group.prefill([[[5] * length, [6] * (length - 1)]])
         found.append(group.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs)
-        assert group.cache.slots.width == length
+        assert group.cache.span.width == length
     assert torch.equal(found[0], found[2])
 
 
@@ -396,7 +396,7 @@ def test_keys_without_gaps_give_the_same() -> None:
         steps, widths = [], []
         for token in range(40):  # the cache grows on the way
             steps.append(group.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
-            widths.append(group.cache.slots.width)
+            widths.append(group.cache.span.width)
             group.commit([0, 0], [[token], [token + 1]])
         capacities = {layer.keys.shape[2] for layer in group.cache.layers if layer.keys is not None}
         assert len(capacities) == 1

@@ -77,7 +77,7 @@ def test_what_was_pushed_is_forgotten_with_the_rest() -> None:
     plain, steps = groups(tiny_model("llama"))
     steps.score(EMPTY)
     steps.push(torch.tensor([[9], [9]]))
-    steps.forget()
+    steps.reset()
     prompts = [[[5, 6, 7]], [[8, 9, 4]]]
     for group in (plain, steps):
         group.prefill(prompts)
