@@ -1,4 +1,4 @@
-"""Which expert each persona becomes on the model at hand: adapter, checkpoint, prompt, or both."""
+"""The expert of each persona on the loaded model: adapter, checkpoint, prompt, or prompt with an adapter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ExpertCache:
-    """Adapters and checkpoints by where they come from, at most so many of them (None: all)."""
+    """Adapters and checkpoints by their source, the most recently used `most` of them (None: all)."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -36,7 +36,7 @@ class ExpertCache:
         return len(self._items)
 
     def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """What is there under the key, or what `load` makes."""
+        """The expert under the key, loaded if it is not there."""
         if key in self._items:
             self._items.move_to_end(key)
             found: T = self._items[key]
@@ -51,8 +51,8 @@ class ExpertCache:
 class Expert:
     """One row beside the reference: a system prompt, an adapter, both, or another model's weights.
 
-    `prompt` is what the row hears, `persona_prompt` what the persona has for models without its adapter.
-    `basis` says why an adapter is taken that was made for a model of another name.
+    `prompt` is the row's system prompt, `persona_prompt` the persona's own, which it uses on models that it
+    has no adapter for. `basis` is the reason for taking an adapter that names another base.
     """
 
     name: str
@@ -87,7 +87,7 @@ def find_experts(
     """The experts of a blend and of `--adapter`, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
-    `report` is told what takes time, `notice` what the user should know; `cache` keeps what was read.
+    `report` gets what takes time, `notice` what the user should know; `cache` keeps what is loaded.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
     the one it has does not fit.
     """
@@ -139,7 +139,7 @@ class _Maker:
             assert entry.repo is not None
             self.report(f"fetching adapter {entry.repo} for {name}")
             path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
-        said = self.notice if match.reason is None else _silent  # told of the choice already
+        said = self.notice if match.reason is None else _silent  # the choice has a notice of its own
         check = partial(_checked, path, name, self.loaded, self.base, said)
         return replace(expert, adapter=self.cache.get((path, name), check))
 
@@ -156,7 +156,7 @@ class _Maker:
 
 
 def _silent(text: str) -> None:
-    """Nobody is told."""
+    """Drop a notice."""
 
 
 def _at(
@@ -177,7 +177,7 @@ def _at(
 def _checked(
     path: Path, label: str, loaded: LoadedModel, base: Base, notice: Callable[[str], None]
 ) -> Adapter:
-    """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
+    """Shapes decide; another base name is worth a notice only (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
     made_for = adapter.base_name
     if made_for and not (base.goes_by(made_for) or base.is_of_family(made_for)):

@@ -1,9 +1,8 @@
 """PEFT LoRA adapters, read straight from adapter_config.json and adapter_model.safetensors.
 
-PEFT itself loads with a warning at most: missing layers, left-over tensors, NaN. Here every tensor must have
-a use, every module that the configuration targets must be there, shapes must fit and values must be finite;
-all that is wrong with an adapter comes in one error. Knows nothing about transformers: a model is an
-`nn.Module` with names.
+PEFT loads missing layers, left-over tensors and NaN with a warning at most. Here every tensor must have a
+use, values must be finite, and adapter_fit.py checks modules and shapes against the model. All problems of an
+adapter come in one error. Independent of transformers: a model is an `nn.Module` with names.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Adapter:
     the names of the model at hand. `label` and `path` name it in messages, `base_name` is what it calls its
     base (often empty or outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole
     weights of the base that the file carries along, by parameter name; they must equal the base's. `saved`
-    are the modules that it should carry as a whole, `left_out` names of modules that text does not pass,
+    are modules that it should carry as a whole, `left_out` names of modules that text does not pass through,
     `idle` patterns of the configuration that fit no name of the file. `notice` is what the user should know.
     """
 
@@ -78,7 +77,7 @@ class Adapter:
         )
 
 
-Row: TypeAlias = Sequence[tuple[Adapter, float]]  # what one row of a pass adds: adapters and their weights
+Row: TypeAlias = Sequence[tuple[Adapter, float]]  # the adapters that one row adds, and their weights
 
 
 def read_adapter(path: Path, label: str) -> Adapter:
@@ -132,7 +131,7 @@ def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
 
 
 def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of what text passes, and the names of what it does not."""
+    """The tensors of modules that text passes through, and the names of the other modules."""
     names = {key: parse_key(key).name for key in tensors}
     others = dict.fromkeys(name for name in names.values() if beside_text(name))
     return {key: tensors[key] for key, name in names.items() if name not in others}, tuple(others)
@@ -141,7 +140,7 @@ def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[st
 def _sort_tensors(
     tensors: Mapping[str, Tensor], config: LoraConfig, problems: Problems
 ) -> tuple[dict[str, LoraPair], dict[str, Tensor]]:
-    """Give every tensor its use: pairs by module, copies of base weights by parameter; note the rest."""
+    """Sort tensors into pairs by module and copies of base weights by parameter; note what is neither."""
     halves: dict[str, dict[str, Tensor]] = {}
     copies: dict[str, Tensor] = {}
     adapters = set()
@@ -178,7 +177,7 @@ def _sort_tensors(
 
 
 def _bad_values(tensor: Tensor) -> str | None:
-    """What rules the tensor out whatever it is for."""
+    """What rules the tensor out, whatever its use."""
     if tensor.dtype not in FLOATS:
         return f"of type {str(tensor.dtype).removeprefix('torch.')}, a float type is needed"
     if not bool(torch.isfinite(tensor).all()):

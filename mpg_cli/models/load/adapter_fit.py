@@ -1,6 +1,6 @@
-"""Whether an adapter belongs to a model: module names, shapes, kinds of module, copied base weights.
+"""Whether an adapter fits a model: module names, shapes, kinds of module, copied base weights.
 
-All that does not fit comes in one error.
+All problems come in one error.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 
 def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
-    """The adapter by the names of the model's modules, once it is sure that it belongs to the model.
+    """The adapter with the names of the model's modules, after checking that it fits the model.
 
     Raises one AdapterError with everything wrong: tensors for modules that do not exist or that the adapter's
     own configuration does not select, selected modules without tensors, shapes, kinds of module that cannot
-    be served, copied base weights that differ. Works before and after `LoraBank` took the model over.
+    be served, copied base weights that differ. Works before and after `LoraBank` has replaced layers.
     """
     modules = dict(model.named_modules())
     backbone = str(getattr(model, "base_model_prefix", ""))
@@ -122,9 +122,9 @@ def _claimed(
     modules: Mapping[str, nn.Module],
     respell: Callable[[str], Iterable[str]],
 ) -> Iterable[str]:
-    """Names of the modules that text passes and that the configuration selects, by PEFT's rules.
+    """Names of modules that text passes through and that the configuration selects, by PEFT's rules.
 
-    A configuration speaks of modules as its file does: `respell` gives a module's name as the file would.
+    A configuration spells modules as its file does: `respell` gives a module's name in that spelling.
     """
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
@@ -139,7 +139,7 @@ def _claimed(
 
 
 def _text_body(model: nn.Module, modules: Mapping[str, nn.Module]) -> str:
-    """What stands before the names of the layers that text passes; "" where the model does not say."""
+    """The prefix of the layers that text passes through; "" where the model does not say."""
     get = getattr(model, "get_decoder", None)
     body = get() if callable(get) else None
     if body is None or not any(body.children()):  # of some it is the output layer

@@ -1,4 +1,4 @@
-"""The models at hand: the bundled one, those in the Hugging Face cache, folders. Torch-free.
+"""Local models: the bundled one, those in the Hugging Face cache, folders. Torch-free.
 
 Only config.json and the headers of safetensors files are read; a model without a `problem` may still turn out
 unservable when it loads.
@@ -27,7 +27,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model as far as its files tell. `id` is what `--model` takes.
+    """One model, as its files describe it. `id` is what `--model` takes.
 
     `size` is bytes on disk, `context` positions, `problem` why it cannot be served.
     """

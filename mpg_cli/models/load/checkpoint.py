@@ -1,6 +1,6 @@
 """A model's folder, inspected before any weights load: is it complete, and can it be served exactly?
 
-Knows files and configurations, not models.
+It reads files and configurations, no weights.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ VOCABULARIES = (
     "tiktoken.model",
 )
 SERVED_LAYERS = ("full_attention", "sliding_attention")
-SERVED_CACHES = (  # of transformers; the last keeps nothing, for layers that look at another layer's keys
+SERVED_CACHES = (  # of transformers; the last stores nothing, for layers that share another layer's keys
     "DynamicLayer",
     "DynamicSlidingWindowLayer",
     "DummyLayer",
 )
-CACHE_NAMES = ("cache", "past_key_values")  # of the argument: transformers has renamed it with 5.24
+CACHE_NAMES = ("cache", "past_key_values")  # the argument's name since transformers 5.24, and before
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
     if other or getattr(model_class, "_is_stateful", False):
         what = f"layers of type {', '.join(other)}" if other else "a recurrent state"
         raise ModelError(
-            f"model {name} ({text.model_type}) has {what}: rejected drafts could not be taken back exactly",
+            f"model {name} ({text.model_type}) has {what}: rejected drafts could not be rolled back exactly",
             hint="choose a model with plain or sliding-window attention, such as Qwen3, Llama or Mistral",
         )
     if "local" in (getattr(text, "attention_layers", None) or ()):

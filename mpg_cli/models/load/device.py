@@ -12,7 +12,7 @@ from mpg_cli.errors import ModelError
 
 T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-SMALL = 200_000_000  # parameters up to which float32 on the CPU costs little time and memory
+SMALL = 200_000_000  # parameters up to which float32 on a CPU costs little time and memory
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def choose_device(spec: str = "auto") -> Choice[torch.device]:
         return Choice(torch.device("mps"), "as asked")
     numbered = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", spec)
     if numbered is None:
-        raise ModelError(f"unknown device {spec!r}", hint="one of auto, cuda, cuda:N, mps, cpu")
+        raise ModelError(f"unknown device {spec!r}", hint="--device takes auto, cpu, mps, cuda or cuda:N")
     if not torch.cuda.is_available():
         built = torch.version.cuda or getattr(torch.version, "hip", None)
         why = "no usable GPU or driver was found" if built else "this PyTorch was built without CUDA"
@@ -67,7 +67,7 @@ def choose_dtype(
     """
     if spec != "auto":
         if spec not in DTYPES:
-            raise ModelError(f"unknown dtype {spec!r}", hint=f"one of auto, {', '.join(DTYPES)}")
+            raise ModelError(f"unknown dtype {spec!r}", hint=f"--dtype takes auto, {', '.join(DTYPES)}")
         return Choice(DTYPES[spec], "as asked")
     if device.type == "cuda":
         if _cuda_has_bfloat16(device):

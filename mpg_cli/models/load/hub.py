@@ -1,8 +1,8 @@
 """Fetching a repository's files from the Hugging Face hub, or from its cache.
 
-One short question comes first (does the repository exist, which files has it), so that a hub that cannot be
-reached and a model that does not exist are told apart within five seconds; huggingface_hub alone retries for
-much longer. Only files by exact name are downloaded, and never pickled weights.
+One short request comes first (does the repository exist, which files does it have), so that an unreachable
+hub and an unknown model give their own errors within five seconds; huggingface_hub alone retries for much
+longer. Only files by exact name are downloaded, and never pickled weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from mpg_cli.errors import MpgError, brief
 
-PROBE_SECONDS = 4.0  # for the whole question, name resolution included
+PROBE_SECONDS = 4.0  # for the whole request, name resolution included
 REQUEST_SECONDS = 3.0  # for each of its steps
 _NO_FOLDER = "if a folder was meant, there is none of that name"
 
@@ -51,8 +51,8 @@ class Wanted:
 def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
     """Make the wanted files of `repo` at `revision` (branch, tag or commit) available on disk.
 
-    A commit that is complete in the cache is used without asking; with `offline`, or when the hub cannot be
-    reached, so is whatever the cache holds. Raises `wanted.error` for an unknown repository or
+    A commit that is complete in the cache is used without a request. With `offline`, or when the hub cannot
+    be reached, so is whatever the cache has. Raises `wanted.error` for an unknown repository or
     revision, denied access, an unreachable hub, a failed download.
     """
     from huggingface_hub import constants
@@ -119,7 +119,7 @@ def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
 
 
 def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
-    """What the cache has of the repository instead, in words."""
+    """What the cache has of the repository instead, as a hint."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -131,7 +131,7 @@ def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
 
 
 def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
-    """File names of the repository; in a thread, because name resolution knows no timeout."""
+    """File names of the repository; in a thread, because name resolution has no timeout."""
     from huggingface_hub import HfApi, constants
 
     outcome: list[Any] = []
@@ -156,7 +156,7 @@ def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
 
 
 def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) -> MpgError | None:
-    """What the hub's answer means; None if it is no verdict on the repository."""
+    """The error that the hub's answer means; None if it says nothing about the repository."""
     from huggingface_hub import errors
 
     login = "log in with `hf auth login` or set HF_TOKEN"

@@ -1,7 +1,7 @@
 """Loading: a hub id or a folder becomes a model and its tokenizer, or one clear error.
 
 transformers initialises missing weights at random, ignores left-over ones and runs models that cannot be
-rolled back; everything here that looks like distrust is about that.
+rolled back. The checks here are against that.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` what the user called it, `revision`
-    the commit on the hub, `notices` what the user should hear. `config` is the model's, its `_name_or_path`
-    as published.
+    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` the user's name for it, `revision`
+    the commit on the hub, `notices` what the user should know. `config` is the model's, with `_name_or_path`
+    as published. `compiled` says whether its passes go through torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -53,7 +53,7 @@ class LoadedModel:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """Whatever the model's generation configuration, its configuration or its tokenizer calls the end."""
+        """End tokens of the generation configuration, the configuration and the tokenizer together."""
         generation = getattr(self.model, "generation_config", None)
         named = [
             getattr(generation, "eos_token_id", None),
@@ -66,7 +66,7 @@ class LoadedModel:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Ids that may be sampled: the tokenizer's and end tokens, as far as the model has them."""
+        """Ids that may be sampled: the tokenizer's and the end tokens, as far as the model has them."""
         size = served_tokens(self.model)
         known = {*self.tokenizer.get_vocab().values(), *self.end_tokens}
         return Vocabulary.of(id_ for id_ in known if id_ < size)
@@ -86,7 +86,7 @@ def load_model(
     """
     chosen_device = choose_device(device)
     if dtype != "auto":
-        choose_dtype(dtype, chosen_device.value)  # a wrong name shows before anything is fetched
+        choose_dtype(dtype, chosen_device.value)  # a wrong name fails before anything is fetched
     with silence():
         folder, identity, commit, notices = find_model(name_or_path, revision, offline)
         checkpoint = inspect_folder(folder, identity)
@@ -124,7 +124,7 @@ def load_checkpoint(
     Raises ModelError as `load_model` does, and where the tokenizers differ: probabilities of different tokens
     cannot be blended.
     """
-    hint = "an expert must be fine-tuned from a model with the same tokenizer; it can be served as --model"
+    hint = "an expert must be fine-tuned from a model with the same tokenizer; this one works as --model"
     return _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
 
 
@@ -153,10 +153,7 @@ def _load_beside(
 
 
 def read_config(folder: Path, name: str) -> tuple[Any, Any]:
-    """The configuration and the class that models of it have.
-
-    Of a model that sees or hears as well its text is served.
-    """
+    """The configuration and the class of its models; of a multimodal model those of its text."""
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -270,9 +267,9 @@ def _check_causal(model: Any, name: str) -> None:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A digest of a few numbers of every parameter, the same in whatever layout the weights lie.
+    """A digest of a few numbers of every parameter, the same for plain and for repacked weights.
 
-    It is made once for a model, cheapest while they are plain.
+    It is computed once for a model, faster while its weights are plain.
     """
     found = _DIGESTS.get(model)
     if found is None:

@@ -1,4 +1,4 @@
-"""A model of shapes alone, made from its config.json: enough to tell whether an adapter fits."""
+"""A model on the meta device, made from its config.json: enough to check whether an adapter fits."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def load_meta_model(name: str) -> MetaModel:
 
 
 def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
-    """Check that what lies on this disk for the entry fits the base by its shapes.
+    """Check that the local files of the entry fit the base by their shapes.
 
     Raises AdapterError or ModelError. The values of adapters are checked too; whole weights in their files
-    are compared with the base's where these are on this disk.
+    are compared with the base's where these are local, too.
     """
     path = entry.resolved_path()
     if entry.checkpoint is not None:
@@ -80,10 +80,10 @@ def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
         )
 
 
-def _tokenizer(skeleton: MetaModel) -> Any:
-    """Its tokenizer, None where only the configuration is on this disk."""
+def _tokenizer(meta: MetaModel) -> Any:
+    """Its tokenizer, None where only the configuration is local."""
     try:
         with silence():
-            return load_tokenizer(skeleton.folder, skeleton.id)
+            return load_tokenizer(meta.folder, meta.id)
     except ModelError:
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with an adapter, all of it in one error, a line a kind of problem and not a line a layer."""
+"""All problems of an adapter in one error, with one line for a problem that many layers share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LISTED = 20  # problems of different kinds that one message lists
 
 
 class Problems:
-    """Collects what is wrong, merging the same problem in many layers into one line."""
+    """Collects problems and merges the same one of many layers into one line."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], list[int]] = {}

@@ -1,4 +1,4 @@
-"""Where the files of a model or an adapter are: bundled, in a folder, on the hub or in its cache."""
+"""Sources of models and adapters: the bundled model, a folder, the hub or its cache."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def fetch_adapter(
 ) -> Path:
     """The folder of an adapter from the hub or its cache, downloaded if need be; never pickled weights.
 
-    `notice` is told where a cached one had to do. Raises AdapterError for an unknown repository, one without
-    an adapter there, an unreachable hub.
+    `notice` gets a message where the hub cannot be reached and the cache is used. Raises AdapterError for an
+    unknown repository, one without an adapter there, an unreachable hub.
     """
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     wanted = [prefix + adapter_shapes.CONFIG_FILE, prefix + adapter_shapes.WEIGHTS_FILE]
@@ -66,7 +66,7 @@ def fetch_adapter(
     def cached(folder: Path) -> str | None:
         found = folder.rglob(adapter_shapes.CONFIG_FILE)
         files = [file.relative_to(folder).as_posix() for file in found if file.parent != folder / prefix]
-        return f"of this repository the cache has others: {instead(files)}" if files else None
+        return f"the cache has other adapters of this repository: {instead(files)}" if files else None
 
     def choose(files: Sequence[str]) -> list[str]:
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
@@ -96,9 +96,9 @@ def fetch_adapter(
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """No progress bars, warnings or advice from the libraries: they break a live display.
+    """Keep progress bars, warnings and advice of the libraries off the screen: they break a live display.
 
-    Log levels and progress bars stay off afterwards, for a model's first passes have advice too.
+    Log levels and progress bars stay off afterwards: a model's first passes give advice, too.
     """
     import transformers
 

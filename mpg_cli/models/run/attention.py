@@ -1,10 +1,10 @@
-"""Attention of a few queries over many keys on a CPU: what decoding does, where libraries think of prompts.
+"""Attention of few queries over many keys on a CPU, by plain products.
 
-For masked passes of several tokens transformers first copies keys and values to every head that shares them,
-and PyTorch's kernel works through blocks of queries that are not there. Plain products over the heads as they
-are took from nine tenths of that time down to a tenth where heads share keys, on an AMD processor with two
-threads. They are for float32: in half precision they would round the scores, so PyTorch's kernel stays, but
-without the copies.
+Decoding has few queries; libraries are made for prompts. For masked passes of several tokens transformers
+first copies keys and values to every head that shares them, and PyTorch's kernel computes whole blocks of
+queries where there are only a few. Plain products over the heads as they are took between nine tenths and a
+tenth of that time, least where heads share keys (AMD EPYC, two threads; `python -m benchmarks.kernels`). They
+are for float32: in half precision they would round the scores, so PyTorch's kernel stays, without the copies.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "mpg"
-SCORES = 2**22  # numbers; more of them outgrow a processor's caches, and a kernel that keeps none is faster
-OTHER = ("softcap", "position_bias", "s_aux", "cache")  # arguments that ask for more than a mask does
+SCORES = 2**22  # scores of a layer; more outgrow the processor's caches, and a kernel that stores none wins
+OTHER = ("softcap", "position_bias", "s_aux", "cache")  # arguments that plain products do not cover
 
 
 def use_few_queries(model: Any) -> None:
-    """Let a model on a CPU whose attention is PyTorch's take the shorter ways of this file."""
+    """Switch a model on a CPU to `attend`, if its attention is PyTorch's."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, attend)
         AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -45,13 +45,13 @@ def attend(
     (rows or 1, 1, T, S) added to the scores; returns (rows, T, H, d).
     """
     rows, heads, T, _ = query.shape
-    shared = heads // key.shape[1]  # query heads that look at the same keys
+    shared = heads // key.shape[1]  # query heads that share a head of keys
     added = attention_mask is not None and attention_mask.dtype == query.dtype  # a boolean one is not added
     plain = added and not dropout and all(kwargs.get(name) is None for name in OTHER)
     few = rows * T > 1 and query.shape[:3].numel() * key.shape[2] <= SCORES
     if plain and few and query.dtype == torch.float32:
         assert attention_mask is not None
-        return _few(query, key, value, attention_mask, scaling), None
+        return plain_products(query, key, value, attention_mask, scaling), None
     if plain and shared > 1 and T > 1:
         found = scaled_dot_product_attention(
             query, key, value, attention_mask, scale=scaling, enable_gqa=True
@@ -63,8 +63,11 @@ def attend(
     return found, None
 
 
-def _few(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
-    """Softmax(scaling * query key^T + mask) value, of all queries that share a head's keys together."""
+def plain_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """softmax(scaling * query key^T + mask) value, with one product for all queries that share a head's keys.
+
+    Shapes as for `attend`; scaling None is d ** -0.5.
+    """
     rows, heads, T, d = query.shape
     kept, width = key.shape[1:3]
     q = query.reshape(rows * kept, -1, d)  # (rows*h, H/h*T, d)

@@ -1,6 +1,6 @@
-"""A dense copy of a model with the weighted ΔW of adapters added in: a drafter whose step is a base step.
+"""A dense copy of a model with the weighted ΔW of adapters added: a drafter whose step costs a base step.
 
-What no adapter touches is shared with the model. Knows nothing about transformers.
+Weights that no adapter changes are shared with the model. Independent of transformers.
 """
 
 from __future__ import annotations

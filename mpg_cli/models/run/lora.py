@@ -5,7 +5,7 @@ of K adapters serves the **last** K rows; the rows before it (the reference, pro
 y[-K:] += (x[-K:] @ A) @ B with A (K, d_in, r), B (K, r, d_out), the scale folded into B and shorter ranks
 padded with zeros. x and y are contiguous views: no copies, no index tensors, no hooks.
 
-Knows nothing about transformers.
+Independent of transformers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mpg_cli.models.run.plan import plan_of
 
 
 class _Switch:
-    """What all stacked layers of a model look at: the active stack's name and which rows a pass has."""
+    """Shared by all stacked layers of a model: the name of the active stack and the rows of the pass."""
 
     __slots__ = ("behind", "name", "rows")
 
@@ -95,7 +95,7 @@ class StackedLinear(nn.Module):
 
 
 class LoraBank:
-    """The named stacks of a model. Layers are replaced in place when a stack first needs them.
+    """The named stacks of a model. A layer is replaced in place when a stack first adapts it.
 
     Make it after the model is on its device and in its dtype; stacks are stored in each layer's own.
     """
@@ -109,7 +109,7 @@ class LoraBank:
 
     @classmethod
     def of(cls, model: nn.Module) -> LoraBank:
-        """The bank of a model, the same one for all who ask: its layers are replaced once."""
+        """The one bank of a model; its layers are replaced once."""
         bank: LoraBank | None = getattr(model, "_mpg_bank", None)
         if bank is None:
             bank = cls(model)
@@ -118,7 +118,7 @@ class LoraBank:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The stacks there are."""
+        """Names of the stacks."""
         return tuple(self._sizes)
 
     def size(self, name: str) -> int:
@@ -149,7 +149,7 @@ class LoraBank:
             layer.stacks.pop(name, None)
 
     def folded(self, row: Row) -> nn.Module:
-        """The model with the weighted adapters added into a copy of its weights; one copy for all who ask."""
+        """The model with the weighted adapters added to a copy of its weights; one copy for equal rows."""
         key = tuple((adapter.fingerprint, weight) for adapter, weight in row)
         model = self._folded.get(key)
         if model is None:

@@ -1,7 +1,7 @@
-"""Before an architecture that the tests do not cover is served: do its rows equal its plain forward pass?
+"""Check of an architecture that the tests do not cover: its rows must equal its plain forward pass.
 
-Architectures differ in how they take positions, masks and a cache; one that takes them otherwise than the
-row engine believes would give wrong probabilities without an error.
+Architectures differ in how they use positions, masks and a cache. One that differs from what `Forward`
+assumes would give wrong probabilities without an error.
 """
 
 from __future__ import annotations

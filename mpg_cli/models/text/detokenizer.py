@@ -1,4 +1,4 @@
-"""From token ids to text as they come: never half a character, never the start of a stop string."""
+"""Token ids to text as they arrive: never half a character, never the start of a stop string."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Detokenizer:
     """
 
     def __init__(self, tokenizer: Any, before: str = "") -> None:
-        """`before` is the text that the tokens go on from."""
+        """`before` is the text that the tokens continue."""
         self.tokenizer = tokenizer
         known = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
         self.ids: list[int] = list(known[-PATIENCE:])  # from the last emitted piece on
         self.emitted = len(self.ids)  # how many of `ids` are text already
 
     def push(self, token: int) -> str:
-        """The text that this token completes; often that of one token, sometimes none."""
+        """The text that this token completes: often its own, sometimes none."""
         self.ids.append(token)
         text = self._pending()
         if (not text or text.endswith(REPLACEMENT)) and len(self.ids) - self.emitted < PATIENCE:
@@ -36,7 +36,7 @@ class Detokenizer:
         return text
 
     def flush(self) -> str:
-        """What is still held back, as it is."""
+        """The text that is still held back."""
         text = self._pending()
         self.ids, self.emitted = [], 0
         return text
@@ -123,7 +123,7 @@ def special_texts(tokenizer: Any) -> Mapping[int, str]:
 class ReplyText:
     """The text of one reply as its tokens are committed, up to an end token or a stop string.
 
-    It begins with `prefill`, which the tokens go on from; stop strings are looked for behind it.
+    It begins with `prefill`, which the tokens continue; stop strings are searched for after it.
     """
 
     def __init__(

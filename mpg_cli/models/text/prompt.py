@@ -1,4 +1,4 @@
-"""From what is said to the model to token ids, one prompt a row (formats page, Prompts)."""
+"""Token ids of the prompt of each row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def render(
 
 
 def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], prompting: Prompting) -> str:
-    """The template's text. Raises ModelError where it cannot serve, UsageError where it refuses messages."""
+    """The template's text. Raises ModelError where it fails, UsageError where it refuses messages."""
     arguments = prompting.template_args
     own = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
     taken = sorted(arguments.keys() & own)
@@ -62,7 +62,7 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
         raise RangeError(
             "--template-arg",
             f"{taken[0]} is no switch of a template",
-            hint="it passes switches that the model's chat template knows, such as enable_thinking=false",
+            hint="it sets variables of the model's chat template, such as enable_thinking=false",
         )
     try:
         arranged = arrange(tokenizer, system, turns, arguments)

@@ -1,4 +1,4 @@
-"""What is said to the model, as a value that is right by construction. Torch-free."""
+"""The prompt or the messages of a request, checked when it is made. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mpg_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Prompting:
-    """What is said to the model: either a prompt or messages, and how it is put to it.
+    """Either a prompt or messages, and how they become the prompt of a row.
 
     Messages may end with an assistant turn: it becomes the `prefill`, and a user turn is the last.
     """
@@ -21,7 +21,7 @@ class Prompting:
     system: str | None = None
     raw: bool = False
     template_args: Mapping[str, Any] = field(default_factory=dict)  # values read as JSON
-    prefill: str = ""  # how the reply begins; it goes on from there
+    prefill: str = ""  # the beginning of the reply, which the model continues
 
     def __post_init__(self) -> None:
         if self.messages and self.messages[-1]["role"] == "assistant":

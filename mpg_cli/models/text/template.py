@@ -1,7 +1,7 @@
-"""Conversations as a chat template takes them, so that all that is said arrives.
+"""Conversations in the form that a chat template renders completely.
 
-Some templates refuse a system turn or swallow it; some read content as a list of parts, from some roles or
-from all, and make nothing of a string.
+Some templates refuse a system turn or drop it; some expect content as a list of parts, for some roles or for
+all, and drop a string.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ _THOUGHT = "</think>"  # templates leave out the thoughts before it
 
 
 class Refused(Exception):
-    """The template cannot have the messages: the words of its error, or what is wrong."""
+    """The template cannot render the messages; the text is its error, or what is wrong."""
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Messages as a template takes them; the content of these `roles` goes in as parts."""
+    """Messages in the form that a template renders; the content of these `roles` is passed as parts."""
 
     messages: tuple[Message, ...]
     roles: frozenset[str] = frozenset()
 
     def opened(self, tokenizer: Any, prefill: str, arguments: Mapping[str, Any]) -> str:
-        """The template's text up to the reply that is to go on, with its prefill."""
+        """The template's text up to the reply, with its prefill."""
         messages = [_parted(message, self.roles) for message in self.messages]
         if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
             return text
         whole = _applied(tokenizer, messages, arguments, add_generation_prompt=True)
-        opening = _OPENING.search(whole)  # of a thought, say; a prefill may have it itself
+        opening = _OPENING.search(whole)  # of a thought, say; a prefill may contain it itself
         if opening and prefill.lstrip().startswith(opening["tag"]):
             whole = whole[: opening.start()]
         return whole + prefill
 
     def answered(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
-        """The text of `opened`, and how it goes on where the model says `reply`, its end included.
+        """The text of `opened`, and what follows it where the model replies `reply`, the end included.
 
-        Some templates open every reply with a thought, cut the thoughts out of it, or write earlier turns
-        otherwise once there is a reply. Raises Refused for a reply that cannot go on from its opening.
+        Some templates open every reply with a thought, cut the thoughts out of it, or render earlier turns
+        differently once there is a reply. Raises Refused for a reply that cannot follow its opening.
         """
         opened, closed = self.opened(tokenizer, "", arguments), self._closed(tokenizer, reply, arguments)
         header = opened.rstrip()
@@ -73,7 +73,7 @@ class Arranged:
             raise Refused("it leaves out what the assistant says")
         if begun:
             return opened, reply[len(tag) :].removeprefix(space) + end
-        if goes_on:  # what the template cut is said all the same
+        if goes_on:  # with what the template cut
             return opened, reply + end
         if opening and closed.startswith(opened[: opening.start()].rstrip()):
             if not _closes(reply, tag):
@@ -90,7 +90,7 @@ class Arranged:
 
 
 def _closes(reply: str, tag: str) -> bool:
-    """Whether it ends a thought that was opened before it, as what a model says behind such an opening."""
+    """Whether it ends a thought that was opened before it, as a model's reply after such an opening does."""
     thought, closing, _ = reply.partition(f"</{tag[1:]}")
     return bool(closing) and tag not in thought
 
@@ -98,7 +98,7 @@ def _closes(reply: str, tag: str) -> bool:
 def arrange(
     tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
 ) -> Arranged | None:
-    """The conversation so that the template has all that system and user say; None if there is no such way.
+    """The conversation in a form that renders all system and user text; None if there is none.
 
     Where there is no place for a system turn, the first user turn begins with it. Raises Refused.
     """
@@ -116,7 +116,7 @@ def arrange(
 
 
 def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, Any]) -> Arranged | None:
-    """Strings or parts, whichever the template leaves nothing out of. Raises Refused as for strings."""
+    """Strings or parts, whichever the template renders completely. Raises Refused as for strings."""
     # A mark before each text: a short one may stand in the template by itself.
     marked = [{**m, "content": f"[{i}:]{m['content']}"} for i, m in enumerate(messages)]
     refusal: Refused | None = None
@@ -142,7 +142,7 @@ def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, 
 
 
 def _parted(message: Message, roles: frozenset[str]) -> Mapping[str, Any]:
-    """The message with its content as parts, if it is one of these roles."""
+    """The message, with its content as parts if it has one of these roles."""
     if message["role"] not in roles:
         return message
     return {**message, "content": _parts(message["content"])}
@@ -160,9 +160,9 @@ def _bare(text: str) -> str:
 def _begun(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], prefill: str, arguments: Mapping[str, Any]
 ) -> str | None:
-    """The template's text with an open last turn; None where it does not hold the prefill as it is.
+    """The template's text with an open last turn; None where that does not end with the prefill as it is.
 
-    A template may open a reply otherwise than one that is begun, with a thought for instance.
+    A template may open a new reply differently, with a thought for instance.
     """
 
     def begun(text: str) -> str:

@@ -20,7 +20,7 @@ from mpg_cli.sampling.tensors import to_device
 
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
 SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
-TURNS = [  # what a template may put around text
+TURNS = [  # conversations that show what a template puts around text
     [{"role": "user", "content": "a"}],
     [{"role": "system", "content": "a"}, {"role": "user", "content": "a"}],
     [{"role": role, "content": "a"} for role in ("user", "assistant", "user")],
@@ -36,13 +36,13 @@ class Vocabulary:
 
     @classmethod
     def of(cls, ids: Iterable[int]) -> Vocabulary:
-        """Exactly these ids, but for negative ones, which stand for none; at least one is there."""
+        """Exactly these ids, without negative ones, which mean none; at least one must be there."""
         known = {id_ for id_ in ids if id_ >= 0}
         size = max(known) + 1
         return cls(size, tuple(sorted(set(range(size)) - known)) if len(known) < size else ())
 
     def below(self, size: int) -> Vocabulary:
-        """Those of the ids that are less than `size`."""
+        """The ids below `size`."""
         if size >= self.size:
             return self
         return Vocabulary.of(id_ for id_ in range(size) if id_ in self)
@@ -60,8 +60,8 @@ class Vocabulary:
         return 0 <= id_ < self.size and id_ not in self._holes
 
     def fit(self, logits: Tensor) -> Tensor:
-        """Logits (..., V) over these ids, (..., size), float32: what is beyond them is cut off, what a model
-        does not have is impossible, and so are the holes. Of float32 logits the holes are overwritten.
+        """Logits (..., V) over these ids, (..., size), float32: cut off beyond them, impossible for ids that the
+        model lacks and for the holes. In float32 logits the holes are overwritten in place.
         """
         logits = logits[..., : self.size].float()
         if missing := self.size - logits.shape[-1]:
@@ -72,7 +72,7 @@ class Vocabulary:
         return logits
 
     def _places(self, device: torch.device) -> Tensor:
-        """The holes on a device, sent there once."""
+        """The holes on a device, copied there once."""
         if device not in self._sent:
             self._sent[device] = to_device(torch.tensor(self.holes), device)
         return self._sent[device]
@@ -95,15 +95,15 @@ def embedded(model: Any) -> int:
 
 
 def served_tokens(*models: Any) -> int:
-    """Token ids below this can be read and answered by all of these models."""
+    """Token ids below this have an embedding and a logit in all of these models."""
     return min(min(embedded(model), logits_width(model)) for model in models)
 
 
 def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
-    """Check that the model has embeddings for text and for what surrounds it in a conversation.
+    """Check that the model has embeddings for text and for the tokens that a template puts around it.
 
-    Raises ModelError. Other tokens without one are no harm until a prompt has them, see `check_ids`; a pad
-    token among them is dropped, so that a trainer pads with the end token.
+    Raises ModelError. Other tokens may lack one until a prompt has them, see `check_ids`; a pad token
+    among them is dropped, so that a trainer pads with the end token.
     """
     size, vocabulary = embedded(model), tokenizer.get_vocab()
     beyond = {token: id_ for token, id_ in vocabulary.items() if id_ >= size}
@@ -112,7 +112,7 @@ def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
     top = max(beyond.values())
     if not beyond.keys() <= tokenizer.get_added_vocab().keys():
         raise ModelError(
-            f"model {name}: its tokenizer knows token {top}, its embedding ends at {size - 1}",
+            f"model {name}: its tokenizer has token {top}, its embedding ends at {size - 1}",
             hint="tokenizer and weights do not belong together",
         )
     if in_use := sorted(_surroundings(tokenizer) & set(beyond.values())):
@@ -128,10 +128,10 @@ def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
 
 
 def check_same(base: Any, other: Any, size: int) -> str | None:
-    """Why another model cannot decode together with the base, as its tokenizer differs; None if it can.
+    """How the tokenizer of another model differs, so that it cannot decode with the base; None if it can.
 
-    `size` is how many tokens the other model has embeddings for. Tokens that were added and that no
-    conversation has, such as a pad token, may differ.
+    `size` is how many tokens the other model has embeddings for. Added tokens that no
+    conversation contains, such as a pad token, may differ.
     """
     own, theirs = base.get_vocab(), other.get_vocab()
     apart = {token for token, _ in own.items() ^ theirs.items()}
@@ -156,12 +156,12 @@ def check_ids(tokenizer: Any, ids: list[int], size: int) -> None:
         token = tokenizer.convert_ids_to_tokens(beyond)
         raise UsageError(
             f"the prompt has the token {token!r} ({beyond}), for which there is no embedding",
-            hint=f"leave it out: the tokenizer knows it, the weights know the tokens up to {size - 1}",
+            hint=f"leave it out: the tokenizer has it, the weights have tokens up to {size - 1}",
         )
 
 
 def _spare(tokenizer: Any, tokens: set[str]) -> set[str]:
-    """Those of its tokens that were added to it and that no conversation has."""
+    """Those of these tokens that were added to the tokenizer and that no conversation contains."""
     added = tokenizer.get_added_vocab()
     in_use = _surroundings(tokenizer) | _end(tokenizer)
     return {token for token in tokens if token in added and added[token] not in in_use}
@@ -177,7 +177,7 @@ def _surroundings(tokenizer: Any) -> set[int]:
     for turns in TURNS:
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, TypeError, ValueError):  # it is told when there is a prompt
+        except (TemplateError, TypeError, ValueError):  # rendering a prompt reports it
             continue
         found |= set(tokenizer(text, add_special_tokens=False)["input_ids"])
     return found - {tokenizer.unk_token_id}

@@ -125,13 +125,13 @@ def test_models_that_make_their_own_masks_see_what_they_should() -> None:
 def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts, single steps, chunks and a rollback, of sequences of different length."""
     ways: list[str] = []
-    few = attention._few
+    few = attention.plain_products
 
     def counted(*inputs: Any) -> Tensor:
         ways.append("few")
         return few(*inputs)
 
-    monkeypatch.setattr(attention, "_few", counted)
+    monkeypatch.setattr(attention, "plain_products", counted)
     found = []
     for short in (False, True):
         model = tiny_model(architecture)
