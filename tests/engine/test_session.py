@@ -155,6 +155,7 @@ def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.Mon
     """Which ones, that is; what compiling does is seen in tests/models/fast/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     compiled: list[object] = []
+    monkeypatch.setenv("MPG_FAST", "1")
     monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compiled.append(self))
     session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
     models = {id(group.model) for group in session._lineup.groups}

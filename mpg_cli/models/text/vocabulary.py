@@ -60,8 +60,8 @@ class Vocabulary:
         return 0 <= id_ < self.size and id_ not in self._holes
 
     def fit(self, logits: Tensor) -> Tensor:
-        """Logits (..., V) over these ids, (..., size), float32: cut off beyond them, impossible for ids that the
-        model lacks and for the holes. In float32 logits the holes are overwritten in place.
+        """Logits (..., V) over these ids, (..., size), float32: cut off beyond them, impossible where the
+        model has none and in the holes. In float32 logits the holes are overwritten.
         """
         logits = logits[..., : self.size].float()
         if missing := self.size - logits.shape[-1]:

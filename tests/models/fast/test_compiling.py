@@ -25,8 +25,11 @@ def is_compiled(model: Any) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(tmp_path: Path) -> None:
+def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading a prompt, steps and score passes over a growing context."""
+    monkeypatch.setenv("MPG_FAST", "1")
     path = tiny_adapter(tmp_path / "a", base=tiny_model("llama", num_hidden_layers=1))
     prompts = random_tokens(batch=2, length=9).tolist()
     results = []

@@ -36,6 +36,7 @@ def replies(drafter: str, temperature: float) -> list[str]:
 def test_texts_of_the_bundled_model_are_the_same(
     drafter: str, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MPG_FAST", "1")
     fast = replies(drafter, temperature)
     monkeypatch.setenv("MPG_FAST", "0")
     assert replies(drafter, temperature) == fast

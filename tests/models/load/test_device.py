@@ -51,10 +51,10 @@ def test_devices(
         ("cuda:1", 1, "device cuda:1 does not exist", "there is cuda:0"),
         ("cuda:4", 4, "device cuda:4 does not exist", "cuda:0 to cuda:3"),
         ("mps", 1, "device mps is not available", "--device cpu"),
-        ("gpu", 1, "unknown device 'gpu'", "one of auto"),
-        ("cuda:", 1, "unknown device 'cuda:'", "one of auto"),
-        ("cuda:-1", 1, "unknown device", "one of auto"),
-        ("", 1, "unknown device ''", "one of auto"),
+        ("gpu", 1, "unknown device 'gpu'", "--device takes auto"),
+        ("cuda:", 1, "unknown device 'cuda:'", "--device takes auto"),
+        ("cuda:-1", 1, "unknown device", "--device takes auto"),
+        ("", 1, "unknown device ''", "--device takes auto"),
     ],
 )
 def test_devices_that_are_not_there(

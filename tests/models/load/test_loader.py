@@ -226,7 +226,7 @@ def test_models_that_cannot_be_rolled_back(folder: Path, model_type: str) -> Non
 
     CONFIG_MAPPING[model_type]().save_pretrained(folder)
     text = refused(folder)
-    assert "could not be taken back exactly" in text
+    assert "could not be rolled back exactly" in text
     assert "choose a model" in text
 
 
@@ -270,7 +270,7 @@ def test_a_damaged_tokenizer(folder: Path) -> None:
 
 def test_a_tokenizer_of_a_larger_model(folder: Path) -> None:
     save_tokenizer(folder, vocabulary=97)
-    assert "its tokenizer knows token 96, its embedding ends at 95" in refused(folder)
+    assert "its tokenizer has token 96, its embedding ends at 95" in refused(folder)
 
 
 def test_a_revision_of_a_folder(folder: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_token_of_every_prompt_without_an_embedding(tmp_path: Path) -> None:
 
 
 def test_ordinary_words_without_an_embedding(tmp_path: Path) -> None:
-    assert "its tokenizer knows token 96, its embedding ends at 95" in refused(model(tmp_path, words=97))
+    assert "its tokenizer has token 96, its embedding ends at 95" in refused(model(tmp_path, words=97))
 
 
 def test_a_checkpoint_with_a_token_of_its_own_is_served(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_token_that_its_conversations_need_makes_another_tokenizer(
         ModelError, match=r"token '<\|im_start\|>' is 96 there and None in the base"
     ) as caught:
         load_checkpoint(str(other), base)
-    assert "it can be served as --model" in str(caught.value.hint)
+    assert "this one works as --model" in str(caught.value.hint)
     ends = model(tmp_path / "b", "<|im_end|>", rows=97, names={"eos_token": "<|im_end|>"}, chat_template=CHAT)
     with pytest.raises(ModelError, match=r"token '<\|im_end\|>' is 96 there"):
         load_drafter(str(ends), base)
