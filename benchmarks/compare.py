@@ -48,7 +48,7 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table, title
-from mpg_cli.models.device import choose_device
+from mpg_cli.models.load.device import choose_device
 from mpg_cli.sampling.params import RuleName, Scheme
 
 MERGED = "generate, merged adapter"

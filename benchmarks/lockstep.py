@@ -24,11 +24,11 @@ import transformers
 from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
-from mpg_cli.models.attention import use_few_queries
-from mpg_cli.models.fast.prepacked import prepack
-from mpg_cli.models.fold import fold
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.fast import accelerate
+from mpg_cli.models.run.attention import use_few_queries
+from mpg_cli.models.run.fold import fold
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling, Scheme
@@ -140,7 +140,7 @@ def main() -> None:
     ids = prompt[0].tolist()
     plain = base_pass(fold(model, ()), prompt)
     use_few_queries(model)
-    prepack(model)
+    accelerate(model)
     bank = LoraBank(model)
     adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]
     bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])

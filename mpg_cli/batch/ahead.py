@@ -7,7 +7,7 @@ from time import perf_counter
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.sequence import Job
-from mpg_cli.models.rows import Rows
+from mpg_cli.models.run.rows import Rows
 
 PLACES, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves
 
@@ -27,7 +27,7 @@ class PrefillAhead:
 
     def __init__(self, lineup: Lineup) -> None:
         self._lineup, self.size = lineup, places_ahead(lineup.batch)
-        self._rows = Rows([group.twin(self.size) for group in lineup.rows.groups])
+        self._rows = Rows([group.clone(self.size) for group in lineup.rows.groups])
         self._drafter = lineup.draft.drafter.clone(self.size)
         self._next = 0  # place of the next prompt that begins
         self.seconds = 0.0  # that reading each of the last ones took
@@ -35,7 +35,7 @@ class PrefillAhead:
     def read(self, jobs: Sequence[Job]) -> None:
         """Read the prompts of these jobs, no more than `places_ahead` says; those from before are gone."""
         began = perf_counter()
-        self._rows.replace(range(len(jobs)), [job.prompts for job in jobs])
+        self._rows.insert(range(len(jobs)), [job.prompts for job in jobs])
         self._drafter.insert(range(len(jobs)), [job.draft for job in jobs])
         self._next, self.seconds = 0, (perf_counter() - began) / len(jobs)
 
@@ -44,5 +44,5 @@ class PrefillAhead:
         read = range(self._next, self._next + len(places))
         self._next = read.stop
         for group, twin in zip(self._lineup.rows.groups, self._rows.groups, strict=True):
-            group.adopt(twin, read, places)
+            group.copy(twin, read, places)
         self._lineup.draft.drafter.copy(self._drafter, read, places)

@@ -28,7 +28,7 @@ from mpg_cli.errors import MpgError, RangeError, UsageError
 from mpg_cli.io.file_kinds import BOM
 from mpg_cli.io.lines import UnreadableLine, text_of
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 
 InputFormat = Literal["jsonl", "text"]

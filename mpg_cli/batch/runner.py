@@ -23,10 +23,9 @@ from mpg_cli.engine.events import Notice
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Growing, Job, decoding_of, prepare
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
-from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.sampler import Sampler
 
@@ -49,11 +48,11 @@ class Runner:
         batch_size: int | None = None,
         max_experts: int | None = None,
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        shelf: ExpertCache | None = None,
     ) -> None:
         self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
         self._bank = LoraBank.of(loaded.model)
-        self._shelf = Shelf(max_experts) if shelf is None else shelf
+        self._shelf = ExpertCache(max_experts) if shelf is None else shelf
         self._size = batch_size or 0  # 0: found by the first group
         self._waiting = Waiting()
         self._stopped = False

@@ -9,15 +9,14 @@ from typing import Any
 
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import key_of, versions
-from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fast.prepacked import copies, own_parameters
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup, Rows
-from mpg_cli.models.steps import StepRow
-from mpg_cli.models.tokenizer import served_tokens
-from mpg_cli.models.vocabulary import Vocabulary
+from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.rows import Rows
+from mpg_cli.models.run.step_row import StepRow
+from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
 from mpg_cli.sampling.drafters import Cost, Drafter, LookupDrafter, NullDrafter, RowDrafter
 from mpg_cli.sampling.params import Scheme
 
@@ -82,7 +81,7 @@ class Lineup:
         drafts: Sequence[Sequence[int]],
     ) -> None:
         """Read the prompts of other sequences in these places; the others keep their state."""
-        self.rows.replace(places, prompts)
+        self.rows.insert(places, prompts)
         self.draft.drafter.insert(places, drafts)
 
     def select(self, places: Sequence[int]) -> None:
@@ -100,7 +99,7 @@ class Lineup:
     def forget(self) -> None:
         """Drop everything that was read: what an exception left in the middle of a pass."""
         for group in self.groups:
-            group.forget()
+            group.reset()
 
     def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
         """Tokens that all rows and the drafter's read of a prompt if they know nothing of it."""
@@ -128,13 +127,13 @@ class Lineup:
         if self.draft.group is None:
             return Cost(step=0.0, score=score)
         models = (self.draft.group.model, self.loaded.model)
-        of_drafter, of_base = (sum(p.numel() for p in own_parameters(model)) for model in models)
+        of_drafter, of_base = (sum(p.numel() for p in model.parameters()) for model in models)
         return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
-        tensors = ((*model.parameters(), *copies(model)) for model in models.values())
+        tensors = ((*model.parameters(), *model.buffers()) for model in models.values())
         shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # a folded copy shares
         return {
             "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),
@@ -192,7 +191,7 @@ class Lineup:
             vocabulary=self.vocabulary,
             keys=keys,
         )
-        group.inherit(self._inherited)
+        group.reuse_prefix(self._inherited)
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:

@@ -12,10 +12,10 @@ from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Finished, FinishReason, Round, Started, Usage
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import ContextError, RangeError
-from mpg_cli.models.detokenizer import ReplyText
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.masks import context_length
-from mpg_cli.models.prompt import render
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.masks import context_length
+from mpg_cli.models.text.detokenizer import ReplyText
+from mpg_cli.models.text.prompt import render
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling

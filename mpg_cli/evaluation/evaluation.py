@@ -10,8 +10,8 @@ from mpg_cli.evaluation.judging import Exhibit, Judge
 from mpg_cli.evaluation.log import EvaluationLog
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import LoadedModel
 
 Show = Callable[[str, float], None]
 
@@ -27,7 +27,7 @@ class Bench:
     log: EvaluationLog
     notice: Callable[[str], None] = lambda message: None
     show: Show = lambda what, share: None
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: ExpertCache = field(default_factory=ExpertCache)
 
     def measure(self, name: str, source: Source) -> Measured:
         """Replies of a method to all prompts, and what they show."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpg_cli.engine.events import Event, Finished, Round, Started
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, explain, origins
-from mpg_cli.models.detokenizer import Detokenizer
+from mpg_cli.models.text.detokenizer import Detokenizer
 
 
 def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:

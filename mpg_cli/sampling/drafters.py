@@ -158,16 +158,16 @@ class RowDrafter:
         self.scorer.commit(drop, tokens, winner)
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        self.scorer.replace(slots, [[prompt] for prompt in prompts])
+        self.scorer.insert(slots, [[prompt] for prompt in prompts])
 
     def select(self, slots: Sequence[int]) -> None:
         self.scorer.select(slots)
 
     def clone(self, batch: int) -> RowDrafter:
-        return RowDrafter(self.scorer.twin(batch))
+        return RowDrafter(self.scorer.clone(batch))
 
     def copy(self, other: RowDrafter, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        self.scorer.adopt(other.scorer, theirs, slots)
+        self.scorer.copy(other.scorer, theirs, slots)
 
 
 def _noise(

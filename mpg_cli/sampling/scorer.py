@@ -57,20 +57,20 @@ class StepScorer(Scorer, Protocol):
         """Hold one more drafted token for each sequence and candidate, (B, N); fed by the next `score`."""
         ...
 
-    def replace(self, places: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
+    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
         """Read the prompts (ids by row) of other sequences in these slots."""
         ...
 
-    def select(self, places: Sequence[int]) -> None:
+    def select(self, slots: Sequence[int]) -> None:
         """Go on with the sequences in these slots."""
         ...
 
-    def twin(self, batch: int) -> StepScorer:
-        """The same rows for other sequences, which `adopt` takes over."""
+    def clone(self, batch: int) -> StepScorer:
+        """The same rows for other sequences, which `copy` takes over."""
         ...
 
-    def adopt(self, twin: Any, theirs: Sequence[int], places: Sequence[int]) -> None:
-        """Go on in the slots `places` with the sequences that the twin has read in `theirs`."""
+    def copy(self, other: Any, theirs: Sequence[int], slots: Sequence[int]) -> None:
+        """Continue in `slots` with the sequences that the clone has read in `theirs`."""
         ...
 
 

@@ -1,4 +1,6 @@
-"""Verification: how much of a drafted chunk is accepted, and which token follows (docs/algorithm.md, "Rules").
+"""Verification: how much of a drafted chunk is accepted, and which token follows.
+
+See docs/algorithm.md, "Rules".
 
 Below the rules for a batch (`verify`) stand their parts, pure functions on one candidate.
 

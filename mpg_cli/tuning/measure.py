@@ -16,9 +16,9 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.stats import Stats
 

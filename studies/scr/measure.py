@@ -11,11 +11,11 @@ import torch
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import BUNDLED, load_model
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.sampling.noise import Noise
@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, prompts: Sequence[str], longest: int) -> None:
         """Replies have at most `longest` tokens."""
         self.longest = longest
-        self.loaded = load_model(BUNDLED, device="cpu", dtype="float32")
+        self.loaded = load_model(device="cpu", dtype="float32")
         self.bank = LoraBank.of(self.loaded.model)
         self.blend = read_blend(BLEND, ROOT / "personas")
         said: list[str] = []

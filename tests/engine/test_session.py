@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.engine.session import Session
@@ -151,12 +152,11 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
 
 
 def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which ones, that is; what compiling does is seen in tests/models/test_compiling.py."""
+    """Which ones, that is; what compiling does is seen in tests/models/fast/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     compiled: list[object] = []
-    monkeypatch.setattr("mpg_cli.models.served.compile_model", compiled.append)
-    for module in ("mpg_cli.models.experts", "mpg_cli.engine.session"):
-        monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
+    monkeypatch.setenv("MPG_FAST", "1")
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compiled.append(self))
     session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
     models = {id(group.model) for group in session._lineup.groups}
     assert len(models) == 3

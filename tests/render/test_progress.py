@@ -7,7 +7,7 @@ import pytest
 from mpg_cli.batch.events import LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.engine.events import Finished, Notice
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
 from mpg_cli.render.progress import TOLD, BatchProgress
 from mpg_cli.sampling.params import Sampling

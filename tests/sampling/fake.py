@@ -75,16 +75,16 @@ class FakeScorer:
             stream = [*stream[: max(len(stream) - n, 0)], *new]
             self.streams[b] = [list(stream) for _ in range(self.candidates)]
 
-    def replace(self, places: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
-        for b, prompt in zip(places, prompts, strict=True):
+    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
+        for b, prompt in zip(slots, prompts, strict=True):
             self.streams[b] = [list(prompt[0]) for _ in range(self.candidates)]
 
-    def select(self, places: Sequence[int]) -> None:
-        self.streams = [[list(stream) for stream in self.streams[b]] for b in places]
-        self.batch = len(places)
+    def select(self, slots: Sequence[int]) -> None:
+        self.streams = [[list(stream) for stream in self.streams[b]] for b in slots]
+        self.batch = len(slots)
 
-    def twin(self, batch: int) -> FakeScorer:
+    def clone(self, batch: int) -> FakeScorer:
         return FakeScorer(self.law, self.row_ids, batch)
 
-    def adopt(self, twin: FakeScorer, theirs: Sequence[int], places: Sequence[int]) -> None:
-        self.replace(places, [twin.streams[b][:1] for b in theirs])
+    def copy(self, other: FakeScorer, theirs: Sequence[int], slots: Sequence[int]) -> None:
+        self.insert(slots, [other.streams[b][:1] for b in theirs])

@@ -13,7 +13,7 @@ from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
 from mpg_cli.engine.profile_key import key_of, versions
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
 from mpg_cli.tuning.measure import GRID, Bench, Way, acceptance_by_position, effect_per_token

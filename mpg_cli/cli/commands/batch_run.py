@@ -133,9 +133,9 @@ class BatchRun:
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
             from mpg_cli.engine.session import open_drafter
-            from mpg_cli.models.served import load_served
+            from mpg_cli.models.prepare import load_prepared
 
-            loaded = load_served(defaults.model, status.update)
+            loaded = load_prepared(defaults.model, status.update)
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:

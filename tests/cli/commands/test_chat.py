@@ -137,7 +137,7 @@ def test_what_goes_wrong_is_told_and_the_chat_goes_on(chat: Run, line: str, told
 def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
     chat: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mpg_cli.models.rows import RowGroup
+    from mpg_cli.models.run.row_group import RowGroup
 
     whole, calls = RowGroup._pass, 0
 
