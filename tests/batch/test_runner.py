@@ -150,7 +150,7 @@ def test_prompts_really_run_together(
     round_ = Sampler.round
 
     def spy(self: Sampler) -> Any:
-        sizes.append(sum(reply.finish_reason is None for reply in self.replies))
+        sizes.append(sum(reply.finish_reason is None for reply in self.states))
         return round_(self)
 
     monkeypatch.setattr(Sampler, "round", spy)
@@ -226,7 +226,7 @@ def test_only_what_ran_is_blamed_for_nan(
     whole, round_, stopped = texts(answer(world, loaded, SHORT, 1)), Sampler.round, False
 
     def sick(self: Sampler) -> Any:
-        if any(r.sequence == "12" and r.finish_reason is None for r in self.replies):
+        if any(r.sequence == "12" and r.finish_reason is None for r in self.states):
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 
@@ -238,7 +238,7 @@ def test_only_what_ran_is_blamed_for_nan(
     assert len(busy._waiting.alone) <= 8
 
     def sick_when_stopped(self: Sampler) -> Any:
-        if stopped and len(self.replies) == 1:
+        if stopped and len(self.states) == 1:
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 
@@ -353,7 +353,7 @@ def test_nan_fails_the_line_it_comes_from(
     round_ = Sampler.round
 
     def sick(self: Sampler) -> Any:
-        if any(r.sequence == "line-3" and r.finish_reason is None for r in self.replies):
+        if any(r.sequence == "line-3" and r.finish_reason is None for r in self.states):
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 
