@@ -20,7 +20,8 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import lora
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.text.prompting import Prompting
@@ -54,7 +55,7 @@ LINES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def loaded(world: Path) -> LoadedModel:
-    return load_model(str(world / "base"), device="cpu", dtype="float32")
+    return load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
 
 
 def defaults(world: Path, **scheme: Any) -> Request:

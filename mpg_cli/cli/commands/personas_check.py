@@ -153,9 +153,9 @@ def _compare(report: Report, model: str, damaged: dict[str, str], streams: Strea
     with streams.status(f"reading the shapes of {model}") as status:
         from mpg_cli.models.load.meta_model import load_meta_model  # torch loads here
 
-        skeleton, base = load_meta_model(model), find_base(model)
+        meta, base = load_meta_model(model), find_base(model)
         for persona, adapters in groupby(report.adapters, lambda one: one.persona):
-            compare = _Comparer(persona.name, adapters, damaged, skeleton)
+            compare = _Comparer(persona.name, adapters, damaged, meta)
             status.update(f"comparing {persona.name}")
             try:
                 choice = choose(persona, base, compare)
