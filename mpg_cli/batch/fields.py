@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mpg_cli.engine.messages import check_text
-from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.io.text import check_text, did_you_mean, visible
 
 Use = Literal["line", "sampling", "none", "fixed"]
 Shape = Literal["own", "openai"]

@@ -22,10 +22,10 @@ from mpg_cli.batch.fields import (
     sampling_values,
     telling,
 )
-from mpg_cli.engine.messages import check_text, check_turns
+from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError, UsageError
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
 from mpg_cli.models.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 

@@ -12,7 +12,7 @@ from typing import Any
 from mpg_cli.engine.messages import Turns, check_messages
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
-from mpg_cli.sampling.params import MAX_SEED
+from mpg_cli.options.run import MAX_SEED
 
 FORMAT, VERSION = "mpg-chat", 1
 

@@ -15,11 +15,11 @@ from mpg_cli.chat.transcript import SavedChat, Transcript, load_chat
 from mpg_cli.cli import options
 from mpg_cli.cli.commands import prompting
 from mpg_cli.config import paths as folders
-from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, ModelError, MpgError
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
+from mpg_cli.io.text import check_text
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary

@@ -6,9 +6,9 @@ from typing import Any
 
 from mpg_cli.cli.commands import values
 from mpg_cli.config.file import Value
-from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
+from mpg_cli.io.text import check_text
 from mpg_cli.models.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import expression

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.render.bar import Bar
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from mpg_cli.cli import options
-from mpg_cli.cli.commands import prompting
+from mpg_cli.cli.groups import with_groups
 from mpg_cli.errors import ExitCode
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
+from mpg_cli.options.prompt import PromptOptions
+from mpg_cli.options.run import RunOptions
 from mpg_cli.render import ChosenFormat, choose_format, make_renderer
+from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
     from mpg_cli.engine.request import Request
@@ -34,49 +39,48 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 143 terminated."""
 
 
-@prompting.asks
+@with_groups
 def generate(
     ctx: typer.Context,
-    *,
-    format_: options.FormatName = "auto",
-    stats: options.ShowStats = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    output: options.Output = None,
-    explain: options.Explain = False,
-    dry_run: options.DryRun = False,
-    **asked: Any,
+    prompt: PromptOptions,
+    blend: BlendOptions,
+    model: ModelOptions,
+    sampling: Sampling,
+    run: RunOptions,
+    scheme: Scheme,
+    form: FormatOptions,
+    notices: NoticeOptions,
+    output: OutputOptions,
 ) -> None:
     """Reply to a prompt as a blend of personas.
 
     The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
     pass; with the default rule the text is exactly that of checking token by token, in fewer passes.
     """
-    from mpg_cli.cli.commands import blending  # TAB and --help need none of these
+    from mpg_cli.cli.prompts import read_prompting  # TAB and --help need none of these
+    from mpg_cli.cli.requests import default_model_notice, read_request
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
-    quiet = quiet and not verbose
-    chosen = choose_format(format_, streams, to_file=output is not None)
-
-    request = prompting.ask(ctx, **asked)
-
+    chosen = choose_format(form.format, streams, to_file=output.output is not None)
+    prompting = read_prompting(prompt, streams)
+    request = read_request(ctx, prompting, blend, model, sampling, scheme, run)
     machine = chosen in ("json", "events")
     commentary = Commentary(
         streams,
-        stats=stats if stats is not None else verbose or (streams.stderr_tty and not machine),
-        quiet=quiet,
-        verbose=verbose,
+        stats=notices.shown(streams.stderr_tty and not machine),
+        quiet=notices.quiet and not notices.verbose,
+        verbose=notices.verbose,
         samples=1 if machine else request.samples,
         seed=not machine,  # it is in the objects
         explain=not machine,
         drawn=request.seed is None,
     )
-    with OutputFile(output) if output is not None else nullcontext() as stream:
-        if notice := blending.default_model_notice(ctx, request.model.name):
+    with OutputFile(output.output) if output.output is not None else nullcontext() as stream:
+        if notice := default_model_notice(ctx, request.model.name):
             commentary.notice(notice)
-        ended_by = _perform(request, chosen, commentary, stream, explain=explain, dry_run=dry_run)
+        ended_by = _perform(request, chosen, commentary, stream, output)
     if ended_by is not None:
         raise typer.Exit(ended_by)
 
@@ -86,9 +90,7 @@ def _perform(
     chosen: ChosenFormat,
     commentary: Commentary,
     file: TextIO | None,
-    *,
-    explain: bool,
-    dry_run: bool,
+    output: OutputOptions,
 ) -> ExitCode | None:
     """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
     from mpg_cli.explain.builder import explained
@@ -100,7 +102,7 @@ def _perform(
 
         session = Session.open(request, status.update)
         signals.check()
-    if dry_run:
+    if output.dry_run:
         for notice in session.notices:
             commentary.notice(notice.message)
         machine = chosen in ("json", "events")
@@ -109,5 +111,5 @@ def _perform(
     renderer = make_renderer(chosen, streams, commentary, file=file)
     with signals.Graceful(session.stop) as graceful:
         events = session.replies(request)
-        renderer.render(explained(events, session.loaded.tokenizer) if explain else events)
+        renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
     return graceful.exit_code

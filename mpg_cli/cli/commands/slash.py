@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from mpg_cli.chat.transcript import save_chat
 from mpg_cli.cli.commands import blending, values
-from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import did_you_mean, nearest, visible
+from mpg_cli.io.text import check_text, did_you_mean, nearest, visible
+from mpg_cli.options.run import MAX_SEED
 from mpg_cli.personas import expression, registry
 from mpg_cli.personas.registry import MAX_WEIGHT
 from mpg_cli.render import conversation as words
-from mpg_cli.sampling.params import MAX_SEED
 
 if TYPE_CHECKING:
     from mpg_cli.chat.conversation import Conversation

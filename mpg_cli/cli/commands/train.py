@@ -334,7 +334,7 @@ def _require_extra() -> None:
 
 
 def _text(flag: str, text: str | None) -> str | None:
-    from mpg_cli.engine.messages import check_text
+    from mpg_cli.io.text import check_text
 
     return None if text is None or not text.strip() else check_text(flag, text)
 

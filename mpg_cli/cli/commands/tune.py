@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mpg_cli.cli import completers, options
-from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io import signals
 from mpg_cli.io.lines import read_prompts
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
 from mpg_cli.models.prompting import Prompting
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.render.bar import Bar

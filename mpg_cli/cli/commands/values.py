@@ -11,9 +11,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
-from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.io.text import check_text, did_you_mean, visible
 from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
 from mpg_cli.personas.expression import exact
 from mpg_cli.personas.registry import MAX_WEIGHT

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mpg_cli.cli.commands.prompts import parse_messages, read_prompt
+
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Threshold
