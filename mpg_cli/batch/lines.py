@@ -85,7 +85,7 @@ class LineReader:
     """
 
     def __init__(
-        self, defaults: Request, format_: InputFormat, check_persona: Callable[[str | None], None]
+        self, defaults: Request, format_: InputFormat, check_persona: Callable[[str | None], object]
     ) -> None:
         self._defaults, self._format, self._check_persona = defaults, format_, check_persona
         self._seen: set[int] = set()

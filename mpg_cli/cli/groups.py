@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from functools import wraps
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -24,20 +24,21 @@ from mpg_cli.options.option import Option, build, options_of
 
 @dataclass(frozen=True)
 class Pick:
-    """Which options of a group a command has, by `Option.key`, and defaults of its own."""
+    """Which options of a group a command has, by `Option.key`, and where its defaults or help differ."""
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    help: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: type) -> Iterator[Option]:
         """The options, in the order of the group."""
         for one in options_of(kind):
             if (not self.only or one.key in self.only) and one.key not in self.without:
-                changed = (
-                    {"default": self.defaults[one.key], "text": None} if one.key in self.defaults else {}
-                )
-                yield dataclasses.replace(one, **changed)
+                if one.key in self.defaults:
+                    own = self.defaults[one.key]
+                    one = dataclasses.replace(one, default=own, text=None, shown="")
+                yield dataclasses.replace(one, help=self.help.get(one.key, one.help))
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -87,9 +88,9 @@ def _group(annotation: Any) -> tuple[type, tuple[Option, ...]] | None:
 
 
 def _parameter(one: Option) -> inspect.Parameter:
-    """The parameter that Typer makes an option or an argument of."""
+    """The parameter that Typer makes an option or an argument of; the group itself checks choices."""
     default = one.default if one.text is None else one.text
-    kind: Any = Literal[one.choices] if one.choices else one.kind
+    kind: Any = one.kind
     if one.many:
         kind, default = list[kind], list(default) or None
     if default is None:
@@ -99,12 +100,17 @@ def _parameter(one: Option) -> inspect.Parameter:
         how["metavar"] = one.metavar
     if one.shown:
         how["show_default"] = one.shown
-    if not one.flag:
-        note: Any = typer.Argument(**how | {"show_default": False})
-    else:
+    note: Any
+    if one.flag:
         note = typer.Option(one.flag, *([one.short] if one.short else []), **how)
-    annotation = Annotated[kind, note]
-    return inspect.Parameter(one.key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    else:
+        note = typer.Argument(**how | {"show_default": False})
+    return inspect.Parameter(
+        one.key,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, note],
+    )
 
 
 def _completer(how: str | tuple[str, ...]) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mpg_cli.errors import RangeError, UsageError
-from mpg_cli.options.option import check_fields, option
+from mpg_cli.errors import UsageError
+from mpg_cli.options.option import check_fields, option, unknown
 
 DEFAULT_MODEL = "mpg-tiny"
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -33,9 +33,7 @@ class ModelOptions:
         help="Where the model runs.",
         complete=("auto", "cpu", "cuda", "mps"),
     )
-    dtype: str = option(
-        "auto", metavar="|".join(DTYPES), choices=DTYPES, help="Precision of the model.", complete=DTYPES
-    )
+    dtype: str = option("auto", choices=DTYPES, help="Precision of the model.")
     compile: bool = option(
         False,
         help="Compile the forward pass: a minute or two at the start (on CUDA seconds), faster passes after.",
@@ -47,5 +45,4 @@ class ModelOptions:
         if not self.name.strip():
             raise UsageError("--model is empty", hint="name a model of the hub or a folder")
         if not _DEVICE.fullmatch(self.device):
-            choices = "auto, cpu, mps, cuda, cuda:N"
-            raise RangeError("--device", f"'{self.device}' is unknown (choose from {choices})")
+            raise unknown("--device", self.device, ("auto", "cuda", "cuda:N", "mps", "cpu"))

@@ -10,26 +10,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mpg_cli.errors import RangeError
+from mpg_cli.errors import RangeError, UnknownChoice
+from mpg_cli.io.text import did_you_mean, visible
 
 _OPTION, _GROUP = "option", "group"  # keys of a field's metadata
+_WORDS: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 
 
 @dataclass(frozen=True)
 class Option:
     """What a command line, an environment, a file and a caller may say for one field of a group.
 
-    `kind` is the type of one value (str, int, float, bool, Path), `many` whether it may be repeated. Numbers
-    lie in `low` … `high`, where `above` excludes `low`. `read` turns text into the field's value; `text` is
-    then the default as text.
+    `kind` is the type of one value on the command line (str, int, float, bool, Path), `type` that of the
+    field in Python; `many` says whether it may be repeated. Numbers lie in `low` … `high`, where `above`
+    excludes `low`. `read` turns text into the field's value; `text` is then the default as text. A default
+    of MISSING: it has to be given.
     """
 
     field: str
+    type: Any
     flag: str  # "--top-p", "--stats/--no-stats"; "" for an argument
     help: str
     kind: type
@@ -61,21 +65,29 @@ class Option:
         return self.name.replace("-", "_")
 
     @property
+    def keyword(self) -> str:
+        """Its name in Python and in lines of a batch: as `key`, or the field's where it holds several."""
+        return self.field if self.many else self.key
+
+    @property
     def setting(self) -> str:
         """What messages call it: its flag, or the argument's metavar."""
         return f"--{self.name}" if self.flag else self.metavar
 
     def check(self, value: Any) -> None:
         """Raise RangeError for a value that the option does not have."""
-        if value is None:
+        if value is None and self.optional:
             return
+        item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
+        for one in value if self.many else (value,):
+            if item in _WORDS and not _is_a(one, item):
+                raise RangeError(self.setting, f"must be {_WORDS[item]}, not {visible(repr(one), 60)}")
         if self.choices and value not in self.choices:
-            raise RangeError(self.setting, f"'{value}' is unknown (choose from {', '.join(self.choices)})")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            self.check_number(value)
+            raise unknown(self.setting, value, self.choices)
+        if self.type in (int, float):
+            self._check_number(value)
 
-    def check_number(self, value: float) -> None:
-        """Raise RangeError for a number out of the range."""
+    def _check_number(self, value: float) -> None:
         inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
         if not (inside and math.isfinite(value)):
             shown = f"{value:g}" if isinstance(value, float) else value
@@ -96,10 +108,11 @@ class Option:
         return "a finite number"
 
 
-def option(default: Any, flag: str = "", /, *, help: str, **how: Any) -> Any:
+def option(default: Any = MISSING, flag: str = "", /, *, help: str, **how: Any) -> Any:
     """A field of a group that is an option; `how` are the further attributes of `Option`.
 
-    `flag` is `--` and the field's name where it is left out; `argument=True` makes it an argument.
+    `flag` is `--` and the field's name where it is left out; `argument=True` makes it an argument. Without a
+    `metavar` the choices are shown.
     """
     metadata = {_OPTION: {"flag": flag, "help": help, **how}}
     if callable(default):
@@ -125,37 +138,58 @@ def options_of(kind: type) -> tuple[Option, ...]:
     return tuple(found)
 
 
-def build(kind: type, values: Mapping[str, Any]) -> Any:
-    """A group from values by `Option.key`, texts read; what is not there has its default.
+def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
+    """A group from values by `Option.key`, texts read; what is not there is as in `base`, or has its default.
 
     Raises UsageError for a value that cannot be.
     """
-    own = {one.field: one for one in options_of(kind)}
+    own = {one.field: one for one in _own(kind)}
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if _GROUP in field.metadata:
-            arguments[field.name] = build(field.metadata[_GROUP], values)
-        elif _OPTION in field.metadata and own[field.name].key in values:
+            arguments[field.name] = build(field.metadata[_GROUP], values, getattr(base, field.name, None))
+        elif field.name in own and own[field.name].key in values:
             arguments[field.name] = _read(own[field.name], values[own[field.name].key])
-    return kind(**arguments)
+        elif base is not None:
+            arguments[field.name] = getattr(base, field.name)
+    built = kind(**arguments)
+    check_fields(built)
+    return built
 
 
 def check_fields(group: Any) -> None:
-    """Raise RangeError for a field out of its option's range: for the group's own `__post_init__`."""
-    hints = get_type_hints(type(group))
-    for field in dataclasses.fields(group):
-        if _OPTION in field.metadata:
-            _option(field, hints[field.name]).check(getattr(group, field.name))
+    """Raise RangeError for a field that its option does not allow.
+
+    `build` does so; groups that are built elsewhere too call it in their `__post_init__`.
+    """
+    kind: type = type(group)
+    for one in _own(kind):
+        one.check(getattr(group, one.field))
+
+
+def unknown(setting: str, value: object, choices: Collection[str]) -> UnknownChoice:
+    """The error of a value that is none of those that a setting has."""
+    return UnknownChoice(
+        setting, f"'{visible(str(value), 60)}'", choices, close=did_you_mean(str(value), choices, most=1)
+    )
+
+
+@cache
+def _own(kind: type) -> tuple[Option, ...]:
+    """The options of a group's own fields, without those of groups in it."""
+    hints = get_type_hints(kind)
+    return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(kind) if _OPTION in f.metadata)
 
 
 def _read(option: Option, value: Any) -> Any:
-    """The field's value of what was given: lists become tuples, texts are read where the option does so."""
-    if option.many:
-        items = () if value is None else (value,) if isinstance(value, str) else value
-        return option.read(items) if option.read else tuple(items)
-    if option.read is not None and isinstance(value, str):
-        return option.read(value)
-    return value
+    """The field's value of what was given: one item or a list becomes a tuple, and texts are read."""
+    if not option.many:
+        return option.read(value) if option.read is not None and isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return value
+    items = () if value is None else tuple(value) if isinstance(value, list | tuple) else (value,)
+    texts = all(isinstance(item, str) for item in items)
+    return option.read(items) if option.read is not None and texts else items
 
 
 def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
@@ -163,16 +197,26 @@ def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
     argument = how.pop("argument", False)
     flag = how.pop("flag") or ("" if argument else f"--{field.name.replace('_', '-')}")
     optional = type(None) in get_args(annotation) and get_origin(annotation) in (Union, types.UnionType)
-    inner = next(a for a in get_args(annotation) if a is not type(None)) if optional else annotation
+    inner = Union[tuple(a for a in get_args(annotation) if a is not type(None))] if optional else annotation  # noqa: UP007
     many = how.pop("many", get_origin(inner) is tuple)
     one = get_args(inner)[0] if get_origin(inner) is tuple else inner
     if get_origin(one) is Literal:
         how.setdefault("choices", get_args(one))
-        one = str
+        inner, one = str if inner is one else inner, str
     if "read" in how or not isinstance(one, type):
         one = str
-    default = field.default_factory() if field.default is MISSING else field.default  # type: ignore[operator]
-    return Option(field.name, flag, kind=one, many=many, optional=optional, default=default, **how)
+    if how.get("choices"):
+        how.setdefault("metavar", "|".join(how["choices"]))
+        how.setdefault("complete", how["choices"])
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return Option(field.name, inner, flag, kind=one, many=many, optional=optional, default=default, **how)
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value is of a type; a whole number is a number, and a truth value is none."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
 
 
 def _shown(bound: float) -> str:

@@ -33,7 +33,6 @@ class FormatOptions:
 
     format: Literal["auto", "live", "plain", "json", "events"] = option(
         "auto",
-        metavar="auto|live|plain|json|events",
         help="auto: live on a terminal, plain on a pipe; json: one object a reply; events: one an event.",
     )
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import RangeError, UsageError
 from mpg_cli.io.text import check_text, visible
 
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
@@ -43,6 +43,21 @@ def text(flag: str) -> Any:
 
     def read(value: str) -> str:
         return check_text(flag, value)
+
+    return read
+
+
+def auto_or_number(flag: str, low: int, high: int) -> Any:
+    """A reader of `auto` (None) or a whole number; the range is the option's."""
+
+    def read(value: str) -> int | None:
+        if value == "auto":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            hint = f"give auto, or a number from {low} to {high}"
+            raise RangeError(flag, f"{quoted(value)} must be auto or a whole number", hint=hint) from None
 
     return read
 

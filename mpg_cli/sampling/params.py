@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mpg_cli.errors import RangeError, UsageError
 from mpg_cli.io.text import check_text, did_you_mean, visible
 from mpg_cli.options import readers
-from mpg_cli.options.option import check_fields, group, option
+from mpg_cli.options.option import check_fields, group, option, options_of, unknown
 from mpg_cli.options.readers import finite, quoted
 
 TargetName = Literal["product", "mixture"]
@@ -183,29 +183,16 @@ class Threshold:
         return 1.0 if self.level == "max" or self.fixed is not None else float(self.level)
 
 
-def _chunk_size(text: str) -> int | None:
-    """`auto` (None) or a number."""
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        hint = f"give auto, or a number from 0 to {MAX_CHUNK}"
-        raise RangeError("--chunk-size", f"{quoted(text)} is no chunk size", hint=hint) from None
-
-
 @dataclass(frozen=True)
 class Scheme:
     """What is sampled and by which rule: the law (target) and the way there (rule, drafter, chunk)."""
 
     target: TargetName = option(
         "product",
-        metavar="product|mixture",
         help="Blend every token, or draw each token from one persona.",
     )
     rule: RuleName = option(
         "exact",
-        metavar="exact|threshold|block",
         help="How drafts are verified: losslessly with the same text for any drafter, as in the paper, or "
         "losslessly with longer accepted prefixes.",
     )
@@ -222,7 +209,7 @@ class Scheme:
     chunk_size: int | None = option(  # None: automatic
         None,
         metavar="auto|N",
-        read=_chunk_size,
+        read=readers.auto_or_number("--chunk-size", 0, MAX_CHUNK),
         text="auto",
         low=0,
         high=MAX_CHUNK,
@@ -238,11 +225,23 @@ class Scheme:
         object.__setattr__(self, "drafter", _drafter(self.drafter))
         if self.rule != "exact" and self.drafter == "auto":
             object.__setattr__(self, "drafter", "merged")
+        if self.rule != "threshold":  # what the config file says of it waits for its rule
+            object.__setattr__(self, "threshold", Threshold())
         if self.rule == "threshold" and self.drafter == "lookup":
             raise UsageError(
                 "--drafter lookup does not go with --rule threshold: it cannot propose every token",
                 hint="use --rule exact or block, or a drafter that is a model",
             )
+
+    def check_given(self, given: Callable[[str], bool]) -> None:
+        """Raise UsageError where an option that was `given`, by its key, has no effect beside the others."""
+        for one in options_of(Threshold):
+            if self.rule != "threshold" and given(one.key):
+                hint = f"add --rule threshold or leave out {one.flag}"
+                raise UsageError(f"{one.flag} belongs to --rule threshold", hint=hint)
+        if self.drafter == "none" and self.chunk_size and given("chunk_size"):
+            message = "--drafter none drafts nothing, --chunk-size does not go with it"
+            raise UsageError(message, hint="leave one out")
 
     def on(self, personas: Sequence[str]) -> Scheme:
         """The scheme for a blend of these personas: the one that drafts is spelled as there.
@@ -270,9 +269,7 @@ def _drafter(text: str) -> str:
         return f"persona:{name.strip()}"
     if name.strip() and kind == "model":
         return f"model:{os.path.expanduser(check_text('--drafter', name.strip()))}"
-    choices = f"{', '.join(DRAFTERS)}, persona:NAME, model:PATH"
-    close = did_you_mean(text, [*DRAFTERS, "persona:", "model:"])
-    raise UsageError(f"unknown drafter {quoted(text)} (choose from {choices}){close}")
+    raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
 
 
 def _is_id(token: object) -> bool:

@@ -1,27 +1,17 @@
-"""`mpg generate`: flags to a request, the request to a session, its events to a renderer."""
+"""`mpg generate`: options to a request, the request to a session, its events to a renderer."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.errors import ExitCode
+from mpg_cli.cli.requests import RequestOptions, leave, open_session, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
-from mpg_cli.options.blend import BlendOptions
-from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
-from mpg_cli.options.prompt import PromptOptions
-from mpg_cli.options.run import RunOptions
-from mpg_cli.render import ChosenFormat, choose_format, make_renderer
-from mpg_cli.sampling.params import Sampling, Scheme
-
-if TYPE_CHECKING:
-    from mpg_cli.engine.request import Request
-    from mpg_cli.render.commentary import Commentary
+from mpg_cli.render import choose_format, make_renderer
 
 EPILOG = """\b
 Examples:
@@ -42,74 +32,37 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 @with_groups
 def generate(
     ctx: typer.Context,
-    prompt: PromptOptions,
-    blend: BlendOptions,
-    model: ModelOptions,
-    sampling: Sampling,
-    run: RunOptions,
-    scheme: Scheme,
+    asked: RequestOptions,
     form: FormatOptions,
     notices: NoticeOptions,
     output: OutputOptions,
 ) -> None:
     """Reply to a prompt as a blend of personas.
 
-    The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
-    pass; with the default rule the text is exactly that of checking token by token, in fewer passes.
+    The personas are combined at every token of the reply. Drafted chunks are verified by all of them in one
+    pass; with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.cli.prompts import read_prompting  # TAB and --help need none of these
-    from mpg_cli.cli.requests import default_model_notice, read_request
+    from mpg_cli.explain.builder import explained  # TAB and --help need none of these
     from mpg_cli.render.commentary import Commentary
+    from mpg_cli.render.description import write_description
     from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
     chosen = choose_format(form.format, streams, to_file=output.output is not None)
-    prompting = read_prompting(prompt, streams)
-    request = read_request(ctx, prompting, blend, model, sampling, scheme, run)
     machine = chosen in ("json", "events")
-    commentary = Commentary(
-        streams,
-        stats=notices.shown(streams.stderr_tty and not machine),
-        quiet=notices.quiet and not notices.verbose,
-        verbose=notices.verbose,
-        samples=1 if machine else request.samples,
-        seed=not machine,  # it is in the objects
-        explain=not machine,
-        drawn=request.seed is None,
-    )
-    with OutputFile(output.output) if output.output is not None else nullcontext() as stream:
-        if notice := default_model_notice(ctx, request.model.name):
-            commentary.notice(notice)
-        ended_by = _perform(request, chosen, commentary, stream, output)
-    if ended_by is not None:
-        raise typer.Exit(ended_by)
-
-
-def _perform(
-    request: Request,
-    chosen: ChosenFormat,
-    commentary: Commentary,
-    file: TextIO | None,
-    output: OutputOptions,
-) -> ExitCode | None:
-    """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
-    from mpg_cli.explain.builder import explained
-    from mpg_cli.render.description import write_description
-
-    streams = commentary.streams
-    with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
-        from mpg_cli.engine.session import Session  # torch loads here
-
-        session = Session.open(request, status.update)
-        signals.check()
-    if output.dry_run:
-        for notice in session.notices:
-            commentary.notice(notice.message)
-        machine = chosen in ("json", "events")
-        write_description(file or streams.stdout, session.describe(request), as_json=machine)
-        return None
-    renderer = make_renderer(chosen, streams, commentary, file=file)
-    with signals.Graceful(session.stop) as graceful:
-        events = session.replies(request)
-        renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
-    return graceful.exit_code
+    request = read_request(ctx, asked, streams)
+    commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
+    ended_by = None
+    with OutputFile(output.output) if output.output is not None else nullcontext() as file:
+        session = open_session(ctx, request, commentary)
+        if output.dry_run:
+            for notice in session.notices:
+                commentary.notice(notice.message)
+            write_description(file or streams.stdout, session.describe(request), as_json=machine)
+        else:
+            renderer = make_renderer(chosen, streams, commentary, file=file)
+            with signals.Graceful(session.stop) as graceful:
+                events = session.replies(request)
+                renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
+            ended_by = graceful.exit_code
+    leave(ended_by)

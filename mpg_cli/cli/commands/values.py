@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -35,18 +34,8 @@ def chunk_size(text: str) -> int | None:
 
 def threshold(how: str | None, window: int | None, candidates: int | None, ahead: int | None) -> Threshold:
     """`max`, a quantile Q in (0, 1], or `fixed:X` with X >= 0 in nats; None leaves the default."""
-    given = {"window": window, "candidates": candidates, "ahead": ahead}
-    rest = Threshold(**{name: value for name, value in given.items() if value is not None})
-    if how is None or how == "max":
-        return rest
-    kind, colon, number = how.rpartition(":")
-    value = _number(number)
-    if not colon and value is not None and 0 < value <= 1:
-        return replace(rest, quantile=value)
-    if kind == "fixed" and value is not None and value >= 0:
-        return replace(rest, fixed=value)
-    hint = "give max, a quantile such as 0.95, or fixed:X with X of 0 or more, such as fixed:1.5"
-    raise UsageError(f"--threshold {_shown(how)} is no threshold", hint=hint)
+    given: dict[str, Any] = {"window": window, "candidates": candidates, "ahead": ahead}
+    return Threshold(how or "max", **{name: value for name, value in given.items() if value is not None})
 
 
 def drafter(text: str, personas: Sequence[str]) -> str:

@@ -133,7 +133,10 @@ def test_a_conversation_shows_its_last_turn(mpg: Any, tmp_path: Path) -> None:
     [
         (["-p", "pirate", "Hi", "--html", "."], "--html . is a directory"),
         (["-p", "pirate", "Hi", "--html", "nowhere/x.html"], "--html nowhere/x.html cannot be written"),
-        (["-p", "pirate", "Hi", "--format", "live"], "'live' is not one of"),
+        (
+            ["-p", "pirate", "Hi", "--format", "live"],
+            "unknown format 'live' (choose from auto, terminal, json)",
+        ),
         (["-p", "nobody", "Hi"], "nobody"),
         (["Hi"], "a persona is missing"),
         (["-p", "pirate", ""], "the prompt is empty"),
@@ -207,5 +210,5 @@ def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> 
 def test_help_says_how_to_read_it(cli: Cli) -> None:
     code, out, _ = cli("explain", "--help")
     assert code == 0
-    for said in ("--html", "--persona", "--rule", "pulled hardest", "nats", "Examples:"):
+    for said in ("--html", "--persona", "--rule", "log-ratio contribution", "nats", "Examples:"):
         assert said in out
