@@ -25,7 +25,7 @@ class Blends:
             self._check_drafter(self._defaults.blend)
             return self._defaults.blend
         if persona not in self._known:
-            self._registry = self._registry or registry.load_default(self._options.persona_dir)
+            self._registry = self._registry or registry.load_default(self._options.persona_dirs)
             blend = registry.resolve(expression.parse(persona), self._registry, self._options.scale)
             if self._defaults.scheme.target == "mixture" and blend.negative:
                 raise PersonaError(f"a mixture has no negative weights, {blend.negative[0]} has one")

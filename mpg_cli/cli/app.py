@@ -17,7 +17,7 @@ from mpg_cli import __version__
 from mpg_cli.cli import completion
 from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
 from mpg_cli.config.precedence import Defaults, collect
-from mpg_cli.errors import ExitCode, MpgError, UsageError, is_out_of_memory
+from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams, discard
 
@@ -31,7 +31,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 COMMANDS = {
     "generate": Lazy("mpg_cli.cli.commands.generate:generate", "Reply to a prompt as a blend of personas."),
     "explain": Lazy(
-        "mpg_cli.cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
+        "mpg_cli.cli.commands.explain:explain", "Reply, and show which persona shaped which token."
     ),
     "batch": Lazy("mpg_cli.cli.commands.batch:batch", "Reply to every prompt of a file."),
     "compare": Lazy(
@@ -122,7 +122,8 @@ def _run(argv: list[str]) -> int:
     except _ClickUsageError as error:
         raise _in_our_words(error, defaults, argv) from None
     except UsageError as error:
-        origin = defaults.origin(error.message, argv)
+        named = error.setting if isinstance(error, RangeError) else error.message
+        origin = defaults.origin(named, argv)
         if origin is not None:
             error.hint = f"{origin} sets it" + (f"; {error.hint}" if error.hint else "")
         raise

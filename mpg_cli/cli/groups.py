@@ -95,7 +95,9 @@ def _parameter(one: Option) -> inspect.Parameter:
         kind, default = list[kind], list(default) or None
     if default is None:
         kind = kind | None
-    how: dict[str, Any] = {"help": one.help, "autocompletion": _completer(one.complete)}
+    again = one.many and bool(one.flag) and "repeat" not in one.help
+    help = f"{one.help.rstrip('.')}; repeatable." if again else one.help
+    how: dict[str, Any] = {"help": help, "autocompletion": _completer(one.complete)}
     if one.kind is not bool:
         how["metavar"] = one.metavar
     if one.shown:

@@ -54,7 +54,7 @@ def read_request(
     from mpg_cli.personas import blending
 
     asked.scheme.check_given(lambda key: given(ctx, key))
-    blendless = of_lines and not (asked.blend.persona or asked.blend.adapter)
+    blendless = of_lines and not (asked.blend.personas or asked.blend.adapters)
     experts = blending.Experts() if blendless else blending.resolve(asked.blend, asked.scheme.target)
     scheme = asked.scheme if of_lines else asked.scheme.on(experts.names)
     return Request(
@@ -76,8 +76,8 @@ def read_columns(
     """A request for each column of a comparison: one prompt, one seed, the blends apart."""
     from mpg_cli.cli.prompts import read_prompting
 
-    blends = [replace(asked.blend, persona=(text,)) for text in columns.persona]
-    blends += [replace(asked.blend, adapter=(text,)) for text in columns.adapter]
+    blends = [replace(asked.blend, personas=(text,)) for text in columns.personas]
+    blends += [replace(asked.blend, adapters=(text,)) for text in columns.adapters]
     if len(blends) < 2:
         raise UsageError("compare takes at least two personas", hint="as in -p INTJ -p pirate")
     unread = asked.with_prompt("-- until every blend has been checked --")
@@ -95,8 +95,8 @@ def of_saved_chat(ctx: typer.Context, asked: RequestOptions, saved: SavedChat) -
     if not (given(ctx, "persona") or given(ctx, "adapter")):
         blend = replace(
             blend,
-            persona=(saved.persona,) if saved.persona else (),
-            adapter=tuple(f"{path}:{format_weight(weight)}" for path, weight in saved.adapters),
+            personas=(saved.persona,) if saved.persona else (),
+            adapters=tuple(f"{path}:{format_weight(weight)}" for path, weight in saved.adapters),
             scale=blend.scale if given(ctx, "scale") else 1.0,  # the saved weights have it in them
         )
     if not given(ctx, "model"):

@@ -66,7 +66,7 @@ class SlashCommands:
 
     def __init__(self, conversation: Conversation, streams: Streams, blend: BlendOptions) -> None:
         self._chat, self._streams = conversation, streams
-        self._scale, self._directories = blend.scale, blend.persona_dir
+        self._scale, self._directories = blend.scale, blend.persona_dirs
         self._asked = self._read = 0
 
     def perform(self, line: str) -> Iterable[Event] | None:

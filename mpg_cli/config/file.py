@@ -45,7 +45,7 @@ OPTIONS: dict[str, Option] = {
     "persona-dir": Option(list, expand=True),
     "system": Option(str),
     "prefill": Option(str),
-    "strength": Option(float),
+    "scale": Option(float),
     "raw": Option(bool),
     "template-arg": Option(list),
     "target": _choice("product", "mixture"),

@@ -69,17 +69,19 @@ class ChatOptions:
 class CompareOptions:
     """`mpg compare`: a blend for each column, and the layout."""
 
-    persona: tuple[str, ...] = option(
+    personas: tuple[str, ...] = option(
         (),
+        "--persona",
         short="-p",
         metavar="EXPR",
         help="The blend of one column: NAME[:WEIGHT] + …; repeat for more columns.",
         complete="expression",
     )
-    adapter: tuple[str, ...] = option(
+    adapters: tuple[str, ...] = option(
         (),
+        "--adapter",
         metavar="PATH|REPO[:WEIGHT]",
-        help="A LoRA adapter as a column of its own; repeatable.",
+        help="A LoRA adapter as a column of its own.",
         in_config=False,
     )
     format: Literal["auto", "columns", "plain", "json"] = option(
@@ -114,10 +116,11 @@ class TuneOptions:
         shown="8 built in",
         in_config=False,
     )
-    drafter: tuple[str, ...] = option(
+    drafters: tuple[str, ...] = option(
         (),
+        "--drafter",
         metavar="merged|folded|reference|persona:NAME|lookup|model:PATH",
-        help="Try these drafters only; repeatable.",
+        help="Try these drafters only.",
         shown="all but models",
         complete="drafter",
     )

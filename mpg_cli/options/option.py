@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mpg_cli.errors import RangeError, UnknownChoice
 from mpg_cli.io.text import did_you_mean, visible
 
 _OPTION, _GROUP = "option", "group"  # keys of a field's metadata
-_WORDS: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
+_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    Mapping: "a mapping",
+}
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,13 @@ class Option:
     """What a command line, an environment, a file and a caller may say for one field of a group.
 
     `kind` is the type of one value on the command line (str, int, float, bool, Path), `type` that of the
-    field in Python; `many` says whether it may be repeated. Numbers lie in `low` … `high`, where `above`
-    excludes `low`. `read` turns text into the field's value; `text` is then the default as text. A default
-    of MISSING: it has to be given.
+    field in Python (`annotation` but for None); `many` says whether it may be repeated. Numbers lie in
+    `low` … `high`, where `above` excludes `low`. `read` turns text into the field's value; `text` is then the
+    default as text. A default of MISSING: it has to be given.
     """
 
     field: str
+    annotation: Any
     type: Any
     flag: str  # "--top-p", "--stats/--no-stats"; "" for an argument
     help: str
@@ -78,14 +87,22 @@ class Option:
         """Raise RangeError for a value that the option does not have."""
         if value is None and self.optional:
             return
-        item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
-        for one in value if self.many else (value,):
-            if item in _WORDS and not _is_a(one, item):
-                raise RangeError(self.setting, f"must be {_WORDS[item]}, not {visible(repr(one), 60)}")
+        kinds = self._kinds
+        for one in value if get_origin(self.type) is tuple else (value,):
+            if kinds and not any(_is_a(one, kind) for kind in kinds):
+                words = " or ".join(_WORDS[kind] for kind in kinds)
+                raise RangeError(self.setting, f"must be {words}, not {visible(repr(one), 60)}")
         if self.choices and value not in self.choices:
             raise unknown(self.setting, value, self.choices)
         if self.type in (int, float):
             self._check_number(value)
+
+    @property
+    def _kinds(self) -> tuple[Any, ...]:
+        """The types that one value may have in Python; none where only the group can tell."""
+        one = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
+        kinds = get_args(one) if get_origin(one) in (Union, types.UnionType) else (get_origin(one) or one,)
+        return kinds if all(kind in _WORDS for kind in kinds) else ()
 
     def _check_number(self, value: float) -> None:
         inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
@@ -184,12 +201,21 @@ def _own(kind: type) -> tuple[Option, ...]:
 def _read(option: Option, value: Any) -> Any:
     """The field's value of what was given: one item or a list becomes a tuple, and texts are read."""
     if not option.many:
+        value = _path(option, value)
         return option.read(value) if option.read is not None and isinstance(value, str) else value
     if isinstance(value, Mapping):
         return value
     items = () if value is None else tuple(value) if isinstance(value, list | tuple) else (value,)
+    items = tuple(_path(option, item) for item in items)
     texts = all(isinstance(item, str) for item in items)
     return option.read(items) if option.read is not None and texts else items
+
+
+def _path(option: Option, value: Any) -> Any:
+    """A path where the option takes paths, its text where it takes text."""
+    if option.kind is Path and isinstance(value, str | os.PathLike):
+        return Path(value)
+    return os.fspath(value) if option.kind is str and isinstance(value, os.PathLike) else value
 
 
 def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
@@ -209,7 +235,9 @@ def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
         how.setdefault("metavar", "|".join(how["choices"]))
         how.setdefault("complete", how["choices"])
     default = field.default if field.default_factory is MISSING else field.default_factory()
-    return Option(field.name, inner, flag, kind=one, many=many, optional=optional, default=default, **how)
+    return Option(
+        field.name, annotation, inner, flag, kind=one, many=many, optional=optional, default=default, **how
+    )
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -50,6 +50,6 @@ class PromptOptions:
         many=True,
         metavar="KEY=VALUE",
         read=readers.template_args,
-        help="A switch of the chat template, as enable_thinking=false; repeatable.",
+        help="A switch of the chat template, as enable_thinking=false.",
         complete=("enable_thinking=false", "enable_thinking=true"),
     )

@@ -46,14 +46,14 @@ def resolve(options: BlendOptions, target: str) -> Experts:
     """The experts that the options name. Raises UsageError and its kinds for what is unknown or missing, and
     for weights that the target cannot have.
     """
-    if not (options.persona or options.adapter):
+    if not (options.personas or options.adapters):
         hint = "add --persona NAME, for instance -p pirate, or --adapter PATH"
         raise UsageError("a persona is missing", hint=hint)
     blend = None
-    if options.persona:
-        terms = [term for text in options.persona for term in expression.parse(text)]
-        blend = registry.resolve(terms, registry.load_default(list(options.persona_dir)), options.scale)
-    experts = Experts(blend, read_adapters(options.adapter, options.scale))
+    if options.personas:
+        terms = [term for text in options.personas for term in expression.parse(text)]
+        blend = registry.resolve(terms, registry.load_default(list(options.persona_dirs)), options.scale)
+    experts = Experts(blend, read_adapters(options.adapters, options.scale))
     check_weights(experts, target)
     return experts
 

@@ -90,22 +90,24 @@ class Sampling:
         (),
         metavar="ID:BIAS",
         read=readers.logit_bias,
-        help="Added to the logit of a token, -100 to 100; repeatable.",
+        help="Added to the logit of a token, -100 to 100.",
     )
     stop: tuple[str, ...] = option(
         (),
         metavar="TEXT",
         read=readers.texts("--stop"),
-        help="End before this text, which may be a special token such as <|im_end|>; repeatable.",
+        help="End before this text, which may be a special token such as <|im_end|>.",
     )
     stop_token_ids: tuple[int, ...] = option(
-        (), "--stop-token-id", metavar="ID", help="End before this token; repeatable."
+        (), "--stop-token-id", metavar="ID", help="End before this token."
     )
 
     def __post_init__(self) -> None:
         check_fields(self)
         if isinstance(self.logit_bias, Mapping):
             object.__setattr__(self, "logit_bias", tuple(self.logit_bias.items()))
+        if not all(map(_is_bias, self.logit_bias)):
+            raise RangeError("--logit-bias", "must be a mapping of token ids to numbers")
         biased = [token for token, _ in self.logit_bias]
         for flag, tokens in (("--stop-token-id", self.stop_token_ids), ("--logit-bias", biased)):
             wrong = next((token for token in tokens if not _is_id(token)), None)
@@ -270,6 +272,10 @@ def _drafter(text: str) -> str:
     if name.strip() and kind == "model":
         return f"model:{os.path.expanduser(check_text('--drafter', name.strip()))}"
     raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
+
+
+def _is_bias(pair: object) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and type(pair[1]) in (int, float)
 
 
 def _is_id(token: object) -> bool:

@@ -54,7 +54,7 @@ def tune(
         report.check_plot(tuning.plot)
     request = read_request(ctx, asked.with_prompt(plan.PROMPTS[0]), streams)
     names = Experts(request.blend, request.adapters).names
-    drafters = plan.drafters(tuning.drafter, names, request.scheme)
+    drafters = plan.drafters(tuning.drafters, names, request.scheme)
     prompts, request = plan.prompts(tuning.prompts, asked.prompt.system), plan.probed(request)
     if not quiet and (notice := default_model_notice(ctx, request.model.name)):
         streams.say(f"mpg: {notice}")
