@@ -145,13 +145,12 @@ def group(kind: type) -> Any:
 @cache
 def options_of(kind: type) -> tuple[Option, ...]:
     """The options of a group, those of groups in it included, in the order of its fields."""
-    hints = get_type_hints(kind)
-    found: list[Option] = []
+    own, found = _own(kind), list[Option]()
     for field in dataclasses.fields(kind):
         if _GROUP in field.metadata:
             found += options_of(field.metadata[_GROUP])
-        elif _OPTION in field.metadata:
-            found.append(_option(field, hints[field.name]))
+        elif field.name in own:
+            found.append(own[field.name])
     return tuple(found)
 
 
@@ -160,8 +159,7 @@ def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
 
     Raises UsageError for a value that cannot be.
     """
-    own = {one.field: one for one in _own(kind)}
-    arguments: dict[str, Any] = {}
+    own, arguments = _own(kind), dict[str, Any]()
     for field in dataclasses.fields(kind):
         if _GROUP in field.metadata:
             arguments[field.name] = build(field.metadata[_GROUP], values, getattr(base, field.name, None))
@@ -180,8 +178,8 @@ def check_fields(group: Any) -> None:
     `build` does so; groups that are built elsewhere too call it in their `__post_init__`.
     """
     kind: type = type(group)
-    for one in _own(kind):
-        one.check(getattr(group, one.field))
+    for name, one in _own(kind).items():
+        one.check(getattr(group, name))
 
 
 def unknown(setting: str, value: object, choices: Collection[str]) -> UnknownChoice:
@@ -192,10 +190,10 @@ def unknown(setting: str, value: object, choices: Collection[str]) -> UnknownCho
 
 
 @cache
-def _own(kind: type) -> tuple[Option, ...]:
-    """The options of a group's own fields, without those of groups in it."""
+def _own(kind: type) -> Mapping[str, Option]:
+    """The options of a group's own fields by field, without those of groups in it."""
     hints = get_type_hints(kind)
-    return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(kind) if _OPTION in f.metadata)
+    return {f.name: _option(f, hints[f.name]) for f in dataclasses.fields(kind) if _OPTION in f.metadata}
 
 
 def _read(option: Option, value: Any) -> Any:
