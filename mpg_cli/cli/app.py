@@ -16,7 +16,7 @@ import typer
 from mpg_cli import __version__
 from mpg_cli.cli import completion
 from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
-from mpg_cli.config.precedence import Defaults, collect
+from mpg_cli.config.precedence import Defaults
 from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams, discard
@@ -131,20 +131,21 @@ def _run(argv: list[str]) -> int:
 
 
 def _defaults(command: Any, argv: list[str]) -> Defaults:
-    """From environment and config file; a broken file stands in the way of neither help nor repair."""
+    """From environment and config file; a broken file prevents neither help nor repair."""
     if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
-    from mpg_cli.config.file import load_config  # YAML loads only where it is needed
+    from mpg_cli.cli import option_table  # YAML loads only where it is needed
+    from mpg_cli.config.file import Config
+    from mpg_cli.config.paths import config_file
 
     try:
-        config = load_config()
+        return option_table.sources().defaults(command, argv)
     except UsageError:
         if argv[0] == "doctor":
-            return collect(command, argv, {}, "", os.environ)
+            return option_table.sources(Config(config_file())).defaults(command, argv)
         if {"-h", "--help"} & set(argv):
             return Defaults()
         raise
-    return collect(command, argv, config.values, str(config.file), os.environ)
 
 
 def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:

@@ -83,22 +83,22 @@ def choice(*values: str) -> Completer:
 @_quiet
 def config_key(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Keys of the config file."""
-    from mpg_cli.config.file import OPTIONS
+    from mpg_cli.cli.option_table import options
 
-    return [(key, "") for key in OPTIONS]
+    return [(one.name, one.help) for one in options().values() if one.in_config]
 
 
 @_quiet
 def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Values of the key that stands before, as the option of that name has them."""
-    key = str(ctx.params.get("key") or "")
-    if key in ("persona", "model", "drafter"):
-        return {"persona": expression, "model": model, "drafter": drafter}[key](ctx, incomplete)
-    from mpg_cli.config.file import OPTIONS
+    from mpg_cli.cli.option_table import options
 
-    option = OPTIONS[key]
-    words = ("true", "false") if option.kind is bool else (option.pattern or "").split("|")
-    return [(word, "") for word in words if re.fullmatch(r"\w+", word)]
+    option = options()[str(ctx.params.get("key") or "")]
+    if isinstance(option.complete, str) and option.complete:
+        completer: Completer = globals()[option.complete]
+        return completer(ctx, incomplete)
+    words = ("true", "false") if option.kind is bool else option.complete or option.choices
+    return [(word, "") for word in words]
 
 
 def _registry(ctx: typer.Context) -> Registry:

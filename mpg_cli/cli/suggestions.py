@@ -46,8 +46,9 @@ def registry_of(folders: str | Sequence[str | Path]) -> Registry:
     """The personas of the folders that the line, the environment or the library name."""
     from mpg_cli.personas import registry
 
-    given = folders or os.environ.get("MPG_PERSONA_DIR") or ()
-    named = [given] if isinstance(given, str) else given
+    named = [folders] if isinstance(folders, str) else list(folders)
+    if not named:
+        named = [name for name in os.environ.get("MPG_PERSONA_DIR", "").split(os.pathsep) if name]
     return registry.load_default([Path(os.path.expanduser(folder)) for folder in named])
 
 

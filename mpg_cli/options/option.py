@@ -28,6 +28,7 @@ _WORDS: Mapping[Any, str] = {
     bool: "True or False",
     Mapping: "a mapping",
 }
+_SEPARATORS: dict[type, str] = {int: ",", Path: os.pathsep}  # that a value of this type cannot contain
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Option:
     read: Callable[[Any], Any] | None = None
     text: str | None = None
     in_config: bool = True  # whether the config file may set it
+    numeric: bool = False  # text that the config file may write as a number
+    separator: str = "\n"  # beside the newline, between several values in an environment variable
     home: bool = False  # a leading ~ is the home folder
 
     @property
@@ -232,6 +235,8 @@ def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
     if how.get("choices"):
         how.setdefault("metavar", "|".join(how["choices"]))
         how.setdefault("complete", how["choices"])
+    if one in _SEPARATORS:
+        how.setdefault("separator", _SEPARATORS[one])
     default = field.default if field.default_factory is MISSING else field.default_factory()
     return Option(
         field.name, annotation, inner, flag, kind=one, many=many, optional=optional, default=default, **how

@@ -90,6 +90,7 @@ class Sampling:
         (),
         metavar="ID:BIAS",
         read=readers.logit_bias,
+        separator=",",
         help="Added to the logit of a token, -100 to 100.",
     )
     stop: tuple[str, ...] = option(
@@ -140,6 +141,7 @@ class Threshold:
         "max",
         "--threshold",
         metavar="max|Q|fixed:X",
+        numeric=True,
         help="With --rule threshold: largest recent log-ratio, its quantile Q, or always X.",
         complete=("max",),
     )
@@ -212,6 +214,7 @@ class Scheme:
         None,
         metavar="auto|N",
         read=readers.auto_or_number("--chunk-size", 0, MAX_CHUNK),
+        numeric=True,
         text="auto",
         low=0,
         high=MAX_CHUNK,

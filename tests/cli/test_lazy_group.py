@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from mpg_cli.cli import option_table
 from mpg_cli.cli.app import COMMANDS, app
 from mpg_cli.cli.lazy_group import _Quick
-from mpg_cli.config.precedence import collect
+from mpg_cli.config.file import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,12 +157,13 @@ def test_wrong_values_get_the_same_message(capsys: pytest.CaptureFixture[str]) -
 
 
 def defaults(argv: list[str], values: dict[str, Any] | None = None, **environ: str) -> Any:
-    return collect(group(), argv, values or {}, "config.yaml", environ)
+    config = Config(Path("config.yaml"), values or {})
+    return replace(option_table.sources(config), environ=environ).defaults(group(), argv)
 
 
 def test_defaults_follow_the_command_that_is_called() -> None:
     found = defaults(["personas", "list", "x"], {"model": "a"}, MPG_FORMAT="json")
-    assert found.by_command == {"personas": {"list": {"model": "a", "format_": "json"}}}
+    assert found.by_command == {"personas": {"list": {"model": "a", "format": "json"}}}
     assert found.origins == {"--model": "config.yaml", "--format": "MPG_FORMAT"}
     assert defaults(["nothing"], {"model": "a"}).by_command == {}
     assert defaults([], {"model": "a"}).by_command == {}

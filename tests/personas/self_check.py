@@ -63,7 +63,9 @@ def main(folder: Path, library: Path | None) -> None:
 
     settings = folder / "config.yaml"
     settings.write_text("max-tokens: 5\nstats: true\n", encoding="utf-8")
-    assert config.load_config(settings).values == {"max_tokens": 5, "stats": True}
+    kinds = {"max-tokens": int, "stats": bool}
+    keys = {name: config.Key(name, kind, check=bool) for name, kind in kinds.items()}
+    assert config.load_config(keys, settings).values == {"max_tokens": 5, "stats": True}
 
     if library is not None:
         found = Registry.load([library])
