@@ -196,9 +196,9 @@ def test_lists_and_single_values_fit_what_the_command_has() -> None:
 def test_garbage_is_collected_while_a_command_runs() -> None:
     """It is not while modules load."""
     code = (
-        "import gc, sys; from mpg_cli.cli.commands import personas_new\n"
-        "personas_new._next = lambda *_: f'collecting {gc.isenabled()}'\n"
+        "import gc, sys; from mpg_cli.personas import persona_file\n"
+        "persona_file.options_to_find = lambda *_: [f'collecting={gc.isenabled()}']\n"
         "from mpg_cli.__main__ import main; sys.argv[1:] = ['personas', 'new', 'x']; sys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "mpg: try: collecting True\n")
+    assert (done.returncode, done.stderr) == (0, "mpg: try: mpg generate -p x collecting=True '…'\n")
