@@ -13,15 +13,24 @@ from mpg_cli.config.precedence import Sources
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
 from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.commands import (
+    BatchOptions,
+    ChatOptions,
+    CompareOptions,
+    ExplainOptions,
+    TuneOptions,
+)
+from mpg_cli.options.evaluation import MethodsOptions
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.option import Option, build, options_of
 from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
 from mpg_cli.options.prompt import PromptOptions
-from mpg_cli.options.report import FORMATS
+from mpg_cli.options.report import ListFormat, ReportFormat, TreeFormat
 from mpg_cli.options.run import RunOptions
 from mpg_cli.sampling.params import Sampling, Scheme
 
-# Groups of one command alone (an evaluation, a training) are not among them.
+# Where two groups have an option of one name, the first one says what the file may hold. Groups of commands
+# that do more than sample (evaluation, training, new personas) are not for the file.
 GROUPS: tuple[type, ...] = (
     ModelOptions,
     BlendOptions,
@@ -32,24 +41,47 @@ GROUPS: tuple[type, ...] = (
     FormatOptions,
     NoticeOptions,
     OutputOptions,
+    ChatOptions,
+    BatchOptions,
+    CompareOptions,
+    ExplainOptions,
+    TuneOptions,
 )
+_OTHER_FORMATS = (ReportFormat, ListFormat, TreeFormat, MethodsOptions)
 
 
 @cache
+def _table() -> Mapping[str, tuple[type, Option]]:
+    """Group and option by name (`top-p`); arguments have none."""
+    found: dict[str, tuple[type, Option]] = {}
+    for kind in GROUPS:
+        for one in options_of(kind):
+            if one.flag:
+                found.setdefault(one.name, (kind, one))
+    return found
+
+
 def options() -> Mapping[str, Option]:
-    """The options by name (`top-p`); arguments are none."""
-    return {one.name: one for kind in GROUPS for one in options_of(kind) if one.flag}
+    """The options by name."""
+    return {name: one for name, (_, one) in _table().items()}
 
 
 @cache
 def keys() -> Keys:
     """What config/ asks of the options, by name."""
-    return {one.name: _key(kind, one) for kind in GROUPS for one in options_of(kind) if one.flag}
+    return {name: _key(kind, one) for name, (kind, one) in _table().items()}
+
+
+@cache
+def formats() -> frozenset[str]:
+    """The values that --format has in any command: one for others is none for this."""
+    every = (one for kind in (*GROUPS, *_OTHER_FORMATS) for one in options_of(kind))
+    return frozenset(choice for one in every if one.name == "format" for choice in one.choices)
 
 
 def sources(config: Config | None = None) -> Sources:
     """Environment and config file (or `config` for it). Raises UsageError for mistakes in the file."""
-    return Sources(keys(), load_config(keys()) if config is None else config, os.environ, FORMATS)
+    return Sources(keys(), load_config(keys()) if config is None else config, os.environ, formats())
 
 
 def key(name: str) -> Key:

@@ -1,4 +1,4 @@
-"""Parts of the groups that several commands take."""
+"""Parts of the groups of options that several commands take."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from typing import Annotated
 
 from mpg_cli.cli.groups import Pick
 from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.evaluation import LONGEST
 from mpg_cli.options.model import ModelOptions
-from mpg_cli.options.prompt import PromptOptions
-from mpg_cli.options.run import RunOptions
 
 SearchPath = Annotated[BlendOptions, Pick(only=("persona_dir",))]
 ModelName = Annotated[ModelOptions, Pick(only=("model",))]
 PlainModel = Annotated[ModelOptions, Pick(without=("compile",))]
-Template = Annotated[PromptOptions, Pick(only=("system", "raw", "template_arg"))]
-FixedSeed = Annotated[RunOptions, Pick(only=("seed",), defaults={"seed": 0})]
+
+# Of RequestOptions: what a questionnaire needs, and what a set of replies needs.
+QUIZZED = (
+    *("system", "raw", "template_arg", "persona", "adapter", "scale", "persona_dir"),
+    *("model", "revision", "device", "dtype", "target"),
+)
+STUDIED = (
+    *(*QUIZZED, "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
+    *("rule", "drafter", "chunk_size", "threshold", "threshold_window", "candidates", "ahead"),
+)
+STUDY_DEFAULTS = {"max_tokens": LONGEST, "seed": 0, "drafter": "merged"}

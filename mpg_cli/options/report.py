@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mpg_cli.options.option import option, options_of
-from mpg_cli.options.output import FormatOptions
+from mpg_cli.options.option import option
 
 
 @dataclass(frozen=True)
@@ -14,13 +13,6 @@ class ReportFormat:
     """A report, for a person or for a program."""
 
     format: Literal["text", "json"] = option("text", help="For a person, or one JSON object.")
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """A table of numbers."""
-
-    format: Literal["text", "json", "csv"] = option("text", help="A table, one JSON object, or CSV.")
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,3 @@ class QuietOptions:
     """Whether progress and notices are shown."""
 
     quiet: bool = option(False, short="-q", help="No progress and no notices.")
-
-
-# The values of --format of any command: a default for one is none for the others.
-FORMATS = frozenset(
-    choice
-    for kind in (FormatOptions, ReportFormat, TableFormat, ListFormat, TreeFormat)
-    for choice in options_of(kind)[0].choices
-)
