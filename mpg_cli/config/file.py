@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.config.paths import config_file
-from mpg_cli.errors import RangeError, UsageError
+from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.safe_yaml import kind_of
 from mpg_cli.io.text import did_you_mean, visible
@@ -99,8 +99,6 @@ def checked(key: Key, raw: Any) -> Value:
     value = _typed(key, raw)
     try:
         key.check(value)
-    except RangeError as error:
-        raise UsageError(error.fault, hint=error.hint) from None
     except UsageError as error:
         raise UsageError(error.message.removeprefix(f"--{key.name} "), hint=error.hint) from None
     return value

@@ -96,14 +96,14 @@ def quiz_of(
     options: QuizOptions, blend: BlendOptions, model: ModelOptions, target: TargetName, how: Prompting
 ) -> Quiz:
     """The questionnaire for the blend, or with --all for each of the sixteen types. Raises UsageError."""
-    if options.all_types and blend.adapter:
+    if options.all_types and blend.adapters:
         raise UsageError("--adapter does not go with --all", hint="give its persona with --persona")
     items = read_items(options.items or BUILT_IN)
     if options.all_types and len(counts(items)) < len(DIMENSIONS):
         has = ", ".join(counts(items))
         raise UsageError(f"--all needs items of all dimensions, {options.items} has {has}")
-    texts = [(name, *blend.persona) for name in types()] if options.all_types else [blend.persona]
-    found = [blending.resolve(replace(blend, persona=own), target) for own in texts]
+    texts = [(name, *blend.personas) for name in types()] if options.all_types else [blend.personas]
+    found = [blending.resolve(replace(blend, personas=own), target) for own in texts]
     names = ["+".join(own) for own in texts] if options.all_types else [found[0].expression]
     return Quiz(
         blends=tuple(experts.blend for experts in found),

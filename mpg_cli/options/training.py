@@ -16,7 +16,7 @@ class DataOptions:
     data: tuple[Path, ...] = option(
         (),
         metavar="FILE",
-        help="JSONL or a JSON list of pairs, as {prompt, chosen, rejected}; repeatable.",
+        help="JSONL or a JSON list of pairs, as {prompt, chosen, rejected}.",
         shown="required",
     )
     strict: bool = option(False, help="Stop if any row of the data is bad.")

@@ -165,7 +165,7 @@ def test_the_traceback_is_for_those_who_ask(
 def test_ctrl_c_stays_ignored_where_it_was() -> None:
     """As in a script's background job."""
     code = (
-        "import signal; from mpg_cli import signals; signals.raise_on_signals()\n"
+        "import signal; from mpg_cli.io import signals; signals.raise_on_signals()\n"
         "with signals.Graceful(print): print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
     )
     assert python(code, shell="trap '' INT; {}").stdout == "True\n"

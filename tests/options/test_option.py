@@ -37,7 +37,8 @@ def test_kinds_defaults_and_choices_come_from_the_field() -> None:
         **dict.fromkeys(("port", "sails", "knots", "rope", "signal", "name"), str),
         **dict.fromkeys(("crew", "water_depth", "buoy"), int),
         **dict.fromkeys(("motor", "lights"), bool),
-        "speed": float, "chart": Path,
+        "speed": float,
+        "chart": Path,
     }
     assert [key for key, one in BY_KEY.items() if one.many] == ["rope", "buoy", "chart", "signal"]
     assert [key for key, one in BY_KEY.items() if one.optional] == ["crew", "knots", "name", "lights"]

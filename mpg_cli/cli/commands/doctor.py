@@ -53,7 +53,7 @@ def doctor(
     from mpg_cli.render.checks import Writer
 
     streams = Streams.current()
-    known = registry.load_default(folders.persona_dir)
+    known = registry.load_default(folders.persona_dirs)
     writer = Writer(streams) if form.format == "text" else None
     found: list[Check] = []
     for section, look in sections(model, known, keys(), streams, network=network, self_check=self_check):

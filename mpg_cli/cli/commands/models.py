@@ -50,7 +50,7 @@ def models(
     from mpg_cli.render import models as report
 
     streams = Streams.current()
-    known = registry.load_default(folders.persona_dir)
+    known = registry.load_default(folders.persona_dirs)
     chosen = str(sources().value("model")[0] or DEFAULT_MODEL)
     found = catalogue.at_hand(chosen)
     for warning in found.warnings:

@@ -52,7 +52,7 @@ def check(
     from mpg_cli.render.inspection import write_problems, write_summary
 
     streams = Streams.current()
-    known = registry.load_default(folders.persona_dir)
+    known = registry.load_default(folders.persona_dirs)
     files = list(persona_files.files_of(paths or [], known))
     own = list(dict.fromkeys(file.parent for file in files)) if paths else []
     report = inspection.inspect(files, registry.Registry.load([*own, *known.directories]))

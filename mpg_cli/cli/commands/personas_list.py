@@ -41,7 +41,7 @@ def list_(
     from mpg_cli.render.catalogue import catalogue_of, write_catalogue
 
     streams = Streams.current()
-    known = registry.load_default(folders.persona_dir)
+    known = registry.load_default(folders.persona_dirs)
     catalogue = catalogue_of(known, model.name, tag or [])
     write_catalogue(streams, catalogue, form.on(streams.stdout_tty))
     for message in catalogue.problems:

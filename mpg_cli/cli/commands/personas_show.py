@@ -41,5 +41,5 @@ def show(
     from mpg_cli.render.portrait import portrait_of, write_portrait
 
     streams = Streams.current()
-    portrait = portrait_of(what, registry.load_default(folders.persona_dir), model.name)
+    portrait = portrait_of(what, registry.load_default(folders.persona_dirs), model.name)
     write_portrait(streams, portrait, form.on(streams.stdout_tty))

@@ -125,7 +125,7 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
         (("candidates", "1000"), "candidates: 1000 must be between 1 and 64"),
         (("seed", str(2**64)), "must be between 0 and 2^64 - 1"),
         (("stats", "maybe"), "stats: must be true or false"),
-        (("rule", "exakt"), "rule: 'exakt' is unknown (choose from exact, threshold, block)"),
+        (("rule", "exakt"), "rule: unknown rule 'exakt' (choose from exact, threshold, block)"),
         (("drafter", "merge"), "did you mean merged?"),
         (("drafter", "persona:"), "unknown drafter 'persona:'"),
         (("samples", "3"), "samples: is an option of the command line only"),
