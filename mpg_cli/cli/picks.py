@@ -13,13 +13,10 @@ SearchPath = Annotated[BlendOptions, Pick(only=("persona_dir",))]
 ModelName = Annotated[ModelOptions, Pick(only=("model",))]
 PlainModel = Annotated[ModelOptions, Pick(without=("compile",))]
 
-# Of RequestOptions: what a questionnaire needs, and what a set of replies needs.
+# Of RequestOptions: what a questionnaire needs, and what a set of replies does not need or sets itself.
 QUIZZED = (
     *("system", "raw", "template_arg", "persona", "adapter", "scale", "persona_dir"),
     *("model", "revision", "device", "dtype", "target"),
 )
-STUDIED = (
-    *(*QUIZZED, "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
-    *("rule", "drafter", "chunk_size", "threshold", "threshold_window", "candidates", "ahead"),
-)
+NOT_STUDIED = ("prompt", "prompt_file", "messages", "prefill", "compile", "samples", "sequence_id")
 STUDY_DEFAULTS = {"max_tokens": LONGEST, "seed": 0, "drafter": "merged"}

@@ -1,4 +1,4 @@
-"""What `mpg eval` asks, who judges the replies, and where records go. Torch-free."""
+"""The prompts, questionnaires and judges of `mpg eval`, and where records go. Torch-free."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """Who says which personas a reply shows."""
+    """The judge of which personas a reply shows."""
 
     judge: JudgeName = option(
         "auto",
-        help="Who says which personas a reply shows; auto goes by the flags below, and takes markers.",
+        help="The judge of the replies; auto: what the options below belong to, else markers.",
     )
     markers: Path | None = option(
         None,

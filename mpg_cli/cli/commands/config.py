@@ -1,17 +1,10 @@
-"""`mpg config`: what config file and environment set; config_set.py has the commands that change the file."""
+"""`mpg config`: what config file and environment set, and changes to the file."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from mpg_cli.cli import option_table
-from mpg_cli.cli.commands import config_set
-from mpg_cli.cli.commands.config_set import Key
-from mpg_cli.config.paths import config_file
-from mpg_cli.io.terminal import Streams
-from mpg_cli.render.settings import write_line, write_setting, write_unset
+from mpg_cli.cli.lazy_group import Lazy, lazy_group
 
 EPILOG = """\b
 Examples:
@@ -26,56 +19,25 @@ A variable of an option that repeats holds one value a line; commas separate tok
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
+# Each module loads when its command is called; the line is that of the help.
+COMMANDS = {
+    "get": Lazy(
+        "mpg_cli.cli.commands.config_show:get", "Print the value that a command would use for an option."
+    ),
+    "set": Lazy("mpg_cli.cli.commands.config_set:set_", "Set an option in the config file."),
+    "unset": Lazy("mpg_cli.cli.commands.config_set:unset", "Take an option out of the config file."),
+    "list": Lazy("mpg_cli.cli.commands.config_show:list_", "List what the file and the environment set."),
+    "path": Lazy("mpg_cli.cli.commands.config_set:path", "Print where the config file is or would be."),
+}
+
 app = typer.Typer(
+    cls=lazy_group(COMMANDS, CONTEXT),
     help="Show and change the defaults of the options.",
     epilog=EPILOG,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=CONTEXT,
 )
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each value comes from.")]
-
-
-@app.command("get", context_settings=CONTEXT)
-def get(key: Key, verbose: Verbose = False) -> None:
-    """Print the value that a command would use for an option.
-
-    Exit status 1 where nothing sets it and it has no fixed default.
-    """
-    streams = Streams.current()
-    value, origin = option_table.effective(option_table.key(key), option_table.sources())
-    if value is None:
-        streams.say(f"mpg: {key} is not set{f' (default: {origin})' if origin else ''}")
-        raise typer.Exit(1)
-    write_setting(streams, value, f"  ({origin})" if verbose else "")
-
-
-app.command("set", context_settings=CONTEXT)(config_set.set_)
-app.command("unset", context_settings=CONTEXT)(config_set.unset)
-
-
-@app.command("list", context_settings=CONTEXT)
-def list_(
-    all_: Annotated[bool, typer.Option("--all", "-a", help="Also options that have their default.")] = False,
-    verbose: Verbose = False,
-) -> None:
-    """List what the file and the environment set."""
-    streams, sources = Streams.current(), option_table.sources()
-    for key in option_table.keys().values():
-        if not key.in_file:
-            continue
-        value, origin = option_table.effective(key, sources)
-        if value is None and all_:
-            write_unset(streams, key.name, origin)
-        elif value is not None and (all_ or sources.value(key.name)[1]):
-            write_setting(streams, value, f"  # {origin}" if verbose else "", name=key.name)
-
-
-@app.command("path", context_settings=CONTEXT)
-def path() -> None:
-    """Print where the config file is or would be."""
-    write_line(Streams.current(), str(config_file()))
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""`mpg config set` and `unset`: changes of the config file, its comments kept."""
+"""`mpg config set`, `unset` and `path`: the config file, changed with its comments kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mpg_cli.cli import completers, option_table
 from mpg_cli.config.paths import config_file
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
+from mpg_cli.render.settings import write_line
 
 Key = Annotated[
     str, typer.Argument(metavar="KEY", help="Such as max-tokens.", autocompletion=completers.config_key)
@@ -50,3 +51,8 @@ def unset(key: Annotated[str, typer.Argument(metavar="KEY", autocompletion=compl
     if not edit.unset_key(config_file(), key):
         Streams.current().say(f"mpg: {visible(key, 60)} is not in {visible(str(config_file()))}")
         raise typer.Exit(1)
+
+
+def path() -> None:
+    """Print where the config file is or would be."""
+    write_line(Streams.current(), str(config_file()))

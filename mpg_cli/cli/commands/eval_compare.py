@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.picks import STUDIED, STUDY_DEFAULTS
+from mpg_cli.cli.picks import NOT_STUDIED, STUDY_DEFAULTS
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
@@ -31,18 +31,14 @@ same seeds and the same sampling; the text of exact is compared with token-by-to
 Exit status: 0 done, 2 wrong usage, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
 143 terminated."""
 
-# The comparison sets target and rule itself.
-COMPARED = tuple(
-    key
-    for key in STUDIED
-    if key not in ("target", "rule", "threshold", "threshold_window", "candidates", "ahead")
-)
+# The comparison sets these itself.
+OWN = ("target", "rule", "threshold", "threshold_window", "candidates", "ahead")
 
 
 @with_groups
 def compare(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(only=COMPARED, defaults=STUDY_DEFAULTS)],
+    asked: Annotated[RequestOptions, Pick(without=(*NOT_STUDIED, *OWN), defaults=STUDY_DEFAULTS)],
     options: StudyOptions,
     judges: JudgeOptions,
     methods: MethodsOptions,

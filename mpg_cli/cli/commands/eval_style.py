@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, given, with_groups
-from mpg_cli.cli.picks import STUDIED, STUDY_DEFAULTS
+from mpg_cli.cli.picks import NOT_STUDIED, STUDY_DEFAULTS
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.evaluation import JUDGES, JudgeOptions, RoleplayOptions, StudyOptions
@@ -37,7 +37,7 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter, the judge or the ru
 @with_groups
 def style(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(only=STUDIED, defaults=STUDY_DEFAULTS)],
+    asked: Annotated[RequestOptions, Pick(without=NOT_STUDIED, defaults=STUDY_DEFAULTS)],
     roles: RoleplayOptions,
     options: StudyOptions,
     judges: JudgeOptions,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +11,6 @@ from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.personas import ImportOptions, PlaceOptions
 from mpg_cli.options.report import QuietOptions
-
-if TYPE_CHECKING:
-    from mpg_cli.personas.importing.importer import Taken
 
 EPILOG = """\b
 Examples:
@@ -45,17 +41,11 @@ def import_(
     ] = False,
 ) -> None:
     """Turn character cards and Ollama Modelfiles into persona files."""
-    from mpg_cli.personas.importing.importer import Importer
+    from mpg_cli.personas.importing.importer import Importer, check_files
     from mpg_cli.personas.importing.place import write
-    from mpg_cli.personas.persona_file import check_name
 
     streams = Streams.current()
-    if options.name is not None:
-        check_name(options.name)
-        if len(files) > 1:
-            raise UsageError("--name names one persona", hint="import the files one by one")
-    if files.count("-") > 1:
-        raise UsageError("stdin is named twice", hint="give - once")
+    check_files(files, options)
     importer = Importer(place.folder, options, force=place.force)
     failed = shown = 0
     for file in files:
@@ -68,7 +58,8 @@ def import_(
                 streams.say(f"mpg: {taken.label}: {notice}")
             if not dry_run:
                 write(taken.persona)
-                _tell(taken, streams, quiet=notices.quiet)
+                if not notices.quiet:
+                    streams.say(f"mpg: wrote {taken.persona.where.file}; try: {taken.command}")
         except MpgError as error:
             if len(files) == 1:
                 raise
@@ -76,13 +67,3 @@ def import_(
             streams.say(f"mpg: error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
     if failed:
         raise UsageError(f"{failed} of {len(files)} files could not be imported")
-
-
-def _tell(taken: Taken, streams: Streams, *, quiet: bool) -> None:
-    """Where the persona is, and the command that replies as it."""
-    from mpg_cli.personas.persona_file import options_to_find
-
-    where = taken.persona.where
-    words = ["mpg", "generate", "-p", where.name, *options_to_find(where.folder, taken.model)]
-    if not quiet:
-        streams.say(f"mpg: wrote {where.file}; try: {shlex.join(words)} '…'")

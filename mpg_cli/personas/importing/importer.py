@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +14,7 @@ from mpg_cli.options.personas import ImportOptions
 from mpg_cli.personas.importing import place
 from mpg_cli.personas.importing.place import Imported
 from mpg_cli.personas.importing.source import read_draft
+from mpg_cli.personas.persona_file import check_name, options_to_find
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,23 @@ class Taken:
     label: str
     persona: Imported
     model: str | None
+
+    @property
+    def command(self) -> str:
+        """A command that replies as the persona."""
+        where = self.persona.where
+        words = ["mpg", "generate", "-p", where.name, *options_to_find(where.folder, self.model)]
+        return f"{shlex.join(words)} '…'"
+
+
+def check_files(files: Sequence[str], options: ImportOptions) -> None:
+    """Raise UsageError for files that the options do not fit."""
+    if options.name is not None:
+        check_name(options.name)
+        if len(files) > 1:
+            raise UsageError("--name names one persona", hint="import the files one by one")
+    if files.count("-") > 1:
+        raise UsageError("stdin is named twice", hint="give - once")
 
 
 class Importer:
