@@ -24,6 +24,7 @@ def under_way(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]
         ExitStack() as stack,
     ):
         bar = Bar(streams, shown=not quiet)
+        started = False
 
         def show(what: str, share: float) -> None:
             nonlocal started
@@ -33,7 +34,6 @@ def under_way(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]
                 started = True
             bar.show(what, share)
 
-        started = False
         try:
             yield replace(study, load=status.update, notice=notices.append, show=show)
         except BaseException:

@@ -70,7 +70,12 @@ def read_request(
 ) -> TrainRequest:
     """The request with its data read. Raises UsageError for all that can be told before the model loads."""
     persona_file.check_name(where.name)
-    texts = Texts(*map(_text, (about.description, about.prompt, about.license, about.source)))
+    texts = Texts(
+        description=_text(about.description),
+        prompt=_text(about.prompt),
+        license=_text(about.license),
+        source=_text(about.source),
+    )
     existing = persona_file.check_destination(where, texts, force=options.force)
     if not options.data:
         raise UsageError("data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
