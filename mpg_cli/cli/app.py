@@ -134,9 +134,12 @@ def _defaults(command: Any, argv: list[str]) -> Defaults:
     """From environment and config file; a broken file prevents neither help nor repair."""
     if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
-    from mpg_cli.cli import option_table  # YAML loads only where it is needed
-    from mpg_cli.config.file import Config
     from mpg_cli.config.paths import config_file
+
+    if not any(name.startswith("MPG_") for name in os.environ) and not os.path.exists(config_file()):
+        return Defaults()
+    from mpg_cli.cli import option_table  # all groups and YAML load only where they are needed
+    from mpg_cli.config.file import Config
 
     try:
         return option_table.sources().defaults(command, argv)

@@ -8,7 +8,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.config.file import Config, Key, Keys, known, load_config
+from mpg_cli.config.file import Config, load_config
+from mpg_cli.config.key import Key, Keys, known
 from mpg_cli.config.precedence import Sources
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from mpg_cli.config.file import Key, Value, checked
+from mpg_cli.config.key import Key, Value, checked
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.text import visible

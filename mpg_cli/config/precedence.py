@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpg_cli.config.file import Config, Key, Keys
+from mpg_cli.config.key import Key, Keys
+
+if TYPE_CHECKING:  # YAML loads where there is a file
+    from mpg_cli.config.file import Config
 
 _FLAG = re.compile(r"--[a-z][a-z-]*")
 _FORMAT = "--format"  # the one option whose values differ between the commands

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpg_cli.config import file as config
-from mpg_cli.config.file import Keys
+from mpg_cli.config.key import Keys
 from mpg_cli.config.paths import cache_dir, config_file, persona_dir, state_dir
 from mpg_cli.diagnostics.check import Check, Status
 from mpg_cli.errors import UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from mpg_cli.config.file import Keys
+from mpg_cli.config.key import Keys
 from mpg_cli.diagnostics import engine, library, machine, places, software
 from mpg_cli.diagnostics import network as hub
 from mpg_cli.diagnostics.check import Check

@@ -11,7 +11,6 @@ from mpg_cli.errors import UsageError
 from mpg_cli.options import readers
 from mpg_cli.options.option import option
 
-LONGEST = 256  # tokens of a reply
 JUDGES = """\
 The judge is one of three. markers: a persona shows where its words stand in enough sentences; the package has
 words for its own personas. classifier: TF-IDF and a logistic regression, trained on texts of the personas, of

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mpg_cli.cli.commands.eval import NOT_STUDIED, STUDY_DEFAULTS
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.picks import NOT_STUDIED, STUDY_DEFAULTS
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams

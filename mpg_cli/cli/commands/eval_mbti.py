@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mpg_cli.cli.commands.eval import QUIZZED
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.picks import QUIZZED
 from mpg_cli.cli.requests import RequestOptions, default_model_notice
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams

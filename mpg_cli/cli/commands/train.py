@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.picks import PlainModel
 from mpg_cli.errors import ExitCode
 from mpg_cli.io.terminal import Streams
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.personas import PlaceOptions
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.options.report import QuietOptions, ReportFormat
@@ -36,7 +36,7 @@ def train(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the persona.", show_default=False)],
     data: DataOptions,
-    model: PlainModel,
+    model: Annotated[ModelOptions, Pick(without=("compile",))],
     template: Annotated[PromptOptions, Pick(only=("template_arg",))],
     place: Annotated[PlaceOptions, Pick(without=("force",))],
     about: AboutOptions,
