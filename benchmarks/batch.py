@@ -27,9 +27,9 @@ from mpg_cli.batch.lines import Line
 from mpg_cli.batch.runner import Runner
 from mpg_cli.engine.request import Request
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.served import load_served, make_ready
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
@@ -83,7 +83,7 @@ def pair(loaded: LoadedModel, request: Request, size: int) -> tuple[Runner, Runn
 
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_served(ModelOptions(device="cpu", dtype=dtype))
+    loaded = load_prepared(ModelOptions(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
     request = Request(ModelOptions(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
@@ -104,7 +104,7 @@ def large(repeats: int, experts: int, count: int) -> None:
     model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
     base = load_model(device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
-    make_ready(loaded)
+    loaded = prepare_model(loaded)
     chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]
     request = Request(ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), blend=None, seed=1)
     runners = []

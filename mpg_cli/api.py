@@ -19,7 +19,7 @@ from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import check_text
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.keywords import Keywords
 from mpg_cli.options.model import ModelOptions

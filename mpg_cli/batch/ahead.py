@@ -7,8 +7,7 @@ from time import perf_counter
 
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.sequence import Job
-from mpg_cli.models.rows import Rows
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
+from mpg_cli.models.run.rows import Rows
 
 PLACES, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves
 
@@ -28,33 +27,22 @@ class PrefillAhead:
 
     def __init__(self, lineup: Lineup) -> None:
         self._lineup, self.size = lineup, places_ahead(lineup.batch)
-        self._rows = Rows([group.twin(self.size) for group in lineup.rows.groups])
-        drafts = lineup.draft.group if lineup.draft else None
-        self._draft = drafts.twin(self.size) if drafts else None
+        self._rows = Rows([group.clone(self.size) for group in lineup.rows.groups])
+        self._drafter = lineup.draft.drafter.clone(self.size)
         self._next = 0  # place of the next prompt that begins
         self.seconds = 0.0  # that reading each of the last ones took
 
     def read(self, jobs: Sequence[Job]) -> None:
         """Read the prompts of these jobs, no more than `places_ahead` says; those from before are gone."""
         began = perf_counter()
-        self._rows.replace(range(len(jobs)), [job.prompts for job in jobs])
-        if self._draft:
-            self._draft.replace(range(len(jobs)), [[job.draft] for job in jobs])
+        self._rows.insert(range(len(jobs)), [job.prompts for job in jobs])
+        self._drafter.insert(range(len(jobs)), [job.draft for job in jobs])
         self._next, self.seconds = 0, (perf_counter() - began) / len(jobs)
 
-    def seat(
-        self,
-        places: Sequence[int],
-        drafts: Sequence[Sequence[int]],
-        drafter: RowDrafter | LookupDrafter | None,
-    ) -> None:
-        """The lineup goes on in these places with the next prompts that were read, `drafts` the drafter's."""
+    def seat(self, places: Sequence[int]) -> None:
+        """The lineup goes on in these places with the next prompts that were read."""
         read = range(self._next, self._next + len(places))
         self._next = read.stop
         for group, twin in zip(self._lineup.rows.groups, self._rows.groups, strict=True):
-            group.adopt(twin, read, places)
-        if isinstance(drafter, LookupDrafter):
-            for b, draft in zip(places, drafts, strict=True):
-                drafter.replace(b, draft)
-        elif self._draft and self._lineup.draft and self._lineup.draft.group:
-            self._lineup.draft.group.adopt(self._draft, read, places)
+            group.copy(twin, read, places)
+        self._lineup.draft.drafter.copy(self._drafter, read, places)

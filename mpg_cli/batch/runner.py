@@ -21,15 +21,13 @@ from mpg_cli.batch.waiting import GroupKey, Waiting
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Notice
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.sequence import Growing, Job, prepare, settings_of
+from mpg_cli.engine.sequence import Growing, Job, decoding_of, prepare
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, RangeError, is_out_of_memory
-from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.registry import Blend
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.sampler import Sampler
 
 LOOK_AHEAD = 8  # lines that wait for each place of a batch, so that groups find their own
 
@@ -50,11 +48,11 @@ class Runner:
         batch_size: int | None = None,
         max_experts: int | None = None,
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        shelf: ExpertCache | None = None,
     ) -> None:
         self._defaults, self._loaded, self._blends, self._smaller = defaults, loaded, blends, smaller
         self._bank = LoraBank.of(loaded.model)
-        self._shelf = Shelf(max_experts) if shelf is None else shelf
+        self._shelf = ExpertCache(max_experts) if shelf is None else shelf
         self._size = batch_size or 0  # 0: found by the first group
         self._waiting = Waiting()
         self._stopped = False
@@ -275,7 +273,6 @@ class _Group:
         self._asked = 0  # places that are being made
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
-        self._drafter: RowDrafter | LookupDrafter | None = None
 
     @property
     def size(self) -> int:
@@ -300,7 +297,7 @@ class _Group:
             assert self._ahead is not None
             began = perf_counter()
             lines = list(self.ready)[: len(free)]
-            self._ahead.seat(free, [job.draft for _, job in lines], self._drafter)
+            self._ahead.seat(free)
             self._start(free, lines, perf_counter() - began + len(lines) * self._ahead.seconds)
             for _ in lines:  # not before: what fails goes back to the queue
                 self.ready.popleft()
@@ -325,7 +322,7 @@ class _Group:
                 self._begin(jobs)
             else:
                 prompts, drafts = [job.prompts for job in jobs], [job.draft for job in jobs]
-                self.lineup.replace(self.free[: len(jobs)], prompts, drafts, self._drafter)
+                self.lineup.replace(self.free[: len(jobs)], prompts, drafts)
             self._start(self.free[: len(lines)], lines, perf_counter() - began)
         self.given = []
 
@@ -333,11 +330,11 @@ class _Group:
         """The first lines: the batch is as large as they are many."""
         if len(self.given) < len(self.places):
             self.places = [None] * len(self.given)
-            self.lineup.select(range(len(self.given)), None)
-        self._drafter = self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
-        replies = [Growing(self.lineup, job, 0, 0).reply for job in jobs]  # seated in a moment
-        settings = settings_of(self.lineup, jobs[0].request)
-        self._sampler = Sampler(self.lineup.rows, self._drafter, settings, replies)
+            self.lineup.select(range(len(self.given)))
+        self.lineup.prefill([job.prompts for job in jobs], [job.draft for job in jobs])
+        states = [Growing(self.lineup, job, 0, 0).state for job in jobs]  # replaced in a moment
+        lineup, how = self.lineup, decoding_of(self.lineup, jobs[0].request)
+        self._sampler = Sampler(lineup.rows, lineup.draft.drafter, how, states, lineup.cost)
 
     def _start(self, places: Sequence[int], lines: Sequence[tuple[Line, Job]], seconds: float) -> None:
         """The lines whose prompts are read, within so many seconds, run in these places."""
@@ -347,7 +344,7 @@ class _Group:
             assert request.seed is not None
             growing = Growing(self.lineup, job, request.seed, line.id)
             growing.prefilled(seconds / len(lines))
-            self._sampler.seat(place, growing.reply)
+            self._sampler.insert(place, growing.state)
             self.places[place] = line.id
             self.running[line.id] = (line, growing)
         self.started += len(places)
@@ -365,7 +362,7 @@ class _Group:
     def _select(self, places: Sequence[int]) -> None:
         assert self._sampler is not None
         self._asked = len(places)
-        self.lineup.select(places, self._drafter)
+        self.lineup.select(places)
         self._sampler.select(places)
         self.places, self._asked = [self.places[place] for place in places], 0
 
@@ -377,7 +374,6 @@ class _Group:
             round_, _ = growing.add(drawn)
             if round_.finish_reason is not None:
                 place = self.places.index(line.id)
-                self._sampler.stop(place, round_.finish_reason)
                 self.places[place] = None
                 del self.running[line.id]
             yield line, growing, len(round_.tokens)

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mpg_cli.batch.feed import Feed, has_to_wait, raw_lines
+from mpg_cli.batch.feed import Feed, has_to_wait
 from mpg_cli.batch.kinds import begun, known
 from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
 from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.io.lines import raw_lines
 from mpg_cli.io.text import visible
 
 LISTED = 20  # bad lines that --strict lists

@@ -131,7 +131,7 @@ class Conversation:
         return said
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
-        """Which of the experts pulled at each token of the last reply."""
+        """What each of the experts contributed to each token of the last reply."""
         last, tokenizer = self.last, self.session.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
@@ -169,13 +169,14 @@ class Conversation:
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
         asked, read = self.session.asked_tokens, self.session.read_tokens
         last: LastReply | None = None
+        earlier = self.stats
         try:
             for event in self.session.replies(request):
                 if isinstance(event, Started):
                     last = LastReply(event)
                 elif last and isinstance(event, Round):
                     last.rounds.append(event)
-                    self.stats = self.stats.plus(event)
+                    self.stats = earlier + event.stats
                 elif last and isinstance(event, Text):
                     last.text += event.text
                 elif last and isinstance(event, Finished):

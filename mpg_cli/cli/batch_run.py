@@ -20,7 +20,7 @@ from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.commands import BatchOptions
 
 if TYPE_CHECKING:
-    from mpg_cli.batch.journal import Journal
+    from mpg_cli.batch.log import BatchLog
     from mpg_cli.render.progress import BatchProgress
 
 
@@ -35,7 +35,7 @@ class BatchRun:
 
     def perform(self) -> ExitCode:
         """Answer all lines; the exit code."""
-        from mpg_cli.batch.journal import Journal
+        from mpg_cli.batch.log import open_log
 
         with ExitStack() as stack:
             source = Source(self._options.input, self._format, self._streams.stdin.buffer, stack)
@@ -46,12 +46,12 @@ class BatchRun:
             raw = source.lines()
             if self._options.strict:
                 source.check_lines(self._reader())
-            journal, seed = None, self._defaults.seed
+            log, seed = None, self._defaults.seed
             if seed is None:
                 seed = secrets.randbelow(2**32)
             if self._output is not None:
-                journal = stack.enter_context(
-                    Journal(
+                log = stack.enter_context(
+                    open_log(
                         self._output,
                         self._config(seed),
                         drawn=() if self._defaults.seed is not None else ("seed",),
@@ -59,14 +59,14 @@ class BatchRun:
                         retry_errors=self._options.retry_errors,
                     )
                 )
-                seed = int(journal.config["seed"])
-            return self._answer(source, raw, journal, seed)
+                seed = int(log.config["seed"])
+            return self._answer(source, raw, log, seed)
 
     def _answer(
         self,
         source: Source,
         raw: Iterator[bytes | None],
-        journal: Journal | None,
+        log: BatchLog | None,
         seed: int,
     ) -> ExitCode:
         from mpg_cli.render.progress import BatchProgress
@@ -77,9 +77,9 @@ class BatchRun:
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
             from mpg_cli.engine.session import open_drafter
-            from mpg_cli.models.served import load_served
+            from mpg_cli.models.prepare import load_prepared
 
-            loaded = load_served(defaults.model, status.update)
+            loaded = load_prepared(defaults.model, status.update)
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:
@@ -102,13 +102,13 @@ class BatchRun:
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
-                lines = self._open_lines(raw, journal, progress)
-                self._write(runner.run(lines), journal, progress)
+                lines = self._open_lines(raw, log, progress)
+                self._write(runner.run(lines), log, progress)
         finally:
             progress.close()
-        return self._end(progress, journal, graceful.exit_code)
+        return self._end(progress, log, graceful.exit_code)
 
-    def _write(self, events: Iterator[Any], journal: Journal | None, progress: BatchProgress) -> None:
+    def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
         """Every record as soon as it is there."""
         from mpg_cli.batch.events import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
@@ -117,28 +117,28 @@ class BatchRun:
         for event in events:
             if isinstance(event, LineDone | LineFailed):
                 record = record_of(event)
-                if journal is None:
+                if log is None:
                     write_line(self._streams.stdout, record)
                 else:
-                    journal.write(record)
+                    log.write(record)
             progress.show(event)
 
-    def _end(self, progress: BatchProgress, journal: Journal | None, ended_by: ExitCode | None) -> ExitCode:
+    def _end(self, progress: BatchProgress, log: BatchLog | None, ended_by: ExitCode | None) -> ExitCode:
         as_json = self._options.format == "json"
         if as_json:
             self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
         elif not self._quiet:
             self._streams.say(progress.summary())
         if ended_by is not None:
-            if journal is not None:
+            if log is not None:
                 self._say("interrupted; the same command goes on where it stopped")
             return ended_by
         totals = progress.totals
         if not (totals.done or totals.failed or totals.skipped):
             self._say("INPUT has no lines")
-        elif journal is not None:
-            journal.forget_unmet()
-        failed = totals.failed + (journal.failed if journal else 0)
+        elif log is not None:
+            log.forget_unmet()
+        failed = totals.failed + (log.failed if log else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"
             self._say(f"{lines} failed; --retry-errors tries again")
@@ -152,12 +152,12 @@ class BatchRun:
         return LineReader(self._defaults, self._format, self._blends)
 
     def _open_lines(
-        self, raw: Iterator[bytes | None], journal: Journal | None, progress: BatchProgress
+        self, raw: Iterator[bytes | None], log: BatchLog | None, progress: BatchProgress
     ) -> Iterator[Line | BadLine | None]:
         """The lines that no earlier run has answered; None where none has come yet."""
         try:
             for line in self._reader().read(raw):
-                if line is not None and journal is not None and journal.done(line.id, line.digest):
+                if line is not None and log is not None and log.done(line.id, line.digest):
                     progress.skip()
                 else:
                     yield line

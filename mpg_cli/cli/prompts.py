@@ -13,7 +13,7 @@ from mpg_cli.engine.messages import Turns, check_turns
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import check_text, visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.prompt import PromptOptions
 
 

@@ -20,7 +20,7 @@ from mpg_cli.personas.matching import Match, state
 from mpg_cli.personas.registry import Registry, persona_files
 
 if TYPE_CHECKING:
-    from mpg_cli.models.skeleton import Skeleton
+    from mpg_cli.models.load.meta_model import MetaModel
 
 
 def files_of(paths: Sequence[Path], known: Registry) -> Iterator[Path]:
@@ -85,9 +85,9 @@ class Comparison:
 
 def compare(report: Report, model: str, damage: Mapping[str, str], say: Callable[[str], None]) -> Comparison:
     """Compare the adapters for the model with its shapes; `say` is told what is done. Raises ModelError."""
-    from mpg_cli.models.skeleton import load_skeleton  # torch loads here
+    from mpg_cli.models.load.meta_model import load_meta_model  # torch loads here
 
-    skeleton, base = load_skeleton(model), find_base(model)
+    skeleton, base = load_meta_model(model), find_base(model)
     unfit: list[str] = []
     passed: list[str] = []
     fitting = away = 0
@@ -114,7 +114,7 @@ class _Comparer:
     """Compares adapters of one persona with the shapes of a model; `where` is the place of the last one."""
 
     def __init__(
-        self, name: str, adapters: Iterable[Found], damage: Mapping[str, str], model: Skeleton
+        self, name: str, adapters: Iterable[Found], damage: Mapping[str, str], model: MetaModel
     ) -> None:
         self.name = name
         self.places = {one.entry: one.where for one in adapters}
@@ -123,7 +123,7 @@ class _Comparer:
 
     def __call__(self, match: Match) -> None:
         """Raises what `check_entry` does, and _Unread."""
-        from mpg_cli.models.skeleton import check_entry
+        from mpg_cli.models.load.meta_model import check_entry
 
         signals.check()
         self.where = self.places[match.entry]

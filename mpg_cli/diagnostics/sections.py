@@ -9,7 +9,7 @@ from mpg_cli.diagnostics import engine, library, machine, places, software
 from mpg_cli.diagnostics import network as hub
 from mpg_cli.diagnostics.check import Check
 from mpg_cli.io.terminal import Streams
-from mpg_cli.models import catalogue
+from mpg_cli.models.load import catalogue
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Registry
 

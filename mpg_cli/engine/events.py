@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from mpg_cli.explain.attribution import Explanation
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.sampling.round import FinishReason, Round
-from mpg_cli.sampling.stats import Stats
+from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
 __all__ = [
     "Event",
@@ -98,6 +97,8 @@ Event = Notice | Started | Round | Text | Finished
 def as_json(event: Event) -> dict[str, Any]:
     """The event as one JSON object with its `type` and `schema` (the `events` format)."""
     fields = asdict(event)
+    if isinstance(event, Round):
+        del fields["stats"]  # of all rounds so far; `finished` has those of the reply
     if isinstance(event, Finished):
         fields["stats"] = event.stats.as_json()
         del fields["explanation"]

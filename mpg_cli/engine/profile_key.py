@@ -9,10 +9,8 @@ import torch
 import transformers
 
 from mpg_cli import __version__
-from mpg_cli.models.digest import short_digest, weights_digest
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.load.loader import LoadedModel, short_digest, weights_digest
 from mpg_cli.sampling.params import Scheme
 
 
@@ -28,7 +26,7 @@ def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> di
         "device": device_name(loaded.device.value),
         "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
         "dtype": str(loaded.dtype.value).removeprefix("torch."),
-        "compiled": is_compiled(loaded.model),
+        "compiled": loaded.compiled,
     }
     if scheme.rule == "threshold":
         how = scheme.threshold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.run import RunOptions
 from mpg_cli.personas.adapter_place import AdapterPlace

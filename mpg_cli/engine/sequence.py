@@ -12,19 +12,15 @@ from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Finished, FinishReason, Round, Started, Usage
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import ContextError, RangeError
-from mpg_cli.models.detokenizer import ReplyText
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.masks import context_length
-from mpg_cli.models.prompt import render
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.masks import context_length
+from mpg_cli.models.text.detokenizer import ReplyText
+from mpg_cli.models.text.prompt import render
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling
-from mpg_cli.sampling.penalties import Penalties
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.stats import Stats
-from mpg_cli.sampling.warpers import Warp
+from mpg_cli.sampling.state import Decoding, SequenceState
+from mpg_cli.sampling.stats import Seconds, Stats
 
 MAX_TOKENS = 256
 
@@ -49,10 +45,10 @@ def prepare(lineup: Lineup, request: Request) -> Job:
     size = lineup.vocabulary.size
     plain = render(loaded.tokenizer, request.prompting, size=size)
 
-    def heard(prompt: str | None) -> list[int]:
+    def ids_with(prompt: str | None) -> list[int]:
         return render(loaded.tokenizer, request.prompting, prompt, size) if prompt else plain
 
-    prompts = (plain, *(heard(expert.prompt) for expert in lineup.experts))
+    prompts = (plain, *(ids_with(expert.prompt) for expert in lineup.experts))
     longest = max(map(len, prompts))
     wanted, room = request.sampling.max_tokens, _room(loaded, longest)
     if room < 1:
@@ -63,7 +59,7 @@ def prepare(lineup: Lineup, request: Request) -> Job:
     limit = int(min(wanted or MAX_TOKENS, room))
     if wanted is not None and wanted > limit:
         notices.append(f"--max-tokens {wanted} is more than the context leaves: {limit}")
-    draft = heard(lineup.draft.prompt) if lineup.draft else plain
+    draft = ids_with(lineup.draft.prompt)
     if _room(loaded, len(draft)) < limit:
         notices.append("the joined prompts do not fit the context: the drafter gets the plain prompt")
         draft = plain
@@ -96,24 +92,13 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
-def settings_of(lineup: Lineup, request: Request) -> Settings:
-    """What is sampled and by which rule."""
-    s, scheme = request.sampling, request.scheme
-    return Settings(
+def decoding_of(lineup: Lineup, request: Request) -> Decoding:
+    """What is sampled and by which rule, with the chunk size that the lineup chose."""
+    return Decoding(
+        sampling=request.sampling,
+        scheme=replace(request.scheme, chunk_size=lineup.chunk_size),
         weights=tuple(expert.weight for expert in lineup.experts),
-        target=scheme.target,
-        rule=scheme.rule,
-        chunk_size=lineup.chunk_size or 0,
-        cost=lineup.cost if lineup.chunk_size is None else None,
-        penalties=Penalties(
-            repetition=s.repetition_penalty,
-            presence=s.presence_penalty,
-            frequency=s.frequency_penalty,
-            bias=s.logit_bias,
-        ),
-        warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p),
-        threshold=scheme.threshold,
-        end_tokens=_ends(lineup, s),
+        end_tokens=_ends(lineup, request.sampling),
     )
 
 
@@ -131,7 +116,7 @@ def started(lineup: Lineup, job: Job, seed: int, sequence: int | str) -> Started
         dtype=str(loaded.dtype.value).removeprefix("torch."),
         target=scheme.target,
         rule=scheme.rule,
-        drafter=lineup.draft.name if lineup.draft else "none",
+        drafter=lineup.draft.name,
         chunk_size="auto" if lineup.chunk_size is None else lineup.chunk_size,
         prompt_tokens=len(job.prompts[0]),
         max_tokens=job.limit,
@@ -147,8 +132,7 @@ class Growing:
     def __init__(self, lineup: Lineup, job: Job, seed: int, sequence: int | str) -> None:
         self.job = job
         self.started = started(lineup, job, seed, sequence)
-        self.reply = Reply(Noise(seed, sequence), job.limit, job.prompts[0])
-        self.stats = Stats()
+        self.state = SequenceState(Noise(seed, sequence), job.limit, job.prompts[0])
         self.finish_reason: FinishReason | None = None
         self._text = ReplyText(
             lineup.loaded.tokenizer,
@@ -159,23 +143,21 @@ class Growing:
 
     def prefilled(self, seconds: float) -> None:
         """Count the time that reading the prompts took."""
-        self.stats = replace(self.stats, seconds=self.stats.seconds + Seconds(prefill=seconds))
+        self.state.stats += Stats(seconds=Seconds(prefill=seconds))
 
     def add(self, round_: Round, stopping: FinishReason | None = None) -> tuple[Round, str]:
         """One more round: the round, cut where a stop string ends the reply, and its text.
 
-        Where the reply is over by a stop string or by ``stopping``, the round says so and the sampler does
-        not know yet.
+        A stop string ends the reply, or ``stopping`` does.
         """
         piece, used = self._text.push(round_.tokens)
         if round_.finish_reason is not None:
             piece += self._text.flush()
         if self._text.stopped:
-            round_ = _cut(round_, used)
+            round_ = self.state.end(round_, "stop", used)
         elif stopping and round_.finish_reason is None:
-            round_ = replace(round_, finish_reason=stopping)
+            round_ = self.state.end(round_, stopping, len(round_.tokens))
             piece += self._text.flush()
-        self.stats = self.stats.plus(round_)
         self.finish_reason = round_.finish_reason
         return round_, piece
 
@@ -183,24 +165,13 @@ class Growing:
         """The event that ends the reply."""
         assert self.finish_reason is not None
         return Finished(
-            sequence=self.reply.sequence,
+            sequence=self.state.sequence,
             text=self._text.whole,
             token_ids=tuple(self._text.ids),
             finish_reason=self.finish_reason,
             usage=Usage(self.started.prompt_tokens, len(self._text.ids)),
-            stats=self.stats,
+            stats=self.state.stats,
         )
-
-
-def _cut(round_: Round, used: int) -> Round:
-    """A round whose first `used` tokens count: a stop string ended the reply there."""
-    return replace(
-        round_,
-        tokens=round_.tokens[:used],
-        pull=round_.pull[:used],
-        kept=min(round_.kept, used),
-        finish_reason="stop",
-    )
 
 
 def expression_of(request: Request) -> str:

@@ -9,15 +9,13 @@ from time import perf_counter
 from mpg_cli.engine.blend_rows import Lineup
 from mpg_cli.engine.events import Event, FinishReason, Notice, Text
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.sequence import Growing, expression_of, prepare, settings_of, started
+from mpg_cli.engine.sequence import Growing, decoding_of, expression_of, prepare, started
 from mpg_cli.errors import UsageError
-from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel, load_drafter
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.served import load_served, make_ready
-from mpg_cli.models.shelf import Shelf
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel, load_drafter
+from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.sampling.sampler import Sampler
 
 
 class Session:
@@ -29,11 +27,11 @@ class Session:
         loaded: LoadedModel,
         experts: Sequence[Expert],
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        shelf: ExpertCache | None = None,
     ) -> None:
         """`smaller` is the model that drafts, where the request names one; `shelf` keeps what was read."""
         self.loaded, self.experts = loaded, tuple(experts)
-        self._smaller, self._shelf = smaller, Shelf() if shelf is None else shelf
+        self._smaller, self._shelf = smaller, ExpertCache() if shelf is None else shelf
         self.persona = expression_of(request)
         self.asked_tokens = 0  # of the prompts of all rows so far,
         self.read_tokens = 0  # and of these what they did not know already
@@ -48,7 +46,7 @@ class Session:
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
         """
-        loaded, said, shelf = load_served(request.model, report), list[str](), Shelf()
+        loaded, said, shelf = load_prepared(request.model, report), list[str](), ExpertCache()
         experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
         smaller = open_drafter(request, loaded, report)
         session = cls(request, loaded, experts, smaller, shelf)
@@ -114,17 +112,15 @@ class Session:
         job, began = growing.job, perf_counter()
         self.asked_tokens += self._lineup.to_read(job.prompts, job.draft)
         self.read_tokens -= self._lineup.read_tokens
-        drafter = self._lineup.prefill([job.prompts], [job.draft])
+        self._lineup.prefill([job.prompts], [job.draft])
         self.read_tokens += self._lineup.read_tokens
         growing.prefilled(perf_counter() - began)
         if growing.started.prefill:
             yield Text(growing.started.sequence, growing.started.prefill)
-        settings = settings_of(self._lineup, job.request)
-        sampler = Sampler(self._lineup.rows, drafter, settings, [growing.reply])
+        lineup, how = self._lineup, decoding_of(self._lineup, job.request)
+        sampler = Sampler(lineup.rows, lineup.draft.drafter, how, [growing.state], lineup.cost)
         for drawn in sampler.run():
             round_, piece = growing.add(drawn, self._stopping)
-            if round_.finish_reason is not None:
-                sampler.stop(0, round_.finish_reason)
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)
@@ -173,5 +169,4 @@ def open_drafter(request: Request, loaded: LoadedModel, report: Callable[[str], 
         return None
     report(f"loading drafter {place}")
     smaller = load_drafter(place, loaded)
-    make_ready(smaller, compiled=is_compiled(loaded.model))
-    return smaller
+    return prepare_model(smaller, compiled=loaded.compiled)

@@ -18,10 +18,10 @@ from mpg_cli.errors import ContextError, MpgError
 from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.fluency import fluencies
 from mpg_cli.io import signals
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.registry import Blend
 
 
@@ -45,7 +45,7 @@ def draw(
     keep: Callable[[Reply], None] = lambda reply: None,
     notice: Callable[[str], None] = lambda message: None,
     report: Callable[[float], None] = lambda share: None,
-    shelf: Shelf | None = None,
+    shelf: ExpertCache | None = None,
     batch_size: int | None = None,
 ) -> list[Reply]:
     """A reply to every prompt, in their order. Those of `done` are taken as they are, by the prompt's id.
@@ -78,8 +78,8 @@ def draw(
             said.add(event.message)
             notice(event.message)
         if isinstance(event, LineDone):
-            told, spent = event.finished, event.finished.stats.seconds
-            seconds = spent.prefill + spent.draft + spent.score + spent.judge
+            told = event.finished
+            seconds = told.stats.seconds.total
             reply = Reply(event.line.id, told.text, told.token_ids, told.finish_reason, seconds)
             found[reply.id] = reply
             keep(reply)

@@ -13,7 +13,7 @@ from mpg_cli.evaluation.mbti import Quiz, types
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.evaluation import JudgeName, JudgeOptions, QuizOptions, RoleplayOptions, StudyOptions
 from mpg_cli.options.model import ModelOptions

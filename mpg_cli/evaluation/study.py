@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.judging import Judge, digest
+from mpg_cli.evaluation.log import open_log
 from mpg_cli.evaluation.measured import Differences, Measured
-from mpg_cli.evaluation.notebook import Notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mpg_cli.evaluation.evaluation import Bench
     from mpg_cli.models.experts import Expert
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
 
 SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
 LOCK_STEP = 8  # prompts whose text is held against lock-step decoding
@@ -58,7 +58,7 @@ class Study:
     ) -> dict[str, Any]:
         """What determines the replies and the time that they take."""
         from mpg_cli.engine.profile_key import device_name, expert_key
-        from mpg_cli.models.digest import weights_digest
+        from mpg_cli.models.load.loader import weights_digest
 
         request = self.request
         prompts = json.dumps(
@@ -225,21 +225,18 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     """The model, its experts and a model that drafts loaded, and the records open."""
     from mpg_cli.engine.session import open_drafter
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
-    from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.served import load_served
-    from mpg_cli.models.shelf import Shelf
+    from mpg_cli.models.experts import ExpertCache, find_experts
+    from mpg_cli.models.prepare import load_prepared
 
-    request, shelf = study.request, Shelf()
-    loaded = load_served(request.model, study.load)
+    request, shelf = study.request, ExpertCache()
+    loaded = load_prepared(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
     smaller = open_drafter(request, loaded, study.load)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
     study.load("")
-    with Notebook(study.output, study.config(loaded, experts, smaller)) as notebook:
-        if notebook.resumed:
-            study.notice(f"--output has {notebook.resumed} of the replies already")
-        bench = Bench(
-            loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show, shelf
-        )
+    with open_log(study.output, study.config(loaded, experts, smaller)) as log:
+        if log.resumed:
+            study.notice(f"--output has {log.resumed} of the replies already")
+        bench = Bench(loaded, study.asked, study.personas, study.judge, log, study.notice, study.show, shelf)
         yield bench, experts, smaller

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpg_cli.engine.events import Event, Finished, Round, Started
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, explain, origins
-from mpg_cli.models.detokenizer import Detokenizer
+from mpg_cli.models.text.detokenizer import Detokenizer
 
 
 def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:
@@ -32,14 +32,14 @@ def explanation_of(
     """The explanation of a reply from its rounds; the end token is left out, as in `token_ids`."""
     count = len(finished.token_ids)
     ids = [token for r in rounds for token in r.tokens][:count]
-    pulls = [pull for r in rounds for pull in r.pull][:count]
+    contributions = [row for r in rounds for row in r.contributions][:count]
     marks = origins(rounds)[:count]
     texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks], started.prefill)
     sampled = len(finished.text) - len(started.prefill)
     tokens = [
-        Token(id_, text, origin, pull, rejected)
-        for id_, text, (origin, _), pull, rejected in zip(
-            ids, _cut(texts, sampled), marks, pulls, rejects, strict=True
+        Token(id_, text, origin, own, rejected)
+        for id_, text, (origin, _), own, rejected in zip(
+            ids, _cut(texts, sampled), marks, contributions, rejects, strict=True
         )
     ]
     names = [expert.name for expert in started.experts]

@@ -52,7 +52,7 @@ def verdict(found: Comparison) -> list[str]:
     return [
         *lines,
         "",
-        f"{equal} of {of} replies of exact are token for token those of lock-step decoding.",
+        f"{equal} of {of} replies of exact are token for token those of token-by-token decoding.",
         clean(f"Judged by {found.judged_by}."),
         "min, mean: presence over personas; all: replies that show every one; fluency: nats a token under",
         "the base; brackets: 95 % paired bootstrap over the prompts. threshold samples the law of exact.",

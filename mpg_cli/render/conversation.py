@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpg_cli.render.tally import SEPARATOR
+from mpg_cli.render.tally import SEPARATOR, acceptance_words
 from mpg_cli.sampling.stats import Stats
 
 
@@ -25,12 +25,11 @@ def stats_rows(
     stats: Stats, *, exchanges: int, asked: int, read: int, whole: tuple[int, int], seed: int
 ) -> list[tuple[str, str]]:
     """The rows of /stats; `asked` and `read` are prompt tokens of the last reply, `whole` of all replies."""
-    rate, per_pass, speed = stats.acceptance_rate, stats.committed_per_pass, stats.tokens_per_second
-    accepted = "" if rate is None else f"{rate:.0%} ({stats.kept} of {stats.tested} tested)"
+    per_pass, speed = stats.committed_per_pass, stats.tokens_per_second
     rows = [
         ("exchanges", str(exchanges)),
         ("tokens", f"{stats.committed} in all replies"),
-        ("accepted", accepted or ("nothing was drafted" if stats.passes else "")),
+        ("accepted", acceptance_words(stats) or ("nothing was drafted" if stats.passes else "")),
         ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
         ("speed", f"{speed:.3g} tokens/s" if speed is not None else ""),
         ("last prompt", _reading(asked, read)),

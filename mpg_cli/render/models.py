@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpg_cli.io.terminal import Streams, clean
-from mpg_cli.models.catalogue import ModelInfo
+from mpg_cli.models.load.catalogue import ModelInfo
 from mpg_cli.personas import overview
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.registry import Registry

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from mpg_cli.evaluation.notebook import check_output
+from mpg_cli.evaluation.log import check_output
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams

@@ -27,7 +27,7 @@ from mpg_cli.training.summary import Summary
 from mpg_cli.training.watch import Display, Watch
 
 if TYPE_CHECKING:
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
     from mpg_cli.training.conversation import Example
     from mpg_cli.training.data import Problem
     from mpg_cli.training.rows import Row
@@ -225,7 +225,8 @@ def _train(
 
 def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> None:
     """Adapter and persona file, checked by the reader that `mpg generate` uses."""
-    from mpg_cli.models.adapter import fit_adapter, read_adapter
+    from mpg_cli.models.load.adapter import read_adapter
+    from mpg_cli.models.load.adapter_fit import fit_adapter
     from mpg_cli.training import output
 
     where = request.where

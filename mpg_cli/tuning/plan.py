@@ -11,7 +11,7 @@ from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.lines import read_prompts
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Scheme
 
 if TYPE_CHECKING:  # torch loads with the model

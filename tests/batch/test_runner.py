@@ -20,15 +20,15 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.models import lora
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.run import lora
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.sampling.sampler import Sampler
 
 LINES: list[dict[str, Any]] = [
     {"id": f"line-{n}", "prompt": "word " * (1 + 5 * n % 17), **extra}
@@ -169,13 +169,13 @@ def test_short_prompts_are_read_ahead_and_say_the_same(
 ) -> None:
     one_by_one = texts(answer(world, loaded, SHORT, 1, **scheme))
     passes: list[int] = []
-    replace_ = RowGroup.replace
+    replace_ = RowGroup.insert
 
     def spy(self: RowGroup, places: Sequence[int], prompts: Any) -> None:
         passes.append(len(places))
         replace_(self, places, prompts)
 
-    monkeypatch.setattr(RowGroup, "replace", spy)
+    monkeypatch.setattr(RowGroup, "insert", spy)
     assert texts(answer(world, loaded, SHORT, 12, **scheme)) == one_by_one
     groups = 2 if scheme == {} else 1
     assert sum(passes) == len(SHORT) * groups
@@ -191,7 +191,7 @@ def test_what_was_read_ahead_is_not_lost_without_memory_nor_begun_after_a_stop(
     world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = texts(answer(world, loaded, SHORT, 1))
-    adopt, calls = RowGroup.adopt, 0
+    adopt, calls = RowGroup.copy, 0
 
     def scarce(self: RowGroup, *args: Any) -> None:
         nonlocal calls
@@ -201,7 +201,7 @@ def test_what_was_read_ahead_is_not_lost_without_memory_nor_begun_after_a_stop(
         adopt(self, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(RowGroup, "adopt", scarce)
+        patched.setattr(RowGroup, "copy", scarce)
         events = answer(world, loaded, SHORT, 8)
     assert [e.batch_size for e in events if isinstance(e, Sized)] == [4]
     assert texts(events) == whole

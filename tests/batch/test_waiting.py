@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.batch.events import LineFailed
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.waiting import Waiting
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 
 

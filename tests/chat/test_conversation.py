@@ -15,8 +15,8 @@ from mpg_cli.engine.events import Event, Finished, Notice, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
-from mpg_cli.models.forward import Forward
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.run.forward import Forward
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
 from mpg_cli.engine.session import Session
@@ -30,7 +31,7 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
     assert tuple(t for t in committed if t != 256) == end.token_ids
     assert end.usage.completion_tokens == len(end.token_ids)
     assert end.stats.passes == len(rounds)
-    assert end.stats.committed == len(committed) == sum(len(r.pull) for r in rounds)
+    assert end.stats.committed == len(committed) == sum(len(r.contributions) for r in rounds)
     assert sum(end.stats.histogram) == len(rounds)
     assert [e.kind for e in started.experts] == ["adapter", "adapter"]
     assert started.persona == "bold+calm:0.5"
@@ -45,8 +46,8 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
 def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: str) -> None:
     """Equality for every drafter and chunk size, with adapters, prompts, both, and a checkpoint."""
     first = personas.partition("+")[0].partition(":")[0]
-    lock_step = request(world, personas, scheme=Scheme(drafter="none"))
-    texts = {finished(lock_step).token_ids}
+    token_by_token = request(world, personas, scheme=Scheme(drafter="none"))
+    texts = {finished(token_by_token).token_ids}
     for drafter in (
         "merged",
         "folded",
@@ -56,10 +57,10 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
         f"model:{world / 'smaller'}",
     ):
         for gamma in (2, 7):
-            asked = replace(lock_step, scheme=Scheme(drafter=drafter, chunk_size=gamma))
+            asked = replace(token_by_token, scheme=Scheme(drafter=drafter, chunk_size=gamma))
             texts.add(finished(asked).token_ids)
     assert len(texts) == 1
-    assert finished(replace(lock_step, seed=8)).token_ids not in texts
+    assert finished(replace(token_by_token, seed=8)).token_ids not in texts
 
 
 def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(world: Path) -> None:
@@ -133,9 +134,9 @@ def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_p
     (tmp_path / "long.yaml").write_text(long.removesuffix("---\n"))
     blend = resolve(parse("first+second"), Registry.load([tmp_path]))
     sampling = Sampling(max_tokens=200)
-    lock_step = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
-    merged = replace(lock_step, scheme=Scheme())
-    assert finished(lock_step).token_ids == finished(merged).token_ids
+    token_by_token = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
+    merged = replace(token_by_token, scheme=Scheme())
+    assert finished(token_by_token).token_ids == finished(merged).token_ids
     assert any(isinstance(e, Notice) and "do not fit" in e.message for e in run(merged))
 
 
@@ -151,12 +152,11 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
 
 
 def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which ones, that is; what compiling does is seen in tests/models/test_compiling.py."""
+    """Which ones, that is; what compiling does is seen in tests/models/fast/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     compiled: list[object] = []
-    monkeypatch.setattr("mpg_cli.models.served.compile_model", compiled.append)
-    for module in ("mpg_cli.models.experts", "mpg_cli.engine.session"):
-        monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
+    monkeypatch.setenv("MPG_FAST", "1")
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compiled.append(self))
     session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
     models = {id(group.model) for group in session._lineup.groups}
     assert len(models) == 3

@@ -40,5 +40,5 @@ def explained_reply(
     started: Started = replace(STARTED, experts=experts, target=target)
     ids = tuple(token.id for token in tokens)
     found: Explanation = explain(names, [1.0] * len(names), unit, tokens, prefill)
-    finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(kept=3, tested=4), found)
+    finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(accepted=3, evaluated=4), found)
     return ExplainedReply(started, finished)

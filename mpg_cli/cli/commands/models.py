@@ -45,7 +45,7 @@ def models(
     names. Personas without an adapter or checkpoint for a model are used through their prompts.
     """
     from mpg_cli.cli.option_table import sources
-    from mpg_cli.models import catalogue
+    from mpg_cli.models.load import catalogue
     from mpg_cli.personas import registry
     from mpg_cli.render import models as report
 

@@ -14,10 +14,10 @@ import pytest
 import mpg_cli
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.methods import merged
-from mpg_cli.models.adapter import read_adapter
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.adapter import read_adapter
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import library_dir
 from mpg_cli.sampling.params import Sampling, Scheme
@@ -91,7 +91,7 @@ def test_a_table_for_a_person(mpg: Any) -> None:
     ]
     for name in NAMES:
         assert re.search(rf"^{re.escape(name)} +\d+%", out, re.M), name
-    assert "2 of 2 replies of exact are token for token those of lock-step decoding." in out
+    assert "2 of 2 replies of exact are token for token those of token-by-token decoding." in out
     assert "\x1b" not in out
 
 
