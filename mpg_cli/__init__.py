@@ -44,10 +44,9 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Speaker", "blend", "generate", "load"), "mpg_cli.api"),
     **dict.fromkeys(("Event", "Finished", "Notice", "Round", "Started", "Text"), "mpg_cli.engine.events"),
-    **dict.fromkeys(("Sampling", "Scheme"), "mpg_cli.engine.request"),
+    **dict.fromkeys(("Sampling", "Scheme", "Threshold"), "mpg_cli.sampling.params"),
     "Blend": "mpg_cli.personas.registry",
     "MpgError": "mpg_cli.errors",
-    "Threshold": "mpg_cli.sampling.params",
 }
 
 

@@ -6,6 +6,7 @@ Everything else is a bug and may show a traceback (with MPG_DEBUG=1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from errno import ENOMEM
 
@@ -47,6 +48,22 @@ class RangeError(UsageError):
     def called(self, setting: str) -> RangeError:
         """The same, where the setting has another name."""
         return RangeError(setting, self.fault, hint=self.hint)
+
+
+class UnknownChoice(RangeError):
+    """A value that is none of those that a setting has: `unknown drafter 'x' (choose from auto, …)`."""
+
+    def __init__(self, setting: str, value: str, choices: Iterable[str], *, close: str = "") -> None:
+        super().__init__(setting, f"{value} is unknown")
+        self._given = value, tuple(choices), close
+        name = setting.removeprefix("--").replace("-", " ")
+        self.message = f"unknown {name} {value} (choose from {', '.join(self._given[1])}){close}"
+        self.args = (self.message,)
+
+    def called(self, setting: str) -> UnknownChoice:
+        """The same, where the setting has another name."""
+        value, choices, close = self._given
+        return UnknownChoice(setting, value, choices, close=close)
 
 
 def require(fine: bool, setting: str, value: object, must: str, hint: str | None = None) -> None:

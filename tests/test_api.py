@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_a_change_that_fails_leaves_the_blend(speaker: mpg_cli.Speaker) -> None:
     with pytest.raises(PersonaError):
         speaker.change("nobody-of-that-name")
     with pytest.raises(UsageError, match="comes to"):
-        speaker.change("pirate", strength=11)
+        speaker.change("pirate", scale=11)
     assert speaker.persona == "INTJ+pirate"
     assert speaker.reply("Hello", seed=1).text
 
@@ -154,12 +155,16 @@ def test_adapters_are_experts_as_on_the_command_line() -> None:
     "asked, says",
     [
         ({}, "a persona is missing"),
-        ({"persona": "pirate", "strength": 0}, "every weight is zero"),
+        ({"persona": "pirate", "scale": 0}, "every weight is zero"),
         ({"persona": "pirate:-1", "scheme": Scheme(target="mixture")}, "no negative weights"),
         ({"persona": "pirate", "scheme": Scheme(drafter="persona:bard")}, "not in the blend"),
-        ({"persona": "pirate", "scheme": Scheme(drafter="mergd")}, "merged"),
-        ({"persona": "pirate", "device": "gpu"}, "no device"),
+        ({"persona": "pirate", "drafter": "mergd"}, "unknown drafter 'mergd' .choose from auto, merged"),
+        ({"persona": "pirate", "device": "gpu"}, "unknown device 'gpu' .choose from auto, cuda"),
         ({"persona": "pirate", "persona_dirs": ["/nowhere"]}, "no such folder"),
+        ({"persona": "pirate", "persona_dirs": "/nowhere"}, "no such folder"),
+        ({"persona": "pirate", "drafer": "none"}, "no option 'drafer'; did you mean drafter?"),
+        ({"persona": "pirate", "candidates": 4}, "belongs to --rule threshold"),
+        ({"persona": "pirate", "compile": "yes"}, "compile must be True or False, not 'yes'"),
     ],
 )
 def test_mistakes_are_told_before_anything_loads(asked: dict[str, Any], says: str) -> None:
@@ -180,3 +185,54 @@ def test_a_bias_may_be_a_mapping_and_a_reply_may_be_begun() -> None:
     reply = mpg_cli.generate("Hello", "pirate", sampling=greedy, prefill="Ahoy, ")
     assert reply.text.startswith("Ahoy, ")
     assert len(reply.token_ids) == reply.usage.completion_tokens <= 5
+
+
+def test_options_are_keywords_over_those_of_a_value(speaker: mpg_cli.Speaker) -> None:
+    said = speaker.reply("Hello", seed=3, temperature=0, max_tokens=5).token_ids
+    warm = Sampling(temperature=2.0, max_tokens=5)
+    assert speaker.reply("Hello", seed=3, sampling=warm, temperature=0).token_ids == said
+    assert len(said) <= 5
+    text = speaker.reply("Hello", seed=3, temperature=0, max_tokens=20).text
+    stop = text[len(text) // 2 :][:2]
+    for one_or_more in (stop, [stop], ("never said", stop)):
+        ended = speaker.reply("Hello", seed=3, temperature=0, max_tokens=20, stop=one_or_more)
+        assert ended.text == text[: text.index(stop)]
+
+
+def test_options_show_in_the_signature_and_the_docstring() -> None:
+    parameters = inspect.signature(mpg_cli.load).parameters
+    assert parameters["model"].default == "mpg-tiny"
+    assert {"device", "adapters", "persona_dirs", "scale", "drafter", "threshold_window"} <= set(parameters)
+    assert not {"options", "personas", "temperature"} & set(parameters)
+    of_reply = inspect.signature(mpg_cli.Speaker.reply).parameters
+    assert of_reply["temperature"].annotation is float
+    assert {"seed", "stop_token_ids", "template_args", "system"} <= set(of_reply)
+    assert not {"samples", "prompt_file", "drafter"} & set(of_reply)
+    assert "samples" in inspect.signature(mpg_cli.Speaker.events).parameters
+    assert {*parameters, *of_reply} - {"self", "report"} == set(
+        inspect.signature(mpg_cli.generate).parameters
+    )
+    assert "min_p: Drop tokens below P" in (mpg_cli.Speaker.reply.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"tempreature": 1}, "reply.. has no option 'tempreature'; did you mean temperature?"),
+        ({"temperature": "hot"}, "temperature must be a number, not 'hot'"),
+        ({"top_p": 7}, "top_p 7 must be above 0 and at most 1"),
+        ({"stop": 7}, "stop must be text, not 7"),
+        ({"stop_token_ids": [1.5]}, "stop_token_ids must be a whole number, not 1.5"),
+        ({"seed": -1}, "seed -1 must be between 0"),
+        ({"sequence_id": 1.5}, "sequence_id must be a whole number or text"),
+        ({"logit_bias": [3]}, "logit_bias must be a mapping"),
+        ({"template_args": "thinking"}, "is not KEY=VALUE"),
+        ({"samples": 2}, "no option 'samples'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_a_reply_is_told_by_its_name(
+    speaker: mpg_cli.Speaker, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        speaker.reply("Hello", **wrong)

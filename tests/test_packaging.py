@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROBE = """
 from mpg_cli.personas.registry import library_dir, load_default
-from mpg_cli.models.loader import load_model
+from mpg_cli.models.load.loader import load_model
 registry = load_default()
 adapters = [e.resolved_path() for p in registry.personas for e in p.adapters if e.base == "mpg-tiny"]
 assert adapters and all((path / "adapter_model.safetensors").is_file() for path in adapters), adapters

@@ -1,7 +1,8 @@
 """The fields of a line: what each is called, how its value is read and what becomes of it. Torch-free.
 
-The names are our own, those of OpenAI's chat completions and those that vLLM adds to them. Every name that
-may stand in a line is here, so that nothing on which a reply depends is passed over.
+What the options of a command call so (`Option.keyword`) has its name, reader and flag from there. The table
+adds what OpenAI's chat completions, and vLLM beyond them, call otherwise or have besides. Every name that may
+stand in a line is here, so that nothing on which a reply depends is passed over.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mpg_cli.engine.messages import check_text
-from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.io.text import check_text, did_you_mean, visible
+from mpg_cli.options.option import Option, options_of
+from mpg_cli.options.prompt import PromptOptions
+from mpg_cli.options.run import RunOptions
+from mpg_cli.sampling.params import Sampling
 
 Use = Literal["line", "sampling", "none", "fixed"]
 Shape = Literal["own", "openai"]
@@ -185,9 +189,31 @@ def _object(name: str, value: Any) -> dict[str, Any]:
 # -- the table -----------------------------------------------------------------------------------------
 
 
-def _sampling(name: str, read: Reader, sets: str = "", flag: str = "") -> Field:
-    sets = sets or name
-    return Field(name, "sampling", read, sets, flag=flag or f"--{sets.replace('_', '-')}")
+# How the value of an option is read, by its type in Python.
+_READERS: Mapping[Any, Reader] = {
+    str: text,
+    int: count,
+    float: number,
+    tuple[str, ...]: texts,
+    tuple[int, ...]: _ids,
+    tuple[tuple[int, float], ...]: _biases,
+    Mapping[str, Any]: _object,
+}
+
+
+def _option(kind: type, key: str) -> Option:
+    return next(one for one in options_of(kind) if one.key == key)
+
+
+def _line(option: Option, name: str = "", shapes: tuple[Shape, ...] = ("own", "openai")) -> Field:
+    """An option that lines have: by its own name, or by another."""
+    return Field(name or option.keyword, "line", _READERS[option.type], shapes=shapes, flag=option.flag)
+
+
+def _sampling(option: Option, name: str = "") -> Field:
+    """The same, of `Sampling`."""
+    read = _top_k if option.key == "top_k" else _READERS[option.type]
+    return Field(name or option.keyword, "sampling", read, sets=option.field, flag=option.flag)
 
 
 def _without_effect(*names: str) -> list[Field]:
@@ -203,31 +229,21 @@ _TABLE = [
     Field("id", "line", shapes=("own",)),
     Field("prompt", "line", text, shapes=("own",)),
     Field("messages", "line", flag="--messages"),
-    Field("prefill", "line", text, shapes=("own",)),
-    Field("system", "line", text),
+    _line(_option(PromptOptions, "prefill"), shapes=("own",)),
+    _line(_option(PromptOptions, "system")),
     Field("persona", "line", text),
     Field("metadata", "line", shapes=("own",)),  # it stands in the record
     Field("metadata", "none", shapes=("openai",)),
-    Field("seed", "line", count, flag="--seed"),
+    _line(_option(RunOptions, "seed")),
     Field("continue_final_message", "line", _switch),
     Field("add_generation_prompt", "line", _switch),
     # Switches of the chat template; the last counts.
     Field("reasoning_effort", "line", text, flag="--template-arg"),
-    Field("template_args", "line", _object, flag="--template-arg"),
-    Field("chat_template_kwargs", "line", _object, flag="--template-arg"),
+    _line(_option(PromptOptions, "template_arg")),
+    _line(_option(PromptOptions, "template_arg"), "chat_template_kwargs"),
     # How tokens are drawn, and when a reply ends.
-    _sampling("temperature", number),
-    _sampling("top_k", _top_k),
-    _sampling("top_p", number),
-    _sampling("min_p", number),
-    _sampling("repetition_penalty", number),
-    _sampling("presence_penalty", number),
-    _sampling("frequency_penalty", number),
-    _sampling("logit_bias", _biases),
-    _sampling("stop", texts),
-    _sampling("stop_token_ids", _ids, flag="--stop-token-id"),
-    _sampling("max_tokens", count),
-    _sampling("max_completion_tokens", count, sets="max_tokens"),  # OpenAI's newer name, which counts
+    *map(_sampling, options_of(Sampling)),
+    _sampling(_option(Sampling, "max_tokens"), "max_completion_tokens"),  # OpenAI's newer name, which counts
     # Without effect on one reply: bookkeeping, speed, the way it is sent, and options of what is refused.
     Field("model", "none", why="; one model answers all lines, --model names it", shapes=("openai",)),
     *_without_effect(

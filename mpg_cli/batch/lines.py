@@ -22,12 +22,12 @@ from mpg_cli.batch.fields import (
     sampling_values,
     telling,
 )
-from mpg_cli.engine.messages import check_text, check_turns
+from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError, UsageError
 from mpg_cli.io.file_kinds import BOM
 from mpg_cli.io.lines import UnreadableLine, text_of
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 
@@ -86,7 +86,7 @@ class LineReader:
     """
 
     def __init__(
-        self, defaults: Request, format_: InputFormat, check_persona: Callable[[str | None], None]
+        self, defaults: Request, format_: InputFormat, check_persona: Callable[[str | None], object]
     ) -> None:
         self._defaults, self._format, self._check_persona = defaults, format_, check_persona
         self._seen: set[int] = set()

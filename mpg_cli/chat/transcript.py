@@ -13,7 +13,7 @@ from mpg_cli.engine.messages import Turns, check_messages
 from mpg_cli.errors import UsageError
 from mpg_cli.io.files import write_atomic
 from mpg_cli.io.text import visible
-from mpg_cli.sampling.params import MAX_SEED
+from mpg_cli.options.run import MAX_SEED
 
 FORMAT, VERSION = "mpg-chat", 1
 

@@ -16,8 +16,8 @@ import typer
 from mpg_cli import __version__
 from mpg_cli.cli import completion
 from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
-from mpg_cli.config.precedence import Defaults, collect
-from mpg_cli.errors import ExitCode, MpgError, UsageError, is_out_of_memory
+from mpg_cli.config.precedence import Defaults
+from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams, discard
 
@@ -31,7 +31,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 COMMANDS = {
     "generate": Lazy("mpg_cli.cli.commands.generate:generate", "Reply to a prompt as a blend of personas."),
     "explain": Lazy(
-        "mpg_cli.cli.commands.explain:explain", "Reply, and show which persona pulled at which token."
+        "mpg_cli.cli.commands.explain:explain", "Reply, and show which persona shaped which token."
     ),
     "batch": Lazy("mpg_cli.cli.commands.batch:batch", "Reply to every prompt of a file."),
     "compare": Lazy(
@@ -117,7 +117,8 @@ def _run(argv: list[str]) -> int:
     except _ClickUsageError as error:
         raise _in_our_words(error, defaults, argv) from None
     except UsageError as error:
-        origin = defaults.origin(error.message, argv)
+        named = error.setting if isinstance(error, RangeError) else error.message
+        origin = defaults.origin(named, argv)
         if origin is not None:
             error.hint = f"{origin} sets it" + (f"; {error.hint}" if error.hint else "")
         raise
@@ -125,20 +126,24 @@ def _run(argv: list[str]) -> int:
 
 
 def _defaults(command: Any, argv: list[str]) -> Defaults:
-    """From environment and config file; a broken file stands in the way of neither help nor repair."""
+    """From environment and config file; a broken file prevents neither help nor repair."""
     if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
-    from mpg_cli.config.file import load_config  # YAML loads only where it is needed
+    from mpg_cli.config.paths import config_file
+
+    if not any(name.startswith("MPG_") for name in os.environ) and not os.path.exists(config_file()):
+        return Defaults()
+    from mpg_cli.cli import option_table  # all groups and YAML load only where they are needed
+    from mpg_cli.config.file import Config
 
     try:
-        config = load_config()
+        return option_table.sources().defaults(command, argv)
     except UsageError:
         if argv[0] == "doctor":
-            return collect(command, argv, {}, "", os.environ)
+            return option_table.sources(Config(config_file())).defaults(command, argv)
         if {"-h", "--help"} & set(argv):
             return Defaults()
         raise
-    return collect(command, argv, config.values, str(config.file), os.environ)
 
 
 def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:

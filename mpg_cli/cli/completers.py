@@ -96,32 +96,32 @@ def choice(*values: str) -> Completer:
 @_quiet
 def config_key(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Keys of the config file."""
-    from mpg_cli.config.file import OPTIONS
+    from mpg_cli.cli.option_table import options
 
-    return [(key, "") for key in OPTIONS]
+    return [(one.name, one.help) for one in options().values() if one.in_config]
 
 
 @_quiet
 def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Values of the key that stands before, as the option of that name has them."""
-    key = str(ctx.params.get("key") or "")
-    if key in ("persona", "model", "drafter"):
-        return {"persona": expression, "model": model, "drafter": drafter}[key](ctx, incomplete)
-    from mpg_cli.config.file import OPTIONS
+    from mpg_cli.cli.option_table import options
 
-    option = OPTIONS[key]
-    words = ("true", "false") if option.kind is bool else (option.pattern or "").split("|")
-    return [(word, "") for word in words if re.fullmatch(r"\w+", word)]
+    option = options()[str(ctx.params.get("key") or "")]
+    if isinstance(option.complete, str) and option.complete:
+        completer: Completer = globals()[option.complete]
+        return completer(ctx, incomplete)
+    words = ("true", "false") if option.kind is bool else option.complete or option.choices
+    return [(word, "") for word in words]
 
 
 def _registry(ctx: typer.Context) -> Registry:
     """The personas of the folders that the line, the environment or the library name."""
     from mpg_cli.personas import registry
 
-    given: str | Sequence[str | Path] = (
-        ctx.params.get("persona_dir") or os.environ.get("MPG_PERSONA_DIR") or ()
-    )
-    named = [given] if isinstance(given, str) else given
+    given: str | Sequence[str | Path] = ctx.params.get("persona_dir") or ()
+    named = [given] if isinstance(given, str) else list(given)
+    if not named:
+        named = [folder for folder in os.environ.get("MPG_PERSONA_DIR", "").split(os.pathsep) if folder]
     return registry.load_default([Path(os.path.expanduser(folder)) for folder in named])
 
 

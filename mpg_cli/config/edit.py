@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mpg_cli.config.file import OPTIONS, Value, problem_with, unknown_key
+from mpg_cli.config.key import Key, Value, checked
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.files import write_atomic
@@ -23,30 +23,35 @@ from mpg_cli.io.yaml_text import scalar
 Edit = Callable[[str, Any], str]  # the text and its mapping node (None: empty) to the new text
 
 
-def read_value(key: str, words: Sequence[str]) -> Value:
+def read_value(key: Key, words: Sequence[str]) -> Value:
     """Words of the command line as the value of a key. Raises UsageError as the file itself would."""
-    option = OPTIONS.get(key)
-    if option is None:
-        raise UsageError(f"{visible(key, 60)}: {unknown_key(key)}")
-    if option.kind is list:
-        value: Any = words[0] if len(words) == 1 else list(words)
-    elif len(words) != 1:
-        raise UsageError(f"{key} takes one value, not {len(words)}", hint="put a value with spaces in quotes")
-    elif option.kind is bool:
-        value = {"true": True, "false": False}.get(words[0].lower(), words[0])
-    elif option.kind in (int, float):
-        value = _number(words[0])
-    else:
-        value = words[0]
-    message = problem_with(option, value)
-    if message is not None:
-        raise UsageError(f"{key}: {message}")
+    if not key.many and len(words) != 1:
+        hint = "put a value with spaces in quotes"
+        raise UsageError(f"{key.name} takes one value, not {len(words)}", hint=hint)
+    items: Any = [_of_word(key, word) for word in words]
+    value = items if items[1:] else items[0]
+    try:
+        checked(key, value)
+    except UsageError as error:
+        raise UsageError(f"{key.name}: {error.message}", hint=error.hint) from None
     return value  # type: ignore[no-any-return]
+
+
+def _of_word(key: Key, word: str) -> str | int | float | bool:
+    """A word as the type of the key's values, where it is one."""
+    if key.kind is bool:
+        return {"true": True, "false": False}.get(word.lower(), word)
+    for kind in (int, float) if key.kind in (int, float) else ():
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
 
 
 def set_key(file: Path, key: str, value: Value) -> None:
     """Write the value of a key. Raises UsageError where the file is no YAML or cannot be changed safely."""
-    written = "[" + ", ".join(map(_item, value)) + "]" if isinstance(value, list) else scalar(value)
+    written = f"[{', '.join(map(_item, value))}]" if isinstance(value, list) else scalar(value)
 
     def edit(text: str, root: Any) -> str:
         for name, node in root.value if root else ():
@@ -120,15 +125,8 @@ def _end(text: str, node: Any) -> int:
     return end
 
 
-def _number(word: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
-
-
-def _item(text: str) -> str:
-    """One text of a list on one line."""
+def _item(text: str | int) -> str:
+    """One item of a list on one line."""
+    if isinstance(text, int):
+        return str(text)
     return json.dumps(text, ensure_ascii=False) if "," in text else scalar(text)

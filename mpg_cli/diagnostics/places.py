@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpg_cli.config import file as config
+from mpg_cli.config.key import Keys
 from mpg_cli.config.paths import cache_dir, config_file, persona_dir, state_dir
 from mpg_cli.diagnostics.check import Check, Status
 from mpg_cli.errors import UsageError
@@ -15,9 +16,9 @@ from mpg_cli.personas import registry
 SECTION = "files"
 
 
-def look(folders: Sequence[Path]) -> Iterator[Check]:
-    """Config file, persona folders (`folders` is the search path), caches."""
-    yield _config_file()
+def look(folders: Sequence[Path], keys: Keys) -> Iterator[Check]:
+    """Config file, persona folders (`folders` is the search path), caches; `keys` are those of the file."""
+    yield _config_file(keys)
     yield _writable("personas of your own", persona_dir(), "warning")
     for folder in folders:
         if folder != persona_dir() and folder.is_dir():
@@ -37,10 +38,10 @@ def look(folders: Sequence[Path]) -> Iterator[Check]:
     yield _hub_cache()
 
 
-def _config_file() -> Check:
+def _config_file(keys: Keys) -> Check:
     file = config_file()
     try:
-        values = config.load_config().values
+        values = config.load_config(keys).values
     except UsageError as error:
         return Check(
             SECTION, "config file", "problem", error.message, "mpg config set or unset repairs a key"

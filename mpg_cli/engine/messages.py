@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
 
 # What the speakers are called, and who they are.
 ROLES = {
@@ -69,15 +69,6 @@ def leading_system(roles: Iterable[str]) -> int:
 def joined(texts: Iterable[str]) -> str:
     """System texts as one; empty ones say nothing."""
     return "\n\n".join(text for text in texts if text.strip())
-
-
-def check_text(name: str, text: str) -> str:
-    """Text that was not UTF-8 where it came from holds lone surrogates: refuse it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UsageError(f"{name} is not UTF-8 text", hint="convert it, for instance with iconv") from None
-    return text
 
 
 def check_turns(data: Any, name: str) -> Turns:

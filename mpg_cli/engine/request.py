@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpg_cli.errors import UsageError, require
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.run import RunOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.params import MAX_SEED, Sampling, Scheme
+from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
     from mpg_cli.personas.registry import Blend
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """All of one `mpg generate`. Weights have `--strength` in them."""
+    """All of one `mpg generate`. Weights have `--scale` in them."""
 
     model: ModelOptions
     prompting: Prompting
@@ -30,11 +30,4 @@ class Request:
     sequence_id: int | str | None = None  # None: samples are numbered from 0
 
     def __post_init__(self) -> None:
-        require(self.samples >= 1, "-n", self.samples, "must be at least 1")
-        if self.seed is not None:
-            require(0 <= self.seed <= MAX_SEED, "--seed", self.seed, "must be between 0 and 2^64 - 1")
-        if self.sequence_id is not None and self.samples > 1:
-            raise UsageError(
-                "--sequence-id names one sample, -n asks for several",
-                hint="leave out -n, or --sequence-id: samples are numbered from 0",
-            )
+        RunOptions(self.seed, self.samples, self.sequence_id)  # checks them

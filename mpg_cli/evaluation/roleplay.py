@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.io.lines import read_lines
-from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.io.text import check_text, did_you_mean, visible
 from mpg_cli.personas.registry import Blend, BlendExpert
 from mpg_cli.personas.schema import Persona
 

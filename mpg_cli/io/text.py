@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from mpg_cli.errors import UsageError
+
 # C0 but tab and newline, DEL, C1, the bidirectional controls, lone surrogates: they change what a
 # terminal shows of the text around them, and none of them belongs into a name or a prompt.
 HARMFUL = re.compile(
@@ -30,6 +32,15 @@ def width(text: str) -> int:
 def codepoint(char: str) -> str:
     """`char` by number and name, such as `U+00A0 NO-BREAK SPACE`."""
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()
+
+
+def check_text(name: str, text: str) -> str:
+    """Text that was not UTF-8 where it came from holds lone surrogates: refuse it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} is not UTF-8 text", hint="convert it, for instance with iconv") from None
+    return text
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:

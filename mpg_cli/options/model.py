@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from mpg_cli.errors import UsageError
+from mpg_cli.options.option import check_fields, option, unknown
 
 DEFAULT_MODEL = "mpg-tiny"
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -17,17 +18,31 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 class ModelOptions:
     """Which model, and where and in what precision it runs."""
 
-    name: str = DEFAULT_MODEL
-    revision: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: bool = False  # the forward pass through torch.compile
+    name: str = option(
+        DEFAULT_MODEL,
+        "--model",
+        metavar="ID|DIR",
+        help="Model of the hub or a folder with config and safetensors.",
+        complete="model",
+        home=True,
+    )
+    revision: str | None = option(None, metavar="REV", help="Branch, tag or commit of a model of the hub.")
+    device: str = option(
+        "auto",
+        metavar="auto|cuda|cuda:N|mps|cpu",
+        help="Where the model runs.",
+        complete=("auto", "cpu", "cuda", "mps"),
+    )
+    dtype: str = option("auto", choices=DTYPES, help="Precision of the model.")
+    compile: bool = option(
+        False,
+        help="Compile the forward pass: a minute or two at the start (on CUDA seconds), faster passes after.",
+        in_config=False,
+    )
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.name.strip():
             raise UsageError("--model is empty", hint="name a model of the hub or a folder")
         if not _DEVICE.fullmatch(self.device):
-            hint = "choose auto, cpu, mps, cuda or cuda:N"
-            raise UsageError(f"--device {self.device} is no device", hint=hint)
-        if self.dtype not in DTYPES:
-            raise UsageError(f"--dtype {self.dtype} is none", hint=f"choose {', '.join(DTYPES)}")
+            raise unknown("--device", self.device, ("auto", "cuda", "cuda:N", "mps", "cpu"))

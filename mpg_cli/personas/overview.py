@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mpg_cli.config import paths as folders
-from mpg_cli.errors import PersonaError
-from mpg_cli.io.text import visible
+from mpg_cli.errors import PersonaError, UsageError
+from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.personas import expression
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.expression import Term
@@ -106,6 +106,43 @@ def available(persona: Persona, base: Base) -> tuple[Available, ...]:
         heard = chosen.kind == "prompt" or (chosen.match is not None and persona.use == "both")
         found.append(Available("prompt", heard))
     return tuple(sorted(found, key=lambda one: not one.used))
+
+
+def kinds(registry: Registry, base: Base) -> dict[str, list[str]]:
+    """Names of personas, composites left out, by the kind of expert that they become on the model.
+
+    `missing` has those whose adapter or checkpoint is not where the file says, `none` those without any
+    expert for the model.
+    """
+    found: dict[str, list[str]] = {
+        kind: [] for kind in ("adapter", "both", "checkpoint", "prompt", "missing", "none")
+    }
+    for persona in registry.personas:
+        if persona.parts is None:
+            fitted = fit(persona, base)
+            gone = fitted.match is not None and state(fitted.match.entry) == "missing"
+            found["missing" if gone else fitted.kind or "none"].append(persona.name)
+    return found
+
+
+def tagged(registry: Registry, found: Iterable[Persona], tags: Sequence[str]) -> list[Persona]:
+    """Those with all of the tags. Raises UsageError for a tag that no persona of the registry has."""
+    wanted = {tag.lower() for tag in tags}
+    there = {tag.lower(): tag for one in (*registry.personas, *registry.shadowed) for tag in one.tags}
+    for tag in tags:
+        if tag.lower() not in there:
+            close = did_you_mean(tag, there.values()) or f"; there are {', '.join(sorted(there.values()))}"
+            raise UsageError(f"no persona has the tag '{visible(tag, 60)}'{visible(close)}")
+    return [one for one in found if wanted <= {tag.lower() for tag in one.tags}]
+
+
+def hidden_by(registry: Registry, shadowed: Persona) -> Path:
+    """The file that is found before the one of the same name."""
+    name = shadowed.name.lower()
+    for one in registry.personas:
+        if one.name.lower() == name:
+            return one.file
+    return next(problem.file for problem in registry.problems if name in problem.names)
 
 
 def tree(terms: Iterable[Term], registry: Registry) -> tuple[Node, ...]:

@@ -128,6 +128,13 @@ def carried(texts: Texts, other: Persona) -> Texts:
     )
 
 
+def options_to_find(folder: Path, model: str | None) -> list[str]:
+    """The options of a command that replies as a persona in that folder on that model (None: the default)."""
+    searched = {os.path.realpath(one) for one in search_path()}
+    words = [] if os.path.realpath(folder) in searched else ["--persona-dir", str(folder)]
+    return [*words, "--model", model] if model else words
+
+
 def same_base(entry: AdapterEntry, where: Destination) -> bool:
     """Whether an adapter is for the model that will be trained on, by its own name."""
     return Base(model_names(where.base)).goes_by(entry.base)

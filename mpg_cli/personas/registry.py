@@ -144,17 +144,17 @@ def load_default(persona_dirs: Sequence[Path] = ()) -> Registry:
     return Registry.load(search_path(persona_dirs))
 
 
-def resolve(terms: Iterable[Term], registry: Registry, strength: float = 1.0) -> Blend:
+def resolve(terms: Iterable[Term], registry: Registry, scale: float = 1.0) -> Blend:
     """The blend of `terms`: composites expanded, weights multiplied, equal experts added.
 
-    The effective weight of an expert is `strength` × term × file × inside the composite. What adds up
+    The effective weight of an expert is `scale` × term × file × inside the composite. What adds up
     to zero drops out. Raises PersonaError for unknown names, cycles, weights beyond 10 and an empty blend.
     """
-    if not math.isfinite(strength):
-        raise UsageError("--strength must be a finite number")
+    if not math.isfinite(scale):
+        raise UsageError("--scale must be a finite number")
     named = expression.combine(Term(registry.get(term.name).name, term.weight) for term in terms)
     scaled = [
-        Term(term.name, float(expression.exact(term.weight) * expression.exact(strength))) for term in named
+        Term(term.name, float(expression.exact(term.weight) * expression.exact(scale))) for term in named
     ]
     expander = _Expander(registry)
     sums: dict[str, Decimal] = {}
@@ -166,7 +166,7 @@ def resolve(terms: Iterable[Term], registry: Registry, strength: float = 1.0) ->
             weight = expression.format_weight(expert.weight)
             raise PersonaError(
                 f"the weight of {expert.persona.name} comes to {weight}, beyond ±{MAX_WEIGHT}",
-                hint="it is strength × weight in the expression × weight in the file, added up",
+                hint="it is scale × weight in the expression × weight in the file, added up",
             )
     if not experts:
         raise PersonaError("no persona is left in the blend: every weight is zero")

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
 from mpg_cli.io.text import width as cell_width
+from mpg_cli.personas import overview
+from mpg_cli.personas.base import find_base
 from mpg_cli.personas.overview import Row, place
+from mpg_cli.personas.registry import Registry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +34,20 @@ class Catalogue:
     shadowed: tuple[tuple[Persona, Path], ...]
     problems: tuple[str, ...]
     searched: tuple[Path, ...]
+
+
+def catalogue_of(known: Registry, model: str, tags: Sequence[str]) -> Catalogue:
+    """The personas with all of the tags, on the model. Raises UsageError for a tag that no persona has."""
+    rows = tuple(overview.rows(known, find_base(model), overview.tagged(known, known.personas, tags)))
+    shadowed = overview.tagged(known, known.shadowed, tags)
+    broken = [row.problem for row in rows if row.problem is not None]
+    return Catalogue(
+        model=model,
+        rows=rows,
+        shadowed=tuple((one, overview.hidden_by(known, one)) for one in shadowed),
+        problems=(*(problem.message for problem in known.problems), *broken),
+        searched=known.directories,
+    )
 
 
 def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from types import TracebackType
+from typing import Literal, TextIO
 
 from rich.cells import cell_len
 
-from mpg_cli.engine.events import Finished, Started
-from mpg_cli.io.terminal import clean
+from mpg_cli.engine.events import Event, Finished, Notice, Started
+from mpg_cli.io.terminal import Streams, clean
+from mpg_cli.render.commentary import Commentary
+from mpg_cli.render.jsonl import reply_record, write_line
 from mpg_cli.render.tally import SEPARATOR, summary_words
 from mpg_cli.render.wrap import wrap
+
+Layout = Literal["columns", "plain", "json"]
 
 NARROWEST = 26  # cells of a column
 GAP = " │ "
@@ -33,6 +39,60 @@ class Replied:
     def words(self) -> str:
         """Its statistics in one line."""
         return summary_words(self.finished, self.started.seed)
+
+
+def choose_layout(wanted: Literal["auto", "columns", "plain", "json"], streams: Streams) -> Layout:
+    """`auto` is columns on a terminal and blocks elsewhere."""
+    if wanted == "auto":
+        return "columns" if streams.stdout_tty else "plain"
+    return wanted
+
+
+class ColumnsRenderer:
+    """Draws one blend after the other: as their replies come, or in columns when all are there.
+
+    As a context manager it draws the columns at its end, those of an interrupted run too.
+    """
+
+    def __init__(self, commentary: Commentary, layout: Layout, samples: int) -> None:
+        self._commentary, self._layout, self._samples = commentary, layout, samples
+        self._replies: list[Replied] = []
+
+    def render(self, events: Iterable[Event]) -> None:
+        """The replies of one blend."""
+        out = self._commentary.streams.stdout
+        started: Started | None = None
+        for event in events:
+            match event:
+                case Notice():
+                    self._commentary.notice(event.message)
+                case Started():
+                    started = event
+                case Finished() if started is not None:
+                    if self._layout == "json":
+                        write_line(out, reply_record(started, event))
+                    elif self._layout == "plain":
+                        write_block(out, Replied(started, event), sample=self._samples > 1)
+                    else:
+                        self._replies.append(Replied(started, event))
+
+    def __enter__(self) -> ColumnsRenderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the columns: a band of them for each sample."""
+        streams = self._commentary.streams
+        encoding = (getattr(streams.stdout, "encoding", None) or "").lower().replace("-", "")
+        for sequence in dict.fromkeys(reply.started.sequence for reply in self._replies):
+            write_columns(
+                streams.stdout,
+                [reply for reply in self._replies if reply.started.sequence == sequence],
+                shutil.get_terminal_size((100, 24)).columns,
+                color=streams.stdout_tty and streams.color,
+                ascii_=encoding != "utf8",
+            )
 
 
 def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color: bool, ascii_: bool) -> None:

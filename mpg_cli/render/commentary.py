@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpg_cli.engine.events import Finished, Started
+from mpg_cli.engine.request import Request
 from mpg_cli.explain.attribution import Explanation
 from mpg_cli.io.terminal import Streams
+from mpg_cli.options.output import NoticeOptions
 from mpg_cli.render.tally import Tally, detail_lines, summary_words
 
 
@@ -21,7 +23,29 @@ class Commentary:
     samples: int = 1
     seed: bool = True  # report the seed on its own where no statistics show it
     explain: bool = False  # draw explanations; elsewhere they are in the objects
-    drawn: bool = False  # nobody gave the seed: it is reported even to those who want quiet
+    drawn: bool = False  # the seed was not given: it is reported even with --quiet
+
+    @classmethod
+    def of(
+        cls,
+        streams: Streams,
+        notices: NoticeOptions,
+        request: Request,
+        *,
+        machine: bool,
+        explain: bool = False,
+    ) -> Commentary:
+        """What the options ask for; `machine` where stdout carries objects, which have the seed in them."""
+        return cls(
+            streams,
+            stats=notices.shown(streams.stderr_tty and not machine),
+            quiet=notices.quiet and not notices.verbose,
+            verbose=notices.verbose,
+            samples=1 if machine else request.samples,
+            seed=not machine,
+            explain=explain,
+            drawn=request.seed is None,
+        )
 
     def notice(self, message: str) -> None:
         """Something the user should know."""

@@ -1,21 +1,32 @@
-"""Methods side by side: a table for a person, CSV, and a plot of presence against fluency."""
+"""Methods side by side: a table for a person, JSON, CSV, and a plot of presence against fluency."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.study import Comparison
-from mpg_cli.io.terminal import clean
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import width
 from mpg_cli.render.style import prompts
 
 FIGURES = ("minimum", "mean", "all_together", "fluency")
+
+
+def write_as(streams: Streams, found: Comparison, form: Literal["text", "json", "csv"]) -> None:
+    """A table, one JSON object, or CSV."""
+    if form == "json":
+        streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
+    elif form == "csv":
+        write_csv(streams.stdout, [found])
+    else:
+        write_comparison(streams.stdout, found, color=streams.color and streams.stdout_tty)
 
 
 def write_comparison(stream: TextIO, found: Comparison, *, color: bool) -> None:

@@ -6,13 +6,21 @@ from collections.abc import Iterable
 from typing import Any, Literal, TextIO
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
-from mpg_cli.io.terminal import Status
+from mpg_cli.io.terminal import Status, Streams
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.explain_html import ExplainedReply, write_page
 from mpg_cli.render.jsonl import reply_record, write_line
 from mpg_cli.render.tally import Tally, progress_words
 
 Format = Literal["auto", "terminal", "json"]
+ChosenFormat = Literal["terminal", "json"]
+
+
+def choose_format(wanted: Format, streams: Streams) -> ChosenFormat:
+    """`auto` is colours on a terminal and objects elsewhere."""
+    if wanted == "auto":
+        return "terminal" if streams.stdout_tty else "json"
+    return wanted
 
 
 class ExplainRenderer:
@@ -21,7 +29,7 @@ class ExplainRenderer:
     def __init__(
         self,
         commentary: Commentary,
-        format_: Literal["terminal", "json"],
+        format_: ChosenFormat,
         prompt: str,
         page: TextIO | None = None,
     ) -> None:

@@ -1,7 +1,8 @@
-"""What a questionnaire found, for a person: bars, tables, a plot in a file."""
+"""What a questionnaire found: bars, tables, JSON, a plot in a file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -10,9 +11,19 @@ from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.mbti import Findings
 from mpg_cli.evaluation.questionnaire import DIMENSIONS
 from mpg_cli.evaluation.scores import Score
-from mpg_cli.io.terminal import clean
+from mpg_cli.io.terminal import Streams, clean
 
 HALF = 15  # columns of a bar on either side
+
+
+def write_as(streams: Streams, found: Findings, *, as_json: bool, table: bool) -> None:
+    """One JSON object, a table of several blends, or bars of one."""
+    if as_json:
+        streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
+    elif table:
+        write_table(streams.stdout, found)
+    else:
+        write_report(streams.stdout, found, color=streams.color and streams.stdout_tty)
 
 
 def write_report(stream: TextIO, found: Findings, *, color: bool) -> None:

@@ -7,12 +7,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpg_cli.io.terminal import Streams, clean
+from mpg_cli.models.load.catalogue import ModelInfo
+from mpg_cli.personas import overview
+from mpg_cli.personas.base import find_base
+from mpg_cli.personas.registry import Registry
 from mpg_cli.render.description import write_description
 
 WIDTH = 160  # of a table that no terminal shows
 LEAST = 24  # columns of a model's id; other columns give way before
 COLUMNS = ("", "model", "family", "size", "context", "adapters", "checkpoints", "prompts")
 _LEFT = ("", "model", "family")
+
+
+def row(info: ModelInfo, registry: Registry, in_use: str) -> dict[str, Any]:
+    """All that is told of a model, ready for JSON; `in_use` is the id of the one that commands take."""
+    own = str(info.folder) if info.source == "folder" else info.id
+    base = find_base(own, None if info.source == "folder" else info.revision)
+    return {
+        "id": info.id,
+        "in_use": info.id == in_use,
+        "source": info.source,
+        "folder": str(info.folder),
+        "revision": info.revision,
+        "architecture": info.architecture,
+        "dtype": info.dtype,
+        "parameters": info.parameters,
+        "size_bytes": info.size,
+        "context": info.context,
+        "problem": info.problem,
+        "experts": overview.kinds(registry, base),
+    }
 
 
 def write_all(streams: Streams, rows: Sequence[Mapping[str, Any]], shown: str) -> None:

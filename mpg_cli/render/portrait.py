@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import visible
+from mpg_cli.personas import expression, overview
+from mpg_cli.personas.base import find_base
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.personas.overview import Available, Node, place
+from mpg_cli.personas.registry import Registry, resolve
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -33,6 +36,23 @@ class Portrait:
     experts: tuple[tuple[str, float], ...]
     available: dict[str, tuple[Available, ...]]
     persona: Persona | None = None
+
+
+def portrait_of(text: str, known: Registry, model: str) -> Portrait:
+    """The persona or the expression on the model. Raises UsageError for what is unknown or no expression."""
+    terms = expression.parse(text)
+    nodes = overview.tree(terms, known)
+    blend = resolve(terms, known)
+    base = find_base(model)
+    single = known.get(terms[0].name) if len(terms) == 1 and terms[0].weight == 1 else None
+    return Portrait(
+        expression=blend.expression,
+        model=model,
+        nodes=nodes,
+        experts=tuple((expert.persona.name, expert.weight) for expert in blend.experts),
+        available={one.name: overview.available(one, base) for one in known.personas if one.parts is None},
+        persona=single,
+    )
 
 
 def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> None:

@@ -1,16 +1,25 @@
-"""What the replies of a blend show, for a person: bars and numbers."""
+"""What the replies of a blend show: bars and numbers, or JSON."""
 
 from __future__ import annotations
 
+import json
 from typing import TextIO
 
 from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.evaluation.measured import Measured
 from mpg_cli.evaluation.study import Findings
-from mpg_cli.io.terminal import clean
+from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import width
 
 BAR = 20  # columns
+
+
+def write_findings(streams: Streams, found: Findings, *, as_json: bool) -> None:
+    """One JSON object, or bars and numbers."""
+    if as_json:
+        streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
+    else:
+        write_style(streams.stdout, found, color=streams.color and streams.stdout_tty)
 
 
 def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:

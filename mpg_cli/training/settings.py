@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.options.option import check_fields, option
 from mpg_cli.training.rows import Method
 
 T = TypeVar("T")
@@ -37,55 +38,103 @@ LOSSES = (
     "sft",
 )
 LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}  # what their papers recommend
+_BATCH = 16  # rows a step
 IPO_PULL = 0.1  # of the squared distance to the margin (nats), against 1 for the likelihood of the reply
+
+
+_BY_SIZE = "by the size of the model"
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)
 class Choices:
     """What the user chose; None leaves it to the size of the model."""
 
-    method: Method = "dpo"
-    loss: str | None = None
-    beta: float | None = None
-    likelihood: float | None = None
-    rank: int | None = None
-    alpha: float | None = None
-    targets: tuple[str, ...] = ()
-    learning_rate: float | None = None
-    epochs: float | None = None
-    batch_size: int | None = None
-    micro_batch: int | None = None
-    max_length: int | None = None
-    eval_split: float = 0.1
-    seed: int = 0
+    sft: bool = option(
+        False, help="The data is single replies, as {prompt, response} or {messages}: imitate them."
+    )
+    loss: str | None = option(
+        None,
+        metavar="NAME",
+        help="ipo (bounded margin), sigmoid (DPO) or another of TRL's preference losses.",
+        complete=("ipo", "sigmoid"),
+        shown=_BY_SIZE,
+    )
+    beta: float | None = option(
+        None,
+        metavar="B",
+        low=0,
+        above=True,
+        help="How tightly the adapter is held to the base; with ipo the margin is 1/(2B) nats a reply.",
+        shown="0.1",
+    )
+    likelihood: float | None = option(
+        None,
+        metavar="W",
+        low=0,
+        help="Weight of the likelihood of the chosen reply beside the loss.",
+        shown=_BY_SIZE,
+    )
+    rank: int | None = option(None, metavar="R", low=1, help="Rank of the adapter.", shown=_BY_SIZE)
+    alpha: float | None = option(
+        None,
+        metavar="A",
+        low=0,
+        above=True,
+        help="The adapter is scaled by alpha / rank.",
+        shown="twice the rank",
+    )
+    targets: tuple[str, ...] = option(
+        (),
+        metavar="NAME,…",
+        many=False,
+        read=_targets,
+        text="",
+        help="Layers to adapt, as q_proj,v_proj.",
+        shown="every linear layer",
+    )
+    learning_rate: float | None = option(
+        None, metavar="X", low=0, above=True, help="The peak; it warms up and decays.", shown=_BY_SIZE
+    )
+    epochs: float | None = option(
+        None, metavar="N", low=0, above=True, help="Passes over the data.", shown=_BY_SIZE
+    )
+    batch_size: int | None = option(None, metavar="N", low=1, help="Rows a step.", shown=f"{_BATCH}")
+    micro_batch: int | None = option(
+        None, metavar="N", low=1, help="Rows at a time in memory, at most.", shown=_BY_SIZE
+    )
+    max_length: int | None = option(
+        None,
+        metavar="N",
+        low=8,
+        help="Tokens of prompt and reply; longer replies are cut.",
+        shown=_BY_SIZE,
+    )
+    eval_split: float = option(
+        0.1,
+        metavar="X",
+        low=0,
+        high=0.5,
+        help="Share of the data, by prompts, held out for the test at the end.",
+    )
+    seed: int = option(0, metavar="N", low=0, help="Decides split, order and start of the adapter.")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.loss is not None and self.loss not in LOSSES:
+            loss = visible(self.loss, 60)
             raise UsageError(
-                f"--loss '{visible(self.loss, 60)}' is none{did_you_mean(self.loss, LOSSES)}",
-                hint=f"choose {', '.join(LOSSES)}",
+                f"unknown loss '{loss}' (choose from {', '.join(LOSSES)}){did_you_mean(self.loss, LOSSES)}"
             )
-        for flag, low, value in (
-            ("--rank", 1, self.rank),
-            ("--batch-size", 1, self.batch_size),
-            ("--micro-batch", 1, self.micro_batch),
-            ("--max-length", 8, self.max_length),
-            ("--likelihood", 0, self.likelihood),
-            ("--seed", 0, self.seed),
-        ):
-            if value is not None and not low <= value < math.inf:
-                raise UsageError(f"{flag} must be at least {low}, not {value:g}")
-        for flag, number in (
-            ("--beta", self.beta),
-            ("--alpha", self.alpha),
-            ("--learning-rate", self.learning_rate),
-            ("--epochs", self.epochs),
-        ):
-            if number is not None and not 0 < number < math.inf:
-                raise UsageError(f"{flag} must be a number above 0, not {number:g}")
-        if not 0 <= self.eval_split <= 0.5:
-            raise UsageError(f"--eval-split must be between 0 and 0.5, not {self.eval_split:g}")
         self._check_method()
+
+    @property
+    def method(self) -> Method:
+        """Preferences, or imitation of single replies."""
+        return "sft" if self.sft else "dpo"
 
     def _check_method(self) -> None:
         """What is about pairs does not go with --sft, nor with the likelihood alone."""
@@ -118,7 +167,6 @@ _SIZES = (
     _Size(1.5e9, "sigmoid", 0.2, 16, 2e-4, 3, 4, 1024, False),
     _Size(math.inf, "sigmoid", 0.2, 64, 5e-5, 2, 1, 2048, True),
 )
-_BATCH = 16
 
 
 @dataclass(frozen=True)

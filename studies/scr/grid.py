@@ -35,7 +35,8 @@ class Setting:
             return Scheme(drafter="none")
         if self.rule in ("exact", "block"):
             return Scheme(rule=self.rule, drafter=self.drafter, chunk_size=self.gamma)
-        how = Threshold(self.quantile, self.fixed, candidates=self.candidates, ahead=self.ahead)
+        level = f"fixed:{self.fixed:g}" if self.fixed is not None else f"{self.quantile:g}"
+        how = Threshold(level, candidates=self.candidates, ahead=self.ahead)
         return Scheme(rule="threshold", drafter=self.drafter, chunk_size=self.gamma, threshold=how)
 
     @property

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from mpg_cli.cli import option_table
 from mpg_cli.cli.app import COMMANDS, app
 from mpg_cli.cli.lazy_group import _Quick
-from mpg_cli.config.precedence import collect
+from mpg_cli.config.file import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,16 +155,17 @@ def test_wrong_values_get_the_same_message(capsys: pytest.CaptureFixture[str]) -
     assert main(["generate", "-p", "pirate", "--top-k", "many", "x"]) == 2
     assert "'--top-k': must be a valid integer" in capsys.readouterr().err
     assert main(["generate", "-p", "pirate", "--rule", "exakt", "x"]) == 2
-    assert "'exakt' is not one of" in capsys.readouterr().err
+    assert "unknown rule 'exakt' (choose from exact, threshold, block)" in capsys.readouterr().err
 
 
 def defaults(argv: list[str], values: dict[str, Any] | None = None, **environ: str) -> Any:
-    return collect(group(), argv, values or {}, "config.yaml", environ)
+    config = Config(Path("config.yaml"), values or {})
+    return replace(option_table.sources(config), environ=environ).defaults(group(), argv)
 
 
 def test_defaults_follow_the_command_that_is_called() -> None:
     found = defaults(["personas", "list", "x"], {"model": "a"}, MPG_FORMAT="json")
-    assert found.by_command == {"personas": {"list": {"model": "a", "format_": "json"}}}
+    assert found.by_command == {"personas": {"list": {"model": "a", "format": "json"}}}
     assert found.origins == {"--model": "config.yaml", "--format": "MPG_FORMAT"}
     assert defaults(["nothing"], {"model": "a"}).by_command == {}
     assert defaults([], {"model": "a"}).by_command == {}
@@ -195,9 +198,9 @@ def test_lists_and_single_values_fit_what_the_command_has() -> None:
 def test_garbage_is_collected_while_a_command_runs() -> None:
     """It is not while modules load."""
     code = (
-        "import gc, sys; from mpg_cli.cli.commands import personas_new\n"
-        "personas_new._next = lambda *_: f'collecting {gc.isenabled()}'\n"
+        "import gc, sys; from mpg_cli.personas import persona_file\n"
+        "persona_file.options_to_find = lambda *_: [f'collecting={gc.isenabled()}']\n"
         "from mpg_cli.__main__ import main; sys.argv[1:] = ['personas', 'new', 'x']; sys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "mpg: try: collecting True\n")
+    assert (done.returncode, done.stderr) == (0, "mpg: try: mpg generate -p x collecting=True '…'\n")

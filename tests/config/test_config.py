@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mpg_cli.cli.option_table import keys
 from mpg_cli.config import paths as folders
-from mpg_cli.config.file import OPTIONS, load_config
+from mpg_cli.config.file import Config, load_config
+from mpg_cli.config.precedence import Sources
 from mpg_cli.errors import ExitCode, UsageError
 
 
@@ -33,11 +36,11 @@ def test_folders_follow_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_default_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert load_config().values == {}
+    assert load_config(keys()).values == {}
     (tmp_path / "mpg").mkdir()
     file = written(tmp_path / "mpg", "max-tokens: 64\n")
-    assert load_config().values == {"max_tokens": 64}
-    assert load_config().file == file
+    assert load_config(keys()).values == {"max_tokens": 64}
+    assert load_config(keys()).file == file
 
 
 def test_values_are_those_of_the_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,14 +69,14 @@ stats: false
         "drafter": "persona:pirate",
         "stats": False,
     }
-    loaded = load_config(written(tmp_path, text))
+    loaded = load_config(keys(), written(tmp_path, text))
     assert loaded.values == expected
     assert isinstance(loaded.values["temperature"], float)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
 def test_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
-    assert load_config(written(tmp_path, text)).values == {}
+    assert load_config(keys(), written(tmp_path, text)).values == {}
 
 
 @pytest.mark.parametrize(
@@ -84,21 +87,27 @@ def test_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
         ("# c\nmax-tokens: many", "2: max-tokens: must be a whole number, not text"),
         ("max-tokens: 1.5", "1: max-tokens: must be a whole number, not 1.5"),
         ("max-tokens: true", "1: max-tokens: must be a whole number, not true or false"),
-        ("max-tokens: 0", "1: max-tokens: must be at least 1"),
+        ("max-tokens: 0", "1: max-tokens: 0 must be at least 1"),
         ("temperature: hot", "1: temperature: must be a number, not text"),
-        ("temperature: -1", "1: temperature: must be at least 0"),
-        ("top-p: 1.5", "1: top-p: must be between 0 and 1"),
+        ("temperature: -1", "1: temperature: -1 must be 0 or more"),
+        ("top-p: 1.5", "1: top-p: 1.5 must be above 0 and at most 1"),
         ("stats: no", "1: stats: must be true or false, not text"),
         ("stats: 1", "1: stats: must be true or false, not a number"),
         ("model: 7", "1: model: must be text, not a number; put it in quotes"),
         ("model:", "1: model: must be text, not nothing; put it in quotes"),
         ("model: ''", "1: model: is empty; leave the key out"),
-        ("rule: exakt", "1: rule: must be exact, threshold, block, not 'exakt'; did you mean exact?"),
-        ("device: gpu", "1: device: 'gpu' is not a value of this option"),
-        ("chunk-size: -1", "1: chunk-size: '-1' is not a value of this option"),
+        ("rule: exakt", "1: rule: unknown rule 'exakt' (choose from exact, threshold, block)"),
+        ("device: gpu", "1: device: unknown device 'gpu' (choose from auto, cuda, cuda:N, mps, cpu)"),
+        ("chunk-size: -1", "1: chunk-size: -1 must be between 0 and 64"),
         ("chunk-size: true", "1: chunk-size: must be text, not true or false; put it in quotes"),
-        ("drafter: none\nthreshold: fixed", "2: threshold: 'fixed' is not a value of this option"),
+        ("drafter: none\nthreshold: fixed", "2: threshold: 'fixed' is no threshold"),
         ("stop: [1]", "1: stop: must be text or a list of texts, not a list"),
+        ("stop-token-id: [1, x]", "1: stop-token-id: must be a whole number or a list of them, not a list"),
+        ("stop-token-id: -1", "1: stop-token-id: -1 is no token id"),
+        ("logit-bias: [5:1, x]", "1: logit-bias: 'x' is not ID:BIAS"),
+        ("persona: INTJ++", "1: persona: a persona is missing before +"),
+        ("samples: 3", "1: samples: is an option of the command line only"),
+        ("output: x", "1: output: is an option of the command line only"),
         ("stop: []", "1: stop: must be text or a list of texts, not a list"),
         ("seed: 1\nseed: 2", "2: seed: this key stands twice, first in line 1"),
         ("model: &m x", "1: model: anchors (&m) are not allowed"),
@@ -111,7 +120,7 @@ def test_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
 def test_mistake_names_file_line_and_key(tmp_path: Path, text: str, error: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(UsageError) as caught:
-        load_config(file)
+        load_config(keys(), file)
     assert caught.value.message.startswith(f"{file}:{error}")
     assert type(caught.value) is UsageError
     assert caught.value.exit_code == ExitCode.USAGE
@@ -119,11 +128,11 @@ def test_mistake_names_file_line_and_key(tmp_path: Path, text: str, error: str) 
 
 def test_all_mistakes_are_one_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        load_config(written(tmp_path, "seed: x\ntop-k: y\nmodel: fine\n"))
+        load_config(keys(), written(tmp_path, "seed: x\ntop-k: y\nmodel: fine\n"))
     assert caught.value.message.count("\n") == 1
 
 
-def test_every_option_is_a_flag_of_a_command() -> None:
+def test_every_key_is_a_flag_of_a_command() -> None:
     import typer.main
 
     from mpg_cli.cli.app import app
@@ -131,4 +140,22 @@ def test_every_option_is_a_flag_of_a_command() -> None:
     commands: Any = typer.main.get_command(app)
     parameters = [parameter for command in commands.commands.values() for parameter in command.params]
     flags = {flag for parameter in parameters for flag in parameter.opts}
-    assert {f"--{name}" for name in OPTIONS} <= flags
+    assert {f"--{name}" for name in keys()} <= flags
+
+
+def test_a_variable_of_an_option_that_repeats_holds_several_values() -> None:
+    environ = {
+        "MPG_LOGIT_BIAS": "198:-5,50256:-100",
+        "MPG_STOP_TOKEN_ID": "2,3\n4",
+        "MPG_PERSONA_DIR": f"mine{os.pathsep}my folder",
+        "MPG_STOP": "END, at last\n###",
+        "MPG_MODEL": "a,b",
+    }
+    sources = Sources(keys(), Config(Path("config.yaml"), {"stop": ["x"], "seed": 1}), environ)
+    assert sources.value("logit-bias") == (["198:-5", "50256:-100"], "MPG_LOGIT_BIAS")
+    assert sources.value("stop-token-id") == (["2", "3", "4"], "MPG_STOP_TOKEN_ID")
+    assert sources.value("persona-dir") == (["mine", "my folder"], "MPG_PERSONA_DIR")
+    assert sources.value("stop") == (["END, at last", "###"], "MPG_STOP")
+    assert sources.value("model") == ("a,b", "MPG_MODEL")
+    assert sources.value("seed") == (1, "config.yaml")
+    assert sources.value("top-p") == (None, "")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mpg_cli.config import file as config
+from mpg_cli.config.key import Key
 from mpg_cli.errors import ExpressionError, PersonaError
 from mpg_cli.personas.expression import Term, format_expression, parse
 from mpg_cli.personas.registry import Registry, load_default, resolve
@@ -63,7 +64,9 @@ def main(folder: Path, library: Path | None) -> None:
 
     settings = folder / "config.yaml"
     settings.write_text("max-tokens: 5\nstats: true\n", encoding="utf-8")
-    assert config.load_config(settings).values == {"max_tokens": 5, "stats": True}
+    kinds = {"max-tokens": int, "stats": bool}
+    keys = {name: Key(name, kind, check=bool) for name, kind in kinds.items()}
+    assert config.load_config(keys, settings).values == {"max_tokens": 5, "stats": True}
 
     if library is not None:
         found = Registry.load([library])

@@ -45,7 +45,7 @@ def test_choices_win() -> None:
 
 
 def test_imitation_has_no_preference() -> None:
-    settings = resolve(Choices(method="sft"), SMALL, None)
+    settings = resolve(Choices(sft=True), SMALL, None)
     assert (settings.loss, settings.likelihood) == ("sft", 0)
 
 
@@ -59,15 +59,15 @@ def test_the_context_bounds_the_length() -> None:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"loss": "sigmoud"}, "--loss 'sigmoud' is none; did you mean sigmoid"),
-        ({"rank": 0}, "--rank must be at least 1, not 0"),
-        ({"beta": 0.0}, "--beta must be a number above 0, not 0"),
-        ({"learning_rate": math.nan}, "--learning-rate must be a number above 0, not nan"),
-        ({"epochs": math.inf}, "--epochs must be a number above 0, not inf"),
-        ({"likelihood": math.nan}, "--likelihood must be at least 0, not nan"),
-        ({"eval_split": 0.9}, "--eval-split must be between 0 and 0.5, not 0.9"),
-        ({"seed": -1}, "--seed must be at least 0"),
-        ({"method": "sft", "beta": 0.2}, "--beta belongs to preference data"),
+        ({"loss": "sigmoud"}, r"unknown loss 'sigmoud' \(choose from .*\); did you mean sigmoid"),
+        ({"rank": 0}, "--rank 0 must be at least 1"),
+        ({"beta": 0.0}, "--beta 0 must be above 0"),
+        ({"learning_rate": math.nan}, "--learning-rate nan must be above 0"),
+        ({"epochs": math.inf}, "--epochs inf must be above 0"),
+        ({"likelihood": math.nan}, "--likelihood nan must be 0 or more"),
+        ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
+        ({"seed": -1}, "--seed -1 must be 0 or more"),
+        ({"sft": True, "beta": 0.2}, "--beta belongs to preference data"),
         ({"loss": "sft", "likelihood": 1.0}, "--likelihood does not go with --loss sft"),
     ],
 )

@@ -142,7 +142,7 @@ def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path
 
 
 def test_plain_responses_are_learnt(chat_model: Path, tmp_path: Path) -> None:
-    result = trained(chat_model, tmp_path, method="sft", epochs=10.0)
+    result = trained(chat_model, tmp_path, sft=True, epochs=10.0)
     assert result.held_out is not None
     assert result.held_out.margin is None
     assert result.held_out.accuracy is not None
@@ -169,7 +169,7 @@ def test_the_system_column_is_in_the_tokens(
     """The trainer's prompt is the one of generation, and the reply is all that is learnt behind it."""
     data = read_data([written(tmp_path / "data.jsonl", [row] * 12)], method)
     with RunFolder(tmp_path / "run") as run:
-        whole = job(chat_model, run, tmp_path, method=method)
+        whole = job(chat_model, run, tmp_path, sft=method == "sft")
         tokenizer = whole.loaded.tokenizer
         made, _, _ = examples(data.rows, tokenizer, whole.loaded.end_tokens)
         prepared, _, _ = trainer._trainer(replace(whole, train=made, held_out=[]))
@@ -218,16 +218,16 @@ def test_the_ipo_margin_is_per_reply() -> None:
 
 @pytest.mark.parametrize("method", ["dpo", "sft"])
 def test_a_stopped_run_goes_on_to_the_same_end(chat_model: Path, tmp_path: Path, method: str) -> None:
-    whole = trained(chat_model, tmp_path, method=method)
+    whole = trained(chat_model, tmp_path, sft=method == "sft")
     with RunFolder(tmp_path / "again") as run:
         watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == 1 else None))
-        first = job(chat_model, run, tmp_path, method=method)
+        first = job(chat_model, run, tmp_path, sft=method == "sft")
         run.begin({}, force=False)
         assert train(first, watch) is None
         checkpoint = run.last_checkpoint()
         assert checkpoint is not None
         assert checkpoint.name == "checkpoint-2"
-        second = replace(job(chat_model, run, tmp_path, method=method), resume=checkpoint)
+        second = replace(job(chat_model, run, tmp_path, sft=method == "sft"), resume=checkpoint)
         result = finished(train(second, Watch(Recorder())))
     assert (result.resumed_at, result.steps) == (2, whole.steps)
     assert result.held_out == whole.held_out

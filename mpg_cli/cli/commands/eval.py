@@ -6,6 +6,14 @@ import typer
 
 from mpg_cli.cli.lazy_group import Lazy, lazy_group
 
+# Of RequestOptions: what a questionnaire needs, and what a set of replies does not need or sets itself.
+QUIZZED = (
+    *("system", "raw", "template_arg", "persona", "adapter", "scale", "persona_dir"),
+    *("model", "revision", "device", "dtype", "target"),
+)
+NOT_STUDIED = ("prompt", "prompt_file", "messages", "prefill", "compile", "samples", "sequence_id")
+STUDY_DEFAULTS = {"max_tokens": 256, "seed": 0, "drafter": "merged"}
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 # Each module loads when its command is called; the line is that of the help.

@@ -1,22 +1,17 @@
-"""`mpg explain`: a reply, and what each persona contributed to each of its tokens."""
+"""`mpg explain`: a reply, and the log-ratio contribution of each persona to each of its tokens."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
-from mpg_cli.cli import options
-from mpg_cli.cli.commands import prompting
-from mpg_cli.engine.request import Request
-from mpg_cli.errors import ExitCode
-from mpg_cli.explain.builder import explained
+from mpg_cli.cli.groups import with_groups
+from mpg_cli.cli.requests import RequestOptions, leave, open_session, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
-from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.output import OutputFile
+from mpg_cli.options.commands import ExplainOptions
+from mpg_cli.options.output import NoticeOptions
 
 EPILOG = """\b
 Examples:
@@ -25,10 +20,10 @@ Examples:
   mpg explain -p bard:0.5+noir "Describe the rain" | jq '.tokens[] | [.text, .strongest]'
   mpg generate -p pirate --explain "How do I make tea?"
 \b
-A token has the colour of the persona that contributed most to it. A contribution is w·δ: the weight times
-the log of how much likelier the persona's expert makes the token than the plain model, in nats. With --target
-mixture it is the persona's share of the token, and the colour is of the one that exceeds its share of the
-blend most. Accepted tokens are plain, corrected ones underlined, undrafted ones italic (on the page dotted).
+A token has the colour of the persona with the largest log-ratio contribution w·δ: its weight times the log of
+how much likelier the persona's expert makes the token than the plain model, in nats. With --target mixture
+it is the persona's share of the token, and the colour is of the one that exceeds its share of the blend most.
+Accepted tokens are plain, corrected ones underlined, those that were not drafted italic (dotted on the page).
 On a pipe each reply is one JSON object: the fields of generate --format json, unit, tokens and sentences.
 Ctrl-C ends the reply and explains what is there.
 \b
@@ -36,82 +31,34 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 143 terminated."""
 
 
-@prompting.asks
-def explain(
-    ctx: typer.Context,
-    *,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write a page for a browser; it needs no network."),
-    ] = None,
-    format_: Annotated[
-        Literal["auto", "terminal", "json"],
-        typer.Option(
-            "--format",
-            metavar="auto|terminal|json",
-            help="auto: colours on a terminal, JSON on a pipe; terminal: on a pipe signs instead of colours.",
-        ),
-    ] = "auto",
-    stats: options.ShowStats = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    **asked: Any,
-) -> None:
-    """Reply, and show what each persona contributed to each token.
+@with_groups
+def explain(ctx: typer.Context, asked: RequestOptions, to: ExplainOptions, notices: NoticeOptions) -> None:
+    """Reply, and show which persona shaped which token.
 
-    Each token has the colour of the persona that contributed most, each sentence a bar for every persona.
+    Each token has the colour of the persona with the largest log-ratio contribution to it, each sentence a
+    bar for every persona.
     """
-    from mpg_cli.cli.commands import blending
+    from mpg_cli.explain.builder import explained  # TAB and --help need none of these
+    from mpg_cli.render.commentary import Commentary
+    from mpg_cli.render.explain import ExplainRenderer, choose_format
+    from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
-    chosen: Literal["terminal", "json"] = "json" if format_ == "json" else "terminal"
-    if format_ == "auto" and not streams.stdout_tty:
-        chosen = "json"
-    request = prompting.ask(ctx, **asked)
-    machine = chosen == "json"
-    commentary = Commentary(
-        streams,
-        stats=stats if stats is not None else verbose or (streams.stderr_tty and not machine),
-        quiet=quiet and not verbose,
-        verbose=verbose,
-        samples=1 if machine else request.samples,
-        seed=not machine,  # it is in the objects
-        drawn=request.seed is None,
-    )
-    with OutputFile(html, "--html") if html is not None else nullcontext() as page:
-        if notice := blending.default_model_notice(ctx, request.model.name):
-            commentary.notice(notice)
-        ended_by, closed = None, None
+    chosen = choose_format(to.format, streams)
+    request = read_request(ctx, asked, streams)
+    commentary = Commentary.of(streams, notices, request, machine=chosen == "json")
+    ended_by, closed = None, None
+    with OutputFile(to.html, "--html") if to.html is not None else nullcontext() as page:
+        session = open_session(ctx, request, commentary)
+        renderer = ExplainRenderer(commentary, chosen, request.prompting.question, page)
         try:
-            ended_by = _perform(request, chosen, commentary, page)
-        except BrokenPipeError as error:  # whoever read stdout is gone, by Ctrl-C perhaps: the page stays
+            with signals.Graceful(session.stop) as graceful:
+                renderer.render(explained(session.replies(request), session.loaded.tokenizer))
+            ended_by = graceful.exit_code
+        except BrokenPipeError as error:  # the reader of stdout is gone, by Ctrl-C perhaps: the page stays
             closed = error
-    if html is not None:
-        commentary.notice(f"the page is {html}")
+    if to.html is not None:
+        commentary.notice(f"the page is {to.html}")
     if closed is not None:
         raise closed
-    if ended_by is not None:
-        raise typer.Exit(ended_by)
-
-
-def _perform(
-    request: Request,
-    chosen: Literal["terminal", "json"],
-    commentary: Commentary,
-    page: TextIO | None,
-) -> ExitCode | None:
-    """Load, reply and explain; the exit code of the signal that ended it early, if one did."""
-    from mpg_cli.render.explain import ExplainRenderer
-
-    streams = commentary.streams
-    with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
-        from mpg_cli.engine.session import Session  # torch loads here
-
-        session = Session.open(request, status.update)
-        signals.check()
-    turns = request.prompting.messages
-    prompt = turns[-1]["content"] if turns else request.prompting.prompt or ""
-    renderer = ExplainRenderer(commentary, chosen, prompt, page)
-    with signals.Graceful(session.stop) as graceful:
-        renderer.render(explained(session.replies(request), session.loaded.tokenizer))
-    return graceful.exit_code
+    leave(ended_by)

@@ -1,22 +1,17 @@
-"""`mpg generate`: flags to a request, the request to a session, its events to a renderer."""
+"""`mpg generate`: options to a request, the request to a session, its events to a renderer."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from mpg_cli.cli import options
-from mpg_cli.cli.commands import prompting
-from mpg_cli.errors import ExitCode
+from mpg_cli.cli.groups import with_groups
+from mpg_cli.cli.requests import RequestOptions, leave, open_session, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
-from mpg_cli.render import ChosenFormat, choose_format, make_renderer
-
-if TYPE_CHECKING:
-    from mpg_cli.engine.request import Request
-    from mpg_cli.render.commentary import Commentary
+from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
+from mpg_cli.render import choose_format, make_renderer
 
 EPILOG = """\b
 Examples:
@@ -34,80 +29,40 @@ Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 1
 143 terminated."""
 
 
-@prompting.asks
+@with_groups
 def generate(
     ctx: typer.Context,
-    *,
-    format_: options.FormatName = "auto",
-    stats: options.ShowStats = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    output: options.Output = None,
-    explain: options.Explain = False,
-    dry_run: options.DryRun = False,
-    **asked: Any,
+    asked: RequestOptions,
+    form: FormatOptions,
+    notices: NoticeOptions,
+    output: OutputOptions,
 ) -> None:
     """Reply to a prompt as a blend of personas.
 
-    The personas are combined at every token of the reply. Drafted chunks are checked by all of them in one
-    pass; with the default rule the text is exactly that of checking token by token, in fewer passes.
+    The personas are combined at every token of the reply. Drafted chunks are verified by all of them in one
+    pass; with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.cli.commands import blending  # TAB and --help need none of these
+    from mpg_cli.explain.builder import explained  # TAB and --help need none of these
     from mpg_cli.render.commentary import Commentary
+    from mpg_cli.render.description import write_description
     from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
-    quiet = quiet and not verbose
-    chosen = choose_format(format_, streams, to_file=output is not None)
-
-    request = prompting.ask(ctx, **asked)
-
+    chosen = choose_format(form.format, streams, to_file=output.output is not None)
     machine = chosen in ("json", "events")
-    commentary = Commentary(
-        streams,
-        stats=stats if stats is not None else verbose or (streams.stderr_tty and not machine),
-        quiet=quiet,
-        verbose=verbose,
-        samples=1 if machine else request.samples,
-        seed=not machine,  # it is in the objects
-        explain=not machine,
-        drawn=request.seed is None,
-    )
-    with OutputFile(output) if output is not None else nullcontext() as stream:
-        if notice := blending.default_model_notice(ctx, request.model.name):
-            commentary.notice(notice)
-        ended_by = _perform(request, chosen, commentary, stream, explain=explain, dry_run=dry_run)
-    if ended_by is not None:
-        raise typer.Exit(ended_by)
-
-
-def _perform(
-    request: Request,
-    chosen: ChosenFormat,
-    commentary: Commentary,
-    file: TextIO | None,
-    *,
-    explain: bool,
-    dry_run: bool,
-) -> ExitCode | None:
-    """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
-    from mpg_cli.explain.builder import explained
-    from mpg_cli.render.description import write_description
-
-    streams = commentary.streams
-    with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
-        from mpg_cli.engine.session import Session  # torch loads here
-
-        session = Session.open(request, status.update)
-        signals.check()
-    if dry_run:
-        for notice in session.notices:
-            commentary.notice(notice.message)
-        machine = chosen in ("json", "events")
-        write_description(file or streams.stdout, session.describe(request), as_json=machine)
-        return None
-    renderer = make_renderer(chosen, streams, commentary, file=file)
-    with signals.Graceful(session.stop) as graceful:
-        events = session.replies(request)
-        renderer.render(explained(events, session.loaded.tokenizer) if explain else events)
-    return graceful.exit_code
+    request = read_request(ctx, asked, streams)
+    commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
+    ended_by = None
+    with OutputFile(output.output) if output.output is not None else nullcontext() as file:
+        session = open_session(ctx, request, commentary)
+        if output.dry_run:
+            for notice in session.notices:
+                commentary.notice(notice.message)
+            write_description(file or streams.stdout, session.describe(request), as_json=machine)
+        else:
+            renderer = make_renderer(chosen, streams, commentary, file=file)
+            with signals.Graceful(session.stop) as graceful:
+                events = session.replies(request)
+                renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
+            ended_by = graceful.exit_code
+    leave(ended_by)

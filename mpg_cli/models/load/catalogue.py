@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpg_cli.config.paths import DATA
-from mpg_cli.errors import ModelError
+from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 from mpg_cli.options.model import DEFAULT_MODEL
 
@@ -42,6 +43,41 @@ class ModelInfo:
     size: int = 0
     context: int | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """The models on this disk; `in_use` is the id of the one of commands without --model."""
+
+    models: tuple[ModelInfo, ...]
+    in_use: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids, in order."""
+        return [info.id for info in self.models]
+
+    def get(self, name: str) -> ModelInfo:
+        """The model of an id or in a folder. Raises UsageError where there is none."""
+        info = next((info for info in self.models if info.id == name), None) or folder_model(name)
+        if info is None:
+            raise UsageError(
+                f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
+                f"{did_you_mean(name, self.ids)}",
+                hint="a model of the hub is fetched when a command names it with --model",
+            )
+        return info
+
+
+def at_hand(chosen: str) -> AtHand:
+    """The bundled model, those in the cache, and the folder that `chosen`, the model in use, may name."""
+    in_cache, warnings = cached()
+    found = [bundled(), *in_cache]
+    named = None if chosen == DEFAULT_MODEL else folder_model(chosen)
+    if named is not None and named.id not in {info.id for info in found}:
+        found.append(named)
+    return AtHand(tuple(found), named.id if named else chosen, tuple(warnings))
 
 
 def bundled() -> ModelInfo:
@@ -75,6 +111,13 @@ def folder_model(name: str) -> ModelInfo | None:
     """The model in a folder of that name; None where there is no such folder."""
     folder = Path(os.path.expanduser(name))
     return read_model(folder, str(folder.resolve()), "folder") if folder.is_dir() else None
+
+
+def find(name: str) -> ModelInfo | None:
+    """The model that `--model` takes: bundled, in the cache or a folder; None: not on this disk."""
+    if name == DEFAULT_MODEL:
+        return bundled()
+    return next((info for info in cached()[0] if info.id == name), None) or folder_model(name)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:

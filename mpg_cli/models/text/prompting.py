@@ -45,3 +45,8 @@ class Prompting:
             raise UsageError("--raw skips the chat template, which messages need", hint="leave one out")
         if self.raw and self.template_args:
             raise UsageError("--raw skips the chat template that --template-arg is for", hint="leave one out")
+
+    @property
+    def question(self) -> str:
+        """What the reply answers: the prompt, or the last turn of the messages."""
+        return self.messages[-1]["content"] if self.messages else self.prompt or ""

@@ -10,8 +10,9 @@ from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
+from mpg_cli.options.run import MAX_SEED
 from mpg_cli.personas.importing.modelfile import Instruction
-from mpg_cli.sampling.params import MAX_SEED, Sampling
+from mpg_cli.sampling.params import Sampling
 
 # Fields of Sampling, whose flags are called like them.
 _SAMPLING = {

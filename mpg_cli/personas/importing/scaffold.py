@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.text import HARMFUL, visible
 from mpg_cli.io.yaml_text import scalar, to_yaml
+from mpg_cli.options.personas import NewOptions
 from mpg_cli.personas import expression, schema
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, runnable
@@ -32,27 +32,15 @@ _ABOUT = """\
 """
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a new persona is to be."""
-
-    name: str
-    prompt: str | None = None
-    parts: str | None = None
-    adapter: str | None = None  # a folder, or a repository of the hub
-    base: str | None = None
-    description: str | None = None
-
-
-def make(wanted: Wanted, folder: Path) -> Imported:
-    """The file of the persona, to be written into `folder`. Raises UsageError."""
-    check_name(wanted.name)
+def make(name: str, wanted: NewOptions, folder: Path) -> Imported:
+    """The file of the persona of that name, to be written into `folder`. Raises UsageError."""
+    check_name(name)
     _check_flags(wanted)
     if wanted.parts is not None:
-        _check_parts(wanted.parts, wanted.name, folder)
+        _check_parts(wanted.parts, name, folder)
     adapter, notice = _adapter(wanted.adapter, wanted.base) if wanted.adapter is not None else (None, None)
-    where = Destination(folder, wanted.name, adapter.base if adapter else "")
-    text = "".join(_lines(wanted, adapter.entry(where.adapter_path) if adapter else None))
+    where = Destination(folder, name, adapter.base if adapter else "")
+    text = "".join(_lines(name, wanted, adapter.entry(where.adapter_path) if adapter else None))
     try:
         schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except PersonaError as error:
@@ -71,7 +59,7 @@ def _adapter(place: str, base: str | None) -> tuple[DraftAdapter, str | None]:
     return DraftAdapter(base, found), notice
 
 
-def _check_flags(wanted: Wanted) -> None:
+def _check_flags(wanted: NewOptions) -> None:
     for flag, value in (("--prompt", wanted.prompt), ("--adapter", wanted.adapter)):
         if wanted.parts is not None and value is not None:
             raise UsageError(f"--parts makes a composite, {flag} does not go with it", hint="leave one out")
@@ -96,9 +84,9 @@ def _check_parts(parts: str, name: str, folder: Path) -> None:
     resolve(terms, Registry.load([folder, *search_path()]))
 
 
-def _lines(wanted: Wanted, entry: dict[str, str] | None) -> Iterator[str]:
+def _lines(name: str, wanted: NewOptions, entry: dict[str, str] | None) -> Iterator[str]:
     """The file, piece by piece."""
-    yield f"name: {scalar(wanted.name)}\n"
+    yield f"name: {scalar(name)}\n"
     if wanted.description:
         yield f"description: {scalar(' '.join(wanted.description.split()))}\n"
     else:
@@ -107,21 +95,21 @@ def _lines(wanted: Wanted, entry: dict[str, str] | None) -> Iterator[str]:
         terms = " + ".join(expression.format_expression([term]) for term in expression.parse(wanted.parts))
         yield f"parts: {scalar(terms)}                # a composite has no prompt and no adapters\n"
     else:
-        yield from _expert(wanted, entry)
+        yield from _expert(name, wanted, entry)
     yield _ABOUT
 
 
-def _expert(wanted: Wanted, entry: dict[str, str] | None) -> Iterator[str]:
+def _expert(name: str, wanted: NewOptions, entry: dict[str, str] | None) -> Iterator[str]:
     if wanted.prompt:
         yield "# The system prompt, for models without an adapter of this persona.\n"
         yield to_yaml({"prompt": wanted.prompt.strip()})
     elif entry is None:
         yield "# The system prompt. Say who speaks and how; examples of words help.\n"
-        yield f"prompt: You are {wanted.name}. You answer in your own voice.\n"
+        yield f"prompt: You are {name}. You answer in your own voice.\n"
     else:
         yield "# prompt: You are …          # for models without an adapter of this persona\n"
     if entry is None:
-        yield _COMMENTS.replace("NAME", wanted.name, 1)
+        yield _COMMENTS.replace("NAME", name, 1)
     else:
         yield to_yaml({"adapters": [entry]})
         yield "# use: auto                  # auto | adapter | prompt | both\n"

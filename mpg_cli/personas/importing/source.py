@@ -6,7 +6,7 @@ import io
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ from mpg_cli.errors import UsageError
 from mpg_cli.io.file_kinds import PNG, kind_of
 from mpg_cli.io.safe_yaml import Document
 from mpg_cli.io.text import visible
+from mpg_cli.options.personas import ImportOptions
 from mpg_cli.personas.importing import card, charx
 from mpg_cli.personas.importing.card import Card
 from mpg_cli.personas.importing.card_prompt import draft_of_card
@@ -33,29 +34,21 @@ _KINDS = (
     "character cards (.png, .json, .charx), characters of other programs (.json, .yaml) and Ollama "
     "Modelfiles can be imported"
 )
+_NOTHING = ImportOptions()
 _KEY = re.compile(r"[\"']?([A-Za-z_][\w ]*)[\"']?[ \t]*:(?:\s|$)", re.ASCII)  # at the start of YAML
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user says beside the file: see the options of `mpg personas import`."""
-
-    name: str | None = None
-    user: str | None = None
-    base: str | None = None
-
-
-def read_draft(file: str, stdin: BinaryIO, wishes: Wishes = Wishes()) -> Draft:
+def read_draft(file: str, stdin: BinaryIO, wanted: ImportOptions = _NOTHING) -> Draft:
     """The persona in `file`, `-` for stdin. Raises UsageError for whatever is wrong with it."""
     if file == "-":
-        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, wishes)
+        return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, wanted)
     path = Path(os.path.expanduser(file))
     where = visible(file)
     try:
         with path.open("rb") as stream:
             regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             source: BinaryIO = stream if regular else io.BytesIO(_limited(stream, where))
-            return _draft(source, where, path, wishes)
+            return _draft(source, where, path, wanted)
     except IsADirectoryError:
         raise UsageError(f"{where} is a folder", hint=_KINDS) from None
     except (OSError, ValueError) as error:
@@ -63,16 +56,16 @@ def read_draft(file: str, stdin: BinaryIO, wishes: Wishes = Wishes()) -> Draft:
         raise UsageError(f"{where} cannot be read: {reason}") from None
 
 
-def _draft(source: BinaryIO, where: str, path: Path | None, wishes: Wishes) -> Draft:
+def _draft(source: BinaryIO, where: str, path: Path | None, wanted: ImportOptions) -> Draft:
     found = _card_of_bytes(source, where)
     if found is None:
         source.seek(0)
         data = _limited(source, where)
         found = card.from_png(data, where) if data.startswith(SIGNATURE) else _card_of_text(data, where, path)
         if found is None:
-            return draft_of_modelfile(data, where, path, wishes.base)
+            return draft_of_modelfile(data, where, path, wanted.base)
     name = one_line(path.name, 100) if path else "stdin"
-    draft = draft_of_card(found, name, wishes.user, wishes.name)
+    draft = draft_of_card(found, name, wanted.user, wanted.name)
     return replace(draft, stem=path.stem if path else "")
 
 

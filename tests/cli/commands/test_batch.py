@@ -261,7 +261,7 @@ def test_openai_lines_get_openai_records(run: Any) -> None:
     "argv, message",
     [
         (["nowhere.jsonl", "-p", "pirate"], "INPUT nowhere.jsonl cannot be read: No such file"),
-        (["-", "-p", "pirate", "--batch-size", "0"], "--batch-size '0' is none"),
+        (["-", "-p", "pirate", "--batch-size", "0"], "--batch-size 0 must be between 1 and 4096"),
         (["-", "-p", "pirate", "--max-experts", "0"], "--max-experts"),
         (["-", "-p", "pirrate"], "did you mean pirate?"),
         (["-", "-p", "pirate", "--candidates", "2"], "--candidates belongs to --rule threshold"),

@@ -185,11 +185,11 @@ def test_a_saved_chat_goes_on_and_its_messages_are_an_input_of_generate(
     assert (code, "unknown persona 'nobody'" in err) == (2, True)
 
 
-def test_the_strength_of_a_saved_blend_counts_once(
+def test_the_scale_of_a_saved_blend_counts_once(
     chat: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, again = tmp_path / "chat.json", tmp_path / "again.json"
-    monkeypatch.setenv("MPG_STRENGTH", "0.5")
+    monkeypatch.setenv("MPG_SCALE", "0.5")
     chat(f"Hello\n/save {file}\n", "-p", "bold", "--seed", "5")
     assert json.loads(file.read_text())["persona"] == "bold:0.5"
     chat(f"Hello\n/save {again}\n", "--load", str(file))

@@ -100,7 +100,7 @@ def test_a_device_that_is_not_there_is_a_problem(doctor: Doctor, capsys: pytest.
     from mpg_cli.cli.app import main
 
     assert main(["doctor", "--device", "abacus"]) == 2
-    assert "--device abacus is no device" in capsys.readouterr().err
+    assert "--device 'abacus' is unknown" in capsys.readouterr().err
 
 
 def test_an_engine_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_cache_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytes
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    found = {check.name: check for check in places.look([])}
+    found = {check.name: check for check in places.look([], {})}
     assert found["profiles of mpg tune"].status == "warning"
     assert "is a file" in found["profiles of mpg tune"].message
 

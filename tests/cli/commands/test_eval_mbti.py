@@ -38,7 +38,7 @@ def test_bars_for_a_blend(mpg: Any, tmp_path: Path) -> None:
     assert len(re.findall(r"^moved .*[+-]\d\.\d\d \[", out, re.M)) == 4
     assert max(map(len, out.splitlines())) <= 110
     assert "\x1b" not in out
-    assert "mpg-tiny speaks" in err
+    assert "using mpg-tiny" in err
     assert "<svg" in (tmp_path / "scores.svg").read_text()
 
 
@@ -88,7 +88,7 @@ def test_a_file_of_one_dimension_gives_one_letter(mpg: Any, tmp_path: Path) -> N
         (["-p", "E", "--items", "nowhere.json"], "nowhere.json: cannot be read"),
         (["-p", "E", "--items", "bad.json"], "bad.json:2: items[0].A: must be {text, pole}"),
         (["-p", "E", "--plot", "x.txt"], "--plot x.txt is no plot file"),
-        (["-p", "E", "--readout", "speech"], "--readout"),
+        (["-p", "E", "--readout", "speech"], "unknown readout 'speech'"),
         (["--all", "--adapter", "x"], "--adapter does not go with --all"),
         (["-p", "E+I:-1", "--target", "mixture"], "a mixture has no negative weights"),
         (["--all", "--items", "half.json"], "--all needs items of all dimensions"),

@@ -51,7 +51,7 @@ def test_bars_and_numbers_for_a_person(mpg: Any) -> None:
         assert re.search(f"^{name} ", out, re.M), name
     assert "Judged by markers of the package." in out
     assert "\x1b" not in out
-    assert "mpg-tiny speaks" in err
+    assert "using mpg-tiny" in err
 
 
 def test_json_is_the_same_twice_and_its_texts_are_those_of_batch(

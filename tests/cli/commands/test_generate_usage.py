@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.cli.commands.prompts import parse_messages, read_prompt
+from mpg_cli.cli.prompts import parse_messages, read_prompting
 from mpg_cli.errors import UsageError
+from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Threshold
 from tests.cli.commands.conftest import Cli
@@ -24,9 +25,7 @@ def test_the_reply_goes_to_stdout_and_the_rest_to_stderr(cli: Cli) -> None:
     code, out, err = cli("generate", "-p", "pirate", "hello")
     assert (code, out) == (0, "Aye aye\n")
     first, *rest = err.splitlines()
-    assert first.startswith(
-        "mpg: mpg-tiny speaks, a tiny demonstration model; choose a real one with --model"
-    )
+    assert first.startswith("mpg: using mpg-tiny, a tiny demonstration model; choose a real one with --model")
     assert rest == ["mpg: the seed is drawn", "seed 42"]
 
 
@@ -45,7 +44,7 @@ def test_defaults(cli: Cli) -> None:
 
 def test_all_flags_arrive(cli: Cli) -> None:
     request = cli.request(
-        *("-p", "Pirate:0.5", "--persona", "poet", "--strength", "2", "--adapter", "a/b:c:0.5"),
+        *("-p", "Pirate:0.5", "--persona", "poet", "--scale", "2", "--adapter", "a/b:c:0.5"),
         *("--system", "Be kind.", "--template-arg", "enable_thinking=false", "--template-arg", "n=3"),
         *("--template-arg", "style=short", "--model", "some/model", "--revision", "abc"),
         *("--device", "cuda:1", "--dtype", "bfloat16", "--rule", "threshold", "--threshold", "fixed:1.5"),
@@ -73,7 +72,7 @@ def test_all_flags_arrive(cli: Cli) -> None:
     assert (request.model.name, request.model.revision) == ("some/model", "abc")
     assert (request.model.device, request.model.dtype) == ("cuda:1", "bfloat16")
     assert request.scheme.rule == "threshold"
-    assert request.scheme.threshold == Threshold(fixed=1.5, window=32, candidates=4, ahead=2)
+    assert request.scheme.threshold == Threshold("fixed:1.5", window=32, candidates=4, ahead=2)
     assert (request.scheme.drafter, request.scheme.chunk_size) == ("persona:poet", 8)
     sampling = request.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_k) == (9, 0.0, 5)
@@ -91,7 +90,7 @@ def test_sequence_ids_are_as_in_json(cli: Cli, argument: str, value: int | str) 
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("max", Threshold()), ("0.95", Threshold(quantile=0.95)), ("fixed:0", Threshold(fixed=0.0))],
+    [("max", Threshold()), ("0.95", Threshold("0.95")), ("fixed:0", Threshold("fixed:0"))],
 )
 def test_thresholds(cli: Cli, argument: str, value: Threshold) -> None:
     request = cli.request("-p", "pirate", "--rule", "threshold", "--threshold", argument, "hi")
@@ -141,24 +140,25 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--top-k", "-1"], "--top-k -1 must be 0 or more"),
         (["--repetition-penalty", "0"], "--repetition-penalty 0 must be above 0"),
         (["--max-tokens", "0"], "--max-tokens 0 must be at least 1"),
-        (["-n", "0"], "-n 0 must be at least 1"),
+        (["-n", "0"], "--samples 0 must be at least 1"),
         (["--seed", "-1"], "--seed -1 must be between 0"),
         (["--stop", ""], "--stop is empty"),
         (["--chunk-size", "-1"], "--chunk-size -1 must be between 0 and 64"),
         (["--chunk-size", "65"], "--chunk-size 65 must be between 0 and 64"),
-        (["--chunk-size", "big"], "--chunk-size 'big' is no chunk size"),
+        (["--chunk-size", "big"], "--chunk-size 'big' must be auto or a whole number"),
         (["--threshold", "max"], "--threshold belongs to --rule threshold"),
         (["--threshold-window", "64"], "--threshold-window belongs to --rule threshold"),
         (["--rule", "threshold", "--threshold", "2"], "--threshold '2' is no threshold"),
         (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is no threshold"),
         (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
-        (["--rule", "greedy"], "'greedy' is not one of 'exact', 'threshold', 'block'"),
-        (["--target", "sum"], "'sum' is not one of 'product', 'mixture'"),
+        (["--rule", "greedy"], "unknown rule 'greedy' (choose from exact, threshold, block)"),
+        (["--target", "sum"], "unknown target 'sum' (choose from product, mixture)"),
         (
             ["--drafter", "beam"],
-            "choose auto, merged, folded, reference, lookup, none, persona:NAME or model:PATH",
+            "unknown drafter 'beam' (choose from auto, merged, folded, reference, lookup, none, "
+            "persona:NAME, model:PATH)",
         ),
-        (["--drafter", "model:"], "choose auto"),
+        (["--drafter", "model:"], "(choose from auto, "),
         (["--drafter", "lookup", "--rule", "threshold"], "it cannot propose every token"),
         (["--candidates", "4"], "--candidates belongs to --rule threshold"),
         (["--rule", "block", "--ahead", "2"], "--ahead belongs to --rule threshold"),
@@ -167,17 +167,17 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--drafter", "refrence"], "did you mean reference?"),
         (["--drafter", "persona:poet"], "the blend has pirate"),
         (["--drafter", "none", "--chunk-size", "4"], "--drafter none drafts nothing"),
-        (["--strength", "nan"], "strength must be a finite number"),
-        (["--strength", "0"], "every weight is zero"),
-        (["--strength", "11"], "beyond ±10"),
+        (["--scale", "nan"], "--scale nan must be a finite number"),
+        (["--scale", "0"], "every weight is zero"),
+        (["--scale", "11"], "beyond ±10"),
         (["--adapter", "x:nan"], "weight must be a finite number"),
         (["--adapter", ":2"], "has no path"),
         (["--adapter", "x:11"], "beyond ±10"),
         (["--template-arg", "thinking"], "is not KEY=VALUE"),
         (["--template-arg", "a=1", "--template-arg", "a=2"], "--template-arg a is given twice"),
         (["--raw", "--template-arg", "a=1"], "--raw skips the chat template"),
-        (["--device", "tpu"], "--device tpu is no device"),
-        (["--dtype", "int8"], "'int8' is not one of"),
+        (["--device", "tpu"], "unknown device 'tpu' (choose from auto, cuda, cuda:N, mps, cpu)"),
+        (["--dtype", "int8"], "unknown dtype 'int8' (choose from auto, bfloat16, float16, float32)"),
         (["--model", ""], "--model is empty"),
         (["--sequence-id", "1", "-n", "2"], "--sequence-id names one sample"),
         (["--format", "live"], "--format live cannot be shown: stdout is no terminal"),
@@ -240,7 +240,7 @@ def test_wrong_prompts_are_refused(cli: Cli, argv: list[str], stdin: bytes, mess
 def test_nobody_waits_for_a_prompt_at_a_terminal() -> None:
     at_terminal = replace(streams(), stdin_tty=True)
     with pytest.raises(UsageError, match="a prompt is missing") as caught:
-        read_prompt(None, None, None, at_terminal)
+        read_prompting(PromptOptions(), at_terminal)
     assert caught.value.hint is not None
     assert "pipe it in" in caught.value.hint
 
@@ -277,7 +277,7 @@ def test_quiet_leaves_stderr_empty_but_for_a_seed_that_was_drawn(cli: Cli) -> No
 def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mpg_cli.cli.commands.values import adapters
+    from mpg_cli.personas.blending import read_adapters as adapters
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
@@ -395,4 +395,4 @@ def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "utf16.txt"
     file.write_bytes("Hello".encode("utf-16-le"))
     with pytest.raises(UsageError, match="NUL bytes"):
-        read_prompt(None, file, None, streams())
+        read_prompting(PromptOptions(prompt_file=file), streams())

@@ -110,7 +110,7 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Mpg, model: Path) -> None
     library = ROOT / "personas" / "characters.yaml"
     assert (
         f"mpg: the new pirate hides the one of {library}:2, which has an adapter for mpg-tiny; "
-        "on mpg-tiny the new one speaks through its prompt\n"
+        "on mpg-tiny the new one is used through its prompt\n"
     ) in err
     from mpg_cli.personas.registry import load_default
     from mpg_cli.personas.schema import load_file
@@ -128,7 +128,7 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Mpg, model: Path) -> None
 
 
 def test_what_is_given_comes_before_what_is_carried(mpg: Mpg, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mpg_cli.cli.commands import train as command
+    from mpg_cli.training import workflow
 
     asked: list[Any] = []
 
@@ -136,7 +136,7 @@ def test_what_is_given_comes_before_what_is_carried(mpg: Mpg, monkeypatch: pytes
         asked.append(request)
         raise typer.Exit(0)
 
-    monkeypatch.setattr(command, "_perform", stop)
+    monkeypatch.setattr(workflow, "prepare", stop)
     argv = ("--data", "prefs.jsonl", "--prompt", "Be calm.", "--source", "me", "--persona-dir", "out")
     _, _, err = mpg("train", "zen", *argv)
     _, _, told = mpg("train", "INTJ", "--data", "prefs.jsonl")
@@ -226,9 +226,12 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> 
         (["grump"], "data is missing"),
         (["grump", "--data", "none.jsonl"], "--data none.jsonl cannot be read: No such file"),
         (["grump", "--data", "plain.jsonl"], "too little data: 0 usable pairs; 24 more cannot be used"),
-        (["grump", "--data", "prefs.jsonl", "--loss", "ipoo"], "--loss 'ipoo' is none; did you mean ipo"),
-        (["grump", "--data", "prefs.jsonl", "--rank", "0"], "--rank must be at least 1"),
-        (["grump", "--data", "prefs.jsonl", "--format", "live"], "--format must be text or json"),
+        (
+            ["grump", "--data", "prefs.jsonl", "--loss", "ipoo"],
+            "unknown loss 'ipoo' (choose from sigmoid",
+        ),
+        (["grump", "--data", "prefs.jsonl", "--rank", "0"], "--rank 0 must be at least 1"),
+        (["grump", "--data", "prefs.jsonl", "--format", "live"], "'live' is not one of 'text', 'json'"),
         (["grump", "--data", "prefs.jsonl", "--sft", "--beta", "1"], "--beta belongs to preference data"),
         (["grump", "--data", "prefs.jsonl", "--prompt", "\x1b[2J"], "the persona file would not be valid"),
     ],
@@ -319,11 +322,11 @@ def test_too_long_prompts_leave_too_little_data(mpg: Mpg, model: Path) -> None:
 def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 
-    from mpg_cli.cli.commands.train_notices import Notices
     from mpg_cli.io.terminal import Streams
+    from mpg_cli.training.notices import Notices
 
     trained: Any = SimpleNamespace(too_long=1, cut=2)
-    Notices(Streams.current(), quiet=False).lengths(trained, 128)
+    Notices(Streams.current().say, quiet=False).lengths(trained, 128)
     assert capsys.readouterr().err == (
         "mpg: left out with no room for a reply in 128 tokens: 1 prompt (--max-length)\n"
         "mpg: cut at 128 tokens: 2 rows (--max-length)\n"

@@ -1,13 +1,12 @@
-"""What `mpg train` says on stderr beside its progress."""
+"""What a training run says beside its progress."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mpg_cli.errors import UsageError
-from mpg_cli.io.terminal import Streams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,17 +22,23 @@ if TYPE_CHECKING:
 COLUMNS = 20  # that a notice names
 
 
-class Notices:
-    """Lines on stderr, none where `quiet`."""
+class Say(Protocol):
+    """Writes a line for the user."""
 
-    def __init__(self, streams: Streams, *, quiet: bool) -> None:
-        self._streams = streams
+    def __call__(self, text: str, *, dim: bool = False) -> None: ...
+
+
+class Notices:
+    """Lines for the user, none where `quiet`."""
+
+    def __init__(self, say: Say, *, quiet: bool) -> None:
+        self._say = say
         self._quiet = quiet
 
     def say(self, text: str, *, dim: bool = False) -> None:
         """One notice."""
         if not self._quiet:
-            self._streams.say(f"mpg: {text}", dim=dim)
+            self._say(f"mpg: {text}", dim=dim)
 
     def problems(self, problems: Sequence[Problem], *, strict: bool) -> None:
         """Rows that are left out. Raises UsageError with them if `strict`."""
@@ -84,7 +89,7 @@ class Notices:
         last = run.last_checkpoint()
         if last is not None:
             same = "the same command without --force" if force else "the same command"
-            self._streams.say(f"mpg: stopped; step {_step(last)} is kept, and {same} resumes from there")
+            self._say(f"mpg: stopped; step {_step(last)} is kept, and {same} resumes from there")
 
     def lengths(self, trained: Trained, longest: int) -> None:
         """What did not fit into the maximum length."""
@@ -104,8 +109,8 @@ class Notices:
             text += f", which has {adapters} for {', '.join(entry.base for entry in other.adapters)}"
         lost = [entry.base for entry in other.adapters if not same_base(entry, where)]
         if lost:
-            speaks = "speaks through its prompt" if prompt else "cannot speak, for it has no prompt"
-            text += f"; on {', '.join(lost)} the new one {speaks}"
+            used = "is used through its prompt" if prompt else "cannot be used, for it has no prompt"
+            text += f"; on {', '.join(lost)} the new one {used}"
         self.say(text)
 
     def found(self, persona: Persona, where: Destination) -> None:

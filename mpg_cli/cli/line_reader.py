@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
 from mpg_cli.io.lines import UnreadableLine, raw_lines, text_of
 from mpg_cli.io.terminal import Streams
+from mpg_cli.io.text import check_text
 
 PROMPT, MORE = "> ", ". "
 QUOTES = '"""'

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpg_cli.chat.transcript import save_chat
-from mpg_cli.cli.commands import blending, values
-from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import did_you_mean, nearest, visible
-from mpg_cli.personas import expression, registry
+from mpg_cli.io.text import check_text, did_you_mean, nearest, visible
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.run import MAX_SEED
+from mpg_cli.personas import blending, expression, registry
+from mpg_cli.personas.blending import Experts
 from mpg_cli.personas.registry import MAX_WEIGHT
 from mpg_cli.render import conversation as words
-from mpg_cli.sampling.params import MAX_SEED
 
 if TYPE_CHECKING:
     from mpg_cli.chat.conversation import Conversation
@@ -43,15 +43,15 @@ class Command:
 COMMANDS = (
     Command("/persona [EXPR]", "show the blend, or go on with another one"),
     Command("/weight NAME W", "another weight for one persona of the blend; 0 takes it out"),
-    Command("/explain", "what each persona contributed to each word of the last reply"),
+    Command("/explain", "the log-ratio contribution of each persona to each token of the last reply"),
     Command("/retry", "another reply to the last turn"),
     Command("/undo", "take the last turn and its reply back"),
     Command("/drop [N]", "forget the oldest turn, or the N oldest, and their replies"),
     Command("/clear", "forget everything that was said"),
     Command("/system [TEXT|-]", "show, set or (-) remove the system text"),
     Command("/seed [N]", "show or set the seed"),
-    Command("/save FILE", "keep the chat; mpg chat --load FILE goes on with it"),
-    Command("/stats", "counts of this chat: accepted, tokens, what had to be read"),
+    Command("/save FILE", "save the chat; mpg chat --load FILE goes on with it"),
+    Command("/stats", "statistics of this chat: acceptance, tokens, prompt tokens that were read"),
     Command("/help", "this list"),
     Command("/exit", "leave, like Ctrl-D"),
 )
@@ -62,13 +62,11 @@ INPUT_HELP = (
 
 
 class SlashCommands:
-    """Performs the commands on a conversation. `strength` and `directories` are those of the command line."""
+    """Performs the commands on a conversation; `blend` has the scale and the folders of the command line."""
 
-    def __init__(
-        self, conversation: Conversation, streams: Streams, strength: float, directories: Sequence[Path]
-    ) -> None:
+    def __init__(self, conversation: Conversation, streams: Streams, blend: BlendOptions) -> None:
         self._chat, self._streams = conversation, streams
-        self._strength, self._directories = strength, list(directories)
+        self._scale, self._directories = blend.scale, blend.persona_dirs
         self._asked = self._read = 0
 
     def perform(self, line: str) -> Iterable[Event] | None:
@@ -103,7 +101,7 @@ class SlashCommands:
         request = self._chat.request
         if text:
             terms = expression.parse(text)
-            blend = registry.resolve(terms, registry.load_default(self._directories), self._strength)
+            blend = registry.resolve(terms, registry.load_default(self._directories), self._scale)
             self._change(replace(request, blend=blend))
         self._say(self._blend())
 
@@ -155,10 +153,10 @@ class SlashCommands:
         return UsageError(f"{name} is not in the blend", hint=hint)
 
     def _change(self, request: Request) -> None:
-        """Go on with another blend, if it is one and whoever drafts is still in it."""
-        blending.check_weights(request.scheme.target, request.blend, request.adapters)
-        experts = [expert.persona.name for expert in request.blend.experts] if request.blend else []
-        values.drafter(request.scheme.drafter, [*experts, *(place.name for place, _ in request.adapters)])
+        """Go on with another blend, if it is one and the persona that drafts is still in it."""
+        experts = Experts(request.blend, request.adapters)
+        blending.check_weights(experts, request.scheme.target)
+        request.scheme.on(experts.names)
         with self._streams.status("loading the personas") as status:
             notices = self._chat.change(request, status.update)
         for notice in notices:

@@ -9,16 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.chat.transcript import answered_turns, is_saved_chat
-from mpg_cli.engine.messages import Turns, check_text, check_turns
+from mpg_cli.engine.messages import Turns, check_turns
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import check_text, visible
+from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.options.prompt import PromptOptions
 
 
-def read_prompt(
-    prompt: str | None, file: Path | None, messages: str | None, streams: Streams
-) -> tuple[str | None, Turns | None]:
-    """The prompt or the messages, one of them; stdin is read for `-`, or when nothing else is given."""
+def read_prompting(options: PromptOptions, streams: Streams) -> Prompting:
+    """What is said to the model; stdin is read for `-`, or where no prompt is given."""
+    text, turns = _read(options, streams)
+    return Prompting(
+        prompt=text,
+        messages=turns,
+        system=options.system,
+        raw=options.raw,
+        template_args=options.template_args,
+        prefill=options.prefill or "",
+    )
+
+
+def _read(options: PromptOptions, streams: Streams) -> tuple[str | None, Turns | None]:
+    """The prompt or the messages, one of them."""
+    prompt, file, messages = options.prompt, options.prompt_file, options.messages
     given = {"PROMPT": prompt, "--prompt-file": file, "--messages": messages}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:

@@ -1,0 +1,42 @@
+"""Persona expressions of lines to blends. Torch-free."""
+
+from __future__ import annotations
+
+from mpg_cli.engine.request import Request
+from mpg_cli.errors import PersonaError
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.personas import expression, registry
+from mpg_cli.personas.registry import Blend, Registry
+
+
+class Blends:
+    """The blends that lines name by their expressions, each resolved once; `options` are the command's."""
+
+    def __init__(self, defaults: Request, options: BlendOptions) -> None:
+        self._defaults, self._options = defaults, options
+        self._registry: Registry | None = None
+        self._known: dict[str, Blend] = {}
+
+    def __call__(self, persona: str | None) -> Blend | None:
+        """The blend of an expression, of the command where there is none. Raises PersonaError and others."""
+        if persona is None:
+            if self._defaults.blend is None and not self._defaults.adapters:
+                raise PersonaError("it names no persona, and neither does the command")
+            self._check_drafter(self._defaults.blend)
+            return self._defaults.blend
+        if persona not in self._known:
+            self._registry = self._registry or registry.load_default(self._options.persona_dirs)
+            blend = registry.resolve(expression.parse(persona), self._registry, self._options.scale)
+            if self._defaults.scheme.target == "mixture" and blend.negative:
+                raise PersonaError(f"a mixture has no negative weights, {blend.negative[0]} has one")
+            self._check_drafter(blend)
+            self._known[persona] = blend
+        return self._known[persona]
+
+    def _check_drafter(self, blend: Blend | None) -> None:
+        """A drafter that is one persona has to be in every blend."""
+        kind, _, name = self._defaults.scheme.drafter.partition(":")
+        names = [expert.persona.name.lower() for expert in blend.experts] if blend else []
+        names += [place.name.lower() for place, _ in self._defaults.adapters]
+        if kind == "persona" and name.strip().lower() not in names:
+            raise PersonaError(f"the drafter {name} is not in its blend")

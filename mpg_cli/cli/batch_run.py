@@ -1,0 +1,195 @@
+"""One `mpg batch`: lines to the runner, its records to the output, progress to the terminal."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mpg_cli.batch.blends import Blends
+from mpg_cli.batch.lines import BadLine, Line, LineReader
+from mpg_cli.batch.source import Source
+from mpg_cli.engine.request import Request
+from mpg_cli.errors import ExitCode, MpgError
+from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.commands import BatchOptions
+
+if TYPE_CHECKING:
+    from mpg_cli.batch.log import BatchLog
+    from mpg_cli.render.progress import BatchProgress
+
+
+class BatchRun:
+    """One `mpg batch`: reading, answering, writing."""
+
+    def __init__(self, defaults: Request, blend: BlendOptions, options: BatchOptions, *, quiet: bool) -> None:
+        self._defaults, self._blends = defaults, Blends(defaults, blend)
+        self._options, self._format, self._output = options, options.input_format, options.output_file
+        self._quiet = quiet
+        self._streams = Streams.current()
+
+    def perform(self) -> ExitCode:
+        """Answer all lines; the exit code."""
+        from mpg_cli.batch.log import open_log
+
+        with ExitStack() as stack:
+            source = Source(self._options.input, self._format, self._streams.stdin.buffer, stack)
+            if self._output is not None:
+                source.differs_from(self._output)
+            if self._options.strict:
+                source.spool()
+            raw = source.lines()
+            if self._options.strict:
+                source.check_lines(self._reader())
+            log, seed = None, self._defaults.seed
+            if seed is None:
+                seed = secrets.randbelow(2**32)
+            if self._output is not None:
+                log = stack.enter_context(
+                    open_log(
+                        self._output,
+                        self._config(seed),
+                        drawn=() if self._defaults.seed is not None else ("seed",),
+                        restart=self._options.force_restart,
+                        retry_errors=self._options.retry_errors,
+                    )
+                )
+                seed = int(log.config["seed"])
+            return self._answer(source, raw, log, seed)
+
+    def _answer(
+        self,
+        source: Source,
+        raw: Iterator[bytes | None],
+        log: BatchLog | None,
+        seed: int,
+    ) -> ExitCode:
+        from mpg_cli.render.progress import BatchProgress
+
+        if self._defaults.seed is None:
+            self._say(f"seed {seed}")
+        defaults = replace(self._defaults, seed=seed)
+        with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
+            from mpg_cli.batch.runner import Runner  # torch loads here
+            from mpg_cli.engine.session import open_drafter
+            from mpg_cli.models.prepare import load_prepared
+
+            loaded = load_prepared(defaults.model, status.update)
+            smaller = open_drafter(defaults, loaded, status.update)
+            signals.check()
+        for text in loaded.notices:
+            self._say(text)
+        runner = Runner(
+            defaults,
+            loaded,
+            self._blends,
+            batch_size=self._options.batch_size,
+            max_experts=self._options.max_experts,
+            smaller=smaller,
+        )
+        if self._options.strict:
+            source.check_lengths(self._reader(), runner.check)
+        if source.typed:
+            what = "a prompt" if self._format == "text" else 'an object such as {"prompt": "Hello"}'
+            self._say(f"type {what} on each line; Ctrl-D ends")
+        progress = BatchProgress(self._streams, source.count(), quiet=self._quiet, typed=source.typed)
+        # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
+        graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
+        try:
+            with graceful:
+                lines = self._open_lines(raw, log, progress)
+                self._write(runner.run(lines), log, progress)
+        finally:
+            progress.close()
+        return self._end(progress, log, graceful.exit_code)
+
+    def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
+        """Every record as soon as it is there."""
+        from mpg_cli.batch.events import LineDone, LineFailed
+        from mpg_cli.render.jsonl import write_line
+        from mpg_cli.render.records import record_of
+
+        for event in events:
+            if isinstance(event, LineDone | LineFailed):
+                record = record_of(event)
+                if log is None:
+                    write_line(self._streams.stdout, record)
+                else:
+                    log.write(record)
+            progress.show(event)
+
+    def _end(self, progress: BatchProgress, log: BatchLog | None, ended_by: ExitCode | None) -> ExitCode:
+        as_json = self._options.format == "json"
+        if as_json:
+            self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
+        elif not self._quiet:
+            self._streams.say(progress.summary())
+        if ended_by is not None:
+            if log is not None:
+                self._say("interrupted; the same command goes on where it stopped")
+            return ended_by
+        totals = progress.totals
+        if not (totals.done or totals.failed or totals.skipped):
+            self._say("INPUT has no lines")
+        elif log is not None:
+            log.forget_unmet()
+        failed = totals.failed + (log.failed if log else 0)
+        if failed and not as_json:
+            lines = "1 line" if failed == 1 else f"{failed} lines"
+            self._say(f"{lines} failed; --retry-errors tries again")
+        return ExitCode.FAILURE if failed else ExitCode.OK
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._streams.say(f"mpg: {text}")
+
+    def _reader(self) -> LineReader:
+        return LineReader(self._defaults, self._format, self._blends)
+
+    def _open_lines(
+        self, raw: Iterator[bytes | None], log: BatchLog | None, progress: BatchProgress
+    ) -> Iterator[Line | BadLine | None]:
+        """The lines that no earlier run has answered; None where none has come yet."""
+        try:
+            for line in self._reader().read(raw):
+                if line is not None and log is not None and log.done(line.id, line.digest):
+                    progress.skip()
+                else:
+                    yield line
+        except OSError as error:
+            raise MpgError(
+                f"INPUT cannot be read any further: {error.strerror}",
+                hint="with --output the same command goes on where it stopped",
+            ) from None
+
+    def _config(self, seed: int) -> dict[str, Any]:
+        """What determines the replies, for the file beside the output."""
+        request, scheme, prompting = self._defaults, self._defaults.scheme, self._defaults.prompting
+        experts = {e.persona.name: e.weight for e in request.blend.experts} if request.blend else {}
+        config: dict[str, Any] = {
+            "model": request.model.name,
+            "revision": request.model.revision,
+            "dtype": request.model.dtype,
+            "persona": experts,
+            "adapters": {place.saved: weight for place, weight in request.adapters},
+            "system": prompting.system,
+            "raw": prompting.raw,
+            "template_args": dict(prompting.template_args),
+            "input_format": self._format,
+            "target": scheme.target,
+            "rule": scheme.rule,
+            "seed": seed,
+            **request.sampling.as_json(),
+        }
+        if request.model.compile:  # it rounds differently
+            config["compile"] = True
+        if scheme.rule != "exact":  # there the way to sample changes the text
+            config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
+        if scheme.rule == "threshold":
+            config["threshold"] = dict(vars(scheme.threshold))
+        return config

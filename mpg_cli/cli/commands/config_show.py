@@ -1,0 +1,43 @@
+"""`mpg config get` and `list`: what config file and environment set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mpg_cli.cli import option_table
+from mpg_cli.cli.commands.config_set import Key
+from mpg_cli.io.terminal import Streams
+from mpg_cli.render.settings import write_setting, write_unset
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each value comes from.")]
+
+
+def get(key: Key, verbose: Verbose = False) -> None:
+    """Print the value that a command would use for an option.
+
+    Exit status 1 where nothing sets it and it has no fixed default.
+    """
+    streams = Streams.current()
+    value, origin = option_table.effective(option_table.key(key), option_table.sources())
+    if value is None:
+        streams.say(f"mpg: {key} is not set{f' (default: {origin})' if origin else ''}")
+        raise typer.Exit(1)
+    write_setting(streams, value, f"  ({origin})" if verbose else "")
+
+
+def list_(
+    all_: Annotated[bool, typer.Option("--all", "-a", help="Also options that have their default.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what the file and the environment set."""
+    streams, sources = Streams.current(), option_table.sources()
+    for key in option_table.keys().values():
+        if not key.in_file:
+            continue
+        value, origin = option_table.effective(key, sources)
+        if value is None and all_:
+            write_unset(streams, key.name, origin)
+        elif value is not None and (all_ or sources.value(key.name)[1]):
+            write_setting(streams, value, f"  # {origin}" if verbose else "", name=key.name)

@@ -1,0 +1,49 @@
+"""`mpg personas list`: what personas there are, and what each is on a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mpg_cli.cli import completers
+from mpg_cli.cli.groups import with_groups
+from mpg_cli.cli.picks import ModelName, SearchPath
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.report import ListFormat
+
+EPILOG = """\b
+Examples:
+  mpg personas list
+  mpg personas list --tag character --model Qwen/Qwen3-0.6B
+  mpg personas list | cut -f 1
+\b
+On a pipe a line is: name, experts, parts, tags, file, hidden by, description, with tabs between. A persona's
+experts are those for the model, the one that it becomes first: adapter, checkpoint or prompt."""
+
+
+@with_groups
+def list_(
+    model: ModelName,
+    folders: SearchPath,
+    form: ListFormat,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TAG",
+            help="Only personas with this tag; repeat for several.",
+            autocompletion=completers.tag,
+        ),
+    ] = None,
+) -> None:
+    """List personas, and the experts that they have for a model."""
+    from mpg_cli.personas import registry
+    from mpg_cli.render.catalogue import catalogue_of, write_catalogue
+
+    streams = Streams.current()
+    known = registry.load_default(folders.persona_dirs)
+    catalogue = catalogue_of(known, model.name, tag or [])
+    write_catalogue(streams, catalogue, form.on(streams.stdout_tty))
+    for message in catalogue.problems:
+        for line in message.splitlines():
+            streams.say(f"mpg: {line}")

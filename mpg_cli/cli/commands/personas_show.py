@@ -1,0 +1,45 @@
+"""`mpg personas show`: a persona in full, or an expression as a tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mpg_cli.cli import completers
+from mpg_cli.cli.groups import with_groups
+from mpg_cli.cli.picks import ModelName, SearchPath
+from mpg_cli.io.terminal import Streams
+from mpg_cli.options.report import TreeFormat
+
+EPILOG = """\b
+Examples:
+  mpg personas show pirate
+  mpg personas show INTJ
+  mpg personas show INTJ:0.5+pirate --format json
+\b
+A weight in a tree is that beside the name; after = it is multiplied out from the top."""
+
+
+@with_groups
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|EXPR",
+            help="A persona, or an expression as for generate.",
+            show_default=False,
+            autocompletion=completers.expression,
+        ),
+    ],
+    model: ModelName,
+    folders: SearchPath,
+    form: TreeFormat,
+) -> None:
+    """Show a persona in full; composites and expressions as a tree."""
+    from mpg_cli.personas import registry
+    from mpg_cli.render.portrait import portrait_of, write_portrait
+
+    streams = Streams.current()
+    portrait = portrait_of(what, registry.load_default(folders.persona_dirs), model.name)
+    write_portrait(streams, portrait, form.on(streams.stdout_tty))

@@ -1,0 +1,142 @@
+"""From the options of `mpg eval` to a study or a questionnaire. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mpg_cli.engine.request import Request
+from mpg_cli.errors import UsageError
+from mpg_cli.evaluation import roleplay
+from mpg_cli.evaluation.asking import Asked, read_prompts
+from mpg_cli.evaluation.judging import Judge, MarkerJudge
+from mpg_cli.evaluation.mbti import Quiz, types
+from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
+from mpg_cli.evaluation.study import Study
+from mpg_cli.io.text import visible
+from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.evaluation import JudgeName, JudgeOptions, QuizOptions, RoleplayOptions, StudyOptions
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas import blending
+from mpg_cli.personas.blending import Experts
+from mpg_cli.sampling.params import TargetName
+
+
+def study_of_blend(
+    request: Request, options: StudyOptions, judges: JudgeOptions, *, apart: bool = False
+) -> Study:
+    """The blend of the request put to the prompts; `apart`: its experts are told apart by their names.
+
+    Raises UsageError.
+    """
+    experts = Experts(request.blend, request.adapters)
+    if apart:
+        _check_names(experts)
+    personas = _personas_of(experts)
+    if not personas:
+        raise UsageError("no persona of the blend has a positive weight: there is nothing to look for")
+    prompts = read_prompts(options.prompts, options.count)
+    asked = tuple(Asked(str(at), text, personas) for at, text in enumerate(prompts))
+    return Study(asked, request, tuple(personas), choose_judge(judges, tuple(personas)), options.output)
+
+
+def study_of_roles(
+    request: Request, roles: RoleplayOptions, options: StudyOptions, judges: JudgeOptions, scale: float
+) -> Study:
+    """The lines of --data, each with a blend of its own. Raises UsageError."""
+    assert roles.data is not None
+    both = blending.two_weights("--data-weights", roles.data_weights, scale)
+    if request.scheme.target == "mixture" and min(both) < 0:
+        raise UsageError("a mixture has no negative weights", hint="use --target product")
+    if max(both) <= 0:
+        names = ", ".join(roleplay.PERSONAS)
+        raise UsageError(f"--data-weights {roles.data_weights}: one of {names} must be above 0")
+    ask = roleplay.ASK if roles.ask is None else roles.ask
+    if not ask.strip():
+        raise UsageError("--ask is empty", hint="say something, the model answers it")
+    asked = roleplay.read_roleplay(roles.data, both, ask, options.count)
+    personas = tuple(asked[0].personas)
+    kind = judges.kind("none")
+    if kind in ("markers", "classifier"):
+        raise UsageError(
+            f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or none"
+        )
+    request = replace(request, scheme=request.scheme.on(personas))
+    return Study(asked, request, personas, choose_judge(judges, personas, "none"), options.output)
+
+
+def choose_judge(
+    options: JudgeOptions, personas: tuple[str, ...], default: JudgeName = "markers"
+) -> Judge | None:
+    """The judge, None where there is to be none. Raises UsageError where it cannot judge a persona."""
+    kind = options.kind(default)
+    if kind == "none":
+        return None
+    judge: Judge
+    if kind == "classifier":
+        from mpg_cli.evaluation.classifier import ClassifierJudge
+
+        judge = ClassifierJudge(personas, options.train_texts)
+    elif kind == "external":
+        from mpg_cli.evaluation.external import ExternalJudge
+
+        url, model = options.judge_url, (options.judge_model or "").strip()
+        if url is None or not model:
+            flag = "--judge-url" if url is None else "--judge-model"
+            hint = "as in --judge-url http://localhost:8000/v1 --judge-model NAME"
+            raise UsageError(f"an external judge needs {flag}", hint=hint)
+        judge = ExternalJudge(url, model)
+    else:
+        judge = MarkerJudge(options.markers)
+    judge.check(personas)
+    return judge
+
+
+def quiz_of(
+    options: QuizOptions, blend: BlendOptions, model: ModelOptions, target: TargetName, how: Prompting
+) -> Quiz:
+    """The questionnaire for the blend, or with --all for each of the sixteen types. Raises UsageError."""
+    if options.all_types and blend.adapters:
+        raise UsageError("--adapter does not go with --all", hint="give its persona with --persona")
+    items = read_items(options.items or BUILT_IN)
+    if options.all_types and len(counts(items)) < len(DIMENSIONS):
+        has = ", ".join(counts(items))
+        raise UsageError(f"--all needs items of all dimensions, {options.items} has {has}")
+    texts = [(name, *blend.personas) for name in types()] if options.all_types else [blend.personas]
+    found = [blending.resolve(replace(blend, personas=own), target) for own in texts]
+    names = ["+".join(own) for own in texts] if options.all_types else [found[0].expression]
+    return Quiz(
+        blends=tuple(experts.blend for experts in found),
+        names=tuple(names),
+        items=items,
+        model=model,
+        adapters=found[0].adapters,
+        target=target,
+        readout=options.readout,
+        how=how,
+    )
+
+
+def _personas_of(experts: Experts) -> dict[str, str]:
+    """The personas to look for, and what a judge is told of each; those of negative weight are left out."""
+    found = {}
+    for expert in experts.blend.experts if experts.blend else ():
+        own = expert.persona
+        if expert.weight > 0:
+            found[own.name] = " ".join(filter(None, [own.description, own.prompt]))
+    return found | {place.name: "" for place, weight in experts.adapters if weight > 0}
+
+
+def _check_names(experts: Experts) -> None:
+    """Raise UsageError where two experts have one name: methods and records go by it."""
+    blended = experts.blend.experts if experts.blend else ()
+    named = [(e.persona.name, f"the persona at {e.persona.where}") for e in blended]
+    named += [(place.name, f"--adapter {place}") for place, _ in experts.adapters]
+    seen: dict[str, str] = {}
+    for name, whose in named:
+        if name in seen:
+            raise UsageError(
+                f"{visible(seen[name])} and {visible(whose)} are both called {visible(name)}",
+                hint="a comparison goes by their names: rename one, or leave one out",
+            )
+        seen[name] = whose

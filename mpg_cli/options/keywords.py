@@ -1,0 +1,73 @@
+"""Groups of options as keyword arguments of Python functions. Torch-free."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from textwrap import TextWrapper
+from typing import Any, TypeVar
+
+from mpg_cli.errors import RangeError, UsageError
+from mpg_cli.io.text import did_you_mean
+from mpg_cli.options.option import build, options_of
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_wrap = TextWrapper(width=100, initial_indent="  ", subsequent_indent="    ").fill
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Keywords:
+    """The options of some groups as keyword arguments, by `Option.keyword`; those in `without` left out.
+
+    LOAD = Keywords(ModelOptions, BlendOptions)
+
+    @LOAD.of
+    def load(persona: str, **options: Any) -> None:
+        model = LOAD.build(ModelOptions, options)
+    """
+
+    def __init__(self, *groups: type, without: Collection[str] = ()) -> None:
+        options = [one for group in groups for one in options_of(group)]
+        self._options = {one.keyword: one for one in options if one.keyword not in without}
+
+    def of(self, function: Function) -> Function:
+        """The function, with the options in its signature in place of `**options`, and in its docstring."""
+        signature = inspect.signature(function, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(name, kind=_KEYWORD, default=one.default, annotation=one.annotation)
+            for name, one in self._options.items()
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        told = [_wrap(f"{name}: {one.help}") for name, one in self._options.items()]
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *told])
+        return function
+
+    def check(self, function: str, options: Mapping[str, Any]) -> None:
+        """Raise UsageError for a name that is none of these."""
+        for name in options.keys() - self._options.keys():
+            raise UsageError(
+                f"{function}() has no option '{name}'{did_you_mean(name, self._options, most=1)}",
+                hint=f"its options are {', '.join(self._options)}",
+            )
+
+    def part(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are of these."""
+        return {name: value for name, value in options.items() if name in self._options}
+
+    def keys(self, options: Mapping[str, Any]) -> set[str]:
+        """`Option.key` of those that were given."""
+        return {self._options[name].key for name in self.part(options)}
+
+    def build(self, group: type, options: Mapping[str, Any], base: Any = None) -> Any:
+        """A group from the options; what is not given is as in `base`, or has its default.
+
+        Raises UsageError, and RangeError with the name of the keyword, for a value that cannot be.
+        """
+        values = {self._options[name].key: value for name, value in self.part(options).items()}
+        try:
+            return build(group, values, base)
+        except RangeError as error:
+            names = {one.setting: name for name, one in self._options.items()}
+            raise error.called(names.get(error.setting, error.setting)) from None

@@ -1,0 +1,263 @@
+"""`mpg train` from its options to its summary: check, load, train, publish."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
+from mpg_cli.io import signals
+from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.options.training import AboutOptions, DataOptions
+from mpg_cli.personas import persona_file
+from mpg_cli.personas.base import base_name, find_base
+from mpg_cli.personas.persona_file import Destination, Texts
+from mpg_cli.personas.registry import load_default
+from mpg_cli.personas.schema import Persona
+from mpg_cli.training import data as data_of
+from mpg_cli.training.data import Data
+from mpg_cli.training.notices import Notices
+from mpg_cli.training.settings import Choices, Settings, resolve
+from mpg_cli.training.summary import Summary
+from mpg_cli.training.watch import Display, Watch
+
+if TYPE_CHECKING:
+    from mpg_cli.models.load.loader import LoadedModel
+    from mpg_cli.training.conversation import Example
+    from mpg_cli.training.data import Problem
+    from mpg_cli.training.rows import Row
+    from mpg_cli.training.trainer import Job, Trained
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What one `mpg train` asks for, checked as far as it can be without the model."""
+
+    where: Destination
+    existing: Persona | None
+    texts: Texts
+    model: ModelOptions
+    choices: Choices
+    data: Data
+    template_args: dict[str, Any]
+    strict: bool
+    force: bool
+
+
+def check_extra() -> None:
+    """Raise MpgError where the packages that train are not installed."""
+    missing = [name for name in ("trl", "peft") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MpgError(
+            f"training needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed",
+            hint="pip install 'mpg-cli[train]'",
+        )
+
+
+def read_request(
+    where: Destination,
+    model: ModelOptions,
+    options: DataOptions,
+    about: AboutOptions,
+    choices: Choices,
+    template_args: dict[str, Any],
+    notices: Notices,
+) -> TrainRequest:
+    """The request with its data read. Raises UsageError for all that can be told before the model loads."""
+    persona_file.check_name(where.name)
+    texts = Texts(
+        description=_text(about.description),
+        prompt=_text(about.prompt),
+        license=_text(about.license),
+        source=_text(about.source),
+    )
+    existing = persona_file.check_destination(where, texts, force=options.force)
+    if not options.data:
+        raise UsageError("data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
+    other = persona_file.namesake(where) if existing is None else None
+    if other is not None:
+        texts = persona_file.carried(texts, other)
+    if existing is None and texts.source is None:
+        files = ", ".join(file.name for file in options.data)
+        texts = replace(texts, source=_text(f"trained with mpg on {files}"))
+    persona_file.persona_text(where, texts, existing)  # what cannot be written shows before the work
+    data = data_of.read_data(options.data, choices.method)
+    notices.problems(data.problems, strict=options.strict)
+    notices.unread(data.unread)
+    data_of.check_enough(len(data.rows), choices.method, len(data.problems))
+    if other is not None and persona_file.hides(where, other):
+        notices.hides(other, where, texts.prompt)
+    return TrainRequest(
+        where, existing, texts, model, choices, data, template_args, options.strict, options.force
+    )
+
+
+def destination(folder: Path, name: str, model: str) -> Destination:
+    """Where the adapter for that model goes."""
+    return Destination(folder, name, base_name(model) or model)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The loaded model, the settings for it, and the data as it is trained on."""
+
+    loaded: LoadedModel
+    settings: Settings
+    examples: list[Example]
+    rows: list[Row]  # one an example
+    refused: list[Problem]
+    began: float  # time.monotonic()
+
+
+def prepare(request: TrainRequest, say: Callable[[str], None]) -> Prepared:
+    """Load the model and encode the data. Raises ModelError, UsageError."""
+    began = time.monotonic()
+    from mpg_cli.training import conversation, targets
+    from mpg_cli.training.base_model import load_base  # torch loads here
+
+    loaded = load_base(request.model)
+    signals.check()
+    say("preparing the data")
+    settings = resolve(
+        request.choices,
+        sum(parameter.numel() for parameter in loaded.model.parameters()),
+        getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
+        targets.choose_targets(loaded.model, request.choices.targets, loaded.id),
+    )
+    made, used, refused = conversation.examples(
+        request.data.rows, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
+    )
+    return Prepared(loaded, settings, made, used, refused, began)
+
+
+def perform(
+    request: TrainRequest, ready: Prepared, notices: Notices, progress: AbstractContextManager[Display]
+) -> Summary | ExitCode:
+    """Train and publish; the exit code where a signal ended it with a checkpoint.
+
+    Raises UsageError, NumericsError, ModelError, MpgError.
+    """
+    from mpg_cli.training.run import RunFolder
+    from mpg_cli.training.trainer import Job
+
+    settings, used = ready.settings, ready.rows
+    notices.plan(ready.loaded, settings)
+    notices.problems(ready.refused, strict=request.strict)
+    left_out = len(request.data.problems) + len(ready.refused)
+    data_of.check_enough(len(used), settings.method, left_out)
+    train_rows, held_rows = data_of.hold_out(used, settings.eval_split, settings.seed)
+    example_of = {id(row): example for row, example in zip(used, ready.examples, strict=True)}
+    with RunFolder(request.where.run) as run:
+        job = Job(
+            loaded=ready.loaded,
+            settings=settings,
+            train=[example_of[id(row)] for row in train_rows],
+            held_out=[example_of[id(row)] for row in held_rows],
+            run=run,
+            resume=run.begin(_plan(request, ready), force=request.force),
+        )
+        notices.resuming(job.resume, run)
+        trained = _train(job, notices, progress, force=request.force)
+        if isinstance(trained, ExitCode):
+            return trained
+        _publish(request, ready.loaded, trained)
+        run.remove()
+    notices.lengths(trained, settings.max_length)
+    rows = {
+        "read": len(used) + left_out,
+        "left_out": left_out,
+        "too_long": trained.too_long,
+        "cut": trained.cut,
+        "trained": len(used) - trained.too_long - trained.held_out_rows,
+        "held_out": trained.held_out_rows,
+    }
+    return Summary(
+        where=request.where,
+        settings=settings,
+        rows=rows,
+        steps=trained.steps,
+        resumed_at=trained.resumed_at,
+        seconds=time.monotonic() - ready.began,
+        train=trained.figures,
+        held_out=trained.held_out,
+        use=_use(request, notices),
+    )
+
+
+def _plan(request: TrainRequest, ready: Prepared) -> dict[str, Any]:
+    """All that must be the same for an unfinished run to go on; no path of the machine."""
+    return ready.settings.as_dict() | {
+        "base": request.where.base,
+        "revision": ready.loaded.revision,
+        "dtype": str(ready.loaded.dtype.value).removeprefix("torch."),
+        "template-args": request.template_args,
+        "data": request.data.digest,
+    }
+
+
+def _train(
+    job: Job, notices: Notices, progress: AbstractContextManager[Display], *, force: bool
+) -> Trained | ExitCode:
+    """Run to the end; a first Ctrl-C or SIGTERM ends it with a checkpoint, a second one at once."""
+    from mpg_cli.training.trainer import train
+
+    try:
+        with progress as display:
+            watch = Watch(display)
+            with signals.Graceful(watch.stop) as graceful:
+                trained = train(job, watch)
+    except (KeyboardInterrupt, signals.Terminated):
+        notices.stopped(job.run, force=force)
+        raise
+    except NumericsError:
+        job.run.remove()  # to go on from it would end in the same place
+        raise
+    if trained is None:
+        notices.stopped(job.run, force=force)
+        return graceful.exit_code or ExitCode.INTERRUPTED
+    return trained
+
+
+def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> None:
+    """Adapter and persona file, checked by the reader that `mpg generate` uses."""
+    from mpg_cli.models.load.adapter import read_adapter
+    from mpg_cli.models.load.adapter_fit import fit_adapter
+    from mpg_cli.training import output
+
+    where = request.where
+    digest = find_base(loaded.id, loaded.revision).digest
+
+    def check(folder: Path) -> None:
+        fit_adapter(read_adapter(folder, where.name), trained.base_model)
+
+    try:
+        output.publish(
+            where,
+            output.clean_config(trained.config, where.base, loaded.revision),
+            trained.tensors,
+            persona_file.persona_text(where, request.texts, request.existing, digest),
+            check,
+        )
+    except OSError as error:
+        raise MpgError(
+            f"the adapter cannot be written to {where.folder}: {error.strerror or error}",
+            hint="the run is kept: the same command, without --force, goes on from its end",
+        ) from None
+
+
+def _use(request: TrainRequest, notices: Notices) -> tuple[str, ...]:
+    """The command that replies as the new persona."""
+    where, model = request.where, request.model.name
+    options = persona_file.options_to_find(where.folder, None if model == DEFAULT_MODEL else model)
+    registry = load_default([where.folder] if "--persona-dir" in options else [])
+    notices.found(registry.get(where.name), where)
+    return "mpg", "generate", "--persona", where.name, *options, "…"
+
+
+def _text(text: str | None) -> str | None:
+    return text if text and text.strip() else None
