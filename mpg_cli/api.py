@@ -224,8 +224,9 @@ def _prompting(prompt: Prompt, how: PromptOptions) -> Prompting:
     """What is said, with the checks of files and options: it may come from anywhere."""
     if isinstance(prompt, str):
         text, turns = check_text("the prompt", prompt), None
-    elif isinstance(prompt, Sequence) and all(isinstance(turn, Mapping) for turn in prompt):
-        text, turns = None, check_turns([dict(turn) for turn in prompt], "the messages")
+    elif isinstance(prompt, Sequence):
+        data = [dict(turn) if isinstance(turn, Mapping) else turn for turn in prompt]
+        text, turns = None, check_turns(data, "the messages")
     else:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError("the prompt must be text or a list of messages", hint=hint)

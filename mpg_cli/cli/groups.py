@@ -24,12 +24,11 @@ from mpg_cli.options.option import Option, build, options_of
 
 @dataclass(frozen=True)
 class Pick:
-    """Which options of a group a command has, by `Option.key`, and where its defaults or help differ."""
+    """Which options of a group a command has, by `Option.key`, and defaults of its own."""
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    help: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: type) -> Iterator[Option]:
         """The options, in the order of the group."""
@@ -38,7 +37,7 @@ class Pick:
                 if one.key in self.defaults:
                     own = self.defaults[one.key]
                     one = dataclasses.replace(one, default=own, text=None, shown="")
-                yield dataclasses.replace(one, help=self.help.get(one.key, one.help))
+                yield one
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -50,8 +50,8 @@ COMMANDS = (
     Command("/clear", "forget everything that was said"),
     Command("/system [TEXT|-]", "show, set or (-) remove the system text"),
     Command("/seed [N]", "show or set the seed"),
-    Command("/save FILE", "keep the chat; mpg chat --load FILE goes on with it"),
-    Command("/stats", "counts of this chat: accepted, tokens, what had to be read"),
+    Command("/save FILE", "save the chat; mpg chat --load FILE goes on with it"),
+    Command("/stats", "statistics of this chat: acceptance, tokens, prompt tokens that were read"),
     Command("/help", "this list"),
     Command("/exit", "leave, like Ctrl-D"),
 )

@@ -29,7 +29,7 @@ def drift(
         Boat,
         Pick(only=("port", "speed", "knots", "crew"), defaults={"speed": 0.5, "knots": 3, "crew": 2}),
     ],
-    inner: Annotated[Inner, Pick(help={"water_depth": "Not too deep."})],
+    inner: Annotated[Inner, Pick(defaults={"water_depth": 2})],
 ) -> None:
     """Drift."""
     built.append((boat, inner))
@@ -76,7 +76,7 @@ def test_the_command_gets_the_group(run: Any) -> None:
 
 
 def test_a_part_of_a_group_and_defaults_of_a_command(run: Any) -> None:
-    boat, inner = run("drift", "Kiel", "--water-depth", "2")
+    boat, inner = run("drift", "Kiel")
     assert (boat.speed, boat.knots, boat.crew, inner.depth) == (0.5, 3, 2, 2)
     with pytest.raises(Exception, match="No such option: --rope"):
         run("drift", "Kiel", "--rope", "a")
@@ -105,7 +105,7 @@ def test_help_shows_metavars_defaults_and_what_repeats() -> None:
     shown = helped("drift")
     assert "--speed X How fast. [default: 0.5]" in shown
     assert "--crew N How many. [default: 2]" in shown
-    assert "--water-depth M Not too deep." in shown
+    assert "--water-depth M How deep. [default: 2]" in shown
     assert "--rope" not in shown
 
 

@@ -10,7 +10,7 @@ from mpg_cli.cli.groups import Pick, with_groups
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, leave, read_request
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import BatchOptions
-from mpg_cli.options.output import NoticeOptions
+from mpg_cli.options.report import QuietOptions
 
 EPILOG = """\b
 Examples:
@@ -33,7 +33,7 @@ def batch(
     ctx: typer.Context,
     options: BatchOptions,
     asked: Annotated[RequestOptions, Pick(without=OF_THE_LINES)],
-    notices: Annotated[NoticeOptions, Pick(only=("quiet",))],
+    notices: QuietOptions,
 ) -> None:
     """Reply to every prompt of a file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from dataclasses import replace
 from typing import Annotated
 
@@ -57,8 +58,8 @@ def chat(
     saved = load_chat(talk.load) if talk.load is not None else None
     asked = asked if saved is None else of_saved_chat(ctx, asked, saved)
     request = read_request(ctx, asked.with_prompt("-- the first turn --"), streams)
-    commentary = Commentary.of(streams, notices, request, machine=chosen in ("json", "events"))
-    commentary = replace(commentary, seed=False)
+    machine = chosen in ("json", "events")
+    commentary = replace(Commentary.of(streams, notices, request, machine=machine), seed=False)
     request = replace(request, seed=secrets.randbelow(2**32) if request.seed is None else request.seed)
     transcript = saved.transcript if saved else Transcript()
     if saved is None or given(ctx, "system"):
@@ -72,9 +73,6 @@ def chat(
         signals.check()
     loop = ChatLoop(conversation, commentary, chosen, asked.blend)
     history = state_dir() / "chat_history" if talk.history else None
-    reader = LineReader(streams, history, loop.commands.complete)
-    try:
+    with closing(LineReader(streams, history, loop.commands.complete)) as reader:
         code = loop.run(reader)
-    finally:
-        reader.close()
     leave(code)

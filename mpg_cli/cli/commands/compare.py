@@ -11,7 +11,7 @@ from mpg_cli.cli.requests import RequestOptions, default_model_notice, leave, re
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import CompareOptions
-from mpg_cli.options.output import NoticeOptions
+from mpg_cli.options.report import QuietOptions
 
 EPILOG = """\b
 Examples:
@@ -28,7 +28,7 @@ def compare(
     ctx: typer.Context,
     columns: CompareOptions,
     asked: Annotated[RequestOptions, Pick(without=("persona", "adapter", "sequence_id"))],
-    notices: Annotated[NoticeOptions, Pick(only=("quiet",), help={"quiet": "No notices."})],
+    notices: QuietOptions,
 ) -> None:
     """Reply to a prompt as several blends, side by side.
 

@@ -12,7 +12,7 @@ from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_requ
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import TuneOptions
-from mpg_cli.options.output import NoticeOptions
+from mpg_cli.options.report import QuietOptions
 
 EPILOG = """\b
 Examples:
@@ -37,7 +37,7 @@ def tune(
     ctx: typer.Context,
     asked: Annotated[RequestOptions, Pick(without=NOT_TUNED)],
     tuning: TuneOptions,
-    notices: Annotated[NoticeOptions, Pick(only=("quiet",), help={"quiet": "No progress and no notices."})],
+    notices: QuietOptions,
 ) -> None:
     """Find the fastest drafter and chunk size for a blend.
 
