@@ -100,7 +100,7 @@ def test_a_device_that_is_not_there_is_a_problem(doctor: Doctor, capsys: pytest.
     from mpg_cli.cli.app import main
 
     assert main(["doctor", "--device", "abacus"]) == 2
-    assert "--device 'abacus' is unknown" in capsys.readouterr().err
+    assert "unknown device 'abacus' (choose from auto, " in capsys.readouterr().err
 
 
 def test_an_engine_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
