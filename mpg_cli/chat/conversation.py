@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from mpg_cli.chat.transcript import Exchange, SavedChat, Transcript
 from mpg_cli.engine.events import Event, Finished, FinishReason, Notice, Round, Started, Text
+from mpg_cli.engine.explained import explanation_of
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import MAX_TOKENS
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.explain.attribution import Explanation
-from mpg_cli.explain.builder import explanation_of
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Stats
 
@@ -25,9 +25,10 @@ ROOM = "/drop forgets the oldest exchange, /clear all of them; then /retry"
 
 @dataclass
 class LastReply:
-    """The last reply in all detail."""
+    """The last reply in all detail; `finished` if it came to its end."""
 
-    started: Started
+    prefill: str
+    max_tokens: int
     rounds: list[Round] = field(default_factory=list)
     text: str = ""
     finished: Finished | None = None
@@ -35,7 +36,7 @@ class LastReply:
     @property
     def begun(self) -> bool:
         """Whether it has a word of the model's own."""
-        return len(self.text) > len(self.started.prefill)
+        return len(self.text) > len(self.prefill)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Conversation:
         last, tokenizer = self.last, self.session.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
-        return explanation_of(last.started, last.rounds, last.finished, tokenizer), last.started.experts
+        return explanation_of(last.rounds, last.finished, tokenizer), last.finished.spec.experts
 
     def saved(self) -> SavedChat:
         """What a file of this chat holds."""
@@ -172,7 +173,7 @@ class Conversation:
         try:
             for event in self.session.replies(request):
                 if isinstance(event, Started):
-                    last = LastReply(event)
+                    last = LastReply(event.spec.prefill, event.spec.max_tokens)
                 elif last and isinstance(event, Round):
                     last.rounds.append(event)
                     self.stats = self.stats.plus(event)
@@ -206,4 +207,4 @@ class Conversation:
         """Whether the model's context ended the reply, not its own end or the limit that was asked for."""
         wanted = self.request.sampling.max_tokens or MAX_TOKENS
         ended = last.finished is not None and last.finished.finish_reason == "length"
-        return ended and last.started.max_tokens < wanted
+        return ended and last.max_tokens < wanted

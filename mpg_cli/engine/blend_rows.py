@@ -1,4 +1,4 @@
-"""A blend on a loaded model: the rows of its forward pass, and who drafts for them."""
+"""A blend on a loaded model: the rows of its forward pass, and the row that drafts for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from mpg_cli.engine.profile import read_profile
-from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.fast.prepacked import copies, own_parameters
@@ -29,7 +29,7 @@ CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds 
 
 @dataclass(frozen=True)
 class DraftRow:
-    """The row that drafts: which it is and the system prompt that it hears. A lookup has no row."""
+    """The row that drafts: its name and its system prompt. An n-gram lookup has no row."""
 
     name: str
     group: RowGroup | None
@@ -42,11 +42,11 @@ def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabul
     return loaded.vocabulary.below(served_tokens(loaded.model, *checkpoints))
 
 
-class Lineup:
+class BlendRows:
     """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
 
     `smaller` is the model that drafts, where the scheme names one; `notices` is what the user should know.
-    Of the lineup `before` it takes over what rows of the same weights have read.
+    Rows of `before` with the same weights are reused with what they have read.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Lineup:
         *,
         batch: int = 1,
         smaller: LoadedModel | None = None,
-        before: Lineup | None = None,
+        before: BlendRows | None = None,
     ) -> None:
         self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
         self.batch, self.candidates = batch, scheme.threshold.candidates
         self.notices: list[str] = []
-        self._inherited = before.groups if before else ()
+        self._reusable = before.groups if before else ()
         scheme = self._decide(scheme)
         self.vocabulary = common_vocabulary(loaded, experts)
         self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
         self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
-        self._inherited = ()
+        self._reusable = ()
 
     def prefill(
         self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]
@@ -83,34 +83,34 @@ class Lineup:
         self.draft.group.prefill([[ids] for ids in drafts])
         return RowDrafter(self.draft.group)
 
-    def replace(
+    def insert(
         self,
-        places: Sequence[int],
+        slots: Sequence[int],
         prompts: Sequence[Sequence[Sequence[int]]],
         drafts: Sequence[Sequence[int]],
         drafter: object,
     ) -> None:
-        """Read the prompts of other sequences in these places; the others keep their state."""
-        self.rows.replace(places, prompts)
+        """Prefill other sequences in these slots; the others keep their state."""
+        self.rows.replace(slots, prompts)
         if isinstance(drafter, LookupDrafter):
-            for b, draft in zip(places, drafts, strict=True):
+            for b, draft in zip(slots, drafts, strict=True):
                 drafter.replace(b, draft)
         elif self.draft and self.draft.group:
-            self.draft.group.replace(places, [[ids] for ids in drafts])
+            self.draft.group.replace(slots, [[ids] for ids in drafts])
 
-    def select(self, places: Sequence[int], drafter: object) -> None:
-        """Go on with the sequences in these places; one that is named twice is there twice."""
-        self.batch = len(places)
-        self.rows.select(places)
+    def select(self, slots: Sequence[int], drafter: object) -> None:
+        """Keep the sequences of these slots, in this order; one that is named twice is there twice."""
+        self.batch = len(slots)
+        self.rows.select(slots)
         if isinstance(drafter, LookupDrafter):
-            drafter.select(places)
+            drafter.select(slots)
         elif self.draft and self.draft.group:
-            self.draft.group.select(places)
+            self.draft.group.select(slots)
 
-    def release(self, heir: Lineup | None = None) -> None:
-        """Give up the adapters' memory but for that of the heir; the lineup cannot be used any more."""
+    def release(self, successor: BlendRows | None = None) -> None:
+        """Free the adapters' memory except what the successor reuses; these rows cannot be used any more."""
         for group in self.groups:
-            if group.stack is not None and not (heir and group in heir.groups):
+            if group.stack is not None and not (successor and group in successor.groups):
                 self.bank.remove(group.stack)
 
     def forget(self) -> None:
@@ -119,7 +119,7 @@ class Lineup:
             group.forget()
 
     def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
-        """Tokens that all rows and the drafter's read of a prompt if they know nothing of it."""
+        """Tokens of a prompt that all rows and the drafter's read if none of it is cached."""
         drafted = [draft] if self.draft and self.draft.group else []
         return sum(len(ids) - 1 for ids in (*prompts, *drafted))
 
@@ -166,7 +166,7 @@ class Lineup:
         drafter, size = scheme.drafter, scheme.chunk_size
         profile = None
         if drafter != "none" and (drafter == "auto" or size is None):
-            profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
+            profile, notice = read_profile(profile_key(self.loaded, self.experts, scheme), versions())
             self.notices += [notice] if notice else []
         if drafter == "auto":
             found = profile.drafter if profile else None
@@ -194,7 +194,7 @@ class Lineup:
         own = model is self.loaded.model
         plain = [()] * (len(names) - len(loras))
         keys = (*plain, *(tuple((adapter.fingerprint, weight) for adapter, weight in row) for row in loras))
-        for group in self._inherited:
+        for group in self._reusable:
             same = group.model is model and (group.names, group.keys) == (tuple(names), keys)
             if same and type(group) is kind:
                 return group
@@ -208,7 +208,7 @@ class Lineup:
             vocabulary=self.vocabulary,
             keys=keys,
         )
-        group.inherit(self._inherited)
+        group.inherit(self._reusable)
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:
@@ -231,9 +231,9 @@ class Lineup:
         if drafter in ("merged", "folded"):
             return self._merged(scheme.target == "mixture", drafter == "folded")
         if smaller is not None and drafter.startswith("model:"):
-            said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
+            prompts = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
             group = self._group(smaller.model, [f"the drafter {smaller.id}"], kind=StepRow)
-            return DraftRow(drafter, group, "\n\n".join(said) or None)
+            return DraftRow(drafter, group, "\n\n".join(prompts) or None)
         wanted = drafter.removeprefix("persona:").lower()
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
@@ -243,7 +243,8 @@ class Lineup:
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
     def _merged(self, normalise: bool, folded: bool) -> DraftRow:
-        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined.
+        """One row that approximates the target: the weighted sum of all LoRA, the joined prompts of
+        positive weight.
 
         Folded, it runs on a dense copy of the weights with that sum added in.
         """
@@ -262,12 +263,12 @@ class Lineup:
         if not row:
             self.notices.append("no adapter to fold: the merged drafter is a row of the base")
             return self._draft_row("merged", row, prompt)
-        whose = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
-        return DraftRow("folded", self._group(self.bank.folded(row), [whose], kind=StepRow), prompt)
+        label = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
+        return DraftRow("folded", self._group(self.bank.folded(row), [label], kind=StepRow), prompt)
 
     def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftRow:
-        whose = f"the {name} drafter"
+        label = f"the {name} drafter"
         if name == "merged":
-            whose += f" ({', '.join(expert.name for expert in self.experts)})"
-        group = self._group(self.loaded.model, [whose], [row] if row else [], StepRow)
+            label += f" ({', '.join(expert.name for expert in self.experts)})"
+        group = self._group(self.loaded.model, [label], [row] if row else [], StepRow)
         return DraftRow(name, group, prompt)

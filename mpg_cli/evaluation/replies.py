@@ -5,15 +5,12 @@ Two methods that answer prompts of the same id with the same seed answer them wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mpg_cli.batch.events import LineDone, LineFailed
-from mpg_cli.batch.events import Progress as Drawn
-from mpg_cli.batch.lines import Line
-from mpg_cli.batch.runner import Runner
-from mpg_cli.engine.events import Notice
+from mpg_cli.engine.events import Failed, Finished, Notice, Progress
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, MpgError
 from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.fluency import fluencies
@@ -22,7 +19,6 @@ from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.prompt import render
 from mpg_cli.models.prompting import Prompting
 from mpg_cli.models.shelf import Shelf
-from mpg_cli.personas.registry import Blend
 
 
 @dataclass(frozen=True)
@@ -53,39 +49,36 @@ def draw(
     `keep` is given each new reply as soon as it is there. Raises MpgError for a prompt without an answer.
     """
     found = dict(done or {})
-    missing = [one for one in asked if one.id not in found]
-    own = {one.id: one.blend for one in asked if one.blend is not None}
-    blend = source.request.blend
-
-    def blend_of(persona: str | None) -> Blend | None:
-        return blend if persona is None else own[persona]
-
-    runner = Runner(
-        source.request,
-        source.loaded,
-        blend_of,
-        batch_size=batch_size,
-        smaller=source.smaller,
-        shelf=shelf,
-    )
-    said: set[str] = set()
-    for event in runner.run(_lines(source.request, missing, own)):
+    missing = [_request(source.request, one) for one in asked if one.id not in found]
+    scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, shelf=shelf)
+    for event in scheduler.run(iter(missing)):
         signals.check()
-        if isinstance(event, LineFailed):
-            kind = ContextError if event.code == "too_long" else MpgError
-            raise kind(f"prompt {event.line.id}: {event.message}")
-        if isinstance(event, Notice) and event.message not in said:
-            said.add(event.message)
-            notice(event.message)
-        if isinstance(event, LineDone):
-            told, spent = event.finished, event.finished.stats.seconds
-            seconds = spent.prefill + spent.draft + spent.score + spent.judge
-            reply = Reply(event.line.id, told.text, told.token_ids, told.finish_reason, seconds)
-            found[reply.id] = reply
-            keep(reply)
-        if isinstance(event, LineDone | Drawn):
+        match event:
+            case Failed():
+                kind = ContextError if event.code == "too_long" else MpgError
+                hint = f"; {event.error.hint}" if event.error.hint else ""
+                raise kind(f"prompt {event.sequence}: {event.error.message}{hint}")
+            case Notice():
+                notice(event.message)
+            case Finished():
+                reply = Reply(
+                    str(event.sequence),
+                    event.text,
+                    event.token_ids,
+                    event.finish_reason,
+                    event.stats.seconds.total,
+                )
+                found[reply.id] = reply
+                keep(reply)
+        if isinstance(event, Finished | Progress):
             report(len(found) / len(asked))
     return [found[one.id] for one in asked]
+
+
+def _request(request: Request, one: Asked) -> Request:
+    """The request of one prompt; its id keys the noise."""
+    own = replace(request, prompting=replace(request.prompting, prompt=one.prompt), sequence_id=one.id)
+    return own if one.blend is None else replace(own, blend=one.blend, adapters=())
 
 
 def with_fluency(
@@ -100,11 +93,3 @@ def with_fluency(
     prompts = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in asked]
     values = fluencies(loaded, prompts, [reply.token_ids for reply in replies], report)
     return [replace(reply, fluency=value) for reply, value in zip(replies, values, strict=True)]
-
-
-def _lines(request: Request, asked: Sequence[Asked], own: Collection[str]) -> Iterator[Line]:
-    """The prompts as lines of a batch; one with a blend of its own names it by its id."""
-    for number, one in enumerate(asked, 1):
-        prompting = replace(request.prompting, prompt=one.prompt)
-        persona = one.id if one.id in own else None
-        yield Line(number, one.id, "", prompting, request.sampling, persona=persona)

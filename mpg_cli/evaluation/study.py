@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.run_spec import EVALUATION, ModelSpec, RunSpec, expression_of
 from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.judging import Judge, digest
 from mpg_cli.evaluation.measured import Differences, Measured
@@ -72,25 +73,23 @@ class Study:
                 for one in self.asked
             ]
         )
-        blend = [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts]
-        scheme = request.scheme
+        spec = RunSpec(
+            model=ModelSpec.of(loaded),
+            persona=expression_of(request),
+            experts=tuple(expert.info for expert in experts),
+            prompting=request.prompting,
+            scheme=request.scheme,
+            sampling=request.sampling,
+            seed=_seed(request),
+        )
         return {
-            "model": loaded.id,
-            "revision": loaded.revision,
-            "weights": weights_digest(loaded.model),
+            **spec.part(*EVALUATION),
+            **request.sampling.as_json(),
             "device": device_name(loaded.device.value),
-            "dtype": str(loaded.dtype.value).removeprefix("torch."),
+            "weights": weights_digest(loaded.model),
             "prompts": digest(prompts),
-            "blend": blend,
-            "system": request.prompting.system,
-            "raw": request.prompting.raw,
-            "template_args": dict(request.prompting.template_args),
-            "sampling": request.sampling.as_json(),
-            "scheme": [scheme.target, scheme.rule],
-            "drafter": [scheme.drafter, weights_digest(smaller.model) if smaller else None],
-            "chunk size": scheme.chunk_size,
-            "threshold": dict(vars(scheme.threshold)) if scheme.rule == "threshold" else None,
-            "seed": request.seed,
+            "blend": [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts],
+            "smaller model": weights_digest(smaller.model) if smaller else None,
         }
 
 
@@ -211,13 +210,15 @@ def held_against_lock_step(bench: Bench, request: Request, ours: Measured) -> tu
 
 def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
     """Persona, seed and judge for the findings."""
-    from mpg_cli.engine.sequence import expression_of
-
     judge = study.judge
     persona = expression_of(study.request) or "profile + personality"
-    assert study.request.seed is not None
     words = "nobody" if judge is None else judge.words
-    return persona, study.request.seed, None if judge is None else judge.about, words
+    return persona, _seed(study.request), None if judge is None else judge.about, words
+
+
+def _seed(request: Request) -> int:
+    assert request.seed is not None
+    return request.seed
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
 from rich.cells import cell_len
 
-from mpg_cli.engine.events import Finished, Started
+from mpg_cli.engine.events import Finished
 from mpg_cli.io.terminal import clean
 from mpg_cli.render.tally import SEPARATOR, summary_words
 from mpg_cli.render.wrap import wrap
@@ -18,39 +17,22 @@ GAP = " │ "
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[22m"
 
 
-@dataclass(frozen=True)
-class Replied:
-    """One reply of one blend."""
-
-    started: Started
-    finished: Finished
-
-    @property
-    def title(self) -> str:
-        return self.started.persona
-
-    @property
-    def words(self) -> str:
-        """Its statistics in one line."""
-        return summary_words(self.finished, self.started.seed)
-
-
-def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color: bool, ascii_: bool) -> None:
+def write_columns(out: TextIO, replies: Sequence[Finished], width: int, *, color: bool, ascii_: bool) -> None:
     """The replies of one sample in columns of a terminal of `width` cells; stacked where it is narrow."""
     gap = GAP.replace("│", "|") if ascii_ else GAP
     each = (width - len(gap) * (len(replies) - 1)) // len(replies)
     if each < NARROWEST:
         for reply in replies:
-            lines = [(BOLD, line) for line in wrap(clean(reply.title), width)]
-            lines += [("", line) for line in _wrapped(reply.finished.text, width)]
-            lines += [(DIM, line) for line in _statistics(reply.words, width)]
+            lines = [(BOLD, line) for line in wrap(clean(reply.spec.persona), width)]
+            lines += [("", line) for line in _wrapped(reply.text, width)]
+            lines += [(DIM, line) for line in _statistics(summary_words(reply), width)]
             out.write("".join(_styled(style, line, color) + "\n" for style, line in lines) + "\n")
         out.flush()
         return
     bands = (
-        (BOLD, [wrap(clean(reply.title), each) for reply in replies]),
-        ("", [_wrapped(reply.finished.text, each) for reply in replies]),
-        (DIM, [_statistics(reply.words, each) for reply in replies]),
+        (BOLD, [wrap(clean(reply.spec.persona), each) for reply in replies]),
+        ("", [_wrapped(reply.text, each) for reply in replies]),
+        (DIM, [_statistics(summary_words(reply), each) for reply in replies]),
     )
     for number, (style, cells) in enumerate(bands):
         if number:
@@ -63,10 +45,10 @@ def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color:
     out.flush()
 
 
-def write_block(out: TextIO, reply: Replied, *, sample: bool) -> None:
+def write_block(out: TextIO, reply: Finished, *, sample: bool) -> None:
     """One reply for a pipe: a line that says whose it is, the text as it is, an empty line."""
-    of_sample = f" [{reply.started.sequence}]" if sample else ""
-    out.write(f"== {reply.title}{of_sample}{SEPARATOR}{reply.words}\n{reply.finished.text}\n\n")
+    of_sample = f" [{reply.sequence}]" if sample else ""
+    out.write(f"== {reply.spec.persona}{of_sample}{SEPARATOR}{summary_words(reply)}\n{reply.text}\n\n")
     out.flush()
 
 

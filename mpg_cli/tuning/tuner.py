@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mpg_cli.engine.profile import Choice, Profile
-from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.session import Session
 from mpg_cli.sampling.pace import committed
 from mpg_cli.sampling.params import MAX_CHUNK
@@ -113,7 +113,7 @@ class Tuner:
             for (drafter, number), own in parts.items()
         }
         request = self._bench.request
-        key = key_of(self._bench.loaded, self._bench.experts, request.scheme)
+        key = profile_key(self._bench.loaded, self._bench.experts, request.scheme)
         return Profile(key, versions(), tuple(choices), best, curves)
 
     def _worth_running(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.loader import BUNDLED, load_model
 from mpg_cli.models.lora import LoraBank
@@ -92,7 +92,7 @@ class Bench:
 
     def _batch(self, setting: Setting, jobs: Sequence[tuple[int, int]]) -> Iterator[Measured]:
         scheme = setting.scheme
-        lineup = Lineup(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
+        blend_rows = BlendRows(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
         settings = Settings(
             weights=tuple(expert.weight for expert in self.experts),
             rule=scheme.rule,
@@ -101,21 +101,21 @@ class Bench:
             end_tokens=self.ends,
         )
         prompts = [self.prompts[prompt] for prompt, _ in jobs]
-        drafter = lineup.prefill([[ids] * lineup.rows.rows for ids in prompts], prompts)
+        drafter = blend_rows.prefill([[ids] * blend_rows.rows.rows for ids in prompts], prompts)
         replies = [Reply(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]
         rounds: Iterator[Round]
         if setting.rule == "redraft":
             assert isinstance(drafter, RowDrafter)
             openings = [ids[-1] for ids in prompts]
-            rounds = redraft(lineup.rows, drafter, settings, replies, openings, REDRAFT_PASSES)
+            rounds = redraft(blend_rows.rows, drafter, settings, replies, openings, REDRAFT_PASSES)
         else:
-            rounds = _rounds(lineup, Sampler(lineup.rows, drafter, settings, replies), drafter)
+            rounds = _rounds(blend_rows, Sampler(blend_rows.rows, drafter, settings, replies), drafter)
         stats = {reply.sequence: Stats() for reply in replies}
         pulls = dict.fromkeys(stats, 0.0)
         for round_ in rounds:
             stats[round_.sequence] = stats[round_.sequence].plus(round_)
             pulls[round_.sequence] += math.fsum(x for row in round_.pull for x in row)
-        lineup.release()
+        blend_rows.release()
         said = [(ids, reply.tokens) for ids, reply in zip(prompts, replies, strict=True)]
         bases = self._base(said)
         for (prompt, seed), reply, base in zip(jobs, replies, bases, strict=True):
@@ -143,10 +143,12 @@ class Bench:
         return [math.fsum(of_reply[b, : len(reply)].tolist()) for b, (_, reply) in enumerate(texts)]
 
 
-def _rounds(lineup: Lineup, sampler: Sampler, drafter: RowDrafter | LookupDrafter | None) -> Iterator[Round]:
+def _rounds(
+    blend_rows: BlendRows, sampler: Sampler, drafter: RowDrafter | LookupDrafter | None
+) -> Iterator[Round]:
     """Rounds until all replies are finished; those that are leave the batch now and then."""
     while live := [b for b, reply in enumerate(sampler.replies) if reply.finish_reason is None]:
         if len(live) <= SPARSE * len(sampler.replies):
-            lineup.select(live, drafter)
+            blend_rows.select(live, drafter)
             sampler.select(live)
         yield from sampler.round()

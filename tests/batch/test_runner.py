@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import LineReader
-from mpg_cli.batch.runner import Runner
-from mpg_cli.engine.events import Finished, Notice
+from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed, Runner
+from mpg_cli.engine.events import Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
@@ -87,7 +87,7 @@ def runner(
     def blends(persona: str | None) -> Blend | None:
         return asked.blend if persona is None else blend_of(world, persona)
 
-    return Runner(asked, loaded, blends, batch_size=size, max_experts=max_experts)
+    return Runner(Scheduler(loaded, batch_size=size, max_experts=max_experts), asked, blends)
 
 
 def read(world: Path, lines: Sequence[dict[str, Any]]) -> Iterator[Any]:
@@ -182,7 +182,7 @@ def test_short_prompts_are_read_ahead_and_say_the_same(
     # The first twelve, then six a pass (half of the batch), the last four; a few more where many are free.
     assert len(passes) <= 8 * groups
     passes.clear()
-    monkeypatch.setattr("mpg_cli.batch.ahead.SHORT", 3)
+    monkeypatch.setattr("mpg_cli.engine.prefill_ahead.SHORT", 3)
     assert texts(answer(world, loaded, SHORT, 12, **scheme)) == one_by_one
     assert len(passes) > 8 * groups
 
@@ -235,7 +235,7 @@ def test_only_what_ran_is_blamed_for_nan(
     events = list(busy.run(read(world, SHORT)))
     assert [e.line.id for e in events if isinstance(e, LineFailed)] == ["12"]
     assert texts(events) == {id_: text for id_, text in whole.items() if id_ != "12"}
-    assert len(busy._waiting.alone) <= 8
+    assert len(busy._scheduler._queue.alone) <= 8
 
     def sick_when_stopped(self: Sampler) -> Any:
         if stopped and len(self.replies) == 1:
@@ -261,7 +261,7 @@ def test_no_prompt_is_rendered_twice(
         asked.append(str(request.sequence_id))
         return prepare(lineup, request)
 
-    monkeypatch.setattr("mpg_cli.batch.runner.prepare", spy)
+    monkeypatch.setattr("mpg_cli.engine.scheduler.prepare", spy)
     for size in (1, 8):
         asked.clear()
         answer(world, loaded, SHORT, size)
@@ -324,7 +324,7 @@ def test_experts_are_read_once_and_give_way(
     reads.clear()
     keeps_one = runner(world, loaded, 1, max_experts=1)
     list(keeps_one.run(read(world, turns)))
-    assert len(keeps_one._shelf) == 1
+    assert len(keeps_one._scheduler._shelf) == 1
     assert len(reads) > 2
 
 

@@ -32,9 +32,10 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
     assert end.stats.passes == len(rounds)
     assert end.stats.committed == len(committed) == sum(len(r.pull) for r in rounds)
     assert sum(end.stats.histogram) == len(rounds)
-    assert [e.kind for e in started.experts] == ["adapter", "adapter"]
-    assert started.persona == "bold+calm:0.5"
-    assert (started.seed, started.sequence, started.chunk_size, started.drafter) == (7, 0, "auto", "merged")
+    assert [e.kind for e in end.spec.experts] == ["adapter", "adapter"]
+    assert end.spec.persona == "bold+calm:0.5"
+    assert started.spec == end.spec
+    assert (end.seed, end.sequence, end.spec.chunk_size, end.spec.scheme.drafter) == (7, 0, "auto", "merged")
     for event in events:
         json.dumps(as_json(event))
 
@@ -67,11 +68,9 @@ def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(w
     session = Session.open(asked)
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
     assert end.stats.drafted > 0
-    assert session._lineup.draft is not None
-    assert (
-        session._lineup.draft.prompt == "Say little.\n\nBe bold."
-    )  # its experts' prompts: it has no adapters
-    assert len(session._lineup.groups) == 2
+    assert session._rows.draft is not None
+    assert session._rows.draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
+    assert len(session._rows.groups) == 2
 
 
 @pytest.mark.parametrize("drafter", ["merged", "lookup", "reference"])
@@ -109,9 +108,8 @@ def test_samples_are_numbered_and_a_sequence_id_repeats_one(world: Path) -> None
 
 def test_a_drawn_seed_is_reported_and_repeats_the_text(world: Path) -> None:
     events = run(request(world, seed=None))
-    started = next(e for e in events if isinstance(e, Started))
     end = next(e for e in events if isinstance(e, Finished))
-    assert finished(request(world, seed=started.seed)).token_ids == end.token_ids
+    assert finished(request(world, seed=end.seed)).token_ids == end.token_ids
 
 
 def test_threshold_rule_reports_its_thresholds(world: Path) -> None:
@@ -158,7 +156,7 @@ def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.Mon
     for module in ("mpg_cli.models.experts", "mpg_cli.engine.session"):
         monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
     session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
-    models = {id(group.model) for group in session._lineup.groups}
+    models = {id(group.model) for group in session._rows.groups}
     assert len(models) == 3
     assert {id(model) for model in compiled} == models
 
@@ -195,8 +193,8 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
 def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
     asked = request(world, "bold+calm:0.5")
     session = Session.open(asked)
-    layer = next(iter(session._lineup.bank._layers.values()))
-    layer.stacks[session._lineup.draft.group.stack][1].fill_(float("nan"))
+    layer = next(iter(session._rows.bank._layers.values()))
+    layer.stacks[session._rows.draft.group.stack][1].fill_(float("nan"))
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
         list(session.replies(asked))
 
@@ -262,7 +260,7 @@ def test_adapters_without_personas(world: Path) -> None:
     )
     by_path = finished(asked)
     assert by_path.token_ids == finished(request(world)).token_ids
-    assert next(e for e in run(asked) if isinstance(e, Started)).persona == "bold+calm:0.5"
+    assert next(e for e in run(asked) if isinstance(e, Started)).spec.persona == "bold+calm:0.5"
 
 
 def test_dry_run_describes_rows_and_memory(world: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.run_spec import resume_key
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
@@ -130,7 +131,8 @@ class BatchRun:
             self._say(f"seed {seed}")
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
-            from mpg_cli.batch.runner import Runner  # torch loads here
+            from mpg_cli.batch.runner import Runner
+            from mpg_cli.engine.scheduler import Scheduler  # torch loads here
             from mpg_cli.engine.session import open_drafter
             from mpg_cli.models.served import load_served
 
@@ -139,14 +141,10 @@ class BatchRun:
             signals.check()
         for text in loaded.notices:
             self._say(text)
-        runner = Runner(
-            defaults,
-            loaded,
-            self._blends,
-            batch_size=self._batch_size,
-            max_experts=self._max_experts,
-            smaller=smaller,
+        scheduler = Scheduler(
+            loaded, batch_size=self._batch_size, max_experts=self._max_experts, smaller=smaller
         )
+        runner = Runner(scheduler, defaults, self._blends)
         if self._strict:
             self._check_lengths(runner, source)
         if source.isatty():
@@ -165,7 +163,7 @@ class BatchRun:
 
     def _write(self, events: Iterator[Any], journal: Journal | None, progress: BatchProgress) -> None:
         """Every record as soon as it is there."""
-        from mpg_cli.batch.events import LineDone, LineFailed
+        from mpg_cli.batch.runner import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
         from mpg_cli.render.records import record_of
 
@@ -309,30 +307,7 @@ class BatchRun:
 
     def _config(self, seed: int) -> dict[str, Any]:
         """What determines the replies, for the file beside the output."""
-        request, scheme, prompting = self._defaults, self._defaults.scheme, self._defaults.prompting
-        experts = {e.persona.name: e.weight for e in request.blend.experts} if request.blend else {}
-        config: dict[str, Any] = {
-            "model": request.model.name,
-            "revision": request.model.revision,
-            "dtype": request.model.dtype,
-            "persona": experts,
-            "adapters": {place.saved: weight for place, weight in request.adapters},
-            "system": prompting.system,
-            "raw": prompting.raw,
-            "template_args": dict(prompting.template_args),
-            "input_format": self._format,
-            "target": scheme.target,
-            "rule": scheme.rule,
-            "seed": seed,
-            **request.sampling.as_json(),
-        }
-        if request.model.compile:  # it rounds differently
-            config["compile"] = True
-        if scheme.rule != "exact":  # there the way to sample changes the text
-            config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
-        if scheme.rule == "threshold":
-            config["threshold"] = dict(vars(scheme.threshold))
-        return config
+        return {**resume_key(self._defaults, seed), "input_format": self._format}
 
 
 def _count(source: BinaryIO) -> int | None:

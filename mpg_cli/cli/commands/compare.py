@@ -12,7 +12,7 @@ import typer
 
 from mpg_cli.cli import completers, options
 from mpg_cli.cli.commands import prompting
-from mpg_cli.engine.events import Event, Finished, Notice, Started
+from mpg_cli.engine.events import Event, Finished, Notice
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode, UsageError
 from mpg_cli.io import signals
@@ -124,28 +124,25 @@ class _Page:
     def __init__(self, streams: Streams, layout: Layout, requests: list[Request]) -> None:
         self._streams, self._layout = streams, layout
         self._samples = requests[0].samples
-        self._replies: list[Any] = []
+        self._replies: list[Finished] = []
 
     def take(self, events: Iterator[Event], commentary: Commentary, status: Status) -> None:
         """The replies of one blend."""
-        from mpg_cli.render.columns import Replied, write_block
-        from mpg_cli.render.jsonl import reply_record, write_line
+        from mpg_cli.render.columns import write_block
+        from mpg_cli.render.jsonl import write_line
 
         out: TextIO = self._streams.stdout
-        started: Started | None = None
         for event in events:
             match event:
                 case Notice():
                     commentary.notice(event.message)
-                case Started():
-                    started = event
-                case Finished() if started is not None:
+                case Finished():
                     if self._layout == "json":
-                        write_line(out, reply_record(started, event))
+                        write_line(out, event.record())
                     elif self._layout == "plain":
-                        write_block(out, Replied(started, event), sample=self._samples > 1)
+                        write_block(out, event, sample=self._samples > 1)
                     else:
-                        self._replies.append(Replied(started, event))
+                        self._replies.append(event)
 
     def end(self) -> None:
         """Write the columns: a band of them for each sample."""
@@ -153,8 +150,8 @@ class _Page:
 
         streams = self._streams
         encoding = (getattr(streams.stdout, "encoding", None) or "").lower().replace("-", "")
-        for sequence in dict.fromkeys(reply.started.sequence for reply in self._replies):
-            band = [reply for reply in self._replies if reply.started.sequence == sequence]
+        for sequence in dict.fromkeys(reply.sequence for reply in self._replies):
+            band = [reply for reply in self._replies if reply.sequence == sequence]
             write_columns(
                 streams.stdout,
                 band,

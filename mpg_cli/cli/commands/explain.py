@@ -10,9 +10,9 @@ import typer
 
 from mpg_cli.cli import options
 from mpg_cli.cli.commands import prompting
+from mpg_cli.engine.explained import explained
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import ExitCode
-from mpg_cli.explain.builder import explained
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render.commentary import Commentary

@@ -91,7 +91,7 @@ def _perform(
     dry_run: bool,
 ) -> ExitCode | None:
     """Load, then reply or describe; the exit code of the signal that ended it early, if one did."""
-    from mpg_cli.explain.builder import explained
+    from mpg_cli.engine.explained import explained
     from mpg_cli.render.description import write_description
 
     streams = commentary.streams

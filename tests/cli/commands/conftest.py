@@ -14,7 +14,7 @@ import pytest
 from mpg_cli.engine.events import Event, Notice
 from mpg_cli.engine.request import Request
 from tests.cli.commands.train_runs import Mpg
-from tests.render.replies import STARTED, reply
+from tests.render.replies import SPEC, reply
 
 PERSONAS = """
 name: pirate
@@ -54,9 +54,9 @@ class FakeSession:
 
     def replies(self, request: Request) -> Iterator[Event]:
         yield Notice("the seed is drawn")
-        started = replace(STARTED, seed=request.seed or 42)
+        spec = replace(SPEC, seed=request.seed or 42)
         for k in range(request.samples):
-            yield from reply(["Aye", " aye"], sequence=k, started=started)
+            yield from reply(["Aye", " aye"], sequence=k, spec=spec)
 
 
 @dataclass
