@@ -21,14 +21,14 @@ def test_generate_replies_in_the_blend() -> None:
     greedy = Sampling(max_tokens=12, temperature=0)
     reply = mpg_cli.generate("How should I spend my weekend?", "pirate", sampling=greedy)
     assert reply.text
-    lock_step = mpg_cli.generate(
+    token_by_token = mpg_cli.generate(
         "How should I spend my weekend?",
         mpg_cli.blend("Pirate"),
         sampling=greedy,
         scheme=Scheme(chunk_size=0),
     )
-    assert lock_step.text == reply.text
-    assert lock_step.stats.passes > reply.stats.passes
+    assert token_by_token.text == reply.text
+    assert token_by_token.stats.passes > reply.stats.passes
 
 
 def test_errors() -> None:

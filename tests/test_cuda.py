@@ -1,4 +1,4 @@
-"""On an NVIDIA GPU: the text is that of the CPU and of the lock-step, and steps do not wait. Skipped without.
+"""On an NVIDIA GPU: the text is that of the CPU and that of token-by-token decoding; steps do not wait.
 
 `pytest tests/test_cuda.py` on a machine with a GPU; in float32, where both devices round nearly alike.
 """

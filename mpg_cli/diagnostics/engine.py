@@ -1,4 +1,4 @@
-"""The engine on the bundled model: drafted text equals lock-step text, and drafts are accepted."""
+"""The engine on the bundled model: drafted text equals token-by-token text, and drafts are accepted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST = 0.5  # of the merged drafter's tokens; .8 and more is usual
 
 
 def look(device: str) -> Iterator[Check]:
-    """Two replies with one seed, drafted and in lock-step, on the device that replies run on."""
+    """Two replies with one seed, drafted and token by token, on the device that replies run on."""
     from mpg_cli.engine.session import Session
 
     library = registry.library_dir()
@@ -35,17 +35,17 @@ def look(device: str) -> Iterator[Check]:
         seed=SEED,
     )
     drafted = _reply(Session, request)
-    lock_step = _reply(Session, replace(request, scheme=Scheme(drafter="none")))
-    same = drafted.token_ids == lock_step.token_ids
+    token_by_token = _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    same = drafted.token_ids == token_by_token.token_ids
     count, passes = len(drafted.token_ids), drafted.stats.passes
     if same and count:
         yield Check(
-            SECTION, "exact rule", "ok", f"drafted text equals lock-step text, {count} tokens of {BLEND}"
+            SECTION, "exact rule", "ok", f"drafted text equals token-by-token text, {count} tokens of {BLEND}"
         )
     else:
-        pairs = zip(drafted.token_ids, lock_step.token_ids, strict=False)
+        pairs = zip(drafted.token_ids, token_by_token.token_ids, strict=False)
         at = next((i for i, (one, other) in enumerate(pairs) if one != other), 0)
-        text = f"drafted text differs from lock-step text at token {at}"
+        text = f"drafted text differs from token-by-token text at token {at}"
         yield Check(SECTION, "exact rule", "problem", text, "please report it with mpg doctor --format json")
     rate = drafted.stats.acceptance_rate or 0.0
     text = f"{rate:.0%} of drafted tokens accepted, {count} tokens in {passes} passes"

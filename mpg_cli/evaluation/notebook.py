@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from mpg_cli.errors import MpgError, UsageError, unwritable
-from mpg_cli.evaluation.asking import Reply
 from mpg_cli.evaluation.judging import Judgement
+from mpg_cli.evaluation.prompts import Reply
 from mpg_cli.io.text import visible
 
 SCHEMA = 1

@@ -12,8 +12,8 @@ from mpg_cli.engine.events import Failed, Finished, Notice, Progress
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, MpgError
-from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.fluency import fluencies
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.io import signals
 from mpg_cli.models.loader import LoadedModel
 from mpg_cli.models.prompt import render
@@ -35,7 +35,7 @@ class Source:
 
 def draw(
     source: Source,
-    asked: Sequence[Asked],
+    prompts: Sequence[EvalPrompt],
     *,
     done: Mapping[str, Reply] | None = None,
     keep: Callable[[Reply], None] = lambda reply: None,
@@ -49,7 +49,7 @@ def draw(
     `keep` is given each new reply as soon as it is there. Raises MpgError for a prompt without an answer.
     """
     found = dict(done or {})
-    missing = [_request(source.request, one) for one in asked if one.id not in found]
+    missing = [_request(source.request, one) for one in prompts if one.id not in found]
     scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, shelf=shelf)
     for event in scheduler.run(iter(missing)):
         signals.check()
@@ -71,11 +71,11 @@ def draw(
                 found[reply.id] = reply
                 keep(reply)
         if isinstance(event, Finished | Progress):
-            report(len(found) / len(asked))
-    return [found[one.id] for one in asked]
+            report(len(found) / len(prompts))
+    return [found[one.id] for one in prompts]
 
 
-def _request(request: Request, one: Asked) -> Request:
+def _request(request: Request, one: EvalPrompt) -> Request:
     """The request of one prompt; its id keys the noise."""
     own = replace(request, prompting=replace(request.prompting, prompt=one.prompt), sequence_id=one.id)
     return own if one.blend is None else replace(own, blend=one.blend, adapters=())
@@ -84,12 +84,12 @@ def _request(request: Request, one: Asked) -> Request:
 def with_fluency(
     loaded: LoadedModel,
     how: Prompting,
-    asked: Sequence[Asked],
+    prompts: Sequence[EvalPrompt],
     replies: Sequence[Reply],
     report: Callable[[float], None] = lambda share: None,
 ) -> list[Reply]:
     """The replies with their fluency under this model and the plain prompt, without any persona."""
     size = loaded.vocabulary.size
-    prompts = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in asked]
-    values = fluencies(loaded, prompts, [reply.token_ids for reply in replies], report)
+    ids = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in prompts]
+    values = fluencies(loaded, ids, [reply.token_ids for reply in replies], report)
     return [replace(reply, fluency=value) for reply, value in zip(replies, values, strict=True)]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import EVALUATION, ModelSpec, RunSpec, expression_of
-from mpg_cli.evaluation.asking import Asked
 from mpg_cli.evaluation.judging import Judge, digest
-from mpg_cli.evaluation.measured import Differences, Measured
+from mpg_cli.evaluation.metrics import Differences, Metrics
 from mpg_cli.evaluation.notebook import Notebook
+from mpg_cli.evaluation.prompts import EvalPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mpg_cli.models.loader import LoadedModel
 
 SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
-LOCK_STEP = 8  # prompts whose text is held against lock-step decoding
+COMPARED = 8  # replies that are compared with token-by-token decoding
 
 Say = Callable[[str], None]
 Show = Callable[[str, float], None]
@@ -45,7 +45,7 @@ def _unseen(what: str, share: float) -> None:
 class Study:
     """Prompts, the blend with its way of sampling (`request`), who judges, and where records go."""
 
-    asked: tuple[Asked, ...]
+    prompts: tuple[EvalPrompt, ...]
     request: Request
     personas: tuple[str, ...]
     judge: Judge | None
@@ -62,7 +62,7 @@ class Study:
         from mpg_cli.models.digest import weights_digest
 
         request = self.request
-        prompts = json.dumps(
+        prompts_json = json.dumps(
             [
                 [
                     one.id,
@@ -70,7 +70,7 @@ class Study:
                     dict(one.personas),
                     [e.weight for e in one.blend.experts] if one.blend else 0,
                 ]
-                for one in self.asked
+                for one in self.prompts
             ]
         )
         spec = RunSpec(
@@ -87,7 +87,7 @@ class Study:
             **request.sampling.as_json(),
             "device": device_name(loaded.device.value),
             "weights": weights_digest(loaded.model),
-            "prompts": digest(prompts),
+            "prompts": digest(prompts_json),
             "blend": [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts],
             "smaller model": weights_digest(smaller.model) if smaller else None,
         }
@@ -102,15 +102,15 @@ class Findings:
     seed: int
     judge: Mapping[str, Any] | None
     judged_by: str
-    measured: Measured
+    metrics: Metrics
 
     def as_json(self) -> dict[str, Any]:
-        own = self.measured.as_json()
+        own = self.metrics.as_json()
         return {
             "model": self.model,
             "persona": self.persona,
             "seed": self.seed,
-            "prompts": len(self.measured.asked),
+            "prompts": len(self.metrics.prompts),
             "judge": self.judge,
             **{key: value for key, value in own.items() if key != "method"},
         }
@@ -125,15 +125,17 @@ class Comparison:
     seed: int
     judge: Mapping[str, Any] | None
     judged_by: str
-    methods: tuple[Measured, ...]
-    as_lock_step: tuple[int, int]  # replies of ours that equal those of lock-step decoding, of how many
+    methods: tuple[Metrics, ...]
+    as_token_by_token: tuple[
+        int, int
+    ]  # replies of ours that equal those of token-by-token decoding, of how many
 
     @property
-    def ours(self) -> Measured:
+    def ours(self) -> Metrics:
         return self.methods[-1]
 
     @property
-    def best(self) -> Measured:
+    def best(self) -> Metrics:
         """The other method of the largest minimum over personas; the threshold rule is no other one."""
         return max(rivals(self.methods), key=_standing)
 
@@ -142,27 +144,27 @@ class Comparison:
         return self.ours.against(self.best)
 
     def as_json(self) -> dict[str, Any]:
-        equal, of = self.as_lock_step
+        equal, of = self.as_token_by_token
         return {
             "model": self.model,
             "persona": self.persona,
             "seed": self.seed,
-            "prompts": len(self.ours.asked),
+            "prompts": len(self.ours.prompts),
             "judge": self.judge,
             "methods": [own.as_json() for own in self.methods],
             "ours": self.ours.method,
             "best_other": self.best.method,
             "difference": self.differences.as_json(),
-            "equal_to_lock_step": {"replies": equal, "of": of},
+            "equal_to_token_by_token": {"replies": equal, "of": of},
         }
 
 
-def rivals(methods: Sequence[Measured]) -> list[Measured]:
+def rivals(methods: Sequence[Metrics]) -> list[Metrics]:
     """The methods that do not sample the product."""
     return [own for own in methods[:-1] if own.method != SAME_LAW]
 
 
-def _standing(own: Measured) -> tuple[float, float]:
+def _standing(own: Metrics) -> tuple[float, float]:
     assert own.least is not None
     assert own.mean is not None
     return own.least.value, own.mean.value
@@ -173,8 +175,8 @@ def style(study: Study) -> Findings:
     from mpg_cli.evaluation.replies import Source
 
     with _opened(study) as (bench, _, smaller):
-        measured = bench.measure("blend", Source(bench.base, study.request, smaller))
-    return Findings(bench.base.id, *_told(study), measured)
+        metrics = bench.measure("blend", Source(bench.base, study.request, smaller))
+    return Findings(bench.base.id, *_told(study), metrics)
 
 
 def compare(study: Study) -> Comparison:
@@ -186,23 +188,23 @@ def compare(study: Study) -> Comparison:
         found = []
         for method in methods(bench.base, experts, request, study.notice, smaller):
             found.append(bench.measure(method.name, method.source()))
-        equal = held_against_lock_step(bench, request, found[-1])
+        equal = compared_with_token_by_token(bench, request, found[-1])
     if equal[0] < equal[1]:
         study.notice(
-            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from lock-step decoding; in half "
-            "precision near-ties can do that, with --dtype float32 it should not happen"
+            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from token-by-token decoding; in "
+            "half precision near-ties can do that, with --dtype float32 it should not happen"
         )
     return Comparison(bench.base.id, *_told(study), tuple(found), equal)
 
 
-def held_against_lock_step(bench: Bench, request: Request, ours: Measured) -> tuple[int, int]:
-    """How many of the first replies of ours lock-step decoding gives as well, and how many were looked at."""
-    from mpg_cli.evaluation.methods import lock_step
+def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) -> tuple[int, int]:
+    """How many of the first replies of ours equal those of token-by-token decoding, and of how many."""
+    from mpg_cli.evaluation.methods import token_by_token
     from mpg_cli.evaluation.replies import Source, draw
 
-    some = bench.asked[:LOCK_STEP]
-    source = Source(bench.base, lock_step(request))
-    report = lambda share: bench.show("lock-step", share)  # noqa: E731
+    some = bench.prompts[:COMPARED]
+    source = Source(bench.base, token_by_token(request))
+    report = lambda share: bench.show("token by token", share)  # noqa: E731
     replies = draw(source, some, report=report, shelf=bench.shelf)
     equal = sum(own.token_ids == other.token_ids for own, other in zip(replies, ours.replies, strict=False))
     return equal, len(some)
@@ -212,7 +214,7 @@ def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
     """Persona, seed and judge for the findings."""
     judge = study.judge
     persona = expression_of(study.request) or "profile + personality"
-    words = "nobody" if judge is None else judge.words
+    words = "none" if judge is None else judge.words
     return persona, _seed(study.request), None if judge is None else judge.about, words
 
 
@@ -241,6 +243,6 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
         if notebook.resumed:
             study.notice(f"--output has {notebook.resumed} of the replies already")
         bench = Bench(
-            loaded, study.asked, study.personas, study.judge, notebook, study.notice, study.show, shelf
+            loaded, study.prompts, study.personas, study.judge, notebook, study.notice, study.show, shelf
         )
         yield bench, experts, smaller

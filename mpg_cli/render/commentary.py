@@ -21,7 +21,7 @@ class Commentary:
     samples: int = 1
     seed: bool = True  # report the seed on its own where no statistics show it
     explain: bool = False  # draw explanations; elsewhere they are in the objects
-    drawn: bool = False  # nobody gave the seed: it is reported even to those who want quiet
+    drawn: bool = False  # the seed was drawn: it is reported even with --quiet
 
     def notice(self, message: str) -> None:
         """Something the user should know."""

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.bootstrap import Estimate
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.study import Comparison
 from mpg_cli.io.terminal import clean
 from mpg_cli.io.text import width
@@ -29,7 +29,7 @@ def write_comparison(stream: TextIO, found: Comparison, *, color: bool) -> None:
 def verdict(found: Comparison) -> list[str]:
     """Ours against the best other method, in words, and how to read the table."""
     different, other = found.differences, found.differences.other
-    equal, of = found.as_lock_step
+    equal, of = found.as_token_by_token
     lines = [
         f"exact against {clean(other)}, the other method of the largest minimum:",
         f"  minimum   {_points(different.least)}",
@@ -41,7 +41,7 @@ def verdict(found: Comparison) -> list[str]:
     return [
         *lines,
         "",
-        f"{equal} of {of} replies of exact are token for token those of lock-step decoding.",
+        f"{equal} of {of} replies of exact are token for token those of token-by-token decoding.",
         clean(f"Judged by {found.judged_by}."),
         "min, mean: presence over personas; all: replies that show every one; fluency: nats a token under",
         "the base; brackets: 95 % paired bootstrap over the prompts. threshold samples the law of exact.",
@@ -52,7 +52,7 @@ def _heads(found: Comparison) -> list[str]:
     return ["method", "min", "mean", "all", "fluency", "self-BLEU", "tokens", "tokens/s"]
 
 
-def _row(own: Measured) -> list[str]:
+def _row(own: Metrics) -> list[str]:
     return [
         clean(own.method),
         _share(own.least),
@@ -95,7 +95,7 @@ def write_csv(stream: TextIO, comparisons: Sequence[Comparison]) -> None:
                 [
                     found.model,
                     found.persona,
-                    len(own.asked),
+                    len(own.prompts),
                     found.seed,
                     own.method,
                     *(("" if number is None else f"{number:.4f}") for number in numbers),

@@ -47,7 +47,7 @@ def progress_words(tally: Tally) -> str:
         return "reading the prompt"
     rate = stats.acceptance_rate
     parts = [
-        f"{rate:.0%} accepted" if rate is not None else "lock-step",
+        f"{rate:.0%} accepted" if rate is not None else "token by token",
         f"chunk {tally.chunk_size}" if rate is not None else "",
         _speed(stats),
         f"{stats.committed} tokens",
@@ -62,7 +62,7 @@ def summary_words(finished: Finished) -> str:
     stats = finished.stats
     per_pass = stats.committed_per_pass
     parts = [
-        "lock-step" if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
+        "token by token" if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
         f"{per_pass:.2f} tokens a pass" if per_pass is not None else "",
         _speed(stats),
         f"{finished.usage.completion_tokens} tokens",

@@ -17,8 +17,8 @@ WIDTH = 120  # of a table that no terminal shows
 PLOTS = (".svg", ".png", ".pdf")
 
 
-def lock_step(profile: Profile) -> Choice:
-    """The yardstick."""
+def baseline(profile: Profile) -> Choice:
+    """Token-by-token decoding, which the others are compared with."""
     return next(choice for choice in profile.choices if choice.drafter == "none")
 
 
@@ -39,8 +39,8 @@ def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
 
 def advice(profile: Profile) -> str:
     """One sentence: what is fastest, and how to have it."""
-    best, base = profile.choices[profile.best], lock_step(profile).measured or 0.0
-    # Where the text depends on the drafter, auto is merged, and lock-step where that is slower.
+    best, base = profile.choices[profile.best], baseline(profile).measured or 0.0
+    # Where the text depends on the drafter, auto is merged, and token-by-token decoding where that is slower.
     auto = [best.drafter] if profile.key.get("rule") == "exact" else ["merged"]
     auto += ["none"] if profile.chunk_size("merged", 1) == 0 else []
     named = best.drafter.startswith("model:") or best.drafter not in auto
@@ -48,8 +48,8 @@ def advice(profile: Profile) -> str:
     flags += [] if best.candidates == 1 else [f"--candidates {best.candidates}"]
     how = f"used from now on{' with ' if flags else ''}{' '.join(flags)}"
     if best.chunk_size == 0:
-        return f"lock-step is fastest here, {how}"
-    gain = f"{(best.measured or 0.0) / base:.2f} times lock-step" if base else ""
+        return f"token-by-token decoding is fastest here, {how}"
+    gain = f"{(best.measured or 0.0) / base:.2f} times token-by-token decoding" if base else ""
     return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how}"
 
 
@@ -58,13 +58,13 @@ def _table(profile: Profile) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     biased = any(choice.bias_bound is not None for choice in profile.choices)
-    for title in ("drafter", "chunk", "accepted", "predicted", "measured", "lock-step"):
+    for title in ("drafter", "chunk", "accepted", "predicted", "measured", "token by token"):
         table.add_column(title, justify="left" if title == "drafter" else "right", no_wrap=True)
     for title in ("κ", "bias bound", "Σ wδ") if biased else ():
         table.add_column(title, justify="right", no_wrap=True)
-    base = lock_step(profile)
+    base = baseline(profile)
     for place, choice in enumerate(profile.choices):
-        name = "lock-step" if choice.chunk_size == 0 and choice.drafter == "none" else choice.drafter
+        name = "token by token" if choice.chunk_size == 0 and choice.drafter == "none" else choice.drafter
         name += "" if choice.candidates == 1 else f" × {choice.candidates}"
         cells = [
             name,
@@ -86,11 +86,13 @@ def _table(profile: Profile) -> Table:
 
 
 def _effect(choice: Choice, base: Choice) -> str:
-    """Σ wδ a token against lock-step's."""
+    """Σ wδ a token against that of token-by-token decoding."""
     if choice.effect is None or base.effect is None:
         return ""
     return (
-        f"{choice.effect:.3g} (lock-step {base.effect:.3g})" if choice is not base else f"{choice.effect:.3g}"
+        f"{choice.effect:.3g} (token by token {base.effect:.3g})"
+        if choice is not base
+        else f"{choice.effect:.3g}"
     )
 
 
@@ -132,9 +134,9 @@ def write_plot(path: Path, profile: Profile) -> None:
             own = choice.drafter + ("" if choice.candidates == 1 else f" × {choice.candidates}")
             if own == name and choice.measured:
                 axes.plot([choice.chunk_size], [choice.measured], "o", color=line.get_color())
-    base = lock_step(profile).measured
+    base = baseline(profile).measured
     if base:
-        axes.axhline(base, color="grey", linestyle=":", label="lock-step")
+        axes.axhline(base, color="grey", linestyle=":", label="token by token")
     axes.set(xlabel="chunk size γ", ylabel="tokens/s (dots: measured)", ylim=(0, None))
     figure.legend(fontsize="small", loc="outside right upper")
     try:

@@ -19,8 +19,8 @@ from mpg_cli.tuning.measure import Bench, Rounds, Way
 
 PROBE = 16  # chunk size at which acceptance by position is measured
 CANDIDATES = (1, 4, 8)  # of the threshold rule
-VERIFIED = 5  # ways that are run, beside lock-step
-LOCK_STEP = Way("none", 1, 0)
+VERIFIED = 5  # ways that are run, beside token-by-token decoding
+BASELINE = Way("none", 1, 0)
 
 Report = Callable[[str, float], None]  # what is done now, and the share that is behind it
 
@@ -78,8 +78,8 @@ class Tuner:
     def run(self, report: Report) -> Profile:
         """Measure, predict, verify."""
         share = self._seconds * 0.5 / (len(self._pairs) + 1)
-        report("lock-step", 0.0)
-        lock_step = self._bench.probe(LOCK_STEP, share)
+        report("token by token", 0.0)
+        baseline = self._bench.probe(BASELINE, share)
         scores: dict[int, Mapping[int, float]] = {}
         parts: dict[tuple[str, int], Parts] = {}
         probes: dict[tuple[str, int], Rounds] = {}
@@ -88,13 +88,13 @@ class Tuner:
             if number not in scores:
                 scores[number] = self._bench.score_times(number)
             probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
-            parts[drafter, number] = _parts(probes[drafter, number], number, lock_step, scores[number])
+            parts[drafter, number] = _parts(probes[drafter, number], number, baseline, scores[number])
         base = scores[1] if 1 in scores else self._bench.score_times(1)
-        alone = Parts((0.0,), 0.0, base, (_judge(lock_step), 0.0))
+        alone = Parts((0.0,), 0.0, base, (_judge(baseline), 0.0))
         predicted = {pair: best_gamma(own) for pair, own in parts.items()}
         ways = self._worth_running(parts, predicted)
-        found = self._verify([LOCK_STEP, *ways], report)
-        choices = [self._choice(LOCK_STEP, alone.seconds_per_token(0), found.get(LOCK_STEP))]
+        found = self._verify([BASELINE, *ways], report)
+        choices = [self._choice(BASELINE, alone.seconds_per_token(0), found.get(BASELINE))]
         for pair, own in parts.items():
             run = [way for way in ways if (way.drafter, way.candidates) == pair]
             fastest = min(
@@ -186,14 +186,14 @@ class Tuner:
 
 
 def best_gamma(parts: Parts) -> int:
-    """The chunk size of least predicted time, 0 (lock-step) included."""
+    """The chunk size of least predicted time, 0 (token by token) included."""
     return min(range(MAX_CHUNK + 1), key=parts.seconds_per_token)
 
 
-def _parts(probe: Rounds, number: int, lock_step: Rounds, score: Mapping[int, float]) -> Parts:
+def _parts(probe: Rounds, number: int, baseline: Rounds, score: Mapping[int, float]) -> Parts:
     stats = probe.stats
     step = stats.seconds.draft / stats.steps if stats.steps else 0.0
-    base = _judge(lock_step)
+    base = _judge(baseline)
     more = max(0.0, _judge(probe) - base) / max(1.0, stats.drafted / max(1, stats.passes) / number)
     return Parts(probe.rates, step, score, (base, more))
 
@@ -213,5 +213,5 @@ def _of(number: int) -> str:
 
 def _told(way: Way) -> str:
     if way.chunk_size == 0:
-        return "lock-step"
+        return "token by token"
     return f"{way.drafter}{_of(way.candidates)}, chunks of {way.chunk_size}"

@@ -110,7 +110,7 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """The verdict and the table over all blends."""
     best = against(outcomes, lambda o: OURS, lambda o: o.best)
     fluent = against(outcomes, best_fluent, lambda o: o.best)
-    equal, of = (sum(o.as_lock_step[at] for o in outcomes) for at in (0, 1))
+    equal, of = (sum(o.as_token_by_token[at] for o in outcomes) for at in (0, 1))
     yield "## All blends together\n"
     yield _verdict(best, fluent, outcomes) + "\n"
     yield "| exact against | min, relative | min, points | mean, points | fluency | larger min in |"
@@ -131,7 +131,7 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
         "samples the law of exact: a difference there is chance, or the bias that its rule reports.\n"
     )
     yield (
-        f"{equal} of {of} replies of exact that were held against lock-step decoding are the same, token for "
+        f"{equal} of {of} replies of exact that were held against token-by-token decoding are the same, token for "
         "token.\n"
     )
 

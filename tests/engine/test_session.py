@@ -46,8 +46,8 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
 def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: str) -> None:
     """Equality for every drafter and chunk size, with adapters, prompts, both, and a checkpoint."""
     first = personas.partition("+")[0].partition(":")[0]
-    lock_step = request(world, personas, scheme=Scheme(drafter="none"))
-    texts = {finished(lock_step).token_ids}
+    token_by_token = request(world, personas, scheme=Scheme(drafter="none"))
+    texts = {finished(token_by_token).token_ids}
     for drafter in (
         "merged",
         "folded",
@@ -57,10 +57,10 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
         f"model:{world / 'smaller'}",
     ):
         for gamma in (2, 7):
-            asked = replace(lock_step, scheme=Scheme(drafter=drafter, chunk_size=gamma))
+            asked = replace(token_by_token, scheme=Scheme(drafter=drafter, chunk_size=gamma))
             texts.add(finished(asked).token_ids)
     assert len(texts) == 1
-    assert finished(replace(lock_step, seed=8)).token_ids not in texts
+    assert finished(replace(token_by_token, seed=8)).token_ids not in texts
 
 
 def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(world: Path) -> None:
@@ -131,9 +131,9 @@ def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_p
     (tmp_path / "long.yaml").write_text(long.removesuffix("---\n"))
     blend = resolve(parse("first+second"), Registry.load([tmp_path]))
     sampling = Sampling(max_tokens=200)
-    lock_step = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
-    merged = replace(lock_step, scheme=Scheme())
-    assert finished(lock_step).token_ids == finished(merged).token_ids
+    token_by_token = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
+    merged = replace(token_by_token, scheme=Scheme())
+    assert finished(token_by_token).token_ids == finished(merged).token_ids
     assert any(isinstance(e, Notice) and "do not fit" in e.message for e in run(merged))
 
 

@@ -36,7 +36,7 @@ def test_the_predicted_time_is_that_of_the_formula() -> None:
     assert parts.seconds_per_token(0) == pytest.approx(1.2)
 
 
-def test_lock_step_is_chosen_where_drafting_does_not_pay() -> None:
+def test_token_by_token_is_chosen_where_drafting_does_not_pay() -> None:
     slow, free = Parts((0.5,), 2.0, TIMES, (0.0, 0.0)), Parts((0.95,), 0.0, {0: 1.0}, (0.0, 0.0))
     assert best_gamma(slow) == 0
     assert best_gamma(free) == 64
@@ -136,7 +136,7 @@ def test_what_is_asked_for_goes_before_what_was_tuned(
     assert (began.spec.scheme.drafter, began.spec.chunk_size) == (drafter, chunk_size)
 
 
-def test_lock_step_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
+def test_token_by_token_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
     found = (Choice("none", 1, 0, None, 100.0, 100.0), Choice("merged", 1, 2, 0.9, 90.0, 90.0))
     key = profile_key(bench.loaded, bench.experts, Scheme())
     write_profile(Profile(key, versions(), found, 0))

@@ -28,7 +28,7 @@ The methods: base (no persona), single:NAME (one persona alone, at weight 1), pr
 all personas joined, no adapter), merged (one model with the weighted sum of all adapters in its weights),
 merged 1/K (the same with the weights divided by the number of personas), mixture, threshold (the product by
 the rule of the paper), exact (the product by the exact rule: ours). All reply to the same prompts with the
-same seeds and the same sampling; what exact says is held against lock-step decoding.
+same seeds and the same sampling; what exact says is held against token-by-token decoding.
 \b
 {own.JUDGES}
 \b

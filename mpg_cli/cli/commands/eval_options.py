@@ -19,8 +19,8 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.render.bar import Bar
 
 if TYPE_CHECKING:
-    from mpg_cli.evaluation.asking import Asked
     from mpg_cli.evaluation.judging import Judge
+    from mpg_cli.evaluation.prompts import EvalPrompt
     from mpg_cli.evaluation.study import Study
     from mpg_cli.personas.registry import Blend
 
@@ -164,11 +164,11 @@ def check_names(blend: Blend | None, adapters: tuple[tuple[AdapterPlace, float],
         seen[name] = whose
 
 
-def read_asked(file: Path | None, most: int | None, personas: dict[str, str]) -> tuple[Asked, ...]:
+def read_asked(file: Path | None, most: int | None, personas: dict[str, str]) -> tuple[EvalPrompt, ...]:
     """The prompts, numbered from 0."""
-    from mpg_cli.evaluation.asking import Asked, read_prompts
+    from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
 
-    return tuple(Asked(str(at), text, personas) for at, text in enumerate(read_prompts(file, most)))
+    return tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(read_prompts(file, most)))
 
 
 @contextmanager

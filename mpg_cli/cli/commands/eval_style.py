@@ -19,7 +19,7 @@ from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.sampling.params import Sampling
 
 if TYPE_CHECKING:
-    from mpg_cli.evaluation.asking import Asked
+    from mpg_cli.evaluation.prompts import EvalPrompt
 
 EPILOG = f"""\b
 Examples:
@@ -178,7 +178,7 @@ def style(
 
 def _roles(
     data: Path, weights: str, strength: float, ask: str | None, count: int | None, target: str
-) -> tuple[Asked, ...]:
+) -> tuple[EvalPrompt, ...]:
     """The lines of --data."""
     from mpg_cli.cli.commands import values
     from mpg_cli.evaluation.roleplay import ASK, PERSONAS, read_roleplay

@@ -207,7 +207,7 @@ def _drafters(asked: list[str] | None, names: list[str], rule: str) -> list[str]
             raise UsageError("--drafter names two models", hint="try them one at a time")
         if rule == "threshold" and "lookup" in found:
             raise UsageError("--drafter lookup does not go with --rule threshold", hint="leave one out")
-        return [name for name in found if name != "none"]  # lock-step is always tried
+        return [name for name in found if name != "none"]  # token-by-token decoding is always tried
     free = [] if rule == "threshold" else ["lookup"]
     return ["merged", "folded", "reference", *(f"persona:{name}" for name in dict.fromkeys(names)), *free]
 

@@ -104,7 +104,7 @@ def test_a_device_that_is_not_there_is_a_problem(doctor: Doctor, capsys: pytest.
 
 
 def test_an_engine_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seed that depends on the drafter: the drafted reply is not the lock-step one any more."""
+    """A seed that depends on the drafter: the drafted reply is not the token-by-token one any more."""
     from mpg_cli.engine.session import Session
 
     replies = Session.replies
@@ -116,7 +116,7 @@ def test_an_engine_that_computes_something_else_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(Session, "replies", other_seed)
     found = {check.name: check for check in engine.look("cpu")}
     assert found["exact rule"].status == "problem"
-    assert "differs from lock-step text at token" in found["exact rule"].message
+    assert "differs from token-by-token text at token" in found["exact rule"].message
 
 
 def test_an_old_or_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

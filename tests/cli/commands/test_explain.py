@@ -38,7 +38,7 @@ RULES = {
     "exact": ["--chunk-size", "3"],
     "block": ["--rule", "block", "--chunk-size", "3", "--drafter", "reference"],
     "threshold": ["--rule", "threshold", "--chunk-size", "3", "--candidates", "2"],
-    "lock-step": ["--drafter", "none"],
+    "token by token": ["--drafter", "none"],
     "mixture": ["--target", "mixture"],
 }
 
@@ -61,7 +61,7 @@ def test_json_on_a_pipe_agrees_with_generate(mpg: Any, rule: str) -> None:
     kept_the_end = len(pulls) < sum(len(r["pull"]) for r in rounds) and last["kept"] == len(last["tokens"])
     assert sum(t["origin"] == "accepted" for t in tokens) == finished["stats"]["kept"] - kept_the_end
     assert found["unit"] == ("share" if rule == "mixture" else "nats")
-    if rule == "lock-step":
+    if rule == "token by token":
         assert {t["origin"] for t in tokens} == {"bonus"}
     for t in tokens:
         assert ("rejected" in t) == (t["origin"] == "corrected")
