@@ -126,9 +126,7 @@ class Comparison:
     judge: Mapping[str, Any] | None
     judged_by: str
     methods: tuple[Metrics, ...]
-    as_token_by_token: tuple[
-        int, int
-    ]  # replies of ours that equal those of token-by-token decoding, of how many
+    as_token_by_token: tuple[int, int]  # replies of ours equal to those token by token, of how many
 
     @property
     def ours(self) -> Metrics:

@@ -89,11 +89,8 @@ def _effect(choice: Choice, base: Choice) -> str:
     """Σ wδ a token against that of token-by-token decoding."""
     if choice.effect is None or base.effect is None:
         return ""
-    return (
-        f"{choice.effect:.3g} (token by token {base.effect:.3g})"
-        if choice is not base
-        else f"{choice.effect:.3g}"
-    )
+    own = f"{choice.effect:.3g}"
+    return own if choice is base else f"{own} (token by token {base.effect:.3g})"
 
 
 def _bars(curve: tuple[float, ...], chosen: int) -> list[str]:

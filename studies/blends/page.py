@@ -131,7 +131,7 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
         "samples the law of exact: a difference there is chance, or the bias that its rule reports.\n"
     )
     yield (
-        f"{equal} of {of} replies of exact that were held against token-by-token decoding are the same, token for "
+        f"{equal} of {of} replies of exact that were held against lock-step decoding are the same, token for "
         "token.\n"
     )
 
