@@ -46,7 +46,7 @@ RESUME_INEXACT = ("drafter", "chunk_size", "threshold")
 # What the replies of an evaluation and their speed depend on.
 EVALUATION = (
     *("model", "revision", "device", "dtype", "system", "raw", "template_args"),
-    *("target", "rule", "drafter", "chunk_size", "threshold", "seed"),
+    *("sampling", "target", "rule", "drafter", "chunk_size", "threshold", "seed"),
 )
 # What the speed of drafters and chunk sizes depends on.
 PROFILE = ("model", "revision", "device", "dtype", "compiled", "target", "rule", "threshold")

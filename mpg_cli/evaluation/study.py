@@ -83,8 +83,7 @@ class Study:
             seed=_seed(request),
         )
         return {
-            **spec.part(*EVALUATION),
-            **request.sampling.as_json(),
+            **{name.replace("_", " "): value for name, value in spec.part(*EVALUATION).items()},
             "device": device_name(loaded.device.value),
             "weights": weights_digest(loaded.model),
             "prompts": digest(prompts_json),

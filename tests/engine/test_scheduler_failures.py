@@ -1,4 +1,4 @@
-"""What fails in a batch: the request that it comes from and no other. Nothing is lost, or begun after a stop."""
+"""What fails in a batch: the request that it comes from. Nothing is lost, and nothing begins after a stop."""
 
 from __future__ import annotations
 

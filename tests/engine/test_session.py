@@ -6,17 +6,30 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.engine.session import Session
+from mpg_cli.engine.request import Request
+from mpg_cli.engine.session import Session, open_drafter
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
+from mpg_cli.models.fast.compiling import is_compiled
+from mpg_cli.models.lora import LoraBank
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from tests.engine.world import finished, request, run
+
+
+def blend_rows(session: Session, asked: Request) -> BlendRows:
+    """Rows as the session makes them."""
+    smaller = open_drafter(asked, session.loaded, lambda message: None)
+    bank = LoraBank.of(session.loaded.model)
+    return BlendRows(session.loaded, bank, session.experts, asked.scheme, smaller=smaller)
 
 
 def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
@@ -68,9 +81,10 @@ def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(w
     session = Session.open(asked)
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
     assert end.stats.drafted > 0
-    assert session._rows.draft is not None
-    assert session._rows.draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
-    assert len(session._rows.groups) == 2
+    rows = blend_rows(session, asked)
+    assert rows.draft is not None
+    assert rows.draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
+    assert len(rows.groups) == 2
 
 
 @pytest.mark.parametrize("drafter", ["merged", "lookup", "reference"])
@@ -149,16 +163,13 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
 
 
 def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which ones, that is; what compiling does is seen in tests/models/test_compiling.py."""
+    """What compiling does is seen in tests/models/test_compiling.py; here torch leaves all as it is."""
+    monkeypatch.setattr(torch, "compile", lambda call, **options: call)
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
-    compiled: list[object] = []
-    monkeypatch.setattr("mpg_cli.models.served.compile_model", compiled.append)
-    for module in ("mpg_cli.models.experts", "mpg_cli.engine.session"):
-        monkeypatch.setattr(f"{module}.is_compiled", compiled.__contains__)
-    session = Session.open(replace(asked, model=replace(asked.model, compile=True)))
-    models = {id(group.model) for group in session._rows.groups}
+    asked = replace(asked, model=replace(asked.model, compile=True))
+    models = {id(group.model): group.model for group in blend_rows(Session.open(asked), asked).groups}
     assert len(models) == 3
-    assert {id(model) for model in compiled} == models
+    assert all(is_compiled(model) for model in models.values())
 
 
 def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
@@ -193,8 +204,12 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
 def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
     asked = request(world, "bold+calm:0.5")
     session = Session.open(asked)
-    layer = next(iter(session._rows.bank._layers.values()))
-    layer.stacks[session._rows.draft.group.stack][1].fill_(float("nan"))
+
+    def spoil(module: torch.nn.Module, args: Any, output: Any) -> None:
+        if len(output.logits) == 1:  # the drafter's row; reference and experts are three
+            output.logits.fill_(float("nan"))
+
+    session.loaded.model.register_forward_hook(spoil)
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
         list(session.replies(asked))
 
