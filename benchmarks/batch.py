@@ -27,10 +27,10 @@ from benchmarks.models import build_model, random_adapter
 from mpg_cli.engine.events import Progress
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.served import load_served, make_ready
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
@@ -83,7 +83,7 @@ def compare(
 
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_served(ModelOptions(device="cpu", dtype=dtype))
+    loaded = load_prepared(ModelOptions(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
     request = Request(ModelOptions(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
@@ -96,18 +96,18 @@ def large(repeats: int, experts: int, count: int) -> None:
     model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
     base = load_model(device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
-    make_ready(loaded)
-    shelf, adapters = Shelf(), []
+    loaded = prepare_model(loaded)
+    cache, adapters = ExpertCache(), []
     for n in range(experts):
         place = AdapterPlace(Path(f"e{n}"))
-        shelf.get(place, partial(random_adapter, model, n))
+        cache.get(place, partial(random_adapter, model, n))
         adapters.append((place, 0.2))
     request = Request(
         ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), adapters=tuple(adapters), seed=1
     )
     schedulers = (
-        Scheduler(loaded, batch_size=1, shelf=shelf),
-        Scheduler(loaded, batch_size=8, shelf=shelf),
+        Scheduler(loaded, batch_size=1, cache=cache),
+        Scheduler(loaded, batch_size=8, cache=cache),
     )
     compare(f"Qwen3 385 M, {experts} LoRA, batch 8", request, schedulers, (2, count), 32, repeats)
 

@@ -48,7 +48,7 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table, title
-from mpg_cli.models.device import choose_device
+from mpg_cli.models.load.device import choose_device
 from mpg_cli.sampling.params import RuleName, Scheme
 
 MERGED = "generate, merged adapter"
@@ -108,7 +108,7 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
     for one in found:
         stats = sessions[one.name].stats if one.name in sessions else None
         more: dict[str, Any] = {}
-        if stats is not None and stats.tested:
+        if stats is not None and stats.evaluated:
             more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
             more["bias_bound"] = stats.bias_bound
         rows.append(replace(one, **more))

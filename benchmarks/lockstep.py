@@ -24,16 +24,16 @@ import transformers
 from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
-from mpg_cli.models.attention import use_few_queries
-from mpg_cli.models.fast.prepacked import prepack
-from mpg_cli.models.fold import fold
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.fast import accelerate
+from mpg_cli.models.run.attention import use_few_queries
+from mpg_cli.models.run.fold import fold
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.scr import Sampler
-from mpg_cli.sampling.settings import Settings
+from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.state import Decoding, SequenceState
 
 EXPERTS, CONTEXT, CHUNK = 5, 64, 4
 
@@ -111,9 +111,9 @@ def own_share(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: in
     engine.prefill([[prompt] * engine.rows])
     drafter.prefill([[prompt]])
     clocks = [Timed(engine), Timed(drafter)]
-    settings = Settings((1.0,) * EXPERTS, chunk_size=CHUNK)
+    how = Decoding(Sampling(), Scheme(chunk_size=CHUNK), (1.0,) * EXPERTS)
     began = time.perf_counter()
-    for _ in Sampler(engine, RowDrafter(drafter), settings, [Reply(Noise(0, 0), tokens)]).run():
+    for _ in Sampler(engine, RowDrafter(drafter), how, [SequenceState(Noise(0, 0), tokens)]).run():
         pass
     spent = time.perf_counter() - began
     return 1 - sum(clock.seconds for clock in clocks) / spent
@@ -140,7 +140,7 @@ def main() -> None:
     ids = prompt[0].tolist()
     plain = base_pass(fold(model, ()), prompt)
     use_few_queries(model)
-    prepack(model)
+    accelerate(model)
     bank = LoraBank(model)
     adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]
     bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])

@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from mpg_cli.models.adapter import Adapter, LoraPair, fit_adapter, read_adapter
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fold import fold
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.served import make_ready
+from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.prepare import prepare_model
+from mpg_cli.models.run.fold import fold
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.adapter_config import Targets
 from mpg_cli.personas.registry import library_dir
 
@@ -90,8 +91,7 @@ class Subject:
     def made_ready(self, *, copied: bool = True, compiled: bool = False) -> Subject:
         """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
         model = fold(self.loaded.model, ()) if copied else self.loaded.model
-        served = replace(self.loaded, model=model)
-        make_ready(served, compiled=compiled)
+        served = prepare_model(replace(self.loaded, model=model), compiled=compiled)
         return replace(self, served=served)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.models import Subject
-from mpg_cli.engine.events import Round
+from mpg_cli.engine.events import Finished, Round
 from mpg_cli.engine.profile import Profile
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
@@ -42,8 +42,9 @@ class Ours:
             replies.append([])
             for event in self._session.replies(asked):
                 if isinstance(event, Round):
-                    stats = stats.plus(event)
                     replies[-1] += event.tokens
+                if isinstance(event, Finished):
+                    stats += event.stats
         self.stats = stats
         return replies
 
@@ -67,7 +68,7 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Reque
 def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> float:
     """The acceptance rate of merged drafts under the exact rule."""
     bench = Bench(request(subject, Scheme()), subject.served, subject.experts, subject.prompts)
-    rate = bench.probe(Way("merged", 1, chunk_size), seconds).stats.acceptance_rate
+    rate = bench.probe(Way("merged", 1, chunk_size), seconds).acceptance_rate
     assert rate is not None
     return rate
 

@@ -112,7 +112,7 @@ METHOD = """
   replies of half the length as well, and that time taken off.
 - The base, `generate` and the lock-steps of others run as transformers and PEFT run them. On a CPU mpg's
   weights lie in the blocks that the kernels read (mpg_cli/models/fast/prepacked.py), and attention goes
-  without copies of the keys (mpg_cli/models/attention.py), as in every command.
+  without copies of the keys (mpg_cli/models/run/attention.py), as in every command.
   With `--compile` mpg's passes are compiled, on CUDA recorded as graphs, and those of the others, base step
   included, are not: × mixed then tells what a user gains, not what the method does.
 - On CUDA times are those between two events on the stream.

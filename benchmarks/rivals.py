@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from benchmarks.models import Subject
-from mpg_cli.models.delta import Row
-from mpg_cli.models.fold import fold, summed_weight
-from mpg_cli.models.prompt import render
+from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.run.fold import fold, summed_weight
+from mpg_cli.models.text.prompt import render
 
 Run = Callable[[int], list[list[int]]]
 

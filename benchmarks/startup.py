@@ -36,11 +36,11 @@ def completing(*words: str) -> dict[str, str]:
 COMMANDS: dict[str, tuple[list[str], dict[str, str], float | None]] = {
     "python -c pass": ([sys.executable, "-c", "pass"], {}, None),
     "import typer": ([sys.executable, "-c", "import typer"], {}, None),
-    "mpg --help": ([*MPG, "--help"], {}, 6),
-    "mpg gen<TAB>": (MPG, completing("mpg", "gen"), 6),
-    "mpg generate --max<TAB>": (MPG, completing("mpg", "generate", "--max"), 6),
-    "mpg generate -p pir<TAB>": (MPG, completing("mpg", "generate", "-p", "pir"), 6),
-    "mpg personas list": ([*MPG, "personas", "list"], {}, 14),
+    "mpg --help": ([*MPG, "--help"], {}, 9),
+    "mpg gen<TAB>": (MPG, completing("mpg", "gen"), 9),
+    "mpg generate --max<TAB>": (MPG, completing("mpg", "generate", "--max"), 9),
+    "mpg generate -p pir<TAB>": (MPG, completing("mpg", "generate", "-p", "pir"), 14),
+    "mpg personas list": ([*MPG, "personas", "list"], {}, 16),
 }
 
 

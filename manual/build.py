@@ -3,8 +3,7 @@
     python -m manual.build
 
 writes what `--help` prints below the mark of each page, and the index docs/commands/README.md; what stands
-above a mark stays. A command without a page gets one, whose upper part is then to be written. It also writes
-mpg_cli/data/front.json, from which the overview and the names of commands and options are completed.
+above a mark stays. A command without a page gets one, whose upper part is then to be written.
 tests/test_manual.py fails where a page says something else than the program.
 """
 
@@ -18,9 +17,7 @@ from unittest.mock import patch
 
 import typer
 
-from manual import front
 from mpg_cli.cli.app import COMMANDS, app
-from mpg_cli.cli.front import FILE
 
 FOLDER = Path(__file__).parent.parent / "docs" / "commands"
 MARK = "<!-- Below: written by `python -m manual.build`, do not edit. -->"
@@ -30,7 +27,7 @@ COLUMNS = "96"
 def main() -> None:
     """Write every page that is not as it should be."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for path, text in {**pages(), FILE: front.written()}.items():
+    for path, text in pages().items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(path)

@@ -50,7 +50,7 @@ _HOMES = {
     "Blend": "mpg_cli.personas.registry",
     "RunSpec": "mpg_cli.engine.run_spec",
     "MpgError": "mpg_cli.errors",
-    "Threshold": "mpg_cli.sampling.thresholds",
+    "Threshold": "mpg_cli.sampling.params",
 }
 
 

@@ -8,18 +8,8 @@ import sys
 
 def main() -> int:
     """Run `mpg`; a Ctrl-C while its modules still load ends it as quietly as one later."""
-    gc.disable()  # until a command runs: imports leave no garbage behind, and looking for it takes time
+    gc.disable()  # until a command runs: imports leave no garbage, and collecting costs half a bare start
     try:
-        from mpg_cli.cli.front import answered
-
-        try:
-            code = answered(sys.argv[1:])
-        except OSError as error:  # the answer cannot be written
-            from mpg_cli.cli.app import explained
-
-            return explained(error)
-        if code is not None:
-            return code
         from mpg_cli.cli.app import main as run
     except KeyboardInterrupt:
         return 130

@@ -18,7 +18,7 @@ from mpg_cli.cli.commands import blending, values
 from mpg_cli.engine.events import Event, Finished
 from mpg_cli.engine.messages import check_text, check_turns
 from mpg_cli.engine.request import Request
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.personas import expression
 from mpg_cli.personas.registry import Blend, load_default, resolve

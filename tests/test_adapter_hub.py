@@ -76,14 +76,14 @@ def test_the_command_takes_one(hub: StubHub, tmp_path: Path) -> None:
 
 
 def test_the_cache_says_what_it_has(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mpg_cli.models.loader import fetch_adapter
+    from mpg_cli.models.load.sources import fetch_adapter
 
     fetch_adapter("someone/lib", None, "voices/pirate")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for text in ("someone/lib", "someone/lib/voices/pirat"):
         said = refused(text)
         assert f"adapter {text} is not in the cache, and offline mode is on" in said
-        assert "hint: of this repository the cache has others: look in voices/pirate" in said
+        assert "hint: the cache has other adapters of this repository: look in voices/pirate" in said
     said = refused("someone/lib/voices/pirate@v9")
     assert "adapter someone/lib/voices/pirate@v9 is not in the cache" in said
     assert "fetch it once with offline mode (HF_HUB_OFFLINE) off" in said

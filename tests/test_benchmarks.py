@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks import kernels
 from benchmarks.compare import RIVALS, with_experts
 from benchmarks.measure import SAYS_PEAK, Measured, measure, peak_memory
 from benchmarks.models import Subject, bundled, random_model
@@ -25,8 +27,9 @@ from benchmarks.rivals import (
     sequential,
 )
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
-from mpg_cli.models.fast.prepacked import available, is_prepacked
+from mpg_cli.models.fast.prepacked import available
 from mpg_cli.sampling.params import Scheme
+from tests.models.tiny import is_repacked
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def test_mpgs_settings_make_the_same_text(tiny: Subject) -> None:
     assert replies[0] == replies[1] == replies[2]
     assert replies[0][0] != replies[0][1]
     assert ways[1].stats is not None
-    assert ways[1].stats.tested > 0
+    assert ways[1].stats.evaluated > 0
 
 
 def test_runs_take_turns_and_the_first_of_each_is_not_counted() -> None:
@@ -104,7 +107,7 @@ def test_what_a_session_says_of_its_drafts_is_of_whole_replies(tiny: Subject) ->
     measure(lambda: None, {"a": way}, 2, 1, torch.device("cpu"))
     assert way.stats is not None
     assert way.stats.committed == 4
-    assert way.stats.tested > 0
+    assert way.stats.evaluated > 0
 
 
 def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:
@@ -116,8 +119,8 @@ def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:
 
 def test_mpg_runs_packed_weights_and_its_rivals_plain_ones(tmp_path: Path) -> None:
     subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).made_ready()
-    assert is_prepacked(subject.served.model) == available(torch.bfloat16)
-    assert not is_prepacked(subject.loaded.model)
+    assert is_repacked(subject.served.model) == available(torch.bfloat16)
+    assert not is_repacked(subject.loaded.model)
     for run in (RIVALS[PLAIN](subject), Ours(subject, Scheme(drafter="none"))):
         assert [1 <= len(reply) <= 2 for reply in run(2)] == [True] * len(subject.prompts)
 
@@ -202,3 +205,18 @@ def test_table_and_page_name_every_contender() -> None:
         found, rows=tuple(replace(r, speeds=(31.0,)) if "mpg" in r.name else r for r in found.rows)
     )
     assert "**no**" in page("command", {"machine": "m"}, [worse])
+
+
+@pytest.mark.parametrize(
+    "measure", [partial(kernels.weights, torch.float32), kernels.attention, kernels.gaps]
+)
+def test_kernels_prints_a_ratio_for_every_size(
+    measure: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not available(torch.float32):
+        pytest.skip("no float32 kernels of oneDNN here")
+    measure(1)
+    title, head, *rows = capsys.readouterr().out.strip().splitlines()
+    assert title
+    assert len(rows) >= 3
+    assert all(len(row.split()) >= len(head.split()) + 1 and float(row.split()[-1]) > 0 for row in rows)

@@ -11,8 +11,8 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.evaluation.prompts import EvalPrompt
 from mpg_cli.evaluation.replies import Source, draw
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve

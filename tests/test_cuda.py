@@ -1,5 +1,6 @@
-"""On an NVIDIA GPU: the text is that of the CPU and that of token-by-token decoding; steps do not wait.
+"""On an NVIDIA GPU: the text is that of the CPU and of token-by-token decoding, and steps do not wait.
 
+Skipped without one.
 `pytest tests/test_cuda.py` on a machine with a GPU; in float32, where both devices round nearly alike.
 """
 
@@ -16,13 +17,14 @@ import pytest
 import torch
 
 import mpg_cli
-from mpg_cli.models.adapter import fit_adapter, read_adapter
-from mpg_cli.models.fast.compiling import compile_model, is_compiled, records
-from mpg_cli.models.fast.prepacked import is_prepacked
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.fast import accelerate
+from mpg_cli.models.fast.graphs import Graphs
+from mpg_cli.models.load.adapter import read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.models.tiny import ALL, random_tokens, tiny_adapter, tiny_model
+from tests.models.tiny import ALL, is_repacked, random_tokens, tiny_adapter, tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -69,7 +71,7 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
         bank = LoraBank(model)
         bank.add("stack 0", [[(adapter, 1.0)]])
         if compile and device == "cuda":
-            compile_model(model)
+            assert accelerate(model, compiled=True)
         rows = RowGroup(model, ["reference", "a"], batch=2, bank=bank, stack="stack 0")
         rows.prefill([[prompts[0]] * 2, [prompts[1][:6]] * 2])
         found = []
@@ -79,8 +81,8 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
             rows.commit([min(size, 2), 0], [[5], [6]])
         results.append(torch.cat(found))
         if compile and device == "cuda":
-            assert rows.forward.graphs is not None
-            assert len(rows.forward.graphs) >= 2
+            assert isinstance(rows.forward.recorder, Graphs)
+            assert len(rows.forward.recorder) >= 2
     assert float((results[0] - results[1]).abs().max()) <= 2e-3
 
 
@@ -127,15 +129,15 @@ def test_penalties_are_those_of_the_cpu(rule: Any) -> None:
 
 def test_weights_stay_as_they_are() -> None:
     with mpg_cli.load("pirate", device="cuda", dtype="bfloat16") as speaker:
-        assert not is_prepacked(speaker._session.loaded.model)
+        assert not is_repacked(speaker._session.loaded.model)
 
 
 def test_a_folded_copy_is_recorded_too(tmp_path: Path) -> None:
     model = tiny_model("llama").to("cuda")
     adapter = read_adapter(tiny_adapter(tmp_path / "a", base=tiny_model("llama")), "a")
-    compile_model(model)
-    assert records(LoraBank.of(model).folded([(adapter, 1.0)]))
-    assert is_compiled(model)
+    assert accelerate(model, compiled=True)
+    rows = RowGroup(LoraBank.of(model).folded([(fit_adapter(adapter, model), 1.0)]), ["folded"])
+    assert isinstance(rows.forward.recorder, Graphs)
 
 
 def mpg(*argv: str, before: str = "") -> subprocess.CompletedProcess[str]:

@@ -55,8 +55,8 @@ def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]
     assert "give --out" in capsys.readouterr().err
 
 
-def test_whole_chunks_redrafted_keep_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the plain reading: prefixes are never kept, and what is committed is what was drafted."""
+def test_whole_chunks_redrafted_are_accepted_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the plain reading: prefixes are never accepted, and what is committed is what was drafted."""
     rounds = []
 
     def spy(*args: object) -> object:
@@ -68,9 +68,9 @@ def test_whole_chunks_redrafted_keep_all_or_nothing(monkeypatch: pytest.MonkeyPa
     setting = next(s for s in grid((2,)) if (s.rule, s.drafter) == ("redraft", "merged"))
     replies = Bench(["What is for dinner?", "How should I rest?"], longest=160).measure(setting, [0])
     assert len(rounds) > 10
-    assert all(r.kept in (0, len(r.draft)) and r.tokens == r.draft[: r.kept] for r in rounds)
-    assert any(r.kept for r in rounds)
-    assert any(not r.kept for r in rounds)
+    assert all(r.accepted in (0, len(r.draft)) and r.tokens == r.draft[: r.accepted] for r in rounds)
+    assert any(r.accepted for r in rounds)
+    assert any(not r.accepted for r in rounds)
     for number, reply in enumerate(replies):
         own = [token for r in rounds if r.sequence == f"0/{number}" for token in r.tokens]
         assert tuple(own) == reply.tokens

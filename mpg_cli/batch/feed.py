@@ -11,19 +11,9 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import BinaryIO
 
-from mpg_cli.batch.lines import LONGEST
+from mpg_cli.io.lines import raw_lines
 
 HELD = 64  # lines that are read before they are asked for
-
-
-def raw_lines(source: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends; one that is far too long comes cut, and is refused by its length."""
-    while raw := source.readline(LONGEST + 2):
-        yield raw
-        while len(raw) > LONGEST and not raw.endswith(b"\n"):
-            raw = source.readline(LONGEST + 2)
-        if not raw.endswith(b"\n"):
-            return  # the end; a terminal that is asked again goes on
 
 
 def has_to_wait(source: BinaryIO) -> bool:

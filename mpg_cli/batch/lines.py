@@ -25,13 +25,14 @@ from mpg_cli.batch.fields import (
 from mpg_cli.engine.messages import check_text, check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError, UsageError
+from mpg_cli.io.file_kinds import BOM
+from mpg_cli.io.lines import UnreadableLine, text_of
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling
 
 InputFormat = Literal["jsonl", "text"]
 
-LONGEST = 16 * 2**20  # bytes of a line
 DEEPEST = 100  # objects and lists within each other
 _ENVELOPE = {"custom_id", "method", "url", "body"}  # of an OpenAI line
 _OTHER_URLS = {
@@ -99,7 +100,7 @@ class LineReader:
                 continue
             number += 1
             if number == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
+                raw = raw.removeprefix(BOM)
             if raw.strip():
                 yield self.parse(number, raw)
 
@@ -110,11 +111,9 @@ class LineReader:
         digest, openai = digest_of(raw.strip()), False
         try:
             try:
-                text = raw.rstrip(b"\r\n").decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise Wrong("invalid_text", f"not UTF-8: byte 0x{raw[error.start]:02x}") from None
-            if len(raw) > LONGEST:
-                raise Wrong("too_long", f"the line has more than {LONGEST // 2**20} MiB")
+                text = text_of(raw, number)
+            except UnreadableLine as error:
+                raise Wrong(error.kind, error.message) from None
             if self._format == "text":
                 line = self._line(number, name, digest, {"prompt": text}, "own")
             else:

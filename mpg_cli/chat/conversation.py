@@ -41,9 +41,9 @@ class LastReply:
 
 @dataclass(frozen=True)
 class Reading:
-    """Prompt tokens over all rows: those of the messages, and how many of them had to be read."""
+    """Prompt tokens over all rows: those of the messages, and how many of them were not cached."""
 
-    asked: int = 0
+    tokens: int = 0
     read: int = 0
 
 
@@ -132,7 +132,7 @@ class Conversation:
         return said
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
-        """Which of the experts pulled at each token of the last reply."""
+        """What each of the experts contributed to each token of the last reply."""
         last, tokenizer = self.last, self.session.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
@@ -168,15 +168,16 @@ class Conversation:
         turns = (*before.messages, {"role": "user", "content": exchange.user})
         prompting = replace(self.request.prompting, prompt=None, messages=turns, system=None)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
-        asked, read = self.session.asked_tokens, self.session.read_tokens
+        tokens, read = self.session.prompt_tokens, self.session.read_tokens
         last: LastReply | None = None
+        earlier = self.stats
         try:
             for event in self.session.replies(request):
                 if isinstance(event, Started):
                     last = LastReply(event.spec.prefill, event.spec.max_tokens)
                 elif last and isinstance(event, Round):
                     last.rounds.append(event)
-                    self.stats = self.stats.plus(event)
+                    self.stats = earlier + event.stats
                 elif last and isinstance(event, Text):
                     last.text += event.text
                 elif last and isinstance(event, Finished):
@@ -190,7 +191,7 @@ class Conversation:
                 self._keep(before, exchange, last)
             raise
         finally:
-            self.reading = Reading(self.session.asked_tokens - asked, self.session.read_tokens - read)
+            self.reading = Reading(self.session.prompt_tokens - tokens, self.session.read_tokens - read)
         if last is not None and not last.begun and last is not self.last:
             yield Notice("stopped before the first word: the turn is not kept, /retry asks again")
         if last is not None and self._ran_full(last):

@@ -11,6 +11,7 @@ from typing import Any
 
 from mpg_cli.engine.messages import Turns, check_messages
 from mpg_cli.errors import UsageError
+from mpg_cli.io.files import write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.sampling.params import MAX_SEED
 
@@ -103,15 +104,12 @@ def save_chat(path: Path, chat: SavedChat) -> None:
     shown = visible(str(path))
     if target.exists() and not _is_chat(target):
         raise UsageError(f"{shown} exists and is no saved chat", hint="choose another name")
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_text(json.dumps(chat.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        raise UsageError(
-            f"{shown} cannot be written: {error.strerror}",
-            hint="choose a file in an existing folder that you may write to",
-        ) from None
+    write_atomic(
+        target,
+        json.dumps(chat.as_json(), ensure_ascii=False, indent=1) + "\n",
+        what=shown,
+        hint="choose a file in an existing folder that you may write to",
+    )
 
 
 def load_chat(path: Path) -> SavedChat:

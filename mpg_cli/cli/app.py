@@ -91,16 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except signals.Terminated:
         return ExitCode.TERMINATED
-    except Exception as error:
-        return explained(error, streams)
-
-
-def explained(error: Exception, streams: Streams | None = None) -> int:
-    """Tell what went wrong, and return the exit code for it."""
-    if isinstance(error, BrokenPipeError):
+    except BrokenPipeError:
         discard(sys.stdout)
         return ExitCode.OK
-    return signals.received() or _failure(streams or Streams.current(), error)
+    except Exception as error:
+        return signals.received() or _failure(streams, error)
 
 
 def _run(argv: list[str]) -> int:

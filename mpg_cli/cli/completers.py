@@ -1,27 +1,32 @@
-"""What may follow on the command line: values of options and arguments for the shell's TAB.
+"""What may follow on the command line: values of options and arguments for the shell's TAB. Torch-free.
 
-Each completer gets the context (options that stand before) and the word so far, and never fails.
-Torch-free.
+Each completer gets the context (options that stand before) and the word so far. None fails: no suggestion is
+better than an error in the middle of a line. The shells evaluate some of what they are given, so only
+harmless characters leave this file.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from mpg_cli.cli.suggestions import Suggestion, expressions, fitting, persona_names, registry_of
-
 if TYPE_CHECKING:
     from mpg_cli.personas.registry import Registry
 
+Suggestion = tuple[str, str]  # a value, and what it is
 Completer = Callable[[typer.Context, str], list[Suggestion]]
 
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
+# The terms of an expression that are done, the last + included.
+_DONE = re.compile(r"(?:[A-Za-z0-9_+:. -]*\+)?[ ]*(?=[A-Za-z0-9_-]*$)")
+_UNSAFE = re.compile(r"[^\w ,.;()/-]")
+_LONGEST = 70  # characters of a description
 
 
 def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Completer:
@@ -29,7 +34,12 @@ def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Co
 
     @wraps(complete)
     def completer(ctx: typer.Context, incomplete: str) -> list[Suggestion]:
-        return fitting(lambda: complete(ctx, incomplete), incomplete)
+        try:
+            found = list(complete(ctx, incomplete))
+        except Exception:
+            return []
+        size, start = len(incomplete), incomplete.lower()
+        return [(incomplete + v[size:], _plain(h)) for v, h in found if v.lower().startswith(start)]
 
     return completer
 
@@ -37,7 +47,10 @@ def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Co
 @_quiet
 def expression(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Persona names at the end of an expression: `INTJ:0.7+pi` to `INTJ:0.7+pirate`."""
-    return expressions(lambda: _names(ctx), incomplete)
+    done = _DONE.match(incomplete)
+    if done is None or re.search(r":\s*\+\s*$", done.group()):  # a sign, not the next term
+        return []
+    return [(done.group() + name, about) for name, about in _names(ctx)]
 
 
 @_quiet
@@ -102,11 +115,18 @@ def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 
 def _registry(ctx: typer.Context) -> Registry:
-    return registry_of(ctx.params.get("persona_dir") or ())
+    """The personas of the folders that the line, the environment or the library name."""
+    from mpg_cli.personas import registry
+
+    given: str | Sequence[str | Path] = (
+        ctx.params.get("persona_dir") or os.environ.get("MPG_PERSONA_DIR") or ()
+    )
+    named = [given] if isinstance(given, str) else given
+    return registry.load_default([Path(os.path.expanduser(folder)) for folder in named])
 
 
 def _names(ctx: typer.Context) -> list[Suggestion]:
-    return persona_names(ctx.params.get("persona_dir") or ())
+    return [(persona.name, persona.description) for persona in _registry(ctx).personas]
 
 
 def _in_blend(ctx: typer.Context, name: str) -> bool:
@@ -134,3 +154,8 @@ def _models() -> list[Suggestion]:
         if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
             found.append((name, "in the cache"))
     return found
+
+
+def _plain(text: str) -> str:
+    """A description without anything that a shell or a terminal could take for its own."""
+    return " ".join(_UNSAFE.sub("", text).split())[:_LONGEST]

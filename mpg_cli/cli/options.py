@@ -244,8 +244,8 @@ Explain = Annotated[
     bool,
     typer.Option(
         "--explain",
-        help="After each reply show which persona pulled at which token, on stderr; json and events carry "
-        "the numbers.",
+        help="After each reply show what each persona contributed to each token, on stderr; json and "
+        "events carry the numbers.",
     ),
 ]
 DryRun = Annotated[

@@ -7,8 +7,6 @@ change anything else is refused.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import yaml
 from mpg_cli.config.file import OPTIONS, Value, problem_with, unknown_key
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
+from mpg_cli.io.files import write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.io.yaml_text import scalar
 
@@ -96,7 +95,7 @@ def _change(file: Path, edit: Edit, outcome: Callable[[dict[str, Any]], dict[str
             hint="edit it by hand; one `key: value` a line is the usual way",
         )
     if changed != text:
-        _write(file, changed)
+        write_atomic(file, changed, make_folder=True)
 
 
 def _read(file: Path) -> str:
@@ -108,25 +107,6 @@ def _read(file: Path) -> str:
         raise UsageError(f"{visible(str(file))} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{visible(str(file))} is not UTF-8 text") from None
-
-
-def _write(file: Path, text: str) -> None:
-    """The whole new text or none of it; a link stays a link, and the mode what it was."""
-    target = Path(os.path.realpath(file))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
-        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(text.encode())
-            os.chmod(part, mode)
-            os.replace(part, target)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError as error:
-        raise UsageError(f"{visible(str(file))} cannot be written: {error.strerror}") from None
 
 
 def _end(text: str, node: Any) -> int:

@@ -1,9 +1,11 @@
-"""The user's folders (XDG), and the config file's place in them."""
+"""The package's data folder, the user's folders (XDG), and the config file's place in them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+DATA = Path(__file__).parents[1] / "data"  # what the package brings along
 
 
 def config_dir() -> Path:

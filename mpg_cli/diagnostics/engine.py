@@ -8,7 +8,7 @@ from dataclasses import replace
 from mpg_cli.diagnostics.check import Check
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.personas import expression, registry
 from mpg_cli.sampling.params import Sampling, Scheme

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mpg_cli.diagnostics.check import Check
-from mpg_cli.models.catalogue import ModelInfo
+from mpg_cli.models.load.catalogue import ModelInfo
 from mpg_cli.personas.matching import state
 from mpg_cli.personas.registry import Registry
 

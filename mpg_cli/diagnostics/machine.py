@@ -9,7 +9,7 @@ from typing import Any
 
 from mpg_cli.diagnostics.check import Check, size
 from mpg_cli.io.terminal import Streams
-from mpg_cli.models.catalogue import ModelInfo
+from mpg_cli.models.load.catalogue import ModelInfo
 
 SECTION = "machine"
 _BYTES = {"torch.float32": 4, "torch.bfloat16": 2, "torch.float16": 2}
@@ -19,7 +19,7 @@ def look(info: ModelInfo | None, device: str, dtype: str) -> Iterator[Check]:
     """Where a model (None: one whose size is not known) would run, and whether it fits."""
     import torch
 
-    from mpg_cli.models.device import choose_device, choose_dtype
+    from mpg_cli.models.load.device import choose_device, choose_dtype
 
     chosen = choose_device(device)
     yield Check(SECTION, "device", "ok", f"{chosen.value} ({chosen.reason})")

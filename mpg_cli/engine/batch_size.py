@@ -7,7 +7,7 @@ import os
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.sampling.pace import LONGEST
+from mpg_cli.sampling.drafters import LONGEST
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free

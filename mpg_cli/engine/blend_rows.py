@@ -1,4 +1,4 @@
-"""A blend on a loaded model: the rows of its forward pass, and the row that drafts for them."""
+"""A blend on a loaded model: the rows of its forward pass, and its drafter."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Any
 
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import profile_key, versions
-from mpg_cli.models.delta import Row
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fast.prepacked import copies, own_parameters
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.rows import RowGroup, Rows
-from mpg_cli.models.steps import StepRow
-from mpg_cli.models.tokenizer import served_tokens
-from mpg_cli.models.vocabulary import Vocabulary
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
-from mpg_cli.sampling.pace import Cost
+from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.rows import Rows
+from mpg_cli.models.run.step_row import StepRow
+from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
+from mpg_cli.sampling.drafters import Cost, Drafter, LookupDrafter, NullDrafter, RowDrafter
 from mpg_cli.sampling.params import Scheme
 
 ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockstep.py)
@@ -28,11 +26,12 @@ CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds 
 
 
 @dataclass(frozen=True)
-class DraftRow:
-    """The row that drafts: its name and its system prompt. An n-gram lookup has no row."""
+class DraftSource:
+    """The drafter, its name, the row that it steps and that row's system prompt. A lookup has no row."""
 
     name: str
-    group: RowGroup | None
+    drafter: Drafter
+    group: RowGroup | None = None
     prompt: str | None = None
 
 
@@ -68,44 +67,28 @@ class BlendRows:
         self.vocabulary = common_vocabulary(loaded, experts)
         self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
-        self.draft = None if self.chunk_size == 0 else self._build_drafter(scheme, smaller)
+        self.draft = self._build_drafter(scheme, smaller)
         self._reusable = ()
 
-    def prefill(
-        self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]
-    ) -> RowDrafter | LookupDrafter | None:
-        """Read the prompts of all rows and, for each sequence, the drafter's; returns the drafter."""
-        self.rows.prefill(prompts)
-        if self.draft is None:
-            return None
-        if self.draft.group is None:
-            return LookupDrafter(drafts)
-        self.draft.group.prefill([[ids] for ids in drafts])
-        return RowDrafter(self.draft.group)
+    def prefill(self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]) -> None:
+        """Read the prompts of all rows and, for each sequence, the drafter's."""
+        self.insert(range(self.batch), prompts, drafts)
 
     def insert(
         self,
         slots: Sequence[int],
         prompts: Sequence[Sequence[Sequence[int]]],
         drafts: Sequence[Sequence[int]],
-        drafter: object,
     ) -> None:
         """Prefill other sequences in these slots; the others keep their state."""
-        self.rows.replace(slots, prompts)
-        if isinstance(drafter, LookupDrafter):
-            for b, draft in zip(slots, drafts, strict=True):
-                drafter.replace(b, draft)
-        elif self.draft and self.draft.group:
-            self.draft.group.replace(slots, [[ids] for ids in drafts])
+        self.rows.insert(slots, prompts)
+        self.draft.drafter.insert(slots, drafts)
 
-    def select(self, slots: Sequence[int], drafter: object) -> None:
+    def select(self, slots: Sequence[int]) -> None:
         """Keep the sequences of these slots, in this order; one that is named twice is there twice."""
         self.batch = len(slots)
         self.rows.select(slots)
-        if isinstance(drafter, LookupDrafter):
-            drafter.select(slots)
-        elif self.draft and self.draft.group:
-            self.draft.group.select(slots)
+        self.draft.drafter.select(slots)
 
     def release(self, successor: BlendRows | None = None) -> None:
         """Free the adapters' memory except what the successor reuses; these rows cannot be used any more."""
@@ -113,14 +96,14 @@ class BlendRows:
             if group.stack is not None and not (successor and group in successor.groups):
                 self.bank.remove(group.stack)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop everything that was read: what an exception left in the middle of a pass."""
         for group in self.groups:
-            group.forget()
+            group.reset()
 
-    def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
-        """Tokens of a prompt that all rows and the drafter's read if none of it is cached."""
-        drafted = [draft] if self.draft and self.draft.group else []
+    def prompt_tokens(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
+        """Tokens that all rows and the drafter's read of a prompt if none of it is cached."""
+        drafted = [draft] if self.draft.group else []
         return sum(len(ids) - 1 for ids in (*prompts, *drafted))
 
     @property
@@ -131,7 +114,7 @@ class BlendRows:
     @property
     def groups(self) -> tuple[RowGroup, ...]:
         """All rows by the model that they run on, the drafter's included."""
-        extra = [self.draft.group] if self.draft and self.draft.group else []
+        extra = [self.draft.group] if self.draft.group else []
         return (*self.rows.groups, *extra)
 
     @property
@@ -141,16 +124,16 @@ class BlendRows:
         A pass reads the weights of each model once, and its further rows cost a little more each.
         """
         score = sum(1 + ROW_COST * (group.rows - 1) for group in self.rows.groups)
-        if self.draft is None or self.draft.group is None:
+        if self.draft.group is None:
             return Cost(step=0.0, score=score)
         models = (self.draft.group.model, self.loaded.model)
-        of_drafter, of_base = (sum(p.numel() for p in own_parameters(model)) for model in models)
+        of_drafter, of_base = (sum(p.numel() for p in model.parameters()) for model in models)
         return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
-        tensors = ((*model.parameters(), *copies(model)) for model in models.values())
+        tensors = ((*model.parameters(), *model.buffers()) for model in models.values())
         shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # a folded copy shares
         return {
             "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),
@@ -208,7 +191,7 @@ class BlendRows:
             vocabulary=self.vocabulary,
             keys=keys,
         )
-        group.inherit(self._reusable)
+        group.reuse_prefix(self._reusable)
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:
@@ -222,10 +205,12 @@ class BlendRows:
 
     # -- the drafter (algorithm page, section 3) -------------------------------------------------
 
-    def _build_drafter(self, scheme: Scheme, smaller: LoadedModel | None) -> DraftRow | None:
+    def _build_drafter(self, scheme: Scheme, smaller: LoadedModel | None) -> DraftSource:
         drafter = scheme.drafter
+        if drafter == "none" or scheme.chunk_size == 0:
+            return DraftSource("none", NullDrafter())
         if drafter == "lookup":
-            return DraftRow(drafter, None)
+            return DraftSource(drafter, LookupDrafter(self.batch))
         if drafter == "reference":
             return self._draft_row("reference", [], None)
         if drafter in ("merged", "folded"):
@@ -233,16 +218,16 @@ class BlendRows:
         if smaller is not None and drafter.startswith("model:"):
             prompts = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
             group = self._group(smaller.model, [f"the drafter {smaller.id}"], kind=StepRow)
-            return DraftRow(drafter, group, "\n\n".join(prompts) or None)
+            return _stepped(drafter, group, "\n\n".join(prompts) or None)
         wanted = drafter.removeprefix("persona:").lower()
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
             group = self._group(expert.checkpoint, ["drafter"], kind=StepRow)
-            return DraftRow(f"persona:{expert.name}", group, expert.prompt)
+            return _stepped(f"persona:{expert.name}", group, expert.prompt)
         row = [(expert.adapter, 1.0)] if expert.adapter else []
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
-    def _merged(self, normalise: bool, folded: bool) -> DraftRow:
+    def _merged(self, normalise: bool, folded: bool) -> DraftSource:
         """One row that approximates the target: the weighted sum of all LoRA, the joined prompts of
         positive weight.
 
@@ -264,11 +249,15 @@ class BlendRows:
             self.notices.append("no adapter to fold: the merged drafter is a row of the base")
             return self._draft_row("merged", row, prompt)
         label = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
-        return DraftRow("folded", self._group(self.bank.folded(row), [label], kind=StepRow), prompt)
+        return _stepped("folded", self._group(self.bank.folded(row), [label], kind=StepRow), prompt)
 
-    def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftRow:
+    def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftSource:
         label = f"the {name} drafter"
         if name == "merged":
             label += f" ({', '.join(expert.name for expert in self.experts)})"
         group = self._group(self.loaded.model, [label], [row] if row else [], StepRow)
-        return DraftRow(name, group, prompt)
+        return _stepped(name, group, prompt)
+
+
+def _stepped(name: str, group: RowGroup, prompt: str | None) -> DraftSource:
+    return DraftSource(name, RowDrafter(group), group, prompt)

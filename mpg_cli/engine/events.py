@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.errors import MpgError
 from mpg_cli.explain.attribution import Explanation
-from mpg_cli.sampling.round import FinishReason, Round
-from mpg_cli.sampling.stats import Stats
+from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
 __all__ = [
     "Event",
@@ -140,6 +139,9 @@ def as_json(event: Event) -> dict[str, Any]:
             fields = event.spec.as_json()
         case Finished():
             fields = event.record() | event.spec.as_json()
+        case Round():
+            fields = asdict(event)
+            del fields["stats"]  # of all rounds so far; `finished` has those of the reply
         case _:
             fields = asdict(event)
     return {"type": event.type, "schema": SCHEMA, **fields}

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import Any
 
 from mpg_cli.config.paths import cache_dir
 from mpg_cli.errors import MpgError
+from mpg_cli.io.files import write_atomic
+from mpg_cli.io.text import visible
 from mpg_cli.sampling.params import DRAFTERS, MAX_CANDIDATES, MAX_CHUNK
 
 SCHEMA = 1
@@ -109,17 +109,14 @@ def read_profile(key: Key, versions: Mapping[str, str]) -> tuple[Profile | None,
 def write_profile(profile: Profile) -> Path:
     """Write a profile, whole or not at all. Raises MpgError where that cannot be."""
     file = profile_file(profile.key)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(profile.as_json(), stream, indent=1)
-        os.replace(part, file)
-    except OSError as error:
-        raise MpgError(
-            f"the profile cannot be written to {file.parent}: {error.strerror}",
-            hint="set XDG_CACHE_HOME to a folder that can be written",
-        ) from None
+    write_atomic(
+        file,
+        json.dumps(profile.as_json(), indent=1),
+        make_folder=True,
+        error=MpgError,
+        what=f"the profile {visible(str(file))}",
+        hint="set XDG_CACHE_HOME to a folder that can be written",
+    )
     return file
 
 

@@ -10,9 +10,8 @@ import transformers
 
 from mpg_cli import __version__
 from mpg_cli.engine.run_spec import PROFILE, ModelSpec, scheme_json
-from mpg_cli.models.digest import short_digest, weights_digest
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.load.loader import LoadedModel, short_digest, weights_digest
 from mpg_cli.sampling.params import Scheme
 
 

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpg_cli.engine.request import Request
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.personas.expression import format_weight
 from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
 
 # Parts of a JSON record; the prefill is there too where there is one.
 RECORD = (
@@ -72,14 +72,12 @@ class ModelSpec:
     @classmethod
     def of(cls, loaded: LoadedModel) -> ModelSpec:
         """Of a loaded model."""
-        from mpg_cli.models.fast.compiling import is_compiled
-
         return cls(
             loaded.id,
             loaded.revision,
             str(loaded.device.value),
             str(loaded.dtype.value).removeprefix("torch."),
-            is_compiled(loaded.model),
+            loaded.compiled,
             loaded.device.reason,
             loaded.dtype.reason,
         )

@@ -20,10 +20,9 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import Sequence, prepare
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, NumericsError, is_out_of_memory
-from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
 
 LOOK_AHEAD = 8  # requests in the queue for each slot, so that groups find their own
 
@@ -34,7 +33,7 @@ class Scheduler:
     """Replies to requests with one loaded model.
 
     Each request has a seed and a sequence id of its own. `smaller` is the model that drafts, where their
-    scheme names one; `shelf` has experts that were read before, at most `max_experts`.
+    scheme names one; `cache` has experts that were read before, else it holds `max_experts`.
     """
 
     def __init__(
@@ -44,11 +43,11 @@ class Scheduler:
         batch_size: int | None = None,
         max_experts: int | None = None,
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        cache: ExpertCache | None = None,
     ) -> None:
         self._loaded, self._smaller = loaded, smaller
         self._bank = LoraBank.of(loaded.model)
-        self._shelf = Shelf(max_experts) if shelf is None else shelf
+        self._cache = ExpertCache(max_experts) if cache is None else cache
         self._size = batch_size or 0  # 0: found by the first group
         self._queue = Queue()
         self._stopped = False
@@ -225,10 +224,10 @@ class Scheduler:
         self._queue.put_back(requests.values(), alone)
 
     def _blend_rows(self, request: Request, batch: int) -> tuple[BlendRows, list[str]]:
-        """The rows of a request's blend, with experts from the shelf, and what the user should know."""
+        """The rows of a request's blend, with cached experts, and what the user should know."""
         notices: list[str] = []
         experts = find_experts(
-            request.blend, request.adapters, self._loaded, lambda message: None, notices.append, self._shelf
+            request.blend, request.adapters, self._loaded, lambda message: None, notices.append, self._cache
         )
         rows = BlendRows(
             self._loaded, self._bank, experts, request.scheme, batch=batch, smaller=self._smaller

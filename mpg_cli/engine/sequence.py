@@ -14,18 +14,14 @@ from mpg_cli.engine.events import Finished, FinishReason, Round, Usage
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, RunSpec, expression_of
 from mpg_cli.errors import ContextError, RangeError
-from mpg_cli.models.detokenizer import ReplyText
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.masks import context_length
-from mpg_cli.models.prompt import render
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.masks import context_length
+from mpg_cli.models.text.detokenizer import ReplyText
+from mpg_cli.models.text.prompt import render
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling
-from mpg_cli.sampling.penalties import Penalties
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.stats import Stats
-from mpg_cli.sampling.warpers import Warp
+from mpg_cli.sampling.state import Decoding, SequenceState
+from mpg_cli.sampling.stats import Seconds, Stats
 
 MAX_TOKENS = 256
 
@@ -69,7 +65,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     limit = int(min(wanted or MAX_TOKENS, room))
     if wanted is not None and wanted > limit:
         notices.append(f"--max-tokens {wanted} is more than the context leaves: {limit}")
-    draft = with_persona(blend_rows.draft.prompt) if blend_rows.draft else plain
+    draft = with_persona(blend_rows.draft.prompt)
     if _room(loaded, len(draft)) < limit:
         notices.append("the joined prompts do not fit the context: the drafter gets the plain prompt")
         draft = plain
@@ -102,37 +98,25 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
-def settings_of(rows: BlendRows, request: Request) -> Settings:
-    """What is sampled and by which rule."""
-    s, scheme = request.sampling, request.scheme
-    return Settings(
+def decoding_of(rows: BlendRows, request: Request) -> Decoding:
+    """What is sampled and by which rule, with the chunk size that the rows came to."""
+    return Decoding(
+        sampling=request.sampling,
+        scheme=replace(request.scheme, chunk_size=rows.chunk_size),
         weights=tuple(expert.weight for expert in rows.experts),
-        target=scheme.target,
-        rule=scheme.rule,
-        chunk_size=rows.chunk_size or 0,
-        cost=rows.cost if rows.chunk_size is None else None,
-        penalties=Penalties(
-            repetition=s.repetition_penalty,
-            presence=s.presence_penalty,
-            frequency=s.frequency_penalty,
-            bias=s.logit_bias,
-        ),
-        warp=Warp(s.temperature, s.top_k, s.top_p, s.min_p),
-        threshold=scheme.threshold,
-        end_tokens=_ends(rows, s),
+        end_tokens=_ends(rows, request.sampling),
     )
 
 
 def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) -> RunSpec:
     """How a reply to these prompts is made."""
     request = prompts.request
-    drafter = rows.draft.name if rows.draft else "none"
     return RunSpec(
         model=ModelSpec.of(rows.loaded),
         persona=expression_of(request),
         experts=tuple(expert.info for expert in rows.experts),
         prompting=request.prompting,
-        scheme=replace(request.scheme, drafter=drafter, chunk_size=rows.chunk_size),
+        scheme=replace(request.scheme, drafter=rows.draft.name, chunk_size=rows.chunk_size),
         sampling=request.sampling,
         seed=seed,
         sequence=sequence,
@@ -153,31 +137,28 @@ class Sequence:
         assert id_ is not None
         self.prompts, self.id = prompts, id_
         self.spec = run_spec(rows, prompts, seed, id_)
-        self.reply = Reply(Noise(seed, id_), prompts.limit, prompts.rows[0])
-        self.stats = Stats()
+        self.state = SequenceState(Noise(seed, id_), prompts.limit, prompts.rows[0])
         self.finish_reason: FinishReason | None = None
         ends = _ends(rows, request.sampling)
         self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, ends, request.prompting.prefill)
 
     def prefilled(self, seconds: float) -> None:
         """Count the time that the prefill took."""
-        self.stats = replace(self.stats, seconds=self.stats.seconds + Seconds(prefill=seconds))
+        self.state.stats += Stats(seconds=Seconds(prefill=seconds))
 
     def accept(self, round_: Round, stopping: FinishReason | None = None) -> tuple[Round, str]:
         """Take one more round: returns it, cut where a stop string ends the reply, and its text.
 
-        Where the reply is over by a stop string or by `stopping`, the round says so and the sampler does
-        not know yet.
+        A stop string ends the reply, or `stopping` does.
         """
         piece, used = self._text.push(round_.tokens)
         if round_.finish_reason is not None:
             piece += self._text.flush()
         if self._text.stopped:
-            round_ = _cut(round_, used)
+            round_ = self.state.end(round_, "stop", used)
         elif stopping and round_.finish_reason is None:
-            round_ = replace(round_, finish_reason=stopping)
+            round_ = self.state.end(round_, stopping, len(round_.tokens))
             piece += self._text.flush()
-        self.stats = self.stats.plus(round_)
         self.finish_reason = round_.finish_reason
         return round_, piece
 
@@ -190,16 +171,5 @@ class Sequence:
             token_ids=tuple(self._text.ids),
             finish_reason=self.finish_reason,
             usage=Usage(self.spec.prompt_tokens, len(self._text.ids)),
-            stats=self.stats,
+            stats=self.state.stats,
         )
-
-
-def _cut(round_: Round, used: int) -> Round:
-    """A round whose first `used` tokens count: a stop string ended the reply there."""
-    return replace(
-        round_,
-        tokens=round_.tokens[:used],
-        pull=round_.pull[:used],
-        kept=min(round_.kept, used),
-        finish_reason="stop",
-    )

@@ -10,15 +10,13 @@ from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Event, FinishReason, Notice, Started, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import DESCRIPTION, expression_of
-from mpg_cli.engine.sequence import Sequence, prepare, run_spec, settings_of
+from mpg_cli.engine.sequence import Sequence, decoding_of, prepare, run_spec
 from mpg_cli.errors import UsageError
-from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel, load_drafter
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.served import load_served, make_ready
-from mpg_cli.models.shelf import Shelf
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel, load_drafter
+from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.sampling.sampler import Sampler
 
 
 class Session:
@@ -30,14 +28,14 @@ class Session:
         loaded: LoadedModel,
         experts: abc.Sequence[Expert],
         smaller: LoadedModel | None = None,
-        shelf: Shelf | None = None,
+        cache: ExpertCache | None = None,
     ) -> None:
-        """`smaller` is the model that drafts, where the request names one; `shelf` keeps what was read."""
+        """`smaller` is the model that drafts, where the request names one; `cache` keeps the experts."""
         self.loaded, self.experts = loaded, tuple(experts)
-        self._smaller, self._shelf = smaller, Shelf() if shelf is None else shelf
+        self._smaller, self._cache = smaller, ExpertCache() if cache is None else cache
         self.persona = expression_of(request)
-        self.asked_tokens = 0  # of the prompts of all rows so far,
-        self.read_tokens = 0  # and of these what they did not know already
+        self.prompt_tokens = 0  # of all rows so far,
+        self.read_tokens = 0  # and of these what was not cached
         self._stopping: FinishReason | None = None
         self._running: Sequence | None = None
         self._rows = BlendRows(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
@@ -49,11 +47,11 @@ class Session:
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
         """
-        loaded, said, shelf = load_served(request.model, report), list[str](), Shelf()
-        experts = find_experts(request.blend, request.adapters, loaded, report, said.append, shelf)
+        loaded, notices, cache = load_prepared(request.model, report), list[str](), ExpertCache()
+        experts = find_experts(request.blend, request.adapters, loaded, report, notices.append, cache)
         smaller = open_drafter(request, loaded, report)
-        session = cls(request, loaded, experts, smaller, shelf)
-        session.notices += [Notice(text) for text in (*said, *(smaller.notices if smaller else ()))]
+        session = cls(request, loaded, experts, smaller, cache)
+        session.notices += [Notice(text) for text in (*notices, *(smaller.notices if smaller else ()))]
         return session
 
     def change(self, request: Request, report: abc.Callable[[str], None] = lambda message: None) -> None:
@@ -62,15 +60,17 @@ class Session:
         Raises AdapterError, PersonaError, ModelError; the blend is then what it was.
         """
         self._running = None
-        said: list[str] = []
-        experts = find_experts(request.blend, request.adapters, self.loaded, report, said.append, self._shelf)
+        notices: list[str] = []
+        experts = find_experts(
+            request.blend, request.adapters, self.loaded, report, notices.append, self._cache
+        )
         before, bank = self._rows, LoraBank.of(self.loaded.model)
         self._rows = BlendRows(
             self.loaded, bank, experts, request.scheme, smaller=self._smaller, before=before
         )
         before.release(successor=self._rows)
         self.experts, self.persona = experts, expression_of(request)
-        self.notices = [Notice(text) for text in (*said, *self._rows.notices)]
+        self.notices = [Notice(text) for text in (*notices, *self._rows.notices)]
 
     def stop(self, reason: FinishReason = "interrupted") -> None:
         """End the reply under way at the next round, and draw no further samples."""
@@ -104,7 +104,7 @@ class Session:
             raise
         except BaseException:  # whatever cut a pass short, half of it must not count as read
             if self._running is sequence:
-                self._rows.forget()
+                self._rows.reset()
             raise
         finally:
             self._stopping = None
@@ -113,19 +113,17 @@ class Session:
         """One reply: rounds as the sampler makes them, and their text."""
         self._running = sequence
         prompts, began = sequence.prompts, perf_counter()
-        self.asked_tokens += self._rows.to_read(prompts.rows, prompts.draft)
+        self.prompt_tokens += self._rows.prompt_tokens(prompts.rows, prompts.draft)
         self.read_tokens -= self._rows.read_tokens
-        drafter = self._rows.prefill([prompts.rows], [prompts.draft])
+        self._rows.prefill([prompts.rows], [prompts.draft])
         self.read_tokens += self._rows.read_tokens
         sequence.prefilled(perf_counter() - began)
         if sequence.spec.prefill:
             yield Text(sequence.id, sequence.spec.prefill)
-        settings = settings_of(self._rows, prompts.request)
-        sampler = Sampler(self._rows.rows, drafter, settings, [sequence.reply])
+        rows, how = self._rows, decoding_of(self._rows, prompts.request)
+        sampler = Sampler(rows.rows, rows.draft.drafter, how, [sequence.state], rows.cost)
         for drawn in sampler.run():
             round_, piece = sequence.accept(drawn, self._stopping)
-            if round_.finish_reason is not None:
-                sampler.stop(0, round_.finish_reason)
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)
@@ -169,5 +167,4 @@ def open_drafter(
         return None
     report(f"loading drafter {place}")
     smaller = load_drafter(place, loaded)
-    make_ready(smaller, compiled=is_compiled(loaded.model))
-    return smaller
+    return prepare_model(smaller, compiled=loaded.compiled)

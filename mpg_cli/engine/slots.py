@@ -7,9 +7,8 @@ from time import perf_counter
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.prefill_ahead import PrefillAhead, is_short, slots_ahead
-from mpg_cli.engine.sequence import Sequence, settings_of
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
-from mpg_cli.sampling.scr import Sampler
+from mpg_cli.engine.sequence import Sequence, decoding_of
+from mpg_cli.sampling.sampler import Sampler
 
 
 class Slots:
@@ -24,7 +23,6 @@ class Slots:
         self._wanted = 0  # slots while they are being made
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
-        self._drafter: RowDrafter | LookupDrafter | None = None
 
     @property
     def size(self) -> int:
@@ -54,7 +52,7 @@ class Slots:
             assert self._ahead is not None
             began = perf_counter()
             ready = list(self.ready)[: len(free)]
-            self._ahead.insert(free, [own.prompts.draft for own in ready], self._drafter)
+            self._ahead.insert(free)
             self._start(free, ready, perf_counter() - began + len(ready) * self._ahead.seconds)
             for _ in ready:  # not before: what fails goes back to the queue
                 self.ready.popleft()
@@ -75,7 +73,7 @@ class Slots:
                 self._begin(added)
             else:
                 prompts, drafts = [own.prompts.rows for own in added], [own.prompts.draft for own in added]
-                self.rows.insert(self.free[: len(added)], prompts, drafts, self._drafter)
+                self.rows.insert(self.free[: len(added)], prompts, drafts)
             self._start(self.free[: len(added)], added, perf_counter() - began)
         self.added = []
 
@@ -83,19 +81,18 @@ class Slots:
         """The first sequences: as many slots as there are of them."""
         if len(added) < len(self.sequences):
             self.sequences = [None] * len(added)
-            self.rows.select(range(len(added)), None)
-        self._drafter = self.rows.prefill(
-            [own.prompts.rows for own in added], [own.prompts.draft for own in added]
-        )
-        settings = settings_of(self.rows, added[0].prompts.request)
-        self._sampler = Sampler(self.rows.rows, self._drafter, settings, [own.reply for own in added])
+            self.rows.select(range(len(added)))
+        rows = self.rows
+        rows.prefill([own.prompts.rows for own in added], [own.prompts.draft for own in added])
+        how, states = decoding_of(rows, added[0].prompts.request), [own.state for own in added]
+        self._sampler = Sampler(rows.rows, rows.draft.drafter, how, states, rows.cost)
 
     def _start(self, slots: abc.Sequence[int], sequences: abc.Sequence[Sequence], seconds: float) -> None:
         """Sequences that were prefilled, within so many seconds, run in these slots."""
         assert self._sampler is not None
         for slot, sequence in zip(slots, sequences, strict=True):
             sequence.prefilled(seconds / len(sequences))
-            self._sampler.seat(slot, sequence.reply)
+            self._sampler.insert(slot, sequence.state)
             self.sequences[slot] = sequence
         self.started += len(slots)
 
@@ -112,7 +109,7 @@ class Slots:
     def _select(self, slots: abc.Sequence[int]) -> None:
         assert self._sampler is not None
         self._wanted = len(slots)
-        self.rows.select(slots, self._drafter)
+        self.rows.select(slots)
         self._sampler.select(slots)
         self.sequences, self._wanted = [self.sequences[slot] for slot in slots], 0
 
@@ -124,6 +121,5 @@ class Slots:
             slot, sequence = slots[drawn.sequence]
             round_, _ = sequence.accept(drawn)
             if round_.finish_reason is not None:
-                self._sampler.stop(slot, round_.finish_reason)
                 self.sequences[slot] = None
             yield sequence, len(round_.tokens)

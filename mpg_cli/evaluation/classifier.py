@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.judging import Exhibit, Judgement, Keep, Report, digest
 from mpg_cli.io.lines import read_lines
 from mpg_cli.io.text import visible
 
-BUNDLED = Path(mpg_cli.__file__).parent / "data" / "persona_texts.jsonl"
+BUNDLED = DATA / "persona_texts.jsonl"
 HELD_OUT = 0.25  # of the texts
 FEWEST = 20  # texts that show a persona, and that do not
 SEED = 0

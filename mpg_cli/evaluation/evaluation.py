@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mpg_cli.evaluation.judging import Exhibit, Judge
+from mpg_cli.evaluation.log import EvaluationLog
 from mpg_cli.evaluation.metrics import Metrics
-from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import LoadedModel
 
 Show = Callable[[str, float], None]
 
@@ -24,10 +24,10 @@ class Bench:
     prompts: tuple[EvalPrompt, ...]
     personas: tuple[str, ...]
     judge: Judge | None
-    notebook: Notebook
+    log: EvaluationLog
     notice: Callable[[str], None] = lambda message: None
     show: Show = lambda what, share: None
-    shelf: Shelf = field(default_factory=Shelf)
+    cache: ExpertCache = field(default_factory=ExpertCache)
 
     def measure(self, name: str, source: Source) -> Metrics:
         """Replies of a method to all prompts, and what they show."""
@@ -39,11 +39,11 @@ class Bench:
         replies = draw(
             source,
             self.prompts,
-            done=self.notebook.replies(name),
-            keep=lambda reply: self.notebook.reply(name, reply, texts[reply.id]),
+            done=self.log.replies(name),
+            keep=lambda reply: self.log.reply(name, reply, texts[reply.id]),
             notice=self.notice,
             report=lambda share: self.show(f"{name}: replying", share),
-            shelf=self.shelf,
+            cache=self.cache,
         )
         how = source.request.prompting
         report = lambda share: self.show(f"{name}: fluency", share)  # noqa: E731
@@ -64,11 +64,11 @@ class Bench:
             for one, text in zip(self.prompts, texts, strict=True)
             for persona in self.personas
         ]
-        known = dict(self.notebook.judgements(name, judge.about))
+        known = dict(self.log.judgements(name, judge.about))
         missing = [one for one in exhibits if (one.id, one.persona) not in known]
         found = judge.judge(
             missing,
-            lambda own: self.notebook.judgement(name, judge.about, own),
+            lambda own: self.log.judgement(name, judge.about, own),
             lambda share: self.show(f"{name}: judging", share),
         )
         known |= {(one.id, one.persona): score for one, score in zip(missing, found, strict=True)}

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.tokenizer import logits_width
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.text.vocabulary import logits_width
 from mpg_cli.sampling.params import Scheme
-from mpg_cli.sampling.tensors import padded
+from mpg_cli.sampling.scorer import padded
 
 BATCH = 32
 BYTES = 1 << 28  # of log-probabilities that a pass may give

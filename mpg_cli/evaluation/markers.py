@@ -12,12 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.safe_yaml import Document, KeyPath, kind_of
 
-BUNDLED = Path(mpg_cli.__file__).parent / "data" / "markers.yaml"
+BUNDLED = DATA / "markers.yaml"
 _KEYS = ("markers", "against", "share", "respell")
 
 

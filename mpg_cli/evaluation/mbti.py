@@ -8,7 +8,7 @@ from typing import Any
 
 from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Readout, counts
 from mpg_cli.evaluation.scores import Score, Sheet, answer, sheet, shift
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.registry import Blend
@@ -92,9 +92,9 @@ def run(
     """
     from mpg_cli.evaluation.scoring import option_scores  # torch loads here
     from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.served import load_served
+    from mpg_cli.models.prepare import load_prepared
 
-    loaded = load_served(quiz.model, load)
+    loaded = load_prepared(quiz.model, load)
     for text in loaded.notices:
         notice(text)
     experts = find_experts(_union(quiz.blends), quiz.adapters, loaded, load, notice)

@@ -19,8 +19,8 @@ from pathlib import Path
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.fold import fold
-from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.fold import fold
 from mpg_cli.personas.registry import Blend, BlendExpert
 from mpg_cli.personas.schema import Persona
 from mpg_cli.sampling.params import RuleName, Scheme, TargetName

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
 from mpg_cli.io import lines
 from mpg_cli.io.text import visible
 from mpg_cli.personas.registry import Blend
 
-BUILT_IN = Path(mpg_cli.__file__).parent / "data" / "eval_prompts.txt"
+BUILT_IN = DATA / "eval_prompts.txt"
 
 
 @dataclass(frozen=True)

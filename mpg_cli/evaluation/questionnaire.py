@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
 from mpg_cli.io.safe_yaml import Document, KeyPath, kind_of
@@ -19,7 +19,7 @@ Readout = Literal["text", "letter"]
 
 DIMENSIONS = ("EI", "SN", "TF", "JP")
 FEWEST = 4  # items of a dimension, for an interval to mean something
-BUILT_IN = Path(mpg_cli.__file__).parent / "data" / "questionnaire.json"
+BUILT_IN = DATA / "questionnaire.json"
 LETTERS = "ABCDE"
 
 _AGREEMENT = (

@@ -15,10 +15,10 @@ from mpg_cli.errors import ContextError, MpgError
 from mpg_cli.evaluation.fluency import fluencies
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.io import signals
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def draw(
     keep: Callable[[Reply], None] = lambda reply: None,
     notice: Callable[[str], None] = lambda message: None,
     report: Callable[[float], None] = lambda share: None,
-    shelf: Shelf | None = None,
+    cache: ExpertCache | None = None,
     batch_size: int | None = None,
 ) -> list[Reply]:
     """A reply to every prompt, in their order. Those of `done` are taken as they are, by the prompt's id.
@@ -50,7 +50,7 @@ def draw(
     """
     found = dict(done or {})
     missing = [_request(source.request, one) for one in prompts if one.id not in found]
-    scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, shelf=shelf)
+    scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, cache=cache)
     for event in scheduler.run(iter(missing)):
         signals.check()
         match event:

@@ -14,15 +14,15 @@ from mpg_cli.engine.blend_rows import BlendRows, common_vocabulary
 from mpg_cli.errors import ContextError
 from mpg_cli.evaluation.questionnaire import Item, Readout, put
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.masks import context_length
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.tokenizer import logits_width
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.masks import context_length
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.models.text.vocabulary import logits_width
 from mpg_cli.sampling.params import Scheme, TargetName, Threshold
+from mpg_cli.sampling.scorer import padded
 from mpg_cli.sampling.targets import combine
-from mpg_cli.sampling.tensors import padded
 
 BATCH = 32  # items and orders that share a pass
 BYTES = 1 << 28  # of log-probabilities that a pass may give

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import EVALUATION, ModelSpec, RunSpec, expression_of
 from mpg_cli.evaluation.judging import Judge, digest
+from mpg_cli.evaluation.log import open_log
 from mpg_cli.evaluation.metrics import Differences, Metrics
-from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.prompts import EvalPrompt
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mpg_cli.evaluation.evaluation import Bench
     from mpg_cli.models.experts import Expert
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
 
 SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
 COMPARED = 8  # replies that are compared with token-by-token decoding
@@ -59,7 +59,7 @@ class Study:
     ) -> dict[str, Any]:
         """What determines the replies and the time that they take."""
         from mpg_cli.engine.profile_key import device_name, expert_key
-        from mpg_cli.models.digest import weights_digest
+        from mpg_cli.models.load.loader import weights_digest
 
         request = self.request
         prompts_json = json.dumps(
@@ -202,7 +202,7 @@ def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) 
     some = bench.prompts[:COMPARED]
     source = Source(bench.base, token_by_token(request))
     report = lambda share: bench.show("token by token", share)  # noqa: E731
-    replies = draw(source, some, report=report, shelf=bench.shelf)
+    replies = draw(source, some, report=report, cache=bench.cache)
     equal = sum(own.token_ids == other.token_ids for own, other in zip(replies, ours.replies, strict=False))
     return equal, len(some)
 
@@ -225,21 +225,20 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     """The model, its experts and a model that drafts loaded, and the records open."""
     from mpg_cli.engine.session import open_drafter
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
-    from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.served import load_served
-    from mpg_cli.models.shelf import Shelf
+    from mpg_cli.models.experts import ExpertCache, find_experts
+    from mpg_cli.models.prepare import load_prepared
 
-    request, shelf = study.request, Shelf()
-    loaded = load_served(request.model, study.load)
-    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
+    request, cache = study.request, ExpertCache()
+    loaded = load_prepared(request.model, study.load)
+    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, cache)
     smaller = open_drafter(request, loaded, study.load)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
     study.load("")
-    with Notebook(study.output, study.config(loaded, experts, smaller)) as notebook:
-        if notebook.resumed:
-            study.notice(f"--output has {notebook.resumed} of the replies already")
+    with open_log(study.output, study.config(loaded, experts, smaller)) as log:
+        if log.resumed:
+            study.notice(f"--output has {log.resumed} of the replies already")
         bench = Bench(
-            loaded, study.prompts, study.personas, study.judge, notebook, study.notice, study.show, shelf
+            loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
         )
         yield bench, experts, smaller

@@ -1,8 +1,8 @@
-"""Why a reply says what it says: which persona pulled at each token, and which tokens were drafted.
+"""Attribution: what each persona contributed to each token of a reply, and which tokens were drafted.
 
-What a persona adds to a token is `pull` of its round: w_i * delta_i in nats under the product (they add up
-over tokens), the responsibility of the expert under the mixture (it adds up to the tokens that the persona
-spoke, on average). Torch-free values.
+The contributions of a token are those of its round: w_i * delta_i in nats under the product (they add up
+over tokens), the responsibility of the expert under the mixture (it adds up to the tokens that came from
+the persona, on average). Torch-free values.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mpg_cli.sampling.round import Round
+from mpg_cli.sampling.stats import Round
 
-# accepted: drafted and kept; corrected: the blend's choice in place of a draft that it rejected;
+# accepted: drafted and accepted; corrected: the blend's choice in place of a draft that it rejected;
 # bonus: the blend's own at the end of a pass, where nothing was drafted.
 Origin = Literal["accepted", "corrected", "bonus"]
 Unit = Literal["nats", "share"]
 
-BARELY = 0.05  # a strength below this is nobody's pull
+BARELY = 0.05  # a strength below this is no attribution
 
 # Full stops that end a sentence: not within 3.14, not before a small letter as in "e.g. this".
 _ENDS = re.compile(
@@ -44,18 +44,18 @@ class Token:
     id: int
     text: str
     origin: Origin
-    pull: tuple[float, ...]  # K, in the order of the experts
+    contributions: tuple[float, ...]  # K, in the order of the experts
     rejected: Rejected | None = None
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens first to end - 1 and their pulls, added up."""
+    """Tokens first to end - 1 and their contributions, added up."""
 
     first: int
     end: int
     text: str
-    pull: tuple[float, ...]  # K
+    contributions: tuple[float, ...]  # K
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Explanation:
     prefill: str = ""  # what the reply begins with, before the first token
 
     def strongest(self, token: Token) -> int | None:
-        """The expert that argued for the token most; None where none did to speak of."""
-        if not token.pull:
+        """The expert that contributed most to the token; None where none did to speak of."""
+        if not token.contributions:
             return None
-        place = max(range(len(token.pull)), key=lambda i: self.strength(i, token.pull[i]))
-        return place if self.strength(place, token.pull[place]) >= BARELY else None
+        place = max(range(len(token.contributions)), key=lambda i: self.strength(i, token.contributions[i]))
+        return place if self.strength(place, token.contributions[place]) >= BARELY else None
 
     def strength(self, expert: int, value: float) -> float:
-        """How strong a pull is, 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 for a pull against the token.
+        """How strong a contribution is, 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 where it is negative.
 
         Under a mixture: 0 where an expert has its share of the token or less, 1 where it has all.
         """
@@ -89,17 +89,22 @@ class Explanation:
         return 1.0 if share == 1 else max(0.0, (value - share) / (1 - share))
 
     def leading(self, most: int) -> tuple[int, ...]:
-        """The experts that pulled most, either way, at most so many; in their own order."""
-        weight = [sum(abs(token.pull[i]) for token in self.tokens) for i in range(len(self.names))]
+        """The experts that contributed most, for or against, at most so many; in their own order."""
+        weight = [sum(abs(token.contributions[i]) for token in self.tokens) for i in range(len(self.names))]
         return tuple(sorted(sorted(range(len(weight)), key=lambda i: -weight[i])[:most]))
 
     def as_json(self) -> dict[str, Any]:
-        """`unit`, `tokens` and `sentences`, with the pulls by name."""
+        """`unit`, `tokens` and `sentences`, with the contributions by name."""
         return {
             "unit": self.unit,
             "tokens": [self._token_json(token) for token in self.tokens],
             "sentences": [
-                {"text": s.text, "first": s.first, "end": s.end, "pull": self._by_name(s.pull)}
+                {
+                    "text": s.text,
+                    "first": s.first,
+                    "end": s.end,
+                    "contributions": self._by_name(s.contributions),
+                }
                 for s in self.sentences
             ],
         }
@@ -110,15 +115,15 @@ class Explanation:
             "id": token.id,
             "text": token.text,
             "origin": token.origin,
-            "pull": self._by_name(token.pull),
+            "contributions": self._by_name(token.contributions),
             "strongest": None if strongest is None else self.names[strongest],
         }
         if token.rejected is not None:
             shown["rejected"] = {"id": token.rejected.id, "text": token.rejected.text}
         return shown
 
-    def _by_name(self, pull: Sequence[float]) -> dict[str, float]:
-        return dict(zip(self.names, pull, strict=True))
+    def _by_name(self, contributions: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.names, contributions, strict=True))
 
 
 def explain(
@@ -135,9 +140,9 @@ def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:
     """Where each committed token comes from, and the drafted token that was rejected in its place."""
     found: list[tuple[Origin, int | None]] = []
     for r in rounds:
-        found += [("accepted", None)] * min(r.kept, len(r.tokens))
-        if len(r.tokens) > r.kept:
-            rejected = r.draft[r.kept] if r.kept < len(r.draft) else None
+        found += [("accepted", None)] * min(r.accepted, len(r.tokens))
+        if len(r.tokens) > r.accepted:
+            rejected = r.draft[r.accepted] if r.accepted < len(r.draft) else None
             found.append(("bonus" if rejected is None else "corrected", rejected))
     return found
 
@@ -157,20 +162,20 @@ def _sentences(tokens: Sequence[Token], experts: int) -> Iterable[Sentence]:
     text = "".join(token.text for token in tokens)
     ends = [m.end() for m in _ENDS.finditer(text)]
     begun = 0  # of the sentence, in characters
-    kept = []
+    found = []
     for end in ends:
         if text[begun:end].strip() and not _NUMBER.fullmatch(text[begun:end]):
-            kept.append(end)
+            found.append(end)
             begun = end
     first = place = 0
     for at, token in enumerate(tokens):
         start = place + len(token.text) - len(token.text.lstrip())
-        if kept and token.text.strip() and start >= kept[0]:
+        if found and token.text.strip() and start >= found[0]:
             while not tokens[at - 1].text:  # the beginning of a character
                 at -= 1
             yield _sentence(tokens, first, at, experts)
             first = at
-            kept = [end for end in kept if end > start]
+            found = [end for end in found if end > start]
         place += len(token.text)
     if first < len(tokens):
         yield _sentence(tokens, first, len(tokens), experts)
@@ -178,5 +183,5 @@ def _sentences(tokens: Sequence[Token], experts: int) -> Iterable[Sentence]:
 
 def _sentence(tokens: Sequence[Token], first: int, end: int, experts: int) -> Sentence:
     own = tokens[first:end]
-    pull = tuple(math.fsum(token.pull[i] for token in own) for i in range(experts))
-    return Sentence(first, end, "".join(token.text for token in own).strip(), pull)
+    contributions = tuple(math.fsum(token.contributions[i] for token in own) for i in range(experts))
+    return Sentence(first, end, "".join(token.text for token in own).strip(), contributions)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain, origins
-from mpg_cli.models.detokenizer import Detokenizer
-from mpg_cli.sampling.round import Round
+from mpg_cli.models.text.detokenizer import Detokenizer
+from mpg_cli.sampling.stats import Round
 
 
 def explain_reply(
@@ -24,13 +24,13 @@ def explain_reply(
     `experts` are K names and weights, in the order of the contributions.
     """
     ids = [token for r in rounds for token in r.tokens][:count]
-    pulls = [pull for r in rounds for pull in r.pull][:count]
+    contributions = [own for r in rounds for own in r.contributions][:count]
     marks = origins(rounds)[:count]
     texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks], prefill)
     tokens = [
-        Token(id_, text, origin, pull, rejected)
-        for id_, text, (origin, _), pull, rejected in zip(
-            ids, _cut(texts, len(text) - len(prefill)), marks, pulls, rejects, strict=True
+        Token(id_, text, origin, own, rejected)
+        for id_, text, (origin, _), own, rejected in zip(
+            ids, _cut(texts, len(text) - len(prefill)), marks, contributions, rejects, strict=True
         )
     ]
     names, weights = [name for name, _ in experts], [weight for _, weight in experts]

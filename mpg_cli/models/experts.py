@@ -1,19 +1,20 @@
-"""Which expert each persona becomes on the model at hand: adapter, checkpoint, prompt, or both."""
+"""The expert of each persona on the loaded model: adapter, checkpoint, prompt, or prompt with an adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.adapter import Adapter, fit_adapter, read_adapter
-from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.loader import LoadedModel, fetch_adapter, load_checkpoint
-from mpg_cli.models.served import make_ready
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.load.adapter import Adapter, read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.load.loader import LoadedModel, load_checkpoint
+from mpg_cli.models.load.sources import fetch_adapter
+from mpg_cli.models.prepare import prepare_model
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import Base, find_base
 from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, told
@@ -21,13 +22,37 @@ from mpg_cli.personas.matching import ExpertKind, Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
+T = TypeVar("T")
+
+
+class ExpertCache:
+    """Adapters and checkpoints by their source, the most recently used `most` of them (None: all)."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._items: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
+        """The expert under the key, loaded if it is not there."""
+        if key in self._items:
+            self._items.move_to_end(key)
+            found: T = self._items[key]
+            return found
+        item = self._items[key] = load()
+        while self._most is not None and len(self._items) > self._most:
+            self._items.popitem(last=False)
+        return item
+
 
 @dataclass(frozen=True)
 class Expert:
     """One row beside the reference: a system prompt, an adapter, both, or another model's weights.
 
-    `prompt` is what the row hears, `persona_prompt` what the persona has for models without its adapter.
-    `basis` says why an adapter is taken that was made for a model of another name.
+    `prompt` is the row's system prompt, `persona_prompt` the persona's own, which it uses on models that it
+    has no adapter for. `basis` is the reason for taking an adapter that names another base.
     """
 
     name: str
@@ -57,18 +82,18 @@ def find_experts(
     loaded: LoadedModel,
     report: Callable[[str], None],
     notice: Callable[[str], None],
-    shelf: Shelf | None = None,
+    cache: ExpertCache | None = None,
 ) -> tuple[Expert, ...]:
     """The experts of a blend and of `--adapter`, in the order of their rows.
 
     That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
-    `report` is told what takes time, `notice` what the user should know; `shelf` keeps what was read.
+    `report` gets what takes time, `notice` what the user should know; `cache` keeps what is loaded.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
     the one it has does not fit.
     """
-    shelf = Shelf() if shelf is None else shelf
+    cache = ExpertCache() if cache is None else cache
     base = find_base(loaded.called or loaded.id, loaded.revision)
-    maker = _Maker(loaded, base, report, notice, shelf)
+    maker = _Maker(loaded, base, report, notice, cache)
     parts = blend.experts if blend else ()
     choices = [choose(part.persona, base, partial(maker.make, part.persona)) for part in parts]
     experts = []
@@ -81,7 +106,7 @@ def find_experts(
     for text in told(choices, base, loaded.id):
         notice(text)
     for place, weight in adapters:
-        adapter = shelf.get(place, partial(_at, place, loaded, base, report, notice))
+        adapter = cache.get(place, partial(_at, place, loaded, base, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
     for expert in experts:
         if expert.adapter is not None and expert.adapter.notice is not None:
@@ -98,7 +123,7 @@ class _Maker:
     base: Base
     report: Callable[[str], None]
     notice: Callable[[str], None]
-    shelf: Shelf
+    cache: ExpertCache
 
     def make(self, persona: Persona, match: Match) -> Expert:
         """Raises AdapterError and ModelError where it cannot be fetched, is damaged or does not fit."""
@@ -114,9 +139,9 @@ class _Maker:
             assert entry.repo is not None
             self.report(f"fetching adapter {entry.repo} for {name}")
             path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
-        said = self.notice if match.reason is None else _silent  # told of the choice already
+        said = self.notice if match.reason is None else _silent  # the choice has a notice of its own
         check = partial(_checked, path, name, self.loaded, self.base, said)
-        return replace(expert, adapter=self.shelf.get((path, name), check))
+        return replace(expert, adapter=self.cache.get((path, name), check))
 
     def _checkpoint(self, entry: AdapterEntry, name: str) -> Any:
         place = str(entry.resolved_path() or entry.checkpoint)
@@ -124,14 +149,14 @@ class _Maker:
         def load() -> Any:
             self.report(f"loading checkpoint {entry.checkpoint} for {name}")
             expert = load_checkpoint(place, self.loaded, entry.revision)
-            make_ready(expert, compiled=is_compiled(self.loaded.model))
+            prepare_model(expert, compiled=self.loaded.compiled)
             return expert.model
 
-        return self.shelf.get((place, entry.revision), load)
+        return self.cache.get((place, entry.revision), load)
 
 
 def _silent(text: str) -> None:
-    """Nobody is told."""
+    """Drop a notice."""
 
 
 def _at(
@@ -152,7 +177,7 @@ def _at(
 def _checked(
     path: Path, label: str, loaded: LoadedModel, base: Base, notice: Callable[[str], None]
 ) -> Adapter:
-    """Shapes decide; another name is only worth a notice (it is often a local path or a mirror)."""
+    """Shapes decide; another base name is worth a notice only (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
     made_for = adapter.base_name
     if made_for and not (base.goes_by(made_for) or base.is_of_family(made_for)):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.personas.base_digest import base_digest
 from mpg_cli.personas.model_name import is_of_a_run, is_path, last_part, model_id, one_family, says_nothing
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
-_BUNDLED = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
+_BUNDLED = DATA / "mpg-tiny"
 _CONFIG_FILE = "config.json"
 
 

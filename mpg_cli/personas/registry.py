@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-import mpg_cli
 from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.io import safe_yaml
@@ -116,12 +115,12 @@ class Blend:
 
 def library_dir() -> Path | None:
     """The library that comes with mpg: inside the package, or beside it in a checkout."""
-    package = Path(mpg_cli.__file__).parent
-    if (package / "data" / "personas").is_dir():
-        return package / "data" / "personas"
-    beside = package.parent / "personas"
+    if (folders.DATA / "personas").is_dir():
+        return folders.DATA / "personas"
+    root = folders.DATA.parents[1]
     # site-packages may hold a package of that name; a checkout also has the project file.
-    return beside if beside.is_dir() and (package.parent / "pyproject.toml").is_file() else None
+    beside = root / "personas"
+    return beside if beside.is_dir() and (root / "pyproject.toml").is_file() else None
 
 
 def search_path(persona_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:

@@ -34,7 +34,7 @@ def write_page(replies: Sequence[Finished], prompt: str) -> str:
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    title = f"{replies[0].spec.persona}: who pulled at which word"
+    title = f"{replies[0].spec.persona}: the contributions of each persona, word by word"
     return Template(_read("page.html")).substitute(
         policy=escape(policy),
         title=_text(title),
@@ -53,7 +53,7 @@ class _Body:
         together = replace(first, tokens=tuple(t for r in replies for t in _explanation(r).tokens))
         self._names, self._shares, self._nats = first.names, first.shares, first.unit == "nats"
         self._shown = together.leading(len(HUES))
-        sums = [s.pull[i] for r in replies for s in _explanation(r).sentences for i in self._shown]
+        sums = [s.contributions[i] for r in replies for s in _explanation(r).sentences for i in self._shown]
         self._low, self._high = min([0.0, *sums]), max([0.0, *sums])
 
     def html(self) -> str:
@@ -76,9 +76,9 @@ class _Body:
             for hue, i in enumerate(self._shown)
         )
         rest = len(self._names) - len(self._shown)
-        more = f"<span>{rest} more pulled less and are grey</span>" if rest else ""
+        more = f"<span>{rest} more contributed less and are grey</span>" if rest else ""
         steps = "".join(f'<span class="s{level}"></span>' for level in (1, 3, 5, 7, 9, 10))
-        what = "pulled hardest towards it" if self._nats else "most exceeds its share of the blend"
+        what = "contributed most to it" if self._nats else "most exceeds its share of the blend"
         ends = ("0", "3 nats and more") if self._nats else ("its share", "it alone")
         return (
             f'<div class="legend"><div class="chips" role="group" aria-label="Personas">{chips}</div>'
@@ -133,11 +133,11 @@ class _Body:
         if sentence.first == 0:  # what was not sampled has no colour
             words = _text(clean(explanation.prefill)) + words
         words = words.strip()
-        bars = "".join(self._bar(sentence.pull[i], hue, i) for hue, i in enumerate(self._shown))
+        bars = "".join(self._bar(sentence.contributions[i], hue, i) for hue, i in enumerate(self._shown))
         unit = "nats" if self._nats else "expected tokens"
         return (
             f'<div class="sentence"><p class="words">{words}</p>'
-            f'<table class="bars" lang="en" dir="ltr" aria-label="Pull of each persona in {unit}">'
+            f'<table class="bars" lang="en" dir="ltr" aria-label="Contributions of each persona in {unit}">'
             f"{bars}</table></div>"
         )
 
@@ -146,7 +146,7 @@ class _Body:
         classes, data = f"t {token.origin}", ""
         if most is not None:
             hue = f"p{self._shown.index(most)}" if most in self._shown else "px"
-            classes += f" {hue} s{round(LEVELS * explanation.strength(most, token.pull[most]))}"
+            classes += f" {hue} s{round(LEVELS * explanation.strength(most, token.contributions[most]))}"
             data = f' data-most="{most}"'
         text = clean(token.text)
         word = text.lstrip()
@@ -177,7 +177,7 @@ class _Body:
         rows = []
         for at, token in enumerate(explanation.tokens):
             form = "+.3f" if self._nats else ".3f"
-            values = "".join(f"<td>{_minus(f'{value:{form}}')}</td>" for value in token.pull)
+            values = "".join(f"<td>{_minus(f'{value:{form}}')}</td>" for value in token.contributions)
             rows.append(
                 f'<tr id="r{place}n{at}"><td>{at}</td><td lang="">{_text(_visible(token.text))}</td>'
                 f"<td>{_text(_origin(token))}</td>{values}</tr>"
@@ -195,16 +195,16 @@ class _Body:
             said = (
                 "A value is w·δ: the persona's weight times the log of how much more likely its expert makes "
                 "the token than the plain model, in nats. +1 means e ≈ 2.7 times as likely. Values add up: a "
-                "bar is the sum over its sentence, left of the line where the persona pulled against it."
+                "bar is the sum over its sentence, left of the line where the persona counted against it."
             )
         else:
             said = (
-                "A value is the share of a persona in a token: how likely it is that its expert spoke it. "
-                "A bar is the sum over its sentence: the tokens that the persona spoke, on average."
+                "A value is the share of a persona in a token: how likely it came from its expert. "
+                "A bar is the sum over its sentence: the tokens that came from the persona, on average."
             )
         return (
             f"<footer><p>{said} Point at a token, or move with Tab and the arrow keys, for all values. "
-            "Press a persona's name to see its pull alone.</p></footer>"
+            "Press a persona's name to see its contributions alone.</p></footer>"
         )
 
 

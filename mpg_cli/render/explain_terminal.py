@@ -1,4 +1,5 @@
-"""An explained reply for a terminal: tokens in the colour of who pulled hardest, a legend, bars a sentence.
+"""An explained reply for a terminal: tokens in the colour of the persona that contributed most, a legend,
+bars for each sentence.
 
 Colours are read on dark and on light terminals: text in a middle tone, then bold, then a block. Without
 colour the same is said with signs. Text of a model reaches rich as `Text` without control characters.
@@ -63,7 +64,7 @@ class _Drawing:
         sentences = self._explanation.sentences
         if not sentences:
             self._print(self._text("The reply is empty."))
-        longest = max((abs(s.pull[i]) for s in sentences for i in self._shown), default=0.0)
+        longest = max((abs(s.contributions[i]) for s in sentences for i in self._shown), default=0.0)
         for sentence in sentences:
             self._print(self._text(""))
             begun = self._text("")
@@ -86,22 +87,24 @@ class _Drawing:
                 line.append(f"[{self._key(i)}")
             line.append(f" {name} {self._weights[i]:g}" + ("" if self._color else "]"))
         if len(self._shown) < len(self._explanation.names):
-            line.append(f"  and {len(self._explanation.names) - len(self._shown)} that pulled less")
+            line.append(f"  and {len(self._explanation.names) - len(self._shown)} that contributed less")
         mixture = self._explanation.unit == "share"
-        what = "spoke more than its share" if mixture else "pulled hardest"
+        what = "exceeds its share most" if mixture else "contributed most"
         if self._color:
             scale = "from 5 % of the rest in colour, from 39 % bold, from 78 % a block" if mixture else SCALE
-            line.append(f"\ncolour: who {what}; {scale}", style="dim")
+            line.append(f"\ncolour: the persona that {what}; {scale}", style="dim")
             line.append("\naccepted draft, ", style="dim")
             line.append("corrected draft", style="underline")
             line.append(", ", style="dim")
             line.append("not drafted", style="italic")
             line.append(
-                "; bars: pulls added up" + ("" if mixture else f", {AGAINST[self._blocks]} against"),
+                "; bars: contributions added up" + ("" if mixture else f", {AGAINST[self._blocks]} against"),
                 style="dim",
             )
         else:
-            line.append(f"\n[a ...]: who {what}; ! strong; ~corrected draft, +not drafted, else accepted")
+            line.append(
+                f"\n[a ...]: the persona that {what}; ! strong; ~corrected draft, +not drafted, else accepted"
+            )
         return line
 
     # -- tokens ----------------------------------------------------------------------------------
@@ -148,7 +151,7 @@ class _Drawing:
     # -- bars ------------------------------------------------------------------------------------
 
     def _bar(self, sentence: Sentence, i: int, longest: float) -> Text:
-        value = sentence.pull[i]
+        value = sentence.contributions[i]
         names = [clean(self._explanation.names[k]) for k in self._shown]
         width = min(16, max(map(len, names)))
         key = "" if self._color else f"{self._key(i)} "
@@ -169,11 +172,11 @@ class _Drawing:
     # -- colours ---------------------------------------------------------------------------------
 
     def _strongest(self, token: Token) -> tuple[int | None, float]:
-        """Who has the token, if it is one with a colour, and how strongly."""
+        """The persona whose colour the token has, if one does, and how strong it is."""
         strongest = self._explanation.strongest(token)
         if strongest is None or strongest not in self._shown:
             return None, 0.0
-        return strongest, self._explanation.strength(strongest, token.pull[strongest])
+        return strongest, self._explanation.strength(strongest, token.contributions[strongest])
 
     def _hue(self, i: int) -> str:
         hue = HUES[self._shown.index(i)]

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TextIO
 
 from mpg_cli.errors import UsageError, unwritable
+from mpg_cli.io.files import check_writable, replace_file
 
 
 class OutputFile:
@@ -26,8 +27,8 @@ class OutputFile:
         self._target = target
         self._part = target if self._direct else target.with_name(target.name + ".part")
         try:
-            if not self._direct and os.path.exists(target) and not os.access(target, os.W_OK):
-                raise PermissionError(13, os.strerror(13))
+            if not self._direct:
+                check_writable(target)
             # newline="": the text as the model wrote it
             self.stream: TextIO = self._part.open("w", encoding="utf-8", errors="replace", newline="")
         except OSError as error:
@@ -50,4 +51,4 @@ class OutputFile:
         if failed or (error is not None and not self._part.stat().st_size):
             self._part.unlink(missing_ok=True)
         else:
-            self._part.replace(self._target)
+            replace_file(self._part, self._target)

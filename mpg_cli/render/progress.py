@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed
 from mpg_cli.engine.events import Notice, Progress, Sized
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render.tally import SEPARATOR
+from mpg_cli.sampling.stats import Stats
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -26,14 +27,9 @@ class Totals:
     failed: int = 0
     skipped: int = 0  # answered by earlier runs
     tokens: int = 0  # committed, of lines under way as well
-    kept: int = 0
-    tested: int = 0
+    stats: Stats = field(default_factory=Stats)  # of the finished replies
     batch_size: int | None = None
     seconds: float = 0.0
-
-    @property
-    def acceptance(self) -> float | None:
-        return self.kept / self.tested if self.tested else None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -48,7 +44,7 @@ class Totals:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "tokens_per_second": self.tokens_per_second,
-            "acceptance": self.acceptance,
+            "acceptance": self.stats.acceptance_rate,
             "batch_size": self.batch_size,
         }
 
@@ -87,8 +83,7 @@ class BatchProgress:
                 self._say(f"mpg: {event.batch_size} prompts run together: {event.reason}")
             case LineDone():
                 totals.done += 1
-                totals.kept += event.finished.stats.kept
-                totals.tested += event.finished.stats.tested
+                totals.stats += event.finished.stats
             case LineFailed():
                 totals.failed += 1
                 if totals.failed <= TOLD:
@@ -114,7 +109,7 @@ class BatchProgress:
 
     def _words(self) -> list[str]:
         totals = self.totals
-        speed, rate = totals.tokens_per_second, totals.acceptance
+        speed, rate = totals.tokens_per_second, totals.stats.acceptance_rate
         words = [
             f"{totals.done} answered",
             f"{totals.failed} failed" if totals.failed else "",

@@ -1,4 +1,4 @@
-"""What a renderer counts while a reply grows, and the few words that tell a person about it."""
+"""What a renderer shows of a reply as it grows: its statistics in a few words."""
 
 from __future__ import annotations
 
@@ -7,32 +7,22 @@ from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.sampling.stats import Stats
 
 SEPARATOR = " · "
+TOKEN_BY_TOKEN = "token by token"  # in place of an acceptance rate
 
 
 class Tally:
-    """Running counts of one reply: its statistics so far and what each persona added."""
+    """One reply so far: its statistics, and the chunk size in use."""
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
         self.stats = Stats()
         self.chunk_size: int | str = spec.chunk_size
-        self._pull = [0.0] * len(spec.experts)
-        self._pulled = 0
 
     def add(self, round_: Round) -> None:
-        """Count one more round."""
-        self.stats = self.stats.plus(round_)
+        """One more round."""
+        self.stats = round_.stats
         if round_.draft:
             self.chunk_size = len(round_.draft)
-        for row in round_.pull:
-            self._pulled += 1
-            for i, value in enumerate(row[: len(self._pull)]):
-                self._pull[i] += value
-
-    @property
-    def mean_pull(self) -> tuple[float, ...] | None:
-        """Mean over the committed tokens of what each expert added; None before the first."""
-        return tuple(value / self._pulled for value in self._pull) if self._pulled else None
 
 
 def blend_words(spec: RunSpec) -> str:
@@ -47,7 +37,7 @@ def progress_words(tally: Tally) -> str:
         return "reading the prompt"
     rate = stats.acceptance_rate
     parts = [
-        f"{rate:.0%} accepted" if rate is not None else "token by token",
+        f"{rate:.0%} accepted" if rate is not None else TOKEN_BY_TOKEN,
         f"chunk {tally.chunk_size}" if rate is not None else "",
         _speed(stats),
         f"{stats.committed} tokens",
@@ -62,7 +52,7 @@ def summary_words(finished: Finished) -> str:
     stats = finished.stats
     per_pass = stats.committed_per_pass
     parts = [
-        "token by token" if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
+        TOKEN_BY_TOKEN if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
         f"{per_pass:.2f} tokens a pass" if per_pass is not None else "",
         _speed(stats),
         f"{finished.usage.completion_tokens} tokens",
@@ -76,9 +66,9 @@ def summary_words(finished: Finished) -> str:
 
 
 def acceptance_words(stats: Stats, verb: str = "") -> str:
-    """`90% accepted (9 of 10 tested)`; empty where nothing was tested."""
+    """`90% accepted (9 of 10 evaluated)`; empty where nothing was."""
     rate = stats.acceptance_rate
-    return "" if rate is None else f"{rate:.0%}{verb} ({stats.kept} of {stats.tested} tested)"
+    return "" if rate is None else f"{rate:.0%}{verb} ({stats.accepted} of {stats.evaluated} evaluated)"
 
 
 def detail_lines(finished: Finished, tally: Tally) -> list[str]:
@@ -100,18 +90,18 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
         ),
         ("prompt", f"{finished.usage.prompt_tokens} tokens, a reply of at most {spec.max_tokens}"),
         ("rounds", _histogram_words(stats)),
-        ("pull", _pull_words(tally)),
+        ("contribution", _contribution_words(tally)),
         (
             "seconds",
             f"prefill {seconds.prefill:.2f}, draft {seconds.draft:.2f}, score {seconds.score:.2f}, "
-            f"judge {seconds.judge:.2f}",
+            f"verify {seconds.verify:.2f}",
         ),
     ]
     if stats.chunks:
         rows.append(("thresholds", _numbers(stats.thresholds or ())))
         rows.append(("kappa", _numbers(stats.kappa or ())))
         rows.append(("bias", f"at most {stats.bias_bound or 0.0:.3g} a round in total variation"))
-    return [f"  {label:<10} {value}" for label, value in rows if value]
+    return [f"  {label:<12} {value}" for label, value in rows if value]
 
 
 def _reasoned(choice: str, reason: str) -> str:
@@ -132,15 +122,15 @@ def _threshold_words(stats: Stats) -> str:
 
 
 def _histogram_words(stats: Stats) -> str:
-    """How many rounds kept how many drafted tokens: `kept 0: 3, 1: 5, ...`."""
-    if not stats.tested:
+    """How many rounds accepted how many drafted tokens: `accepted 0: 3, 1: 5, ...`."""
+    if not stats.evaluated:
         return f"{stats.passes} without drafts"
-    counts = ", ".join(f"{kept}: {rounds}" for kept, rounds in enumerate(stats.histogram))
-    return f"{stats.passes}, by tokens kept {counts}"
+    counts = ", ".join(f"{accepted}: {rounds}" for accepted, rounds in enumerate(stats.histogram))
+    return f"{stats.passes}, by tokens accepted {counts}"
 
 
-def _pull_words(tally: Tally) -> str:
-    means = tally.mean_pull
+def _contribution_words(tally: Tally) -> str:
+    means = tally.stats.mean_contributions
     if means is None:
         return ""
     names = (expert.name for expert in tally.spec.experts)

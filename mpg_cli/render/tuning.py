@@ -17,8 +17,8 @@ WIDTH = 120  # of a table that no terminal shows
 PLOTS = (".svg", ".png", ".pdf")
 
 
-def baseline(profile: Profile) -> Choice:
-    """Token-by-token decoding, which the others are compared with."""
+def token_by_token(profile: Profile) -> Choice:
+    """The yardstick: decoding without drafts."""
     return next(choice for choice in profile.choices if choice.drafter == "none")
 
 
@@ -39,8 +39,8 @@ def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
 
 def advice(profile: Profile) -> str:
     """One sentence: what is fastest, and how to have it."""
-    best, base = profile.choices[profile.best], baseline(profile).measured or 0.0
-    # Where the text depends on the drafter, auto is merged, and token-by-token decoding where that is slower.
+    best, base = profile.choices[profile.best], token_by_token(profile).measured or 0.0
+    # Where the text depends on the drafter, auto is merged, and none where that is slower.
     auto = [best.drafter] if profile.key.get("rule") == "exact" else ["merged"]
     auto += ["none"] if profile.chunk_size("merged", 1) == 0 else []
     named = best.drafter.startswith("model:") or best.drafter not in auto
@@ -58,14 +58,13 @@ def _table(profile: Profile) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     biased = any(choice.bias_bound is not None for choice in profile.choices)
-    for title in ("drafter", "chunk", "accepted", "predicted", "measured", "token by token"):
+    for title in ("drafter", "chunk", "accepted", "predicted", "measured", "speed-up"):
         table.add_column(title, justify="left" if title == "drafter" else "right", no_wrap=True)
     for title in ("κ", "bias bound", "Σ wδ") if biased else ():
         table.add_column(title, justify="right", no_wrap=True)
-    base = baseline(profile)
+    base = token_by_token(profile)
     for place, choice in enumerate(profile.choices):
-        name = "token by token" if choice.chunk_size == 0 and choice.drafter == "none" else choice.drafter
-        name += "" if choice.candidates == 1 else f" × {choice.candidates}"
+        name = choice.drafter + ("" if choice.candidates == 1 else f" × {choice.candidates}")
         cells = [
             name,
             str(choice.chunk_size),
@@ -86,11 +85,10 @@ def _table(profile: Profile) -> Table:
 
 
 def _effect(choice: Choice, base: Choice) -> str:
-    """Σ wδ a token against that of token-by-token decoding."""
+    """Σ wδ a token against that without drafts."""
     if choice.effect is None or base.effect is None:
         return ""
-    own = f"{choice.effect:.3g}"
-    return own if choice is base else f"{own} (token by token {base.effect:.3g})"
+    return f"{choice.effect:.3g} (none {base.effect:.3g})" if choice is not base else f"{choice.effect:.3g}"
 
 
 def _bars(curve: tuple[float, ...], chosen: int) -> list[str]:
@@ -131,7 +129,7 @@ def write_plot(path: Path, profile: Profile) -> None:
             own = choice.drafter + ("" if choice.candidates == 1 else f" × {choice.candidates}")
             if own == name and choice.measured:
                 axes.plot([choice.chunk_size], [choice.measured], "o", color=line.get_color())
-    base = baseline(profile).measured
+    base = token_by_token(profile).measured
     if base:
         axes.axhline(base, color="grey", linestyle=":", label="token by token")
     axes.set(xlabel="chunk size γ", ylabel="tokens/s (dots: measured)", ylim=(0, None))

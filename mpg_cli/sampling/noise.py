@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mpg_cli.sampling.scorer import to_device
+
+BLOCK = 2**15  # numbers made at once: for one reply and few tokens the calls take longer than the sums
 EXACT = 0  # stream of the exact rule: position is that of the reply token
 TARGET = 1  # the target's token of a round; position is where the round starts, here and below
 
@@ -25,8 +28,8 @@ def draft_stream(candidate: int) -> int:
     return 2 + 2 * candidate
 
 
-def judge_stream(candidate: int) -> int:
-    """Stream of the acceptance tests of a candidate (offset: place in the chunk)."""
+def verify_stream(candidate: int) -> int:
+    """Stream of the uniforms that verify a candidate (offset: place in the chunk)."""
     return 3 + 2 * candidate
 
 
@@ -56,9 +59,58 @@ class Noise:
         return _gumbel(self.bits(size, position, stream, offset))
 
 
-def gumbels(places: Sequence[tuple[Noise, int]], size: int) -> Tensor:
-    """The noise of n reply positions under the exact rule, (n, size): `Noise.gumbel` of each in one go."""
-    return _gumbel(_words(places, size))
+@dataclass
+class Gumbels:
+    """Noise of one sequence under the exact rule, (V,) for each reply position, made once and kept."""
+
+    noise: Noise
+    limit: int  # tokens of the reply: nothing is made ahead beyond them
+    made: dict[int, Tensor] = field(default_factory=dict)
+
+    def drop(self, end: int) -> None:
+        """Forget positions before `end`: their tokens are committed."""
+        for position in [p for p in self.made if p < end]:
+            del self.made[position]
+
+
+class GumbelNoise:
+    """Noise as tensors beside the logits that it is added to; zeros when greedy.
+
+    Under the exact rule a position has one noise, for draft and target alike.
+    """
+
+    def __init__(self, greedy: bool) -> None:
+        self._greedy = greedy
+
+    def at(self, places: Sequence[tuple[Gumbels, int]], like: Tensor) -> Tensor:
+        """The exact rule's noise (n, V) of n positions."""
+        if self._greedy or not places:
+            return like.new_zeros(len(places), like.shape[-1])
+        self.make(places, like)
+        return torch.stack([gumbels.made[position] for gumbels, position in places])  # (n, V)
+
+    def make(self, places: Sequence[tuple[Gumbels, int]], like: Tensor) -> None:
+        """Make the noise of positions that lack it, and with few of them that of some that follow."""
+        missing = [(gumbels, position) for gumbels, position in places if position not in gumbels.made]
+        if self._greedy or not missing:
+            return
+        ahead = max(1, BLOCK // (len(missing) * like.shape[-1]))
+        wanted = {
+            (id(gumbels), position): (gumbels, position)
+            for gumbels, first in missing
+            for position in range(first, max(first + 1, min(first + ahead, gumbels.limit)))
+            if position not in gumbels.made
+        }
+        keys = [(gumbels.noise, position) for gumbels, position in wanted.values()]
+        made = to_device(_gumbel(_words(keys, like.shape[-1])), like.device)  # (wanted, V)
+        for (gumbels, position), noise in zip(wanted.values(), made, strict=True):
+            gumbels.made[position] = noise
+
+    def once(self, noise: Noise, start: int, stream: int, offset: int, like: Tensor) -> Tensor:
+        """Noise (V,) that is used once, keyed by where the round starts."""
+        if self._greedy:
+            return torch.zeros_like(like)
+        return to_device(noise.gumbel(like.shape[-1], start, stream, offset), like.device)
 
 
 def _words(

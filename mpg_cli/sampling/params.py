@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mpg_cli.errors import RangeError, UsageError, require
@@ -89,6 +89,29 @@ class Sampling:
             raise RangeError("--logit-bias", "names a token twice", hint="give each token one bias")
         if "" in self.stop:
             raise RangeError("--stop", "is empty", hint="every reply contains the empty string")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return self.temperature == 0
+
+    @property
+    def truncates(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether penalties depend on the tokens so far."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+
+    @property
+    def penalises(self) -> bool:
+        """Whether penalties or a bias change the target."""
+        return self.looks_back or bool(self.logit_bias)
+
+    def untruncated(self) -> Sampling:
+        """The same with every token possible."""
+        return replace(self, top_k=0, top_p=1.0, min_p=0.0)
 
     def as_json(self) -> dict[str, Any]:
         """Every field by name, with lists where there are tuples: what is read back is equal."""

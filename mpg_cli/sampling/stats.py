@@ -1,50 +1,144 @@
-"""Counting (algorithm page, section 6): what was drafted, tested, kept and committed, and the time it took.
+"""What happened: one round (`Round`), and the statistics of many (`Stats`; docs/algorithm.md, "Counting").
 
-Torch-free; `Stats` is a value and grows by `plus`.
+Torch-free. `Stats` is the only counter: the sampler adds each round to the statistics of its sequence, and
+the round carries the sum. Statistics of several replies are added up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from operator import add
+from typing import Any, ClassVar, Literal, TypeVar
 
-from mpg_cli.sampling.round import Round, Seconds
-from mpg_cli.sampling.thresholds import excess
+FinishReason = Literal["stop", "length", "interrupted"]
+N = TypeVar("N", int, float)
+
+INTERNAL = {"reached", "contributions", "rounds", "verified", "excess", "bias"}  # fields that JSON leaves out
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock seconds by phase."""
+
+    prefill: float = 0.0
+    draft: float = 0.0
+    score: float = 0.0
+    verify: float = 0.0
+
+    @property
+    def decoding(self) -> float:
+        """All but prefill."""
+        return self.draft + self.score + self.verify
+
+    @property
+    def total(self) -> float:
+        return self.prefill + self.decoding
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(
+            self.prefill + other.prefill,
+            self.draft + other.draft,
+            self.score + other.score,
+            self.verify + other.verify,
+        )
 
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of one reply (or of several, added up).
+    """Counts of one reply, or of several added up.
 
-    kept / tested is the acceptance rate; committed / passes the mean committed tokens a score pass.
-    `histogram[l]` counts the rounds that kept l drafted tokens.
-    For the threshold rule: `clipped` of the judged `chunks` had a log-ratio above their threshold,
-    `excess[l-1]` sums (e^{a_l} - e^{m_l})+ over the `judged[l-1]` chunks that had l tokens (kappa_l is its
+    accepted / evaluated is the acceptance rate; committed / passes the mean committed tokens a score pass.
+    `histogram[l]` counts the rounds that accepted l drafted tokens, `reached[l]` those in which l were
+    accepted and one more was drafted; a lookup without a match counts as a rejected first token.
+    For the threshold rule: `clipped` of the verified `chunks` had a log-ratio above their threshold,
+    `excess[l-1]` sums (e^{a_l} - e^{m_l})+ over the `verified[l-1]` chunks that had l tokens (kappa_l is its
     mean), `thresholds` are the last ones of full length.
     """
 
     drafted: int = 0
-    tested: int = 0
-    kept: int = 0
+    evaluated: int = 0
+    accepted: int = 0
     committed: int = 0
     passes: int = 0
     steps: int = 0  # passes of the drafter's row
     histogram: tuple[int, ...] = ()
-    chunks: int = 0  # chunks judged against thresholds, of all candidates
-    rounds: int = 0  # rounds that judged them
+    reached: tuple[int, ...] = ()
+    contributions: tuple[float, ...] = ()  # K, summed over the committed tokens
+    chunks: int = 0  # chunks verified against thresholds, of all candidates
+    rounds: int = 0  # rounds that verified them
     clipped: int = 0
-    judged: tuple[int, ...] = ()
+    verified: tuple[int, ...] = ()
     excess: tuple[float, ...] = ()
     bias: float = 0.0  # sum over rounds of sum_l l * e^{-m_l} * (e^{a_l} - e^{m_l})+
     thresholds: tuple[float, ...] | None = None
     seconds: Seconds = field(default_factory=Seconds)
 
+    @classmethod
+    def of(cls, r: Round) -> Stats:
+        """The statistics of one round."""
+        room = r.finish_reason != "length"  # at the token limit nothing is drafted
+        counted = cls(
+            drafted=r.drafted,
+            evaluated=r.evaluated,
+            accepted=r.accepted,
+            committed=len(r.tokens),
+            passes=1,
+            steps=r.steps,
+            histogram=(*[0] * r.accepted, 1),
+            reached=(1,) * min(r.accepted + 1, len(r.draft) or int(room)),
+            contributions=tuple(map(math.fsum, zip(*r.contributions, strict=True))),
+            seconds=r.seconds,
+        )
+        if not r.log_ratios or not r.thresholds:
+            return counted
+        return counted + cls._of_chunks(r.log_ratios, r.thresholds)
+
+    @classmethod
+    def _of_chunks(cls, chunks: Sequence[Sequence[float]], m: tuple[float, ...]) -> Stats:
+        """The statistics of the chunks that one round of the threshold rule verified."""
+        pairs = [list(zip(a, m, strict=False)) for a in chunks]  # the last chunk may be short
+        over = [[excess(a_l, m_l) for a_l, m_l in pair] for pair in pairs]
+        return cls(
+            chunks=len(pairs),
+            rounds=1,
+            clipped=sum(any(a_l > m_l for a_l, m_l in pair) for pair in pairs),
+            verified=tuple(sum(len(own) > place for own in over) for place in range(max(map(len, over)))),
+            excess=tuple(map(math.fsum, zip_longest(*over, fillvalue=0.0))),
+            bias=math.fsum(
+                (place + 1) * math.exp(-m[place]) * amount for own in over for place, amount in enumerate(own)
+            ),
+            thresholds=m,
+        )
+
+    def __add__(self, other: Stats) -> Stats:
+        mine, theirs = self.thresholds, other.thresholds
+        return Stats(
+            drafted=self.drafted + other.drafted,
+            evaluated=self.evaluated + other.evaluated,
+            accepted=self.accepted + other.accepted,
+            committed=self.committed + other.committed,
+            passes=self.passes + other.passes,
+            steps=self.steps + other.steps,
+            histogram=_added(self.histogram, other.histogram),
+            reached=_added(self.reached, other.reached),
+            contributions=_added(self.contributions, other.contributions),
+            chunks=self.chunks + other.chunks,
+            rounds=self.rounds + other.rounds,
+            clipped=self.clipped + other.clipped,
+            verified=_added(self.verified, other.verified),
+            excess=_added(self.excess, other.excess),
+            bias=self.bias + other.bias,
+            thresholds=theirs if len(theirs or ()) >= len(mine or ()) else mine,
+            seconds=self.seconds + other.seconds,
+        )
+
     @property
     def acceptance_rate(self) -> float | None:
-        """Kept / tested tokens; None when nothing was tested (lock-step)."""
-        return self.kept / self.tested if self.tested else None
+        """Accepted / evaluated tokens; None when nothing was evaluated (token-by-token decoding)."""
+        return self.accepted / self.evaluated if self.evaluated else None
 
     @property
     def committed_per_pass(self) -> float | None:
@@ -53,15 +147,20 @@ class Stats:
     @property
     def tokens_per_second(self) -> float | None:
         """Committed tokens over decoding time, prefill excluded."""
-        spent = self.seconds.draft + self.seconds.score + self.seconds.judge
+        spent = self.seconds.decoding
         return self.committed / spent if spent > 0 else None
+
+    @property
+    def mean_contributions(self) -> tuple[float, ...] | None:
+        """K, the mean over the committed tokens; None before the first."""
+        return tuple(total / self.committed for total in self.contributions) if self.committed else None
 
     @property
     def kappa(self) -> tuple[float, ...] | None:
         """kappa_l, the mean excess of e^{a_l} over e^{m_l}; None outside the threshold rule."""
         if not self.chunks:
             return None
-        return tuple(e / n for e, n in zip(self.excess, self.judged, strict=True))
+        return tuple(e / n for e, n in zip(self.excess, self.verified, strict=True))
 
     @property
     def clipped_share(self) -> float | None:
@@ -69,56 +168,17 @@ class Stats:
 
     @property
     def bias_bound(self) -> float | None:
-        """Mean over rounds of sum_l l * e^{-m_l} * excess_l over all judged chunks; at most 1.
+        """Mean over rounds of sum_l l * e^{-m_l} * excess_l over all verified chunks; at most 1.
 
         It bounds the total variation of a round, for several candidates and chunks ahead as well: what a
-        chunk's kept prefix and its length miss of their law adds up over the chunks that decide together.
+        chunk's accepted prefix and its length miss of their law adds up over the chunks that decide together.
         """
         return min(1.0, self.bias / self.rounds) if self.rounds else None
 
-    def plus(self, r: Round) -> Stats:
-        """These counts with one more round."""
-        histogram = _padded(self.histogram, r.kept + 1)
-        grown = replace(
-            self,
-            drafted=self.drafted + r.drafted,
-            tested=self.tested + r.tested,
-            kept=self.kept + r.kept,
-            committed=self.committed + len(r.tokens),
-            passes=self.passes + 1,
-            steps=self.steps + r.steps,
-            histogram=tuple(n + (i == r.kept) for i, n in enumerate(histogram)),
-            seconds=self.seconds + r.seconds,
-        )
-        return grown._judged(r.log_ratios, r.thresholds) if r.log_ratios and r.thresholds else grown
-
-    def _judged(self, chunks: Sequence[Sequence[float]], m: tuple[float, ...]) -> Stats:
-        """These counts with the chunks that one round of the threshold rule judged."""
-        totals, judged = list(_padded(self.excess, len(m))), list(_padded(self.judged, len(m)))
-        clipped, bias = self.clipped, self.bias
-        for a in chunks:
-            over = [excess(a_l, m_l) for a_l, m_l in zip(a, m, strict=False)]  # the last chunk may be short
-            clipped += any(a_l > m_l for a_l, m_l in zip(a, m, strict=False))
-            for place, amount in enumerate(over):
-                judged[place] += 1
-                totals[place] += amount
-                bias += (place + 1) * math.exp(-m[place]) * amount
-        return replace(
-            self,
-            chunks=self.chunks + len(chunks),
-            rounds=self.rounds + 1,
-            clipped=clipped,
-            judged=tuple(judged),
-            excess=tuple(totals),
-            bias=bias,
-            thresholds=m if len(m) >= len(self.thresholds or ()) else self.thresholds,
-        )
-
     def as_json(self) -> dict[str, Any]:
-        """All counts and the rates derived from them."""
-        counts = {k: v for k, v in asdict(self).items() if k not in {"judged", "excess", "bias", "rounds"}}
+        """The counts but for INTERNAL ones, and the rates derived from them."""
         return {
-            **counts,
+            **{name: value for name, value in asdict(self).items() if name not in INTERNAL},
             "acceptance_rate": self.acceptance_rate,
             "committed_per_pass": self.committed_per_pass,
             "tokens_per_second": self.tokens_per_second,
@@ -128,5 +188,40 @@ class Stats:
         }
 
 
-def _padded(values: Sequence[Any], length: int) -> tuple[Any, ...]:
-    return (*values, *([0] * (length - len(values))))
+@dataclass(frozen=True)
+class Round:
+    """One SCR round of one sequence: draft, score, verify, commit (docs/algorithm.md, "A round").
+
+    `tokens` are the committed ones: the accepted prefix and the token after it, cut at an end token or
+    at the token limit. `contributions[j][i]` is that of persona i to committed token j: w_i * delta_i under
+    the product, the responsibility of expert i under the mixture. Of several candidates, `draft`, `evaluated`
+    and `accepted` are those of the one that was committed. Thresholds and log-ratios belong to the threshold
+    rule and are None elsewhere.
+    """
+
+    type: ClassVar[str] = "round"
+    sequence: int | str
+    start: int  # position in the reply where the round begins, from 0
+    draft: tuple[int, ...]
+    evaluated: int  # drafted tokens up to and including the first that was rejected
+    accepted: int
+    tokens: tuple[int, ...]
+    contributions: tuple[tuple[float, ...], ...]
+    seconds: Seconds
+    drafted: int = 0  # tokens of all candidates
+    steps: int = 0  # passes of the drafter's row that this took, over all candidates at once
+    candidate: int = 0  # the one that was committed
+    thresholds: tuple[float, ...] | None = None  # m_1 .. m_gamma, fixed before the pass
+    log_ratios: tuple[tuple[float, ...], ...] | None = None  # a_1 .. a_gamma of every verified chunk
+    finish_reason: FinishReason | None = None
+    stats: Stats = field(default_factory=Stats)  # of the sequence, this round included
+
+
+def excess(a: float, m: float) -> float:
+    """(e^a - e^m)+, whose mean over verified chunks is kappa; finite for any a (a capped at 700)."""
+    return max(0.0, math.exp(min(a, 700.0)) - math.exp(min(m, 700.0)))
+
+
+def _added(a: tuple[N, ...], b: tuple[N, ...]) -> tuple[N, ...]:
+    """Place by place, as long as the longer one."""
+    return (*map(add, a, b), *a[len(b) :], *b[len(a) :])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from mpg_cli.errors import UsageError
-from mpg_cli.models.device import choose_device
-from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.load.device import choose_device
+from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.options.model import ModelOptions
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpg_cli.errors import ModelError, UsageError
-from mpg_cli.models.template import Refused, arrange
-from mpg_cli.models.tokenizer import check_ids
+from mpg_cli.models.text.template import Refused, arrange
+from mpg_cli.models.text.vocabulary import check_ids
 from mpg_cli.training.data import Problem
 from mpg_cli.training.rows import Row
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file
+from mpg_cli.io.lines import UnreadableLine, raw_lines, text_of
 from mpg_cli.io.text import visible
 from mpg_cli.training.rows import Wrong
 
@@ -28,9 +29,9 @@ def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
     if raw.lstrip()[:1] == b"[":
         yield from _list_rows(raw, label)
         return
-    for number, line in enumerate(raw.split(b"\n"), 1):
+    for number, line in enumerate(raw_lines(io.BytesIO(raw)), 1):
         if line.strip():
-            yield number, _json(line)
+            yield number, _json(line, number)
 
 
 def _read(file: Path, label: str) -> bytes:
@@ -45,11 +46,11 @@ def _read(file: Path, label: str) -> bytes:
     return raw.removeprefix(BOM)
 
 
-def _json(line: bytes) -> Any:
+def _json(line: bytes, number: int) -> Any:
     try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        return Wrong("not UTF-8", f"byte 0x{line[error.start]:02x} is not UTF-8")
+        return json.loads(text_of(line, number), object_pairs_hook=_object)
+    except UnreadableLine as error:
+        return Wrong("not UTF-8" if error.kind == "invalid_text" else "too long", error.message)
     except json.JSONDecodeError as error:
         return Wrong("not JSON", f"not JSON: {error.msg} at column {error.colno}")
     except (RecursionError, ValueError):

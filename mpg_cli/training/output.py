@@ -6,12 +6,11 @@ All is written and checked beside the final places; then two renames make it pub
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mpg_cli.io.files import staged_folder, swapped_in, write_atomic
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.persona_file import Destination
 
@@ -38,46 +37,12 @@ def publish(
     """
     from safetensors.torch import save
 
-    parent, name = where.adapter.parent, where.name
-    staged, aside = parent / f".{name}.new", parent / f".{name}.old"
-    file = where.file.resolve()
-    staged_file = file.with_name(f".{file.name}.new")
-    try:
-        _remove(staged)
-        staged.mkdir(parents=True)
-        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-        _write(staged / CONFIG_FILE, text.encode())
-        ordered = {key: tensors[key].contiguous() for key in sorted(tensors)}
-        _write(staged / WEIGHTS_FILE, save(ordered, metadata={"format": "pt"}))
-        _write(staged_file, persona.encode())
-        if file.exists():
-            shutil.copymode(file, staged_file)
+    ordered = {key: tensors[key].contiguous() for key in sorted(tensors)}
+    with staged_folder(where.adapter) as staged:
+        (staged / CONFIG_FILE).write_text(
+            json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
+        (staged / WEIGHTS_FILE).write_bytes(save(ordered, metadata={"format": "pt"}))
         check(staged)
-        _remove(aside)
-        if where.adapter.exists():
-            os.replace(where.adapter, aside)
-        os.replace(staged, where.adapter)
-        try:
-            os.replace(staged_file, file)
-        except BaseException:
-            _remove(where.adapter)
-            raise
-    finally:
-        if aside.exists() and not where.adapter.exists():
-            os.replace(aside, where.adapter)
-        for left in (staged, aside, staged_file):
-            _remove(left)
-
-
-def _write(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        with swapped_in(staged, where.adapter):
+            write_atomic(where.file, persona, error=None)

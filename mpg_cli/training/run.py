@@ -7,16 +7,16 @@ lose what it had not yet written to disk.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from mpg_cli.errors import UsageError
+from mpg_cli.io.files import lock, write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.training.settings import difference
 
@@ -32,19 +32,16 @@ class RunFolder:
         self.path = path
         self.dropped: list[Path] = []  # checkpoints that cannot be loaded, deleted by `begin`
         self._plan = path / "run.json"
-        self._lock: IO[str] | None = None
+        self._lock: BinaryIO | None = None
 
     def __enter__(self) -> RunFolder:
+        place = visible(str(self.path))
+        in_use = UsageError(f"another mpg train is writing {place}", hint="wait for it, or stop it")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("w")
+            self._lock = lock(self.path / "lock", in_use)
         except OSError as error:
-            raise UsageError(f"{visible(str(self.path))} cannot be written: {error.strerror}") from None
-        if not _locked(self._lock):
-            self._lock.close()
-            raise UsageError(
-                f"another mpg train is writing {visible(str(self.path))}", hint="wait for it, or stop it"
-            )
+            raise UsageError(f"{place} cannot be written: {error.strerror}") from None
         return self
 
     def __exit__(
@@ -53,10 +50,10 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
         if self.path.exists() and self.last_checkpoint() is None:  # nothing is there to go on from
             self.remove()
+        if self._lock is not None:  # only now: nobody else's run was in the folder meanwhile
+            self._lock.close()
 
     def begin(self, plan: Mapping[str, Any], *, force: bool) -> Path | None:
         """Note what will run; the checkpoint to go on from, or None where the run starts anew.
@@ -74,7 +71,7 @@ class RunFolder:
             )
         if before is None:
             self.clear()
-            _write(self._plan, json.dumps(plan, indent=1))
+            write_atomic(self._plan, json.dumps(plan, indent=1))
             return None
         return last
 
@@ -142,24 +139,5 @@ def _loadable(folder: Path) -> bool:
                     if archive.testzip() is not None:
                         return False
     except Exception:  # torn files fail in many ways
-        return False
-    return True
-
-
-def _write(file: Path, text: str) -> None:
-    beside = file.with_name(f"{file.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, file)
-
-
-def _locked(file: IO[str]) -> bool:
-    """Whether this process has the lock now; where the system knows no such locks it always has."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
         return False
     return True

@@ -25,7 +25,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
-from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.training import settings as settings_of
 from mpg_cli.training.conversation import Example, reply_tokens
 from mpg_cli.training.data import check_enough

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from time import perf_counter
 
@@ -16,9 +16,9 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import LoadedModel
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.stats import Stats
 
@@ -36,41 +36,20 @@ class Way:
     chunk_size: int
 
 
-@dataclass
-class Rounds:
-    """Rounds of one way: their statistics, and how often each position was reached and kept."""
+def acceptance_by_position(stats: Stats) -> tuple[float, ...]:
+    """The chance that a drafted token is accepted if those before it are, by position; the last holds beyond.
 
-    stats: Stats = field(default_factory=Stats)
-    reached: list[int] = field(default_factory=list)
-    kept: list[int] = field(default_factory=list)
-    effect: float = 0.0  # sum of all pulls
+    Positions that few rounds reached are drawn towards the overall rate.
+    """
+    accepted = [sum(stats.histogram[place + 1 :]) for place in range(len(stats.reached))]
+    overall = (sum(accepted) + 1) / (sum(stats.reached) + 2)
+    rates = [(k + 4 * overall) / (n + 4) for k, n in zip(accepted, stats.reached, strict=True)]
+    return (*rates, overall)
 
-    def add(self, round_: Round) -> None:
-        """Count one round."""
-        self.stats = self.stats.plus(round_)
-        self.effect += sum(map(sum, round_.pull))
-        # Where a lookup found nothing its first token counts as rejected; at the limit nothing is drafted.
-        drafted = len(round_.draft) or int(round_.finish_reason != "length")
-        for place in range(min(round_.kept + 1, drafted)):
-            if place == len(self.reached):
-                self.reached.append(0)
-                self.kept.append(0)
-            self.reached[place] += 1
-            self.kept[place] += round_.kept > place
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """The chance that a drafted token is kept if those before it are, by position.
-
-        Positions that few rounds reached are pulled towards the overall rate.
-        """
-        overall = (sum(self.kept) + 1) / (sum(self.reached) + 2)
-        rates = [(k + 4 * overall) / (n + 4) for k, n in zip(self.kept, self.reached, strict=True)]
-        return (*rates, overall)
-
-    @property
-    def effect_per_token(self) -> float | None:
-        return self.effect / self.stats.committed if self.stats.committed else None
+def effect_per_token(stats: Stats) -> float | None:
+    """The sum of all personas' contributions to a token, on average."""
+    return sum(stats.contributions) / stats.committed if stats.committed else None
 
 
 class Bench:
@@ -98,25 +77,26 @@ class Bench:
         request = replace(self.request, scheme=self.scheme(way))
         return Session(request, self.loaded, self.experts, self.smaller)
 
-    def run(self, session: Session, way: Way, place: int) -> Iterator[Round]:
-        """The rounds of one reply, to the prompt in this place."""
+    def run(self, session: Session, way: Way, place: int) -> Iterator[Stats]:
+        """The statistics of one reply, to the prompt in this place, after each of its rounds."""
         prompting = self.prompts[place % len(self.prompts)]
         asked = replace(self.request, prompting=prompting, scheme=self.scheme(way), sequence_id=place)
         for event in session.replies(asked):
             if isinstance(event, Round):
-                yield event
+                yield event.stats
             elif isinstance(event, Finished):
                 return
 
-    def probe(self, way: Way, seconds: float) -> Rounds:
-        """Rounds for about so many seconds, at least one reply's first ones."""
-        found, session = Rounds(), self.session(way)
+    def probe(self, way: Way, seconds: float) -> Stats:
+        """Statistics of rounds for about so many seconds, at least one reply's first ones."""
+        found, session = Stats(), self.session(way)
         began = perf_counter()
         try:
             for place in count():
-                for round_ in self.run(session, way, place):
-                    found.add(round_)
-                    if perf_counter() - began > seconds and found.stats.passes >= 4:
+                before = found
+                for stats in self.run(session, way, place):
+                    found = before + stats
+                    if perf_counter() - began > seconds and found.passes >= 4:
                         return found
         finally:
             session.close()

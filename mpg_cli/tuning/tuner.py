@@ -1,7 +1,7 @@
 """The search: measure the parts, predict every way by the cost model, run the best few, choose.
 
 Time per committed token = (gamma * d + v(gamma) + j(gamma)) / E[committed] (algorithm page, section 5),
-with d a step of the drafter, v the score pass, j what judging takes.
+with d a step of the drafter, v the score pass, j what verifying takes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from mpg_cli.engine.profile import Choice, Profile
 from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.session import Session
-from mpg_cli.sampling.pace import committed
+from mpg_cli.sampling.drafters import expected_committed
 from mpg_cli.sampling.params import MAX_CHUNK
-from mpg_cli.tuning.measure import Bench, Rounds, Way
+from mpg_cli.sampling.stats import Stats
+from mpg_cli.tuning.measure import Bench, Way, acceptance_by_position, effect_per_token
 
 PROBE = 16  # chunk size at which acceptance by position is measured
 CANDIDATES = (1, 4, 8)  # of the threshold rule
@@ -32,13 +33,13 @@ class Parts:
     rates: tuple[float, ...]
     step: float
     score: Mapping[int, float]
-    judge: tuple[float, float]  # of a round with no drafted token, and of each drafted one more
+    verify: tuple[float, float]  # of a round with no drafted token, and of each drafted one more
 
     def seconds_per_token(self, gamma: int) -> float:
         """The cost model's prediction."""
-        judge = self.judge[0] + self.judge[1] * gamma
-        spent = gamma * self.step + interpolated(self.score, gamma) + judge
-        return spent / committed(gamma, self.rates)
+        verify = self.verify[0] + self.verify[1] * gamma
+        spent = gamma * self.step + interpolated(self.score, gamma) + verify
+        return spent / expected_committed(gamma, self.rates)
 
 
 def interpolated(times: Mapping[int, float], gamma: int) -> float:
@@ -82,7 +83,7 @@ class Tuner:
         baseline = self._bench.probe(BASELINE, share)
         scores: dict[int, Mapping[int, float]] = {}
         parts: dict[tuple[str, int], Parts] = {}
-        probes: dict[tuple[str, int], Rounds] = {}
+        probes: dict[tuple[str, int], Stats] = {}
         for place, (drafter, number) in enumerate(self._pairs, 1):
             report(f"drafter {drafter}" + _of(number), 0.5 * place / (len(self._pairs) + 1))
             if number not in scores:
@@ -90,7 +91,7 @@ class Tuner:
             probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
             parts[drafter, number] = _parts(probes[drafter, number], number, baseline, scores[number])
         base = scores[1] if 1 in scores else self._bench.score_times(1)
-        alone = Parts((0.0,), 0.0, base, (_judge(baseline), 0.0))
+        alone = Parts((0.0,), 0.0, base, (_verify(baseline), 0.0))
         predicted = {pair: best_gamma(own) for pair, own in parts.items()}
         ways = self._worth_running(parts, predicted)
         found = self._verify([BASELINE, *ways], report)
@@ -99,7 +100,7 @@ class Tuner:
             run = [way for way in ways if (way.drafter, way.candidates) == pair]
             fastest = min(
                 run,
-                key=lambda way: (not self._allowed(found[way].stats.bias_bound), _seconds(found[way])),
+                key=lambda way: (not self._allowed(found[way].bias_bound), _seconds(found[way])),
                 default=Way(*pair, predicted[pair]),
             )
             choices.append(
@@ -129,21 +130,21 @@ class Tuner:
                 ways[Way(drafter, number, size)] = own.seconds_per_token(size) * slower
         return sorted(ways, key=lambda way: (ways[way], way.chunk_size))[:VERIFIED]
 
-    def _verify(self, ways: Sequence[Way], report: Report) -> dict[Way, Rounds]:
+    def _verify(self, ways: Sequence[Way], report: Report) -> dict[Way, Stats]:
         """Run the ways on the same prompts, in turn, for about half of the time."""
-        found = {way: Rounds() for way in ways}
+        found = {way: Stats() for way in ways}
         sessions: dict[Way, Session] = {}
         limit, place = self._seconds * 0.5, 0
         try:
             sessions.update((way, self._bench.session(way)) for way in ways)
-            while place < 2 or sum(r.stats.seconds.total for r in found.values()) < limit:
+            while place < 2 or sum(stats.seconds.decoding for stats in found.values()) < limit:
                 # The prompt in this place; whoever runs first pays for cold caches, so that takes turns.
                 turn = place % len(ways)
                 for way in [*ways[turn:], *ways[:turn]]:
-                    done = min(1.0, sum(r.stats.seconds.total for r in found.values()) / limit)
+                    done = min(1.0, sum(stats.seconds.decoding for stats in found.values()) / limit)
                     report(f"running {_told(way)}", 0.5 + 0.5 * done)
-                    for round_ in self._bench.run(sessions[way], way, place):
-                        found[way].add(round_)
+                    *_, stats = self._bench.run(sessions[way], way, place)
+                    found[way] += stats
                 place += 1
                 if place >= 64:
                     break
@@ -152,34 +153,33 @@ class Tuner:
                 session.close()
         return found
 
-    def _choice(self, way: Way, predicted: float, rounds: Rounds | None) -> Choice:
+    def _choice(self, way: Way, predicted: float, stats: Stats | None) -> Choice:
         """A row of the result."""
         choice = Choice(way.drafter, way.candidates, way.chunk_size, None, 1 / predicted)
-        if rounds is None:
+        if stats is None:
             return choice
-        stats, bias = rounds.stats, rounds.stats.bias_bound
-        kappa = stats.kappa
+        kappa, bias = stats.kappa, stats.bias_bound
         return replace(
             choice,
             acceptance=stats.acceptance_rate,
             measured=stats.tokens_per_second,
             kappa=max(kappa) if kappa else None,
             bias_bound=bias,
-            effect=rounds.effect_per_token,
+            effect=effect_per_token(stats),
             allowed=self._allowed(bias),
         )
 
     def _allowed(self, bias: float | None) -> bool:
         return bias is None or bias <= self._max_bias
 
-    def _by_probe(self, choice: Choice, probe: Rounds | None) -> Choice:
+    def _by_probe(self, choice: Choice, probe: Stats | None) -> Choice:
         """Ways that were not run have the acceptance and the bias bound of their probe."""
         if choice.measured is not None or probe is None:
             return choice
-        bias = probe.stats.bias_bound
+        bias = probe.bias_bound
         return replace(
             choice,
-            acceptance=probe.stats.acceptance_rate,
+            acceptance=probe.acceptance_rate,
             bias_bound=bias,
             allowed=self._allowed(bias),
         )
@@ -190,20 +190,19 @@ def best_gamma(parts: Parts) -> int:
     return min(range(MAX_CHUNK + 1), key=parts.seconds_per_token)
 
 
-def _parts(probe: Rounds, number: int, baseline: Rounds, score: Mapping[int, float]) -> Parts:
-    stats = probe.stats
-    step = stats.seconds.draft / stats.steps if stats.steps else 0.0
-    base = _judge(baseline)
-    more = max(0.0, _judge(probe) - base) / max(1.0, stats.drafted / max(1, stats.passes) / number)
-    return Parts(probe.rates, step, score, (base, more))
+def _parts(probe: Stats, number: int, baseline: Stats, score: Mapping[int, float]) -> Parts:
+    step = probe.seconds.draft / probe.steps if probe.steps else 0.0
+    base = _verify(baseline)
+    more = max(0.0, _verify(probe) - base) / max(1.0, probe.drafted / max(1, probe.passes) / number)
+    return Parts(acceptance_by_position(probe), step, score, (base, more))
 
 
-def _judge(rounds: Rounds) -> float:
-    return rounds.stats.seconds.judge / rounds.stats.passes
+def _verify(stats: Stats) -> float:
+    return stats.seconds.verify / stats.passes
 
 
-def _seconds(rounds: Rounds) -> float:
-    speed = rounds.stats.tokens_per_second
+def _seconds(stats: Stats) -> float:
+    speed = stats.tokens_per_second
     return 1 / speed if speed else math.inf
 
 

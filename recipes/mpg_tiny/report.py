@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Sampling, Scheme

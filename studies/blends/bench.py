@@ -15,16 +15,15 @@ import torch
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.evaluation import Bench
 from mpg_cli.evaluation.judging import MarkerJudge
+from mpg_cli.evaluation.log import EvaluationLog
 from mpg_cli.evaluation.methods import blended, joined_prompt, merged, prompted, single, token_by_token
 from mpg_cli.evaluation.metrics import Metrics
-from mpg_cli.evaluation.notebook import Notebook
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.evaluation.replies import Source
 from mpg_cli.evaluation.study import compared_with_token_by_token
-from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache, find_experts
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Blend, BlendExpert, load_default
 from mpg_cli.sampling.params import Sampling, Scheme
@@ -90,8 +89,8 @@ class Methods:
             tuple(EvalPrompt(str(at), text) for at, text in enumerate(asked)),
             self.names,
             MarkerJudge(),
-            Notebook(None, {}),
-            shelf=_shelf(),
+            EvaluationLog(),
+            cache=_shelf(),
         )
 
     def base(self) -> Metrics:
@@ -159,8 +158,8 @@ def _loaded() -> LoadedModel:
 
 
 @lru_cache(maxsize=1)
-def _shelf() -> Shelf:
-    return Shelf()
+def _shelf() -> ExpertCache:
+    return ExpertCache()
 
 
 def _quiet(message: str) -> None:

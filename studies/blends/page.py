@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mpg_cli.evaluation.bootstrap import Estimate
-from mpg_cli.models.catalogue import BUNDLED_FOLDER
+from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.personas.registry import library_dir
 from studies.blends.bench import SEED, Size, Weights
 from studies.blends.blend import FLUENT, OURS, RIVALS, Outcome

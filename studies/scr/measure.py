@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import BUNDLED, load_model
-from mpg_cli.models.lora import LoraBank
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
-from mpg_cli.models.rows import RowGroup
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.round import Round
-from mpg_cli.sampling.scr import Sampler
-from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.stats import Stats
+from mpg_cli.sampling.params import Sampling
+from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.state import Decoding, SequenceState
+from mpg_cli.sampling.stats import Round, Stats
 from recipes.mpg_tiny.blends import read_blend
 from studies.scr.grid import BLEND, Setting
 from studies.scr.redraft import redraft
@@ -44,7 +42,7 @@ class Measured:
     tokens: tuple[int, ...]
     finished: bool
     shown: bool  # the marker judge sees the whole blend
-    pull: float  # sum over tokens and personas of w_i delta_i
+    contribution: float  # sum over tokens and personas of w_i delta_i
     base: float  # log-probability of the reply under the base
     stats: Stats
 
@@ -53,16 +51,16 @@ class Measured:
         """Each measure as numerator and denominator, so that replies add up."""
         s, said = self.stats, max(1, len(self.tokens))
         return {
-            "acceptance": (s.kept, s.tested),
+            "acceptance": (s.accepted, s.evaluated),
             "committed_per_pass": (s.committed, s.passes),
             "passes_per_token": (s.passes + s.steps, s.committed),
             "shown": (self.shown, 1),
-            "pull": (self.pull, said),
+            "contribution": (self.contribution, said),
             "base": (self.base, said),
             "tokens": (len(self.tokens), 1),
             "finished": (self.finished, 1),
             "clipped": (s.clipped, s.chunks),
-            "kappa": (sum(s.excess), sum(s.judged)),
+            "kappa": (sum(s.excess), sum(s.verified)),
             "bias": (s.bias, s.rounds),
         }
 
@@ -73,7 +71,7 @@ class Bench:
     def __init__(self, prompts: Sequence[str], longest: int) -> None:
         """Replies have at most `longest` tokens."""
         self.longest = longest
-        self.loaded = load_model(BUNDLED, device="cpu", dtype="float32")
+        self.loaded = load_model(device="cpu", dtype="float32")
         self.bank = LoraBank.of(self.loaded.model)
         self.blend = read_blend(BLEND, ROOT / "personas")
         said: list[str] = []
@@ -93,28 +91,21 @@ class Bench:
     def _batch(self, setting: Setting, jobs: Sequence[tuple[int, int]]) -> Iterator[Measured]:
         scheme = setting.scheme
         blend_rows = BlendRows(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
-        settings = Settings(
-            weights=tuple(expert.weight for expert in self.experts),
-            rule=scheme.rule,
-            chunk_size=setting.gamma,
-            threshold=scheme.threshold,
-            end_tokens=self.ends,
-        )
+        weights = tuple(expert.weight for expert in self.experts)
+        how = Decoding(Sampling(), replace(scheme, chunk_size=setting.gamma), weights, self.ends)
         prompts = [self.prompts[prompt] for prompt, _ in jobs]
-        drafter = blend_rows.prefill([[ids] * blend_rows.rows.rows for ids in prompts], prompts)
-        replies = [Reply(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]
+        blend_rows.prefill([[ids] * blend_rows.rows.rows for ids in prompts], prompts)
+        replies = [SequenceState(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]
         rounds: Iterator[Round]
         if setting.rule == "redraft":
-            assert isinstance(drafter, RowDrafter)
+            assert blend_rows.draft.group is not None
             openings = [ids[-1] for ids in prompts]
-            rounds = redraft(blend_rows.rows, drafter, settings, replies, openings, REDRAFT_PASSES)
+            rounds = redraft(blend_rows.rows, blend_rows.draft.group, how, replies, openings, REDRAFT_PASSES)
         else:
-            rounds = _rounds(blend_rows, Sampler(blend_rows.rows, drafter, settings, replies), drafter)
+            rounds = _rounds(blend_rows, Sampler(blend_rows.rows, blend_rows.draft.drafter, how, replies))
         stats = {reply.sequence: Stats() for reply in replies}
-        pulls = dict.fromkeys(stats, 0.0)
         for round_ in rounds:
-            stats[round_.sequence] = stats[round_.sequence].plus(round_)
-            pulls[round_.sequence] += math.fsum(x for row in round_.pull for x in row)
+            stats[round_.sequence] += Stats.of(round_)
         blend_rows.release()
         said = [(ids, reply.tokens) for ids, reply in zip(prompts, replies, strict=True)]
         bases = self._base(said)
@@ -126,7 +117,7 @@ class Bench:
                 tokens=tuple(reply.tokens),
                 finished=reply.finish_reason == "stop",
                 shown=self.blend.shown(self.loaded.tokenizer.decode(ids)),
-                pull=pulls[reply.sequence],
+                contribution=sum(stats[reply.sequence].contributions),
                 base=base,
                 stats=stats[reply.sequence],
             )
@@ -143,12 +134,10 @@ class Bench:
         return [math.fsum(of_reply[b, : len(reply)].tolist()) for b, (_, reply) in enumerate(texts)]
 
 
-def _rounds(
-    blend_rows: BlendRows, sampler: Sampler, drafter: RowDrafter | LookupDrafter | None
-) -> Iterator[Round]:
+def _rounds(blend_rows: BlendRows, sampler: Sampler) -> Iterator[Round]:
     """Rounds until all replies are finished; those that are leave the batch now and then."""
-    while live := [b for b, reply in enumerate(sampler.replies) if reply.finish_reason is None]:
-        if len(live) <= SPARSE * len(sampler.replies):
-            blend_rows.select(live, drafter)
+    while live := [b for b, reply in enumerate(sampler.states) if reply.finish_reason is None]:
+        if len(live) <= SPARSE * len(sampler.states):
+            blend_rows.select(live)
             sampler.select(live)
         yield from sampler.round()

@@ -19,7 +19,7 @@ _MEASURES = {
     "committed_per_pass": "tokens a pass",
     "passes_per_token": "passes a token",
     "shown": "shown",
-    "pull": "Σ wδ a token",
+    "contribution": "Σ wδ a token",
     "base": "log π₀ a token",
 }
 _PAPER_MEASURES = {"clipped": "clipped", "kappa": "κ", "bias": "bias bound"}
@@ -53,15 +53,15 @@ def _head(prompts: int, seeds: int, longest: int) -> Iterator[str]:
         float32, CPU, torch {torch.__version__}, transformers {transformers.__version__}."""
     )
     yield ""
-    yield "- **accepted**: kept / tested drafted tokens."
+    yield "- **accepted**: accepted / evaluated drafted tokens."
     yield "- **tokens a pass**: committed tokens a score pass."
     yield "- **passes a token**: score passes and steps of the drafter's row, over committed tokens. A lookup"
     yield "  takes no step, candidates step together, lock-step has 1."
     yield "- **shown**: the marker judge of the [library](library.md) sees the voice and three poles of four."
     yield "- **Σ wδ a token**: what all personas together added to the log-probability of a token."
     yield "- **log π₀ a token**: log-likelihood of the reply under the base."
-    yield "- **clipped**: judged chunks whose log-ratio exceeded a threshold; **κ**: the mean of (eᵃ − eᵐ)₊;"
-    yield "  **bias bound**: the most that a round's law can be off, in total variation."
+    yield "- **clipped**: verified chunks whose log-ratio exceeded a threshold; **κ**: the mean of"
+    yield "  (eᵃ − eᵐ)₊; **bias bound**: the most that a round's law can be off, in total variation."
     yield ""
     yield "![Committed tokens a score pass](scr/speed.svg)"
     yield ""
@@ -101,7 +101,7 @@ def _plain_reading(results: Sequence[Result]) -> Iterator[str]:
     yield ""
     yield prose(
         f"""The plain reading of the paper's abstract: a chunk is drafted again until one is accepted against
-        the window's threshold; nothing of a rejected one is kept, and the target adds no token. For this
+        the window's threshold; nothing of a rejected one is committed, and the target adds no token. For this
         study only. A reply that is not finished after {REDRAFT_PASSES} passes is counted as it stands; one
         seed."""
     )

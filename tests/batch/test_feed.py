@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from mpg_cli.batch import lines
-from mpg_cli.batch.feed import HELD, Feed, has_to_wait, raw_lines
+from mpg_cli.batch.feed import HELD, Feed, has_to_wait
 
 
 @pytest.fixture
@@ -59,17 +58,6 @@ def test_no_more_is_held_than_said_and_all_of_it_comes(pipe: tuple[BinaryIO, Bin
         assert feed._queue.qsize() <= HELD
         assert [wait(feed) for _ in many] == many
         assert wait(feed) is None
-
-
-def test_a_line_that_is_far_too_long_comes_cut(
-    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, sink = pipe
-    monkeypatch.setattr("mpg_cli.batch.feed.LONGEST", 10)
-    sink.write(b"x" * 40 + b"\nshort\n")
-    sink.close()
-    assert list(raw_lines(source)) == [b"x" * 12, b"short\n"]
-    assert lines.LONGEST > 10
 
 
 def test_a_terminal_that_goes_away_is_an_error() -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.batch.feed import raw_lines
 from mpg_cli.batch.kinds import begun, known
 from mpg_cli.batch.lines import InputFormat
 from mpg_cli.errors import UsageError
+from mpg_cli.io.lines import raw_lines
 
 ROWS = [{"id": "a", "prompt": "Hi"}, {"id": "b", "prompt": "Ho"}]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()

@@ -11,7 +11,7 @@ import pytest
 from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import PersonaError
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import Sampling, Scheme
 

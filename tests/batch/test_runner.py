@@ -14,8 +14,8 @@ from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed, Runner
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, RangeError
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Blend, Registry, resolve

@@ -174,6 +174,14 @@ def test_a_closed_pipe_ends_quietly(format_: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_that_is_not_read_is_no_error(argument: str) -> None:
+    code = "import sys; from mpg_cli.__main__ import main; sys.exit(main())"
+    for shell in ("{} >&-", "{} | true"):
+        done = python(code, argument, shell=shell)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_stdout_that_was_never_open_ends_quietly() -> None:
     done = python(TALKATIVE, "--no-seed", shell="{} >&-")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -43,7 +43,8 @@ def loaded(argv: list[str], **environment: str) -> set[str]:
     """Modules of commands, and heavy ones, after `mpg` with these arguments."""
     code = (
         "import atexit, sys; sys.argv[0] = 'mpg'\n"
-        "heavy = ('torch', 'transformers', 'numpy', 'pydantic', 'rich.console', 'huggingface_hub')\n"
+        "heavy = ('torch', 'transformers', 'numpy', 'pydantic', 'rich.console', 'huggingface_hub', "
+        "'mpg_cli.personas.schema')\n"
         "mine = lambda m: m in heavy or m.startswith('mpg_cli.cli.commands.')\n"
         "atexit.register(lambda: print(*filter(mine, sys.modules), file=sys.stderr))\n"
         "from mpg_cli.__main__ import main; sys.exit(main())"
@@ -69,8 +70,7 @@ def test_help_loads_no_command() -> None:
     ("words", "own"),
     [
         (("mpg", "gen"), set()),
-        (("mpg", "generate", "--max"), set()),
-        (("mpg", "generate", "-p", "INTJ+pir"), set()),
+        (("mpg", "generate", "--max"), {"mpg_cli.cli.commands.generate"}),
         (("mpg", "generate", "-p", "INTJ:0.5+pir"), {"mpg_cli.cli.commands.generate"}),
         (("mpg", "generate", "--dtype", "b"), {"mpg_cli.cli.commands.generate"}),
         (("mpg", "personas", "show", "pir"), {"mpg_cli.cli.commands.personas"}),
@@ -84,6 +84,8 @@ def test_completion_loads_what_it_needs(words: tuple[str, ...], own: set[str]) -
     assert own <= found
     assert own or not found
     assert not found & {"torch", "transformers", "numpy", "pydantic", "rich.console"}
+    if "-p" not in words and "show" not in words:
+        assert "mpg_cli.personas.schema" not in found
     assert "mpg_cli.cli.commands.train" not in found
 
 

@@ -12,7 +12,7 @@ import torch
 from mpg_cli.engine.events import Failed, Finished, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler, SchedulerEvent
-from mpg_cli.models.loader import LoadedModel
+from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.sampling.params import Sampling, Scheme
 from tests.engine.world import request
 

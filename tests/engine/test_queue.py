@@ -9,7 +9,7 @@ from mpg_cli.engine.events import Failed
 from mpg_cli.engine.queue import Queue
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.params import Sampling, Scheme

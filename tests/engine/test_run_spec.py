@@ -13,7 +13,7 @@ from mpg_cli.engine.profile_key import profile_key
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, resume_key
 from mpg_cli.engine.session import Session
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse

@@ -21,8 +21,8 @@ from transformers import (
 from mpg_cli.engine.events import Finished, Text
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import UsageError
-from mpg_cli.models.detokenizer import ReplyText
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.detokenizer import ReplyText
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling, Scheme
 from tests.chat_world import SIZES

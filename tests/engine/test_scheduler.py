@@ -14,8 +14,8 @@ import torch
 from mpg_cli.engine.events import Finished, Notice
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
-from mpg_cli.models.loader import LoadedModel, load_model
-from mpg_cli.models.shelf import Shelf
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme, Threshold
 from tests.engine.requests import answer, ids, one, passes, running, short, sizes, texts
 from tests.engine.world import finished
@@ -150,8 +150,8 @@ def test_no_prompt_is_rendered_twice(world: Path, loaded: LoadedModel) -> None:
 
 
 def test_experts_are_read_once_and_give_way(world: Path, loaded: LoadedModel) -> None:
-    class Counting(Shelf):
-        """A shelf that counts what it loads."""
+    class Counting(ExpertCache):
+        """A cache that counts what it loads."""
 
         loads = 0
 
@@ -163,11 +163,11 @@ def test_experts_are_read_once_and_give_way(world: Path, loaded: LoadedModel) ->
             return super().get(key, counted)
 
     turns = [one(world, n, "a", ("bold", "calm")[n % 2]) for n in range(20)]
-    shelf = Counting()
-    answer(loaded, turns, 2, shelf=shelf)
-    assert shelf.loads == 2
+    cache = Counting()
+    answer(loaded, turns, 2, cache=cache)
+    assert cache.loads == 2
     small = Counting(1)
-    answer(loaded, turns, 1, shelf=small)
+    answer(loaded, turns, 1, cache=small)
     assert len(small) == 1
     assert small.loads > 2
 

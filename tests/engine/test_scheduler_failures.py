@@ -12,7 +12,7 @@ import torch
 from mpg_cli.engine.events import Failed, Finished
 from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ModelError, MpgError
-from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme
 from tests.engine.requests import answer, failures, ids, one, passes, short, sizes, texts
 

@@ -16,8 +16,7 @@ from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text,
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session, open_drafter
 from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
-from mpg_cli.models.fast.compiling import is_compiled
-from mpg_cli.models.lora import LoraBank
+from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
@@ -43,7 +42,7 @@ def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
     assert tuple(t for t in committed if t != 256) == end.token_ids
     assert end.usage.completion_tokens == len(end.token_ids)
     assert end.stats.passes == len(rounds)
-    assert end.stats.committed == len(committed) == sum(len(r.pull) for r in rounds)
+    assert end.stats.committed == len(committed) == sum(len(r.contributions) for r in rounds)
     assert sum(end.stats.histogram) == len(rounds)
     assert [e.kind for e in end.spec.experts] == ["adapter", "adapter"]
     assert end.spec.persona == "bold+calm:0.5"
@@ -163,13 +162,15 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
 
 
 def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What compiling does is seen in tests/models/test_compiling.py; here torch leaves all as it is."""
-    monkeypatch.setattr(torch, "compile", lambda call, **options: call)
+    """Which ones, that is; what compiling does is seen in tests/models/fast/test_compiling.py."""
     asked = request(world, "full+calm", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     asked = replace(asked, model=replace(asked.model, compile=True))
-    models = {id(group.model): group.model for group in blend_rows(Session.open(asked), asked).groups}
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setenv("MPG_FAST", "1")
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append(self))
+    models = {id(group.model) for group in blend_rows(Session.open(asked), asked).groups}
     assert len(models) == 3
-    assert all(is_compiled(model) for model in models.values())
+    assert models <= {id(model) for model in compiled}
 
 
 def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mpg_cli.engine.events import Event, Finished
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve

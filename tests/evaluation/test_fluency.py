@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpg_cli.evaluation.fluency import fluencies
-from mpg_cli.models.loader import LoadedModel, load_model
+from mpg_cli.models.load.loader import LoadedModel, load_model
 
 
 @pytest.fixture(scope="module")

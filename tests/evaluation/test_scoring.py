@@ -15,8 +15,8 @@ from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
 from mpg_cli.evaluation.questionnaire import Item, put, read_items
 from mpg_cli.evaluation.scoring import option_scores
 from mpg_cli.models.experts import find_experts
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from recipes.mpg_tiny.lockstep import load_experts
 

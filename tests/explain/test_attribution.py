@@ -1,4 +1,4 @@
-"""What is said about a reply's tokens: their text, where they come from, who pulled, and their sentences."""
+"""What is said about the tokens of a reply: text, origin, contributions, sentences."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from mpg_cli.engine.explained import explained
 from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.explain.attribution import Explanation, Token, distinct, explain, origins
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.stats import Stats
+from mpg_cli.sampling.stats import Seconds, Stats
 from tests.models.words import byte_tokenizer
 from tests.render.replies import SPEC, reply
 
@@ -33,13 +32,13 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(tokenizer().encode(text, add_special_tokens=False))
 
 
-def round_(tokens: str | tuple[int, ...], kept: int, draft: str | tuple[int, ...] | None = None) -> Round:
-    """A round that commits these tokens; by default what it kept is all that was drafted."""
+def round_(tokens: str | tuple[int, ...], accepted: int, draft: str | tuple[int, ...] | None = None) -> Round:
+    """A round that commits these tokens; by default what it accepted is all that was drafted."""
     tokens = ids(tokens) if isinstance(tokens, str) else tokens
     draft = ids(draft) if isinstance(draft, str) else draft
-    drafted = tokens[:kept] if draft is None else draft
-    pull = tuple((float(i), -0.5) for i, _ in enumerate(tokens))
-    return Round(0, 0, drafted, len(drafted), kept, tokens, pull, Seconds())
+    drafted = tokens[:accepted] if draft is None else draft
+    contributions = tuple((float(i), -0.5) for i, _ in enumerate(tokens))
+    return Round(0, 0, drafted, len(drafted), accepted, tokens, contributions, Seconds())
 
 
 def explanation(rounds: list[Round], text: str, count: int, spec: RunSpec = SPEC) -> Explanation:
@@ -53,9 +52,9 @@ def explanation(rounds: list[Round], text: str, count: int, spec: RunSpec = SPEC
     return last.explanation
 
 
-def words(text: str, pull: float = 1.0) -> list[Token]:
+def words(text: str, value: float = 1.0) -> list[Token]:
     """A token a character."""
-    return [Token(ord(char), char, "accepted", (pull, -pull)) for char in text]
+    return [Token(ord(char), char, "accepted", (value, -value)) for char in text]
 
 
 def sentences(text: str) -> list[str]:
@@ -65,7 +64,7 @@ def sentences(text: str) -> list[str]:
 def test_accepted_corrected_and_bonus_tokens() -> None:
     rounds = [
         round_("abX", 2, "abc"),  # c was rejected
-        round_("deY", 2, "de"),  # all kept, one more
+        round_("deY", 2, "de"),  # all accepted, one more
         round_("Z", 0, ""),  # nothing drafted
         round_("f", 1, "fg"),  # a stop string cut it
     ]
@@ -83,7 +82,7 @@ def test_a_character_of_several_tokens_is_the_text_of_its_last() -> None:
     text = "a🙂é"
     found = explanation([round_(text, 6)], text, 7)
     assert [t.text for t in found.tokens] == ["a", "", "", "", "🙂", "", "é"]
-    assert [t.pull for t in found.tokens] == [(float(i), -0.5) for i in range(7)]
+    assert [t.contributions for t in found.tokens] == [(float(i), -0.5) for i in range(7)]
 
 
 def test_half_a_character_at_the_end_is_told_once() -> None:
@@ -107,11 +106,11 @@ def test_a_corrected_token_says_what_was_drafted() -> None:
     assert said == [None, (*ids("x"), "x"), (END, "")]
 
 
-def test_the_strongest_pulled_towards_the_token() -> None:
+def test_the_strongest_contributed_most() -> None:
     found = Explanation(("a", "b"), (0.5, 0.5), "nats", (), ())
-    strongest = [found.strongest(Token(0, "x", "bonus", pull)) for pull in ((1, 2), (0.2, -9), (-1, -2))]
+    strongest = [found.strongest(Token(0, "x", "bonus", own)) for own in ((1, 2), (0.2, -9), (-1, -2))]
     assert strongest == [1, 0, None]
-    assert found.strongest(Token(0, "x", "bonus", (0.01, 0.02))) is None, "nobody's pull to speak of"
+    assert found.strongest(Token(0, "x", "bonus", (0.01, 0.02))) is None, "nothing to speak of"
     assert found.strength(0, 1.0) == pytest.approx(0.632, abs=1e-3)
     assert found.strength(1, -1.0) == 0
 
@@ -151,12 +150,12 @@ def test_sentences(text: str, expected: list[str]) -> None:
 
 
 @given(st.text(alphabet="aB.!? \n1。", max_size=60))
-def test_sentences_share_out_all_tokens_and_pulls(text: str) -> None:
+def test_sentences_share_out_all_tokens_and_contributions(text: str) -> None:
     found = explain(("a", "b"), (1.0, 1.0), "nats", words(text))
     places = [at for s in found.sentences for at in range(s.first, s.end)]
     assert places == list(range(len(text)))
-    assert sum(s.pull[0] for s in found.sentences) == pytest.approx(len(text))
-    assert all(s.pull[0] == -s.pull[1] == s.end - s.first for s in found.sentences)
+    assert sum(s.contributions[0] for s in found.sentences) == pytest.approx(len(text))
+    assert all(s.contributions[0] == -s.contributions[1] == s.end - s.first for s in found.sentences)
 
 
 def test_the_leading_experts_keep_their_order() -> None:
@@ -168,7 +167,7 @@ def test_namesakes_are_told_apart() -> None:
     assert distinct(["pirate", "I", "pirate"]) == ("pirate", "I", "pirate (2)")
     twice = replace(SPEC, experts=(ExpertInfo("x", "prompt", 1.0), ExpertInfo("x", "adapter", 2.0)))
     found = explanation([round_("Hi", 1)], "Hi", 2, twice)
-    assert found.as_json()["tokens"][0]["pull"] == {"x": 0.0, "x (2)": -0.5}
+    assert found.as_json()["tokens"][0]["contributions"] == {"x": 0.0, "x (2)": -0.5}
 
 
 def test_events_carry_it_only_where_it_was_asked_for() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from mpg_cli.errors import AdapterError, PersonaError
 from mpg_cli.models.experts import Expert, find_experts
-from mpg_cli.models.loader import load_model
+from mpg_cli.models.load.loader import load_model
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.expression import parse

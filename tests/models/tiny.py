@@ -190,6 +190,11 @@ def log_probs(model: nn.Module, tokens: Tensor) -> Tensor:
         return model(tokens, use_cache=False).logits.float().log_softmax(-1)
 
 
+def is_repacked(model: nn.Module) -> bool:
+    """Whether weights of the model, or copies of them, lie in the blocks of the CPU's kernels."""
+    return any(tensor.is_mkldnn for tensor in (*model.parameters(), *model.buffers()))
+
+
 def random_tokens(batch: int = 2, length: int = 20, seed: int = 5) -> Tensor:
     """Token ids (B, T), special tokens excluded."""
     return torch.randint(3, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))

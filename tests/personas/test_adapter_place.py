@@ -8,7 +8,7 @@ import pytest
 
 from mpg_cli.cli.commands.values import adapters
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.adapter import read_adapter
+from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
 from mpg_cli.personas.hub_id import is_repository, repository
 

@@ -81,7 +81,10 @@ def test_self_check_on(version: str, pure_yaml: Path, tmp_path: Path) -> None:
     "module",
     [
         "mpg_cli.config.file",
-        *(f"mpg_cli.personas.{name}" for name in ("expression", "registry", "safe_yaml", "schema")),
+        "mpg_cli.io.log",
+        "mpg_cli.io.safe_yaml",
+        "mpg_cli.engine.request",
+        *(f"mpg_cli.personas.{name}" for name in ("expression", "registry", "schema")),
     ],
 )
 def test_import_is_light(module: str, tmp_path: Path) -> None:

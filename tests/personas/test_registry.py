@@ -162,7 +162,7 @@ def test_persona_dir_that_is_no_folder_is_an_error(alone: Path) -> None:
 def test_library_is_in_the_package_or_in_the_checkout(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.mpg_cli, "__file__", str(write("site/mpg_cli/__init__.py", "")))
+    monkeypatch.setattr(folders, "DATA", write("site/mpg_cli/__init__.py", "").parent / "data")
     assert library_dir() is None
     write("site/personas/p.yaml", persona("x"))
     assert library_dir() is None  # somebody else's package of that name

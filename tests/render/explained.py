@@ -39,4 +39,4 @@ def explained_reply(
     spec = replace(SPEC, experts=experts, scheme=scheme)
     ids = tuple(token.id for token in tokens)
     found: Explanation = explain(names, [1.0] * len(names), unit, tokens, prefill)
-    return Finished(spec, text, ids, "stop", Usage(9, len(ids)), Stats(kept=3, tested=4), found)
+    return Finished(spec, text, ids, "stop", Usage(9, len(ids)), Stats(accepted=3, evaluated=4), found)

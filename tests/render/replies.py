@@ -9,11 +9,10 @@ from dataclasses import replace
 from mpg_cli.engine.events import Event, Finished, FinishReason, Round, Started, Text, Usage
 from mpg_cli.engine.run_spec import ModelSpec, RunSpec
 from mpg_cli.io.terminal import Streams
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.params import RuleName, Sampling, Scheme
-from mpg_cli.sampling.round import Seconds
-from mpg_cli.sampling.stats import Stats
+from mpg_cli.sampling.stats import Seconds, Stats
 
 SPEC = RunSpec(
     model=ModelSpec("mpg-tiny", None, "cpu", "float32"),
@@ -28,17 +27,17 @@ SPEC = RunSpec(
 )
 
 
-def round_(start: int, kept: int = 2, *, threshold: bool = False) -> Round:
-    """A round that drafted four tokens, kept `kept` of them and committed one more."""
+def round_(start: int, accepted: int = 2, *, threshold: bool = False) -> Round:
+    """A round that drafted four tokens, accepted `accepted` of them and committed one more."""
     return Round(
         sequence=0,
         start=start,
         draft=(1, 2, 3, 4),
-        tested=min(4, kept + 1),
-        kept=kept,
-        tokens=tuple(range(kept + 1)),
-        pull=tuple((0.5, -0.25) for _ in range(kept + 1)),
-        seconds=Seconds(draft=0.01, score=0.02, judge=0.001),
+        evaluated=min(4, accepted + 1),
+        accepted=accepted,
+        tokens=tuple(range(accepted + 1)),
+        contributions=tuple((0.5, -0.25) for _ in range(accepted + 1)),
+        seconds=Seconds(draft=0.01, score=0.02, verify=0.001),
         thresholds=(0.1, 0.2, 0.3, 0.4) if threshold else None,
         log_ratios=((0.0, 0.1, 0.2, 0.9),) if threshold else None,
     )
@@ -59,8 +58,8 @@ def reply(
     yield Started(spec)
     for i, piece in enumerate(pieces):
         done = round_(3 * i, threshold=threshold)
-        stats = stats.plus(done)
-        yield done
+        stats += Stats.of(done)
+        yield replace(done, stats=stats)
         yield Text(sequence, piece)
     text = "".join(pieces)
     ids = tuple(range(stats.committed))

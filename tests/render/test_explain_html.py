@@ -66,7 +66,7 @@ def test_every_token_is_there_with_its_numbers() -> None:
     assert {"+0.300", "−1.500", "drafted and accepted", "not drafted"} <= set(cells)
 
 
-def test_classes_say_who_pulled_how_strongly_and_where_a_token_comes_from() -> None:
+def test_classes_tell_the_strongest_persona_and_where_a_token_comes_from() -> None:
     page = Page(write_page([explained_reply()], "Hello"))
     classes = [(attrs["class"] or "").split() for attrs, _ in page.all("span", "t")]
     assert classes[0] == ["t", "accepted", "p1", "s9"]
@@ -124,10 +124,10 @@ def test_language_title_and_settings() -> None:
     html = write_page([explained_reply()], "Hello")
     page = Page(html)
     assert page.all("html")[0][0]["lang"] == "en"
-    assert page.texts("title") == ["INTJ:0.7+pirate: who pulled at which word"]
+    assert page.texts("title") == ["INTJ:0.7+pirate: the contributions of each persona, word by word"]
     assert page.all("div", "reply")[0][0]["lang"] == "", "nobody knows the language of a reply"
     facts = page.texts("dd")
-    assert {"mpg-tiny", "product", "exact", "merged", "75% (3 of 4 tested)", "42", "stop"} <= set(facts)
+    assert {"mpg-tiny", "product", "exact", "merged", "75% (3 of 4 evaluated)", "42", "stop"} <= set(facts)
     assert "prefers-color-scheme: dark" in html
     assert "@media print" in html
 

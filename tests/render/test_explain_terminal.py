@@ -44,7 +44,7 @@ def test_without_colour_signs_say_the_same() -> None:
     lines = drawn(explained_reply()).splitlines()
     assert lines[:3] == [
         "[a INTJ 1]  [b pirate 1]",
-        "[a ...]: who pulled hardest; ! strong; ~corrected draft, +not drafted, else accepted",
+        "[a ...]: the persona that contributed most; ! strong; ~corrected draft, +not drafted, else accepted",
         "",
     ]
     assert lines[3] == "[b Aye!]+, [b ~mate]."
@@ -63,7 +63,7 @@ def test_what_the_reply_was_begun_with_stands_before_it() -> None:
 def test_colours_say_who_and_how_strongly() -> None:
     output = drawn(explained_reply(), tty=True, color=True)
     assert "bold" in style_of(output, "Aye")
-    assert " on " in style_of(output, "Aye"), "a strong pull is a block"
+    assert " on " in style_of(output, "Aye"), "a strong contribution is a block"
     assert "bold" in style_of(output, "mate")
     assert "underline" in style_of(output, "mate")
     assert " on " not in style_of(output, "mate")
@@ -78,7 +78,7 @@ def test_a_sentence_has_a_bar_for_every_persona() -> None:
     assert [line.split()[0] for line in bars] == ["INTJ", "pirate"] * 2
     assert [line.split()[-1] for line in bars] == ["+0.31", "+3.28", "+2.50", "-1.20"]
     assert bars[1].count("█") == 24, "the largest is full"
-    assert "░" in bars[3], "one that pulled against the sentence"
+    assert "░" in bars[3], "one against the sentence"
 
 
 def test_no_color_keeps_the_terminal_plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_twelve_personas_share_eight_colours() -> None:
         for i in range(12)
     )
     output = drawn(explained_reply(tokens, names=names))
-    assert "and 4 that pulled less" in " ".join(output.split())
+    assert "and 4 that contributed less" in " ".join(output.split())
     assert "[h w11!]" in output
     assert "\nw0 w1 w2 w3 [a w4!] [b w5!]" in output
     assert len(re.findall(r"[+-]\d+\.\d\d$", output, re.MULTILINE)) == len(HUES)
@@ -120,7 +120,7 @@ def test_twelve_personas_share_eight_colours() -> None:
 def test_shares_of_a_mixture() -> None:
     tokens = (Token(1, "Aye", "accepted", (0.1, 0.9)), Token(2, ".", "bonus", (0.5, 0.5)))
     output = drawn(explained_reply(tokens, unit="share"))
-    assert "spoke more than its share" in output
+    assert "exceeds its share most" in output
     assert "1.4 tokens" in output
 
 

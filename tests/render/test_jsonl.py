@@ -46,7 +46,7 @@ def test_events_carry_type_and_schema() -> None:
     objects = [json.loads(line) for line in written(to.stdout).splitlines()]
     assert [o["type"] for o in objects] == ["notice", "started", "round", "text", "finished"]
     assert {o["schema"] for o in objects} == {1}
-    assert objects[2]["pull"] == [[0.5, -0.25]] * 3
+    assert objects[2]["contributions"] == [[0.5, -0.25]] * 3
     assert written(to.stderr) == ""
 
 

@@ -55,16 +55,16 @@ def test_every_piece_is_flushed_as_it_comes() -> None:
 def test_statistics_go_to_stderr() -> None:
     out, err = drawn(reply(["Hello", " you"]), stats=True)
     assert out == "Hello you\n"
-    assert "67% accepted (4 of 6 tested)" in err
+    assert "67% accepted (4 of 6 evaluated)" in err
     assert "3.00 tokens a pass" in err
     assert "tokens/s" in err
     assert "seed 42" in err
     assert len(err.splitlines()) == 1
 
 
-def test_verbose_adds_rounds_seconds_and_pull() -> None:
+def test_verbose_adds_rounds_seconds_and_contributions() -> None:
     _, err = drawn(reply(["Hello", " you"]), stats=True, verbose=True)
-    assert "by tokens kept 0: 0, 1: 0, 2: 2" in err
+    assert "by tokens accepted 0: 0, 1: 0, 2: 2" in err
     assert "draft 0.02, score 0.04" in err
     assert "INTJ +0.50, pirate -0.25 (nats a token)" in err
     assert "kappa" not in err

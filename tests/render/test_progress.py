@@ -7,7 +7,7 @@ import pytest
 from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.batch.runner import LineDone, LineFailed
 from mpg_cli.engine.events import Finished, Notice, Progress, Sized
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
 from mpg_cli.render.progress import TOLD, BatchProgress
 from mpg_cli.sampling.params import Sampling
@@ -32,7 +32,7 @@ def test_counts_and_the_summary() -> None:
     shown.close()
     totals = shown.totals
     assert (totals.done, totals.failed, totals.skipped, totals.tokens, totals.batch_size) == (1, 1, 1, 7, 8)
-    assert totals.acceptance == pytest.approx(done().finished.stats.acceptance_rate)
+    assert totals.stats.acceptance_rate == pytest.approx(done().finished.stats.acceptance_rate)
     assert "1 answered · 1 failed · 1 were there already · 7 tokens" in shown.summary()
     told = written(to.stderr)
     assert "8 prompts run together: enough" in told

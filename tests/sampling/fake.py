@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from mpg_cli.sampling.engine import Scores
+from mpg_cli.sampling.scorer import Scores
 
 VOCABULARY = 4
 END = 3  # the end token of these tests
@@ -26,8 +26,8 @@ def random_law(row: int, prefix: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(torch.tensor(logits, dtype=torch.float64).softmax(0).tolist())
 
 
-class FakeEngine:
-    """Rows of `law`, with the same bookkeeping of streams as a real engine: one a sequence and candidate."""
+class FakeScorer:
+    """Rows of `law`, with the bookkeeping of a model's rows: one stream a sequence and candidate."""
 
     def __init__(self, law: Law, rows: Sequence[int], batch: int = 1, candidates: int = 1) -> None:
         self.law, self.row_ids = law, tuple(rows)
@@ -74,3 +74,17 @@ class FakeEngine:
             stream = self.streams[b][winner[b] if winner else 0]
             stream = [*stream[: max(len(stream) - n, 0)], *new]
             self.streams[b] = [list(stream) for _ in range(self.candidates)]
+
+    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
+        for b, prompt in zip(slots, prompts, strict=True):
+            self.streams[b] = [list(prompt[0]) for _ in range(self.candidates)]
+
+    def select(self, slots: Sequence[int]) -> None:
+        self.streams = [[list(stream) for stream in self.streams[b]] for b in slots]
+        self.batch = len(slots)
+
+    def clone(self, batch: int) -> FakeScorer:
+        return FakeScorer(self.law, self.row_ids, batch)
+
+    def copy(self, other: FakeScorer, theirs: Sequence[int], slots: Sequence[int]) -> None:
+        self.insert(slots, [other.streams[b][:1] for b in theirs])

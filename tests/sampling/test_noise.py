@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from mpg_cli.sampling.noise import EXACT, TARGET, Noise, draft_stream, judge_stream, sequence_key
+from mpg_cli.sampling.noise import (
+    BLOCK,
+    EXACT,
+    TARGET,
+    GumbelNoise,
+    Gumbels,
+    Noise,
+    draft_stream,
+    sequence_key,
+    verify_stream,
+)
 
 
 def test_frozen_vectors() -> None:
@@ -31,7 +41,7 @@ def test_every_part_of_the_key_matters() -> None:
         Noise(1, 1).bits(2, 3, EXACT, 1),
     ]
     assert all(o.tolist() != base for o in others)
-    assert len({EXACT, TARGET, *(f(n) for f in (draft_stream, judge_stream) for n in range(50))}) == 102
+    assert len({EXACT, TARGET, *(f(n) for f in (draft_stream, verify_stream) for n in range(50))}) == 102
 
 
 def test_a_prefix_of_the_vocabulary_gets_the_same_noise() -> None:
@@ -59,6 +69,42 @@ def test_extreme_words_stay_finite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_uniform_is_inside_the_unit_interval_and_uniform() -> None:
     """Mean of 4,000: beyond 0.5 +- 0.023 once in 10^6."""
-    u = [Noise(3, 0).uniform(i, judge_stream(0)) for i in range(4000)]
+    u = [Noise(3, 0).uniform(i, verify_stream(0)) for i in range(4000)]
     assert all(0 < x < 1 for x in u)
     assert sum(u) / len(u) == pytest.approx(0.5, abs=0.023)
+
+
+@pytest.mark.parametrize("size", [5, 48, 2048, BLOCK // 2 + 1, 2 * BLOCK])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_position_has_its_own_noise_however_many_are_made_at_once(size: int, count: int) -> None:
+    sequences = [Gumbels(Noise(7, f"r{n}"), limit=99) for n in range(count)]
+    noise, like = GumbelNoise(greedy=False), torch.zeros(size)
+    for positions in ((0,), (0, 1, 2), (2, 3), (40,)):
+        places = [(own, position) for own in sequences for position in positions]
+        for found, (own, position) in zip(noise.at(places, like), places, strict=True):
+            assert torch.equal(found, own.noise.gumbel(size, position))
+
+
+@pytest.mark.parametrize(
+    "size, count, ahead", [(2048, 1, 16), (2048, 4, 4), (2048, 64, 1), (2 * BLOCK, 1, 1)]
+)
+def test_what_is_made_ahead_is_one_block(size: int, count: int, ahead: int) -> None:
+    sequences = [Gumbels(Noise(7, n), limit=99) for n in range(count)]
+    GumbelNoise(greedy=False).make([(own, 3) for own in sequences], torch.zeros(size))
+    assert [sorted(own.made) for own in sequences] == [list(range(3, 3 + ahead))] * count
+
+
+def test_none_is_made_behind_the_last_token() -> None:
+    own = Gumbels(Noise(7, 0), limit=5)
+    noise, like = GumbelNoise(greedy=False), torch.zeros(4)
+    noise.make([(own, 2)], like)
+    assert sorted(own.made) == [2, 3, 4]
+    noise.make([(own, 5)], like)  # what verification asks for is made wherever it is
+    assert 5 in own.made
+
+
+def test_greedy_makes_none() -> None:
+    own = Gumbels(Noise(7, 0), limit=99)
+    noise = GumbelNoise(greedy=True)
+    assert not noise.at([(own, 0)], torch.zeros(9)).any()
+    assert not own.made

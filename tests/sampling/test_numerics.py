@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mpg_cli.sampling.drafters import RowDrafter
-from mpg_cli.sampling.engine import Scores
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Threshold
-from mpg_cli.sampling.penalties import Penalties
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.rules import Rule
-from mpg_cli.sampling.scr import Sampler
-from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.warpers import Warp
+from mpg_cli.sampling.params import RuleName, Threshold
+from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.scorer import Scores
+from mpg_cli.sampling.state import SequenceState
+from tests.sampling.fake import FakeScorer, random_law
+from tests.sampling.sampled import decoding
 
 VOCABULARY = 150_000
 
 
-class WideEngine:
+class WideScorer(FakeScorer):
     """Rows of random logits over a large vocabulary with impossible tokens, by the length of the text."""
 
     def __init__(self, rows: Sequence[int], candidates: int = 1) -> None:
-        self.row_ids, self.rows, self.batch, self.candidates = rows, len(rows), 1, candidates
+        super().__init__(random_law, rows, 1, candidates)
         self.length = 0
 
     def at(self, place: int) -> Tensor:
@@ -46,9 +45,6 @@ class WideEngine:
         log_probs = laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
         return Scores(log_probs, torch.full(log_probs.shape[:-1], 12.0))
 
-    def check(self) -> None:
-        """Nothing of it is NaN."""
-
     def push(self, tokens: Tensor) -> None:
         self.length += 1
 
@@ -61,23 +57,29 @@ class WideEngine:
 @pytest.mark.parametrize("rule", ["exact", "block", "threshold"])
 @pytest.mark.parametrize("weights", [(10.0, -10.0), (10.0, 10.0), (-10.0, -10.0)])
 @pytest.mark.parametrize(
-    "how, penalties",
+    "sampling",
     [
-        (Warp(), Penalties()),
-        (Warp(top_p=0.9, min_p=0.01, temperature=0.7), Penalties()),
-        (Warp(temperature=0.7), Penalties(1.3, 2.0, -2.0, ((50_500, 100.0), (7, -100.0)))),
+        {},
+        {"top_p": 0.9, "min_p": 0.01, "temperature": 0.7},
+        {
+            "temperature": 0.7,
+            "repetition_penalty": 1.3,
+            "presence_penalty": 2.0,
+            "frequency_penalty": -2.0,
+            "logit_bias": ((50_500, 100.0), (7, -100.0)),
+        },
     ],
 )
 def test_no_nan_with_a_large_vocabulary_large_weights_and_zeros(
-    rule: Rule, weights: tuple[float, float], how: Warp, penalties: Penalties
+    rule: RuleName, weights: tuple[float, float], sampling: dict[str, Any]
 ) -> None:
     paper = Threshold(candidates=2) if rule == "threshold" else Threshold()
-    settings = Settings(weights, rule=rule, chunk_size=2, penalties=penalties, warp=how, threshold=paper)
-    drafter = RowDrafter(WideEngine((3,), paper.candidates))
-    reply = Reply(Noise(1, 0), 6, [50_500, 3])
-    rounds = list(Sampler(WideEngine((0, 1, 2), paper.candidates), drafter, settings, [reply]).run())
+    how = decoding(weights, rule=rule, chunk_size=2, threshold=paper, ends=False, **sampling)
+    drafter = RowDrafter(WideScorer((3,), paper.candidates))
+    reply = SequenceState(Noise(1, 0), 6, [50_500, 3])
+    rounds = list(Sampler(WideScorer((0, 1, 2), paper.candidates), drafter, how, [reply]).run())
     assert len(reply.tokens) == 6
-    assert not any(math.isnan(x) for r in rounds for row in r.pull for x in row)
+    assert not any(math.isnan(x) for r in rounds for row in r.contributions for x in row)
     assert not any(math.isnan(a) for r in rounds for chunk in r.log_ratios or () for a in chunk)
     impossible = range(50_000, 51_000)  # for the reference, so for the blend
     assert not any(token in impossible for token in reply.tokens)

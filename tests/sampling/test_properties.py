@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from mpg_cli.sampling.drafters import LookupDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Threshold
-from mpg_cli.sampling.penalties import Penalties
-from mpg_cli.sampling.reply import Reply
-from mpg_cli.sampling.rules import Rule
-from mpg_cli.sampling.scr import Sampler
-from mpg_cli.sampling.settings import Settings
-from mpg_cli.sampling.warpers import Warp
-from tests.sampling.fake import END, VOCABULARY, FakeEngine, Law
+from mpg_cli.sampling.params import RuleName, Sampling, Threshold
+from mpg_cli.sampling.state import Decoding, SequenceState
+from tests.sampling.fake import VOCABULARY, Law
+from tests.sampling.sampled import DRAFTERS, decoding, sampler_of
 
-ROWS = (0, 1, 2)
-WARPS = st.builds(
-    Warp,
+SAMPLINGS = st.builds(
+    Sampling,
     temperature=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     top_k=st.sampled_from([0, 2]),
     top_p=st.sampled_from([1.0, 0.7]),
     min_p=st.sampled_from([0.0, 0.2]),
-)
-PENALTIES = st.builds(
-    Penalties,
-    repetition=st.sampled_from([1.0, 1.4, 0.8]),
-    presence=st.sampled_from([0.0, 0.5]),
-    frequency=st.sampled_from([0.0, -0.3]),
-    bias=st.sampled_from([(), ((1, 2.0), (3, -1.0))]),
+    repetition_penalty=st.sampled_from([1.0, 1.4, 0.8]),
+    presence_penalty=st.sampled_from([0.0, 0.5]),
+    frequency_penalty=st.sampled_from([0.0, -0.3]),
+    logit_bias=st.sampled_from([(), ((1, 2.0), (3, -1.0))]),
 )
 WEIGHTS = st.tuples(st.floats(-3, 3), st.floats(-3, 3))
 
@@ -52,20 +44,10 @@ def model(seed: int) -> Law:
     return law
 
 
-def run(law: Law, how: Settings, drafter: str, seed: int, batch: int = 1, limit: int = 9) -> list[list[int]]:
+def run(law: Law, how: Decoding, drafter: str, seed: int, batch: int, limit: int = 9) -> list[list[int]]:
     """The tokens of a batch of replies."""
-    candidates = how.threshold.candidates
-    draft: RowDrafter | LookupDrafter | None
-    if drafter == "none":
-        draft = None
-    elif drafter == "lookup":
-        draft = LookupDrafter([[0, 1, 2, 0, 1, seed % 3]] * batch)
-    else:
-        row = {"reference": 0, "persona": 2, "other": 7}[drafter]
-        draft = RowDrafter(FakeEngine(law, (row,), batch, candidates))
-    replies = [Reply(Noise(seed, n), limit, [0, 2, 3][:n]) for n in range(batch)]
-    sampler = Sampler(FakeEngine(law, ROWS, batch, candidates), draft, how, replies)
-    for _ in sampler.run():
+    replies = [SequenceState(Noise(seed, n), limit, [0, 2, 3][:n]) for n in range(batch)]
+    for _ in sampler_of(how, DRAFTERS[drafter], replies, law).run():
         pass
     return [reply.tokens for reply in replies]
 
@@ -74,28 +56,16 @@ def run(law: Law, how: Settings, drafter: str, seed: int, batch: int = 1, limit:
 @given(
     seed=st.integers(0, 2**32),
     weights=WEIGHTS,
-    how=WARPS,
-    penalties=PENALTIES,
-    drafter=st.sampled_from(["reference", "persona", "other", "lookup"]),
+    sampling=SAMPLINGS,
+    drafter=st.sampled_from(["reference", "persona", "merged", "lookup"]),
     gamma=st.integers(1, 9),
     batch=st.integers(1, 3),
 )
 def test_committed_text_never_depends_on_the_drafter_under_exact(
-    seed: int,
-    weights: tuple[float, float],
-    how: Warp,
-    penalties: Penalties,
-    drafter: str,
-    gamma: int,
-    batch: int,
+    seed: int, weights: tuple[float, float], sampling: Sampling, drafter: str, gamma: int, batch: int
 ) -> None:
-    law, ends = model(seed), frozenset({END})
-    lock_step = run(
-        law, Settings(weights, penalties=penalties, warp=how, end_tokens=ends), "none", seed, batch
-    )
-    chunked = Settings(weights, penalties=penalties, warp=how, chunk_size=gamma, end_tokens=ends)
-    drafted = run(law, chunked, drafter, seed, batch)
-    assert drafted == lock_step
+    law, how = model(seed), replace(decoding(weights, chunk_size=gamma), sampling=sampling)
+    assert run(law, how, drafter, seed, batch) == run(law, how, "none", seed, batch)
 
 
 @trials(max_examples=40, deadline=None)
@@ -112,17 +82,10 @@ def test_log_ratios_add_up_over_chunks(
     """The same drafts as one long chunk and as several: each candidate's ratios have the same sum."""
 
     def ratios(size: int, chunks: int) -> list[float]:
-        how = Settings(
-            (1.0, 0.6),
-            rule="threshold",
-            chunk_size=size,
-            threshold=Threshold(window=1000, candidates=candidates, ahead=chunks),
-            end_tokens=frozenset({END}),
-        )
-        law = model(seed)
-        reply = Reply(Noise(seed, 0), limit)
-        drafter = RowDrafter(FakeEngine(law, (0,), 1, candidates))
-        Sampler(FakeEngine(law, ROWS, 1, candidates), drafter, how, [reply]).round()
+        threshold = Threshold(window=1000, candidates=candidates, ahead=chunks)
+        how = decoding((1.0, 0.6), rule="threshold", chunk_size=size, threshold=threshold)
+        reply = SequenceState(Noise(seed, 0), limit)
+        sampler_of(how, DRAFTERS["reference"], [reply], model(seed)).round()
         assert reply.window is not None
         seen = list(reply.window.chunks)
         each = len(seen) // candidates
@@ -140,16 +103,14 @@ def test_log_ratios_add_up_over_chunks(
     candidates=st.integers(1, 3),
     ahead=st.integers(1, 2),
 )
-def test_experts_equal_to_the_reference_keep_every_chunk(
-    seed: int, weights: tuple[float, float], gamma: int, rule: Rule, candidates: int, ahead: int
+def test_experts_equal_to_the_reference_accept_every_chunk(
+    seed: int, weights: tuple[float, float], gamma: int, rule: RuleName, candidates: int, ahead: int
 ) -> None:
     law = model(seed)
     same: Callable[[int, tuple[int, ...]], tuple[float, ...]] = lambda row, prefix: law(0, prefix)  # noqa: E731
     paper = Threshold(candidates=candidates, ahead=ahead) if rule == "threshold" else Threshold()
-    how = Settings(weights, rule=rule, chunk_size=gamma, threshold=paper, end_tokens=frozenset({END}))
-    drafter = RowDrafter(FakeEngine(same, (0,), 1, paper.candidates))
-    engine = FakeEngine(same, ROWS, 1, paper.candidates)
-    rounds = list(Sampler(engine, drafter, how, [Reply(Noise(seed, 0), 20)]).run())
+    how = decoding(weights, rule=rule, chunk_size=gamma, threshold=paper)
+    rounds = list(sampler_of(how, DRAFTERS["reference"], [SequenceState(Noise(seed, 0), 20)], same).run())
     # Rounding of float32 may cost a token now and then: the target is computed, the draft is the row itself.
-    assert all(r.kept >= len(r.draft) - 1 for r in rounds)
-    assert sum(r.kept for r in rounds) >= 0.9 * sum(len(r.draft) for r in rounds)
+    assert all(r.accepted >= len(r.draft) - 1 for r in rounds)
+    assert sum(r.accepted for r in rounds) >= 0.9 * sum(len(r.draft) for r in rounds)

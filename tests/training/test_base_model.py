@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mpg_cli.errors import UsageError
-from mpg_cli.models.device import Choice
+from mpg_cli.models.load.device import Choice
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.training import base_model
 from mpg_cli.training.base_model import load_base, show_one_gpu

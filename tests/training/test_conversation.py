@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.training.conversation import Example, examples, reply_tokens
 from mpg_cli.training.data import Row, Turn
 from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer

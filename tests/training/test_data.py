@@ -118,7 +118,7 @@ def test_a_bad_row_is_named_and_the_rest_is_used(tmp_path: Path, row: Any, kind:
 def test_a_line_that_is_not_utf8(tmp_path: Path) -> None:
     file = tmp_path / "prefs.jsonl"
     file.write_bytes(json.dumps(GOOD).encode() + b'\n{"prompt": "\xff"}\n')
-    assert [p.message for p in read_data([file], "dpo").problems] == ["byte 0xff is not UTF-8"]
+    assert [p.message for p in read_data([file], "dpo").problems] == ["not UTF-8: byte 0xff"]
 
 
 @pytest.mark.parametrize(

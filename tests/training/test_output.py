@@ -13,7 +13,6 @@ import torch
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.personas.persona_file import Destination
-from mpg_cli.training import output
 from mpg_cli.training.output import clean_config, publish
 
 TENSORS = {"b": torch.ones(2, 3), "a": torch.zeros(4, 2).T}
@@ -64,7 +63,7 @@ def refuse(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "an adapter there"])
-@pytest.mark.parametrize("failure", ["check", "disk", "second rename", "last rename"])
+@pytest.mark.parametrize("failure", ["check", "disk", "disk at the end", "second rename", "last rename"])
 def test_a_failure_leaves_everything_as_it_was(
     where: Destination, monkeypatch: pytest.MonkeyPatch, first: bool, failure: str
 ) -> None:
@@ -77,19 +76,19 @@ def test_a_failure_leaves_everything_as_it_was(
     def full(descriptor: int) -> None:
         nonlocal count
         count += 1
-        if count == 2:
+        if count == (2 if failure == "disk" else 5):  # a file of the adapter, or the persona file
             raise OSError(errno.ENOSPC, "No space left on device")
         real_fsync(descriptor)
 
     def unmovable(source: Any, target: Any) -> None:
-        if str(source).endswith(".new") and Path(source).is_dir() == (failure == "second rename"):
+        if Path(source).suffix == (".new" if failure == "second rename" else ".part"):
             raise OSError(errno.EIO, "Input/output error")
         real_replace(source, target)
 
-    if failure == "disk":
-        monkeypatch.setattr(output.os, "fsync", full)
+    if failure.startswith("disk"):
+        monkeypatch.setattr(os, "fsync", full)
     if failure.endswith("rename"):
-        monkeypatch.setattr(output.os, "replace", unmovable)
+        monkeypatch.setattr(os, "replace", unmovable)
     with pytest.raises((AdapterError, OSError)):
         publish(where, {"r": 3}, TENSORS, "name: new\n", refuse if failure == "check" else accept)
     assert {path: (where.folder / path).read_bytes() for path in files(where.folder)} == before

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from mpg_cli.errors import ModelError, MpgError, NumericsError, UsageError
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompt import render
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.text.prompt import render
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.training import trainer
 from mpg_cli.training.conversation import examples
 from mpg_cli.training.data import read_data
@@ -327,7 +327,8 @@ def test_other_architectures_fit_their_base(tmp_path: Path, architecture: str) -
     """Trained with recomputed activations and in two passes a step, as large models are."""
     from safetensors.torch import save_file
 
-    from mpg_cli.models.adapter import fit_adapter, read_adapter
+    from mpg_cli.models.load.adapter import read_adapter
+    from mpg_cli.models.load.adapter_fit import fit_adapter
     from mpg_cli.training.output import clean_config
 
     model = save_chat_model(tmp_path / "model", architecture)

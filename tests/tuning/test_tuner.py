@@ -13,10 +13,10 @@ from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
 from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
-from mpg_cli.sampling.round import Round, Seconds
-from mpg_cli.tuning.measure import GRID, Bench, Rounds, Way
+from mpg_cli.sampling.stats import Round, Seconds, Stats
+from mpg_cli.tuning.measure import GRID, Bench, Way, acceptance_by_position, effect_per_token
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
 from tests.engine.conftest import world as world
 from tests.engine.world import request
@@ -42,24 +42,25 @@ def test_token_by_token_is_chosen_where_drafting_does_not_pay() -> None:
     assert best_gamma(free) == 64
 
 
-def _round(drafted: int, kept: int, **fields: object) -> Round:
-    whole = Round(0, 0, (1,) * drafted, min(kept + 1, drafted), kept, (1,) * (kept + 1), (), Seconds())
-    return replace(whole, **fields)  # type: ignore[arg-type]
+def _stats(drafted: int, accepted: int, **fields: object) -> Stats:
+    """Of a round."""
+    tokens, evaluated = (1,) * (accepted + 1), min(accepted + 1, drafted)
+    whole = Round(0, 0, (1,) * drafted, evaluated, accepted, tokens, (), Seconds())
+    return Stats.of(replace(whole, **fields))  # type: ignore[arg-type]
 
 
 def test_acceptance_by_position_counts_who_reached_it() -> None:
-    rounds = Rounds()
-    for kept in (0, 1, 1, 3):
-        rounds.add(_round(3, kept))
-    assert (rounds.reached, rounds.kept) == ([4, 3, 1], [3, 1, 1])
-    assert rounds.rates[0] > rounds.rates[1]
+    stats = sum((_stats(3, accepted) for accepted in (0, 1, 1, 3)), Stats())
+    assert stats.reached == (4, 3, 1)
+    overall = (3 + 1 + 1 + 1) / (4 + 3 + 1 + 2)
+    expected = [(accepted + 4 * overall) / (n + 4) for accepted, n in ((3, 4), (1, 3), (1, 1), (0, 0))]
+    assert acceptance_by_position(stats) == pytest.approx(expected)
 
 
 def test_a_lookup_that_finds_nothing_counts_as_a_rejection_and_the_limit_does_not() -> None:
-    rounds = Rounds()
-    rounds.add(_round(0, 0))
-    rounds.add(_round(0, 0, finish_reason="length"))
-    assert (rounds.reached, rounds.kept) == ([1], [0])
+    stats = _stats(0, 0) + _stats(0, 0, finish_reason="length")
+    assert stats.reached == (1,)
+    assert acceptance_by_position(stats)[0] < 0.5
 
 
 def bench_of(asked: Request) -> Iterator[Bench]:
@@ -187,6 +188,6 @@ def test_a_stale_profile_is_a_notice(bench: Bench) -> None:
 
 def test_a_probe_counts_rounds(bench: Bench) -> None:
     found = bench.probe(Way("merged", 1, 4), seconds=0.1)
-    assert found.stats.passes >= 4
-    assert 0 < found.rates[0] < 1
-    assert found.effect_per_token is not None
+    assert found.passes >= 4
+    assert 0 < acceptance_by_position(found)[0] < 1
+    assert effect_per_token(found) is not None

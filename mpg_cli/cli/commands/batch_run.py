@@ -15,12 +15,13 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import resume_key
 from mpg_cli.errors import ExitCode, MpgError, UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.lines import raw_lines
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
 
 if TYPE_CHECKING:
-    from mpg_cli.batch.journal import Journal
     from mpg_cli.batch.lines import BadLine, Line, LineReader
+    from mpg_cli.batch.log import BatchLog
     from mpg_cli.batch.runner import Runner
     from mpg_cli.personas.registry import Blend, Registry
     from mpg_cli.render.progress import BatchProgress
@@ -90,7 +91,7 @@ class BatchRun:
 
     def perform(self, *, force_restart: bool, retry_errors: bool, as_json: bool) -> ExitCode:
         """Answer all lines; the exit code."""
-        from mpg_cli.batch.journal import Journal
+        from mpg_cli.batch.log import open_log
 
         with ExitStack() as stack:
             source = self._open_input(stack)
@@ -99,12 +100,12 @@ class BatchRun:
             raw = self._open_feed(source, stack)
             if self._strict:
                 self._check_lines(source)
-            journal, seed = None, self._defaults.seed
+            log, seed = None, self._defaults.seed
             if seed is None:
                 seed = secrets.randbelow(2**32)
             if self._output is not None:
-                journal = stack.enter_context(
-                    Journal(
+                log = stack.enter_context(
+                    open_log(
                         self._output,
                         self._config(seed),
                         drawn=() if self._defaults.seed is not None else ("seed",),
@@ -112,14 +113,14 @@ class BatchRun:
                         retry_errors=retry_errors,
                     )
                 )
-                seed = int(journal.config["seed"])
-            return self._answer(source, raw, journal, seed, as_json)
+                seed = int(log.config["seed"])
+            return self._answer(source, raw, log, seed, as_json)
 
     def _answer(
         self,
         source: BinaryIO,
         raw: Iterator[bytes | None],
-        journal: Journal | None,
+        log: BatchLog | None,
         seed: int,
         as_json: bool,
     ) -> ExitCode:
@@ -134,9 +135,9 @@ class BatchRun:
             from mpg_cli.batch.runner import Runner
             from mpg_cli.engine.scheduler import Scheduler  # torch loads here
             from mpg_cli.engine.session import open_drafter
-            from mpg_cli.models.served import load_served
+            from mpg_cli.models.prepare import load_prepared
 
-            loaded = load_served(defaults.model, status.update)
+            loaded = load_prepared(defaults.model, status.update)
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:
@@ -155,13 +156,13 @@ class BatchRun:
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
-                lines = self._open_lines(raw, journal, progress)
-                self._write(runner.run(lines), journal, progress)
+                lines = self._open_lines(raw, log, progress)
+                self._write(runner.run(lines), log, progress)
         finally:
             progress.close()
-        return self._end(progress, journal, graceful.exit_code, as_json)
+        return self._end(progress, log, graceful.exit_code, as_json)
 
-    def _write(self, events: Iterator[Any], journal: Journal | None, progress: BatchProgress) -> None:
+    def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
         """Every record as soon as it is there."""
         from mpg_cli.batch.runner import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
@@ -170,29 +171,29 @@ class BatchRun:
         for event in events:
             if isinstance(event, LineDone | LineFailed):
                 record = record_of(event)
-                if journal is None:
+                if log is None:
                     write_line(self._streams.stdout, record)
                 else:
-                    journal.write(record)
+                    log.write(record)
             progress.show(event)
 
     def _end(
-        self, progress: BatchProgress, journal: Journal | None, ended_by: ExitCode | None, as_json: bool
+        self, progress: BatchProgress, log: BatchLog | None, ended_by: ExitCode | None, as_json: bool
     ) -> ExitCode:
         if as_json:
             self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
         elif not self._quiet:
             self._streams.say(progress.summary())
         if ended_by is not None:
-            if journal is not None:
+            if log is not None:
                 self._say("interrupted; the same command goes on where it stopped")
             return ended_by
         totals = progress.totals
         if not (totals.done or totals.failed or totals.skipped):
             self._say("INPUT has no lines")
-        elif journal is not None:
-            journal.forget_unmet()
-        failed = totals.failed + (journal.failed if journal else 0)
+        elif log is not None:
+            log.forget_unmet()
+        failed = totals.failed + (log.failed if log else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"
             self._say(f"{lines} failed; --retry-errors tries again")
@@ -229,7 +230,7 @@ class BatchRun:
 
     def _open_feed(self, source: BinaryIO, stack: ExitStack) -> Iterator[bytes | None]:
         """The raw lines; those of a pipe or a terminal from now on, while the model loads."""
-        from mpg_cli.batch.feed import Feed, has_to_wait, raw_lines
+        from mpg_cli.batch.feed import Feed, has_to_wait
         from mpg_cli.batch.kinds import begun, known
 
         name = "stdin" if str(self._input) == "-" else visible(str(self._input))
@@ -245,12 +246,12 @@ class BatchRun:
         return raw_lines(source)
 
     def _open_lines(
-        self, raw: Iterator[bytes | None], journal: Journal | None, progress: BatchProgress
+        self, raw: Iterator[bytes | None], log: BatchLog | None, progress: BatchProgress
     ) -> Iterator[Line | BadLine | None]:
         """The lines that no earlier run has answered; None where none has come yet."""
         try:
             for line in self._reader().read(raw):
-                if line is not None and journal is not None and journal.done(line.id, line.digest):
+                if line is not None and log is not None and log.done(line.id, line.digest):
                     progress.skip()
                 else:
                     yield line
@@ -262,7 +263,7 @@ class BatchRun:
 
     def _seekable(self, source: BinaryIO, stack: ExitStack) -> BinaryIO:
         """The whole input, which can be read twice; stdin is spooled."""
-        from mpg_cli.batch.feed import has_to_wait, raw_lines
+        from mpg_cli.batch.feed import has_to_wait
 
         if not has_to_wait(source):
             return source
@@ -274,7 +275,6 @@ class BatchRun:
 
     def _check_lines(self, source: BinaryIO) -> None:
         """With --strict: no line may be wrong."""
-        from mpg_cli.batch.feed import raw_lines
         from mpg_cli.batch.lines import BadLine
 
         bad = [line for line in self._reader().read(raw_lines(source)) if isinstance(line, BadLine)]
@@ -283,7 +283,6 @@ class BatchRun:
 
     def _check_lengths(self, runner: Runner, source: BinaryIO) -> None:
         """With --strict: every prompt has to leave room for a reply."""
-        from mpg_cli.batch.feed import raw_lines
         from mpg_cli.batch.lines import Line
 
         problems = []

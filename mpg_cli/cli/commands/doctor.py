@@ -16,7 +16,7 @@ from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 
 if TYPE_CHECKING:
     from mpg_cli.diagnostics.check import Check
-    from mpg_cli.models.catalogue import ModelInfo
+    from mpg_cli.models.load.catalogue import ModelInfo
 
 EPILOG = """\b
 Examples:
@@ -92,7 +92,7 @@ def doctor(
 
 def _model(name: str) -> ModelInfo | None:
     """What the files of the model say; None where it is not on this disk."""
-    from mpg_cli.models import catalogue
+    from mpg_cli.models.load import catalogue
 
     if name == DEFAULT_MODEL:
         return catalogue.bundled()

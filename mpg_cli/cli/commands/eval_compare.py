@@ -14,7 +14,7 @@ from mpg_cli.engine.messages import check_text
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.sampling.params import Sampling
 

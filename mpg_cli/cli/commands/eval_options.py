@@ -174,7 +174,7 @@ def read_asked(file: Path | None, most: int | None, personas: dict[str, str]) ->
 @contextmanager
 def running(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]:
     """The study with its progress on stderr; notices come when it is over."""
-    from mpg_cli.evaluation.notebook import check_output
+    from mpg_cli.evaluation.log import check_output
 
     if study.output is not None:
         check_output(study.output)

@@ -1,4 +1,4 @@
-"""`mpg explain`: a reply, and which persona pulled at which of its tokens."""
+"""`mpg explain`: a reply, and what each persona contributed to each of its tokens."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Examples:
   mpg explain -p bard:0.5+noir "Describe the rain" | jq '.tokens[] | [.text, .strongest]'
   mpg generate -p pirate --explain "How do I make tea?"
 \b
-A token has the colour of the persona that pulled hardest towards it. A pull is w·δ: the weight times the log
-of how much likelier the persona's expert makes the token than the plain model, in nats. With --target mixture
-it is the persona's share of the token, and the colour is of the one that exceeds its share of the blend most.
-Accepted tokens are plain, corrected ones underlined, those that nobody drafted italic (on the page dotted).
+A token has the colour of the persona that contributed most to it. A contribution is w·δ: the weight times
+the log of how much likelier the persona's expert makes the token than the plain model, in nats. With --target
+mixture it is the persona's share of the token, and the colour is of the one that exceeds its share of the
+blend most. Accepted tokens are plain, corrected ones underlined, undrafted ones italic (on the page dotted).
 On a pipe each reply is one JSON object: the fields of generate --format json, unit, tokens and sentences.
 Ctrl-C ends the reply and explains what is there.
 \b
@@ -57,9 +57,9 @@ def explain(
     verbose: options.Verbose = False,
     **asked: Any,
 ) -> None:
-    """Reply, and show which persona pulled at which token.
+    """Reply, and show what each persona contributed to each token.
 
-    Each token has the colour of the persona that pulled hardest, each sentence a bar for every persona.
+    Each token has the colour of the persona that contributed most, each sentence a bar for every persona.
     """
     from mpg_cli.cli.commands import blending
 

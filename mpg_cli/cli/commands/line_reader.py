@@ -10,6 +10,7 @@ from types import ModuleType
 
 from mpg_cli.engine.messages import check_text
 from mpg_cli.errors import UsageError
+from mpg_cli.io.lines import UnreadableLine, raw_lines, text_of
 from mpg_cli.io.terminal import Streams
 
 PROMPT, MORE = "> ", ". "
@@ -77,13 +78,12 @@ class LineReader:
         if self._typed:  # stdout goes elsewhere and must not hold prompts
             self._streams.stderr.write(prompt)
             self._streams.stderr.flush()
-        raw = self._streams.stdin.buffer.readline()
+        raw = next(raw_lines(self._streams.stdin.buffer), b"")
         self._line += 1
         try:
-            text = raw.decode("utf-8-sig" if self._line == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"line {self._line} of stdin is not UTF-8 text") from None
-        return text.rstrip("\r\n") if raw else None
+            return text_of(raw, self._line) if raw else None
+        except UnreadableLine as error:
+            raise UsageError(f"line {self._line} of stdin: {error.message}") from None
 
 
 class History:

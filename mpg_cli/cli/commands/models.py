@@ -14,7 +14,7 @@ from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.options.model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from mpg_cli.models.catalogue import ModelInfo
+    from mpg_cli.models.load.catalogue import ModelInfo
     from mpg_cli.personas.registry import Registry
 
 EPILOG = """\b
@@ -56,7 +56,7 @@ def models(
     The bundled model, models in the Hugging Face cache, and the folder that MPG_MODEL or the config file
     names. Personas without an adapter or checkpoint for a model speak through their prompts.
     """
-    from mpg_cli.models import catalogue
+    from mpg_cli.models.load import catalogue
     from mpg_cli.personas import registry
     from mpg_cli.render import models as report
 
@@ -89,7 +89,7 @@ def _chosen() -> str:
 
 
 def _find(name: str, found: list[ModelInfo]) -> ModelInfo:
-    from mpg_cli.models.catalogue import folder_model
+    from mpg_cli.models.load.catalogue import folder_model
 
     for info in found:
         if name == info.id:

@@ -17,7 +17,7 @@ from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import visible
 
 if TYPE_CHECKING:
-    from mpg_cli.models.skeleton import Skeleton
+    from mpg_cli.models.load.meta_model import MetaModel
     from mpg_cli.personas.inspection import Found, Report
     from mpg_cli.personas.matching import Match
     from mpg_cli.personas.registry import Registry
@@ -123,7 +123,7 @@ class _Comparer:
     """Compares adapters of one persona with the shapes of a model; `where` is the place of the last one."""
 
     def __init__(
-        self, name: str, adapters: Iterable[Found], damaged: Mapping[str, str], model: Skeleton
+        self, name: str, adapters: Iterable[Found], damaged: Mapping[str, str], model: MetaModel
     ) -> None:
         self.name = name
         self.places = {one.entry: one.where for one in adapters}
@@ -132,7 +132,7 @@ class _Comparer:
 
     def __call__(self, match: Match) -> None:
         """Raises what `check_entry` does, and _Unread."""
-        from mpg_cli.models.skeleton import check_entry
+        from mpg_cli.models.load.meta_model import check_entry
         from mpg_cli.personas.matching import state
 
         signals.check()
@@ -151,9 +151,9 @@ def _compare(report: Report, model: str, damaged: dict[str, str], streams: Strea
     passed: list[str] = []
     fitting = away = 0
     with streams.status(f"reading the shapes of {model}") as status:
-        from mpg_cli.models.skeleton import load_skeleton  # torch loads here
+        from mpg_cli.models.load.meta_model import load_meta_model  # torch loads here
 
-        skeleton, base = load_skeleton(model), find_base(model)
+        skeleton, base = load_meta_model(model), find_base(model)
         for persona, adapters in groupby(report.adapters, lambda one: one.persona):
             compare = _Comparer(persona.name, adapters, damaged, skeleton)
             status.update(f"comparing {persona.name}")

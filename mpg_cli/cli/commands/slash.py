@@ -43,7 +43,7 @@ class Command:
 COMMANDS = (
     Command("/persona [EXPR]", "show the blend, or go on with another one"),
     Command("/weight NAME W", "another weight for one persona of the blend; 0 takes it out"),
-    Command("/explain", "which persona pulled how strongly at each word of the last reply"),
+    Command("/explain", "what each persona contributed to each word of the last reply"),
     Command("/retry", "another reply to the last turn"),
     Command("/undo", "take the last turn and its reply back"),
     Command("/drop [N]", "forget the oldest turn, or the N oldest, and their replies"),
@@ -69,7 +69,7 @@ class SlashCommands:
     ) -> None:
         self._chat, self._streams = conversation, streams
         self._strength, self._directories = strength, list(directories)
-        self._asked = self._read = 0
+        self._tokens = self._read = 0
 
     def perform(self, line: str) -> Iterable[Event] | None:
         """Do what the line says; the events of a reply where it draws one. Raises MpgError, Leave."""
@@ -85,7 +85,7 @@ class SlashCommands:
 
     def count(self) -> None:
         """A reply is over: add up what was read for it."""
-        self._asked += self._chat.reading.asked
+        self._tokens += self._chat.reading.tokens
         self._read += self._chat.reading.read
 
     def complete(self, before: str) -> Sequence[str]:
@@ -226,9 +226,9 @@ class SlashCommands:
         rows = words.stats_rows(
             self._chat.stats,
             exchanges=len(self._chat.transcript.exchanges),
-            asked=reading.asked,
+            tokens=reading.tokens,
             read=reading.read,
-            whole=(self._asked, self._read),
+            whole=(self._tokens, self._read),
             seed=seed or 0,
         )
         self._say(words.aligned([*rows, ("blend", self._chat.session.persona)]))

@@ -21,7 +21,7 @@ from mpg_cli.io.terminal import Streams
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 
 if TYPE_CHECKING:
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
     from mpg_cli.personas.persona_file import Destination, Texts
     from mpg_cli.personas.schema import Persona
     from mpg_cli.training.data import Data
@@ -281,7 +281,8 @@ def _train(job: Job, streams: Streams, notices: Notices, *, quiet: bool, force: 
 
 def _publish(request: _Request, loaded: LoadedModel, trained: Trained) -> None:
     """Adapter and persona file, checked by the reader that `mpg generate` uses."""
-    from mpg_cli.models.adapter import fit_adapter, read_adapter
+    from mpg_cli.models.load.adapter import read_adapter
+    from mpg_cli.models.load.adapter_fit import fit_adapter
     from mpg_cli.personas.base import find_base
     from mpg_cli.personas.persona_file import persona_text
     from mpg_cli.training import output

@@ -12,7 +12,7 @@ from mpg_cli.io.terminal import Streams
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mpg_cli.models.loader import LoadedModel
+    from mpg_cli.models.load.loader import LoadedModel
     from mpg_cli.personas.persona_file import Destination
     from mpg_cli.personas.schema import Persona
     from mpg_cli.training.data import Problem

@@ -17,7 +17,7 @@ from mpg_cli.io import signals
 from mpg_cli.io.lines import read_prompts
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.render.bar import Bar
 from mpg_cli.sampling.params import Sampling

@@ -21,11 +21,14 @@ from mpg_cli.models.fast.graphs import capture
 VARIANTS = 64  # compiled forms of one forward pass, beyond which torch would go back to the plain one
 
 
-def compile_model(model: Any) -> None:
-    """Compile the forward pass from now on. Raises ModelError where torch cannot, at once and not later."""
+def compile_model(model: Any) -> bool:
+    """Compile the forward pass from now on; True if its passes are to be recorded as CUDA graphs.
+
+    Raises ModelError where torch cannot, at once and not at a later pass.
+    """
     _allow_variants()
-    if model.device.type == "cuda" and _record(model):
-        return
+    if model.device.type == "cuda" and _compile_for_recording(model):
+        return True
     model.compile(dynamic=True)
     try:
         with torch.inference_mode():
@@ -37,31 +40,14 @@ def compile_model(model: Any) -> None:
             f"torch.compile does not work here: {said[0][:200]}",
             hint="leave out --compile; on a CPU it needs a C++ compiler such as g++",
         ) from None
+    return False
 
 
 def compile_copy(copy: Any, model: Any) -> None:
-    """Compile a copy of a model as the model is."""
+    """Compile of a copy of a model what is compiled of the model."""
     for name, module in model.named_modules():
         if getattr(module, "_compiled_call_impl", None) is not None:
             copy.get_submodule(name).compile(dynamic=True)
-    if records(model):
-        copy._mpg_records = True
-
-
-def is_compiled(model: Any) -> bool:
-    """Whether `compile_model` was called on it."""
-    return records(model) or getattr(model, "_compiled_call_impl", None) is not None
-
-
-def records(model: Any) -> bool:
-    """Whether its passes are to be recorded as CUDA graphs."""
-    return bool(getattr(model, "_mpg_records", False))
-
-
-def notice(model: Any) -> str:
-    """What to expect of the first passes of a compiled model."""
-    long = "some seconds" if records(model) else "a minute or two"
-    return f"--compile: the first passes compile, which takes {long}; later ones are faster"
 
 
 def _allow_variants() -> None:
@@ -70,8 +56,8 @@ def _allow_variants() -> None:
     torch._dynamo.config.cache_size_limit = max(VARIANTS, torch._dynamo.config.cache_size_limit)
 
 
-def _record(model: Any) -> bool:
-    """Let passes be recorded, with compiled normalisations; False where the model cannot be recorded."""
+def _compile_for_recording(model: Any) -> bool:
+    """Compile the normalisations, if a recording of the rest gives what a pass gives; else nothing."""
     ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
 
     def run() -> Tensor:
@@ -93,10 +79,10 @@ def _record(model: Any) -> bool:
             ids.fill_(1)
             with torch.cuda.device(model.device):
                 graph.replay()
-            model._mpg_records = torch.allclose(found, run(), rtol=0.02, atol=0.02)
-        except Exception:  # whatever forbids it, the model goes through torch.compile, which tells its own
-            model._mpg_records = False
-    if not records(model):
+            same = torch.allclose(found, run(), rtol=0.02, atol=0.02)
+        except Exception:  # whatever forbids it: the model goes through torch.compile, which reports its own
+            same = False
+    if not same:
         for norm in norms:
             norm._compiled_call_impl = None
-    return records(model)
+    return same

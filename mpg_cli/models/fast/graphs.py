@@ -15,16 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Shape = tuple[int, int, int]  # rows, tokens a row, slots read
-Pass = Callable[[Tensor, Tensor], Tensor]  # tokens (rows, T), first positions (rows,) -> logits (rows, T, V)
+from mpg_cli.models.run.plan import Pass
 
-ROOM = 2**29  # bytes of logits that the recordings of one group of rows hold together
+Shape = tuple[int, int, int]  # rows, tokens a row, positions read
+
+ROOM = 2**29  # bytes of logits that the recordings of one group of rows hold; little of a GPU's memory
 
 
 class Graphs:
     """The recorded passes of one group of rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = ROOM) -> None:
+        """`room` is how many bytes of logits the recordings may hold together."""
+        self._room = room
         self._recorded: OrderedDict[Shape, _Recording] = OrderedDict()
         self._sizes: dict[Shape, int] = {}  # bytes of logits, of shapes that have come once
         self._version = -1
@@ -55,9 +58,9 @@ class Graphs:
 
     def _record(self, shape: Shape, do: Pass, tokens: Tensor, start: Tensor) -> bool:
         """Make a recording and drop the oldest for it; False where that fails, which is not tried again."""
-        if self._fails or self._sizes[shape] > ROOM:
+        if self._fails or self._sizes[shape] > self._room:
             return False
-        while self._recorded and sum(self._sizes[s] for s in (*self._recorded, shape)) > ROOM:
+        while self._recorded and sum(self._sizes[s] for s in (*self._recorded, shape)) > self._room:
             self._recorded.popitem(last=False)
         if self._pool is None or not self._recorded:  # a pool that nobody uses any more is gone
             self._pool = torch.cuda.graph_pool_handle()

@@ -3,14 +3,15 @@
 From the plain layout every product of a few rows first copies the whole weight into such blocks, which costs
 as much as the product itself and more; torch offers oneDNN's own order to compiled models only. In bfloat16
 the numbers are the same to the last bit (with a bias the sum is rounded once and not twice), in float32 they
-are those of another order of summation. The blocks take the plain weight's place; only a head that shares its
-weight with the embedding gets a copy.
+are those of another order of summation. The blocks take the place of the plain weight. A head that shares its
+weight with the embedding keeps it and gets a copy in blocks; so do small float32 weights, for products with
+many rows: oneDNN takes a third to a half of the time of MKL off, which torch asks otherwise.
 
-Such a weight can be multiplied and made dense again, no more: not copied, cast, resized or trained.
+A weight in blocks can be multiplied and made dense again (`to_dense`), no more: not copied, cast, resized or
+trained.
 
-Float32 weights too small to gain stay plain, and get a copy in blocks for products with many rows: on an AMD
-processor oneDNN takes a third to a half of the time of MKL off, which torch asks otherwise. On Intel's it was
-not measured.
+The constants were found on an AMD EPYC with two threads; on Intel's processors they were not measured.
+`python -m benchmarks.kernels` finds them again.
 """
 
 from __future__ import annotations
@@ -22,72 +23,73 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# In float32 a smaller weight is multiplied faster as it is: torch has a shorter way to the plain product.
+from mpg_cli.models.linear import RepackedLinear
+
+# Numbers of a weight from which blocks replace it. In float32 torch has a shorter way to smaller products.
 SMALLEST = {torch.bfloat16: 1, torch.float32: 2**18}
-MANY, WORTH = 32, 2**14  # rows and numbers from which oneDNN is faster than the shorter way
+WORTH = 2**14  # numbers of a float32 weight from which it gets a copy in blocks
+MANY = 32  # rows from which a product takes that copy
 
 
-class PrepackedLinear(nn.Linear):
+class PrepackedLinear(RepackedLinear):
     """A linear layer with its weight in blocks; made by `prepack`, for inference only."""
-
-    copied: bool  # whether the plain weight is there as well, as the embedding
 
     def forward(self, input: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return product
 
+    def repack(self) -> None:
+        self.weight = packed(self.weight)
 
-class PlainLinear(nn.Linear):
-    """A linear layer in float32 with a plain weight, and a copy in blocks for products with many rows."""
+
+class CopiedLinear(RepackedLinear):
+    """A linear layer with a plain weight, and a copy in blocks for products with `many` rows or more."""
 
     blocks: Tensor  # (d_out, d_in)
+    many: int
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.numel() < MANY * self.in_features:
+        if input.numel() < self.many * self.in_features:
             return nn.functional.linear(input, self.weight, self.bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.blocks, self.bias, "none", [], "")
         return product
 
+    def repack(self) -> None:
+        if self.many:
+            self.register_buffer("blocks", packed(self.weight).data, persistent=False)
+        else:  # no product reads the plain weight, and this one is shared with nothing
+            del self.blocks
+            self.__class__ = PrepackedLinear  # type: ignore[assignment]
+            self.weight = packed(self.weight)
 
-def prepack(model: nn.Module) -> None:
+
+def prepack(model: nn.Module, worth: int = WORTH) -> None:
     """Put the weights of a model on a CPU into blocks where that is faster, or a copy of them.
 
-    Not for a model that is trained or compiled; layers that are stacked stay as they are.
+    A float32 weight of fewer than `worth` numbers stays as it is. Not for a model that is trained or
+    compiled; layers that are stacked stay as they are.
     """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    found = False
     for module in model.modules():
         if type(module) is not nn.Linear or not _multiplied(module.weight):
             continue
-        weight, alone = module.weight, owners[id(module.weight)] == 1
-        if weight.numel() >= SMALLEST[weight.dtype] and (alone or module is head):
+        weight = module.weight
+        large, alone = weight.numel() >= SMALLEST[weight.dtype], owners[id(weight)] == 1
+        if large and alone:
             module.weight = packed(weight)
             module.__class__ = PrepackedLinear
-            setattr(module, "copied", not alone)  # noqa: B010  # mypy does not see the class that it has now
-        elif weight.dtype == torch.float32 and WORTH <= weight.numel() < SMALLEST[weight.dtype]:
+        elif (large and module is head) or (not large and weight.numel() >= worth):
             module.register_buffer("blocks", packed(weight).data, persistent=False)
-            module.__class__ = PlainLinear
-    if is_prepacked(model):
+            module.__class__ = CopiedLinear
+            setattr(module, "many", 0 if large else MANY)  # noqa: B010  # mypy does not see its new class
+        found |= large and (alone or module is head)
+    if found:
         # What was left is a small part of the files, and keeps all of them mapped into memory.
         for tensor in (*model.parameters(), *model.buffers()):
             if not tensor.is_mkldnn:
                 tensor.data = tensor.data.clone()
-
-
-def is_prepacked(model: nn.Module) -> bool:
-    """Whether some of its weights are in blocks."""
-    return any(isinstance(module, PrepackedLinear) for module in model.modules())
-
-
-def own_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Its parameters; one that two layers share, or shared before it was packed, is there once."""
-    of_heads = {id(m.weight) for m in model.modules() if isinstance(m, PrepackedLinear) and m.copied}
-    return [parameter for parameter in model.parameters() if id(parameter) not in of_heads]
-
-
-def copies(model: nn.Module) -> list[Tensor]:
-    """The copies in blocks of its plain weights."""
-    return [buffer for buffer in model.buffers() if buffer.is_mkldnn]
 
 
 def packed(weight: Tensor) -> nn.Parameter:
@@ -95,11 +97,6 @@ def packed(weight: Tensor) -> nn.Parameter:
     with torch.inference_mode(False):  # else no other pass could use it
         blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     return nn.Parameter(blocks, requires_grad=False)
-
-
-def dense(weight: Tensor) -> Tensor:
-    """The same weight in the plain layout: itself, or a copy."""
-    return weight.to_dense() if weight.is_mkldnn else weight
 
 
 @cache

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.io import safe_yaml
+from mpg_cli.io.files import staged_folder, swapped_in, write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.io.yaml_text import to_yaml
 from mpg_cli.personas import schema
@@ -85,18 +87,8 @@ def write(new: Imported) -> Path:
     where = new.where
     try:
         where.folder.mkdir(parents=True, exist_ok=True)
-        file = where.file.resolve()
-        part = file.with_name(f".{file.name}.{os.getpid()}.new")
-        try:
-            with part.open("wb") as stream:
-                stream.write(new.text.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            if new.adapter is not None:
-                _copy_adapter(new.adapter, where)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        with _placed(new.adapter, where):
+            write_atomic(where.file, new.text, error=None)
     except OSError as error:
         place = visible(str(error.filename or where.folder))
         raise UsageError(f"{place} cannot be written: {error.strerror or error}") from None
@@ -170,23 +162,14 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def _copy_adapter(adapter: LocalAdapter, where: Destination) -> None:
-    """Both files beside the final place, then one rename; an adapter that is there is replaced."""
-    staged, aside = (where.adapter.parent / f".{where.name}.{end}" for end in ("new", "old"))
-    if _same(adapter.weights.parent, where.adapter):
+@contextlib.contextmanager
+def _placed(adapter: LocalAdapter | None, where: Destination) -> Iterator[None]:
+    """The adapter stands at its place, if there is one to be copied; if the block fails, what stood there."""
+    if adapter is None or _same(adapter.weights.parent, where.adapter):
+        yield
         return
-    try:
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
+    with staged_folder(where.adapter) as staged:
         shutil.copyfile(adapter.config, staged / CONFIG_FILE)
         shutil.copyfile(adapter.weights, staged / WEIGHTS_FILE)
-        shutil.rmtree(aside, ignore_errors=True)
-        if where.adapter.exists():
-            os.replace(where.adapter, aside)
-        os.replace(staged, where.adapter)
-    finally:
-        if aside.exists() and not where.adapter.exists():
-            os.replace(aside, where.adapter)
-        for left in (staged, aside):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(left)
+        with swapped_in(staged, where.adapter):
+            yield

@@ -87,7 +87,7 @@ tokens.forEach((token, i) => {
   });
 });
 
-// One persona alone: how strongly it pulled everywhere, not only where it pulled hardest.
+// One persona alone: its contributions everywhere, not only where they are the largest.
 const buttons = [...document.querySelectorAll(".chips button")];
 const whole = tokens.map((token) => token.className);
 function recolour(button) {

@@ -137,7 +137,7 @@ def test_what_goes_wrong_is_told_and_the_chat_goes_on(chat: Run, line: str, told
 def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
     chat: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mpg_cli.models.rows import RowGroup
+    from mpg_cli.models.run.row_group import RowGroup
 
     whole, calls = RowGroup._pass, 0
 
@@ -159,7 +159,7 @@ def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
 def test_bytes_that_are_no_text_are_told_by_their_line(chat: Run) -> None:
     code, out, err = chat(b"\xff\xfe\nHello\n", "-p", "bold", "--seed", "5")
     assert (code, bool(out)) == (1, True)
-    assert "line 1 of stdin is not UTF-8 text" in err
+    assert "line 1 of stdin: not UTF-8: byte 0xff" in err
 
 
 def test_a_saved_chat_goes_on_and_its_messages_are_an_input_of_generate(

@@ -17,7 +17,7 @@ from mpg_cli.config.paths import config_file
 from mpg_cli.diagnostics import engine, library, machine, places, software
 from mpg_cli.diagnostics.check import Check, anonymous, run
 from mpg_cli.io.terminal import Streams
-from mpg_cli.models import catalogue
+from mpg_cli.models.load import catalogue
 from mpg_cli.personas.registry import Registry
 
 Doctor = Callable[..., tuple[int, dict[str, Any]]]

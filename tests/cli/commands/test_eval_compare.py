@@ -14,10 +14,10 @@ import pytest
 import mpg_cli
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.methods import merged
-from mpg_cli.models.adapter import read_adapter
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.loader import load_model
-from mpg_cli.models.prompting import Prompting
+from mpg_cli.models.load.adapter import read_adapter
+from mpg_cli.models.load.loader import load_model
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import library_dir
 from mpg_cli.sampling.params import Sampling, Scheme

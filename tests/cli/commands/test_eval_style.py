@@ -107,7 +107,7 @@ def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Pa
     shutil.copytree(LIBRARY / "E", tmp_path / "mine")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
-    assert "belongs to a run with another blend" in err
+    assert "was made with another blend" in err
 
 
 @pytest.mark.parametrize(

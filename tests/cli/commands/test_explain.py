@@ -38,7 +38,7 @@ RULES = {
     "exact": ["--chunk-size", "3"],
     "block": ["--rule", "block", "--chunk-size", "3", "--drafter", "reference"],
     "threshold": ["--rule", "threshold", "--chunk-size", "3", "--candidates", "2"],
-    "token by token": ["--drafter", "none"],
+    "token-by-token": ["--drafter", "none"],
     "mixture": ["--target", "mixture"],
 }
 
@@ -54,20 +54,22 @@ def test_json_on_a_pipe_agrees_with_generate(mpg: Any, rule: str) -> None:
     tokens = found["tokens"]
     assert [t["id"] for t in tokens] == found["token_ids"] == finished["token_ids"]
     assert "".join(t["text"] for t in tokens) == found["text"] == finished["text"]
-    pulls = [pull for r in rounds for pull in r["pull"]][: len(tokens)]
-    assert [list(t["pull"].values()) for t in tokens] == pulls
-    assert list(tokens[0]["pull"]) == ["bold", "calm"] == [e["name"] for e in found["experts"]]
+    contributions = [own for r in rounds for own in r["contributions"]][: len(tokens)]
+    assert [list(t["contributions"].values()) for t in tokens] == contributions
+    assert list(tokens[0]["contributions"]) == ["bold", "calm"] == [e["name"] for e in found["experts"]]
     last = rounds[-1]
-    kept_the_end = len(pulls) < sum(len(r["pull"]) for r in rounds) and last["kept"] == len(last["tokens"])
-    assert sum(t["origin"] == "accepted" for t in tokens) == finished["stats"]["kept"] - kept_the_end
+    committed = sum(len(r["contributions"]) for r in rounds)
+    kept_the_end = len(contributions) < committed and last["accepted"] == len(last["tokens"])
+    assert sum(t["origin"] == "accepted" for t in tokens) == finished["stats"]["accepted"] - kept_the_end
     assert found["unit"] == ("share" if rule == "mixture" else "nats")
-    if rule == "token by token":
+    if rule == "token-by-token":
         assert {t["origin"] for t in tokens} == {"bonus"}
     for t in tokens:
         assert ("rejected" in t) == (t["origin"] == "corrected")
     for sentence in found["sentences"]:
         own = tokens[sentence["first"] : sentence["end"]]
-        assert sentence["pull"]["bold"] == pytest.approx(sum(t["pull"]["bold"] for t in own))
+        total = sum(t["contributions"]["bold"] for t in own)
+        assert sentence["contributions"]["bold"] == pytest.approx(total)
     assert sum(s["end"] - s["first"] for s in found["sentences"]) == len(tokens)
 
 
@@ -206,5 +208,5 @@ def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> 
 def test_help_says_how_to_read_it(cli: Cli) -> None:
     code, out, _ = cli("explain", "--help")
     assert code == 0
-    for said in ("--html", "--persona", "--rule", "pulled hardest", "nats", "Examples:"):
+    for said in ("--html", "--persona", "--rule", "contributed most", "nats", "Examples:"):
         assert said in out

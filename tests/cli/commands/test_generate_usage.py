@@ -298,7 +298,7 @@ def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
 def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:
     _, out, err = cli("generate", "-p", "pirate", "-v", *SHORT, "hello")
     assert out.strip()
-    assert "by tokens kept" in err
+    assert "by tokens accepted" in err
 
 
 def test_json(cli: Cli) -> None:

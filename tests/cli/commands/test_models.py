@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mpg_cli.models import catalogue
+from mpg_cli.models.load import catalogue
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -290,7 +290,7 @@ def test_new_takes_any_place_of_the_hub(adapted: Cli) -> None:
 
 
 def test_check_compares_whole_weights(adapted: Cli, model: Path) -> None:
-    from mpg_cli.models.loader import load_model
+    from mpg_cli.models.load.loader import load_model
     from tests.models.tiny import edited_tensors, tiny_adapter
 
     base = load_model(str(model), device="cpu")

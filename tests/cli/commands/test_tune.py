@@ -45,7 +45,7 @@ def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: P
     prompts.write_text("Hello\n\nWhat now?\n")
     code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
     assert code == 0, err
-    for word in ("merged", "reference", "persona:bold", "lookup", "token by token", "used from now on"):
+    for word in ("merged", "reference", "persona:bold", "lookup", "none", "used from now on"):
         assert word in out
     assert max(map(len, out.splitlines())) <= 140
 

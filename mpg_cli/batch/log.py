@@ -1,0 +1,143 @@
+"""The output file of a batch: the records of its lines, resumed by id. Torch-free.
+
+A record carries the digest of the line that it answers, so a later run knows which lines are done and which
+have changed since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mpg_cli.errors import MpgError, UsageError
+from mpg_cli.io.log import ResumableLog
+from mpg_cli.io.text import visible
+
+
+class BatchLog:
+    """Which lines earlier runs have answered, and where the records of this one go."""
+
+    def __init__(self, log: ResumableLog, *, retry_errors: bool) -> None:
+        """Read the records of an open log. With `retry_errors` those of errors go."""
+        self._log = log
+        self._done: dict[int, int] = {}  # key of the id -> digest of the line, 8 bytes each
+        self._failed: set[int] = set()  # keys of error records
+        self._met: set[int] = set()  # those of them whose lines are still there
+        self._outdated: set[tuple[int, int]] = set()  # keys and digests of error records that hold no more
+        for entry in log.records(_entry):
+            if entry.key in self._failed:  # a run that was killed has tried it again
+                self._forget(entry.key)
+            self._done[entry.key] = entry.digest
+            if entry.failed:
+                self._failed.add(entry.key)
+        if retry_errors:
+            for key in list(self._failed):
+                self._forget(key)
+        self.drop_outdated()
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of the log."""
+        return self._log.config
+
+    @property
+    def answered(self) -> int:
+        """Replies of earlier runs."""
+        return len(self._done) - len(self._failed)
+
+    @property
+    def failed(self) -> int:
+        """Error records of earlier runs that hold."""
+        return len(self._failed)
+
+    def done(self, id_: str, digest: str) -> bool:
+        """Whether the log has a record of the line. Raises UsageError for an answer to another line.
+
+        A line that failed and was changed is not done; its error record goes.
+        """
+        key, now = _key(id_), int(digest, 16)
+        before = self._done.get(key)
+        if before is None or before == now:
+            if key in self._failed:
+                self._met.add(key)
+            return before is not None
+        if key not in self._failed:
+            raise UsageError(
+                f"line {visible(id_, 60)} has changed since {self._log.name} answered it",
+                hint="give it a new id, choose another output, or --force-restart to begin anew",
+            )
+        self._forget(key)
+        return False
+
+    def forget_unmet(self) -> None:
+        """After the last line of the input: the error records of lines that it has no more go."""
+        for key in self._failed - self._met:
+            self._forget(key)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record. Raises MpgError where it cannot be written."""
+        self._log.append(record)
+
+    def drop_outdated(self) -> None:
+        """Write the log anew without the error records that hold no more. Raises MpgError."""
+        if self._outdated:
+            self._log.keep(lambda record: _holds(_entry(record), self._outdated))
+            self._outdated.clear()
+
+    def _forget(self, key: int) -> None:
+        """An error record holds no more."""
+        self._failed.remove(key)
+        self._outdated.add((key, self._done.pop(key)))
+
+
+@contextlib.contextmanager
+def open_log(
+    output: Path,
+    config: Mapping[str, Any],
+    *,
+    drawn: Collection[str] = (),
+    restart: bool = False,
+    retry_errors: bool = False,
+) -> Iterator[BatchLog]:
+    """The log of a batch with this configuration; values that were `drawn` are those of its first run.
+
+    Raises UsageError for a log that cannot be gone on with, MpgError where it cannot be written.
+    """
+    log = ResumableLog(
+        output, config, of="a batch", restart_by="--force-restart", sidecar=True, drawn=drawn, restart=restart
+    )
+    with log:
+        found = BatchLog(log, retry_errors=retry_errors)
+        try:
+            yield found
+        finally:
+            with contextlib.suppress(MpgError):  # the next run does it
+                found.drop_outdated()
+
+
+class _Entry(NamedTuple):
+    """What a record says of the line that it answers."""
+
+    key: int  # of its id
+    digest: int
+    failed: bool
+
+
+def _entry(record: Any) -> _Entry:
+    """Raises ValueError, LookupError, TypeError, AttributeError for what is no record."""
+    if "custom_id" in record:
+        id_, digest = record["custom_id"], record["id"].removeprefix("mpg-")
+    else:
+        id_, digest = record["id"], record["input"]
+    return _Entry(_key(str(id_)), int(digest, 16), record.get("error") is not None)
+
+
+def _holds(entry: _Entry, outdated: Collection[tuple[int, int]]) -> bool:
+    return not entry.failed or (entry.key, entry.digest) not in outdated
+
+
+def _key(id_: str) -> int:
+    return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,235 @@
+"""PEFT LoRA adapters, read straight from adapter_config.json and adapter_model.safetensors.
+
+PEFT loads missing layers, left-over tensors and NaN with a warning at most. Here every tensor must have a
+use, values must be finite, and adapter_fit.py checks modules and shapes against the model. All problems of an
+adapter come in one error. Independent of transformers: a model is an `nn.Module` with names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mpg_cli.errors import AdapterError
+from mpg_cli.io.text import visible
+from mpg_cli.models.linear import FLOATS
+from mpg_cli.models.load.problems import Problems
+from mpg_cli.personas.adapter_config import LoraConfig, Targets, parse_config
+from mpg_cli.personas.adapter_folder import check_folder, load_config
+from mpg_cli.personas.adapter_names import beside_text, parse_key
+from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
+
+MERGE_HINT = "merge it into its base (PEFT's merge_and_unload) and use the result as a `checkpoint` expert"
+TOKENS_HINT = (
+    "merge it into its base with the embeddings resized as in training (resize_token_embeddings, PEFT's "
+    "merge_and_unload), save that with the adapter's tokenizer, and give the folder as --model: adapters of "
+    "the base fit it as well"
+)
+_IMAGE_KEYS = (".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.")
+
+
+@dataclass(frozen=True)
+class LoraPair:
+    """One module's update ΔW = scale · b @ a, as stored: a (r, d_in), b (d_out, r)."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A checked adapter: `pairs` by module name, on the CPU in the file's dtype.
+
+    As `read_adapter` gives it, names are those of the model it was trained on; `fit_adapter` gives it with
+    the names of the model at hand. `label` and `path` name it in messages, `base_name` is what it calls its
+    base (often empty or outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole
+    weights of the base that the file carries along, by parameter name; they must equal the base's. `saved`
+    are modules that it should carry as a whole, `left_out` names of modules that text does not pass through,
+    `idle` patterns of the configuration that fit no name of the file. `notice` is what the user should know.
+    """
+
+    label: str
+    path: Path
+    pairs: Mapping[str, LoraPair]
+    base_name: str | None
+    fingerprint: str
+    targets: Targets = field(repr=False)
+    copies: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    saved: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str | None:
+        if not self.left_out:
+            return None
+        return (
+            f"adapter {self.label} adapts parts for pictures or sound as well, such as "
+            f"{visible(self.left_out[0], 80)}; text does not pass them, and they are left out"
+        )
+
+
+Row: TypeAlias = Sequence[tuple[Adapter, float]]  # the adapters that one row adds, and their weights
+
+
+def read_adapter(path: Path, label: str) -> Adapter:
+    """Read and check the adapter in the folder `path`; `label` is the name that messages use.
+
+    Raises AdapterError, listing all problems, for a missing, damaged or unsupported adapter. Whether it fits
+    a model is another question: `fit_adapter`.
+    """
+    check_folder(path, f"adapter {label}: {path}")
+    config_bytes = (path / CONFIG_FILE).read_bytes()
+    config, texts = parse_config(load_config(config_bytes, f"adapter {label}: {path / CONFIG_FILE}"))
+    problems = Problems()
+    for text in texts:
+        problems.add(f"{CONFIG_FILE}: {text}")
+    hint = MERGE_HINT if problems else None
+    tensors, left_out = _of_text(_read_tensors(path / WEIGHTS_FILE, label))
+    pairs, copies = _sort_tensors(tensors, config, problems)
+    if left_out and not pairs:
+        problems.add(f"what the file adapts is for pictures or sound, such as {left_out[0]}")
+    if problems:
+        raise problems.error(f"adapter {label} ({path}) cannot be used:", hint)
+    return Adapter(
+        label=label,
+        path=path,
+        pairs=pairs,
+        base_name=config.base_name,
+        fingerprint=_fingerprint(config_bytes, path / WEIGHTS_FILE),
+        targets=config.targets,
+        copies=copies,
+        saved=config.saved,
+        left_out=left_out,
+        idle=config.idle((*pairs, *left_out)),
+    )
+
+
+def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        start = file.read(24)
+    if start.startswith(b"version https://git-lfs"):
+        raise AdapterError(
+            f"adapter {label}: {path} is a Git LFS pointer, not the weights",
+            hint="run `git lfs pull` in its repository",
+        )
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise AdapterError(
+            f"adapter {label}: {path} is truncated or damaged ({error})", hint="fetch the file again"
+        ) from None
+
+
+def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of modules that text passes through, and the names of the other modules."""
+    names = {key: parse_key(key).name for key in tensors}
+    others = dict.fromkeys(name for name in names.values() if beside_text(name))
+    return {key: tensors[key] for key, name in names.items() if name not in others}, tuple(others)
+
+
+def _sort_tensors(
+    tensors: Mapping[str, Tensor], config: LoraConfig, problems: Problems
+) -> tuple[dict[str, LoraPair], dict[str, Tensor]]:
+    """Sort tensors into pairs by module and copies of base weights by parameter; note what is neither."""
+    halves: dict[str, dict[str, Tensor]] = {}
+    copies: dict[str, Tensor] = {}
+    adapters = set()
+    usable = not problems  # only a valid configuration knows ranks and scales
+    for key, tensor in tensors.items():
+        parsed = parse_key(key)
+        if (text := _bad_values(tensor)) is not None:
+            problems.add(text, key)
+        if parsed.half is not None:
+            adapters.add(parsed.adapter)
+            half_of = halves.setdefault(parsed.name, {})
+            if parsed.half in half_of:
+                problems.add(f"the file has a second lora_{parsed.half} of {parsed.name}", key)
+            half_of[parsed.half] = tensor
+        elif (text := _useless(key, parsed.name)) is not None:
+            problems.add(text, key)
+        elif parsed.name in copies and not torch.equal(copies[parsed.name], tensor):
+            problems.add(f"the file has another {parsed.name}", key)
+        else:
+            copies[parsed.name] = tensor
+    if not halves:
+        problems.add(f"{WEIGHTS_FILE} holds no LoRA tensors")
+    if len(adapters) > 1:
+        named = ", ".join(sorted(f"'{name}'" if name else "one without a name" for name in adapters))
+        problems.add(f"{WEIGHTS_FILE} holds several adapters: {named}")
+    pairs = {}
+    for module, half_of in halves.items():
+        text = _bad_pair(half_of, config.rank(module) if usable else None)
+        if text is not None:
+            problems.add(text, module)
+        elif usable:
+            pairs[module] = LoraPair(half_of["A"], half_of["B"], config.scale(module))
+    return pairs, copies
+
+
+def _bad_values(tensor: Tensor) -> str | None:
+    """What rules the tensor out, whatever its use."""
+    if tensor.dtype not in FLOATS:
+        return f"of type {str(tensor.dtype).removeprefix('torch.')}, a float type is needed"
+    if not bool(torch.isfinite(tensor).all()):
+        return "has values that are NaN or infinite"
+    if not tensor.numel():
+        return "is empty; save the adapter again with its weights gathered (DeepSpeed ZeRO-3, FSDP)"
+    return None
+
+
+def _useless(key: str, name: str) -> str | None:
+    """Why a tensor that is no half of a LoRA is no copy of a base weight either."""
+    if ".lora_embedding_" in name:
+        return "adapts an embedding; not implemented"
+    if any(part in key for part in _IMAGE_KEYS):
+        return "belongs to a LoRA for image models (kohya, diffusers)"
+    if name.endswith((".lora_a", ".lora_b")):
+        return "is MLX's, whose factors lie the other way round"
+    if "lora_" in name or not name.endswith((".weight", ".bias")):
+        return "a tensor without a use here"
+    return None
+
+
+def _bad_pair(half_of: Mapping[str, Tensor], rank: int | None) -> str | None:
+    """What is wrong with the A and B of one module."""
+    if len(half_of) < 2:
+        return f"lora_{'B' if 'A' in half_of else 'A'} is missing"
+    a, b = half_of["A"], half_of["B"]
+    shapes = f"lora_A is {tuple(a.shape)}, lora_B is {tuple(b.shape)}"
+    if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
+        return f"{shapes}; they must be (r, d_in) and (d_out, r)"
+    if rank is not None and a.shape[0] != rank:
+        return f"{shapes}, but the configuration gives rank {rank}"
+    return None
+
+
+def _fingerprint(config: bytes, weights: Path) -> str:
+    """BLAKE2b (32 hex digits) of the two contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(len(config).to_bytes(8, "big") + config)
+    with weights.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def row_factors(module: str, row: Row) -> tuple[Tensor, Tensor]:
+    """Factors of the row's Σ w·s·B·A in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
+    pairs: list[tuple[LoraPair, float]] = [
+        (adapter.pairs[module], weight) for adapter, weight in row if module in adapter.pairs
+    ]
+    if not pairs:
+        return torch.empty(0, 0), torch.empty(0, 0)
+    a = torch.cat([pair.a.float() for pair, _ in pairs])  # (Σr, d_in)
+    b = torch.cat([pair.b.float() * (pair.scale * weight) for pair, weight in pairs], dim=1)  # (d_out, Σr)
+    return a, b

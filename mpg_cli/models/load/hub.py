@@ -1,0 +1,204 @@
+"""Fetching a repository's files from the Hugging Face hub, or from its cache.
+
+One short request comes first (does the repository exist, which files does it have), so that an unreachable
+hub and an unknown model give their own errors within five seconds; huggingface_hub alone retries for much
+longer. Only files by exact name are downloaded, and never pickled weights.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import MpgError, brief
+
+PROBE_SECONDS = 4.0  # for the whole request, name resolution included
+REQUEST_SECONDS = 3.0  # for each of its steps
+_NO_FOLDER = "if a folder was meant, there is none of that name"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files of a repository on disk, the commit they come from, and what the user should know."""
+
+    folder: Path
+    revision: str
+    notice: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to fetch: `choose` picks from a repository's file names (and may refuse them), `key` is the file
+    whose presence in the cache means that the repository was fetched before, `complete` tells whether a
+    cached folder has everything. `rest` says what else is needed once these files are there, `name` what the
+    user calls the place if that is more than the repository, `others` what a cached folder has instead."""
+
+    what: str  # "model" or "adapter", for messages
+    error: type[MpgError]
+    key: str
+    choose: Callable[[Sequence[str]], list[str]]
+    complete: Callable[[Path], bool]
+    rest: Callable[[Path], list[str]] = lambda folder: []
+    name: str | None = None
+    others: Callable[[Path], str | None] = lambda folder: None
+
+
+def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
+    """Make the wanted files of `repo` at `revision` (branch, tag or commit) available on disk.
+
+    A commit that is complete in the cache is used without a request. With `offline`, or when the hub cannot
+    be reached, so is whatever the cache has. Raises `wanted.error` for an unknown repository or
+    revision, denied access, an unreachable hub, a failed download.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    fail = wanted.error
+    name = wanted.name or repo
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise fail(
+            f"there is no folder {repo}, and it cannot be a {wanted.what} of the hub",
+            hint="give an existing folder, or owner/name",
+        ) from None
+    cached = _cached(repo, revision, wanted.key)
+    if cached is not None and not wanted.complete(cached.folder):
+        cached = None
+    pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+    if cached is not None and pinned:
+        return cached
+    if offline or constants.HF_HUB_OFFLINE:
+        if cached is None:
+            raise fail(
+                f"{wanted.what} {name} is not in the cache, and offline mode is on",
+                hint=_in_cache(repo, revision, wanted)
+                or f"fetch it once with offline mode (HF_HUB_OFFLINE) off; {_NO_FOLDER}",
+            )
+        return cached
+    try:
+        files = _ask(repo, revision, wanted)
+    except _Unreachable as error:
+        if cached is None:
+            raise fail(
+                f"cannot reach the hub at {constants.ENDPOINT} for {wanted.what} {name} ({error})",
+                hint=_in_cache(repo, revision, wanted)
+                or f"check the network or HF_ENDPOINT; {_NO_FOLDER}"
+                + ("; the bundled mpg-tiny needs no network" if wanted.what == "model" else ""),
+            ) from None
+        return Snapshot(cached.folder, cached.revision, f"hub not reachable, {name} is taken from the cache")
+    found = _download(repo, revision, wanted, wanted.choose(files))
+    rest = wanted.rest(found.folder)
+    if lacking := sorted(set(rest) - set(files)):
+        raise fail(
+            f"{wanted.what} {repo} is not complete: its files name {lacking[0]}, which is not there",
+            hint="choose another revision or a copy",
+        )
+    return _download(repo, found.revision, wanted, rest) if rest else found
+
+
+class _Unreachable(Exception):
+    """The hub gave no usable answer; the text says why."""
+
+
+def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
+    """The snapshot in the cache, if the key file is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, key, revision=revision)
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parents[key.count("/")]
+    return Snapshot(folder, folder.name)
+
+
+def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
+    """What the cache has of the repository instead, as a hint."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    return wanted.others(Path(folder))
+
+
+def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
+    """File names of the repository; in a thread, because name resolution has no timeout."""
+    from huggingface_hub import HfApi, constants
+
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            api = HfApi(endpoint=constants.ENDPOINT)
+            info = api.model_info(repo, revision=revision, timeout=REQUEST_SECONDS)
+            outcome.append([file.rfilename for file in info.siblings or ()])
+        except Exception as error:  # sorted out below, in the caller's thread
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if not outcome:
+        raise _Unreachable("no answer")
+    answer = outcome[0]
+    if isinstance(answer, list):
+        return [str(name) for name in answer]
+    raise _refusal(answer, repo, revision, wanted) or _Unreachable(brief(answer))
+
+
+def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) -> MpgError | None:
+    """The error that the hub's answer means; None if it says nothing about the repository."""
+    from huggingface_hub import errors
+
+    login = "log in with `hf auth login` or set HF_TOKEN"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError) or (status == 403):
+        return wanted.error(
+            f"{wanted.what} {repo} is gated: its owner grants access on request",
+            hint=f"ask for access on its page, then {login}",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return wanted.error(f"{wanted.what} {repo} has no revision {revision!r}", hint="check the revision")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return wanted.error(
+            f"unknown {wanted.what} {repo}: neither a folder here nor a repository of the hub",
+            hint=f"check the spelling; if it is private, {login}",
+        )
+    if status == 401:
+        return wanted.error(f"the hub does not accept the token in use, {wanted.what} {repo}", hint=login)
+    return None
+
+
+def _download(repo: str, revision: str | None, wanted: Wanted, files: list[str]) -> Snapshot:
+    """Download the files, with progress on stderr if that is a terminal."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty():
+        enable_progress_bars()
+    else:
+        disable_progress_bars()
+    try:
+        folder = Path(
+            snapshot_download(repo, revision=revision, allow_patterns=files, endpoint=constants.ENDPOINT)
+        )
+    except Exception as error:
+        raise _refusal(error, repo, revision, wanted) or wanted.error(
+            f"the download of {wanted.what} {repo} failed: {brief(error)}",
+            hint="try again: it resumes where it stopped",
+        ) from error
+    finally:
+        disable_progress_bars()
+    return Snapshot(folder, folder.name)

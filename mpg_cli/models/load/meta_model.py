@@ -1,0 +1,89 @@
+"""A model on the meta device, made from its config.json: enough to check whether an adapter fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpg_cli.errors import AdapterError, ModelError
+from mpg_cli.models.load.adapter import MERGE_HINT, read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.load.checkpoint import CONFIG_FILE, check_config, read_json
+from mpg_cli.models.load.loader import read_config
+from mpg_cli.models.load.sources import find_model, silence
+from mpg_cli.models.load.tokenizer import load_tokenizer
+from mpg_cli.models.text.vocabulary import check_same, embedded
+from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE, other_weight
+from mpg_cli.personas.schema import AdapterEntry
+from mpg_cli.personas.weight_files import model_tensors, read_header
+
+
+@dataclass(frozen=True)
+class MetaModel:
+    """A causal language model whose parameters have shapes and no values."""
+
+    id: str
+    model: Any = field(repr=False)
+    folder: Path = field(repr=False)
+
+
+def load_meta_model(name: str) -> MetaModel:
+    """The shapes of a model of the hub, of a folder, or of mpg-tiny; no weights are fetched or read.
+
+    Raises ModelError as `load_model` does for all that its configuration decides.
+    """
+    with silence():
+        folder, identity, _, _ = find_model(name, None, False, config_only=True)
+        if not (folder / CONFIG_FILE).is_file():
+            raise ModelError(
+                f"model {identity} has no {CONFIG_FILE}", hint="give a folder written by save_pretrained"
+            )
+        check_config(read_json(folder / CONFIG_FILE, identity), identity)
+        config, model_class = read_config(folder, identity)
+        try:
+            with torch.device("meta"):
+                model = model_class(config)
+        except Exception as error:  # whatever a strange config.json provokes
+            raise ModelError(f"model {identity}: config.json is not valid: {error}") from error
+    return MetaModel(identity, model, folder)
+
+
+def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
+    """Check that the local files of the entry fit the base by their shapes.
+
+    Raises AdapterError or ModelError. The values of adapters are checked too; whole weights in their files
+    are compared with the base's where these are local, too.
+    """
+    path = entry.resolved_path()
+    if entry.checkpoint is not None:
+        other = load_meta_model(str(path or entry.checkpoint))
+        tokenizers = _tokenizer(base), _tokenizer(other)
+        if all(tokenizers) and (difference := check_same(*tokenizers, embedded(other.model))):
+            raise AdapterError(
+                f"checkpoint {entry.checkpoint} has another tokenizer than {base.id}: {difference}"
+            )
+        return
+    if path is None:
+        from mpg_cli.models.load.sources import fetch_adapter
+
+        path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
+    fit_adapter(read_adapter(path, label), base.model)
+    tensors = model_tensors(base.folder)
+    if tensors is not None and (differing := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
+        raise AdapterError(
+            f"adapter {label} ({path}) does not fit the model:\n"
+            f"  - {differing}: the file brings its own version, and it is not the base's; not implemented",
+            hint=MERGE_HINT,
+        )
+
+
+def _tokenizer(meta: MetaModel) -> Any:
+    """Its tokenizer, None where only the configuration is local."""
+    try:
+        with silence():
+            return load_tokenizer(meta.folder, meta.id)
+    except ModelError:
+        return None

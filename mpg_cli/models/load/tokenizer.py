@@ -1,0 +1,79 @@
+"""A model's tokenizer from its folder, or why it cannot be loaded."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mpg_cli.errors import ModelError, brief
+from mpg_cli.models.load.checkpoint import VOCABULARIES, is_pointer, read_json
+
+TEMPLATE_FILE = "chat_template.json"  # where processors of multimodal models kept it
+
+
+def load_tokenizer(folder: Path, name: str) -> Any:
+    """The tokenizer in a model's folder. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        if (
+            not _vocabularies(folder)
+            and not tokenizer("Hello, world!", add_special_tokens=False)["input_ids"]
+        ):
+            raise ValueError("it makes no tokens of text")  # its class alone is no tokenizer
+    except Exception as error:  # missing files, damaged JSON, packages that are not installed
+        reason, hint = _why_not(folder, error)
+        raise ModelError(f"model {name}: its tokenizer cannot be loaded: {reason}", hint=hint) from error
+    if tokenizer.chat_template is None and (folder / TEMPLATE_FILE).is_file():
+        tokenizer.chat_template = read_json(folder / TEMPLATE_FILE, name).get("chat_template")
+    return tokenizer
+
+
+def _why_not(folder: Path, error: Exception) -> tuple[str, str]:
+    """What a tokenizer that does not load lacks, and the remedy; transformers tells what it tried last."""
+    copy = "a copy of the model with tokenizer.json"
+    if "custom code" in str(error):
+        return "it brings its own code, and remote code is never run", f"take {copy}"
+    files = _vocabularies(folder)
+    if not files:
+        return (
+            f"no {VOCABULARIES[0]} or other vocabulary is in its folder",
+            "copy the tokenizer files of the model that it was made from into the folder",
+        )
+    if pointers := [file.name for file in files if is_pointer(file)]:
+        return f"{pointers[0]} is a Git LFS pointer, not the vocabulary", "run `git lfs pull` there"
+    if files[0].name == "tekken.json":
+        return "tekken.json is a vocabulary of mistral-common, which is not supported", f"take {copy}"
+    kind, modules = _format(files[0])
+    missing = [package for module, package in modules.items() if not _installed(module)]
+    if missing:
+        return (
+            f"{files[0].name} is a vocabulary of {kind}, and {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed",
+            f"`pip install {' '.join(missing)}`, or take {copy}",
+        )
+    return brief(error), f"fetch the model's tokenizer files again, or take {copy}"
+
+
+def _vocabularies(folder: Path) -> list[Path]:
+    return [folder / file for file in VOCABULARIES if (folder / file).is_file()]
+
+
+def _format(file: Path) -> tuple[str, dict[str, str]]:
+    """Whose vocabulary a file holds, and the modules that reading it takes, with their packages."""
+    if file.suffix != ".model":
+        return "transformers", {}
+    with file.open("rb") as stream:
+        text = stream.read(1) not in (b"\n", b"")  # a protocol buffer begins with the tag of its first piece
+    if text:
+        return "tiktoken", {"tiktoken": "tiktoken"}
+    return "SentencePiece", {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False

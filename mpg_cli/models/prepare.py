@@ -1,0 +1,46 @@
+"""Models ready to answer: loaded, checked, and made as fast as this machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mpg_cli.models.fast import SWITCH, accelerate
+from mpg_cli.models.load.loader import LoadedModel, load_model, weights_digest
+from mpg_cli.models.run.attention import use_few_queries
+from mpg_cli.models.run.forward import position_bytes
+from mpg_cli.models.run.plan import plan_of
+from mpg_cli.models.run.selfcheck import TESTED, check_rows
+from mpg_cli.options.model import ModelOptions
+
+
+def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+    """The model of these options, prepared; `report` is told what takes time. Raises ModelError."""
+    report(f"loading {options.name}")
+    loaded = load_model(options.name, options.revision, options.device, options.dtype)
+    if options.compile:
+        report("compiling")
+    return prepare_model(loaded, compiled=options.compile)
+
+
+def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel:
+    """Check a loaded model and accelerate it, in place; with what the user should know added.
+
+    On a CPU its attention is that of run/attention.py from then on. An architecture that the tests do not
+    cover may read a layer's weight itself: its weights keep the plain layout.
+    Raises ModelError for a model that cannot be served.
+    """
+    check_rows(loaded.model, loaded.id)
+    position_bytes(loaded.model)  # of the plain model: a shape that no later pass has is not worth compiling
+    weights_digest(loaded.model)
+    tested = loaded.model.config.model_type in TESTED
+    if tested:
+        use_few_queries(loaded.model)
+    loaded = replace(loaded, compiled=accelerate(loaded.model, compiled=compiled, repacked=tested))
+    if not compiled:
+        return loaded
+    long = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"
+    notice = f"--compile: the first passes compile, which takes {long}; later ones are faster"
+    if not loaded.compiled:
+        notice = f"--compile has no effect: {SWITCH}=0 in the environment turns everything fast off"
+    return replace(loaded, notices=(*loaded.notices, notice))

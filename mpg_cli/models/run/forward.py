@@ -1,0 +1,128 @@
+"""One forward pass over the physical rows of a cache: positions, masks, and where the cache is written.
+
+Independent of experts, sequences and drafts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpg_cli.models.load.checkpoint import CACHE_NAMES
+from mpg_cli.models.run.cache import PositionCache
+from mpg_cli.models.run.masks import Masks
+from mpg_cli.models.run.plan import PassPlan, plan_of
+from mpg_cli.sampling.scorer import to_device
+
+
+def position_bytes(model: Any) -> int:
+    """Bytes of the keys and values of one position of one row, over all layers.
+
+    Layers differ in heads and sizes or share keys, and configurations name that in many ways: a pass over one
+    token measures it, once for a model.
+    """
+    found: int | None = getattr(model, "_mpg_position_bytes", None)
+    if found is None:
+        forward = Forward(model)
+        cache = forward.new_cache(1)
+        forward.read(cache, torch.zeros(1, 1, dtype=torch.long), 0, None)
+        found = model._mpg_position_bytes = cache.position_bytes()
+    return found
+
+
+class Forward:
+    """The passes of one group of rows.
+
+    `size` is for a model that lacks embeddings of the base's tokens: ids from `size` on are read as the last
+    one below it. Only drafters lack any; they draft worse after such a token, and the text stays the same.
+    """
+
+    def __init__(self, model: Any, size: int | None = None, plan: PassPlan | None = None) -> None:
+        self._model, self._device, self._size = model, model.device, size
+        self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
+        self._plan = plan_of(model) if plan is None else plan
+        self.recorder = self._plan.recorder()
+        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
+        # of three dimensions PyTorch copies the head's weight once a row.
+        accepts = inspect.signature(model.forward).parameters
+        keeps = "logits_to_keep" in accepts
+        self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
+        self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
+
+    def new_cache(self, total: int) -> PositionCache:
+        """An empty cache of `total` physical rows."""
+        return PositionCache(self._model.config.get_text_config().num_hidden_layers, total)
+
+    def read(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
+        """A pass that only fills the cache, over tokens (rows, T) that begin at the positions `start`.
+
+        `rows` are the physical rows that take part (None: all).
+        """
+        tokens, start = self._aim(cache, tokens, start, rows)
+        with torch.inference_mode():
+            self._pass(cache, tokens, start, **self._last_only)
+        cache.note(tokens)
+
+    def score(
+        self,
+        cache: PositionCache,
+        tokens: Tensor,
+        start: int | Tensor,
+        rows: Tensor | None,
+        *,
+        alone: bool,
+    ) -> Tensor:
+        """The same with the logits (rows, T, V); those of a recorded pass are valid until the next one.
+
+        The rounding of a sequence that is `alone` depends on its length only.
+        """
+        tokens, start = self._aim(cache, tokens, start, rows)
+        span = cache.span
+        if self._device.type == "cpu" and rows is None and span.count <= 2 and not alone:
+            span.width = self._plan.step_width(cache.layers[0].keys, span.width)
+        with torch.inference_mode():
+            if self.recorder is not None and rows is None and cache.holds(span.width):
+                if isinstance(start, int):
+                    start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
+                do = partial(self._pass, cache)
+                logits = self.recorder.run(do, tokens, start, span.width, span.version)
+            else:
+                logits = self._pass(cache, tokens, start)
+        span.begin(start)
+        cache.note(tokens)
+        return logits
+
+    def _aim(
+        self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
+    ) -> tuple[Tensor, int | Tensor]:
+        """Set where the pass writes and what it reads; returns tokens and start on the device."""
+        span, last = cache.span, start if isinstance(start, int) else int(start.max())
+        span.count, span.width = tokens.shape[1], last + tokens.shape[1]
+        span.width = self._plan.width(span.width, self._device)
+        span.rows = None if rows is None else to_device(rows, self._device)
+        if self._size is not None:
+            tokens = tokens.clamp(max=self._size - 1)
+        return to_device(tokens, self._device), start if isinstance(start, int) else to_device(
+            start, self._device
+        )
+
+    def _pass(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
+        """The pass itself; tokens and start are on the device."""
+        span = cache.span
+        span.begin(start)
+        first: Any = start if isinstance(start, int) else start[:, None]
+        positions = first + torch.arange(span.count, device=self._device).view(1, -1)  # (1 or rows, T)
+        output = self._model(
+            input_ids=tokens,
+            position_ids=self.masks.clamp(positions),
+            attention_mask=self.masks.build(positions, span.width),
+            use_cache=True,
+            **{self._cache_name: cache},
+            **kwargs,
+        )
+        logits: Tensor = output.logits
+        return logits

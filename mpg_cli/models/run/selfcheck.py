@@ -1,0 +1,69 @@
+"""Check of an architecture that the tests do not cover: its rows must equal its plain forward pass.
+
+Architectures differ in how they use positions, masks and a cache. One that differs from what `Forward`
+assumes would give wrong probabilities without an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mpg_cli.errors import ModelError
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.text.vocabulary import served_tokens
+
+# Equal to PEFT's and to an uncached pass in tests/models/run/test_rows.py.
+TESTED = frozenset(
+    {"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma4_text", "phi3", "gpt2", "gpt_neox"}
+)
+LENGTHS = (5, 9)  # two sequences of different length, a rollback in between
+CLOSE = {torch.float32: 1e-3}  # mean difference of log-probabilities; half precision rounds far more
+CLOSE_HALF = 0.05
+WINDOW = 4  # of sliding layers during the check, so that the sequences outgrow it
+
+
+def check_rows(model: Any, name: str) -> None:
+    """Compare ragged, cached, rolled back rows with plain passes. Raises ModelError where they differ."""
+    config = model.config.get_text_config()
+    if model.config.model_type in TESTED:
+        return
+    generator = torch.Generator().manual_seed(0)
+    streams = [torch.randint(0, served_tokens(model), (n,), generator=generator) for n in LENGTHS]
+    window = getattr(config, "sliding_window", None)
+    try:
+        if window:
+            config.sliding_window = WINDOW
+        gaps = _gaps(model, streams)
+    except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError) as error:
+        raise ModelError(
+            f"model {name} ({config.model_type}) cannot be served: {type(error).__name__}: {error}",
+            hint=f"architectures that are tested: {', '.join(sorted(TESTED))}",
+        ) from error
+    finally:
+        if window:
+            config.sliding_window = window
+    if not all(gap <= CLOSE.get(model.dtype, CLOSE_HALF) for gap in gaps):  # NaN is no number below
+        raise ModelError(
+            f"model {name} ({config.model_type}) cannot be served exactly: with the cache its "
+            f"log-probabilities differ by {max(gaps):.2g} on average from those without",
+            hint=f"architectures that are tested: {', '.join(sorted(TESTED))}",
+        )
+
+
+def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
+    """Mean difference of the log-probabilities after the last two tokens of each stream."""
+    rows = RowGroup(model, ["reference"], batch=len(streams))
+    rows.prefill([[stream[:-2].tolist()] for stream in streams])
+    rows.score(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # rejected altogether
+    rows.commit([3] * len(streams), [[int(stream[-2])] for stream in streams])
+    last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
+    served = rows.score(last).log_probs[0, :, 0]  # (B, 2, V)
+    rows.check()
+    gaps = []
+    for b, stream in enumerate(streams):
+        with torch.inference_mode():
+            logits = model(input_ids=stream[None].to(model.device), use_cache=False).logits
+        gaps.append(float((served[b] - logits[0, -2:].float().log_softmax(-1)).abs().mean()))
+    return gaps

@@ -1,0 +1,190 @@
+"""Conversations in the form that a chat template renders completely.
+
+Some templates refuse a system turn or drop it; some expect content as a list of parts, for some roles or for
+all, and drop a string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Message = Mapping[str, str]
+PARTED = [  # roles whose content a template may want as parts
+    frozenset(roles)
+    for roles in (
+        (),
+        ("system", "user", "assistant"),
+        ("user", "assistant"),
+        ("user",),
+        ("system", "user"),
+        ("assistant",),
+    )
+]
+
+_OPENING = re.compile(r"(?P<tag></?[a-z_|]+>)\s*$")
+_TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
+_MARK = "[reply]"
+_THOUGHT = "</think>"  # templates leave out the thoughts before it
+
+
+class Refused(Exception):
+    """The template cannot render the messages; the text is its error, or what is wrong."""
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Messages in the form that a template renders; the content of these `roles` is passed as parts."""
+
+    messages: tuple[Message, ...]
+    roles: frozenset[str] = frozenset()
+
+    def opened(self, tokenizer: Any, prefill: str, arguments: Mapping[str, Any]) -> str:
+        """The template's text up to the reply, with its prefill."""
+        messages = [_parted(message, self.roles) for message in self.messages]
+        if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
+            return text
+        whole = _applied(tokenizer, messages, arguments, add_generation_prompt=True)
+        opening = _OPENING.search(whole)  # of a thought, say; a prefill may contain it itself
+        if opening and prefill.lstrip().startswith(opening["tag"]):
+            whole = whole[: opening.start()]
+        return whole + prefill
+
+    def answered(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
+        """The text of `opened`, and what follows it where the model replies `reply`, the end included.
+
+        Some templates open every reply with a thought, cut the thoughts out of it, or render earlier turns
+        differently once there is a reply. Raises Refused for a reply that cannot follow its opening.
+        """
+        opened, closed = self.opened(tokenizer, "", arguments), self._closed(tokenizer, reply, arguments)
+        header = opened.rstrip()
+        space, goes_on = opened[len(header) :], closed.startswith(header)
+        opening = _OPENING.search(opened)
+        tag = opening["tag"] if opening else ""
+        begun = bool(tag) and reply.startswith(tag)  # the reply repeats how its thought is opened
+        before, said, _ = _bare(closed).rpartition(_bare(reply))
+        if goes_on and not begun and len(before + said) > len(_bare(header)):
+            body = closed[len(header) :]
+            return opened, body[len(space) :] if body.startswith(space) else body.lstrip()
+        before, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
+        if not mark:
+            raise Refused("it leaves out what the assistant says")
+        if begun:
+            return opened, reply[len(tag) :].removeprefix(space) + end
+        if goes_on:  # with what the template cut
+            return opened, reply + end
+        if opening and closed.startswith(opened[: opening.start()].rstrip()):
+            if not _closes(reply, tag):
+                raise Refused(f"it opens every reply with {tag!r}, and this one does not begin so")
+            return opened, reply + end
+        if not before.rstrip().endswith(header[-1:]):
+            raise Refused("it writes replies elsewhere than it opens them")
+        lead = before[len(before.rstrip()) :].removeprefix(space)  # between the opening and a reply
+        return opened, lead + reply + end
+
+    def _closed(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> str:
+        messages = (*self.messages, {"role": "assistant", "content": reply})
+        return _applied(tokenizer, [_parted(message, self.roles) for message in messages], arguments)
+
+
+def _closes(reply: str, tag: str) -> bool:
+    """Whether it ends a thought that was opened before it, as a model's reply after such an opening does."""
+    thought, closing, _ = reply.partition(f"</{tag[1:]}")
+    return bool(closing) and tag not in thought
+
+
+def arrange(
+    tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
+) -> Arranged | None:
+    """The conversation in a form that renders all system and user text; None if there is none.
+
+    Where there is no place for a system turn, the first user turn begins with it. Raises Refused.
+    """
+    if system:
+        try:
+            found = _whole(tokenizer, [{"role": "system", "content": system}, *turns], arguments)
+        except Refused:
+            found = None
+        if found is not None:
+            return found
+        at = next(i for i, turn in enumerate(turns) if turn["role"] == "user")
+        first = {**turns[at], "content": f"{system}\n\n{turns[at]['content']}"}
+        turns = [*turns[:at], first, *turns[at + 1 :]]
+    return _whole(tokenizer, turns, arguments)
+
+
+def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, Any]) -> Arranged | None:
+    """Strings or parts, whichever the template renders completely. Raises Refused as for strings."""
+    # A mark before each text: a short one may stand in the template by itself.
+    marked = [{**m, "content": f"[{i}:]{m['content']}"} for i, m in enumerate(messages)]
+    refusal: Refused | None = None
+    without_replies: Arranged | None = None
+    for roles in PARTED:
+        arranged = Arranged(tuple(marked), roles)
+        try:
+            text = arranged.opened(tokenizer, "", arguments)
+        except Refused as error:
+            refusal = refusal or (None if roles else error)
+            continue
+        bare, printed = _bare(text), roles and any(str(_parts(m["content"])) in text for m in marked)
+        if printed or any(_bare(m["content"]) not in bare for m in marked if m["role"] != "assistant"):
+            continue
+        found = Arranged(tuple(messages), roles)
+        replies = [m["content"].rpartition(_THOUGHT)[2] for m in marked if m["role"] == "assistant"]
+        if all(_bare(reply) in bare for reply in replies):
+            return found
+        without_replies = without_replies or found
+    if without_replies is None and refusal is not None:
+        raise refusal
+    return without_replies
+
+
+def _parted(message: Message, roles: frozenset[str]) -> Mapping[str, Any]:
+    """The message, with its content as parts if it has one of these roles."""
+    if message["role"] not in roles:
+        return message
+    return {**message, "content": _parts(message["content"])}
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": content}]
+
+
+def _bare(text: str) -> str:
+    """Without white space, which templates trim and fold."""
+    return "".join(text.split())
+
+
+def _begun(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], prefill: str, arguments: Mapping[str, Any]
+) -> str | None:
+    """The template's text with an open last turn; None where that does not end with the prefill as it is.
+
+    A template may open a new reply differently, with a thought for instance.
+    """
+
+    def begun(text: str) -> str:
+        reply = {"role": "assistant", "content": text}
+        return _applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
+
+    try:
+        text = begun(prefill)
+        trimmed = prefill[0].isspace() and begun(prefill.lstrip()) == text
+    except Refused:
+        return None
+    return text if text.endswith(prefill) and not trimmed and _TAG not in text else None
+
+
+def _applied(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], **how: bool
+) -> str:
+    """The template's text. Raises Refused."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **arguments)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise Refused((str(error).splitlines() or [type(error).__name__])[0]) from error
+    return text

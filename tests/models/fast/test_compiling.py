@@ -1,0 +1,70 @@
+"""`--compile`: the same numbers, also for a folded copy; a clear error where it cannot."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mpg_cli.errors import ModelError
+from mpg_cli.models.fast import accelerate
+from mpg_cli.models.fast.compiling import compile_model
+from mpg_cli.models.load.adapter import read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.run.attention import use_few_queries
+from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.row_group import RowGroup
+from tests.models.tiny import random_tokens, tiny_adapter, tiny_model
+
+
+def is_compiled(model: Any) -> bool:
+    return model._compiled_call_impl is not None
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_rows_are_the_plain_ones_and_compile_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a prompt, steps and score passes over a growing context."""
+    monkeypatch.setenv("MPG_FAST", "1")
+    path = tiny_adapter(tmp_path / "a", base=tiny_model("llama", num_hidden_layers=1))
+    prompts = random_tokens(batch=2, length=9).tolist()
+    results = []
+    for compiled in (False, True):
+        model = tiny_model("llama", num_hidden_layers=1)
+        adapter = fit_adapter(read_adapter(path, "a"), model)
+        bank = LoraBank(model)
+        bank.add("stack 0", [[(adapter, 1.0)]])
+        if compiled:
+            use_few_queries(model)
+            assert accelerate(model, compiled=True)
+        folded = bank.folded([(adapter, 1.0)])
+        assert is_compiled(model) == is_compiled(folded) == compiled
+        rows = RowGroup(model, ["reference", "a"], bank=bank, stack="stack 0")
+        rows.prefill([[prompts[0], prompts[1][:6]]])
+        found = []
+        for size in (0, 0, 3, 3, 2, 0):
+            found.append(rows.score(torch.full((1, 1, size), 7, dtype=torch.long)).log_probs.flatten())
+            rows.commit([size], [[5]])
+        results.append(torch.cat(found))
+    assert float((results[0] - results[1]).abs().max()) <= 1e-4
+    counts = torch._dynamo.utils.counters["stats"]
+    assert counts["unique_graphs"] <= 8
+
+
+def test_a_compiler_that_fails_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler found\nwith a second line")
+
+    monkeypatch.setattr(
+        type(model), "compile", lambda self, **_: setattr(self, "_compiled_call_impl", broken)
+    )
+    with pytest.raises(ModelError, match=r"torch.compile does not work here: no compiler found$"):
+        compile_model(model)
+    assert not is_compiled(model)
+    assert model(input_ids=random_tokens(batch=1)).logits.isfinite().all()

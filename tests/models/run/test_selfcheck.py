@@ -1,0 +1,125 @@
+"""An architecture outside the tested list is checked before it is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from mpg_cli.errors import ModelError, NumericsError
+from mpg_cli.models.run import selfcheck
+from mpg_cli.models.run.forward import position_bytes
+from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.selfcheck import check_rows
+from tests.models.tiny import SIZES, tiny_model
+
+
+def untested(model_type: str, **fields: Any) -> Any:
+    config = CONFIG_MAPPING[model_type](**(SIZES | fields))
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+LATENT = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 16,
+}
+NANO = {
+    "num_hidden_layers": 4,
+    "intermediate_size": [48] * 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "activation_sparsity_pattern": [0.0] * 4,
+    "sliding_window": 8,
+    "head_dim": 8,
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": 90,
+}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fields", "layers"),
+    [
+        ("olmo2", {}, 3 * 2 * 2 * 8),
+        ("starcoder2", {}, 3 * 2 * 2 * 8),
+        ("granite", {}, 3 * 2 * 2 * 8),
+        ("deepseek_v3", LATENT, 3 * (16 + 8)),  # what keys and values are made of
+        ("gemma3n_text", NANO, 2 * 2 * 2 * 8),  # two layers of four have keys of their own
+    ],
+)
+def test_other_architectures_that_work_are_served(
+    model_type: str, fields: dict[str, Any], layers: int
+) -> None:
+    """`layers` is the numbers that one position takes in all layers."""
+    model = untested(model_type, **fields)
+    check_rows(model, "m")
+    assert position_bytes(model) == 4 * layers
+
+
+def test_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
+    model = tiny_model("llama")
+    check_rows(model, "m")
+    forward = model.forward
+
+    def deaf(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **(kwargs | {"position_ids": None}))
+
+    monkeypatch.setattr(model, "forward", deaf)
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(model, "m")
+
+
+def test_what_breaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
+    model = tiny_model("llama")
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError("unexpected mask")
+
+    monkeypatch.setattr(model, "forward", broken)
+    with pytest.raises(ModelError, match="unexpected mask"):
+        check_rows(model, "m")
+
+
+def test_nan_does_not_pass_for_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "_gaps", lambda model, streams: [0.0, float("nan")])
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(untested("olmo2"), "m")
+
+
+def test_nan_is_named() -> None:
+    model = untested("olmo2")
+    with torch.no_grad():
+        model.lm_head.weight[0] = float("nan")
+    with pytest.raises(NumericsError, match="NaN in the row of reference"):
+        check_rows(model, "m")
+
+
+def test_sliding_windows_are_checked_on_sequences_that_outgrow_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = untested("starcoder2", sliding_window=100)
+    check_rows(model, "m")
+    assert model.config.sliding_window == 100
+    monkeypatch.setattr(selfcheck, "RowGroup", DeafToWindows)
+    with pytest.raises(ModelError, match="cannot be served exactly"):
+        check_rows(model, "m")
+
+
+class DeafToWindows(RowGroup):
+    """Rows that believe every layer to see everything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.forward.masks.window = None
