@@ -3,7 +3,7 @@
     python -m benchmarks.batch            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
     python -m benchmarks.batch --small    # the bundled model only, fewer prompts
 
-Both sides are the batch runner on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
+Both sides are the scheduler on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
 the runs take turns, the ratios come from one run. Memory is the process's peak.
 """
 
@@ -15,22 +15,24 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import torch
 import transformers
 
 from benchmarks.models import build_model, random_adapter
-from mpg_cli.batch.events import Progress
-from mpg_cli.batch.lines import Line
-from mpg_cli.batch.runner import Runner
+from mpg_cli.engine.events import Progress
 from mpg_cli.engine.request import Request
-from mpg_cli.models.experts import Expert
-from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.engine.scheduler import Scheduler
+from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.prepare import load_prepared, prepare_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.sampling.params import Sampling, Scheme
@@ -39,30 +41,35 @@ QUESTION = "How should I spend {}?"
 TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "next week", "the morning")
 
 
-def lines(count: int, max_tokens: int) -> Iterator[Line]:
+def questions(request: Request, count: int, max_tokens: int) -> Iterator[Request]:
     """Questions of a few kinds."""
     for n in range(count):
         prompting = Prompting(QUESTION.format(TIMES[n % len(TIMES)]))
-        yield Line(n + 1, str(n), "0", prompting, Sampling(max_tokens=max_tokens))
+        yield replace(request, prompting=prompting, sampling=Sampling(max_tokens=max_tokens), sequence_id=n)
 
 
-def speed(runner: Runner, count: int, max_tokens: int) -> float:
+def speed(scheduler: Scheduler, request: Request, count: int, max_tokens: int) -> float:
     """Tokens a second over so many prompts."""
     began, tokens = time.perf_counter(), 0
-    for event in runner.run(lines(count, max_tokens)):
+    for event in scheduler.run(questions(request, count, max_tokens)):
         if isinstance(event, Progress):
             tokens += event.tokens
     return tokens / (time.perf_counter() - began)
 
 
 def compare(
-    name: str, runners: tuple[Runner, Runner], counts: tuple[int, int], max_tokens: int, repeats: int
+    name: str,
+    request: Request,
+    schedulers: tuple[Scheduler, Scheduler],
+    counts: tuple[int, int],
+    max_tokens: int,
+    repeats: int,
 ) -> None:
     """Prints both speeds and the ratio of their medians, the runs in turn after one of each to warm up."""
     found: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
-        for side, runner in enumerate(runners):
-            measured = speed(runner, counts[side], max_tokens)
+        for side, scheduler in enumerate(schedulers):
+            measured = speed(scheduler, request, counts[side], max_tokens)
             if repeat:
                 found[side].append(measured)
     alone, together = (statistics.median(values) for values in found)
@@ -74,29 +81,14 @@ def compare(
     )
 
 
-def pair(loaded: LoadedModel, request: Request, size: int) -> tuple[Runner, Runner]:
-    """Runners of one prompt at a time and of so many together."""
-    return tuple(  # type: ignore[return-value]
-        Runner(request, loaded, lambda persona: request.blend, batch_size=n) for n in (1, size)
-    )
-
-
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
     loaded = load_prepared(ModelOptions(device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
     request = Request(ModelOptions(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
-    compare(f"mpg-tiny {dtype}, batch 32", pair(loaded, request, 32), (count // 16, count), 128, repeats)
-
-
-class RandomRunner(Runner):
-    """A runner whose experts are random adapters."""
-
-    experts: Sequence[Expert] = ()
-
-    def _experts(self, request: Request, said: list[str]) -> tuple[Expert, ...]:
-        return tuple(self.experts)
+    schedulers = (Scheduler(loaded, batch_size=1), Scheduler(loaded, batch_size=32))
+    compare(f"mpg-tiny {dtype}, batch 32", request, schedulers, (count // 16, count), 128, repeats)
 
 
 def large(repeats: int, experts: int, count: int) -> None:
@@ -105,14 +97,19 @@ def large(repeats: int, experts: int, count: int) -> None:
     base = load_model(device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
     loaded = prepare_model(loaded)
-    chosen = [Expert(f"e{n}", 0.2, adapter=random_adapter(model, n)) for n in range(experts)]
-    request = Request(ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), blend=None, seed=1)
-    runners = []
-    for size in (1, 8):
-        runner = RandomRunner(request, loaded, lambda persona: None, batch_size=size)
-        runner.experts = chosen
-        runners.append(runner)
-    compare(f"Qwen3 385 M, {experts} LoRA, batch 8", (runners[0], runners[1]), (2, count), 32, repeats)
+    cache, adapters = ExpertCache(), []
+    for n in range(experts):
+        place = AdapterPlace(Path(f"e{n}"))
+        cache.get(place, partial(random_adapter, model, n))
+        adapters.append((place, 0.2))
+    request = Request(
+        ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), adapters=tuple(adapters), seed=1
+    )
+    schedulers = (
+        Scheduler(loaded, batch_size=1, cache=cache),
+        Scheduler(loaded, batch_size=8, cache=cache),
+    )
+    compare(f"Qwen3 385 M, {experts} LoRA, batch 8", request, schedulers, (2, count), 32, repeats)
 
 
 def main() -> None:

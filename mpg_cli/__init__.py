@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mpg_cli.api import Speaker, blend, generate, load
     from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text
+    from mpg_cli.engine.run_spec import RunSpec
     from mpg_cli.errors import MpgError
     from mpg_cli.personas.registry import Blend
     from mpg_cli.sampling.params import Sampling, Scheme, Threshold
@@ -29,6 +30,7 @@ __all__ = [
     "MpgError",
     "Notice",
     "Round",
+    "RunSpec",
     "Sampling",
     "Scheme",
     "Speaker",
@@ -46,6 +48,7 @@ _HOMES = {
     **dict.fromkeys(("Event", "Finished", "Notice", "Round", "Started", "Text"), "mpg_cli.engine.events"),
     **dict.fromkeys(("Sampling", "Scheme", "Threshold"), "mpg_cli.sampling.params"),
     "Blend": "mpg_cli.personas.registry",
+    "RunSpec": "mpg_cli.engine.run_spec",
     "MpgError": "mpg_cli.errors",
 }
 

@@ -104,7 +104,7 @@ class Speaker:
         events = self._session.replies(request)
         if not explain:
             return events
-        from mpg_cli.explain.builder import explained
+        from mpg_cli.engine.explained import explained
 
         return explained(events, self._session.loaded.tokenizer)
 

@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
-from mpg_cli.evaluation.asking import Asked
+from mpg_cli.evaluation.prompts import EvalPrompt
 from mpg_cli.evaluation.replies import Source, draw
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.text.prompting import Prompting
@@ -37,7 +37,7 @@ def request(persona: str, **scheme: Any) -> Request:
 
 def replies(persona: str) -> list[str]:
     """One reply to each of the questions, seeded, at temperature 1 and default weights."""
-    asked = [Asked(str(place), question) for place, question in enumerate(ASKED)]
+    asked = [EvalPrompt(str(place), question) for place, question in enumerate(ASKED)]
     return [reply.text for reply in draw(Source(load_model(), request(persona)), asked)]
 
 

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from mpg_cli.evaluation.asking import Asked, Reply
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
 from studies.blends.blend import RIVALS, Outcome
@@ -84,12 +84,12 @@ def test_the_blends_are_enough_and_their_questions_are_asked_once() -> None:
     assert not set(tuning) & set(reported)
 
 
-def measured(presence: tuple[float, float], fluency: float, rng: np.random.Generator) -> Measured:
+def measured(presence: tuple[float, float], fluency: float, rng: np.random.Generator) -> Metrics:
     """Fifty replies that show two personas at these rates; one reply is empty."""
-    return Measured(
+    return Metrics(
         "m",
         ("a", "b"),
-        tuple(Asked(str(n), "?") for n in range(50)),
+        tuple(EvalPrompt(str(n), "?") for n in range(50)),
         tuple(Reply(str(n), "t", (1,), "stop", 1.0, fluency if n else None) for n in range(50)),
         tuple(tuple(float(rng.random() < rate) for rate in presence) for _ in range(50)),
     )

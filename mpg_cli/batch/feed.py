@@ -32,7 +32,7 @@ class Feed:
     def __init__(self, source: BinaryIO) -> None:
         self._queue: Queue[bytes | OSError | None] = Queue(HELD)  # None: the end
         self._closed, self._ended = Event(), False
-        # The thread has a reader of its own: nobody can close one that another thread waits in.
+        # The thread has a reader of its own: one that a thread waits in cannot be closed by another.
         own = open(os.dup(source.fileno()), "rb")  # noqa: SIM115
         Thread(target=self._read, args=(own,), daemon=True).start()
 
@@ -73,7 +73,7 @@ class Feed:
                 self._put(None)
 
     def _put(self, what: bytes | OSError | None) -> bool:
-        """False once nobody wants it."""
+        """False once the feed is closed."""
         while not self._closed.is_set():
             try:
                 self._queue.put(what, timeout=0.5)

@@ -106,7 +106,7 @@ class LineReader:
 
     def parse(self, number: int, raw: bytes) -> Line | BadLine:
         """One physical line."""
-        # A line that cannot be read has an id that nobody gives another.
+        # A line that cannot be read has an id that no other line has.
         name = str(number) if self._format == "text" else f"(line {number})"
         digest, openai = digest_of(raw.strip()), False
         try:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from mpg_cli.chat.transcript import Exchange, SavedChat, Transcript
 from mpg_cli.engine.events import Event, Finished, FinishReason, Notice, Round, Started, Text
+from mpg_cli.engine.explained import explanation_of
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import MAX_TOKENS
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.explain.attribution import Explanation
-from mpg_cli.explain.builder import explanation_of
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Stats
 
@@ -25,9 +25,10 @@ ROOM = "/drop forgets the oldest exchange, /clear all of them; then /retry"
 
 @dataclass
 class LastReply:
-    """The last reply in all detail."""
+    """The last reply in all detail; `finished` if it came to its end."""
 
-    started: Started
+    prefill: str
+    max_tokens: int
     rounds: list[Round] = field(default_factory=list)
     text: str = ""
     finished: Finished | None = None
@@ -35,14 +36,14 @@ class LastReply:
     @property
     def begun(self) -> bool:
         """Whether it has a word of the model's own."""
-        return len(self.text) > len(self.started.prefill)
+        return len(self.text) > len(self.prefill)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Prompt tokens over all rows: those of the messages, and how many of them had to be read."""
+    """Prompt tokens over all rows: those of the messages, and how many of them were not cached."""
 
-    asked: int = 0
+    tokens: int = 0
     read: int = 0
 
 
@@ -135,7 +136,7 @@ class Conversation:
         last, tokenizer = self.last, self.session.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
-        return explanation_of(last.started, last.rounds, last.finished, tokenizer), last.started.experts
+        return explanation_of(last.rounds, last.finished, tokenizer), last.finished.spec.experts
 
     def saved(self) -> SavedChat:
         """What a file of this chat holds."""
@@ -167,13 +168,13 @@ class Conversation:
         turns = (*before.messages, {"role": "user", "content": exchange.user})
         prompting = replace(self.request.prompting, prompt=None, messages=turns, system=None)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
-        asked, read = self.session.asked_tokens, self.session.read_tokens
+        tokens, read = self.session.prompt_tokens, self.session.read_tokens
         last: LastReply | None = None
         earlier = self.stats
         try:
             for event in self.session.replies(request):
                 if isinstance(event, Started):
-                    last = LastReply(event)
+                    last = LastReply(event.spec.prefill, event.spec.max_tokens)
                 elif last and isinstance(event, Round):
                     last.rounds.append(event)
                     self.stats = earlier + event.stats
@@ -190,7 +191,7 @@ class Conversation:
                 self._keep(before, exchange, last)
             raise
         finally:
-            self.reading = Reading(self.session.asked_tokens - asked, self.session.read_tokens - read)
+            self.reading = Reading(self.session.prompt_tokens - tokens, self.session.read_tokens - read)
         if last is not None and not last.begun and last is not self.last:
             yield Notice("stopped before the first word: the turn is not kept, /retry asks again")
         if last is not None and self._ran_full(last):
@@ -207,4 +208,4 @@ class Conversation:
         """Whether the model's context ended the reply, not its own end or the limit that was asked for."""
         wanted = self.request.sampling.max_tokens or MAX_TOKENS
         ended = last.finished is not None and last.finished.finish_reason == "length"
-        return ended and last.started.max_tokens < wanted
+        return ended and last.max_tokens < wanted

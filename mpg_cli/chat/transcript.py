@@ -141,7 +141,7 @@ def answered_turns(data: Mapping[str, Any], name: str) -> Turns:
     turns = check_messages(data.get("messages"), f"the messages of {name}")
     last = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
     if last < 0:
-        raise UsageError(f"nobody has said anything in the chat of {name}")
+        raise UsageError(f"the chat of {name} has no user turn")
     return turns[: last + 1]
 
 

@@ -13,6 +13,7 @@ from mpg_cli.batch.blends import Blends
 from mpg_cli.batch.lines import BadLine, Line, LineReader
 from mpg_cli.batch.source import Source
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.run_spec import resume_key
 from mpg_cli.errors import ExitCode, MpgError
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
@@ -53,7 +54,7 @@ class BatchRun:
                 log = stack.enter_context(
                     open_log(
                         self._output,
-                        self._config(seed),
+                        {**resume_key(self._defaults, seed), "input_format": self._format},
                         drawn=() if self._defaults.seed is not None else ("seed",),
                         restart=self._options.force_restart,
                         retry_errors=self._options.retry_errors,
@@ -76,6 +77,7 @@ class BatchRun:
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
+            from mpg_cli.engine.scheduler import Scheduler
             from mpg_cli.engine.session import open_drafter
             from mpg_cli.models.prepare import load_prepared
 
@@ -84,14 +86,13 @@ class BatchRun:
             signals.check()
         for text in loaded.notices:
             self._say(text)
-        runner = Runner(
-            defaults,
+        scheduler = Scheduler(
             loaded,
-            self._blends,
             batch_size=self._options.batch_size,
             max_experts=self._options.max_experts,
             smaller=smaller,
         )
+        runner = Runner(scheduler, defaults, self._blends)
         if self._options.strict:
             source.check_lengths(self._reader(), runner.check)
         if source.typed:
@@ -110,7 +111,7 @@ class BatchRun:
 
     def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
         """Every record as soon as it is there."""
-        from mpg_cli.batch.events import LineDone, LineFailed
+        from mpg_cli.batch.runner import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
         from mpg_cli.render.records import record_of
 
@@ -166,30 +167,3 @@ class BatchRun:
                 f"INPUT cannot be read any further: {error.strerror}",
                 hint="with --output the same command goes on where it stopped",
             ) from None
-
-    def _config(self, seed: int) -> dict[str, Any]:
-        """What determines the replies, for the file beside the output."""
-        request, scheme, prompting = self._defaults, self._defaults.scheme, self._defaults.prompting
-        experts = {e.persona.name: e.weight for e in request.blend.experts} if request.blend else {}
-        config: dict[str, Any] = {
-            "model": request.model.name,
-            "revision": request.model.revision,
-            "dtype": request.model.dtype,
-            "persona": experts,
-            "adapters": {place.saved: weight for place, weight in request.adapters},
-            "system": prompting.system,
-            "raw": prompting.raw,
-            "template_args": dict(prompting.template_args),
-            "input_format": self._format,
-            "target": scheme.target,
-            "rule": scheme.rule,
-            "seed": seed,
-            **request.sampling.as_json(),
-        }
-        if request.model.compile:  # it rounds differently
-            config["compile"] = True
-        if scheme.rule != "exact":  # there the way to sample changes the text
-            config |= {"drafter": scheme.drafter, "chunk_size": scheme.chunk_size}
-        if scheme.rule == "threshold":
-            config["threshold"] = dict(vars(scheme.threshold))
-        return config

@@ -67,7 +67,7 @@ class SlashCommands:
     def __init__(self, conversation: Conversation, streams: Streams, blend: BlendOptions) -> None:
         self._chat, self._streams = conversation, streams
         self._scale, self._directories = blend.scale, blend.persona_dirs
-        self._asked = self._read = 0
+        self._tokens = self._read = 0
 
     def perform(self, line: str) -> Iterable[Event] | None:
         """Do what the line says; the events of a reply where it draws one. Raises MpgError, Leave."""
@@ -83,7 +83,7 @@ class SlashCommands:
 
     def count(self) -> None:
         """A reply is over: add up what was read for it."""
-        self._asked += self._chat.reading.asked
+        self._tokens += self._chat.reading.tokens
         self._read += self._chat.reading.read
 
     def complete(self, before: str) -> Sequence[str]:
@@ -224,9 +224,9 @@ class SlashCommands:
         rows = words.stats_rows(
             self._chat.stats,
             exchanges=len(self._chat.transcript.exchanges),
-            asked=reading.asked,
+            tokens=reading.tokens,
             read=reading.read,
-            whole=(self._asked, self._read),
+            whole=(self._tokens, self._read),
             seed=seed or 0,
         )
         self._say(words.aligned([*rows, ("blend", self._chat.session.persona)]))

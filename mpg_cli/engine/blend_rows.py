@@ -1,4 +1,4 @@
-"""A blend on a loaded model: the rows of its forward pass, and who drafts for them."""
+"""A blend on a loaded model: the rows of its forward pass, and its drafter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from mpg_cli.engine.profile import read_profile
-from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.adapter import Row
 from mpg_cli.models.load.loader import LoadedModel
@@ -41,11 +41,11 @@ def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabul
     return loaded.vocabulary.below(served_tokens(loaded.model, *checkpoints))
 
 
-class Lineup:
+class BlendRows:
     """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
 
     `smaller` is the model that drafts, where the scheme names one; `notices` is what the user should know.
-    Of the lineup `before` it takes over what rows of the same weights have read.
+    Rows of `before` with the same weights are reused with what they have read.
     """
 
     def __init__(
@@ -57,52 +57,52 @@ class Lineup:
         *,
         batch: int = 1,
         smaller: LoadedModel | None = None,
-        before: Lineup | None = None,
+        before: BlendRows | None = None,
     ) -> None:
         self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
         self.batch, self.candidates = batch, scheme.threshold.candidates
         self.notices: list[str] = []
-        self._inherited = before.groups if before else ()
+        self._reusable = before.groups if before else ()
         scheme = self._decide(scheme)
         self.vocabulary = common_vocabulary(loaded, experts)
         self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
         self.rows = self._build_rows()
         self.draft = self._build_drafter(scheme, smaller)
-        self._inherited = ()
+        self._reusable = ()
 
     def prefill(self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]) -> None:
         """Read the prompts of all rows and, for each sequence, the drafter's."""
-        self.replace(range(self.batch), prompts, drafts)
+        self.insert(range(self.batch), prompts, drafts)
 
-    def replace(
+    def insert(
         self,
-        places: Sequence[int],
+        slots: Sequence[int],
         prompts: Sequence[Sequence[Sequence[int]]],
         drafts: Sequence[Sequence[int]],
     ) -> None:
-        """Read the prompts of other sequences in these places; the others keep their state."""
-        self.rows.insert(places, prompts)
-        self.draft.drafter.insert(places, drafts)
+        """Prefill other sequences in these slots; the others keep their state."""
+        self.rows.insert(slots, prompts)
+        self.draft.drafter.insert(slots, drafts)
 
-    def select(self, places: Sequence[int]) -> None:
-        """Go on with the sequences in these places; one that is named twice is there twice."""
-        self.batch = len(places)
-        self.rows.select(places)
-        self.draft.drafter.select(places)
+    def select(self, slots: Sequence[int]) -> None:
+        """Keep the sequences of these slots, in this order; one that is named twice is there twice."""
+        self.batch = len(slots)
+        self.rows.select(slots)
+        self.draft.drafter.select(slots)
 
-    def release(self, heir: Lineup | None = None) -> None:
-        """Give up the adapters' memory but for that of the heir; the lineup cannot be used any more."""
+    def release(self, successor: BlendRows | None = None) -> None:
+        """Free the adapters' memory except what the successor reuses; these rows cannot be used any more."""
         for group in self.groups:
-            if group.stack is not None and not (heir and group in heir.groups):
+            if group.stack is not None and not (successor and group in successor.groups):
                 self.bank.remove(group.stack)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop everything that was read: what an exception left in the middle of a pass."""
         for group in self.groups:
             group.reset()
 
-    def to_read(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
-        """Tokens that all rows and the drafter's read of a prompt if they know nothing of it."""
+    def prompt_tokens(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
+        """Tokens that all rows and the drafter's read of a prompt if none of it is cached."""
         drafted = [draft] if self.draft.group else []
         return sum(len(ids) - 1 for ids in (*prompts, *drafted))
 
@@ -149,7 +149,7 @@ class Lineup:
         drafter, size = scheme.drafter, scheme.chunk_size
         profile = None
         if drafter != "none" and (drafter == "auto" or size is None):
-            profile, notice = read_profile(key_of(self.loaded, self.experts, scheme), versions())
+            profile, notice = read_profile(profile_key(self.loaded, self.experts, scheme), versions())
             self.notices += [notice] if notice else []
         if drafter == "auto":
             found = profile.drafter if profile else None
@@ -177,7 +177,7 @@ class Lineup:
         own = model is self.loaded.model
         plain = [()] * (len(names) - len(loras))
         keys = (*plain, *(tuple((adapter.fingerprint, weight) for adapter, weight in row) for row in loras))
-        for group in self._inherited:
+        for group in self._reusable:
             same = group.model is model and (group.names, group.keys) == (tuple(names), keys)
             if same and type(group) is kind:
                 return group
@@ -191,7 +191,7 @@ class Lineup:
             vocabulary=self.vocabulary,
             keys=keys,
         )
-        group.reuse_prefix(self._inherited)
+        group.reuse_prefix(self._reusable)
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:
@@ -216,9 +216,9 @@ class Lineup:
         if drafter in ("merged", "folded"):
             return self._merged(scheme.target == "mixture", drafter == "folded")
         if smaller is not None and drafter.startswith("model:"):
-            said = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
+            prompts = [e.persona_prompt for e in self.experts if e.persona_prompt and e.weight > 0]
             group = self._group(smaller.model, [f"the drafter {smaller.id}"], kind=StepRow)
-            return _stepped(drafter, group, "\n\n".join(said) or None)
+            return _stepped(drafter, group, "\n\n".join(prompts) or None)
         wanted = drafter.removeprefix("persona:").lower()
         expert = next(e for e in self.experts if e.name.lower() == wanted)
         if expert.checkpoint is not None:
@@ -228,7 +228,8 @@ class Lineup:
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
     def _merged(self, normalise: bool, folded: bool) -> DraftSource:
-        """One row that approximates the target: the weighted sum of all LoRA, all welcome prompts joined.
+        """One row that approximates the target: the weighted sum of all LoRA, the joined prompts of
+        positive weight.
 
         Folded, it runs on a dense copy of the weights with that sum added in.
         """
@@ -247,14 +248,14 @@ class Lineup:
         if not row:
             self.notices.append("no adapter to fold: the merged drafter is a row of the base")
             return self._draft_row("merged", row, prompt)
-        whose = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
-        return _stepped("folded", self._group(self.bank.folded(row), [whose], kind=StepRow), prompt)
+        label = f"the folded drafter ({', '.join(e.name for e in self.experts if e.adapter)})"
+        return _stepped("folded", self._group(self.bank.folded(row), [label], kind=StepRow), prompt)
 
     def _draft_row(self, name: str, row: Row, prompt: str | None) -> DraftSource:
-        whose = f"the {name} drafter"
+        label = f"the {name} drafter"
         if name == "merged":
-            whose += f" ({', '.join(expert.name for expert in self.experts)})"
-        group = self._group(self.loaded.model, [whose], [row] if row else [], StepRow)
+            label += f" ({', '.join(expert.name for expert in self.experts)})"
+        group = self._group(self.loaded.model, [label], [row] if row else [], StepRow)
         return _stepped(name, group, prompt)
 
 

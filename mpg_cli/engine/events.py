@@ -1,24 +1,29 @@
 """What happens while a reply is sampled, as frozen values. Renderers draw them; nothing here prints.
 
 Order for one reply: `Started`, then `Round` and `Text` in turn, then `Finished`. `Notice` may come
-anywhere. Torch-free.
+anywhere. The scheduler, which runs many requests, yields `Sized`, `Progress`, `Finished` and `Failed`.
+Torch-free.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from mpg_cli.engine.run_spec import RunSpec
+from mpg_cli.errors import MpgError
 from mpg_cli.explain.attribution import Explanation
-from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
 __all__ = [
     "Event",
+    "Failed",
     "FinishReason",
     "Finished",
     "Notice",
+    "Progress",
     "Round",
+    "Sized",
     "Started",
     "Text",
     "Usage",
@@ -46,26 +51,14 @@ class Notice:
 
 @dataclass(frozen=True)
 class Started:
-    """A reply begins: every choice that determines it."""
+    """A reply begins."""
 
     type: ClassVar[str] = "started"
-    sequence: int | str
-    seed: int
-    persona: str
-    experts: tuple[ExpertInfo, ...]
-    model: str
-    revision: str | None
-    device: str
-    dtype: str
-    target: str
-    rule: str
-    drafter: str
-    chunk_size: int | Literal["auto"]  # auto: it follows the acceptance
-    prompt_tokens: int
-    max_tokens: int
-    prefill: str = ""  # what the text begins with; it is not sampled
-    device_reason: str = ""
-    dtype_reason: str = ""
+    spec: RunSpec
+
+    @property
+    def sequence(self) -> int | str:
+        return self.spec.sequence
 
 
 @dataclass(frozen=True)
@@ -79,10 +72,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Finished:
-    """A reply is complete (or was interrupted): the whole of it and its statistics."""
+    """A reply is complete (or was interrupted): the whole of it, how it was made, and its statistics."""
 
     type: ClassVar[str] = "finished"
-    sequence: int | str
+    spec: RunSpec
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
@@ -90,18 +83,65 @@ class Finished:
     stats: Stats
     explanation: Explanation | None = None  # where it was asked for
 
+    @property
+    def sequence(self) -> int | str:
+        return self.spec.sequence
+
+    @property
+    def seed(self) -> int:
+        return self.spec.seed
+
+    def record(self) -> dict[str, Any]:
+        """The JSON record of the reply, with all that it takes to repeat it (`--format json`)."""
+        record = {
+            "text": self.text,
+            "token_ids": self.token_ids,
+            **self.spec.record(),
+            "finish_reason": self.finish_reason,
+            "usage": asdict(self.usage),
+            "stats": self.stats.as_json(),
+        }
+        return record if self.explanation is None else record | {"explanation": self.explanation.as_json()}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request of several that cannot be answered; the others go on."""
+
+    sequence: int | str
+    code: str  # bad_persona, bad_value, too_long or numerics
+    error: MpgError
+
+
+@dataclass(frozen=True)
+class Sized:
+    """How many sequences run together from now on, and why."""
+
+    batch_size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Tokens committed by a round of all running sequences."""
+
+    tokens: int
+    running: int
+
 
 Event = Notice | Started | Round | Text | Finished
 
 
 def as_json(event: Event) -> dict[str, Any]:
     """The event as one JSON object with its `type` and `schema` (the `events` format)."""
-    fields = asdict(event)
-    if isinstance(event, Round):
-        del fields["stats"]  # of all rounds so far; `finished` has those of the reply
-    if isinstance(event, Finished):
-        fields["stats"] = event.stats.as_json()
-        del fields["explanation"]
-        if event.explanation is not None:
-            fields["explanation"] = event.explanation.as_json()
+    match event:
+        case Started():
+            fields = event.spec.as_json()
+        case Finished():
+            fields = event.record() | event.spec.as_json()
+        case Round():
+            fields = asdict(event)
+            del fields["stats"]  # of all rounds so far; `finished` has those of the reply
+        case _:
+            fields = asdict(event)
     return {"type": event.type, "schema": SCHEMA, **fields}

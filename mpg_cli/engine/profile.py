@@ -28,7 +28,7 @@ Key = Mapping[str, Any]  # what a profile depends on, as JSON
 
 @dataclass(frozen=True)
 class Choice:
-    """A drafter and a number of candidates with the chunk size that is fastest for them (0: lock-step).
+    """A drafter and a number of candidates with the chunk size that is fastest for them (0: token by token).
 
     Speeds are tokens/s, `measured` where it was run; the bias figures are those of the threshold rule, and
     `effect` is what all personas together added to the log-probability of a token.
@@ -48,7 +48,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Profile:
-    """What was found; `choices` in falling order of speed, lock-step among them."""
+    """What was found; `choices` in falling order of speed, token-by-token decoding among them."""
 
     key: Key
     versions: Mapping[str, str]
@@ -58,7 +58,7 @@ class Profile:
 
     @property
     def drafter(self) -> str | None:
-        """The fastest drafter that was run, `none` for lock-step; None if none was.
+        """The fastest drafter that was run, `none` for token-by-token decoding; None if none was.
 
         A further model is not meant: it is loaded where it is asked for.
         """
@@ -68,7 +68,7 @@ class Profile:
     def chunk_size(self, drafter: str, candidates: int) -> int | None:
         """gamma for a drafter and a number of candidates; None where they were not tuned.
 
-        0 where lock-step was faster, or where the bias is more than was allowed.
+        0 where token-by-token decoding was faster, or where the bias is more than was allowed.
         """
         speed = next((choice.measured for choice in self.choices if choice.drafter == "none"), None)
         for choice in self.choices:

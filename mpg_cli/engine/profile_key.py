@@ -9,29 +9,25 @@ import torch
 import transformers
 
 from mpg_cli import __version__
+from mpg_cli.engine.run_spec import PROFILE, ModelSpec, scheme_json
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.loader import LoadedModel, short_digest, weights_digest
 from mpg_cli.sampling.params import Scheme
 
 
-def key_of(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
+def profile_key(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) -> dict[str, Any]:
     """The key of a blend on a loaded model, as JSON."""
-    key: dict[str, Any] = {
-        "model": loaded.id,
-        "revision": loaded.revision,
+    parts = ModelSpec.of(loaded).as_json() | scheme_json(scheme)
+    key = {name: parts[name] for name in PROFILE}
+    if key["threshold"]:
+        del key["threshold"]["candidates"]  # tuning varies it
+    return {
+        **key,
         "weights": weights_digest(loaded.model),
         "experts": sorted((expert_key(expert) for expert in experts), key=str),
-        "target": scheme.target,
-        "rule": scheme.rule,
         "device": device_name(loaded.device.value),
         "threads": torch.get_num_threads() if loaded.device.value.type == "cpu" else None,
-        "dtype": str(loaded.dtype.value).removeprefix("torch."),
-        "compiled": loaded.compiled,
     }
-    if scheme.rule == "threshold":
-        how = scheme.threshold
-        key["threshold"] = [how.quantile, how.fixed, how.window, how.ahead]
-    return key
 
 
 def versions() -> dict[str, str]:

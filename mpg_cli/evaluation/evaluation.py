@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.judging import Exhibit, Judge
 from mpg_cli.evaluation.log import EvaluationLog
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
@@ -21,38 +21,38 @@ class Bench:
     """What all methods share: prompts, personas to look for, the judge, where the records go, the base."""
 
     base: LoadedModel
-    asked: tuple[Asked, ...]
+    prompts: tuple[EvalPrompt, ...]
     personas: tuple[str, ...]
     judge: Judge | None
     log: EvaluationLog
     notice: Callable[[str], None] = lambda message: None
     show: Show = lambda what, share: None
-    shelf: ExpertCache = field(default_factory=ExpertCache)
+    cache: ExpertCache = field(default_factory=ExpertCache)
 
-    def measure(self, name: str, source: Source) -> Measured:
+    def measure(self, name: str, source: Source) -> Metrics:
         """Replies of a method to all prompts, and what they show."""
         return self.judged(name, self.replies(name, source))
 
     def replies(self, name: str, source: Source) -> tuple[Reply, ...]:
         """Replies of a method to all prompts, with their fluency."""
-        prompts = {one.id: one.prompt for one in self.asked}
+        texts = {one.id: one.prompt for one in self.prompts}
         replies = draw(
             source,
-            self.asked,
+            self.prompts,
             done=self.log.replies(name),
-            keep=lambda reply: self.log.reply(name, reply, prompts[reply.id]),
+            keep=lambda reply: self.log.reply(name, reply, texts[reply.id]),
             notice=self.notice,
             report=lambda share: self.show(f"{name}: replying", share),
-            shelf=self.shelf,
+            cache=self.cache,
         )
         how = source.request.prompting
         report = lambda share: self.show(f"{name}: fluency", share)  # noqa: E731
-        return tuple(with_fluency(self.base, how, self.asked, replies, report))
+        return tuple(with_fluency(self.base, how, self.prompts, replies, report))
 
-    def judged(self, name: str, replies: tuple[Reply, ...]) -> Measured:
+    def judged(self, name: str, replies: tuple[Reply, ...]) -> Metrics:
         """What these replies to all prompts show."""
         scores = self._scores(name, [reply.text for reply in replies])
-        return Measured(name, self.personas, self.asked, replies, tuple(scores))
+        return Metrics(name, self.personas, self.prompts, replies, tuple(scores))
 
     def _scores(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """The scores of every reply, a persona each; those of an earlier run are not asked for again."""
@@ -61,7 +61,7 @@ class Bench:
             return [() for _ in texts]
         exhibits = [
             Exhibit(one.id, one.prompt, text, persona, one.personas.get(persona, ""), one.reference)
-            for one, text in zip(self.asked, texts, strict=True)
+            for one, text in zip(self.prompts, texts, strict=True)
             for persona in self.personas
         ]
         known = dict(self.log.judgements(name, judge.about))
@@ -72,4 +72,4 @@ class Bench:
             lambda share: self.show(f"{name}: judging", share),
         )
         known |= {(one.id, one.persona): score for one, score in zip(missing, found, strict=True)}
-        return [tuple(known[one.id, persona] for persona in self.personas) for one in self.asked]
+        return [tuple(known[one.id, persona] for persona in self.personas) for one in self.prompts]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.text.vocabulary import logits_width
@@ -44,14 +44,14 @@ def _means(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]
 ) -> list[float]:
     """The same for replies that share a pass."""
-    lineup = Lineup(loaded, LoraBank.of(loaded.model), (), Scheme(drafter="none"), batch=len(replies))
+    blend_rows = BlendRows(loaded, LoraBank.of(loaded.model), (), Scheme(drafter="none"), batch=len(replies))
     drafts = padded(replies)[:, None]  # (B, 1, T)
-    lineup.rows.prefill([[list(ids)] for ids in prompts])
-    rows = lineup.rows.score(drafts).log_probs[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
-    lineup.rows.check()
+    blend_rows.rows.prefill([[list(ids)] for ids in prompts])
+    rows = blend_rows.rows.score(drafts).log_probs[0, :, 0, :-1]  # (1, B, 1, T+1, V) -> (B, T, V)
+    blend_rows.rows.check()
     chosen = rows.gather(-1, drafts[:, 0, :, None].to(rows.device))[..., 0]  # (B, T)
     lengths = torch.tensor([len(ids) for ids in replies], device=rows.device)  # (B,)
     padding = torch.arange(drafts.shape[2], device=rows.device) >= lengths[:, None]  # (B, T)
     means: list[float] = (chosen.masked_fill(padding, 0.0).sum(-1) / lengths).tolist()
-    lineup.release()
+    blend_rows.release()
     return means

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import unwritable
-from mpg_cli.evaluation.asking import Reply
 from mpg_cli.evaluation.judging import Judgement
+from mpg_cli.evaluation.prompts import Reply
 from mpg_cli.io.files import check_writable
 from mpg_cli.io.log import ResumableLog
 from mpg_cli.io.text import visible

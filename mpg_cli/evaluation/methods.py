@@ -92,7 +92,7 @@ def blended(request: Request, target: TargetName, rule: RuleName) -> Request:
     return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))
 
 
-def lock_step(request: Request, target: TargetName = "product") -> Request:
+def token_by_token(request: Request, target: TargetName = "product") -> Request:
     """One token a pass: the text that the exact rule must give."""
     return replace(request, scheme=Scheme(target, drafter="none"))
 

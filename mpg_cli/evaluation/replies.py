@@ -5,24 +5,20 @@ Two methods that answer prompts of the same id with the same seed answer them wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mpg_cli.batch.events import LineDone, LineFailed
-from mpg_cli.batch.events import Progress as Drawn
-from mpg_cli.batch.lines import Line
-from mpg_cli.batch.runner import Runner
-from mpg_cli.engine.events import Notice
+from mpg_cli.engine.events import Failed, Finished, Notice, Progress
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, MpgError
-from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.fluency import fluencies
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.io import signals
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
-from mpg_cli.personas.registry import Blend
 
 
 @dataclass(frozen=True)
@@ -39,13 +35,13 @@ class Source:
 
 def draw(
     source: Source,
-    asked: Sequence[Asked],
+    prompts: Sequence[EvalPrompt],
     *,
     done: Mapping[str, Reply] | None = None,
     keep: Callable[[Reply], None] = lambda reply: None,
     notice: Callable[[str], None] = lambda message: None,
     report: Callable[[float], None] = lambda share: None,
-    shelf: ExpertCache | None = None,
+    cache: ExpertCache | None = None,
     batch_size: int | None = None,
 ) -> list[Reply]:
     """A reply to every prompt, in their order. Those of `done` are taken as they are, by the prompt's id.
@@ -53,58 +49,47 @@ def draw(
     `keep` is given each new reply as soon as it is there. Raises MpgError for a prompt without an answer.
     """
     found = dict(done or {})
-    missing = [one for one in asked if one.id not in found]
-    own = {one.id: one.blend for one in asked if one.blend is not None}
-    blend = source.request.blend
-
-    def blend_of(persona: str | None) -> Blend | None:
-        return blend if persona is None else own[persona]
-
-    runner = Runner(
-        source.request,
-        source.loaded,
-        blend_of,
-        batch_size=batch_size,
-        smaller=source.smaller,
-        shelf=shelf,
-    )
-    said: set[str] = set()
-    for event in runner.run(_lines(source.request, missing, own)):
+    missing = [_request(source.request, one) for one in prompts if one.id not in found]
+    scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, cache=cache)
+    for event in scheduler.run(iter(missing)):
         signals.check()
-        if isinstance(event, LineFailed):
-            kind = ContextError if event.code == "too_long" else MpgError
-            raise kind(f"prompt {event.line.id}: {event.message}")
-        if isinstance(event, Notice) and event.message not in said:
-            said.add(event.message)
-            notice(event.message)
-        if isinstance(event, LineDone):
-            told = event.finished
-            seconds = told.stats.seconds.total
-            reply = Reply(event.line.id, told.text, told.token_ids, told.finish_reason, seconds)
-            found[reply.id] = reply
-            keep(reply)
-        if isinstance(event, LineDone | Drawn):
-            report(len(found) / len(asked))
-    return [found[one.id] for one in asked]
+        match event:
+            case Failed():
+                kind = ContextError if event.code == "too_long" else MpgError
+                hint = f"; {event.error.hint}" if event.error.hint else ""
+                raise kind(f"prompt {event.sequence}: {event.error.message}{hint}")
+            case Notice():
+                notice(event.message)
+            case Finished():
+                reply = Reply(
+                    str(event.sequence),
+                    event.text,
+                    event.token_ids,
+                    event.finish_reason,
+                    event.stats.seconds.total,
+                )
+                found[reply.id] = reply
+                keep(reply)
+        if isinstance(event, Finished | Progress):
+            report(len(found) / len(prompts))
+    return [found[one.id] for one in prompts]
+
+
+def _request(request: Request, one: EvalPrompt) -> Request:
+    """The request of one prompt; its id keys the noise."""
+    own = replace(request, prompting=replace(request.prompting, prompt=one.prompt), sequence_id=one.id)
+    return own if one.blend is None else replace(own, blend=one.blend, adapters=())
 
 
 def with_fluency(
     loaded: LoadedModel,
     how: Prompting,
-    asked: Sequence[Asked],
+    prompts: Sequence[EvalPrompt],
     replies: Sequence[Reply],
     report: Callable[[float], None] = lambda share: None,
 ) -> list[Reply]:
     """The replies with their fluency under this model and the plain prompt, without any persona."""
     size = loaded.vocabulary.size
-    prompts = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in asked]
-    values = fluencies(loaded, prompts, [reply.token_ids for reply in replies], report)
+    ids = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in prompts]
+    values = fluencies(loaded, ids, [reply.token_ids for reply in replies], report)
     return [replace(reply, fluency=value) for reply, value in zip(replies, values, strict=True)]
-
-
-def _lines(request: Request, asked: Sequence[Asked], own: Collection[str]) -> Iterator[Line]:
-    """The prompts as lines of a batch; one with a blend of its own names it by its id."""
-    for number, one in enumerate(asked, 1):
-        prompting = replace(request.prompting, prompt=one.prompt)
-        persona = one.id if one.id in own else None
-        yield Line(number, one.id, "", prompting, request.sampling, persona=persona)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation import roleplay
-from mpg_cli.evaluation.asking import Asked, read_prompts
 from mpg_cli.evaluation.judging import Judge, MarkerJudge
 from mpg_cli.evaluation.mbti import Quiz, types
+from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
@@ -36,7 +36,7 @@ def study_of_blend(
     if not personas:
         raise UsageError("no persona of the blend has a positive weight: there is nothing to look for")
     prompts = read_prompts(options.prompts, options.count)
-    asked = tuple(Asked(str(at), text, personas) for at, text in enumerate(prompts))
+    asked = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
     return Study(asked, request, tuple(personas), choose_judge(judges, tuple(personas)), options.output)
 
 

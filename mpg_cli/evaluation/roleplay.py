@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
-from mpg_cli.evaluation.asking import Asked
+from mpg_cli.evaluation.prompts import EvalPrompt
 from mpg_cli.io.lines import read_lines
 from mpg_cli.io.text import check_text, did_you_mean, visible
 from mpg_cli.personas.registry import Blend, BlendExpert
@@ -24,14 +24,14 @@ ASK = "Tell me about yourself."
 
 def read_roleplay(
     file: Path, weights: tuple[float, float], ask: str = ASK, most: int | None = None
-) -> tuple[Asked, ...]:
+) -> tuple[EvalPrompt, ...]:
     """The lines of a JSONL file as prompts, each with a blend of two system prompts of these weights.
 
     A line without a `question` is asked `ask`. Raises UsageError naming file and line.
     """
     name = visible(str(file))
     found = [
-        _asked(f"--data {name}:{number}", file, number, line, weights, ask)
+        _prompt(f"--data {name}:{number}", file, number, line, weights, ask)
         for number, line in enumerate(read_lines(file, f"--data {name}"), 1)
         if line.strip()
     ]
@@ -45,7 +45,9 @@ def read_roleplay(
     return tuple(found[:most])
 
 
-def _asked(where: str, file: Path, number: int, line: str, weights: tuple[float, float], ask: str) -> Asked:
+def _prompt(
+    where: str, file: Path, number: int, line: str, weights: tuple[float, float], ask: str
+) -> EvalPrompt:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -67,7 +69,7 @@ def _asked(where: str, file: Path, number: int, line: str, weights: tuple[float,
         if weight
     )
     blend = Blend("+".join(PERSONAS), experts)
-    return Asked(str(id_), texts["question"] or ask, told, blend, texts["reference_answer"])
+    return EvalPrompt(str(id_), texts["question"] or ask, told, blend, texts["reference_answer"])
 
 
 def _text(where: str, data: dict[str, Any], key: str, *, needed: bool) -> str | None:

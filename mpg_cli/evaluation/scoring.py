@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.engine.blend_rows import Lineup, common_vocabulary
+from mpg_cli.engine.blend_rows import BlendRows, common_vocabulary
 from mpg_cli.errors import ContextError
 from mpg_cli.evaluation.questionnaire import Item, Readout, put
 from mpg_cli.models.experts import Expert
@@ -73,32 +73,32 @@ def option_scores(
         alike = list(group)
         batch = _batch(loaded, 1 + len(experts), count, alike)
         scheme = Scheme(drafter="none", threshold=Threshold(candidates=count))
-        lineup = Lineup(loaded, LoraBank.of(loaded.model), experts, scheme, batch=batch)
+        blend_rows = BlendRows(loaded, LoraBank.of(loaded.model), experts, scheme, batch=batch)
         for begin in range(0, len(alike), batch):
             part = alike[begin : begin + batch]
-            rows, drafts, lengths = _pass(lineup, part)
+            rows, drafts, lengths = _pass(blend_rows, part)
             for own, weight in zip(sums, tensors, strict=True):
                 scores = _scores(rows, drafts, lengths, target, weight)  # (B, N)
                 for question, found in zip(part, scores[: len(part)], strict=True):
                     own[question.place] += found / 2  # two orders
             done += len(part)
             report(done / len(asked))
-        lineup.release()
+        blend_rows.release()
     return [[tuple(found.tolist()) for found in own] for own in sums]
 
 
-def _pass(lineup: Lineup, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass over the lineup's B questions, of which the last repeats where there are fewer.
+def _pass(blend_rows: BlendRows, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass over the blend_rows's B questions, of which the last repeats where there are fewer.
 
     Returns log-probabilities (R, B, N, T, V), option tokens (B, N, T) and their lengths (B, N).
     """
-    part = [*part, *[part[-1]] * (lineup.batch - len(part))]
+    part = [*part, *[part[-1]] * (blend_rows.batch - len(part))]
     options = [ids for question in part for ids in question.options]
-    drafts = padded(options).view(len(part), lineup.candidates, -1)  # (B, N, T)
+    drafts = padded(options).view(len(part), blend_rows.candidates, -1)  # (B, N, T)
     lengths = torch.tensor([[len(ids) for ids in question.options] for question in part])  # (B, N)
-    lineup.rows.prefill([question.prompts for question in part])
-    rows = lineup.rows.score(drafts).log_probs[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
-    lineup.rows.check()
+    blend_rows.rows.prefill([question.prompts for question in part])
+    rows = blend_rows.rows.score(drafts).log_probs[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
+    blend_rows.rows.check()
     return rows, drafts.to(rows.device), lengths.to(rows.device)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.engine.request import Request
-from mpg_cli.evaluation.asking import Asked
+from mpg_cli.engine.run_spec import EVALUATION, ModelSpec, RunSpec, expression_of
 from mpg_cli.evaluation.judging import Judge, digest
 from mpg_cli.evaluation.log import open_log
-from mpg_cli.evaluation.measured import Differences, Measured
+from mpg_cli.evaluation.metrics import Differences, Metrics
+from mpg_cli.evaluation.prompts import EvalPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mpg_cli.models.load.loader import LoadedModel
 
 SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
-LOCK_STEP = 8  # prompts whose text is held against lock-step decoding
+COMPARED = 8  # replies that are compared with token-by-token decoding
 
 Say = Callable[[str], None]
 Show = Callable[[str, float], None]
@@ -44,7 +45,7 @@ def _unseen(what: str, share: float) -> None:
 class Study:
     """Prompts, the blend with its way of sampling (`request`), who judges, and where records go."""
 
-    asked: tuple[Asked, ...]
+    prompts: tuple[EvalPrompt, ...]
     request: Request
     personas: tuple[str, ...]
     judge: Judge | None
@@ -61,7 +62,7 @@ class Study:
         from mpg_cli.models.load.loader import weights_digest
 
         request = self.request
-        prompts = json.dumps(
+        prompts_json = json.dumps(
             [
                 [
                     one.id,
@@ -69,28 +70,25 @@ class Study:
                     dict(one.personas),
                     [e.weight for e in one.blend.experts] if one.blend else 0,
                 ]
-                for one in self.asked
+                for one in self.prompts
             ]
         )
-        blend = [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts]
-        scheme = request.scheme
+        spec = RunSpec(
+            model=ModelSpec.of(loaded),
+            persona=expression_of(request),
+            experts=tuple(expert.info for expert in experts),
+            prompting=request.prompting,
+            scheme=request.scheme,
+            sampling=request.sampling,
+            seed=_seed(request),
+        )
         return {
-            "model": loaded.id,
-            "revision": loaded.revision,
-            "weights": weights_digest(loaded.model),
+            **{name.replace("_", " "): value for name, value in spec.part(*EVALUATION).items()},
             "device": device_name(loaded.device.value),
-            "dtype": str(loaded.dtype.value).removeprefix("torch."),
-            "prompts": digest(prompts),
-            "blend": blend,
-            "system": request.prompting.system,
-            "raw": request.prompting.raw,
-            "template_args": dict(request.prompting.template_args),
-            "sampling": request.sampling.as_json(),
-            "scheme": [scheme.target, scheme.rule],
-            "drafter": [scheme.drafter, weights_digest(smaller.model) if smaller else None],
-            "chunk size": scheme.chunk_size,
-            "threshold": dict(vars(scheme.threshold)) if scheme.rule == "threshold" else None,
-            "seed": request.seed,
+            "weights": weights_digest(loaded.model),
+            "prompts": digest(prompts_json),
+            "blend": [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts],
+            "smaller model": weights_digest(smaller.model) if smaller else None,
         }
 
 
@@ -103,15 +101,15 @@ class Findings:
     seed: int
     judge: Mapping[str, Any] | None
     judged_by: str
-    measured: Measured
+    metrics: Metrics
 
     def as_json(self) -> dict[str, Any]:
-        own = self.measured.as_json()
+        own = self.metrics.as_json()
         return {
             "model": self.model,
             "persona": self.persona,
             "seed": self.seed,
-            "prompts": len(self.measured.asked),
+            "prompts": len(self.metrics.prompts),
             "judge": self.judge,
             **{key: value for key, value in own.items() if key != "method"},
         }
@@ -126,15 +124,15 @@ class Comparison:
     seed: int
     judge: Mapping[str, Any] | None
     judged_by: str
-    methods: tuple[Measured, ...]
-    as_lock_step: tuple[int, int]  # replies of ours that equal those of lock-step decoding, of how many
+    methods: tuple[Metrics, ...]
+    as_token_by_token: tuple[int, int]  # replies of ours equal to those token by token, of how many
 
     @property
-    def ours(self) -> Measured:
+    def ours(self) -> Metrics:
         return self.methods[-1]
 
     @property
-    def best(self) -> Measured:
+    def best(self) -> Metrics:
         """The other method of the largest minimum over personas; the threshold rule is no other one."""
         return max(rivals(self.methods), key=_standing)
 
@@ -143,27 +141,27 @@ class Comparison:
         return self.ours.against(self.best)
 
     def as_json(self) -> dict[str, Any]:
-        equal, of = self.as_lock_step
+        equal, of = self.as_token_by_token
         return {
             "model": self.model,
             "persona": self.persona,
             "seed": self.seed,
-            "prompts": len(self.ours.asked),
+            "prompts": len(self.ours.prompts),
             "judge": self.judge,
             "methods": [own.as_json() for own in self.methods],
             "ours": self.ours.method,
             "best_other": self.best.method,
             "difference": self.differences.as_json(),
-            "equal_to_lock_step": {"replies": equal, "of": of},
+            "equal_to_token_by_token": {"replies": equal, "of": of},
         }
 
 
-def rivals(methods: Sequence[Measured]) -> list[Measured]:
+def rivals(methods: Sequence[Metrics]) -> list[Metrics]:
     """The methods that do not sample the product."""
     return [own for own in methods[:-1] if own.method != SAME_LAW]
 
 
-def _standing(own: Measured) -> tuple[float, float]:
+def _standing(own: Metrics) -> tuple[float, float]:
     assert own.least is not None
     assert own.mean is not None
     return own.least.value, own.mean.value
@@ -174,8 +172,8 @@ def style(study: Study) -> Findings:
     from mpg_cli.evaluation.replies import Source
 
     with _opened(study) as (bench, _, smaller):
-        measured = bench.measure("blend", Source(bench.base, study.request, smaller))
-    return Findings(bench.base.id, *_told(study), measured)
+        metrics = bench.measure("blend", Source(bench.base, study.request, smaller))
+    return Findings(bench.base.id, *_told(study), metrics)
 
 
 def compare(study: Study) -> Comparison:
@@ -187,37 +185,39 @@ def compare(study: Study) -> Comparison:
         found = []
         for method in methods(bench.base, experts, request, study.notice, smaller):
             found.append(bench.measure(method.name, method.source()))
-        equal = held_against_lock_step(bench, request, found[-1])
+        equal = compared_with_token_by_token(bench, request, found[-1])
     if equal[0] < equal[1]:
         study.notice(
-            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from lock-step decoding; in half "
-            "precision near-ties can do that, with --dtype float32 it should not happen"
+            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from token-by-token decoding; in "
+            "half precision near-ties can do that, with --dtype float32 it should not happen"
         )
     return Comparison(bench.base.id, *_told(study), tuple(found), equal)
 
 
-def held_against_lock_step(bench: Bench, request: Request, ours: Measured) -> tuple[int, int]:
-    """How many of the first replies of ours lock-step decoding gives as well, and how many were looked at."""
-    from mpg_cli.evaluation.methods import lock_step
+def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) -> tuple[int, int]:
+    """How many of the first replies of ours equal those of token-by-token decoding, and of how many."""
+    from mpg_cli.evaluation.methods import token_by_token
     from mpg_cli.evaluation.replies import Source, draw
 
-    some = bench.asked[:LOCK_STEP]
-    source = Source(bench.base, lock_step(request))
-    report = lambda share: bench.show("lock-step", share)  # noqa: E731
-    replies = draw(source, some, report=report, shelf=bench.shelf)
+    some = bench.prompts[:COMPARED]
+    source = Source(bench.base, token_by_token(request))
+    report = lambda share: bench.show("token by token", share)  # noqa: E731
+    replies = draw(source, some, report=report, cache=bench.cache)
     equal = sum(own.token_ids == other.token_ids for own, other in zip(replies, ours.replies, strict=False))
     return equal, len(some)
 
 
 def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
     """Persona, seed and judge for the findings."""
-    from mpg_cli.engine.sequence import expression_of
-
     judge = study.judge
     persona = expression_of(study.request) or "profile + personality"
-    assert study.request.seed is not None
-    words = "nobody" if judge is None else judge.words
-    return persona, study.request.seed, None if judge is None else judge.about, words
+    words = "none" if judge is None else judge.words
+    return persona, _seed(study.request), None if judge is None else judge.about, words
+
+
+def _seed(request: Request) -> int:
+    assert request.seed is not None
+    return request.seed
 
 
 @contextmanager
@@ -228,9 +228,9 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     from mpg_cli.models.experts import ExpertCache, find_experts
     from mpg_cli.models.prepare import load_prepared
 
-    request, shelf = study.request, ExpertCache()
+    request, cache = study.request, ExpertCache()
     loaded = load_prepared(request.model, study.load)
-    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, shelf)
+    experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, cache)
     smaller = open_drafter(request, loaded, study.load)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
@@ -238,5 +238,7 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     with open_log(study.output, study.config(loaded, experts, smaller)) as log:
         if log.resumed:
             study.notice(f"--output has {log.resumed} of the replies already")
-        bench = Bench(loaded, study.asked, study.personas, study.judge, log, study.notice, study.show, shelf)
+        bench = Bench(
+            loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
+        )
         yield bench, experts, smaller

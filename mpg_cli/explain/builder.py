@@ -1,52 +1,40 @@
-"""Events of replies, with an explanation in each `Finished`. Torch-free: it needs a tokenizer only."""
+"""The explanation of a reply from its rounds. Torch-free: it needs a tokenizer only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
-from mpg_cli.engine.events import Event, Finished, Round, Started
-from mpg_cli.explain.attribution import Explanation, Rejected, Token, explain, origins
+from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain, origins
 from mpg_cli.models.text.detokenizer import Detokenizer
+from mpg_cli.sampling.stats import Round
 
 
-def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:
-    """The same events, one by one; what finishes a reply also explains it. Replies come in turn."""
-    started: Started | None = None
-    rounds: list[Round] = []
-    for event in events:
-        match event:
-            case Started():
-                started, rounds = event, []
-            case Round():
-                rounds.append(event)
-            case Finished() if started is not None:
-                event = replace(event, explanation=explanation_of(started, rounds, event, tokenizer))
-        yield event
-
-
-def explanation_of(
-    started: Started, rounds: Sequence[Round], finished: Finished, tokenizer: Any
+def explain_reply(
+    tokenizer: Any,
+    rounds: Sequence[Round],
+    count: int,
+    text: str,
+    experts: Sequence[tuple[str, float]],
+    unit: Unit,
+    prefill: str = "",
 ) -> Explanation:
-    """The explanation of a reply from its rounds; the end token is left out, as in `token_ids`."""
-    count = len(finished.token_ids)
+    """The explanation of the first `count` tokens of the rounds, whose text is `text` after the prefill.
+
+    `experts` are K names and weights, in the order of the contributions.
+    """
     ids = [token for r in rounds for token in r.tokens][:count]
-    contributions = [row for r in rounds for row in r.contributions][:count]
+    contributions = [own for r in rounds for own in r.contributions][:count]
     marks = origins(rounds)[:count]
-    texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks], started.prefill)
-    sampled = len(finished.text) - len(started.prefill)
+    texts, rejects = _texts(tokenizer, ids, [rejected for _, rejected in marks], prefill)
     tokens = [
         Token(id_, text, origin, own, rejected)
         for id_, text, (origin, _), own, rejected in zip(
-            ids, _cut(texts, sampled), marks, contributions, rejects, strict=True
+            ids, _cut(texts, len(text) - len(prefill)), marks, contributions, rejects, strict=True
         )
     ]
-    names = [expert.name for expert in started.experts]
-    weights = [expert.weight for expert in started.experts]
-    return explain(
-        names, weights, "share" if started.target == "mixture" else "nats", tokens, started.prefill
-    )
+    names, weights = [name for name, _ in experts], [weight for _, weight in experts]
+    return explain(names, weights, unit, tokens, prefill)
 
 
 def _texts(
@@ -66,9 +54,9 @@ def _texts(
 
 def _instead(detokenizer: Detokenizer, token: int) -> str:
     """The text that another token would have had here."""
-    twin = Detokenizer(detokenizer.tokenizer)
-    twin.ids, twin.emitted = list(detokenizer.ids), detokenizer.emitted
-    return twin.push(token) or twin.flush()
+    clone = Detokenizer(detokenizer.tokenizer)
+    clone.ids, clone.emitted = list(detokenizer.ids), detokenizer.emitted
+    return clone.push(token) or clone.flush()
 
 
 def _cut(texts: Iterable[str], length: int) -> Iterator[str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, TextIO
 
 from rich.cells import cell_len
 
-from mpg_cli.engine.events import Event, Finished, Notice, Started
+from mpg_cli.engine.events import Event, Finished, Notice
 from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.jsonl import reply_record, write_line
+from mpg_cli.render.jsonl import write_line
 from mpg_cli.render.tally import SEPARATOR, summary_words
 from mpg_cli.render.wrap import wrap
 
@@ -22,23 +21,6 @@ Layout = Literal["columns", "plain", "json"]
 NARROWEST = 26  # cells of a column
 GAP = " │ "
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[22m"
-
-
-@dataclass(frozen=True)
-class Replied:
-    """One reply of one blend."""
-
-    started: Started
-    finished: Finished
-
-    @property
-    def title(self) -> str:
-        return self.started.persona
-
-    @property
-    def words(self) -> str:
-        """Its statistics in one line."""
-        return summary_words(self.finished, self.started.seed)
 
 
 def choose_layout(wanted: Literal["auto", "columns", "plain", "json"], streams: Streams) -> Layout:
@@ -56,25 +38,22 @@ class ColumnsRenderer:
 
     def __init__(self, commentary: Commentary, layout: Layout, samples: int) -> None:
         self._commentary, self._layout, self._samples = commentary, layout, samples
-        self._replies: list[Replied] = []
+        self._replies: list[Finished] = []
 
     def render(self, events: Iterable[Event]) -> None:
         """The replies of one blend."""
         out = self._commentary.streams.stdout
-        started: Started | None = None
         for event in events:
             match event:
                 case Notice():
                     self._commentary.notice(event.message)
-                case Started():
-                    started = event
-                case Finished() if started is not None:
+                case Finished():
                     if self._layout == "json":
-                        write_line(out, reply_record(started, event))
+                        write_line(out, event.record())
                     elif self._layout == "plain":
-                        write_block(out, Replied(started, event), sample=self._samples > 1)
+                        write_block(out, event, sample=self._samples > 1)
                     else:
-                        self._replies.append(Replied(started, event))
+                        self._replies.append(event)
 
     def __enter__(self) -> ColumnsRenderer:
         return self
@@ -85,32 +64,32 @@ class ColumnsRenderer:
         """Write the columns: a band of them for each sample."""
         streams = self._commentary.streams
         encoding = (getattr(streams.stdout, "encoding", None) or "").lower().replace("-", "")
-        for sequence in dict.fromkeys(reply.started.sequence for reply in self._replies):
+        for sequence in dict.fromkeys(reply.sequence for reply in self._replies):
             write_columns(
                 streams.stdout,
-                [reply for reply in self._replies if reply.started.sequence == sequence],
+                [reply for reply in self._replies if reply.sequence == sequence],
                 shutil.get_terminal_size((100, 24)).columns,
                 color=streams.stdout_tty and streams.color,
                 ascii_=encoding != "utf8",
             )
 
 
-def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color: bool, ascii_: bool) -> None:
+def write_columns(out: TextIO, replies: Sequence[Finished], width: int, *, color: bool, ascii_: bool) -> None:
     """The replies of one sample in columns of a terminal of `width` cells; stacked where it is narrow."""
     gap = GAP.replace("│", "|") if ascii_ else GAP
     each = (width - len(gap) * (len(replies) - 1)) // len(replies)
     if each < NARROWEST:
         for reply in replies:
-            lines = [(BOLD, line) for line in wrap(clean(reply.title), width)]
-            lines += [("", line) for line in _wrapped(reply.finished.text, width)]
-            lines += [(DIM, line) for line in _statistics(reply.words, width)]
+            lines = [(BOLD, line) for line in wrap(clean(reply.spec.persona), width)]
+            lines += [("", line) for line in _wrapped(reply.text, width)]
+            lines += [(DIM, line) for line in _statistics(summary_words(reply), width)]
             out.write("".join(_styled(style, line, color) + "\n" for style, line in lines) + "\n")
         out.flush()
         return
     bands = (
-        (BOLD, [wrap(clean(reply.title), each) for reply in replies]),
-        ("", [_wrapped(reply.finished.text, each) for reply in replies]),
-        (DIM, [_statistics(reply.words, each) for reply in replies]),
+        (BOLD, [wrap(clean(reply.spec.persona), each) for reply in replies]),
+        ("", [_wrapped(reply.text, each) for reply in replies]),
+        (DIM, [_statistics(summary_words(reply), each) for reply in replies]),
     )
     for number, (style, cells) in enumerate(bands):
         if number:
@@ -123,10 +102,10 @@ def write_columns(out: TextIO, replies: Sequence[Replied], width: int, *, color:
     out.flush()
 
 
-def write_block(out: TextIO, reply: Replied, *, sample: bool) -> None:
+def write_block(out: TextIO, reply: Finished, *, sample: bool) -> None:
     """One reply for a pipe: a line that says whose it is, the text as it is, an empty line."""
-    of_sample = f" [{reply.started.sequence}]" if sample else ""
-    out.write(f"== {reply.title}{of_sample}{SEPARATOR}{reply.words}\n{reply.finished.text}\n\n")
+    of_sample = f" [{reply.sequence}]" if sample else ""
+    out.write(f"== {reply.spec.persona}{of_sample}{SEPARATOR}{summary_words(reply)}\n{reply.text}\n\n")
     out.flush()
 
 

@@ -60,16 +60,16 @@ class Commentary:
     def end(self, finished: Finished, tally: Tally) -> None:
         """After a reply: its explanation where there is one, its statistics, or at least its seed."""
         if finished.explanation is not None and self.explain:
-            self._explain(finished.explanation, tally.started)
+            self._explain(finished.explanation, finished)
         if self.stats and not self.quiet:
-            self.streams.say(summary_words(finished, tally.started.seed), dim=True)
+            self.streams.say(summary_words(finished), dim=True)
             if self.verbose:
                 self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
         elif self.seed and (self.drawn or not self.quiet):
-            self.streams.say(f"seed {tally.started.seed}")
+            self.streams.say(f"seed {finished.seed}")
 
-    def _explain(self, explanation: Explanation, started: Started) -> None:
+    def _explain(self, explanation: Explanation, finished: Finished) -> None:
         from mpg_cli.render.explain_terminal import write_explanation
 
         to = self.streams
-        write_explanation(to.stderr, explanation, started.experts, tty=to.stderr_tty, color=to.color)
+        write_explanation(to.stderr, explanation, finished.spec.experts, tty=to.stderr_tty, color=to.color)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TextIO
 
 from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.bootstrap import Estimate
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.study import Comparison
 from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import width
@@ -40,7 +40,7 @@ def write_comparison(stream: TextIO, found: Comparison, *, color: bool) -> None:
 def verdict(found: Comparison) -> list[str]:
     """Ours against the best other method, in words, and how to read the table."""
     different, other = found.differences, found.differences.other
-    equal, of = found.as_lock_step
+    equal, of = found.as_token_by_token
     lines = [
         f"exact against {clean(other)}, the other method of the largest minimum:",
         f"  minimum   {_points(different.least)}",
@@ -63,7 +63,7 @@ def _heads(found: Comparison) -> list[str]:
     return ["method", "min", "mean", "all", "fluency", "self-BLEU", "tokens", "tokens/s"]
 
 
-def _row(own: Measured) -> list[str]:
+def _row(own: Metrics) -> list[str]:
     return [
         clean(own.method),
         _share(own.least),
@@ -106,7 +106,7 @@ def write_csv(stream: TextIO, comparisons: Sequence[Comparison]) -> None:
                 [
                     found.model,
                     found.persona,
-                    len(own.asked),
+                    len(own.prompts),
                     found.seed,
                     own.method,
                     *(("" if number is None else f"{number:.4f}") for number in numbers),

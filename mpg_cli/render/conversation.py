@@ -22,9 +22,9 @@ def welcome_words(persona: str, model: str, seed: int, exchanges: int) -> str:
 
 
 def stats_rows(
-    stats: Stats, *, exchanges: int, asked: int, read: int, whole: tuple[int, int], seed: int
+    stats: Stats, *, exchanges: int, tokens: int, read: int, whole: tuple[int, int], seed: int
 ) -> list[tuple[str, str]]:
-    """The rows of /stats; `asked` and `read` are prompt tokens of the last reply, `whole` of all replies."""
+    """The rows of /stats; `tokens` and `read` are prompt tokens of the last reply, `whole` of all replies."""
     per_pass, speed = stats.committed_per_pass, stats.tokens_per_second
     rows = [
         ("exchanges", str(exchanges)),
@@ -32,14 +32,14 @@ def stats_rows(
         ("accepted", acceptance_words(stats) or ("nothing was drafted" if stats.passes else "")),
         ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
         ("speed", f"{speed:.3g} tokens/s" if speed is not None else ""),
-        ("last prompt", _reading(asked, read)),
+        ("last prompt", _reading(tokens, read)),
         ("all prompts", _reading(whole[0], whole[1])),
         ("seed", str(seed)),
     ]
     return [(name, value) for name, value in rows if value]
 
 
-def _reading(asked: int, read: int) -> str:
-    if not asked:
+def _reading(tokens: int, read: int) -> str:
+    if not tokens:
         return ""
-    return f"{asked} tokens over all rows, {read} read, {asked - read} known from before"
+    return f"{tokens} tokens over all rows, {read} read, {tokens - read} known from before"

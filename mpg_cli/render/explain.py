@@ -8,8 +8,8 @@ from typing import Any, Literal, TextIO
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
 from mpg_cli.io.terminal import Status, Streams
 from mpg_cli.render.commentary import Commentary
-from mpg_cli.render.explain_html import ExplainedReply, write_page
-from mpg_cli.render.jsonl import reply_record, write_line
+from mpg_cli.render.explain_html import write_page
+from mpg_cli.render.jsonl import write_line
 from mpg_cli.render.tally import Tally, progress_words
 
 Format = Literal["auto", "terminal", "json"]
@@ -35,7 +35,7 @@ class ExplainRenderer:
     ) -> None:
         self._commentary, self._format = commentary, format_
         self._prompt, self._page = prompt, page
-        self._replies: list[ExplainedReply] = []
+        self._replies: list[Finished] = []
 
     def render(self, events: Iterable[Event]) -> None:
         """Draw the events until they end; an interruption leaves the page what is complete."""
@@ -56,7 +56,7 @@ class ExplainRenderer:
                         self._commentary.notice(event.message)
                     case Started():
                         self._commentary.begin(event)
-                        tally = Tally(event)
+                        tally = Tally(event.spec)
                         status = streams.status(progress_words(tally), shown=shown).__enter__()
                     case Round() if tally is not None and status is not None:
                         tally.add(event)
@@ -64,32 +64,32 @@ class ExplainRenderer:
                     case Finished() if tally is not None and status is not None:
                         status.__exit__(None, None, None)
                         status = None
-                        self._draw(tally.started, event)
+                        self._draw(event)
                         self._commentary.end(event, tally)
         finally:
             if status is not None:
                 status.__exit__(None, None, None)
 
-    def _draw(self, started: Started, finished: Finished) -> None:
-        reply = ExplainedReply(started, finished)
+    def _draw(self, reply: Finished) -> None:
+        assert reply.explanation is not None
         self._replies.append(reply)
         streams = self._commentary.streams
         if self._format == "json":
-            write_line(streams.stdout, explained_record(started, finished))
+            write_line(streams.stdout, explained_record(reply))
         else:
             from mpg_cli.render.explain_terminal import write_explanation
 
             write_explanation(
                 streams.stdout,
                 reply.explanation,
-                started.experts,
+                reply.spec.experts,
                 tty=streams.stdout_tty,
                 color=streams.color,
             )
 
 
-def explained_record(started: Started, finished: Finished) -> dict[str, Any]:
+def explained_record(finished: Finished) -> dict[str, Any]:
     """The fields of `mpg generate --format json`, then `unit`, `tokens` and `sentences`."""
-    record = reply_record(started, finished)
+    record = finished.record()
     explanation: dict[str, Any] = record.pop("explanation")
     return {**record, **explanation}

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from string import Template
 
-from mpg_cli.engine.events import Finished, Started
+from mpg_cli.engine.events import Finished
 from mpg_cli.explain.attribution import Explanation, Sentence, Token
 from mpg_cli.io.terminal import clean
 from mpg_cli.render.palette import HUES
@@ -27,27 +27,14 @@ BAR = 200  # width of a bar in the units of its picture
 ORIGINS = {"accepted": "drafted and accepted", "corrected": "corrected", "bonus": "not drafted"}
 
 
-@dataclass(frozen=True)
-class ExplainedReply:
-    """A reply that has an explanation, and the choices that determine it."""
-
-    started: Started
-    finished: Finished
-
-    @property
-    def explanation(self) -> Explanation:
-        assert self.finished.explanation is not None
-        return self.finished.explanation
-
-
-def write_page(replies: Sequence[ExplainedReply], prompt: str) -> str:
+def write_page(replies: Sequence[Finished], prompt: str) -> str:
     """The page for the samples of one request; at least one."""
     script, style = _read("page.js"), _style()
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    title = f"{replies[0].started.persona}: the contributions of each persona, word by word"
+    title = f"{replies[0].spec.persona}: the contributions of each persona, word by word"
     return Template(_read("page.html")).substitute(
         policy=escape(policy),
         title=_text(title),
@@ -60,26 +47,26 @@ def write_page(replies: Sequence[ExplainedReply], prompt: str) -> str:
 class _Body:
     """What is inside <main>."""
 
-    def __init__(self, replies: Sequence[ExplainedReply], prompt: str) -> None:
+    def __init__(self, replies: Sequence[Finished], prompt: str) -> None:
         self._replies, self._prompt = replies, prompt
-        first = replies[0].explanation
-        together = replace(first, tokens=tuple(t for r in replies for t in r.explanation.tokens))
+        first = _explanation(replies[0])
+        together = replace(first, tokens=tuple(t for r in replies for t in _explanation(r).tokens))
         self._names, self._shares, self._nats = first.names, first.shares, first.unit == "nats"
         self._shown = together.leading(len(HUES))
-        sums = [s.contributions[i] for r in replies for s in r.explanation.sentences for i in self._shown]
+        sums = [s.contributions[i] for r in replies for s in _explanation(r).sentences for i in self._shown]
         self._low, self._high = min([0.0, *sums]), max([0.0, *sums])
 
     def html(self) -> str:
         return "\n".join([*self._header(), self._legend(), *self._sections(), self._footer()])
 
     def _header(self) -> Iterable[str]:
-        started = self._replies[0].started
+        spec = self._replies[0].spec
         yield '<header><p class="eyebrow">mpg explain</p>'
-        yield f"<h1>{_text(started.persona)}</h1>"
+        yield f"<h1>{_text(spec.persona)}</h1>"
         yield f'<p class="asked" lang="" dir="auto">{_text(self._prompt)}</p></header>'
 
     def _legend(self) -> str:
-        experts = self._replies[0].started.experts
+        experts = self._replies[0].spec.experts
         chips = "".join(
             f'<button type="button" aria-pressed="false" data-hue="p{hue}" '
             f'data-name="{_text(self._names[i])}" data-share="{self._shares[i]:.6g}"'
@@ -105,33 +92,33 @@ class _Body:
     def _sections(self) -> Iterable[str]:
         for place, reply in enumerate(self._replies):
             several = len(self._replies) > 1
-            yield f'<section data-unit="{reply.explanation.unit}">'
-            yield f"<h2>Sample {_text(str(reply.started.sequence))}</h2>" if several else ""
+            yield f'<section data-unit="{_explanation(reply).unit}">'
+            yield f"<h2>Sample {_text(str(reply.sequence))}</h2>" if several else ""
             yield self._facts(reply)
             yield '<div class="reply" lang="" dir="auto">'
-            sentences = reply.explanation.sentences
-            yield "".join(self._sentence(place, reply.explanation, s) for s in sentences)
+            sentences = _explanation(reply).sentences
+            yield "".join(self._sentence(place, _explanation(reply), s) for s in sentences)
             yield "" if sentences else '<div class="sentence"><p class="words">The reply is empty.</p></div>'
-            yield f"</div>{self._numbers(place, reply.explanation)}</section>"
+            yield f"</div>{self._numbers(place, _explanation(reply))}</section>"
 
-    def _facts(self, reply: ExplainedReply) -> str:
-        started, finished = reply.started, reply.finished
-        stats = finished.stats
-        revision = f" at {started.revision}" if started.revision else ""
+    def _facts(self, reply: Finished) -> str:
+        spec, stats = reply.spec, reply.stats
+        model, scheme = spec.model, spec.scheme
+        revision = f" at {model.revision}" if model.revision else ""
         per_pass = stats.committed_per_pass
         facts = [
-            ("model", started.model + revision),
-            ("target", started.target),
-            ("rule", started.rule),
-            ("drafter", started.drafter),
-            ("chunk", str(started.chunk_size)),
-            ("tokens", str(finished.usage.completion_tokens)),
+            ("model", model.id + revision),
+            ("target", scheme.target),
+            ("rule", scheme.rule),
+            ("drafter", scheme.drafter),
+            ("chunk", str(spec.chunk_size)),
+            ("tokens", str(reply.usage.completion_tokens)),
             ("accepted", acceptance_words(stats)),
             ("a pass", f"{per_pass:.2f} tokens" if per_pass is not None else ""),
             ("bias", f"at most {stats.bias_bound:.2g} a round" if stats.bias_bound is not None else ""),
-            ("seed", str(started.seed)),
-            ("sequence", str(started.sequence) if started.sequence != 0 else ""),
-            ("ended by", finished.finish_reason),
+            ("seed", str(spec.seed)),
+            ("sequence", str(spec.sequence) if spec.sequence != 0 else ""),
+            ("ended by", reply.finish_reason),
         ]
         rows = (f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts if value)
         return f'<dl class="facts">{"".join(rows)}</dl>'
@@ -219,6 +206,11 @@ class _Body:
             f"<footer><p>{said} Point at a token, or move with Tab and the arrow keys, for all values. "
             "Press a persona's name to see its contributions alone.</p></footer>"
         )
+
+
+def _explanation(reply: Finished) -> Explanation:
+    assert reply.explanation is not None
+    return reply.explanation
 
 
 def _origin(token: Token) -> str:

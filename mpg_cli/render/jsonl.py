@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, TextIO
 
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, as_json
@@ -28,11 +27,11 @@ class JsonRenderer:
                 case Notice():
                     self._commentary.notice(event.message)
                 case Started():
-                    tally = Tally(event)
+                    tally = Tally(event.spec)
                 case Round() if tally is not None:
                     tally.add(event)
                 case Finished() if tally is not None:
-                    write_line(self._out, reply_record(tally.started, event))
+                    write_line(self._out, event.record())
                     self._commentary.end(event, tally)
                     tally = None
 
@@ -47,32 +46,6 @@ class EventsRenderer:
         """Write every event."""
         for event in events:
             write_line(self._out, as_json(event))
-
-
-def reply_record(started: Started, finished: Finished) -> dict[str, Any]:
-    """One reply with all that determines it: the fields of `mpg generate --format json`."""
-    record = {
-        "text": finished.text,
-        "token_ids": finished.token_ids,
-        "persona": started.persona,
-        "experts": [asdict(expert) for expert in started.experts],
-        "model": started.model,
-        "revision": started.revision,
-        "target": started.target,
-        "rule": started.rule,
-        "drafter": started.drafter,
-        "chunk_size": started.chunk_size,
-        "seed": started.seed,
-        "sequence": started.sequence,
-        "finish_reason": finished.finish_reason,
-        "usage": asdict(finished.usage),
-        "stats": finished.stats.as_json(),
-    }
-    if started.prefill:
-        record["prefill"] = started.prefill
-    if finished.explanation is not None:
-        record["explanation"] = finished.explanation.as_json()
-    return record
 
 
 def write_line(out: TextIO, record: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class LiveRenderer:
             case Started():
                 self._close()
                 self._commentary.begin(event)
-                self._tally = Tally(event)
+                self._tally = Tally(event.spec)
                 self._show()
             case Round() if self._tally is not None:
                 self._tally.add(event)

@@ -31,7 +31,7 @@ class PlainRenderer:
                         self._commentary.notice(event.message)
                     case Started():
                         self._commentary.begin(event)
-                        tally = Tally(event)
+                        tally = Tally(event.spec)
                     case Round() if tally is not None:
                         tally.add(event)
                     case Text():

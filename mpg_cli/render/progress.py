@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mpg_cli.batch.events import BatchEvent, LineDone, LineFailed, Progress, Sized
-from mpg_cli.engine.events import Notice
+from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed
+from mpg_cli.engine.events import Notice, Progress, Sized
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render.tally import SEPARATOR
 from mpg_cli.sampling.stats import Stats

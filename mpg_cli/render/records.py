@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mpg_cli.batch.events import LineDone, LineFailed
-from mpg_cli.render.jsonl import finite, reply_record
+from mpg_cli.batch.runner import LineDone, LineFailed
+from mpg_cli.render.jsonl import finite
 
 
 def record_of(event: LineDone | LineFailed) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def record_of(event: LineDone | LineFailed) -> dict[str, Any]:
 def done_record(event: LineDone) -> dict[str, Any]:
     """The fields of `mpg generate --format json`, or OpenAI's shape with ours under `mpg`."""
     line, finished = event.line, event.finished
-    reply = reply_record(event.started, finished)
+    reply = finished.record()
     reply["acceptance"] = finished.stats.acceptance_rate
     if line.metadata is not None:
         reply["metadata"] = line.metadata
@@ -35,7 +35,7 @@ def done_record(event: LineDone) -> dict[str, Any]:
                 "index": 0,
                 "message": {
                     "role": "assistant",
-                    "content": reply.pop("text").removeprefix(event.started.prefill),
+                    "content": reply.pop("text").removeprefix(finished.spec.prefill),
                 },
                 "logprobs": None,
                 "finish_reason": reply["finish_reason"],

@@ -6,7 +6,7 @@ import json
 from typing import TextIO
 
 from mpg_cli.evaluation.bootstrap import Estimate
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.study import Findings
 from mpg_cli.io.terminal import Streams, clean
 from mpg_cli.io.text import width
@@ -24,7 +24,7 @@ def write_findings(streams: Streams, found: Findings, *, as_json: bool) -> None:
 
 def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
     """Presence of each persona, then what is said about all replies."""
-    own = found.measured
+    own = found.metrics
     head = f"{found.persona} on {found.model}, {prompts(own)}, seed {found.seed}"
     lines = [_bold(clean(head), color), ""]
     if own.judged:
@@ -35,7 +35,7 @@ def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
     stream.write("\n".join(lines) + "\n")
 
 
-def presence_lines(own: Measured) -> list[str]:
+def presence_lines(own: Metrics) -> list[str]:
     """A bar a persona; the least, the mean and all together below."""
     rows = [(clean(name), shown) for name, shown in zip(own.personas, own.presence, strict=True)]
     wide = max(18, *(width(name) + 2 for name, _ in rows))
@@ -49,7 +49,7 @@ def presence_lines(own: Measured) -> list[str]:
     return lines
 
 
-def facts(own: Measured) -> list[tuple[str, str]]:
+def facts(own: Metrics) -> list[tuple[str, str]]:
     """Fluency, diversity, length, speed."""
     found = []
     if own.fluency is not None:
@@ -68,13 +68,13 @@ def facts(own: Measured) -> list[tuple[str, str]]:
 
 def legend(found: Findings) -> list[str]:
     """Who judged, and what the intervals are."""
-    judged = f"Judged by {found.judged_by}." if found.measured.judged else "Nobody judged the personas."
+    judged = f"Judged by {found.judged_by}." if found.metrics.judged else "No judge was given."
     return [clean(judged), "In brackets: 95 % bootstrap intervals over the prompts."]
 
 
-def prompts(own: Measured) -> str:
+def prompts(own: Metrics) -> str:
     """How many prompts."""
-    return "1 prompt" if len(own.asked) == 1 else f"{len(own.asked)} prompts"
+    return "1 prompt" if len(own.prompts) == 1 else f"{len(own.prompts)} prompts"
 
 
 def bar(share: float) -> str:

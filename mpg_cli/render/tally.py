@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mpg_cli.engine.events import Finished, Round, Started
+from mpg_cli.engine.events import Finished, Round
+from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.sampling.stats import Stats
 
 SEPARATOR = " · "
@@ -12,10 +13,10 @@ TOKEN_BY_TOKEN = "token by token"  # in place of an acceptance rate
 class Tally:
     """One reply so far: its statistics, and the chunk size in use."""
 
-    def __init__(self, started: Started) -> None:
-        self.started = started
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
         self.stats = Stats()
-        self.chunk_size: int | str = started.chunk_size
+        self.chunk_size: int | str = spec.chunk_size
 
     def add(self, round_: Round) -> None:
         """One more round."""
@@ -24,9 +25,9 @@ class Tally:
             self.chunk_size = len(round_.draft)
 
 
-def blend_words(started: Started) -> str:
+def blend_words(spec: RunSpec) -> str:
     """The experts with their weights: `INTJ 0.7, pirate 1.2`."""
-    return ", ".join(f"{expert.name} {expert.weight:g}" for expert in started.experts)
+    return ", ".join(f"{expert.name} {expert.weight:g}" for expert in spec.experts)
 
 
 def progress_words(tally: Tally) -> str:
@@ -41,12 +42,12 @@ def progress_words(tally: Tally) -> str:
         _speed(stats),
         f"{stats.committed} tokens",
         _threshold_words(stats),
-        blend_words(tally.started),
+        blend_words(tally.spec),
     ]
     return SEPARATOR.join(part for part in parts if part)
 
 
-def summary_words(finished: Finished, seed: int) -> str:
+def summary_words(finished: Finished) -> str:
     """One line after the reply."""
     stats = finished.stats
     per_pass = stats.committed_per_pass
@@ -59,7 +60,7 @@ def summary_words(finished: Finished, seed: int) -> str:
         {"stop": "", "length": "stopped at the token limit"}.get(
             finished.finish_reason, finished.finish_reason
         ),
-        f"seed {seed}",
+        f"seed {finished.seed}",
     ]
     return SEPARATOR.join(part for part in parts if part)
 
@@ -72,21 +73,22 @@ def acceptance_words(stats: Stats, verb: str = "") -> str:
 
 def detail_lines(finished: Finished, tally: Tally) -> list[str]:
     """What `-v` adds: what was sampled, from whom, and where the time went."""
-    started, stats, seconds = tally.started, finished.stats, finished.stats.seconds
-    experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in started.experts)
-    revision = f" at {started.revision}" if started.revision else ""
+    spec, stats, seconds = finished.spec, finished.stats, finished.stats.seconds
+    model, scheme = spec.model, spec.scheme
+    experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in spec.experts)
+    revision = f" at {model.revision}" if model.revision else ""
     rows = [
         (
             "model",
-            f"{started.model}{revision}, {_reasoned(started.device, started.device_reason)}, "
-            f"{_reasoned(started.dtype, started.dtype_reason)}",
+            f"{model.id}{revision}, {_reasoned(model.device, model.device_reason)}, "
+            f"{_reasoned(model.dtype, model.dtype_reason)}",
         ),
         ("experts", experts),
         (
             "sampled",
-            f"{started.target} by {started.rule}, drafter {started.drafter}, chunk {started.chunk_size}",
+            f"{scheme.target} by {scheme.rule}, drafter {scheme.drafter}, chunk {spec.chunk_size}",
         ),
-        ("prompt", f"{finished.usage.prompt_tokens} tokens, a reply of at most {started.max_tokens}"),
+        ("prompt", f"{finished.usage.prompt_tokens} tokens, a reply of at most {spec.max_tokens}"),
         ("rounds", _histogram_words(stats)),
         ("contribution", _contribution_words(tally)),
         (
@@ -131,8 +133,8 @@ def _contribution_words(tally: Tally) -> str:
     means = tally.stats.mean_contributions
     if means is None:
         return ""
-    names = (expert.name for expert in tally.started.experts)
-    unit = "share of the token" if tally.started.target == "mixture" else "nats a token"
+    names = (expert.name for expert in tally.spec.experts)
+    unit = "share of the token" if tally.spec.scheme.target == "mixture" else "nats a token"
     listed = ", ".join(f"{name} {mean:+.2f}" for name, mean in zip(names, means, strict=True))
     return f"{listed} ({unit})"
 

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Finished, Round
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
@@ -104,7 +104,7 @@ class Bench:
 
     def score_times(self, candidates: int) -> dict[int, float]:
         """Seconds of a score pass for each chunk size of GRID that the context has room for."""
-        lineup = Lineup(
+        blend_rows = BlendRows(
             self.loaded,
             LoraBank.of(self.loaded.model),
             self.experts,
@@ -113,25 +113,25 @@ class Bench:
         try:
             sampling = replace(self.request.sampling, max_tokens=max(GRID) + 1)  # or what the context leaves
             asked = replace(self.request, prompting=self.prompts[0], sampling=sampling)
-            job = prepare(lineup, asked)
-            lineup.prefill([job.prompts], [job.draft])
+            prompts = prepare(blend_rows, asked)
+            blend_rows.prefill([prompts.rows], [prompts.draft])
             times: dict[int, list[float]] = {}
-            for gamma in (g for g in GRID if g < job.limit):
+            for gamma in (g for g in GRID if g < prompts.limit):
                 if times and min(times[max(times)]) > SLOW:
                     break  # longer ones by the slope of those before
-                times[gamma] = [_score(lineup, candidates, gamma) for _ in range(REPEATS + 1)]
+                times[gamma] = [_score(blend_rows, candidates, gamma) for _ in range(REPEATS + 1)]
             return {gamma: statistics.median(found[1:]) for gamma, found in times.items()}
         finally:
-            lineup.release()
+            blend_rows.release()
 
 
-def _score(lineup: Lineup, candidates: int, gamma: int) -> float:
+def _score(blend_rows: BlendRows, candidates: int, gamma: int) -> float:
     """Seconds of one pass over gamma drafted tokens, which are then forgotten."""
     drafts = torch.zeros(1, candidates, gamma, dtype=torch.long)  # (1, N, gamma)
     began = perf_counter()
-    lineup.rows.score(drafts)
-    if lineup.loaded.device.value.type == "cuda":
+    blend_rows.rows.score(drafts)
+    if blend_rows.loaded.device.value.type == "cuda":
         torch.cuda.synchronize()
     seconds = perf_counter() - began
-    lineup.rows.commit([gamma + 1], [[0]])
+    blend_rows.rows.commit([gamma + 1], [[0]])
     return seconds

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mpg_cli.engine.profile import Choice, Profile
-from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.session import Session
 from mpg_cli.sampling.drafters import expected_committed
 from mpg_cli.sampling.params import MAX_CHUNK
@@ -20,8 +20,8 @@ from mpg_cli.tuning.measure import Bench, Way, acceptance_by_position, effect_pe
 
 PROBE = 16  # chunk size at which acceptance by position is measured
 CANDIDATES = (1, 4, 8)  # of the threshold rule
-VERIFIED = 5  # ways that are run, beside lock-step
-LOCK_STEP = Way("none", 1, 0)
+VERIFIED = 5  # ways that are run, beside token-by-token decoding
+BASELINE = Way("none", 1, 0)
 
 Report = Callable[[str, float], None]  # what is done now, and the share that is behind it
 
@@ -79,8 +79,8 @@ class Tuner:
     def run(self, report: Report) -> Profile:
         """Measure, predict, verify."""
         share = self._seconds * 0.5 / (len(self._pairs) + 1)
-        report("lock-step", 0.0)
-        lock_step = self._bench.probe(LOCK_STEP, share)
+        report("token by token", 0.0)
+        baseline = self._bench.probe(BASELINE, share)
         scores: dict[int, Mapping[int, float]] = {}
         parts: dict[tuple[str, int], Parts] = {}
         probes: dict[tuple[str, int], Stats] = {}
@@ -89,13 +89,13 @@ class Tuner:
             if number not in scores:
                 scores[number] = self._bench.score_times(number)
             probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
-            parts[drafter, number] = _parts(probes[drafter, number], number, lock_step, scores[number])
+            parts[drafter, number] = _parts(probes[drafter, number], number, baseline, scores[number])
         base = scores[1] if 1 in scores else self._bench.score_times(1)
-        alone = Parts((0.0,), 0.0, base, (_verify(lock_step), 0.0))
+        alone = Parts((0.0,), 0.0, base, (_verify(baseline), 0.0))
         predicted = {pair: best_gamma(own) for pair, own in parts.items()}
         ways = self._worth_running(parts, predicted)
-        found = self._verify([LOCK_STEP, *ways], report)
-        choices = [self._choice(LOCK_STEP, alone.seconds_per_token(0), found.get(LOCK_STEP))]
+        found = self._verify([BASELINE, *ways], report)
+        choices = [self._choice(BASELINE, alone.seconds_per_token(0), found.get(BASELINE))]
         for pair, own in parts.items():
             run = [way for way in ways if (way.drafter, way.candidates) == pair]
             fastest = min(
@@ -114,7 +114,7 @@ class Tuner:
             for (drafter, number), own in parts.items()
         }
         request = self._bench.request
-        key = key_of(self._bench.loaded, self._bench.experts, request.scheme)
+        key = profile_key(self._bench.loaded, self._bench.experts, request.scheme)
         return Profile(key, versions(), tuple(choices), best, curves)
 
     def _worth_running(
@@ -186,13 +186,13 @@ class Tuner:
 
 
 def best_gamma(parts: Parts) -> int:
-    """The chunk size of least predicted time, 0 (lock-step) included."""
+    """The chunk size of least predicted time, 0 (token by token) included."""
     return min(range(MAX_CHUNK + 1), key=parts.seconds_per_token)
 
 
-def _parts(probe: Stats, number: int, lock_step: Stats, score: Mapping[int, float]) -> Parts:
+def _parts(probe: Stats, number: int, baseline: Stats, score: Mapping[int, float]) -> Parts:
     step = probe.seconds.draft / probe.steps if probe.steps else 0.0
-    base = _verify(lock_step)
+    base = _verify(baseline)
     more = max(0.0, _verify(probe) - base) / max(1.0, probe.drafted / max(1, probe.passes) / number)
     return Parts(acceptance_by_position(probe), step, score, (base, more))
 
@@ -212,5 +212,5 @@ def _of(number: int) -> str:
 
 def _told(way: Way) -> str:
     if way.chunk_size == 0:
-        return "lock-step"
+        return "token by token"
     return f"{way.drafter}{_of(way.candidates)}, chunks of {way.chunk_size}"

@@ -13,14 +13,14 @@ from functools import lru_cache
 import torch
 
 from mpg_cli.engine.request import Request
-from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.evaluation import Bench
 from mpg_cli.evaluation.judging import MarkerJudge
 from mpg_cli.evaluation.log import EvaluationLog
-from mpg_cli.evaluation.measured import Measured
-from mpg_cli.evaluation.methods import blended, joined_prompt, lock_step, merged, prompted, single
+from mpg_cli.evaluation.methods import blended, joined_prompt, merged, prompted, single, token_by_token
+from mpg_cli.evaluation.metrics import Metrics
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.evaluation.replies import Source
-from mpg_cli.evaluation.study import held_against_lock_step
+from mpg_cli.evaluation.study import compared_with_token_by_token
 from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.text.prompting import Prompting
@@ -86,49 +86,49 @@ class Methods:
         self._experts = {expert.name: expert for expert in experts}
         self._bench = Bench(
             _loaded(),
-            tuple(Asked(str(at), text) for at, text in enumerate(asked)),
+            tuple(EvalPrompt(str(at), text) for at, text in enumerate(asked)),
             self.names,
             MarkerJudge(),
             EvaluationLog(),
-            shelf=_shelf(),
+            cache=_shelf(),
         )
 
-    def base(self) -> Measured:
+    def base(self) -> Metrics:
         return self._once("base", {}, prompted(self._request({}), None))
 
-    def single(self, name: str, weights: Weights) -> Measured:
+    def single(self, name: str, weights: Weights) -> Metrics:
         return self._once("single", weights, single(self._request(weights), name, weights[name]))
 
-    def _once(self, name: str, weights: Weights, request: Request) -> Measured:
+    def _once(self, name: str, weights: Weights, request: Request) -> Metrics:
         """What does not depend on the blend is sampled once by a process."""
         key = (tuple(weights.items()), self._asked, self._longest)
         if key not in _sampled:
             _sampled[key] = self._bench.replies(name, Source(_loaded(), request))
         return self._bench.judged(name, _sampled[key])
 
-    def prompts(self) -> Measured:
+    def prompts(self) -> Metrics:
         texts = joined_prompt([(self._experts[name].persona_prompt, 1.0) for name in self.names])
         return self._bench.measure("prompts", Source(_loaded(), prompted(self._request({}), texts)))
 
-    def merged(self, weights: Weights, name: str = "merged") -> Measured:
+    def merged(self, weights: Weights, name: str = "merged") -> Metrics:
         experts = [self._experts[persona] for persona in weights]
         source = merged(_loaded(), experts, list(weights.values()), self._request(weights))
         return self._bench.measure(name, source)
 
-    def mixture(self, weights: Weights) -> Measured:
-        request = lock_step(self._request(weights), "mixture")
+    def mixture(self, weights: Weights) -> Metrics:
+        request = token_by_token(self._request(weights), "mixture")
         return self._bench.measure("mixture", Source(_loaded(), request))
 
-    def threshold(self, weights: Weights) -> Measured:
+    def threshold(self, weights: Weights) -> Metrics:
         request = blended(self._request(weights), "product", "threshold")
         return self._bench.measure("threshold", Source(_loaded(), request))
 
-    def exact(self, weights: Weights, name: str = "exact") -> Measured:
+    def exact(self, weights: Weights, name: str = "exact") -> Metrics:
         return self._bench.measure(name, Source(_loaded(), self._request(weights)))
 
-    def as_lock_step(self, exact: Measured, weights: Weights) -> tuple[int, int]:
-        """How many of the first replies of exact lock-step decoding gives as well, and of how many."""
-        return held_against_lock_step(self._bench, self._request(weights), exact)
+    def as_token_by_token(self, exact: Metrics, weights: Weights) -> tuple[int, int]:
+        """How many of the first replies of exact token-by-token decoding gives as well, and of how many."""
+        return compared_with_token_by_token(self._bench, self._request(weights), exact)
 
     def _request(self, weights: Weights) -> Request:
         return request_of(self._blend(weights) if weights else None, self._drafter, self._longest)

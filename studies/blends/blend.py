@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from studies.blends.bench import Methods, Size, Weights, questions
 from studies.blends.search import Tried, search, tried
 
@@ -25,10 +25,10 @@ class Outcome:
     """
 
     names: tuple[str, ...]
-    methods: dict[str, Measured]
+    methods: dict[str, Metrics]
     weights: dict[str, Weights]
     fluent: str | None
-    as_lock_step: tuple[int, int]
+    as_token_by_token: tuple[int, int]
     seconds: float
 
     @property
@@ -41,7 +41,7 @@ class Outcome:
         return max((name for name in RIVALS), key=lambda name: standing(self.methods[name]))
 
 
-def standing(own: Measured) -> tuple[float, float]:
+def standing(own: Metrics) -> tuple[float, float]:
     assert own.least is not None
     assert own.mean is not None
     return own.least.value, own.mean.value
@@ -96,7 +96,7 @@ def study(names: Sequence[str], size: Size) -> Outcome:
         which = OURS if fluent.weights == exact[0].weights else FLUENT
         if which == FLUENT:
             weights[FLUENT], methods[FLUENT] = fluent.weights, bench.exact(fluent.weights, FLUENT)
-    equal = bench.as_lock_step(methods[OURS], exact[0].weights)
+    equal = bench.as_token_by_token(methods[OURS], exact[0].weights)
     return Outcome(tuple(names), methods, weights, which, equal, time.perf_counter() - began)
 
 

@@ -110,7 +110,7 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """The verdict and the table over all blends."""
     best = against(outcomes, lambda o: OURS, lambda o: o.best)
     fluent = against(outcomes, best_fluent, lambda o: o.best)
-    equal, of = (sum(o.as_lock_step[at] for o in outcomes) for at in (0, 1))
+    equal, of = (sum(o.as_token_by_token[at] for o in outcomes) for at in (0, 1))
     yield "## All blends together\n"
     yield _verdict(best, fluent, outcomes) + "\n"
     yield "| exact against | min, relative | min, points | mean, points | fluency | larger min in |"

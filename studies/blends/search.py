@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from studies.blends.bench import Weights
 
 SCALES = (0.5, 0.7, 1.0, 1.25)
@@ -31,7 +31,7 @@ class Tried:
         return self.least, self.mean, self.fluency
 
 
-def tried(weights: Weights, measured: Measured) -> Tried:
+def tried(weights: Weights, measured: Metrics) -> Tried:
     assert measured.least is not None
     assert measured.mean is not None
     fluency = measured.fluency.value if measured.fluency else float("-inf")
@@ -39,10 +39,10 @@ def tried(weights: Weights, measured: Measured) -> Tried:
 
 
 def search(
-    names: Sequence[str], measure: Callable[[Weights], Measured], scales: Sequence[float] = SCALES
+    names: Sequence[str], measure: Callable[[Weights], Metrics], scales: Sequence[float] = SCALES
 ) -> list[Tried]:
     """All that was tried, the best first."""
-    found: list[tuple[Tried, Measured]] = []
+    found: list[tuple[Tried, Metrics]] = []
 
     def attempt(weights: Weights) -> None:
         measured = measure(weights)

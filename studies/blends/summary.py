@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpg_cli.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Estimate, Values
-from mpg_cli.evaluation.measured import Measured
+from mpg_cli.evaluation.metrics import Metrics
 from studies.blends.blend import FLUENT, OURS, Outcome
 
 GOAL = 0.20
@@ -63,7 +63,7 @@ def best_fluent(outcome: Outcome) -> str:
     return FLUENT if outcome.fluent == FLUENT else OURS
 
 
-def _figures(own: Measured, shares: Values) -> Values:
+def _figures(own: Metrics, shares: Values) -> Values:
     """Least presence, mean presence and fluency (m, 3) of resamples that give each prompt a share (m, n)."""
     means = shares @ own.matrix  # (m, K)
     told = np.array([0.0 if r.fluency is None else r.fluency for r in own.replies])

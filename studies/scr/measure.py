@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.run.lora import LoraBank
@@ -90,23 +90,23 @@ class Bench:
 
     def _batch(self, setting: Setting, jobs: Sequence[tuple[int, int]]) -> Iterator[Measured]:
         scheme = setting.scheme
-        lineup = Lineup(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
+        blend_rows = BlendRows(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
         weights = tuple(expert.weight for expert in self.experts)
         how = Decoding(Sampling(), replace(scheme, chunk_size=setting.gamma), weights, self.ends)
         prompts = [self.prompts[prompt] for prompt, _ in jobs]
-        lineup.prefill([[ids] * lineup.rows.rows for ids in prompts], prompts)
+        blend_rows.prefill([[ids] * blend_rows.rows.rows for ids in prompts], prompts)
         replies = [SequenceState(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]
         rounds: Iterator[Round]
         if setting.rule == "redraft":
-            assert lineup.draft.group is not None
+            assert blend_rows.draft.group is not None
             openings = [ids[-1] for ids in prompts]
-            rounds = redraft(lineup.rows, lineup.draft.group, how, replies, openings, REDRAFT_PASSES)
+            rounds = redraft(blend_rows.rows, blend_rows.draft.group, how, replies, openings, REDRAFT_PASSES)
         else:
-            rounds = _rounds(lineup, Sampler(lineup.rows, lineup.draft.drafter, how, replies))
+            rounds = _rounds(blend_rows, Sampler(blend_rows.rows, blend_rows.draft.drafter, how, replies))
         stats = {reply.sequence: Stats() for reply in replies}
         for round_ in rounds:
             stats[round_.sequence] += Stats.of(round_)
-        lineup.release()
+        blend_rows.release()
         said = [(ids, reply.tokens) for ids, reply in zip(prompts, replies, strict=True)]
         bases = self._base(said)
         for (prompt, seed), reply, base in zip(jobs, replies, bases, strict=True):
@@ -134,10 +134,10 @@ class Bench:
         return [math.fsum(of_reply[b, : len(reply)].tolist()) for b, (_, reply) in enumerate(texts)]
 
 
-def _rounds(lineup: Lineup, sampler: Sampler) -> Iterator[Round]:
+def _rounds(blend_rows: BlendRows, sampler: Sampler) -> Iterator[Round]:
     """Rounds until all replies are finished; those that are leave the batch now and then."""
     while live := [b for b, reply in enumerate(sampler.states) if reply.finish_reason is None]:
         if len(live) <= SPARSE * len(sampler.states):
-            lineup.select(live)
+            blend_rows.select(live)
             sampler.select(live)
         yield from sampler.round()

@@ -17,8 +17,8 @@ import time
 import torch
 from transformers import LlamaForCausalLM  # noqa: F401
 
-from mpg_cli.batch.runner import Runner  # noqa: F401
 from mpg_cli.cli.app import main
+from mpg_cli.engine.scheduler import Scheduler  # noqa: F401
 
 torch.set_num_threads(1)
 

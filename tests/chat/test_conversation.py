@@ -79,8 +79,8 @@ class Talk:
         )
         fresh = Session.open(asked)
         assert finished(fresh.replies(asked)).token_ids == end.token_ids
-        assert fresh.read_tokens == fresh.asked_tokens == self.chat.reading.asked
-        assert self.chat.reading.read <= self.chat.reading.asked
+        assert fresh.read_tokens == fresh.prompt_tokens == self.chat.reading.tokens
+        assert self.chat.reading.read <= self.chat.reading.tokens
 
 
 @pytest.mark.parametrize("drafter", ["merged", "reference", "lookup", "none", "folded"])
@@ -181,13 +181,13 @@ def test_a_turn_reads_its_new_tokens_only(world: Path) -> None:
     """ASCII replies, so that they are the same tokens again: rows read what is behind the last pass."""
     talk = Talk(world, "bold+calm+terse")
     talk.say("Hello")
-    assert talk.chat.reading.read == talk.chat.reading.asked
+    assert talk.chat.reading.read == talk.chat.reading.tokens
     before = talk.chat.transcript.exchanges[-1]
     talk.say("And now something else")
     rows = 5  # reference, three personas, the drafter
     assert talk.chat.reading.read >= rows * len("</><user>And now something else</><assistant>")
     least = rows * len(f"<system>Be kind.</><user>{before.user}</><assistant>")
-    assert talk.chat.reading.asked - talk.chat.reading.read >= least
+    assert talk.chat.reading.tokens - talk.chat.reading.read >= least
     talk.retry()
     assert talk.chat.reading.read == 0
 

@@ -40,7 +40,7 @@ def test_another_key_has_another_file() -> None:
     assert read_profile(KEY | {"rule": "block"}, VERSIONS) == (None, None)
 
 
-def test_a_choice_over_the_bias_limit_or_slower_than_lock_step_is_lock_step() -> None:
+def test_a_choice_over_the_bias_limit_or_slower_than_token_by_token_is_token_by_token() -> None:
     assert PROFILE.chunk_size("merged", 1) == 5
     assert PROFILE.chunk_size("reference", 4) == 0
     assert PROFILE.chunk_size("reference", 1) == 0
@@ -48,16 +48,16 @@ def test_a_choice_over_the_bias_limit_or_slower_than_lock_step_is_lock_step() ->
 
 
 def test_the_drafter_is_the_fastest_that_is_allowed_and_ran() -> None:
-    lock_step, merged = PROFILE.choices[1], PROFILE.choices[0]
+    token_by_token, merged = PROFILE.choices[1], PROFILE.choices[0]
     assert PROFILE.drafter == "merged"
-    slow = replace(PROFILE, choices=(lock_step, merged))
+    slow = replace(PROFILE, choices=(token_by_token, merged))
     assert slow.drafter == "none"
     others = (
         replace(merged, drafter="model:small"),
         replace(merged, drafter="folded", allowed=False),
         replace(merged, drafter="reference", measured=None),
         replace(merged, drafter="persona:ärr"),
-        lock_step,
+        token_by_token,
     )
     assert replace(PROFILE, choices=others).drafter == "persona:ärr"
     assert replace(PROFILE, choices=()).drafter is None

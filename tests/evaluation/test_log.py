@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.errors import UsageError
-from mpg_cli.evaluation.asking import Reply
 from mpg_cli.evaluation.judging import Judgement
 from mpg_cli.evaluation.log import check_output, open_log
+from mpg_cli.evaluation.prompts import Reply
 
 CONFIG = {"model": "m", "seed": 0, "persona": {"pirate": 1.0}}
 JUDGE = {"kind": "markers", "file": None}

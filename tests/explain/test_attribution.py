@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpg_cli.engine.events import Event, Finished, Round, Started, Usage, as_json
+from mpg_cli.engine.explained import explained
+from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.explain.attribution import Explanation, Token, distinct, explain, origins
-from mpg_cli.explain.builder import explained
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Seconds, Stats
 from tests.models.words import byte_tokenizer
-from tests.render.replies import STARTED, reply
+from tests.render.replies import SPEC, reply
 
 END = 256
 
@@ -40,10 +41,10 @@ def round_(tokens: str | tuple[int, ...], accepted: int, draft: str | tuple[int,
     return Round(0, 0, drafted, len(drafted), accepted, tokens, contributions, Seconds())
 
 
-def explanation(rounds: list[Round], text: str, count: int, started: Started = STARTED) -> Explanation:
+def explanation(rounds: list[Round], text: str, count: int, spec: RunSpec = SPEC) -> Explanation:
     committed = tuple(t for r in rounds for t in r.tokens)[:count]
-    finished = Finished(0, text, committed, "stop", Usage(9, count), Stats())
-    events: list[Event] = [started, *rounds, finished]
+    finished = Finished(spec, text, committed, "stop", Usage(9, count), Stats())
+    events: list[Event] = [Started(spec), *rounds, finished]
     *before, last = explained(events, tokenizer())
     assert before == events[:-1]
     assert isinstance(last, Finished)
@@ -124,7 +125,9 @@ def test_shares_count_from_those_of_the_weights() -> None:
 
 
 def test_a_mixture_is_explained_by_shares() -> None:
-    found = explanation([round_("Hi", 1)], "Hi", 2, replace(STARTED, target="mixture"))
+    found = explanation(
+        [round_("Hi", 1)], "Hi", 2, replace(SPEC, scheme=replace(SPEC.scheme, target="mixture"))
+    )
     assert found.unit == "share"
 
 
@@ -162,7 +165,7 @@ def test_the_leading_experts_keep_their_order() -> None:
 
 def test_namesakes_are_told_apart() -> None:
     assert distinct(["pirate", "I", "pirate"]) == ("pirate", "I", "pirate (2)")
-    twice = replace(STARTED, experts=(ExpertInfo("x", "prompt", 1.0), ExpertInfo("x", "adapter", 2.0)))
+    twice = replace(SPEC, experts=(ExpertInfo("x", "prompt", 1.0), ExpertInfo("x", "adapter", 2.0)))
     found = explanation([round_("Hi", 1)], "Hi", 2, twice)
     assert found.as_json()["tokens"][0]["contributions"] == {"x": 0.0, "x (2)": -0.5}
 

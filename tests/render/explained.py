@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpg_cli.engine.events import Finished, Started, Usage
+from mpg_cli.engine.events import Finished, Usage
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.render.explain_html import ExplainedReply
 from mpg_cli.sampling.stats import Stats
-from tests.render.replies import STARTED
+from tests.render.replies import SPEC
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \x1b[31m\u202e[b]bold[/b] :smile: $body'
 
@@ -32,13 +31,12 @@ def explained_reply(
     names: tuple[str, ...] = ("INTJ", "pirate"),
     unit: Unit = "nats",
     prefill: str = "",
-) -> ExplainedReply:
+) -> Finished:
     """A reply of these tokens."""
     text = "".join(token.text for token in tokens)
     experts = tuple(ExpertInfo(name, "adapter", 1.0) for name in names)
-    target = "mixture" if unit == "share" else "product"
-    started: Started = replace(STARTED, experts=experts, target=target)
+    scheme = replace(SPEC.scheme, target="mixture" if unit == "share" else "product")
+    spec = replace(SPEC, experts=experts, scheme=scheme)
     ids = tuple(token.id for token in tokens)
     found: Explanation = explain(names, [1.0] * len(names), unit, tokens, prefill)
-    finished = Finished(0, text, ids, "stop", Usage(9, len(ids)), Stats(accepted=3, evaluated=4), found)
-    return ExplainedReply(started, finished)
+    return Finished(spec, text, ids, "stop", Usage(9, len(ids)), Stats(accepted=3, evaluated=4), found)

@@ -7,23 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mpg_cli.engine.events import Event, Finished, FinishReason, Round, Started, Text, Usage
+from mpg_cli.engine.run_spec import ModelSpec, RunSpec
 from mpg_cli.io.terminal import Streams
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.choice import ExpertInfo
+from mpg_cli.sampling.params import RuleName, Sampling, Scheme
 from mpg_cli.sampling.stats import Seconds, Stats
 
-STARTED = Started(
-    sequence=0,
-    seed=42,
+SPEC = RunSpec(
+    model=ModelSpec("mpg-tiny", None, "cpu", "float32"),
     persona="INTJ:0.7+pirate",
     experts=(ExpertInfo("INTJ", "adapter", 0.7), ExpertInfo("pirate", "prompt", 1.0)),
-    model="mpg-tiny",
-    revision=None,
-    device="cpu",
-    dtype="float32",
-    target="product",
-    rule="exact",
-    drafter="merged",
-    chunk_size=4,
+    prompting=Prompting("How do I make tea?"),
+    scheme=Scheme(drafter="merged", chunk_size=4),
+    sampling=Sampling(),
+    seed=42,
     prompt_tokens=9,
     max_tokens=256,
 )
@@ -51,12 +49,13 @@ def reply(
     sequence: int | str = 0,
     finish_reason: FinishReason = "stop",
     threshold: bool = False,
-    started: Started = STARTED,
+    spec: RunSpec = SPEC,
 ) -> Iterator[Event]:
     """Started, then a round and its text for every piece, then Finished."""
     stats = Stats()
-    rule = "threshold" if threshold else "exact"
-    yield replace(started, sequence=sequence, rule=rule)
+    rule: RuleName = "threshold" if threshold else "exact"
+    spec = replace(spec, sequence=sequence, scheme=replace(spec.scheme, rule=rule))
+    yield Started(spec)
     for i, piece in enumerate(pieces):
         done = round_(3 * i, threshold=threshold)
         stats += Stats.of(done)
@@ -64,7 +63,7 @@ def reply(
         yield Text(sequence, piece)
     text = "".join(pieces)
     ids = tuple(range(stats.committed))
-    yield Finished(sequence, text, ids, finish_reason, Usage(9, stats.committed), stats)
+    yield Finished(spec, text, ids, finish_reason, Usage(9, stats.committed), stats)
 
 
 def streams(*, stdout_tty: bool = False, stderr_tty: bool = False, color: bool = False) -> Streams:

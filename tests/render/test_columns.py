@@ -9,17 +9,16 @@ import pytest
 from rich.cells import cell_len
 
 from mpg_cli.engine.events import Finished
-from mpg_cli.render.columns import Replied, write_block, write_columns
-from tests.render.replies import STARTED, reply
+from mpg_cli.render.columns import write_block, write_columns
+from tests.render.replies import SPEC, reply
 
 TEXTS = ["One two three. " * 8, "短い文です。" * 12 + "\n\n\tend", "e\x1b[31mvil \u202e[bold]text[/bold]"]
 
 
-def replied(persona: str, text: str) -> Replied:
-    started = replace(STARTED, persona=persona)
-    *_, finished = reply([text], started=started)
+def replied(persona: str, text: str) -> Finished:
+    *_, finished = reply([text], spec=replace(SPEC, persona=persona))
     assert isinstance(finished, Finished)
-    return Replied(started, finished)
+    return finished
 
 
 def drawn(width: int, *, ascii_: bool = False, color: bool = False) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from mpg_cli.engine.events import Finished
 from mpg_cli.explain.attribution import Token
-from mpg_cli.render.explain_html import ExplainedReply
 from mpg_cli.render.explain_terminal import write_explanation
 from mpg_cli.render.palette import HUES
 from tests.render.explained import HOSTILE, explained_reply
@@ -19,9 +19,9 @@ from tests.render.screen import Screen
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 
-def drawn(reply: ExplainedReply, *, tty: bool = False, color: bool = False) -> str:
+def drawn(reply: Finished, *, tty: bool = False, color: bool = False) -> str:
     to = io.StringIO()
-    write_explanation(to, reply.explanation, reply.started.experts, tty=tty, color=color)
+    write_explanation(to, reply.explanation, reply.spec.experts, tty=tty, color=color)
     return to.getvalue()
 
 

@@ -33,51 +33,58 @@ LiveRenderer(streams, Commentary(streams, stats=stats, quiet=not stats)).render(
 print("END")
 """
 
+# A command of its own that, as `mpg generate` does, loads and draws a reply; it goes on until it is stopped.
 COMMAND = """
-import sys, time, types
+import sys, time
 from dataclasses import replace
+import typer
+from mpg_cli.cli.app import app, main
+from mpg_cli.io import signals
+from mpg_cli.io.terminal import Streams
+from mpg_cli.render import choose_format, make_renderer
+from mpg_cli.render.commentary import Commentary
 from tests.render.replies import reply
+
+reasons = []
 
 def hang():
     # A signal that comes between Python's last look and the sleep itself is handled after the sleep.
     for _ in range(1200):
         time.sleep(0.05)
 
-class Session:
-    def __init__(self):
-        self.reason = None
-
-    @classmethod
-    def open(cls, request, report):
-        report("loading fake")
-        if "slow-start" in request.prompting.prompt:
+def load(what):
+    if "slow-start" in what:
+        hang()
+    if "deaf" in what:
+        try:
             hang()
-        if "deaf" in request.prompting.prompt:
-            try:
-                hang()
-            except BaseException:
-                if "confused" in request.prompting.prompt:
-                    raise RuntimeError("half an import")
-        return cls()
+        except BaseException:
+            if "confused" in what:
+                raise RuntimeError("half an import")
 
-    def stop(self, reason):
-        self.reason = reason
+def replies(what):
+    *events, finished = reply(["All the words ", "so far"])
+    yield from events
+    if "stuck" in what:
+        hang()
+    while not reasons:
+        time.sleep(0.02)
+    yield replace(finished, finish_reason=reasons[0])
 
-    def replies(self, request):
-        *events, finished = reply(["All the words ", "so far"])
-        yield from events
-        if "stuck" in request.prompting.prompt:
-            hang()
-        while self.reason is None:
-            time.sleep(0.02)
-        yield replace(finished, finish_reason=self.reason)
+@app.command()
+def talk(what: str):
+    streams = Streams.current()
+    commentary = Commentary(streams, stats=True)
+    with streams.status("loading fake", shown=True):
+        load(what)
+        signals.check()
+    renderer = make_renderer(choose_format("auto", streams, to_file=False), streams, commentary)
+    with signals.Graceful(reasons.append) as graceful:
+        renderer.render(replies(what))
+    if graceful.exit_code is not None:
+        raise typer.Exit(graceful.exit_code)
 
-module = types.ModuleType("mpg_cli.engine.session")
-module.Session = Session
-sys.modules["mpg_cli.engine.session"] = module
-
-from mpg_cli.cli.app import main
-sys.exit(main(["generate", "-p", "pirate", "--model", "fake", *sys.argv[1:]]))
+sys.exit(main(["talk", sys.argv[1]]))
 """
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpg_cli.engine.events import Event, Notice, Text
+from mpg_cli.engine.events import Event, Notice, Started, Text
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.plain import PlainRenderer
-from tests.render.replies import STARTED, reply, streams, written
+from tests.render.replies import SPEC, reply, streams, written
 
 HOSTILE = "[/foo] [link=http://x]:smile: \x1b[31mred\x9b2J \u202eevil\x07"
 
@@ -102,7 +102,7 @@ def test_an_interrupted_reply_says_so() -> None:
 
 def test_an_error_in_mid_reply_ends_the_line() -> None:
     def broken() -> Iterator[Event]:
-        yield STARTED
+        yield Started(SPEC)
         yield Text(0, "so f")
         raise ValueError("broken")
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from mpg_cli.batch.events import LineDone, LineFailed, Progress, Sized
 from mpg_cli.batch.lines import BadLine, Line
-from mpg_cli.engine.events import Finished, Notice
+from mpg_cli.batch.runner import LineDone, LineFailed
+from mpg_cli.engine.events import Finished, Notice, Progress, Sized
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
 from mpg_cli.render.progress import TOLD, BatchProgress
 from mpg_cli.sampling.params import Sampling
-from tests.render.replies import STARTED, reply, streams, written
+from tests.render.replies import reply, streams, written
 
 
 def done(number: int = 1) -> LineDone:
     finished = next(event for event in reply(["Aye"]) if isinstance(event, Finished))
-    return LineDone(Line(number, str(number), "0", Prompting("a"), Sampling()), STARTED, finished)
+    return LineDone(Line(number, str(number), "0", Prompting("a"), Sampling()), finished)
 
 
 def failed(number: int, message: str = "the prompt is empty") -> LineFailed:

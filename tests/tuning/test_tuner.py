@@ -10,7 +10,7 @@ import pytest
 
 from mpg_cli.engine.events import Finished, Started
 from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
-from mpg_cli.engine.profile_key import key_of, versions
+from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
@@ -36,7 +36,7 @@ def test_the_predicted_time_is_that_of_the_formula() -> None:
     assert parts.seconds_per_token(0) == pytest.approx(1.2)
 
 
-def test_lock_step_is_chosen_where_drafting_does_not_pay() -> None:
+def test_token_by_token_is_chosen_where_drafting_does_not_pay() -> None:
     slow, free = Parts((0.5,), 2.0, TIMES, (0.0, 0.0)), Parts((0.95,), 0.0, {0: 1.0}, (0.0, 0.0))
     assert best_gamma(slow) == 0
     assert best_gamma(free) == 64
@@ -93,12 +93,12 @@ def test_auto_uses_what_tuning_found_and_the_text_stays(bench: Bench) -> None:
     profile, shares = tuned(bench, ["merged", "reference", "lookup"])
     write_profile(profile)
     after = list(Session(auto, bench.loaded, bench.experts).replies(auto))
-    began, tuned_began = (next(e for e in run if isinstance(e, Started)) for run in (before, after))
     end, tuned_end = (next(e for e in run if isinstance(e, Finished)) for run in (before, after))
-    assert began.chunk_size == "auto"
+    assert end.spec.chunk_size == "auto"
     fastest = profile.choices[profile.best]
-    assert (began.drafter, tuned_began.drafter) == ("merged", fastest.drafter)
-    assert tuned_began.chunk_size == fastest.chunk_size
+    assert end.spec.scheme.drafter == "merged"
+    assert tuned_end.spec.scheme.drafter == fastest.drafter
+    assert tuned_end.spec.chunk_size == fastest.chunk_size
     assert end.text == tuned_end.text
     assert {choice.drafter for choice in profile.choices} == {"none", "merged", "reference", "lookup"}
     assert all(len(curve) == 65 for curve in profile.curves.values())
@@ -129,28 +129,28 @@ def test_what_is_asked_for_goes_before_what_was_tuned(
         Choice("merged", 1, 2, 0.9, 200.0, 200.0),
         Choice("none", 1, 0, None, 100.0, 100.0),
     )
-    key = key_of(bench.loaded, bench.experts, Scheme())
+    key = profile_key(bench.loaded, bench.experts, Scheme())
     write_profile(Profile(key, versions(), found, 0))
     wanted = replace(bench.request, scheme=asked)
     events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
     began = next(event for event in events if isinstance(event, Started))
-    assert (began.drafter, began.chunk_size) == (drafter, chunk_size)
+    assert (began.spec.scheme.drafter, began.spec.chunk_size) == (drafter, chunk_size)
 
 
-def test_lock_step_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
+def test_token_by_token_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
     found = (Choice("none", 1, 0, None, 100.0, 100.0), Choice("merged", 1, 2, 0.9, 90.0, 90.0))
-    key = key_of(bench.loaded, bench.experts, Scheme())
+    key = profile_key(bench.loaded, bench.experts, Scheme())
     write_profile(Profile(key, versions(), found, 0))
     for size, drafter in ((None, "none"), (4, "merged")):
         wanted = replace(bench.request, scheme=Scheme(chunk_size=size))
         events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
-        assert next(event for event in events if isinstance(event, Started)).drafter == drafter
+        assert next(event for event in events if isinstance(event, Started)).spec.scheme.drafter == drafter
 
 
 def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
     scheme = Scheme()
     keys = [
-        key_of(bench.loaded, experts, which)
+        profile_key(bench.loaded, experts, which)
         for experts, which in (
             (bench.experts, scheme),
             (bench.experts[:1], scheme),
@@ -162,7 +162,7 @@ def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
         )
     ]
     assert len({str(key) for key in keys}) == len(keys)
-    assert key_of(bench.loaded, bench.experts, Scheme(drafter="reference", chunk_size=3)) == keys[0]
+    assert profile_key(bench.loaded, bench.experts, Scheme(drafter="reference", chunk_size=3)) == keys[0]
 
 
 @pytest.mark.parametrize("max_bias", [0.0, 1.0])

@@ -38,7 +38,7 @@ def explain(ctx: typer.Context, asked: RequestOptions, to: ExplainOptions, notic
     Each token has the colour of the persona with the largest log-ratio contribution to it, each sentence a
     bar for every persona.
     """
-    from mpg_cli.explain.builder import explained  # TAB and --help need none of these
+    from mpg_cli.engine.explained import explained  # TAB and --help need none of these
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.explain import ExplainRenderer, choose_format
     from mpg_cli.render.output import OutputFile

@@ -42,7 +42,7 @@ def generate(
     The personas are combined at every token of the reply. Drafted chunks are verified by all of them in one
     pass; with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.explain.builder import explained  # TAB and --help need none of these
+    from mpg_cli.engine.explained import explained  # TAB and --help need none of these
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.description import write_description
     from mpg_cli.render.output import OutputFile

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.importing.card import MAX_NAME, Card
 from mpg_cli.personas.importing.draft import Draft
-from mpg_cli.personas.importing.keep import one_line, without_controls
 from mpg_cli.personas.importing.lorebook import Book, read_book
 from mpg_cli.personas.importing.macros import Macros
 from mpg_cli.personas.importing.plain import paragraphs
+from mpg_cli.personas.importing.sanitize import one_line, without_controls
 
 # Where a card has no system_prompt of its own, and for {{original}} in one that has.
 FALLBACK = "You are {{char}}. Reply as {{char}} would, and stay in character."

@@ -43,7 +43,7 @@ class Draft:
     """A persona without a place. `title` is the name as the file has it, often none that a persona can have;
     `stem` is the file's own, for a title without a letter from A to Z.
 
-    `extensions` is plain data as it was read; `kept` makes it fit for a persona file. `notices` are
+    `extensions` is plain data as it was read; `sanitized` makes it fit for a persona file. `notices` are
     sentences for the user.
     """
 

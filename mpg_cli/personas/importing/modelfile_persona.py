@@ -14,9 +14,9 @@ from mpg_cli.personas.hub_id import repository
 from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, local_path, runnable
 from mpg_cli.personas.importing.draft import Draft, DraftAdapter, LocalAdapter
 from mpg_cli.personas.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
-from mpg_cli.personas.importing.keep import one_line, without_controls
 from mpg_cli.personas.importing.modelfile import Instruction, parse_modelfile
 from mpg_cli.personas.importing.parameters import as_flags, read_parameters
+from mpg_cli.personas.importing.sanitize import one_line, without_controls
 
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 _MAX_DESCRIPTION = 160

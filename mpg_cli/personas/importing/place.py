@@ -17,8 +17,8 @@ from mpg_cli.io.yaml_text import to_yaml
 from mpg_cli.personas import schema
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.importing.draft import Draft, LocalAdapter
-from mpg_cli.personas.importing.keep import kept
 from mpg_cli.personas.importing.names import derived_name, fallback_name
+from mpg_cli.personas.importing.sanitize import sanitized
 from mpg_cli.personas.persona_file import Destination, check_name, hides, namesake
 from mpg_cli.personas.registry import Registry
 from mpg_cli.personas.schema import Persona
@@ -49,7 +49,7 @@ def prepare(draft: Draft, folder: Path, name: str | None, label: str) -> Importe
         notices.append(f"'{title}' has no letter from A to Z: the persona is {name}, or what --name says")
     check_name(name)
     where = Destination(folder, name, draft.adapter.base if draft.adapter else "")
-    extensions = kept(draft.extensions)
+    extensions = sanitized(draft.extensions)
     while True:
         text = to_yaml(_fields(draft, where, extensions.data))
         excess = len(text.encode()) - safe_yaml.MAX_BYTES

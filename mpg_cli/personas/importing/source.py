@@ -21,11 +21,11 @@ from mpg_cli.personas.importing.card_prompt import draft_of_card
 from mpg_cli.personas.importing.draft import Draft
 from mpg_cli.personas.importing.gguf import BASE_HINT
 from mpg_cli.personas.importing.json_text import decode, parse_json
-from mpg_cli.personas.importing.keep import one_line
 from mpg_cli.personas.importing.modelfile_persona import draft_of_modelfile
 from mpg_cli.personas.importing.other_kinds import known_kind
 from mpg_cli.personas.importing.own_files import read_yaml, refuse_persona
 from mpg_cli.personas.importing.png import SIGNATURE
+from mpg_cli.personas.importing.sanitize import one_line
 
 MAX_FILE = 64 << 20  # read at once
 MAX_ZIP = 512 << 20  # on disk; of it only the card is read

@@ -1,20 +1,20 @@
-"""A command line without a model, whose session is a fake that answers at once, and one with a tiny model."""
+"""`mpg` in this process, in an empty folder: with the bundled model, and with a tiny one for training."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mpg_cli.engine.events import Event, Notice
 from mpg_cli.engine.request import Request
 from tests.cli.commands.train_runs import Mpg
-from tests.render.replies import STARTED, reply
 
 PERSONAS = """
 name: pirate
@@ -28,71 +28,53 @@ parts: pirate:0.5 + poet:0.5
 """
 
 
-class FakeSession:
-    """Remembers the request and replies with fixed words."""
-
-    requests: list[Request]
-    notices: tuple[Notice, ...] = ()
-
-    @classmethod
-    def open(cls, request: Request, report: Callable[[str], None]) -> FakeSession:
-        report("loading")
-        cls.requests.append(request)
-        return cls()
-
-    def stop(self, reason: str) -> None:
-        raise AssertionError(reason)
-
-    def describe(self, request: Request) -> dict[str, object]:
-        return {
-            "model": request.model.name,
-            "max_tokens": 9,
-            "rows": [{"row": "reference", "weight": None}, {"row": "pirate", "weight": 1.0}],
-            "memory": {"weights_bytes": 3_000_000},
-            "seed": None,
-        }
-
-    def replies(self, request: Request) -> Iterator[Event]:
-        yield Notice("the seed is drawn")
-        started = replace(STARTED, seed=request.seed or 42)
-        for k in range(request.samples):
-            yield from reply(["Aye", " aye"], sequence=k, started=started)
-
-
 @dataclass
 class Cli:
     """Runs `mpg` in this process."""
 
-    session: type[FakeSession]
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
 
     def __call__(self, *argv: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         """Exit code, stdout and stderr. Without `stdin` it is empty."""
-        import io
-
         from mpg_cli.cli.app import main
 
-        source = io.TextIOWrapper(io.BytesIO(stdin or b""), encoding="utf-8")
-        self.monkeypatch.setattr(sys, "stdin", source)
+        self._give(stdin)
         code = main(list(argv))
         out, err = self.capsys.readouterr()
         return code, out, err
 
     def request(self, *argv: str, stdin: bytes | None = None) -> Request:
-        """What `mpg generate` with these arguments asks of the session."""
-        code, _, err = self("generate", *argv, stdin=stdin)
-        assert code == 0, err
-        return self.session.requests[-1]
+        """What `mpg generate` with these arguments, the environment and the config file asks for."""
+        import typer
+
+        from mpg_cli.cli.app import app
+        from mpg_cli.cli.commands import prompting
+        from mpg_cli.config.file import load_config
+        from mpg_cli.config.precedence import collect
+
+        self._give(stdin)
+        command: Any = typer.main.get_command(app)
+        config = load_config()
+        line = ["generate", *argv]
+        defaults = collect(command, line, config.values, str(config.file), os.environ)
+        with command.make_context("mpg", line, default_map=defaults.by_command) as context:
+            generate = command.commands["generate"]
+            with generate.make_context("generate", list(argv), parent=context) as own:
+                asked = {
+                    name: own.params[name] for name in signature(prompting.ask).parameters if name != "ctx"
+                }
+                return prompting.ask(own, **asked)
 
     def refused(self, *argv: str, stdin: bytes | None = None) -> str:
-        """stderr of a `mpg generate` that is wrong usage; stdout is empty and nothing was loaded."""
-        before = len(self.session.requests)
+        """stderr of a `mpg generate` that is wrong usage; stdout is empty."""
         code, out, err = self("generate", *argv, stdin=stdin)
         assert (code, out) == (2, ""), (code, out, err)
         assert err.startswith("mpg: error: ")
-        assert len(self.session.requests) == before
         return err
+
+    def _give(self, stdin: bytes | None) -> None:
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin or b""), encoding="utf-8"))
 
 
 @pytest.fixture
@@ -104,11 +86,7 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     (tmp_path / "work" / "personas" / "crew.yaml").write_text(PERSONAS)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path / "work")
-    session = type("Session", (FakeSession,), {"requests": []})
-    module: Any = types.ModuleType("mpg_cli.engine.session")
-    module.Session = session
-    monkeypatch.setitem(sys.modules, "mpg_cli.engine.session", module)
-    return Cli(session, capsys, monkeypatch)
+    return Cli(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`mpg eval compare` from the command line: every method, the exact rule held against lock-step decoding."""
+"""`mpg eval compare` from the command line: every method, and the exact rule's text token by token."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return call
 
 
-def test_json_has_every_method_and_exact_is_lock_step(mpg: Any, tmp_path: Path) -> None:
+def test_json_has_every_method_and_exact_is_token_by_token(mpg: Any, tmp_path: Path) -> None:
     argv = ["-p", "I+pirate", "--format", "json", "-q", "-o", "out.jsonl", "--plot", "plot.svg"]
     code, out, err = mpg(*argv)
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert [own["method"] for own in found["methods"]] == NAMES
-    assert found["equal_to_lock_step"] == {"replies": 4, "of": 4}
+    assert found["equal_to_token_by_token"] == {"replies": 4, "of": 4}
     assert found["ours"] == "exact"
     rivals = [own for own in found["methods"] if own["method"] not in ("exact", "threshold")]
     best = max(rivals, key=lambda own: (own["minimum"]["value"], own["mean"]["value"]))
@@ -145,7 +145,7 @@ def test_a_smaller_model_drafts_and_exact_says_the_same(mpg: Any, tmp_path: Path
     common = ["-p", "I+pirate", "--count", "2", "--format", "json", "-q"]
     code, out, err = mpg(*common, "--drafter", f"model:{place}", "-o", "model.jsonl")
     assert (code, err) == (0, "")
-    assert json.loads(out)["equal_to_lock_step"] == {"replies": 2, "of": 2}
+    assert json.loads(out)["equal_to_token_by_token"] == {"replies": 2, "of": 2}
     code, out, err = mpg(*common, "--drafter", f"model:{place}", "--chunk-size", "0", "-o", "none.jsonl")
     assert (code, err) == (0, "")
     said = [texts(tmp_path / name, "exact") for name in ("model.jsonl", "none.jsonl")]

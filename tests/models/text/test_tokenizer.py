@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load import tokenizer
@@ -200,9 +200,9 @@ def test_a_token_of_the_bases_prompts_that_the_other_cannot_read(tmp_path: Path)
 def law(base: LoadedModel, expert: LoadedModel, weight: float, tokens: list[int]) -> torch.Tensor:
     """log p (V,) of a blend after these tokens."""
     experts = [Expert("e", weight, checkpoint=expert.model)]
-    lineup = Lineup(base, LoraBank.of(base.model), experts, Scheme(drafter="none"))
-    lineup.rows.prefill([[tokens, tokens]])
-    rows = lineup.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[:, 0, 0, 0]  # (2, V)
+    blend_rows = BlendRows(base, LoraBank.of(base.model), experts, Scheme(drafter="none"))
+    blend_rows.rows.prefill([[tokens, tokens]])
+    rows = blend_rows.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[:, 0, 0, 0]  # (2, V)
     return combine("product", rows, torch.tensor([weight]))
 
 

@@ -6,23 +6,23 @@ import os
 
 import torch
 
-from mpg_cli.engine.blend_rows import Lineup
+from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.sampling.drafters import LONGEST
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
-TOKENS = 1024  # prompt and reply, as a guess of what a line takes
+TOKENS = 1024  # prompt and reply, as a guess of what a request takes
 COPIES = 4  # of them: logits, log-probabilities, the target, warped
 
 
-def fitting_batch(lineup: Lineup) -> tuple[int, str]:
-    """A batch size and the reason for it, from the memory that is free now; the lineup has a batch of 1."""
-    device = lineup.loaded.device.value
-    vocabulary = lineup.loaded.model.get_output_embeddings().weight.shape[0]
-    rows = sum(group.rows * group.candidates for group in lineup.groups)
-    cache = lineup.memory()["cache_bytes_per_token"] * TOKENS
-    positions = max(LONGEST, lineup.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
-    each = cache + rows * positions * COPIES * vocabulary * 4
+def fitting_batch(rows: BlendRows) -> tuple[int, str]:
+    """A batch size and the reason for it, from the memory that is free now; `rows` have a batch of 1."""
+    device = rows.loaded.device.value
+    vocabulary = rows.loaded.model.get_output_embeddings().weight.shape[0]
+    per_prompt = sum(group.rows * group.candidates for group in rows.groups)
+    cache = rows.memory()["cache_bytes_per_token"] * TOKENS
+    positions = max(LONGEST, rows.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
+    each = cache + per_prompt * positions * COPIES * vocabulary * 4
     free = _free(device)
     most = MOST.get(device.type, 16)
     fit = max(1, int(SHARE.get(device.type, 0.5) * free) // each)

@@ -1,4 +1,4 @@
-"""What is asked and what came back: prompts of a set, replies, and files of both. Torch-free."""
+"""Prompts of a set and the replies to them. Torch-free."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUILT_IN = DATA / "eval_prompts.txt"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalPrompt:
     """One prompt of a set. `personas` are those to look for: what a judge is told of each, by name.
 
     `blend` is its own where a data file gives every line one.

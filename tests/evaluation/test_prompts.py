@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpg_cli.evaluation.asking import read_prompts
+from mpg_cli.evaluation.prompts import read_prompts
 
 
 def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Strangers' data made fit for a persona file; what cannot be kept as it is changes or goes, and is told.
+"""Sanitizing of foreign data for a persona file; whatever is changed or left out is reported.
 
 A persona file holds no control characters, is nested at most so deep, and is at most 1 MiB long.
 """
@@ -28,7 +28,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 @dataclass
-class Kept:
+class Sanitized:
     """Data for the key `extensions`, and the places that are not as they were."""
 
     data: dict[str, Any]
@@ -67,16 +67,16 @@ class Kept:
         return True
 
 
-def kept(extensions: Mapping[str, Any]) -> Kept:
+def sanitized(extensions: Mapping[str, Any]) -> Sanitized:
     """A copy of `extensions` that a persona file can hold, if nothing else makes it too long."""
-    result = Kept({})
+    result = Sanitized({})
     result.data = _copy_mapping(dict(extensions), (), result)
     while (excess := _size(result.data) - MAX_BYTES) > 0 and result.shrink(excess):
         pass
     return result
 
 
-def _copy(value: Any, path: KeyPath, result: Kept) -> Any:
+def _copy(value: Any, path: KeyPath, result: Sanitized) -> Any:
     if isinstance(value, str):
         clean = without_controls(value)
         if "\r" in value:
@@ -92,7 +92,7 @@ def _copy(value: Any, path: KeyPath, result: Kept) -> Any:
     return value
 
 
-def _copy_mapping(value: dict[str, Any], path: KeyPath, result: Kept) -> dict[str, Any]:
+def _copy_mapping(value: dict[str, Any], path: KeyPath, result: Sanitized) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, item in value.items():
         clean = without_controls(key)
@@ -106,7 +106,7 @@ def _copy_mapping(value: dict[str, Any], path: KeyPath, result: Kept) -> dict[st
     return found
 
 
-def _shallow(item: Any, path: KeyPath, result: Kept) -> bool:
+def _shallow(item: Any, path: KeyPath, result: Sanitized) -> bool:
     """Whether there is a level left for `item`."""
     if not isinstance(item, (dict, list)) or len(path) + _ABOVE <= MAX_DEPTH:
         return True

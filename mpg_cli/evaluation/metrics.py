@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from mpg_cli.evaluation import diversity
-from mpg_cli.evaluation.asking import Asked, Reply
 from mpg_cli.evaluation.bootstrap import Estimate, Values, difference, estimate, least_mean, mean_of_means
+from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 
 SHOWN = 0.5  # a score from which on a persona counts as shown
 ORDERS = (1, 2, 3)  # of distinct n-grams
 
 
 @dataclass(frozen=True)
-class Measured:
+class Metrics:
     """Replies to prompts that are the same for every method, and how much they show each persona.
 
     `scores[k][i]` is the judgement of persona i in reply k, empty lists without a judge.
@@ -27,7 +27,7 @@ class Measured:
 
     method: str
     personas: tuple[str, ...]
-    asked: tuple[Asked, ...]
+    prompts: tuple[EvalPrompt, ...]
     replies: tuple[Reply, ...]
     scores: tuple[tuple[float, ...], ...]
 
@@ -85,7 +85,7 @@ class Measured:
     @cached_property
     def reference_bleu(self) -> float | None:
         """Mean BLEU-4 against the reference answers; None where there are none."""
-        pairs = [(own, one.reference) for own, one in zip(self.words, self.asked, strict=True)]
+        pairs = [(own, one.reference) for own, one in zip(self.words, self.prompts, strict=True)]
         scores = [diversity.bleu(own, [diversity.words(told)]) for own, told in pairs if told]
         return fmean(scores) if scores else None
 
@@ -100,7 +100,7 @@ class Measured:
         seconds = sum(reply.seconds for reply in self.replies)
         return sum(len(reply.token_ids) for reply in self.replies) / seconds if seconds > 0 else None
 
-    def against(self, other: Measured) -> Differences:
+    def against(self, other: Metrics) -> Differences:
         """This method minus another one, prompt by prompt."""
 
         def of(statistic: Callable[[Values], Values]) -> Estimate:
@@ -156,7 +156,7 @@ class Differences:
         }
 
 
-def _fluency(ours: Measured, theirs: Measured) -> Estimate | None:
+def _fluency(ours: Metrics, theirs: Metrics) -> Estimate | None:
     """The difference on prompts where both replies have a fluency."""
     pairs = [
         (own.fluency, other.fluency)

@@ -1,0 +1,187 @@
+"""How a reply is made, as one frozen value that every record and key reads. Torch-free.
+
+A record, a batch to resume, an evaluation and a profile each depend on some of these parts; which ones stands
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mpg_cli.engine.request import Request
+from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas.choice import ExpertInfo
+from mpg_cli.personas.expression import format_weight
+from mpg_cli.sampling.params import Sampling, Scheme
+
+if TYPE_CHECKING:
+    from mpg_cli.models.load.loader import LoadedModel
+
+# Parts of a JSON record; the prefill is there too where there is one.
+RECORD = (
+    *("persona", "experts", "model", "revision", "target", "rule", "drafter", "chunk_size"),
+    *("seed", "sequence"),
+)
+# Of a dry run.
+DESCRIPTION = (
+    *("persona", "model", "revision", "device", "dtype", "target", "rule", "drafter", "chunk_size"),
+    "max_tokens",
+)
+# What the text of a batch depends on, and what decides it only under rules other than exact.
+RESUME = (
+    "model",
+    "revision",
+    "dtype",
+    "compiled",
+    "system",
+    "raw",
+    "template_args",
+    "target",
+    "rule",
+    "seed",
+)
+RESUME_INEXACT = ("drafter", "chunk_size", "threshold")
+# What the replies of an evaluation and their speed depend on.
+EVALUATION = (
+    *("model", "revision", "device", "dtype", "system", "raw", "template_args"),
+    *("sampling", "target", "rule", "drafter", "chunk_size", "threshold", "seed"),
+)
+# What the speed of drafters and chunk sizes depends on.
+PROFILE = ("model", "revision", "device", "dtype", "compiled", "target", "rule", "threshold")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model, and where and in what precision it runs."""
+
+    id: str
+    revision: str | None
+    device: str
+    dtype: str
+    compiled: bool = False
+    device_reason: str = ""
+    dtype_reason: str = ""
+
+    @classmethod
+    def asked(cls, options: ModelOptions) -> ModelSpec:
+        """As it was asked for: `auto` stays, and the id is a name or a folder."""
+        return cls(options.name, options.revision, options.device, options.dtype, options.compile)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel) -> ModelSpec:
+        """Of a loaded model."""
+        return cls(
+            loaded.id,
+            loaded.revision,
+            str(loaded.device.value),
+            str(loaded.dtype.value).removeprefix("torch."),
+            loaded.compiled,
+            loaded.device.reason,
+            loaded.dtype.reason,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The parts by name; the id is `model`."""
+        parts = asdict(self)
+        return {"model": parts.pop("id"), **parts}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that determines a reply, and where it was made.
+
+    `scheme` has the drafter and the chunk size that were used; None for a size that follows the acceptance.
+    """
+
+    model: ModelSpec
+    persona: str  # the blend as one expression
+    experts: tuple[ExpertInfo, ...]
+    prompting: Prompting
+    scheme: Scheme
+    sampling: Sampling
+    seed: int
+    sequence: int | str = 0
+    prompt_tokens: int = 0  # of the reference row
+    max_tokens: int = 0
+
+    @property
+    def prefill(self) -> str:
+        """What the text begins with; it is not sampled."""
+        return self.prompting.prefill
+
+    @property
+    def chunk_size(self) -> int | Literal["auto"]:
+        """gamma; auto: it follows the acceptance."""
+        return "auto" if self.scheme.chunk_size is None else self.scheme.chunk_size
+
+    def as_json(self) -> dict[str, Any]:
+        """All parts by name but for the prompt itself."""
+        return {
+            "sequence": self.sequence,
+            "seed": self.seed,
+            "persona": self.persona,
+            "experts": [asdict(expert) for expert in self.experts],
+            **self.model.as_json(),
+            **scheme_json(self.scheme),
+            "sampling": self.sampling.as_json(),
+            "system": self.prompting.system,
+            "raw": self.prompting.raw,
+            "template_args": dict(self.prompting.template_args),
+            "prompt_tokens": self.prompt_tokens,
+            "max_tokens": self.max_tokens,
+            "prefill": self.prefill,
+        }
+
+    def part(self, *names: str) -> dict[str, Any]:
+        """Some of these parts."""
+        parts = self.as_json()
+        return {name: parts[name] for name in names}
+
+    def record(self) -> dict[str, Any]:
+        """The parts that a JSON record has."""
+        return self.part(*RECORD) | ({"prefill": self.prefill} if self.prefill else {})
+
+
+def resume_key(request: Request, seed: int) -> dict[str, Any]:
+    """What the replies of a batch depend on, as it was asked for: no model is loaded yet.
+
+    Under the exact rule no text depends on the drafter; what is not here (device, batch size) never counts.
+    """
+    spec = RunSpec(
+        model=ModelSpec.asked(request.model),
+        persona=expression_of(request),
+        experts=(),
+        prompting=request.prompting,
+        scheme=request.scheme,
+        sampling=request.sampling,
+        seed=seed,
+    )
+    names = RESUME if request.scheme.rule == "exact" else (*RESUME, *RESUME_INEXACT)
+    experts = request.blend.experts if request.blend else ()
+    return {
+        **spec.part(*names),
+        **request.sampling.as_json(),
+        "persona": {expert.persona.name: expert.weight for expert in experts},
+        "adapters": {place.saved: weight for place, weight in request.adapters},
+    }
+
+
+def scheme_json(scheme: Scheme) -> dict[str, Any]:
+    """The parts of a scheme by name; `threshold` is None under other rules."""
+    return {
+        "target": scheme.target,
+        "rule": scheme.rule,
+        "drafter": scheme.drafter,
+        "chunk_size": "auto" if scheme.chunk_size is None else scheme.chunk_size,
+        "threshold": asdict(scheme.threshold) if scheme.rule == "threshold" else None,
+    }
+
+
+def expression_of(request: Request) -> str:
+    """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
+    terms = [request.blend.expression] if request.blend else []
+    for place, weight in request.adapters:
+        terms.append(place.name if weight == 1 else f"{place.name}:{format_weight(weight)}")
+    return "+".join(terms)

@@ -1,0 +1,101 @@
+"""Requests to the scheduler on a tiny model, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpg_cli.engine.events import Failed, Finished, Progress, Sized
+from mpg_cli.engine.request import Request
+from mpg_cli.engine.scheduler import Scheduler, SchedulerEvent
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.sampling.params import Sampling, Scheme
+from tests.engine.world import request
+
+Hook = Callable[[torch.nn.Module, torch.Tensor], None]
+
+
+def one(
+    world: Path,
+    id_: int | str,
+    prompt: str = "word",
+    personas: str = "bold+calm:0.5",
+    *,
+    scheme: Scheme | None = None,
+    seed: int = 5,
+    **sampling: Any,
+) -> Request:
+    """A request of this id; 12 tokens unless it says otherwise."""
+    return request(
+        world,
+        personas,
+        prompt,
+        scheme=scheme or Scheme(),
+        sampling=Sampling(**{"max_tokens": 12, **sampling}),
+        seed=seed,
+        sequence_id=id_,
+    )
+
+
+def short(world: Path, count: int = 40, **fields: Any) -> list[Request]:
+    """Short prompts of three lengths, whose replies differ in theirs."""
+    return [
+        one(world, n, "word" * (1 + n % 3), **{"max_tokens": 2 + 5 * n % 11, **fields}) for n in range(count)
+    ]
+
+
+def answer(
+    loaded: LoadedModel, requests: Iterable[Request | Failed | None], size: int | None = 3, **options: Any
+) -> list[SchedulerEvent]:
+    """The events of a run."""
+    return list(Scheduler(loaded, batch_size=size, **options).run(iter(requests)))
+
+
+def texts(events: Sequence[SchedulerEvent]) -> dict[int | str, str]:
+    """The replies by id, each of which came once."""
+    found = [event for event in events if isinstance(event, Finished)]
+    assert len({event.sequence for event in found}) == len(found)
+    return {event.sequence: event.text for event in found}
+
+
+def ids(events: Iterable[SchedulerEvent]) -> list[int | str]:
+    """Of the replies, in the order in which they came."""
+    return [event.sequence for event in events if isinstance(event, Finished)]
+
+
+def failures(events: Sequence[SchedulerEvent]) -> list[tuple[int | str, str]]:
+    return [(event.sequence, event.code) for event in events if isinstance(event, Failed)]
+
+
+def sizes(events: Sequence[SchedulerEvent]) -> list[int]:
+    """The batch sizes that were chosen."""
+    return [event.batch_size for event in events if isinstance(event, Sized)]
+
+
+def running(events: Sequence[SchedulerEvent]) -> list[int]:
+    """How many sequences took part in each round."""
+    found, ended = [], 0
+    for event in events:
+        ended += isinstance(event, Finished)
+        if isinstance(event, Progress):
+            found.append(event.running + ended)
+            ended = 0
+    return found
+
+
+@contextmanager
+def passes(loaded: LoadedModel, hook: Hook) -> Iterator[None]:
+    """Within it, the hook is given the token ids (rows, T) of every pass of the model before it runs."""
+
+    def before(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        hook(module, kwargs["input_ids"])
+
+    handle = loaded.model.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

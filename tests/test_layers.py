@@ -1,0 +1,106 @@
+"""Imports point downward: every import in mpg_cli, those inside functions and for type checkers included."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mpg_cli
+
+PACKAGE = Path(mpg_cli.__file__).parent
+
+# From top to bottom; a module may import its own room and what stands in a later line. Rooms in one line do
+# not import one another.
+LAYERS = """
+    __main__
+    cli
+    __init__ api
+    server
+    render
+    evaluation training tuning diagnostics batch chat
+    engine
+    explain
+    models
+    personas
+    sampling
+    options
+    config
+    io
+    errors
+"""
+EXCEPTIONS = {"mpg_cli:__version__"}  # a constant, which has no imports of its own
+
+RANK = {room: n for n, line in enumerate(LAYERS.strip().splitlines()) for room in line.split()}
+MODULES = {
+    ".".join(["mpg_cli", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def room(module: str) -> str:
+    """`engine` of `mpg_cli.engine.events`, and `__init__` of the package itself."""
+    _, _, below = module.partition(".")
+    return below.split(".")[0] or "__init__"
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules of the package that a file imports, or `module:name` for a name that is no module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else f"{node.module}:{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def upward(module: str, path: Path) -> list[str]:
+    """What the module imports against the order of the layers."""
+    own = room(module)
+    found = []
+    for name in imported(path):
+        target = name.partition(":")[0]
+        if target.partition(".")[0] != "mpg_cli" or name in EXCEPTIONS:
+            continue
+        other = room(target)
+        if other != own and not (RANK[own] < RANK[other] or {own, other} == {"__init__", "api"}):
+            found.append(name)
+    return found
+
+
+def test_every_room_has_its_layer() -> None:
+    assert {room(module) for module in MODULES} <= set(RANK)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "api", "errors"}
+    assert len(EXCEPTIONS) <= 3
+
+
+@pytest.mark.parametrize("name", sorted({room(module) for module in MODULES}))
+def test_imports_point_downward(name: str) -> None:
+    found = {
+        module: wrong
+        for module, path in MODULES.items()
+        if room(module) == name and (wrong := upward(module, path))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line, wrong",
+    [
+        ("from mpg_cli.engine import events", True),
+        ("def f():\n    from mpg_cli.cli.app import main", True),
+        ("if TYPE_CHECKING:\n    from mpg_cli.render import make_renderer", True),
+        ("import mpg_cli.engine.events", True),
+        ("from mpg_cli import __version__", False),
+        ("from mpg_cli.models.tokenizer import embedded", False),
+        ("from mpg_cli.sampling import params", False),
+    ],
+)
+def test_an_arrow_that_points_up_is_seen(line: str, wrong: bool, tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(line)
+    assert bool(upward("mpg_cli.models.module", path)) is wrong
