@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mpg_cli.cli.app import COMMANDS, app
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BY_HAND = 200  # characters at least above the mark of a command's page
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 PLACEHOLDERS = {"…", "<TAB>", "NAME", "FILE", "FOLDER", "EXPR", "ID", "S"}
 
 
@@ -125,6 +127,21 @@ def anchors(file: Path) -> set[str]:
     """The anchors of headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    """`path.py:Class.method` of docs/architecture.md is a definition in that file of mpg_cli."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", page)
+    assert len(named) > 20
+    for path, name in named:
+        file = ROOT / "mpg_cli" / path
+        assert file.is_file(), path
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        for part in filter(None, name.split(".")):
+            found = [node for node in body if isinstance(node, _DEFINITIONS) and node.name == part]
+            assert found, f"{path} defines no {name}"
+            body = found[0].body
 
 
 def test_the_mark_stands_once_in_every_page() -> None:
