@@ -128,7 +128,7 @@ class Methods:
         return self._bench.measure(name, Source(_loaded(), self._request(weights)))
 
     def as_lock_step(self, exact: Measured, weights: Weights) -> tuple[int, int]:
-        """How many of the first replies of exact lock-step decoding gives as well, and of how many."""
+        """How many of the first replies of exact equal token-by-token decoding, and of how many."""
         return held_against_lock_step(self._bench, self._request(weights), exact)
 
     def _request(self, weights: Weights) -> Request:

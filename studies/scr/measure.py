@@ -57,7 +57,7 @@ class Measured:
             "committed_per_pass": (s.committed, s.passes),
             "passes_per_token": (s.passes + s.steps, s.committed),
             "shown": (self.shown, 1),
-            "pull": (self.pull, said),
+            "contribution": (self.pull, said),
             "base": (self.base, said),
             "tokens": (len(self.tokens), 1),
             "finished": (self.finished, 1),

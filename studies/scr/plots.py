@@ -42,13 +42,13 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     for axis, measure, label in (
-        (axes[0], "pull", "persona effect, Σ wᵢδᵢ a token (nats)"),
+        (axes[0], "contribution", "persona effect, Σ wᵢδᵢ a token (nats)"),
         (axes[1], "bias", "bias bound of a round (total variation)"),
     ):
         _variants(axis, results, measure)
         axis.set_ylabel(label)
-    lock_step = next(result for result in results if result.setting.rule == "lock-step")
-    value = lock_step.values["pull"]
+    baseline = next(result for result in results if result.setting.rule == "token-by-token")
+    value = baseline.values["contribution"]
     axes[0].axhspan(value.low, value.high, color="black", alpha=0.12)
     axes[0].axhline(value.mean, color="black", linewidth=0.6)
     axes[1].set_yscale("symlog", linthresh=1e-3)
