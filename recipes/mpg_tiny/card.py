@@ -46,8 +46,8 @@ machine, in seconds and without a download, and its tests have a real model to r
   {voices},
   in the persona library of `mpg`. Each was trained with TRL on pairs of replies that differ only where that
   persona shows: there the rejected reply is neutral, or shows the opposite pole (in {opposite:.0%} of a
-  pole's pairs) or another voice (in a quarter of a voice's); of the pairs about a choice, three quarters do. No
-  adapter was trained for a blend. A pole shows in what a reply chooses: with whom (E, I), on what ground
+  pole's pairs) or another voice (in a quarter of a voice's); of the pairs about a choice, three quarters do.
+  No adapter was trained for a blend. A pole shows in what a reply chooses: with whom (E, I), on what ground
   (S, N), by which measure (T, F), in which manner (J, P). A character shows in the wording of every sentence.
 - **What MBTI means here.** Four pairs of labels for ways of answering, and no claim about people.
 - **Rebuild it.** `python -m recipes.mpg_tiny.build` in a checkout, seeded, on two CPU cores; `python -m
