@@ -144,6 +144,23 @@ def test_the_architecture_names_what_is_there() -> None:
             body = found[0].body
 
 
+def test_docstrings_cite_pages_and_headings_that_exist() -> None:
+    """`docs/PAGE.md`, `docs/PAGE.md, "Heading", "Heading"` and `algorithm page, section N` in the code."""
+    cited = re.compile(r'(docs/[\w/-]+\.md)((?:,\s+"[^"]+")*)')
+    for path in sorted((ROOT / "mpg_cli").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        found = [(page, re.findall(r'"([^"]+)"', names)) for page, names in cited.findall(text)]
+        numbers = re.findall(r"algorithm page,\s+sections? (\d)", text)
+        found += [("docs/algorithm.md", [number]) for number in numbers]
+        for page, names in found:
+            assert (ROOT / page).is_file(), f"{path}: {page}"
+            titles = re.findall(
+                r"^#+ (?:(\d)\. )?(.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE
+            )
+            known = {part for title in titles for part in title}
+            assert set(names) <= known, f"{path}: {page}, {names}"
+
+
 def test_the_mark_stands_once_in_every_page() -> None:
     for text in pages().values():
         assert text.count(MARK) == 1
