@@ -5,13 +5,13 @@
     python -m benchmarks.compare --small            # a few minutes' version of everything
     python -m benchmarks.compare --json FILE --page docs/speed.md
 
-Contenders: transformers' `generate` on the base alone and on the exactly merged adapter; lock-step with a
-pass an adapter; lock-step with PEFT's mixed batch; mpg's lock-step; mpg's rules exact and threshold with
+Contenders: transformers' `generate` on the base alone and on the exactly merged adapter; token-by-token
+decoding with one pass per adapter, with PEFT's mixed batch, and with mpg; the rules exact and threshold with
 reference, merged and folded drafts, each at its best chunk size by tuning. Every run answers the same
-prompts, prompt reading included. The runs take turns after one of each to warm up; figures are medians with
-their range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in
-the same turns; "decoding" is that of the second half of the replies. Peak memory is that of a process of its
-own for each contender. On CUDA times are those of CUDA events, and the random model has 8 B parameters unless
+prompts, prefill included. The runs take turns after a warm-up of one each; figures are medians with their
+range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in the same
+turns; "decoding" is that of the second half of the replies. Peak memory is that of a process of its own for
+each contender. On CUDA times are those of CUDA events, and the random model has 8 B parameters unless
 --shape says otherwise.
 """
 
@@ -58,11 +58,11 @@ RIVALS = {
     SEQUENTIAL: sequential,
     MIXED: mixed_batch,
 }
-LOCK_STEP = "mpg, lock-step"
-PLAINLY = f"{LOCK_STEP}, not compiled"
+TOKEN_BY_TOKEN = "mpg, token by token"
+PLAINLY = f"{TOKEN_BY_TOKEN}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
-RIVALS_ALONE = {**RIVALS, MERGED: generate_merged_in_place}  # where nobody else needs the base
+RIVALS_ALONE = {**RIVALS, MERGED: generate_merged_in_place}  # where no other run needs the base
 MORE_TURNS = 3  # times as many of the bundled model: half a second is soon disturbed
 ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
 
@@ -77,7 +77,7 @@ def with_experts(subject: Subject, count: int) -> Subject:
 
 def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
     """mpg's contenders by name, at the chunk sizes that tuning finds."""
-    found = {LOCK_STEP: Scheme(drafter="none")}
+    found = {TOKEN_BY_TOKEN: Scheme(drafter="none")}
     for rule in RULES:
         _say(f"tuning {rule}")
         sizes = tuned(subject, rule, seconds)
@@ -92,7 +92,7 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
     runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
-        sessions = {PLAINLY: Ours(subject.made_ready(), ours[LOCK_STEP]), **sessions}
+        sessions = {PLAINLY: Ours(subject.made_ready(), ours[TOKEN_BY_TOKEN]), **sessions}
     device = subject.loaded.device.value
     repeats = options.repeats * (MORE_TURNS if subject.is_bundled and not options.small else 1)
     found = measure(
@@ -141,7 +141,7 @@ def with_memory(
 
     def peak(row: Measured) -> Measured:
         _say(f"peak memory: {row.name}")
-        scheme = ours[LOCK_STEP] if row.name == PLAINLY else ours.get(row.name)
+        scheme = ours[TOKEN_BY_TOKEN] if row.name == PLAINLY else ours.get(row.name)
         settings = scheme and {name: getattr(scheme, name) for name in ("rule", "drafter", "chunk_size")}
         what = json.dumps({**shared, "contender": row.name, "scheme": settings})
         try:

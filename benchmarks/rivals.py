@@ -1,4 +1,4 @@
-"""What users would run instead of mpg: plain `generate`, and lock-step decoding with PEFT's adapters.
+"""What users would run instead of mpg: plain `generate`, and token-by-token decoding with PEFT's adapters.
 
 Every contender has the same shape: `run(limit)` answers all prompts of the subject and returns the replies
 as token ids. They end at the end token or at the limit, and reading the prompt counts.
@@ -105,7 +105,7 @@ def _generate(subject: Subject, model: Any) -> Run:
 
 
 def sequential(subject: Subject) -> Run:
-    """Lock-step with a pass an adapter: the base and each adapter in turn, each with a cache of its own.
+    """Token by token with one pass per adapter: the base and each adapter in turn, each with its own cache.
 
     Each adapter is active in a model of its own, which shares the weights of the base, so that nothing is
     switched between the passes.
@@ -123,11 +123,11 @@ def sequential(subject: Subject) -> Run:
     def caches() -> list[DynamicCache]:
         return [DynamicCache(config=subject.loaded.config) for _ in models]
 
-    return _lock_step(subject, caches, logits)
+    return _token_by_token(subject, caches, logits)
 
 
 def mixed_batch(subject: Subject) -> Run:
-    """Lock-step with PEFT's mixed batch: one pass over K+1 rows, the adapter of each named."""
+    """Token by token with PEFT's mixed batch: one pass over K+1 rows, the adapter of each named."""
     model = _peft(subject, subject.folders)
     rows = ["__base__", *(folder.name for folder in subject.folders)]
     last = _last(subject)
@@ -142,7 +142,7 @@ def mixed_batch(subject: Subject) -> Run:
         )
         return cast(Tensor, output.logits[:, -1])  # (K+1, V)
 
-    return _lock_step(subject, lambda: [DynamicCache(config=subject.loaded.config)], logits)
+    return _token_by_token(subject, lambda: [DynamicCache(config=subject.loaded.config)], logits)
 
 
 def _last(subject: Subject) -> Tensor:
@@ -161,7 +161,7 @@ def _peft(subject: Subject, folders: Sequence[Path]) -> Any:
     return model.eval()
 
 
-def _lock_step(
+def _token_by_token(
     subject: Subject,
     caches: Callable[[], list[DynamicCache]],
     logits: Callable[[list[DynamicCache], Tensor], Tensor],

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from benchmarks.measure import Measured
 
 SEQUENTIAL, MIXED, PLAIN = (
-    "lock-step, a pass an adapter",
-    "lock-step, PEFT's mixed batch",
+    "token by token, one pass per adapter",
+    "token by token, PEFT's mixed batch",
     "generate, base alone",
 )
 HEAD = (
@@ -50,7 +50,7 @@ class Table:
 
     @property
     def best(self) -> Measured:
-        """mpg's fastest under the exact rule (lock-step is one of them: the text is the same)."""
+        """mpg's fastest with the text of token-by-token decoding, which is one of them."""
         exact = [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
         return max(exact, key=lambda row: row.speed)
 

@@ -26,54 +26,51 @@ HEAD = """\
 
 Written by `python -m studies.eval_mbti`; do not edit.
 
-`mpg eval mbti -p INTJ+pirate` puts {count} items to a blend, {each} for each of the dimensions EI, SN,
+`mpg eval mbti -p INTJ+pirate` asks a blend {count} items, {each} for each of the dimensions EI, SN,
 TF and JP. An item is a forced choice such as “Would you rather {first} or {second}?”. Nothing is
-sampled and no text is parsed: the answer is how likely the blend makes the text of each option after “I
-would rather”, as the mean log-probability a token, averaged over both orders in which the question
-names the options. An item scores tanh(margin / 2): 1 is all first pole, -1 all second, 0 chance. A
-dimension scores the mean of its items, with a 95 % t-interval over them; the type is the four signs.
-Scores are raw, nothing is corrected by the base: it is asked as well and shown. `moved` is the
-difference to the base, item by item.
+sampled and no text is parsed: the answer is the probability of the text of each option after “I would
+rather”, as the mean log-probability per token, averaged over both orders of the options. An item scores
+tanh(margin / 2): 1 is the first pole, -1 the second, 0 chance. A dimension scores the mean of its items,
+with a 95 % t-interval over them; the type is the four signs. Scores are raw, without a correction by the
+base, which is asked as well and shown. `moved` is the difference to the base, item by item.
 
 The setup follows the paper, which asks MBTI questionnaires. Its items and its prompts are not used; the
-items here are our own. MBTI is no valid psychology, and a model has no personality: the number says
-which of two texts a blend makes likelier.
+items here are our own. MBTI is not valid psychology, and a model has no personality: the number says
+which of two texts a blend makes more likely.
 """
 
 TAIL = """\
 ## How the items were made
 
 * Half of the items of a dimension have the first pole as option A, and each is asked in both orders.
-* No option is a sentence of the training text, nor the beginning of a first-person preference in it,
-  nor has one six words of ten in common with such a preference
-  (`tests/evaluation/test_questionnaire.py`). But the words and the openings are those of that text, and
-  some options (“check the facts”) stand inside a longer sentence.
-* The options of a pair are matched: `python -m studies.match_items` pairs those that the **base** finds
-  about as likely, as forced-choice questionnaires match options by how desirable they are, and drops those
-  that fit nowhere. That the base is within chance is therefore built in and no finding. Experts take no part
+* No option is a sentence of the training text or the beginning of a first-person preference in it, or shares
+  six words of ten with such a preference (`tests/evaluation/test_questionnaire.py`). But the words and the
+  openings are those of that text, and some options (“check the facts”) occur inside a longer sentence.
+* The options of a pair are matched: `python -m studies.match_items` pairs options that are about equally
+  likely under the **base**, as forced-choice questionnaires match options by desirability, and drops those
+  that fit no pair. So the base is within chance by construction, which is no finding. Experts take no part
   in the matching. The options come from pools that are not kept.
-* It was not the first attempt. Items in everyday words, far from the training text, moved nothing
-  (below), and five versions of nearer items, unmatched or loosely matched, read 1 to 4 types. Seven
-  matched versions with the openings of the training text, of 88 to 120 items, read 10, 10, 12, 12, 10,
-  9 and 15, then one with an option exchanged 14. On the way pools grew; after a look at the results of the
-  poles I and P, options of theirs whose openings several poles share (“keep …”, “be …”, “write …”) were
-  replaced; and options were added to the pool of J, because the base leaned to J. All that was on an earlier
-  base with earlier adapters. When they were trained anew, the options of that last version were paired anew
-  by the command above, in two versions: all 120, of which SN leaned to N on the base and which was put to no
-  blend, and the best of them, which is the version here. Its wording was fitted to this training text, and
-  its numbers are somewhat too good.
+* It was not the first attempt. Items in everyday words, far from the training text, moved nothing (below),
+  and five versions of nearer items, unmatched or loosely matched, read 1 to 4 types. Seven matched versions
+  with the openings of the training text, of 88 to 120 items, read 10, 10, 12, 12, 10, 9 and 15, then one with
+  an option exchanged 14. On the way pools grew. After a look at the results of the poles I and P, options of
+  theirs whose openings several poles share (“keep …”, “be …”, “write …”) were replaced, and options were
+  added to the pool of J, because the base leaned to J. All that was with an earlier base and other adapters.
+  When these were trained again, the options of that last version were paired again by the command above, in
+  two versions: all 120, of which SN leaned to N on the base and which no blend was asked, and the best of
+  them, which is the version here. Its wording was fitted to this training text, and its numbers are somewhat
+  too good.
 
-## What it does not show
+## Limits
 
-* That anything generalises to words that the adapters have not learned: on the {far} items of
+* Nothing shows that this generalises to words that the adapters have not learned: on the {far} items of
   `recipes/mpg_tiny/questionnaire.json`, which avoid them, **{far_right}**, and {far_moved} of 8 poles
   move their dimension.
-* That each letter of a type is certain: of the {letters} scores of the types, {weak} have an interval
+* Not every letter of a type is certain: of the {letters} scores of the types, {weak} have an interval
   that includes 0.
-* How the replies sound: `docs/library.md` measures that. A model of 1.6 million parameters has learned
+* [library.md](library.md) measures the replies themselves. A model of 1.6 million parameters has learned
   sentences.
-* Anything about other models. There the match of the options does not hold: look at the base's own
-  intervals.
+* On other models the options are not matched: look at the base's own intervals.
 """
 
 

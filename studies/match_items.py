@@ -57,7 +57,7 @@ def _least(cost: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = cost.shape
     padded = np.zeros((2 * rows - kept, 2 * columns - kept))
     padded[:rows, :columns] = cost
-    padded[rows:, columns:] = cost.sum() + 1  # two that stand for nobody are no pair
+    padded[rows:, columns:] = cost.sum() + 1  # two padding entries are no pair
     found_rows, found_columns = linear_sum_assignment(padded)
     real = (found_rows < rows) & (found_columns < columns)
     return found_rows[real], found_columns[real]

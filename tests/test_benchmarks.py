@@ -38,7 +38,7 @@ def tiny() -> Subject:
     return replace(with_experts(subject, 3), prompts=subject.prompts[:2], max_tokens=12)
 
 
-def test_both_lock_steps_of_peft_draw_the_same_tokens(tiny: Subject) -> None:
+def test_both_token_by_token_decoders_of_peft_draw_the_same_tokens(tiny: Subject) -> None:
     one, other = sequential(tiny)(12), mixed_batch(tiny)(12)
     assert one == other
     assert one[0] != one[1]
@@ -163,7 +163,7 @@ def example(subject: str = "mpg-tiny, float32") -> Table:
         Measured(PLAIN, (100.0, 120.0, 110.0), 1.1, 1.0, memory=400.0),
         Measured(SEQUENTIAL, (10.0,), 12.0, 11.0),
         Measured(MIXED, (30.0,), 4.0, 3.5),
-        Measured("mpg, lock-step", (60.0,), 2.0, 1.4),
+        Measured("mpg, token by token", (60.0,), 2.0, 1.4),
         Measured("mpg, exact, folded drafts of 4", (99.0,), 1.9, 1.5, acceptance=0.9, committed=4.1),
         Measured("mpg, threshold, folded drafts of 4", (200.0,), 0.6, 0.5, acceptance=0.9, bias_bound=0.5),
     )
@@ -172,7 +172,7 @@ def example(subject: str = "mpg-tiny, float32") -> Table:
 
 def test_ratios_are_of_medians_and_the_best_setting_is_a_lossless_one() -> None:
     found = example()
-    assert found.times(PLAIN)["mpg, lock-step"] == pytest.approx(60 / 110)
+    assert found.times(PLAIN)["mpg, token by token"] == pytest.approx(60 / 110)
     assert found.best.name == "mpg, exact, folded drafts of 4"
     reached = {(goal.what, goal.met) for goal in goals([found])}
     assert reached == {("times PEFT's mixed batch", True), ("of `generate` on the base alone", True)}

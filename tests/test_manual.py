@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mpg_cli.cli.app import COMMANDS, app
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BY_HAND = 200  # characters at least above the mark of a command's page
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 PLACEHOLDERS = {"…", "<TAB>", "NAME", "FILE", "FOLDER", "EXPR", "ID", "S"}
 
 
@@ -125,6 +127,38 @@ def anchors(file: Path) -> set[str]:
     """The anchors of headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_architecture_names_what_is_there() -> None:
+    """`path.py:Class.method` of docs/architecture.md is a definition in that file of mpg_cli."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", page)
+    assert len(named) > 20
+    for path, name in named:
+        file = ROOT / "mpg_cli" / path
+        assert file.is_file(), path
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        for part in filter(None, name.split(".")):
+            found = [node for node in body if isinstance(node, _DEFINITIONS) and node.name == part]
+            assert found, f"{path} defines no {name}"
+            body = found[0].body
+
+
+def test_docstrings_cite_pages_and_headings_that_exist() -> None:
+    """`docs/PAGE.md`, `docs/PAGE.md, "Heading", "Heading"` and `algorithm page, section N` in the code."""
+    cited = re.compile(r'(docs/[\w/-]+\.md)((?:,\s+"[^"]+")*)')
+    for path in sorted((ROOT / "mpg_cli").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        found = [(page, re.findall(r'"([^"]+)"', names)) for page, names in cited.findall(text)]
+        numbers = re.findall(r"algorithm page,\s+sections? (\d)", text)
+        found += [("docs/algorithm.md", [number]) for number in numbers]
+        for page, names in found:
+            assert (ROOT / page).is_file(), f"{path}: {page}"
+            titles = re.findall(
+                r"^#+ (?:(\d)\. )?(.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE
+            )
+            known = {part for title in titles for part in title}
+            assert set(names) <= known, f"{path}: {page}, {names}"
 
 
 def test_the_mark_stands_once_in_every_page() -> None:

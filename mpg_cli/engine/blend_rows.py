@@ -20,7 +20,7 @@ from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
 from mpg_cli.sampling.drafters import Cost, Drafter, LookupDrafter, NullDrafter, RowDrafter
 from mpg_cli.sampling.params import Scheme
 
-ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/lockstep.py)
+ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/pass_cost.py)
 
 CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds belong to chunks of one size
 

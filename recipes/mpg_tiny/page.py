@@ -108,12 +108,12 @@ class Page:
         yield ""
         yield f"Written by `{command}`; do not edit."
         yield ""
-        yield f"- {self.replies} replies a blend, seed {self.seed}, temperature 1, default weights; the"
+        yield f"- {self.replies} replies per blend, seed {self.seed}, temperature 1, default weights; the"
         yield f"  questions are {len(PROMPTS)} on {len(KEYWORDS)} topics that training never saw"
         yield "  (`recipes/mpg_tiny/heldout.py`). The forms of the questions (“How should I …?”) are those of"
         yield "  the training text; only what they ask about is new."
-        yield "- Replies are drawn by a plain lock-step (`recipes/mpg_tiny/lockstep.py`) that shares no code"
-        yield "  with the program's sampler, and judged by markers (`recipes/mpg_tiny/judge.py`)."
+        yield "- Replies are drawn by a plain token-by-token sampler that shares no code with the program's"
+        yield "  (`recipes/mpg_tiny/token_by_token.py`), and judged by markers (`recipes/mpg_tiny/judge.py`)."
         yield f"- {parameters(weights):,} parameters, sha256 {base};"
         yield f"  adapters sha256 {adapters};"
         yield f"  torch {torch.__version__}, transformers {transformers.__version__}."
@@ -166,9 +166,9 @@ class Page:
         yield ""
         yield from prose(f"""
             The column “base” is how often replies of the base alone show the persona. “Markers” are those
-            that occur in the persona's replies, of those that the judge knows. “Own word”, which has no
+            that occur in the persona's replies, of all that the judge counts. “Own word”, which has no
             target, is the word in most of the persona's replies that is in fewer than {100 * RARE:g} % of
-            the base's; it stands in a marker of the judge, or the judge does not count it.
+            the base's; it is part of a marker of the judge, or the judge does not count it.
         """)
 
     def _blends(self, title: str, kind: str) -> Iterator[str]:
@@ -185,27 +185,27 @@ class Page:
         for figure in (figure for figure in self.figures if figure.group == ENGINE):
             plain = self._at[TYPE_CHARACTER, figure.key]
             low, high = plain.interval
-            yield "## Through the program's own engine"
+            yield "## With the program's own sampler"
             yield ""
             yield f"{figure.key} sampled by `mpg`'s default sampler: shown in {number(figure)}"
-            yield f"({verdict(figure)}; {figure.evidence}). The lock-step has {number(plain)}, with 95 %"
-            yield f"confidence {percent(low)} to {percent(high)}."
+            yield f"({verdict(figure)}; {figure.evidence}). The plain sampler has {number(plain)}, 95 %"
+            yield f"confidence interval {percent(low)} to {percent(high)}."
 
     def _second_judge(self) -> Iterator[str]:
         yield "## The second judge"
         yield ""
         yield from prose("""
-            A logistic regression a persona, trained on words and pairs of words, without punctuation, of
-            texts of the grammar from which every marker of every persona was cut; it reads replies with the
-            markers cut out as well. What stays of a voice are the words that it exchanges (ye, thee) and
-            the other words of its stock phrases (“by the” of “by the seven seas”): agreement on a voice says
-            that its phrases stand whole, not that the voice is in more than its phrases.
+            One logistic regression per persona, trained on words and pairs of words, without punctuation, of
+            texts of the grammar from which every marker of every persona was removed; markers are removed
+            from the replies as well. What remains of a voice are the words that it replaces (ye, thee) and
+            the other words of its stock phrases (“by the” of “by the seven seas”). So agreement on a voice
+            shows that its phrases are complete, not that the voice is in more than its phrases.
         """)
         yield ""
         yield from prose("""
-            The first column is on the persona's own replies and as many others, half of the base and half of
-            the other personas; “on blends” is on replies of blends with the persona and as many others, half
-            of the base and half of blends without it. An answer that never changes has half.
+            The first column is for the persona's own replies and as many others, half of the base and half
+            of the other personas; “on blends” is for replies of blends with the persona and as many others,
+            half of the base and half of blends without it. A constant answer agrees in half of the cases.
         """)
         yield ""
         yield "| persona | agree | | agree on blends | disagreements | |"
@@ -242,8 +242,8 @@ class Page:
             return
         yield "## A prompt as the expert"
         yield ""
-        yield "Without a target: a character whose expert is its system prompt, at weight 1, which is the"
-        yield "base with that prompt. Shown: " + ", ".join(f"{f.key} {number(f)}" for f in found) + "."
+        yield "No target: a character whose expert is its system prompt, at weight 1, which is the base with"
+        yield "that prompt. Shown: " + ", ".join(f"{f.key} {number(f)}" for f in found) + "."
 
     def _truncated(self) -> Iterator[str]:
         found = [figure for figure in self.figures if figure.group == MIN_P_SHOWN]
@@ -252,9 +252,8 @@ class Page:
         yield "## With `--min-p 0.05`"
         yield ""
         yield from prose("""
-            Without a target: some of the blends with tokens dropped that are below 5 % of the likeliest. A
-            product of several experts multiplies what each of them says about unlikely tokens, noise
-            included; this takes the noise away.
+            No target: some of the blends, with tokens below 5 % of the likeliest one removed. A product of
+            several experts multiplies their noise on unlikely tokens; this removes it.
         """)
         yield ""
         yield "| blend | shown | without | sentences | without |"

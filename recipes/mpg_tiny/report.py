@@ -50,9 +50,9 @@ from recipes.mpg_tiny.figures import (
 )
 from recipes.mpg_tiny.fluency import SentenceCheck
 from recipes.mpg_tiny.heldout import PROMPTS
-from recipes.mpg_tiny.lockstep import generate, load_experts
 from recipes.mpg_tiny.page import Page, number
 from recipes.mpg_tiny.questions import ask
+from recipes.mpg_tiny.token_by_token import generate, load_experts
 from recipes.mpg_tiny.voices import VOICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,16 +61,16 @@ MIN_P = 0.05
 TRUNCATED = 8  # blends that are sampled with min-p as well
 # Why a figure is missed, by its name, "group: key"; written by hand after looking.
 _ONE_PLACE = (
-    "A pole shows in one of a reply's four sentences, and on topics that it never saw the base now and then "
-    "begins that sentence with a word that only the opposite pole goes on from, or says what belongs to "
-    "another topic; of the replies in which E does not show, about half show I instead. Greater weights do "
-    "not mend it: with 1.2 and 1.4, on tuning questions, E shows more often, F less, and fewer sentences "
-    "pass. A base trained for longer is the next thing to try, and does not fit the hour."
+    "A pole shows in one of a reply's four sentences. On topics that the base never saw, it sometimes begins "
+    "that sentence with a word that only the opposite pole continues, or with words of another topic; of the "
+    "replies in which E does not show, about half show I instead. Larger weights do not help: with 1.2 and "
+    "1.4, on tuning questions, E shows more often, F less, and fewer sentences pass. The next thing to try "
+    "is a base that is trained for longer than the hour of the recipe."
 )
 _NOISE = (
-    "At temperature 1 without truncation every row adds its noise about unlikely tokens, and a product of "
-    "two or five experts multiplies it; the pairs named are such tokens. With `--min-p 0.05` 96 % and more "
-    "pass, see above."
+    "At temperature 1 without truncation every row adds its noise on unlikely tokens, and a product of two "
+    "or five experts multiplies it; the pairs named are such tokens. With `--min-p 0.05` 96 % and more pass, "
+    "see above."
 )
 REASONS: dict[str, str] = {
     **{f"{SINGLE}: {pole}": _ONE_PLACE for pole in "EFP"},
@@ -97,7 +97,7 @@ class Bench:
     def sample(
         self, blend: Blend, prompts: Sequence[str], system: str = "", min_p: float = Sampling().min_p
     ) -> Sample:
-        """One reply a prompt by the lock-step, with the defaults of the program unless said otherwise."""
+        """One reply per prompt from the plain sampler, with the program's defaults unless given."""
         texts = generate(
             self.experts, blend.weights, prompts, self.tokenizer, SEED, min_p=min_p, system=system
         )

@@ -24,13 +24,13 @@ COLUMNS = ("base", "single", "prompts", "merged", "merged 1", "merged 1/K", "mix
 HEAD = """\
 # A blend against the other ways to get it
 
-Written by `python -m studies.blends`; do not edit. `mpg eval compare` makes such a table for one blend.
+Written by `python -m studies.blends`; do not edit. `mpg eval compare` writes such a table for one blend.
 
 {count} blends of {fewest} to {most} experts, {reported} questions each, one reply a question, temperature 1
 without truncation, at most {longest} tokens, seed {seed}: the same questions, seeds and sampling for every
-method. Presence is the share of replies in which the marker judge sees a persona; *min* is that of the
+method. Presence is the share of replies in which the marker judge finds a persona; *min* is that of the
 persona of the blend that shows least. Fluency is the mean log-probability of a reply's tokens under the
-base, in nats a token, after the question without any persona.
+base, in nats per token, after the question without any persona.
 
 | method | what it is | weights |
 |---|---|---|
@@ -38,40 +38,40 @@ base, in nats a token, after the question without any persona.
 | single | one persona alone | the persona and its weight chosen |
 | prompts | the system prompts of all personas joined, no adapter | none |
 | merged | one model with the weighted sum of all adapters in its weights | chosen |
-| merged 1, merged 1/K | the same at weights 1, and at 1 by the number of personas | fixed |
+| merged 1, merged 1/K | the same at weights 1, and at 1 divided by the number of personas | fixed |
 | mixture | Σ wᵢπᵢ, token by token | chosen |
-| threshold | the product by the rule of the paper | those of exact |
-| **exact** | the product π₀ ∏ (πᵢ/π₀)^wᵢ by the exact rule: ours | chosen |
+| threshold | the product with the paper's rule | those of exact |
+| **exact** | the product π₀ ∏ (πᵢ/π₀)^wᵢ with the exact rule: ours | chosen |
 
 Weights are chosen on {tuning} other questions, on other subjects, by the largest min: {scales} for all
-personas alike, then the persona that shows least is raised by a quarter. Methods with weights get the
-same tries (a mixture has no scale; a single persona is tried at weights 1 and 1.5). “The best other” is the
-one of base, single, prompts and the three merged with the largest min **on the reported questions**, blend by
-blend: it is picked with hindsight, ours is not, so what is said of ours is rather too little. In brackets:
-95 % bootstrap intervals, paired over questions, and over blends where all are put together.
+personas alike, then the weight of the persona that shows least is raised by a quarter. Methods with weights
+get the same tries (a mixture has no scale; a single persona is tried at weights 1 and 1.5). “The best other”
+is the one of base, single, prompts and the three merged with the largest min **on the reported questions**,
+blend by blend. It is picked with hindsight and ours is not, so the comparison is biased against ours. In
+brackets: 95 % bootstrap intervals, paired over questions, and over blends for figures of all blends.
 """
 
 TAIL = """\
-## Why it comes out so
+## Why
 
-A merged model adds the adapters' changes to the weights; the product adds what they do to the
-log-probabilities. As long as the changes are small, a model's logits are linear in them, and both are the
-same but for terms of second order: that is why merged drafts are accepted so often by the exact rule
-(`docs/scr.md`). The bundled adapters are of rank {rank} on a model of {millions:.1f} million parameters,
-trained on pairs that differ in their persona alone, and do not get in each other's way: little is left for
-the product to gain over their sum. The product also multiplies what each expert's noise does to unlikely
-tokens, which costs fluency at temperature 1. Where experts cannot be summed, the product remains: full
-checkpoints, prompts as experts, adapters of different kinds, and negative weights. A mixture lets one
-persona speak at a time, so few replies show all.
+A merged model adds the adapters' changes to the weights; the product adds their effects on the
+log-probabilities. As long as the changes are small, a model's logits are linear in them, and both agree up
+to terms of second order. That is also why the exact rule accepts merged drafts so often
+([scr.md](scr.md)). The bundled adapters are of rank {rank} on a model of {millions:.1f} million parameters,
+trained on pairs that differ in their persona alone, and hardly interfere: little is left for the product to
+gain over their sum. The product also multiplies the experts' noise on unlikely tokens, which costs fluency
+at temperature 1. Where experts cannot be summed, only the product works: full checkpoints, prompts as
+experts, adapters of different kinds, and negative weights. A mixture draws each token from one persona, so
+few replies show all.
 
-## What it does not show
+## Limits
 
 * {parameters:,} parameters, a vocabulary of {vocabulary:,}, sentences of a grammar: nothing here says how
-  large models compare. The paper's headline is +16 to +18 %, on large models and with other judges; neither
+  large models compare. The paper reports +16 to +18 %, on large models and with other judges; neither
   are used here.
-* The judge counts words. It is held against a second judge in `docs/library.md`, but it does not read.
-* The joined prompts are at home here: the base saw such system prompts, joined, in its training.
-* Fluency under the base is lower for any persona, since a persona is what the base does not say.
+* The judge counts words. [library.md](library.md) compares it with a second judge; neither understands text.
+* The joined prompts have an advantage: the base saw such system prompts, joined, in its training.
+* Fluency under the base is lower for any persona, since a persona is what the base does not write.
 * Weights are chosen on few questions ({tuning}), so a choice is uncertain by several points.
 """
 
@@ -125,14 +125,14 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield _row("the best other, at fluent weights", fluent)
     yield (
         "\n“At fluent weights”: of the weights that were tried for exact, the best whose fluency was no\n"
-        "worse than that of the best other method, both on the tuning questions; in "
-        f"{sum(o.fluent == FLUENT for o in outcomes)} blends these are\nothers than the best, in "
+        "worse than that of the best other method, both on the tuning questions. In "
+        f"{sum(o.fluent == FLUENT for o in outcomes)} blends these differ\nfrom the best, in "
         f"{sum(o.fluent is None for o in outcomes)} there were none and the best were kept. threshold\n"
-        "samples the law of exact: a difference there is chance, or the bias that its rule reports.\n"
+        "samples the distribution of exact: a difference there is chance, or the bias that it reports.\n"
     )
     yield (
-        f"{equal} of {of} replies of exact that were held against lock-step decoding are the same, token for "
-        "token.\n"
+        f"{equal} of {of} replies of exact that were compared with token-by-token decoding are the same, "
+        "token for token.\n"
     )
 
 
@@ -143,7 +143,7 @@ def _verdict(best: Against, fluent: Against, outcomes: Sequence[Outcome]) -> str
     fluently = fluent.gain.value >= GOAL and fluent.fluency.value >= 0
     said = (
         f"The goal was {goal} than the best other method. "
-        f"Exact has {_percent(best.gain)} on the min, and {_signed(best.fluency)} nats a token. "
+        f"Exact has {_percent(best.gain)} on the min, and {_signed(best.fluency)} nats per token. "
     )
     if reached or fluently:
         which = "" if reached else " at its fluent weights"

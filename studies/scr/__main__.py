@@ -32,13 +32,13 @@ def run(prompts: int, seeds: int, longest: int, gammas: tuple[int, ...], jobs: i
     settings = list(grid(gammas))
     began = time.perf_counter()
     results: list[Result] = []
-    lock_step: list[Measured] = []
+    baseline: list[Measured] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, begin, (asked, seeds, longest)) as pool:
         for number, replies in enumerate(pool.map(measure, settings), 1):
             setting = settings[number - 1]
-            lock_step = lock_step or replies
-            results.append(summarise(setting, replies, lock_step))
+            baseline = baseline or replies
+            results.append(summarise(setting, replies, baseline))
             spent = time.perf_counter() - began
             print(f"{spent:6.0f} s  {number}/{len(settings)}  {_told(setting, results[-1])}", flush=True)
     return results

@@ -11,7 +11,7 @@ from studies.scr.table import Result
 
 # What a score pass of five experts and the reference costs, in steps of one row.
 ADAPTERS = (
-    1.6  # stacked rows on one base at a small batch: the weights are read once (benchmarks/lockstep.py)
+    1.6  # stacked rows on one base at a small batch: the weights are read once (benchmarks/pass_cost.py)
 )
 CHECKPOINTS = 6.0  # every expert a model of its own
 
@@ -35,27 +35,27 @@ def best(results: Sequence[Result], rule: str, pass_cost: float) -> Result:
 
 def recommendation(results: Sequence[Result]) -> Iterator[str]:
     """The end of the page."""
-    lock_step = next(r for r in results if r.setting.rule == "lock-step")
+    baseline = next(r for r in results if r.setting.rule == "token-by-token")
     yield "## Recommendation"
     yield ""
     yield prose(
-        """Steps of one row that a token costs, where a score pass costs 1.6 of them (five adapters on one
-        base) or 6 (five models beside the base), whatever γ. A step or a pass over N candidates is counted
-        as one over a single candidate, which flatters N > 1: only where the weights are all that a pass
-        reads is it nearly so. For the threshold rule the most that a round's law can be off is given too:"""
+        """The cost of a token in steps of one row, where a score pass costs 1.6 steps (five adapters on one
+        base) or 6 (five models beside the base) at any γ. A step or a pass over N candidates counts as one
+        over a single candidate, which flatters N > 1: it is nearly true only where reading the weights
+        dominates a pass. For the threshold rule the bias bound of a round is given too:"""
     )
     yield ""
     yield "| | adapters | models |"
     yield "|---|---|---|"
-    yield f"| lock-step | {cost(lock_step, ADAPTERS):.2f} | {cost(lock_step, CHECKPOINTS):.2f} |"
+    yield f"| token by token | {cost(baseline, ADAPTERS):.2f} | {cost(baseline, CHECKPOINTS):.2f} |"
     for rule in ("exact", "block", "threshold"):
         cells = []
         for pass_cost in (ADAPTERS, CHECKPOINTS):
             found = best(results, rule, pass_cost)
             bias = found.mean("bias") if rule == "threshold" else None
-            off = "" if bias is None else f"; off by up to {min(1.0, bias):.2g}"
+            off = "" if bias is None else f"; bias bound {min(1.0, bias):.2g}"
             cells.append(f"{cost(found, pass_cost):.2f} ({_short(found.setting)}{off})")
-        yield f"| {rule}, its best setting | {cells[0]} | {cells[1]} |"
+        yield f"| {rule}, best setting | {cells[0]} | {cells[1]} |"
     yield ""
     merged = _of(results, Setting("exact", "merged", CHUNK_SIZE))
     reference = _of(results, Setting("exact", "reference", CHUNK_SIZE))
@@ -67,21 +67,21 @@ def recommendation(results: Sequence[Result]) -> Iterator[str]:
     yield from (
         prose(point, "  ")
         for point in (
-            f"""- **Drafter `merged`.** At γ = {CHUNK_SIZE} it commits {_committed(merged)} tokens a pass and
-            the reference {_committed(reference)}, for the same steps.""",
-            f"""- **Rule `exact`.** `block` commits {_committed(block)} a pass, but then the text depends on
-            the drafter and γ. `exact` gives up that little for a text that is the seed's alone, so it is the
-            default; take `block` where only the law matters.""",
-            f"""- **Rule `threshold`** commits {_committed(paper)} a pass with its maximum thresholds, and a
-            round may be off by {most:.2g} in total variation: on replies of this length it is neither faster
-            than `block` with as many passes nor faithful. It gets cheaper with long chunks and candidates
-            only by leaving the target's law. Fixed thresholds are faithful and slow. The rule is there to
-            reproduce the paper, and not the default.""",
-            f"""- **γ** follows the acceptance of each reply (`--chunk-size auto`); under `threshold`, whose
-            thresholds belong to chunks of one size, it is {CHUNK_SIZE}. With adapters on one base a pass is
-            cheap and a longer chunk costs more steps than it saves passes; with whole models as experts
-            longer ones pay. Where one step of the drafter costs about as much as a score pass, lock-step
-            (`--drafter none`) is the right choice.""",
+            f"""- **Drafter `merged`.** At γ = {CHUNK_SIZE} it commits {_committed(merged)} tokens per pass,
+            and `reference` {_committed(reference)}, for the same number of steps.""",
+            f"""- **Rule `exact`.** `block` commits {_committed(block)} per pass, but its text depends on
+            drafter and γ. `exact` gives up that little for a text that depends on the seed alone, so it is
+            the default; use `block` where only the distribution matters.""",
+            f"""- **Rule `threshold`** commits {_committed(paper)} per pass with its maximum thresholds, with
+            a bias bound of {most:.2g}: on replies of this length it is neither faster than `block` nor
+            faithful to the target. Long chunks and candidates make it cheaper only at the price of more bias.
+            Fixed thresholds are faithful and slow. The rule is there to reproduce the paper and is not the
+            default.""",
+            f"""- **γ** follows the acceptance rate of each reply (`--chunk-size auto`); under `threshold`,
+            whose thresholds belong to chunks of one size, it is {CHUNK_SIZE}. With adapters on one base a
+            pass is cheap, and a longer chunk costs more steps than it saves passes; with whole models as
+            experts longer chunks pay. Where a step of the drafter costs about as much as a score pass,
+            token-by-token decoding (`--drafter none`) is the right choice.""",
         )
     )
 

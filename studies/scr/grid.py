@@ -13,7 +13,7 @@ GAMMAS = (1, 2, 4, 8, 16, 32)
 PERSONA = "persona:pirate"
 ROW_DRAFTERS = ("reference", PERSONA, "merged")
 
-Rule = Literal["lock-step", "exact", "block", "threshold", "redraft"]
+Rule = Literal["token-by-token", "exact", "block", "threshold", "redraft"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Setting:
     @property
     def scheme(self) -> Scheme:
         """The same for the program; the plain reading borrows the threshold rule's."""
-        if self.rule == "lock-step":
+        if self.rule == "token-by-token":
             return Scheme(drafter="none")
         if self.rule in ("exact", "block"):
             return Scheme(rule=self.rule, drafter=self.drafter, chunk_size=self.gamma)
@@ -59,8 +59,8 @@ class Setting:
 
 
 def grid(gammas: tuple[int, ...] = GAMMAS) -> Iterator[Setting]:
-    """Every setting of the study, lock-step first; variants of the threshold rule by the merged drafter."""
-    yield Setting("lock-step")
+    """Every setting of the study, token by token first; variants of the threshold rule use merged drafts."""
+    yield Setting("token-by-token")
     for gamma in gammas:
         for drafter in (*ROW_DRAFTERS, "lookup"):
             yield Setting("exact", drafter, gamma)

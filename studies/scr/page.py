@@ -16,11 +16,11 @@ from studies.scr.table import RESAMPLES, Result, Value
 
 _MEASURES = {
     "acceptance": "accepted",
-    "committed_per_pass": "tokens a pass",
-    "passes_per_token": "passes a token",
+    "committed_per_pass": "tokens per pass",
+    "passes_per_token": "passes per token",
     "shown": "shown",
-    "contribution": "Σ wδ a token",
-    "base": "log π₀ a token",
+    "contribution": "Σ wδ per token",
+    "base": "log π₀ per token",
 }
 _PAPER_MEASURES = {"clipped": "clipped", "kappa": "κ", "bias": "bias bound"}
 
@@ -54,18 +54,18 @@ def _head(prompts: int, seeds: int, longest: int) -> Iterator[str]:
     )
     yield ""
     yield "- **accepted**: accepted / evaluated drafted tokens."
-    yield "- **tokens a pass**: committed tokens a score pass."
-    yield "- **passes a token**: score passes and steps of the drafter's row, over committed tokens. A lookup"
-    yield "  takes no step, candidates step together, lock-step has 1."
-    yield "- **shown**: the marker judge of the [library](library.md) sees the voice and three poles of four."
-    yield "- **Σ wδ a token**: what all personas together added to the log-probability of a token."
-    yield "- **log π₀ a token**: log-likelihood of the reply under the base."
-    yield "- **clipped**: verified chunks whose log-ratio exceeded a threshold; **κ**: the mean of"
-    yield "  (eᵃ − eᵐ)₊; **bias bound**: the most that a round's law can be off, in total variation."
+    yield "- **tokens per pass**: committed tokens per score pass."
+    yield "- **passes per token**: score passes and steps of the drafter's row, over committed tokens. A"
+    yield "  lookup takes no step, candidates step together, token-by-token decoding has 1."
+    yield "- **shown**: the marker judge of the [library](library.md) finds the voice and 3 poles of 4."
+    yield "- **Σ wδ per token**: the contributions of all personas to the log-probability of a token, summed."
+    yield "- **log π₀ per token**: log-likelihood of the reply under the base."
+    yield "- **clipped**: chunks whose log-ratio exceeded a threshold; **κ**: the mean of (eᵃ − eᵐ)₊;"
+    yield "  **bias bound**: a bound on the total variation between a round and the target."
     yield ""
-    yield "![Committed tokens a score pass](scr/speed.svg)"
+    yield "![Committed tokens per score pass](scr/speed.svg)"
     yield ""
-    yield "![Forward passes a token](scr/passes.svg)"
+    yield "![Forward passes per token](scr/passes.svg)"
 
 
 def _lossless(results: Sequence[Result]) -> Iterator[str]:
@@ -74,11 +74,14 @@ def _lossless(results: Sequence[Result]) -> Iterator[str]:
     yield "## Rules exact and block: lossless"
     yield ""
     yield prose(
-        f"""Under `exact` the text is that of lock-step for the same seed: it was in {100 * same:.1f} % of the
-        replies of the worst setting. Under `block` the law is the same and the text another."""
+        f"""Under `exact` the text is that of token-by-token decoding for the same seed: it was in
+        {100 * same:.1f} % of the replies of the worst setting. Under `block` the distribution is the same
+        and the text differs."""
     )
     yield ""
-    yield from _table([r for r in results if r.setting.rule in ("lock-step", "exact", "block")], _MEASURES)
+    yield from _table(
+        [r for r in results if r.setting.rule in ("token-by-token", "exact", "block")], _MEASURES
+    )
 
 
 def _paper(results: Sequence[Result]) -> Iterator[str]:
@@ -86,24 +89,25 @@ def _paper(results: Sequence[Result]) -> Iterator[str]:
     yield ""
     yield prose(
         """Thresholds are the maximum over the last 64 chunks of a reply, unless a quantile or a fixed number
-        is given, and 0 until 16 chunks were seen. Where chunks are clipped the law leans towards the
-        drafter's: compare Σ wδ with lock-step's. N is the number of candidates, W that of chunks ahead."""
+        is given, and 0 until 16 chunks have been scored. Where chunks are clipped the result is biased
+        towards the drafter: compare Σ wδ with that of token-by-token decoding. N is the number of
+        candidates, W the number of chunks ahead."""
     )
     yield ""
     yield "![Persona effect and bias bound of the threshold rule, merged drafter](scr/fidelity.svg)"
     yield ""
-    own = [r for r in results if r.setting.rule in ("lock-step", "threshold")]
+    own = [r for r in results if r.setting.rule in ("token-by-token", "threshold")]
     yield from _table(own, _MEASURES | _PAPER_MEASURES)
 
 
 def _plain_reading(results: Sequence[Result]) -> Iterator[str]:
-    yield "## Beside it: whole chunks redrafted"
+    yield "## For comparison: whole chunks redrafted"
     yield ""
     yield prose(
-        f"""The plain reading of the paper's abstract: a chunk is drafted again until one is accepted against
-        the window's threshold; nothing of a rejected one is committed, and the target adds no token. For this
-        study only. A reply that is not finished after {REDRAFT_PASSES} passes is counted as it stands; one
-        seed."""
+        f"""The literal reading of the paper's abstract: a chunk is drafted again until one is accepted
+        against the window's threshold; nothing of a rejected one is kept, and the target adds no token.
+        For this study only. A reply that is not finished after {REDRAFT_PASSES} passes is counted as it
+        stands; one seed."""
     )
     yield ""
     own = [r for r in results if r.setting.rule == "redraft"]
@@ -111,11 +115,11 @@ def _plain_reading(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _limits() -> Iterator[str]:
-    yield "## What this does not show"
+    yield "## Limits"
     yield ""
     yield prose(
         """The model has 1.6 million parameters, its text has little entropy, and its adapters were trained to
-        blend: larger models and adapters from elsewhere accept less. Replies are short, which is hard on a
+        blend: with larger models and other adapters, fewer tokens are accepted. Replies are short for a
         window of 64 chunks. Passes are counted here, not timed: what a pass costs depends on the machine, on
         the number of rows, and on whether experts are adapters or whole models."""
     )

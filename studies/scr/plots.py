@@ -47,8 +47,8 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
     ):
         _variants(axis, results, measure)
         axis.set_ylabel(label)
-    lock_step = next(result for result in results if result.setting.rule == "lock-step")
-    value = lock_step.values["contribution"]
+    baseline = next(result for result in results if result.setting.rule == "token-by-token")
+    value = baseline.values["contribution"]
     axes[0].axhspan(value.low, value.high, color="black", alpha=0.12)
     axes[0].axhline(value.mean, color="black", linewidth=0.6)
     axes[1].set_yscale("symlog", linthresh=1e-3)

@@ -31,7 +31,7 @@ class Result:
 
     setting: Setting
     replies: int
-    same_text: float  # share of replies whose text is that of lock-step for the same seed
+    same_text: float  # share of replies whose text is that of token-by-token decoding for the same seed
     values: Mapping[str, Value]  # by measure; absent where nothing was counted
 
     def mean(self, measure: str) -> float | None:
@@ -39,8 +39,11 @@ class Result:
         return self.values[measure].mean if measure in self.values else None
 
 
-def summarise(setting: Setting, replies: Sequence[Measured], lock_step: Sequence[Measured]) -> Result:
-    """Ratios of sums over all replies; the intervals resample prompts (percentile bootstrap, seeded)."""
+def summarise(setting: Setting, replies: Sequence[Measured], baseline: Sequence[Measured]) -> Result:
+    """Ratios of sums over all replies; the intervals resample prompts (percentile bootstrap, seeded).
+
+    `same_text` compares with the baseline, token-by-token decoding.
+    """
     prompts = max(one.prompt for one in replies) + 1
     generator = np.random.default_rng(0)
     picks = generator.integers(0, prompts, size=(RESAMPLES, prompts))
@@ -56,7 +59,7 @@ def summarise(setting: Setting, replies: Sequence[Measured], lock_step: Sequence
         ratios = drawn[:, 0] / np.maximum(drawn[:, 1], 1e-12)
         low, high = np.percentile(ratios, [2.5, 97.5])
         values[measure] = Value(float(mean), float(low), float(high))
-    texts = {(one.prompt, one.seed): one.tokens for one in lock_step}
+    texts = {(one.prompt, one.seed): one.tokens for one in baseline}
     same = [one.tokens == texts[one.prompt, one.seed] for one in replies if (one.prompt, one.seed) in texts]
     return Result(setting, len(replies), sum(same) / max(1, len(same)), values)
 

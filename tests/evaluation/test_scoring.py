@@ -18,7 +18,7 @@ from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
-from recipes.mpg_tiny.lockstep import load_experts
+from recipes.mpg_tiny.token_by_token import load_experts
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS = read_items()

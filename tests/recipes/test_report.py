@@ -177,7 +177,7 @@ def test_a_small_report_on_the_bundled_model(
     assert written.count("\n  Four replies only.") == len(names)
     assert "Not explained." not in written
     assert str(tmp_path) not in written + card
-    for part in ("| INTJ+pirate |", "engine", "second judge", "Example replies", "What is missed, and why"):
+    for part in ("| INTJ+pirate |", "own sampler", "second judge", "Example replies", "What is missed"):
         assert part in written
     assert "| a pole and a character, both | 1 |" in card
     assert max(map(len, card.splitlines())) <= 110

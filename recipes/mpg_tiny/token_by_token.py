@@ -1,4 +1,4 @@
-"""A plain sampler for the report: all experts step together, one token a step, many prompts at a time.
+"""A plain token-by-token sampler for the report: all experts step together, many prompts at a time.
 
 It shares no code with the program's own sampler, so that it can serve as a yardstick for it. Each expert is
 a merged copy of the model.

@@ -1,10 +1,10 @@
-"""What the rows cost: one lock-step pass over base and experts, as a multiple of one base pass.
+"""What rows cost: one pass over base and experts, as a multiple of one base pass.
 
-    python -m benchmarks.lockstep            # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
-    python -m benchmarks.lockstep --small    # a minute's version
+    python -m benchmarks.pass_cost           # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
+    python -m benchmarks.pass_cost --small   # a minute's version
 
-Prints ratios from one run: base pass (transformers, DynamicCache), lock-step pass over 6 rows, score pass
-over 6 rows x 5 positions, and the share of a whole SCR round that is not a forward pass. The runs are
+Prints ratios from one run: base pass (transformers, DynamicCache), pass over 6 rows and one position, score
+pass over 6 rows x 5 positions, and the share of a whole SCR round that is not a forward pass. The runs are
 interleaved, the figures medians with their range.
 """
 
@@ -154,7 +154,7 @@ def main() -> None:
         timings = measure(
             {
                 "base, 1 row": plain,
-                f"lock-step, {rows.rows} rows": rows_pass(rows, 0),
+                f"one token, {rows.rows} rows": rows_pass(rows, 0),
                 f"score, {rows.rows} rows x {CHUNK + 1}": rows_pass(rows, CHUNK),
                 "draft step, merged row": rows_pass(merged, 0),
             },
