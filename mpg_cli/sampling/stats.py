@@ -1,4 +1,4 @@
-"""What happened: one round (`Round`), and the statistics of many (`Stats`; docs/algorithm.md, "Counting").
+"""One round (`Round`) and the statistics of many (`Stats`; docs/algorithm.md, "What is counted").
 
 Torch-free. `Stats` is the only counter: the sampler adds each round to the statistics of its sequence, and
 the round carries the sum. Statistics of several replies are added up.

@@ -1,6 +1,4 @@
-"""Verification: how much of a drafted chunk is accepted, and which token follows.
-
-See docs/algorithm.md, "Rules".
+"""How much of a drafted chunk is accepted, and which token follows (docs/algorithm.md, "Rules").
 
 Below the rules for a batch (`verify`) stand their parts, pure functions on one candidate.
 

@@ -20,7 +20,8 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ModelError, NumericsError
-from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import lora
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.text.prompting import Prompting
@@ -54,7 +55,7 @@ LINES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def loaded(world: Path) -> LoadedModel:
-    return load_model(str(world / "base"), device="cpu", dtype="float32")
+    return load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
 
 
 def defaults(world: Path, **scheme: Any) -> Request:
@@ -150,7 +151,7 @@ def test_prompts_really_run_together(
     round_ = Sampler.round
 
     def spy(self: Sampler) -> Any:
-        sizes.append(sum(reply.finish_reason is None for reply in self.replies))
+        sizes.append(sum(reply.finish_reason is None for reply in self.states))
         return round_(self)
 
     monkeypatch.setattr(Sampler, "round", spy)
@@ -226,7 +227,7 @@ def test_only_what_ran_is_blamed_for_nan(
     whole, round_, stopped = texts(answer(world, loaded, SHORT, 1)), Sampler.round, False
 
     def sick(self: Sampler) -> Any:
-        if any(r.sequence == "12" and r.finish_reason is None for r in self.replies):
+        if any(r.sequence == "12" and r.finish_reason is None for r in self.states):
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 
@@ -238,7 +239,7 @@ def test_only_what_ran_is_blamed_for_nan(
     assert len(busy._waiting.alone) <= 8
 
     def sick_when_stopped(self: Sampler) -> Any:
-        if stopped and len(self.replies) == 1:
+        if stopped and len(self.states) == 1:
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 
@@ -353,7 +354,7 @@ def test_nan_fails_the_line_it_comes_from(
     round_ = Sampler.round
 
     def sick(self: Sampler) -> Any:
-        if any(r.sequence == "line-3" and r.finish_reason is None for r in self.replies):
+        if any(r.sequence == "line-3" and r.finish_reason is None for r in self.states):
             raise NumericsError("the model returned NaN in the row of bold")
         return round_(self)
 

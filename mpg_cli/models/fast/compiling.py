@@ -3,8 +3,8 @@
 Shapes are left open where they change from pass to pass (the width of the cache, the tokens of a chunk), so a
 few variants serve a whole run: prefill, a step, a score pass, with and without a stack of adapters.
 
-On CUDA starting the kernels is what takes time, and a recording does away with that: see graphs.py. What is
-compiled there are the normalisations, which else are half of all kernels.
+On CUDA most of the time goes into starting kernels, which a recording avoids: see graphs.py. Only the
+normalisations are compiled there, which are half of all kernels otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from mpg_cli.errors import ModelError
 from mpg_cli.models.fast.graphs import capture
 
-VARIANTS = 64  # compiled forms of one forward pass, beyond which torch would go back to the plain one
+VARIANTS = 64  # compiled forms of one forward pass; beyond so many torch runs the plain one
 
 
 def compile_model(model: Any) -> bool:

@@ -1,16 +1,15 @@
 """CUDA graphs: a pass whose shape comes again is recorded once and then replayed as a whole.
 
-A pass over few tokens is hundreds of kernels, each of which the processor starts by hand, more slowly than
-the GPU runs them. For a recording everything stands still: the tensors that go in, those that come out, and
-the cache. So the width that is read is rounded up (the mask hides the rest), and a cache that has moved makes
-all recordings worthless.
+A pass over few tokens is hundreds of kernels, which the processor starts one by one, more slowly than the GPU
+runs them. A recording fixes the addresses of its inputs, its outputs and the cache. So the width that is read
+is rounded up (the mask hides the rest), and new storage for the cache makes all recordings invalid.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,13 +21,25 @@ Shape = tuple[int, int, int]  # rows, tokens a row, positions read
 ROOM = 2**29  # bytes of logits that the recordings of one group of rows hold; little of a GPU's memory
 
 
+class Recorded(Protocol):
+    """One recorded pass."""
+
+    def replay(self, tokens: Tensor, start: Tensor) -> Tensor:
+        """The logits (rows, T, V) of another pass of this shape; the next one overwrites them."""
+        ...
+
+
+# The pass, its tokens (rows, T), first positions (rows,) and a memory pool -> its recording.
+Record: TypeAlias = Callable[[Pass, Tensor, Tensor, Any], Recorded]
+
+
 class Graphs:
     """The recorded passes of one group of rows."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        """`room` is how many bytes of logits the recordings may hold together."""
-        self._room = room
-        self._recorded: OrderedDict[Shape, _Recording] = OrderedDict()
+    def __init__(self, room: int = ROOM, record: Record | None = None) -> None:
+        """`room` is how many bytes of logits the recordings may hold together, `record` makes one."""
+        self._room, self._record_pass = room, record or Recording
+        self._recorded: OrderedDict[Shape, Recorded] = OrderedDict()
         self._sizes: dict[Shape, int] = {}  # bytes of logits, of shapes that have come once
         self._version = -1
         self._pool: Any = None
@@ -47,7 +58,7 @@ class Graphs:
             self._forget()
             self._version = version
         shape = (*tokens.shape, width)
-        if shape not in self._sizes:  # the first pass lets kernels make what they need, and says its size
+        if shape not in self._sizes:  # in the first pass kernels allocate what they need; it has the size
             logits = do(tokens, start)
             self._sizes[shape] = logits.nbytes
             return logits
@@ -62,11 +73,11 @@ class Graphs:
             return False
         while self._recorded and sum(self._sizes[s] for s in (*self._recorded, shape)) > self._room:
             self._recorded.popitem(last=False)
-        if self._pool is None or not self._recorded:  # a pool that nobody uses any more is gone
+        if self._pool is None or not self._recorded:  # torch frees a pool without recordings
             self._pool = torch.cuda.graph_pool_handle()
         try:
-            self._recorded[shape] = _Recording(do, tokens, start, self._pool)
-        except Exception:  # out of memory, or work that must not be recorded; the plain pass will tell
+            self._recorded[shape] = self._record_pass(do, tokens, start, self._pool)
+        except Exception:  # out of memory, or work that cannot be recorded; a plain pass reports its own
             self._fails = True
             self._forget()
         return not self._fails
@@ -76,7 +87,7 @@ class Graphs:
         self._pool = None
 
 
-class _Recording:
+class Recording:
     """One pass, and the tensors that it reads and writes."""
 
     def __init__(self, do: Pass, tokens: Tensor, start: Tensor, pool: Any) -> None:

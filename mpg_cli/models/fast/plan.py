@@ -1,7 +1,8 @@
-"""Which work shares a pass, and how much of the cache a pass reads: where padding is cheaper than precision.
+"""Which work shares a pass, and how much of the cache a pass reads: padding often costs less than exactness.
 
-The constants were found on an AMD EPYC (Zen 4) with two threads and, for CUDA, on an H200;
-`python -m benchmarks.kernels` prints the ratios that they rest on.
+The constants were found on an AMD EPYC with two threads, the widths for CUDA on an H200. `python -m
+benchmarks.kernels` prints the ratios that those for CPUs rest on, `python -m benchmarks.compare --compile`
+on a GPU the speed that the widths give.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mpg_cli.models.load.adapter import MERGE_HINT, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, check_config, read_json
 from mpg_cli.models.load.loader import read_config
-from mpg_cli.models.load.sources import find_model, silence
+from mpg_cli.models.load.sources import fetch_adapter, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import check_same, embedded
 from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE, other_weight
@@ -67,8 +67,6 @@ def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
             )
         return
     if path is None:
-        from mpg_cli.models.load.sources import fetch_adapter
-
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
     tensors = model_tensors(base.folder)

@@ -231,7 +231,10 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> 
             "unknown loss 'ipoo' (choose from sigmoid",
         ),
         (["grump", "--data", "prefs.jsonl", "--rank", "0"], "--rank 0 must be at least 1"),
-        (["grump", "--data", "prefs.jsonl", "--format", "live"], "unknown format 'live' (choose from text, json)"),
+        (
+            ["grump", "--data", "prefs.jsonl", "--format", "live"],
+            "unknown format 'live' (choose from text",
+        ),
         (["grump", "--data", "prefs.jsonl", "--sft", "--beta", "1"], "--beta belongs to preference data"),
         (["grump", "--data", "prefs.jsonl", "--prompt", "\x1b[2J"], "the persona file would not be valid"),
     ],

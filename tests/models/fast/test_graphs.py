@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mpg_cli.models.fast import graphs
 from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.run.plan import Pass
@@ -44,9 +43,15 @@ class Again:
 
 @pytest.fixture(autouse=True)
 def _again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_Recording", Again)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(Again, "made", 0)
+
+
+class RecordingPlan(FastPlan):
+    """Records on a CPU."""
+
+    def recorder(self) -> Graphs:
+        return Graphs(record=Again)
 
 
 @pytest.mark.parametrize("kind", [RowGroup, StepRow])
@@ -59,7 +64,7 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
     for recorded in (False, True):
         model = tiny_model(architecture)
         model.config.max_position_embeddings = 1024
-        plan = FastPlan(recorded=recorded)
+        plan = RecordingPlan(recorded=True) if recorded else FastPlan()
         rows = kind(model, ["a"], batch=2, candidates=candidates, plan=plan)
         assert (rows.forward.recorder is not None) == recorded
         rows.prefill([[prompts[0]], [prompts[1][:6]]])
@@ -96,7 +101,7 @@ def passes(found: Graphs, *counts: int, rows: int = 1, width: int = 64, version:
 
 
 def test_a_shape_is_recorded_when_it_comes_again() -> None:
-    found = Graphs()
+    found = Graphs(record=Again)
     assert passes(found, 1) == (0, 0)
     assert passes(found, 1, 1, 4) == (1, 1)
     assert passes(found, 1, width=128) == (1, 1)
@@ -105,24 +110,23 @@ def test_a_shape_is_recorded_when_it_comes_again() -> None:
 
 
 def test_recordings_of_a_cache_that_has_moved_are_dropped() -> None:
-    found = Graphs()
+    found = Graphs(record=Again)
     assert passes(found, 1, 1) == (1, 1)
     assert passes(found, 1, version=1) == (1, 2)
 
 
 def test_the_oldest_recording_goes_when_there_is_no_room() -> None:
-    found = Graphs(room=4 * 4)  # numbers of 4 bytes
+    found = Graphs(room=4 * 4, record=Again)  # numbers of 4 bytes
     assert passes(found, 1, 1, 2, 2) == (2, 2)
     assert passes(found, 1, 1, 3, 3) == (2, 3)  # 2 was used longest ago
     assert passes(found, 1) == (2, 3)
     assert passes(found, 5, 5, 5) == (2, 3)  # larger than all the room
 
 
-def test_where_a_recording_fails_passes_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_where_a_recording_fails_passes_are_plain() -> None:
+    def fail(*_: object) -> Again:
         Again.made += 1
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(graphs, "_Recording", fail)
-    found = Graphs()
+    found = Graphs(record=fail)
     assert passes(found, 1, 1, 1, 2, 2) == (0, 1)

@@ -69,9 +69,8 @@ def test_other_architectures_that_work_are_served(
 
 
 def test_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
     model = tiny_model("llama")
-    check_rows(model, "m")
+    check_rows(model, "m", tested=())
     forward = model.forward
 
     def deaf(*args: Any, **kwargs: Any) -> Any:
@@ -79,11 +78,10 @@ def test_wrong_positions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "forward", deaf)
     with pytest.raises(ModelError, match="cannot be served exactly"):
-        check_rows(model, "m")
+        check_rows(model, "m", tested=())
 
 
 def test_what_breaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfcheck, "TESTED", frozenset())
     model = tiny_model("llama")
 
     def broken(*args: Any, **kwargs: Any) -> Any:
@@ -91,7 +89,7 @@ def test_what_breaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "forward", broken)
     with pytest.raises(ModelError, match="unexpected mask"):
-        check_rows(model, "m")
+        check_rows(model, "m", tested=())
 
 
 def test_nan_does_not_pass_for_close(monkeypatch: pytest.MonkeyPatch) -> None:
