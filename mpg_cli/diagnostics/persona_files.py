@@ -87,12 +87,12 @@ def compare(report: Report, model: str, damage: Mapping[str, str], say: Callable
     """Compare the adapters for the model with its shapes; `say` is told what is done. Raises ModelError."""
     from mpg_cli.models.load.meta_model import load_meta_model  # torch loads here
 
-    meta, base = load_meta_model(model), find_base(model)
+    shapes, base = load_meta_model(model), find_base(model)
     unfit: list[str] = []
     passed: list[str] = []
     fitting = away = 0
     for persona, adapters in groupby(report.adapters, lambda one: one.persona):
-        comparer = _Comparer(persona.name, adapters, damage, meta)
+        comparer = _Comparer(persona.name, adapters, damage, shapes)
         say(f"comparing {persona.name}")
         try:
             choice = choose(persona, base, comparer)
