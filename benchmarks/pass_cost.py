@@ -25,6 +25,7 @@ from transformers import DynamicCache
 
 from benchmarks.models import RANK, build_model, random_adapter
 from mpg_cli.models.fast import accelerate
+from mpg_cli.models.load.checkpoint import cache_argument
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.lora import LoraBank
@@ -56,12 +57,13 @@ class Timing:
 def base_pass(model: torch.nn.Module, prompt: torch.Tensor) -> Callable[[], None]:
     """One token through the plain model, as transformers' generate does it: a pass over one row."""
     cache = DynamicCache(config=model.config)
+    keep: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
     with torch.inference_mode():
-        model(prompt, past_key_values=cache, use_cache=True)
+        model(prompt, **keep)
 
     def run() -> None:
         with torch.inference_mode():
-            model(prompt[:, -1:], past_key_values=cache, use_cache=True)
+            model(prompt[:, -1:], **keep)
         cache.crop(-1)
 
     return run

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from benchmarks.models import Subject
 from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.load.checkpoint import cache_argument
 from mpg_cli.models.run.fold import fold, summed_weight
 from mpg_cli.models.text.prompt import render
 
@@ -46,12 +47,13 @@ def base_step(subject: Subject, *, served: bool = False) -> Callable[[], None]:
     ids = prompt_ids(subject)[0]
     model = fold(subject.served.model, ()) if served else _plain(subject)
     cache = DynamicCache(config=subject.loaded.config)
+    keep: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
     with torch.inference_mode():
-        model(ids, past_key_values=cache, use_cache=True)
+        model(ids, **keep)
 
     def run() -> None:
         with torch.inference_mode():
-            model(ids[:, -1:], past_key_values=cache, use_cache=True)
+            model(ids[:, -1:], **keep)
         cache.crop(-1)
 
     return run
@@ -111,11 +113,11 @@ def sequential(subject: Subject) -> Run:
     switched between the passes.
     """
     models = [_plain(subject), *(_peft(subject, [folder]) for folder in subject.folders)]
-    last = _last(subject)
+    last, name = _last(subject), cache_argument(type(subject.loaded.model))
 
     def logits(rows: list[DynamicCache], ids: Tensor) -> Tensor:
         found = [
-            model(ids, past_key_values=cache, use_cache=True, logits_to_keep=last).logits[:, -1]
+            model(ids, use_cache=True, logits_to_keep=last, **{name: cache}).logits[:, -1]
             for model, cache in zip(models, rows, strict=True)
         ]
         return torch.cat(found)  # (K+1, V)
@@ -130,15 +132,15 @@ def mixed_batch(subject: Subject) -> Run:
     """Token by token with PEFT's mixed batch: one pass over K+1 rows, the adapter of each named."""
     model = _peft(subject, subject.folders)
     rows = ["__base__", *(folder.name for folder in subject.folders)]
-    last = _last(subject)
+    last, name = _last(subject), cache_argument(type(subject.loaded.model))
 
     def logits(caches: list[DynamicCache], ids: Tensor) -> Tensor:
         output = model(
             ids.expand(len(rows), -1),
-            past_key_values=caches[0],
             use_cache=True,
             logits_to_keep=last,
             adapter_names=rows,
+            **{name: caches[0]},
         )
         return cast(Tensor, output.logits[:, -1])  # (K+1, V)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROBE = """
@@ -74,6 +76,14 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     again = build(source, "wheel", tmp_path / "again")
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as two:
         assert sorted(one.namelist()) == sorted(two.namelist())
+
+
+def test_the_lowest_versions_are_those_of_pyproject() -> None:
+    allowed = re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    pinned = re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "constraints-lowest.txt").read_text(), re.MULTILINE)
+    assert {(name, Version(version)) for name, version in allowed} == {
+        (name, Version(version)) for name, version in pinned
+    }
 
 
 def test_a_checkout_finds_the_library_beside_the_package(tmp_path: Path) -> None:

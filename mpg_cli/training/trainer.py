@@ -142,6 +142,7 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
             too_long,
             hint=f"no room for a reply in {longest} tokens: raise --max-length",
         )
+    transformers.set_seed(settings.seed)  # TRL before 1.16 draws the adapter's first weights without it
     trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
     trainer = trainer_class(
         model=job.loaded.model,

@@ -15,6 +15,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
+from mpg_cli.models.load.checkpoint import cache_argument
+
 BATCH = 200
 Experts = Mapping[str, PreTrainedModel]
 
@@ -92,9 +94,9 @@ def _sample(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{cache_argument(type(model)): cache},
             )
             target = target + weight * out.logits[:, -1].log_softmax(-1)
         probabilities = target.softmax(-1)

@@ -9,7 +9,6 @@ normalisations are compiled there, which are half of all kernels otherwise.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -51,9 +50,7 @@ def compile_copy(copy: Any, model: Any) -> None:
 
 
 def _allow_variants() -> None:
-    with contextlib.suppress(AttributeError):  # the name of the setting is younger than torch 2.6
-        torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
-    torch._dynamo.config.cache_size_limit = max(VARIANTS, torch._dynamo.config.cache_size_limit)
+    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
 
 
 def _compile_for_recording(model: Any) -> bool:

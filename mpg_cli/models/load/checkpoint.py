@@ -143,6 +143,12 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
         )
 
 
+def cache_argument(model_class: Any) -> str:
+    """The name of the argument by which a model class takes the cache in its forward pass."""
+    accepts = inspect.signature(model_class.forward).parameters
+    return next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[0])
+
+
 def _cache(config: Any) -> list[Any]:
     """The cache layers that transformers would make for the configuration."""
     from transformers import DynamicCache

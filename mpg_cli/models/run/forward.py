@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.models.load.checkpoint import CACHE_NAMES
+from mpg_cli.models.load.checkpoint import cache_argument
 from mpg_cli.models.run.cache import PositionCache
 from mpg_cli.models.run.masks import Masks
 from mpg_cli.models.run.plan import PassPlan, plan_of
@@ -51,7 +51,7 @@ class Forward:
         accepts = inspect.signature(model.forward).parameters
         keeps = "logits_to_keep" in accepts
         self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
-        self._cache_name = next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[-1])
+        self._cache_name = cache_argument(type(model))
 
     def new_cache(self, total: int) -> PositionCache:
         """An empty cache of `total` physical rows."""
