@@ -32,7 +32,7 @@ from tests.sampling.sampled import (
 def test_threshold_rule_has_the_law_of_the_penalised_target_where_nothing_is_clipped() -> None:
     case = CASES["penalties"]
     untruncated = replace(case, sampling=case.sampling.untruncated())
-    how = with_scheme(untruncated, rule="threshold", chunk_size=2, threshold=Threshold(fixed=4.0))
+    how = with_scheme(untruncated, rule="threshold", chunk_size=2, threshold=Threshold("fixed:4"))
     replies = sample(how, MERGED, range(4000))
     assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(how))
 

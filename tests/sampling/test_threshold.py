@@ -303,8 +303,8 @@ def test_window_thresholds() -> None:
     for _ in range(20):
         window.add([(-1.0, 0.5)])
     assert window.thresholds(2) == (0.0, 0.5)  # the old ones slid out, never below 0
-    assert Window(Threshold(fixed=0.7)).thresholds(2) == (0.7, 0.7)
-    low = Window(Threshold(quantile=0.5, window=64))
+    assert Window(Threshold("fixed:0.7")).thresholds(2) == (0.7, 0.7)
+    low = Window(Threshold("0.5", window=64))
     for i in range(21):
         low.add([(float(i),)])
     assert low.thresholds(1) == (10.0,)

@@ -158,7 +158,7 @@ def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
             (bench.experts, Scheme(target="mixture")),
             (bench.experts, Scheme(rule="block")),
             (bench.experts, Scheme(rule="threshold")),
-            (bench.experts, Scheme(rule="threshold", threshold=Threshold(fixed=1.0))),
+            (bench.experts, Scheme(rule="threshold", threshold=Threshold("fixed:1"))),
         )
     ]
     assert len({str(key) for key in keys}) == len(keys)
