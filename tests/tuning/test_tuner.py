@@ -76,6 +76,8 @@ def bench(world: Path) -> Iterator[Bench]:
 
 
 def test_a_score_pass_is_timed_and_leaves_nothing(bench: Bench) -> None:
+    under_threshold = replace(bench.request, scheme=Scheme(rule="threshold", drafter="none"))
+    bench = Bench(under_threshold, bench.loaded, bench.experts, bench.prompts)
     times = bench.score_times(candidates=2)
     assert list(times) == list(GRID)
     assert all(seconds > 0 for seconds in times.values())
