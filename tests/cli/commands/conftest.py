@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mpg_cli.engine.request import Request
+from mpg_cli.io.terminal import Streams
 from tests.cli.commands.train_runs import Mpg
 
 PERSONAS = """
@@ -48,23 +47,20 @@ class Cli:
         """What `mpg generate` with these arguments, the environment and the config file asks for."""
         import typer
 
+        from mpg_cli.cli import option_table
         from mpg_cli.cli.app import app
-        from mpg_cli.cli.commands import prompting
-        from mpg_cli.config.file import load_config
-        from mpg_cli.config.precedence import collect
+        from mpg_cli.cli.requests import RequestOptions, read_request
+        from mpg_cli.options.option import build
 
         self._give(stdin)
         command: Any = typer.main.get_command(app)
-        config = load_config()
         line = ["generate", *argv]
-        defaults = collect(command, line, config.values, str(config.file), os.environ)
+        defaults = option_table.sources().defaults(command, line)
         with command.make_context("mpg", line, default_map=defaults.by_command) as context:
             generate = command.commands["generate"]
             with generate.make_context("generate", list(argv), parent=context) as own:
-                asked = {
-                    name: own.params[name] for name in signature(prompting.ask).parameters if name != "ctx"
-                }
-                return prompting.ask(own, **asked)
+                asked = build(RequestOptions, own.params)
+                return read_request(own, asked, Streams.current())
 
     def refused(self, *argv: str, stdin: bytes | None = None) -> str:
         """stderr of a `mpg generate` that is wrong usage; stdout is empty."""
