@@ -185,7 +185,7 @@ class LineReader:
 
 
 def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
-    """The turns say whether the reply continues one: what else is said of it has to agree."""
+    """The turns say whether the reply continues one: other fields about it have to agree."""
     for name, held in (("continue_final_message", continues), ("add_generation_prompt", not continues)):
         if values.get(name, held) != held:
             why = "a last turn of the assistant is continued, and no other"

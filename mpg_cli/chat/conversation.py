@@ -82,7 +82,7 @@ class Conversation:
     def say(self, text: str) -> Iterator[Event]:
         """The events of the reply to one more user turn. Raises ContextError if there is no room for it."""
         self._unanswered = text
-        return self._reply(self.transcript, Exchange(text, "", self.transcript.said + 1))
+        return self._reply(self.transcript, Exchange(text, "", self.transcript.count + 1))
 
     def retry(self) -> Iterator[Event]:
         """The events of another reply to the last user turn, drawn with other random numbers.
@@ -108,8 +108,8 @@ class Conversation:
         return count
 
     def clear(self) -> None:
-        """Forget everything that was said; the system text and the blend stay."""
-        self.transcript = Transcript(self.transcript.system, said=self.transcript.said)
+        """Drop all exchanges; the system text and the blend stay."""
+        self.transcript = Transcript(self.transcript.system, count=self.transcript.count)
         self.last = None
 
     def set_system(self, text: str | None) -> None:
@@ -117,7 +117,7 @@ class Conversation:
         self.transcript = replace(self.transcript, system=text)
 
     def set_seed(self, seed: int) -> None:
-        """Another seed for what is said from now on."""
+        """Another seed for the replies from now on."""
         self.request = replace(self.request, seed=seed)
 
     def change(self, request: Request, report: Callable[[str], None]) -> list[str]:
@@ -127,9 +127,9 @@ class Conversation:
         """
         self.session.change(request, report)
         self.request = request
-        said = [notice.message for notice in self.session.notices]
+        notices = [notice.message for notice in self.session.notices]
         self.session.notices = []
-        return said
+        return notices
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
         """What each of the experts contributed to each token of the last reply."""

@@ -1,4 +1,4 @@
-"""What was said in a chat, and the file that keeps it. Torch-free."""
+"""The turns of a chat, and the file that keeps them. Torch-free."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Transcript:
 
     system: str | None = None
     exchanges: tuple[Exchange, ...] = ()
-    said: int = 0  # turns so far, those that were forgotten included
+    count: int = 0  # turns so far, those that were dropped included
 
     @property
     def messages(self) -> Turns:
@@ -58,8 +58,8 @@ class Transcript:
 
     def plus(self, exchange: Exchange) -> Transcript:
         """With one more exchange."""
-        said = max(self.said, exchange.turn)
-        return replace(self, exchanges=(*self.exchanges, exchange), said=said)
+        count = max(self.count, exchange.turn)
+        return replace(self, exchanges=(*self.exchanges, exchange), count=count)
 
     def without_last(self) -> Transcript:
         """As it was before the last exchange."""
@@ -92,7 +92,7 @@ class SavedChat:
             "persona": self.persona,
             "adapters": [{"path": path, "weight": weight} for path, weight in self.adapters],
             "seed": self.seed,
-            "said": self.transcript.said,
+            "turns": self.transcript.count,
             "sequence": [[exchange.turn, exchange.attempt] for exchange in exchanges],
             "messages": list(self.transcript.messages),
         }
@@ -173,8 +173,8 @@ def _transcript(data: dict[str, Any], name: str) -> Transcript:
         Exchange(user["content"], reply["content"], turn, attempt)
         for user, reply, (turn, attempt) in zip(users, replies, sequence, strict=True)
     )
-    said = _number(_field(data, "said", int, name), MAX_SEED, "said", name)
-    return Transcript(system, exchanges, max([said, *(exchange.turn for exchange in exchanges)]))
+    count = _number(_field(data, "turns", int, name), MAX_SEED, "turns", name)
+    return Transcript(system, exchanges, max([count, *(exchange.turn for exchange in exchanges)]))
 
 
 def _adapter(item: object, name: str) -> tuple[str, float]:

@@ -122,9 +122,9 @@ class ClassifierJudge:
 
     def _tested(self, name: str, held: Sequence[Sample]) -> HeldOut:
         """Both shares on the texts that were held out."""
-        said = self._models[name].predict(self._vectors.transform([sample.text for sample in held]))
+        answers = self._models[name].predict(self._vectors.transform([sample.text for sample in held]))
         right: dict[bool, list[bool]] = {True: [], False: []}
-        for sample, answer in zip(held, said, strict=True):
+        for sample, answer in zip(held, answers, strict=True):
             shows = name.lower() in sample.personas
             right[shows].append(bool(answer) == shows)
         shares = {shows: sum(own) / len(own) if own else 0.0 for shows, own in right.items()}

@@ -110,19 +110,19 @@ class ExternalJudge:
                         answers.put((at, self._ask(exhibits[at], stopped)))
                     except MpgError as error:
                         answers.put((at, error))
-                    except Exception as error:  # whoever waits for the answer must get one
+                    except Exception as error:  # each exhibit must get an answer
                         told = self._shown(f"{type(error).__name__}: {error}")
                         answers.put((at, MpgError(f"the judge {self.words} failed: {told}")))
 
-        for _ in range(min(AT_ONCE, len(exhibits))):  # daemons: nobody waits for them after Ctrl-C
+        for _ in range(min(AT_ONCE, len(exhibits))):  # daemons: Ctrl-C does not wait for them
             threading.Thread(target=work, daemon=True).start()
         try:
             for count in range(1, len(exhibits) + 1):
-                at, answer = self._next(answers)
-                if isinstance(answer, MpgError):
-                    raise answer
-                scores[at], said = answer
-                keep(Judgement(exhibits[at].id, exhibits[at].persona, scores[at], said))
+                at, found = self._next(answers)
+                if isinstance(found, MpgError):
+                    raise found
+                scores[at], answer = found
+                keep(Judgement(exhibits[at].id, exhibits[at].persona, scores[at], answer))
                 report(count / len(exhibits))
         finally:
             stopped.set()
@@ -130,7 +130,7 @@ class ExternalJudge:
 
     @staticmethod
     def _next(answers: SimpleQueue[Any]) -> Any:
-        """The next answer; signals are heard while none comes."""
+        """The next answer; signals are handled while none comes."""
         while True:
             signals.check()
             with contextlib.suppress(Empty):
@@ -152,14 +152,14 @@ class ExternalJudge:
                     raise MpgError("the judge was stopped")
                 pause = min(2 * pause, LONGEST_WAIT)
             try:
-                said = self._post(body)
+                answer = self._post(body)
             except _Again as error:
                 problem, pause = error.message, max(pause, min(error.wait, LONGEST_WAIT))
                 continue
-            score = parse(said)
+            score = parse(answer)
             if score is not None:
-                return score, said
-            problem = f"answered neither a number from 0 to 10 nor yes or no: {visible(said, SHOWN)}"
+                return score, answer
+            problem = f"answered neither a number from 0 to 10 nor yes or no: {visible(answer, SHOWN)}"
             if turn:  # at temperature 0 a third answer would be the same
                 break
         raise MpgError(
@@ -168,7 +168,7 @@ class ExternalJudge:
         )
 
     def _post(self, body: bytes) -> str:
-        """What the model said. Raises _Again for what may pass, MpgError for what will not."""
+        """The text of the answer. Raises _Again for what may pass, MpgError for what will not."""
         headers = {"Content-Type": "application/json", "User-Agent": "mpg"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -237,9 +237,9 @@ def question(one: Exhibit) -> str:
     )
 
 
-def parse(said: str) -> float | None:
+def parse(answer: str) -> float | None:
     """0 to 1 from `7`, `7/10`, `Score: 7`, `yes` or `no`; None for anything else."""
-    text = _THINKING.sub("", said).strip().strip("*").strip()
+    text = _THINKING.sub("", answer).strip().strip("*").strip()
     if match := _NUMBER.fullmatch(text):
         return int(match[1]) / 10
     return _WORDS.get(text.lower().rstrip("."))

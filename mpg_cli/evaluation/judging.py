@@ -39,14 +39,14 @@ class Judgement:
     id: str
     persona: str
     score: float
-    said: str = ""  # an external judge's answer
+    answer: str = ""  # an external judge's answer
 
     @property
     def key(self) -> tuple[str, str]:
         return self.id, self.persona
 
     def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "persona": self.persona, "score": self.score, "said": self.said}
+        return {"id": self.id, "persona": self.persona, "score": self.score, "answer": self.answer}
 
 
 Keep = Callable[[Judgement], None]

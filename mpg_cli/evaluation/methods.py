@@ -26,7 +26,7 @@ from mpg_cli.personas.schema import Persona
 from mpg_cli.sampling.params import RuleName, Scheme, TargetName
 
 OURS = "exact"
-PROMPT = "joined prompts"  # the name of the expert that hears them all
+PROMPT = "joined prompts"  # the name of the expert that has them all
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def single(request: Request, name: str, weight: float = 1.0) -> Request:
 def merged(
     loaded: LoadedModel, experts: Sequence[Expert], weights: Sequence[float], request: Request
 ) -> Source:
-    """One model whose weights are W + sum of w_i s_i B_i A_i; prompt experts are heard by it, joined."""
+    """One model whose weights are W + sum of w_i s_i B_i A_i; the prompts of prompt experts are joined."""
     row = [(e.adapter, w) for e, w in zip(experts, weights, strict=True) if e.adapter is not None]
     prompt = joined_prompt([(e.prompt, w) for e, w in zip(experts, weights, strict=True)])
     return Source(replace(loaded, model=fold(loaded.model, row)), prompted(request, prompt))
