@@ -56,7 +56,7 @@ class Streams:
             movable=movable,
         )
 
-    def say(self, text: str, *, dim: bool = False) -> None:
+    def message(self, text: str, *, dim: bool = False) -> None:
         """Write lines to stderr, cleaned; `dim` sets them back where stderr is a terminal with colour."""
         text = clean(text)
         if dim and self.stderr_tty and self.color:

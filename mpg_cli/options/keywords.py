@@ -70,4 +70,4 @@ class Keywords:
             return build(group, values, base)
         except RangeError as error:
             names = {one.setting: name for name, one in self._options.items()}
-            raise error.called(names.get(error.setting, error.setting)) from None
+            raise error.renamed(names.get(error.setting, error.setting)) from None

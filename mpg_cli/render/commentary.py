@@ -50,23 +50,23 @@ class Commentary:
     def notice(self, message: str) -> None:
         """Something the user should know."""
         if not self.quiet:
-            self.streams.say(f"mpg: {message}")
+            self.streams.message(f"mpg: {message}")
 
     def begin(self, started: Started) -> None:
         """Before a reply: the separator of samples."""
         if self.samples > 1:
-            self.streams.say(f"--- {started.sequence}")
+            self.streams.message(f"--- {started.sequence}")
 
     def end(self, finished: Finished, tally: Tally) -> None:
         """After a reply: its explanation where there is one, its statistics, or at least its seed."""
         if finished.explanation is not None and self.explain:
             self._explain(finished.explanation, finished)
         if self.stats and not self.quiet:
-            self.streams.say(summary_words(finished), dim=True)
+            self.streams.message(summary_words(finished), dim=True)
             if self.verbose:
-                self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
+                self.streams.message("\n".join(detail_lines(finished, tally)), dim=True)
         elif self.seed and (self.drawn or not self.quiet):
-            self.streams.say(f"seed {finished.seed}")
+            self.streams.message(f"seed {finished.seed}")
 
     def _explain(self, explanation: Explanation, finished: Finished) -> None:
         from mpg_cli.render.explain_terminal import write_explanation

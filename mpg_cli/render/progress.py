@@ -77,19 +77,19 @@ class BatchProgress:
         totals = self.totals
         match event:
             case Notice():
-                self._say(f"mpg: {event.message}")
+                self._print(f"mpg: {event.message}")
             case Sized():
                 totals.batch_size = event.batch_size
-                self._say(f"mpg: {event.batch_size} prompts run together: {event.reason}")
+                self._print(f"mpg: {event.batch_size} prompts run together: {event.reason}")
             case LineDone():
                 totals.done += 1
                 totals.stats += event.finished.stats
             case LineFailed():
                 totals.failed += 1
                 if totals.failed <= TOLD:
-                    self._say(f"mpg: line {event.line.number}: {event.message}")
+                    self._print(f"mpg: line {event.line.number}: {event.message}")
                 elif totals.failed == TOLD + 1:
-                    self._say("mpg: further errors are in the output only")
+                    self._print("mpg: further errors are in the output only")
             case Progress():
                 totals.tokens += event.tokens
         totals.seconds = monotonic() - self._began
@@ -148,9 +148,11 @@ class BatchProgress:
         elif not self._quiet and monotonic() - self._logged >= LOG_SECONDS:
             self._logged = monotonic()
             of = "" if self._total is None else f" of {self._total}"
-            self._streams.say(f"mpg: {SEPARATOR.join([f'{totals.done}{of} answered', *self._words()[1:]])}")
+            self._streams.message(
+                f"mpg: {SEPARATOR.join([f'{totals.done}{of} answered', *self._words()[1:]])}"
+            )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._quiet:
             return
         if self._bar is not None:
@@ -160,4 +162,4 @@ class BatchProgress:
 
             self._bar.console.print(Text(clean(text)), soft_wrap=True)
         else:
-            self._streams.say(text)
+            self._streams.message(text)

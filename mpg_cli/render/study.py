@@ -39,8 +39,8 @@ def under_way(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]
         except BaseException:
             stack.close()
             if study.output is not None and signals.received() is not None and not quiet:
-                streams.say("mpg: interrupted; the same command goes on where it stopped")
+                streams.message("mpg: interrupted; the same command goes on where it stopped")
             raise
     if not quiet:
         for notice in dict.fromkeys(notices):
-            streams.say(f"mpg: {notice}")
+            streams.message(f"mpg: {notice}")

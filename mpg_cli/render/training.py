@@ -45,14 +45,14 @@ class Progress:
         if self._bar is not None:
             self._show(text)
         elif not self._quiet:
-            self._streams.say(f"mpg: {text}")
+            self._streams.message(f"mpg: {text}")
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
             told = figures.told(brief=True) if figures else ""
             self._show(self._doing, total=total, completed=done, figures=told)
         elif not self._quiet and figures is not None and self._due(done, total):
-            self._streams.say(f"step {done}/{total}: {figures.told()}")
+            self._streams.message(f"step {done}/{total}: {figures.told()}")
 
     def stopping(self) -> None:
         self._doing = "stopping"
