@@ -111,7 +111,7 @@ class Speaker:
     def reply(
         self, prompt: Prompt, *, sampling: Sampling | None = None, explain: bool = False, **options: Any
     ) -> Finished:
-        """Sample one reply (text, token ids, finish reason, statistics); see `events` for arguments, errors."""
+        """Sample one reply: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
         _REPLY.check("reply", options)
         events = self.events(prompt, sampling=sampling, explain=explain, **options)
         [finished] = [event for event in events if isinstance(event, Finished)]

@@ -126,7 +126,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _defaults(command: Any, argv: list[str]) -> Defaults:
-    """Defaults from environment and config file; with an invalid file --help, config and doctor still work."""
+    """Defaults from environment and config file; --help, config and doctor work with an invalid file too."""
     if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
     from mpg_cli.config.paths import config_file

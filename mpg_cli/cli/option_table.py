@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.config.file import Config, load_config
-from mpg_cli.config.key import Key, Keys, known
+from mpg_cli.config.key import Key, Keys, find_key
 from mpg_cli.config.precedence import Sources
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
@@ -88,7 +88,7 @@ def sources(config: Config | None = None) -> Sources:
 def key(name: str) -> Key:
     """The config key of that name. Raises UsageError if it is unknown."""
     try:
-        return known(keys(), name)
+        return find_key(keys(), name)
     except UsageError as error:
         raise UsageError(f"{visible(name, 60)}: {error.message}", hint=error.hint) from None
 
