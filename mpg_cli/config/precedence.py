@@ -33,7 +33,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Sources:
-    """Settings from the environment and the config file; `formats` are the --format values of all commands."""
+    """Settings from environment and config file; `formats` are the --format values of all commands."""
 
     keys: Keys
     config: Config

@@ -22,10 +22,10 @@ class UnreadableLine(Exception):
 
 def raw_lines(source: BinaryIO) -> Iterator[bytes]:
     """Lines with their line feeds; a line longer than MAX_LINE is cut to just above MAX_LINE bytes."""
-    while raw := source.readline(LONGEST + 2):
+    while raw := source.readline(MAX_LINE + 2):
         yield raw
-        while len(raw) > LONGEST and not raw.endswith(b"\n"):
-            raw = source.readline(LONGEST + 2)
+        while len(raw) > MAX_LINE and not raw.endswith(b"\n"):
+            raw = source.readline(MAX_LINE + 2)
         if not raw.endswith(b"\n"):
             return  # end of input; reading a terminal again would wait for more
 
@@ -35,7 +35,7 @@ def text_of(raw: bytes, number: int) -> str:
 
     Raises UnreadableLine.
     """
-    if len(raw) > LONGEST:
+    if len(raw) > MAX_LINE:
         raise UnreadableLine("too_long", f"the line is longer than {MAX_LINE // 2**20} MiB")
     raw = raw.rstrip(b"\r\n")
     if number == 1:

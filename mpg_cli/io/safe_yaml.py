@@ -248,7 +248,7 @@ class _Composer:
             self._fail_unparsed(text, f"the control character {codepoint(bad.group())} is not allowed")
 
     def _fail_unparsed(self, text: str, message: str) -> NoReturn:
-        """Fail at `self.line`. If the parser has not reached a key, name the last text that looks like one."""
+        """Fail at `self.line`, at the parser's current key or else the last text that looks like a key."""
         above = "\n".join(text.split("\n")[: self.line])
         keys = _KEY_LINE.findall(above)
         where = where_in(self.file, self.line, self._path() or tuple(keys[-1:]))

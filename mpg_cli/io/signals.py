@@ -28,7 +28,7 @@ def raise_on_signals() -> None:
 
 
 def received() -> ExitCode | None:
-    """The exit code of a signal that was raised, even if the interrupted code turned it into another error."""
+    """The exit code of a raised signal, even if the interrupted code turned it into another error."""
     return _received
 
 
@@ -75,7 +75,7 @@ class Graceful:
 
 
 def _install(handle: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    """Install a handler for both signals and return the previous ones; does nothing outside the main thread."""
+    """Install a handler for both signals and return the previous ones; no-op outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     # A background job is often started with SIGINT ignored: keep that.
