@@ -9,8 +9,8 @@ from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
+from mpg_cli.personas.adapter_place import repository
 from mpg_cli.personas.base import base_name
-from mpg_cli.personas.hub_id import repository
 from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, local_path, runnable
 from mpg_cli.personas.importing.draft import Draft, DraftAdapter, LocalAdapter
 from mpg_cli.personas.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
