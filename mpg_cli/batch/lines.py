@@ -194,7 +194,7 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
 
 def called(error: RangeError, names: Mapping[str, str]) -> RangeError:
     """The same error, of the field of a line that has these names."""
-    return error.called(names.get(error.setting, error.setting))
+    return error.renamed(names.get(error.setting, error.setting))
 
 
 def told(error: MpgError) -> str:
