@@ -72,9 +72,9 @@ def parse_messages(text: str) -> Turns:
 
 def _of_request(data: Mapping[str, Any]) -> Any:
     """The messages of an object that asks for no more than a reply to them, as for OpenAI's interface."""
-    from mpg_cli.batch.fields import telling
+    from mpg_cli.batch.fields import effective_fields
 
-    beside = min(telling(data, "openai").keys() - {"messages"}, default=None)
+    beside = min(effective_fields(data, "openai").keys() - {"messages"}, default=None)
     if beside is not None:
         raise UsageError(
             f"--messages has '{visible(beside, 60)}' beside the messages",

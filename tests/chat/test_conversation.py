@@ -252,9 +252,9 @@ def test_a_blend_that_cannot_be_loaded_leaves_the_old_one(world: Path) -> None:
 def test_undo_and_retry_need_something_that_was_said(world: Path) -> None:
     chat = Conversation.open(request(world, "bold"), Transcript())
     for call in (chat.undo, chat.retry):
-        with pytest.raises(UsageError, match="nothing has been said yet"):
+        with pytest.raises(UsageError, match="the chat has no exchange yet"):
             call()
-    with pytest.raises(UsageError, match="no whole reply to explain"):
+    with pytest.raises(UsageError, match="no complete reply to explain"):
         chat.explanation()
 
 

@@ -16,7 +16,7 @@ from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
-from mpg_cli.tuning.measure import GRID, Bench, Way, acceptance_by_position, effect_per_token
+from mpg_cli.tuning.measure import GRID, Bench, Variant, acceptance_by_position, effect_per_token
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
 from tests.engine.conftest import world as world
 from tests.engine.world import request
@@ -189,7 +189,7 @@ def test_a_stale_profile_is_a_notice(bench: Bench) -> None:
 
 
 def test_a_probe_counts_rounds(bench: Bench) -> None:
-    found = bench.probe(Way("merged", 1, 4), seconds=0.1)
+    found = bench.probe(Variant("merged", 1, 4), seconds=0.1)
     assert found.passes >= 4
     assert 0 < acceptance_by_position(found)[0] < 1
     assert effect_per_token(found) is not None

@@ -55,19 +55,19 @@ def tune(
     request = read_request(ctx, asked.with_prompt(plan.PROMPTS[0]), streams)
     names = Experts(request.blend, request.adapters).names
     drafters = plan.drafters(tuning.drafters, names, request.scheme)
-    prompts, request = plan.prompts(tuning.prompts, asked.prompt.system), plan.probed(request)
+    prompts, request = plan.prompts(tuning.prompts, asked.prompt.system), plan.measured_request(request)
     if not quiet and (notice := default_model_notice(ctx, request.model.name)):
         streams.say(f"mpg: {notice}")
     with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
         from mpg_cli.engine.profile import write_profile  # torch loads here
         from mpg_cli.tuning.tuner import Tuner
 
-        bench, told = plan.open_bench(request, prompts, drafters, status.update)
+        bench, notices = plan.open_bench(request, prompts, drafters, status.update)
         signals.check()
-    for message in () if quiet else told:
+    for message in () if quiet else notices:
         streams.say(f"mpg: {message}")
     with Bar(streams, shown=not quiet) as bar:
-        tried = plan.foldable(drafters, bench.experts)
+        tried = plan.distinct_drafters(drafters, bench.experts)
         profile = Tuner(bench, tried, tuning.max_bias, tuning.seconds).run(bar.show)
     file = write_profile(profile)
     if tuning.plot is not None:

@@ -138,7 +138,7 @@ def test_strict_stops_before_any_work(run: Any, tmp_path: Path) -> None:
     assert code == 2
     assert "2 bad lines" in err
     assert "line 2: unknown field 'temprature'; did you mean temperature?" in err
-    assert "line 3: the id 1 was there already" in err
+    assert "line 3: the id 1 is that of an earlier line" in err
     assert not out.exists()
     code, _, err = run("-", "-p", "bold", "--strict", stdin=lines({"prompt": "a"}, {"prompt": "long " * 60}))
     assert code == 2

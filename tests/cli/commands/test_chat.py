@@ -118,9 +118,9 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("/drop x", "/drop takes a whole number"),
         ("/save", "/save takes a file"),
         ("/save no/such/folder/chat.json", "cannot be written"),
-        ("/retry", "nothing has been said yet"),
-        ("/undo", "nothing has been said yet"),
-        ("/explain", "no whole reply to explain"),
+        ("/retry", "the chat has no exchange yet"),
+        ("/undo", "the chat has no exchange yet"),
+        ("/explain", "no complete reply to explain"),
         ("/clear now", "/clear takes nothing after it"),
         ("x" * 7000, "the chat is full"),
     ],
@@ -199,9 +199,9 @@ def test_the_scale_of_a_saved_blend_counts_once(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("not json", "is no saved chat"),
-        ("[]", "is no saved chat"),
-        ('{"format": "mpg-chat", "version": 2}', "of another version"),
+        ("not json", "is not a saved chat"),
+        ("[]", "is not a saved chat"),
+        ('{"format": "mpg-chat", "version": 2}', "has version 2, this mpg reads 1"),
         ('{"format": "mpg-chat", "version": 1}', "model is missing"),
         (None, "cannot be read"),
     ],
@@ -222,7 +222,7 @@ def test_save_does_not_overwrite_what_is_no_chat(chat: Run, tmp_path: Path) -> N
     file.write_text("Dear all")
     code, _, err = chat(f"/save {file}\n", "-p", "bold")
     assert (code, file.read_text()) == (1, "Dear all")
-    assert "is no saved chat" in err
+    assert "is not a saved chat" in err
 
 
 def test_help_and_usage_errors_load_no_torch() -> None:

@@ -75,7 +75,7 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
         "personas/wrong.yaml:7: parts: unknown persona 'xyzzy'",
         "personas/wrong.yaml:18: name: personas/wrong.yaml:9 has a persona three, this one is hidden",
         "personas/yaml.yml:2: name: this key stands twice, first in line 1",
-        f"personas/wrong.yaml:13: adapters[0].path: {Path('personas/adapters/none').resolve()} is no folder",
+        f"personas/wrong.yaml:13: adapters[0].path: {Path('personas/adapters/none').resolve()} is not a folder",
         "3 files, 8 personas, 1 adapter: 8 problems",
     ]
 
@@ -142,7 +142,7 @@ def test_other_models_of_the_family_are_compared_and_passed_over(adapted: Cli, m
     assert code == 0
     where = "mine/own.yaml:4: adapters[0].path"
     assert out.startswith(f"{where}: adapter made for someone/{model.name} is not used: model.layers.")
-    assert out.endswith(f"all right; none here is used on {model}\n")
+    assert out.endswith(f"all right; no local adapter is used on {model}\n")
     Path("mine/own.yaml").write_text(text + entry.format("MPG-tiny-GGUF"))
     code, out, _ = adapted("personas", "check", "mine", "--model", "mpg-tiny")
     assert (code, out.split("; ")[1]) == (0, "1 of 1 adapters for mpg-tiny fit\n")
