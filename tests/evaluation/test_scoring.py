@@ -12,7 +12,7 @@ import torch
 from mpg_cli.api import blend
 from mpg_cli.evaluation import scoring
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
-from mpg_cli.evaluation.questionnaire import Item, put, read_items
+from mpg_cli.evaluation.questionnaire import Item, item_prompt, read_items
 from mpg_cli.evaluation.scoring import option_scores
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import load_model
@@ -41,8 +41,8 @@ def independent(persona: dict[str, float], item: Item, target: str, prompts: dic
     experts = load_experts(base, ROOT / "personas" / "adapters" / "mpg-tiny", [*persona.keys() - prompts])
     tokenizer = load_model("mpg-tiny", None, "cpu", "float32").tokenizer
     totals = [0.0] * len(item.options)
-    for turned in (False, True):
-        asked = put(item, "text", turned=turned)
+    for swapped in (False, True):
+        asked = item_prompt(item, "text", swapped=swapped)
         for place, option in enumerate(asked.options):
             opening = tokenizer(asked.opening, add_special_tokens=False)["input_ids"]
             whole = tokenizer(f"{asked.opening} {option}", add_special_tokens=False)["input_ids"]

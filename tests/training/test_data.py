@@ -82,26 +82,26 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
         (
             GOOD | {"chosen": [SYSTEM, USER, said("x")]},
             "wrong turns",
-            "chosen follows another conversation than the prompt",
+            "the turns before the reply in chosen differ from the prompt",
         ),
         (GOOD | {"prompt": [said("x")]}, "wrong turns", "prompt ends with a turn of assistant"),
         (
             GOOD | {"prompt": [USER, said("x"), SYSTEM, USER]},
             "wrong turns",
-            "prompt[2] is a system turn behind other turns; join it with the first",
+            "prompt[2] is a system turn after other turns; merge it into the first",
         ),
-        (GOOD | {"prompt": "a\0b"}, "NUL", "prompt holds a NUL character"),
-        (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt holds half"),
+        (GOOD | {"prompt": "a\0b"}, "NUL", "prompt contains a NUL character"),
+        (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt contains half"),
         ([GOOD], "not JSON", "a row must be an object"),
         ("7", "no object", "a row must be an object with prompt, chosen, rejected"),
         ('{"prompt": "x",', "not JSON", "not JSON: "),
-        ('{"prompt": "x", "chosen": "a", "chosen": "b"}', "a key twice", "the key 'chosen' stands twice in"),
+        ('{"prompt": "x", "chosen": "a", "chosen": "b"}', "a key twice", "the key 'chosen' occurs twice in"),
         (
             '{"prompt": [{"role": "user", "content": "x", "content": "y"}], "chosen": "a", "rejected": "b"}',
             "a key twice",
-            "the key 'content' stands twice in one object",
+            "the key 'content' occurs twice in one object",
         ),
-        ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt holds half"),
+        ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt contains half"),
         ("[" * 100_000, "not JSON", "not JSON that can be read"),
     ],
 )
@@ -124,10 +124,10 @@ def test_a_line_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is left out"),
-        ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
-        ("[%s]\n[%s]", 2, "not JSON: text after the ] of the list; the rest of the file is left out"),
-        ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
+        ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is skipped"),
+        ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is skipped"),
+        ("[%s]\n[%s]", 2, "not JSON: text after the ] of the list; the rest of the file is skipped"),
+        ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is skipped"),
     ],
 )
 def test_a_broken_list_gives_what_came_before(tmp_path: Path, text: str, line: int, message: str) -> None:

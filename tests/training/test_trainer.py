@@ -47,7 +47,7 @@ class Recorder:
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
-        if text == "testing":
+        if text == "evaluating":
             self.at(-1)
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
@@ -94,7 +94,7 @@ def test_pairs_are_learnt(chat_model: Path, tmp_path: Path) -> None:
     assert result.steps == 4
     assert [step for step, _, _ in recorder.steps] == [0, 1, 2, 3, 4]
     assert {total for _, total, _ in recorder.steps} == {4}
-    assert recorder.stages == ["preparing the data", "testing"]
+    assert recorder.stages == ["preparing the data", "evaluating"]
     assert result.held_out is not None
     assert result.held_out_rows == 8
     assert result.held_out.accuracy == 1.0
@@ -234,7 +234,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(chat_model: Path, tmp_path: Path,
     assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
 
 
-def test_a_run_stopped_while_testing_only_tests_again(chat_model: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_while_evaluating_only_evaluates_again(chat_model: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         run.begin({}, force=False)
         watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == -1 else None))
@@ -270,7 +270,7 @@ def test_rows_that_are_too_long_are_counted(chat_model: Path, tmp_path: Path) ->
         few = replace(whole, train=[*whole.train[:3], long_prompt], held_out=[])
         with pytest.raises(UsageError, match="3 usable pairs; 1 more cannot be used") as caught:
             train(few, Watch(Recorder()))
-        assert caught.value.hint == "no room for a reply in 40 tokens: raise --max-length"
+        assert caught.value.hint == "raise --max-length: 40 tokens leave no room for a reply"
         with pytest.raises(UsageError, match="too little data: 0 usable pairs"):
             train(replace(whole, train=[long_prompt] * 4), Watch(Recorder()))
 

@@ -89,7 +89,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) 
     file.write_text("".join(lines[:2]))  # the head and one reply
     code, again, err = mpg(*argv)
     assert code == 0
-    assert "--output has 1 of the replies already" in err
+    assert "resuming: 1 of the replies are in --output" in err
     assert json.loads(again)["presence"] == json.loads(whole)["presence"]
     code, out, err = mpg(*argv, "--seed", "5")
     assert (code, out) == (2, "")
@@ -254,7 +254,7 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["-p", "pirate", "--judge", "classifier", "--markers", "m.yaml"], "--markers does not go with"),
         (["-p", "pirate", "--judge-url", "http://h/v1"], "an external judge needs --judge-model"),
         (["-p", "pirate", "--judge-model", "m"], "an external judge needs --judge-url"),
-        (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is no address"),
+        (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is not an HTTP URL"),
         (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
         (["-p", "pirate", "--data", "roles.jsonl"], "--persona does not go with --data"),
         (["-p", "pirate", "--ask", "x"], "--ask belongs to --data"),

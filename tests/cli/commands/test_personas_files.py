@@ -75,7 +75,8 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
         "personas/wrong.yaml:7: parts: unknown persona 'xyzzy'",
         "personas/wrong.yaml:18: name: personas/wrong.yaml:9 has a persona three, this one is hidden",
         "personas/yaml.yml:2: name: this key stands twice, first in line 1",
-        f"personas/wrong.yaml:13: adapters[0].path: {Path('personas/adapters/none').resolve()} is not a folder",
+        "personas/wrong.yaml:13: adapters[0].path: "
+        f"{Path('personas/adapters/none').resolve()} is not a folder",
         "3 files, 8 personas, 1 adapter: 8 problems",
     ]
 
