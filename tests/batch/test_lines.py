@@ -289,7 +289,7 @@ def test_null_is_nothing_wherever_it_stands() -> None:
     ],
     ids=str,
 )
-def test_a_wrong_line_says_what_is_wrong(line: Any, code: str, message: str) -> None:
+def test_a_bad_line_has_code_and_message(line: Any, code: str, message: str) -> None:
     found = bad(line)
     assert found[0] == code
     assert message in found[1]

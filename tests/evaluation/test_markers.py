@@ -62,7 +62,7 @@ def test_wrong_files_name_line_and_key(tmp_path: Path, text: str, told: str) -> 
     assert told in raised.value.message
 
 
-def test_the_judge_says_1_or_0_and_names_whom_it_does_not_know() -> None:
+def test_the_judge_scores_1_or_0_and_names_unknown_personas() -> None:
     judge, kept = MarkerJudge(), list[Judgement]()
     shown = [Exhibit("a", "?", "Arr!", "pirate"), Exhibit("a", "?", "Arr!", "zen")]
     assert judge.judge(shown, kept.append, lambda share: None) == [1.0, 0.0]

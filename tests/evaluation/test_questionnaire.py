@@ -150,7 +150,7 @@ GOOD = '{"question": "Q?", "A": {"text": "a", "pole": "E"}, "B": {"text": "b", "
         (f"[{GOOD}]", "items.json: EI has 1 items, at least 4 are needed"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_by_place(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_wrong_with_a_file_is_reported_by_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_items(_file(tmp_path, text))
     assert message in caught.value.message

@@ -86,7 +86,7 @@ def test_scores_are_those_of_forward_passes_token_by_token(
         assert scores == pytest.approx(independent(weights, item, target, {}), abs=1e-4)
 
 
-def test_an_expert_that_is_a_prompt_hears_its_own_question(loaded: Any, tmp_path: Path) -> None:
+def test_a_prompt_expert_gets_its_own_prompt(loaded: Any, tmp_path: Path) -> None:
     (tmp_path / "shy.yaml").write_text("name: shy\nprompt: You are an introvert.\n")
     experts = find_experts(blend("shy+E", persona_dirs=[tmp_path]), (), loaded, print, print)
     found = option_scores(loaded, experts, [[expert.weight for expert in experts]], ITEMS[:1])[0][0]

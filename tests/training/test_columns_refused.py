@@ -139,7 +139,7 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         ),
     ],
 )
-def test_what_cannot_be_trained_says_why(method: Method, row: Message, message: str) -> None:
+def test_rows_that_cannot_be_trained_have_a_reason(method: Method, row: Message, message: str) -> None:
     with pytest.raises(RowError) as caught:
         read_row(row, method, "f:1")
     assert str(caught.value).startswith(message)

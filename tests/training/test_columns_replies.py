@@ -216,7 +216,7 @@ def test_replies(row: Message, prompt: list[str], learnt: tuple[int, ...], unrea
     assert read(row, "sft") == (prompt, ("Arr!",), learnt, unread)
 
 
-def test_a_row_for_each_reply_that_is_learnt() -> None:
+def test_a_row_per_imitated_reply() -> None:
     row, _ = read_row({"messages": [SYSTEM, user("a"), said("b"), user("c"), said("d")]}, "sft", "f:1")
     first, last = row.per_reply()
     assert (first.prompt, first.replies) == ((Turn("system", "Be kind."), Turn("user", "a")), ("b",))

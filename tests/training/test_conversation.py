@@ -137,7 +137,7 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
         pytest.param(None, " Arr!\n", {}, " Arr!\n<|im_end|>", id="no template"),
     ],
 )
-def test_what_is_learnt_is_what_generation_meets(
+def test_training_tokens_are_those_of_generation(
     template: str | None, reply: str, args: dict[str, Any], learnt: str
 ) -> None:
     """Prompt and reply share no token, whatever merges, and the end token comes last."""
@@ -220,7 +220,7 @@ def test_text_without_a_template() -> None:
     ]
 
 
-def test_an_example_for_each_reply_that_is_learnt() -> None:
+def test_an_example_per_imitated_reply() -> None:
     tokenizer = byte_tokenizer()
     talk = Row(LONGER.prompt, ("d",), "f:4", imitated=(1,))
     found, used, _ = examples([talk], tokenizer, ())

@@ -193,7 +193,7 @@ def test_a_first_line_that_is_torn_is_one_problem(tmp_path: Path) -> None:
     assert (len(data.rows), [problem.where for problem in data.problems]) == (2, [f"{file}:1"])
 
 
-def test_a_table_is_told_how_to_convert_it(tmp_path: Path) -> None:
+def test_a_table_gets_a_hint_how_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "prefs.CSV"
     file.write_text("said,reply\nHi,Arr!\n")
     with pytest.raises(UsageError, match="is CSV, not a JSON object on each line") as caught:
@@ -207,12 +207,12 @@ def test_columns_that_nothing_reads_are_named_once(tmp_path: Path) -> None:
     assert read_data([written(tmp_path, *rows)], "dpo").unread == ("id", "source")
 
 
-def test_text_after_an_empty_list_is_told(tmp_path: Path) -> None:
+def test_text_after_an_empty_list_is_reported(tmp_path: Path) -> None:
     (problem,) = read_data([written(tmp_path, "[]", GOOD)], "dpo").problems
     assert problem.where.endswith(":2")
 
 
-def test_a_dash_is_told_how_to_read_a_pipe() -> None:
+def test_a_dash_gets_a_hint_how_to_read_a_pipe() -> None:
     with pytest.raises(UsageError) as caught:
         read_data([Path("-")], "dpo")
     assert caught.value.hint == "--data /dev/stdin reads what is piped in"

@@ -59,7 +59,7 @@ def test_text_is_a_list_with_marks() -> None:
     assert str(Path.home()) + "/" not in done.stdout.replace(str(Path.cwd()), "")
 
 
-def test_what_is_wrong_is_a_problem_with_a_remedy(doctor: Doctor, tmp_path: Path) -> None:
+def test_faults_are_problems_with_a_remedy(doctor: Doctor, tmp_path: Path) -> None:
     config_file().parent.mkdir(parents=True)
     config_file().write_text("modle: x\n")
     (tmp_path / "broken.yaml").write_text("name: broken\nprompt: [\n")
@@ -160,7 +160,7 @@ def test_encodings_other_than_utf8_are_a_warning() -> None:
     assert found["encoding"].status == "warning"
 
 
-def test_the_network_is_asked_only_on_request(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_used_only_on_request(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     with socket.socket() as closed:
@@ -208,7 +208,7 @@ def test_no_home_and_no_user_name_in_a_report(monkeypatch: pytest.MonkeyPatch) -
     assert anonymous("/home/alice2/x, /mnt/alice/y, malice") == "/home/alice2/x, /mnt/USER/y, malice"
 
 
-def test_a_check_that_breaks_is_a_problem_and_the_rest_goes_on() -> None:
+def test_a_check_that_breaks_is_a_problem_and_the_rest_runs() -> None:
     def look() -> Any:
         yield Check("a", "first", "ok", "")
         raise ZeroDivisionError("by zero")

@@ -121,7 +121,7 @@ def test_adapters_are_compared_with_shapes(adapted: Cli) -> None:
     assert out == "1 file, 1 persona, 1 adapter: all right; 1 of 1 adapters for mpg-tiny fit\n"
 
 
-def test_adapters_of_another_shape_are_told(adapted: Cli, model: Path) -> None:
+def test_adapters_of_another_shape_are_reported(adapted: Cli, model: Path) -> None:
     Path("mine/own.yaml").write_text(
         f"name: own\nadapters:\n  - base: {model.name}\n    path: adapters/own\n"
     )
@@ -135,7 +135,7 @@ def test_adapters_of_another_shape_are_told(adapted: Cli, model: Path) -> None:
     assert out.endswith(f"1 problem; 0 of 1 adapters for {model} fit\n")
 
 
-def test_other_models_of_the_family_are_compared_and_passed_over(adapted: Cli, model: Path) -> None:
+def test_other_models_of_the_family_are_compared_and_skipped(adapted: Cli, model: Path) -> None:
     entry = "- {{base: someone/{}, path: adapters/own}}"
     text = "name: own\nprompt: x\nadapters:\n"
     Path("mine/own.yaml").write_text(text + entry.format(model.name))
@@ -159,7 +159,7 @@ def test_no_weights_are_read(adapted: Cli, tmp_path: Path) -> None:
     assert (code, out.split("; ")[1]) == (0, f"1 of 1 adapters for {folder} fit\n")
 
 
-def test_damaged_adapters_are_told_without_a_model(adapted: Cli) -> None:
+def test_damaged_adapters_are_reported_without_a_model(adapted: Cli) -> None:
     edit_config(use_dora=True)
     code, out, _ = adapted("personas", "check", "mine")
     assert code == 1
@@ -260,7 +260,7 @@ def test_new_reads_the_configuration_whatever_the_base_is(
     assert not (user_folder() / "odd.yaml").exists()
 
 
-def test_new_tells_what_a_folder_is(adapted: Cli) -> None:
+def test_new_reports_what_a_folder_is(adapted: Cli) -> None:
     argv = ("personas", "new", "odd", "--base", "mpg-tiny", "--adapter")
     code, _, err = adapted(*argv, "mine/adapters")
     assert code == 2
@@ -379,7 +379,7 @@ def test_force_keeps_what_else_a_broken_file_holds(cli: Cli) -> None:
     assert file.read_text() == text
 
 
-def test_new_in_another_folder_says_how_to_use_it(cli: Cli) -> None:
+def test_new_in_another_folder_prints_how_to_use_it(cli: Cli) -> None:
     code, out, err = cli("personas", "new", "x", "--persona-dir", "elsewhere")
     assert (code, out) == (0, "elsewhere/x.yaml\n")
     assert "--persona-dir elsewhere" in err

@@ -67,7 +67,7 @@ def test_nothing_names_the_machine(mpg: Mpg, model: Path, tmp_path: Path) -> Non
             assert str(place).encode() not in content
 
 
-def test_the_text_summary_says_what_to_do_next(mpg: Mpg, model: Path) -> None:
+def test_the_text_summary_has_the_next_command(mpg: Mpg, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0
     lines = out.splitlines()
@@ -78,7 +78,7 @@ def test_the_text_summary_says_what_to_do_next(mpg: Mpg, model: Path) -> None:
     assert "rank 4, rate 0.02, 2 epochs, batch 8, seed 0" in err
 
 
-def test_quiet_says_nothing_but_the_summary(mpg: Mpg, model: Path) -> None:
+def test_quiet_prints_only_the_summary(mpg: Mpg, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl", "-q")
     assert (code, err) == (0, "")
     assert out.startswith("persona grump for tiny-one: ")
@@ -199,7 +199,7 @@ def test_columns_that_are_not_read_are_named(mpg: Mpg, model: Path, tmp_path: Pa
     assert "mpg: columns of the data that are not used: id, \\x1b[2J\n" in err
 
 
-def test_single_replies_with_a_label_are_told_what_is_needed(mpg: Mpg, tmp_path: Path) -> None:
+def test_single_replies_with_a_label_get_a_hint(mpg: Mpg, tmp_path: Path) -> None:
     written(tmp_path / "kto.jsonl", [{"prompt": "x", "completion": "a", "label": True}] * 12)
     err = refused(mpg, "grump", "--data", "kto.jsonl")
     assert "kto.jsonl:1: label labels single replies (KTO); give pairs of chosen and" in err
@@ -297,7 +297,7 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(
     assert sorted(path.name for path in Path("out/adapters/tiny-one").iterdir()) == ["grump"]
 
 
-def test_a_persona_that_hides_the_new_one_is_told(mpg: Mpg, model: Path) -> None:
+def test_a_persona_that_hides_the_new_one_is_reported(mpg: Mpg, model: Path) -> None:
     Path("personas").mkdir()
     Path("personas/mine.yaml").write_text("name: grump\nprompt: No.\n")
     code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")

@@ -40,7 +40,7 @@ def test_tune_and_generate_by_what_it_found(mpg: Any, tmp_path: Path) -> None:
     assert (reply["drafter"], reply["chunk_size"]) == (fastest["drafter"], fastest["chunk_size"])
 
 
-def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: Path) -> None:
+def test_the_table_names_every_drafter_and_the_next_command(mpg: Any, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Hello\n\nWhat now?\n")
     code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
