@@ -1,1 +1,1 @@
-"""Measurements that print ratios from one run."""
+"""Benchmarks: each prints ratios of times measured in one run."""

@@ -1,10 +1,10 @@
-"""What running prompts together gains: tokens/s of a batch over those of one prompt at a time.
+"""Throughput gain of batching: tokens/s of a batch relative to one prompt at a time.
 
     python -m benchmarks.batch            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
     python -m benchmarks.batch --small    # the bundled model only, fewer prompts
 
 Both sides are the scheduler on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
-the runs take turns, the ratios come from one run. Memory is the process's peak.
+runs are interleaved and ratios come from one run. Memory is the peak of the process.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "n
 
 
 def questions(request: Request, count: int, max_tokens: int) -> Iterator[Request]:
-    """Questions of a few kinds."""
+    """The requests of the benchmark."""
     for n in range(count):
         prompting = Prompting(QUESTION.format(TIMES[n % len(TIMES)]))
         yield replace(request, prompting=prompting, sampling=Sampling(max_tokens=max_tokens), sequence_id=n)
 
 
 def speed(scheduler: Scheduler, request: Request, count: int, max_tokens: int) -> float:
-    """Tokens a second over so many prompts."""
+    """Tokens per second over `count` prompts."""
     began, tokens = time.perf_counter(), 0
     for event in scheduler.run(questions(request, count, max_tokens)):
         if isinstance(event, Progress):
@@ -65,7 +65,7 @@ def compare(
     max_tokens: int,
     repeats: int,
 ) -> None:
-    """Prints both speeds and the ratio of their medians, the runs in turn after one of each to warm up."""
+    """Print both speeds and the ratio of their medians; interleaved runs, after one of each to warm up."""
     found: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
         for side, scheduler in enumerate(schedulers):

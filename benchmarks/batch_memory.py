@@ -1,4 +1,4 @@
-"""Memory of `mpg batch` over a long file, two tokens a line: it must not grow with the number of lines.
+"""Memory of `mpg batch` over a long file, two tokens per line: it must not grow with the number of lines.
 
     python -m benchmarks.batch_memory                 # 100,000 lines
     python -m benchmarks.batch_memory --lines 20000
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def resident(pid: int) -> float:
-    """MiB that a process has in memory."""
+    """Resident memory of a process in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -26,7 +26,7 @@ def resident(pid: int) -> float:
 
 
 def lines_of(file: Path, seen: int, place: int) -> tuple[int, int]:
-    """How many lines a growing file has, counted on from what was seen."""
+    """The number of lines of a growing file and its size, continuing from the last count."""
     if not file.exists():
         return seen, place
     with file.open("rb") as stream:

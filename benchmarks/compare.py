@@ -1,18 +1,18 @@
-"""mpg against what users would pick instead, with 1, 3 and 5 experts: tokens/s and ratios from one run.
+"""mpg against the alternatives, with 1, 3 and 5 experts: tokens/s and ratios from one run.
 
     python -m benchmarks.compare                    # bundled model, and a random bf16 Qwen3 of 385 M
     python -m benchmarks.compare --model tiny       # the bundled one only
-    python -m benchmarks.compare --small            # a few minutes' version of everything
+    python -m benchmarks.compare --small            # everything in a few minutes
     python -m benchmarks.compare --json FILE --page docs/speed.md
 
 Contenders: transformers' `generate` on the base alone and on the exactly merged adapter; token-by-token
-decoding with one pass per adapter, with PEFT's mixed batch, and with mpg; the rules exact and threshold with
-reference, merged and folded drafts, each at its best chunk size by tuning. Every run answers the same
-prompts, prefill included. The runs take turns after a warm-up of one each; figures are medians with their
-range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in the same
-turns; "decoding" is that of the second half of the replies. Peak memory is that of a process of its own for
-each contender. On CUDA times are those of CUDA events, and the random model has 8 B parameters unless
---shape says otherwise.
+decoding with one pass per adapter, with PEFT's mixed batch, and with mpg; the rules exact and threshold
+with reference, merged and folded drafts, each at its best chunk size by tuning. Every run uses the same
+prompts, prefill included. Runs are interleaved after a warm-up of one each; figures are medians with their
+range. "Steps" are base steps: the time of a token in one-token passes of the bare base, measured in the
+same turns; "decoding" is that of the second half of the replies. Peak memory is measured in a separate
+process for each contender. On CUDA times are those of CUDA events, and the random model has 8 B parameters
+unless --shape says otherwise.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.measure import Measured, machine, measure, peak_memory, ratio, said_peak
-from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
-from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
-from benchmarks.page import page
-from benchmarks.rivals import (
+from benchmarks.baselines import (
     Run,
     base_step,
     generate_base,
@@ -47,28 +43,32 @@ from benchmarks.rivals import (
     mixed_batch,
     sequential,
 )
+from benchmarks.measure import Measured, machine, measure, peak_memory, peak_report, ratio
+from benchmarks.models import BLENDS, SHAPES, Subject, bundled, random_model
+from benchmarks.ours import DRAFTERS, Ours, acceptance, scaled_to, tuned
+from benchmarks.page import page
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table, title
 from mpg_cli.models.load.device import choose_device
 from mpg_cli.sampling.params import RuleName, Scheme
 
 MERGED = "generate, merged adapter"
-RIVALS = {
+BASELINES = {
     PLAIN: generate_base,
     MERGED: generate_merged,
     SEQUENTIAL: sequential,
     MIXED: mixed_batch,
 }
 TOKEN_BY_TOKEN = "mpg, token by token"
-PLAINLY = f"{TOKEN_BY_TOKEN}, not compiled"
+NOT_COMPILED = f"{TOKEN_BY_TOKEN}, not compiled"
 RULES: tuple[RuleName, ...] = ("exact", "threshold")
 EXPERTS = (1, 3, 5)
-RIVALS_ALONE = {**RIVALS, MERGED: generate_merged_in_place}  # where no other run needs the base
-MORE_TURNS = 3  # times as many of the bundled model: half a second is soon disturbed
-ALONE_TOKENS = 16  # at least, of the run whose peak memory is taken: room for whole chunks
+BASELINES_ALONE = {**BASELINES, MERGED: generate_merged_in_place}  # if no other run needs the base
+MORE_TURNS = 3  # times as many for the bundled model, whose runs of half a second are noisier
+ALONE_TOKENS = 16  # minimum for the run that measures peak memory: room for whole chunks
 
 
 def with_experts(subject: Subject, count: int) -> Subject:
-    """The subject with so many of its experts."""
+    """The subject with the first `count` experts."""
     if subject.is_bundled:
         folders = tuple(subject.folders[0].parent / name for name in BLENDS[count])
         return replace(subject, folders=folders)
@@ -76,10 +76,10 @@ def with_experts(subject: Subject, count: int) -> Subject:
 
 
 def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
-    """mpg's contenders by name, at the chunk sizes that tuning finds."""
+    """mpg's contenders by name, with tuned chunk sizes."""
     found = {TOKEN_BY_TOKEN: Scheme(drafter="none")}
     for rule in RULES:
-        _say(f"tuning {rule}")
+        _log(f"tuning {rule}")
         sizes = tuned(subject, rule, seconds)
         for drafter in DRAFTERS:
             name = f"mpg, {rule}, {drafter} drafts of {sizes[drafter]}"
@@ -88,11 +88,11 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
 
 
 def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace) -> Table:
-    """All contenders on one subject, in turns."""
-    runs: dict[str, Run] = {name: make(subject) for name, make in RIVALS.items()}
+    """Measure all contenders on one subject, interleaved."""
+    runs: dict[str, Run] = {name: make(subject) for name, make in BASELINES.items()}
     sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
-        sessions = {PLAINLY: Ours(subject.made_ready(), ours[TOKEN_BY_TOKEN]), **sessions}
+        sessions = {NOT_COMPILED: Ours(subject.with_prepared(), ours[TOKEN_BY_TOKEN]), **sessions}
     device = subject.loaded.device.value
     repeats = options.repeats * (MORE_TURNS if subject.is_bundled and not options.small else 1)
     found = measure(
@@ -101,8 +101,8 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
         subject.max_tokens,
         repeats,
         device,
-        _say,
-        dict.fromkeys(sessions, 2) if options.compile else {},  # a shape is recorded when it comes again
+        _log,
+        dict.fromkeys(sessions, 2) if options.compile else {},  # a graph is recorded when its shape recurs
     )
     rows = []
     for one in found:
@@ -115,12 +115,12 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
     for session in sessions.values():
         session.close()
     packed = device.type == "cpu" and not options.compile
-    served = ratio(base_step(subject, served=True), base_step(subject), device) if packed else None
+    prepared = ratio(base_step(subject, prepared=True), base_step(subject), device) if packed else None
     return Table(
         subject.name,
         len(subject.folders),
         subject.scale,
-        served,
+        prepared,
         len(subject.prompts),
         subject.max_tokens,
         tuple(rows),
@@ -130,7 +130,7 @@ def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Name
 def with_memory(
     found: Table, subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace, scratch: Path
 ) -> Iterator[Table]:
-    """The table with the peak memory of one contender more each time: that of a process of its own."""
+    """The table after each measurement of peak memory, one contender per process."""
     shared = {
         "experts": found.experts,
         "scale": found.scale,
@@ -140,18 +140,18 @@ def with_memory(
     }
 
     def peak(row: Measured) -> Measured:
-        _say(f"peak memory: {row.name}")
-        scheme = ours[TOKEN_BY_TOKEN] if row.name == PLAINLY else ours.get(row.name)
+        _log(f"peak memory: {row.name}")
+        scheme = ours[TOKEN_BY_TOKEN] if row.name == NOT_COMPILED else ours.get(row.name)
         settings = scheme and {name: getattr(scheme, name) for name in ("rule", "drafter", "chunk_size")}
-        what = json.dumps({**shared, "contender": row.name, "scheme": settings})
+        job = json.dumps({**shared, "contender": row.name, "scheme": settings})
         try:
-            memory = peak_memory([sys.executable, "-m", "benchmarks.compare", "--alone", what])
-        except RuntimeError as error:  # the times stand without it
-            _say(f"no peak memory of {row.name!r}: {error}")
+            memory = peak_memory([sys.executable, "-m", "benchmarks.compare", "--alone", job])
+        except RuntimeError as error:  # the times are valid without it
+            _log(f"no peak memory of {row.name!r}: {error}")
             return row
         return replace(row, memory=memory)
 
-    gc.collect()  # what the sessions had is room for these processes
+    gc.collect()  # free the memory of the sessions for these processes
     if subject.loaded.device.value.type == "cuda":
         torch.cuda.empty_cache()
     rows = list(found.rows)
@@ -161,26 +161,26 @@ def with_memory(
             yield replace(found, rows=tuple(rows))
 
 
-def alone(what: dict[str, Any]) -> None:
-    """One contender answers one prompt in this process."""
-    options = argparse.Namespace(**what["options"])
+def alone(job: dict[str, Any]) -> None:
+    """Run one contender on one prompt in this process."""
+    options = argparse.Namespace(**job["options"])
     torch.set_num_threads(int(options.threads))
-    subject = _subject(bool(what["tiny"]), options, Path(what["scratch"]))
-    subject = with_experts(subject, what["experts"])
-    scheme = what["scheme"]
+    subject = _subject(bool(job["tiny"]), options, Path(job["scratch"]))
+    subject = with_experts(subject, job["experts"])
+    scheme = job["scheme"]
     tokens = max(ALONE_TOKENS, 2 * (1 + ((scheme or {}).get("chunk_size") or 0)))
     subject = replace(
         subject,
-        scale=what["scale"],
+        scale=job["scale"],
         prompts=subject.prompts[:1],
         max_tokens=min(subject.max_tokens, tokens),
     )
     if scheme is None:
-        RIVALS_ALONE[str(what["contender"])](subject)(subject.max_tokens)
+        BASELINES_ALONE[str(job["contender"])](subject)(subject.max_tokens)
     else:
-        compiled = options.compile and what["contender"] != PLAINLY
-        Ours(subject.made_ready(copied=False, compiled=compiled), Scheme(**scheme))(subject.max_tokens)
-    print(said_peak(subject.loaded.device.value))
+        compiled = options.compile and job["contender"] != NOT_COMPILED
+        Ours(subject.with_prepared(copied=False, compiled=compiled), Scheme(**scheme))(subject.max_tokens)
+    print(peak_report(subject.loaded.device.value))
 
 
 def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
@@ -191,25 +191,25 @@ def _subject(tiny: bool, options: argparse.Namespace, scratch: Path) -> Subject:
     subject = random_model(
         options.shape, options.layers, options.device, "bfloat16", context, tokens, scratch
     )
-    return replace(subject, prompts=subject.prompts[:2])  # two, so that no row knows its prompt already
+    return replace(subject, prompts=subject.prompts[:2])  # two, so that no prompt is cached
 
 
 def run(options: argparse.Namespace) -> Iterator[tuple[Table, bool]]:
-    """The tables of all models and numbers of experts, as far as they are known, and whether that is all."""
+    """The tables of all models and numbers of experts as they grow, and whether each is complete."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        tiny = _subject(True, options, scratch).made_ready(compiled=options.compile)
+        tiny = _subject(True, options, scratch).with_prepared(compiled=options.compile)
         wanted = acceptance(with_experts(tiny, 5))
         print(f"acceptance of merged drafts of 4 on the bundled model, 5 experts: {100 * wanted:.1f} %\n")
         subjects = [tiny] if options.model in ("tiny", "both") else []
         if options.model in ("random", "both"):
             random = _subject(False, options, scratch)
-            subjects.append(random.made_ready(compiled=options.compile))
+            subjects.append(random.with_prepared(compiled=options.compile))
         for subject in subjects:
             for count in options.experts:
                 one, sought, reached = with_experts(subject, count), None, None
                 if subject is not tiny and count > 1:
-                    _say(f"the weight of {count} experts")
+                    _log(f"choosing the weight of {count} experts")
                     sought = wanted
                     one, reached = scaled_to(one, sought, seconds=0.4 * options.tune_seconds)
                 ours = schemes(one, options.tune_seconds)
@@ -231,11 +231,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=_positive, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
-        "--repeats", type=_positive, help="turns (3); three times so many of the bundled model"
+        "--repeats", type=_positive, help="turns (3); three times as many for the bundled model"
     )
     parser.add_argument("--tune-seconds", type=float, help="for each rule (20), 0.4 of it for a weight")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
-    parser.add_argument("--memory-jobs", type=_positive, default=1, help="so many of its processes at once")
+    parser.add_argument("--memory-jobs", type=_positive, default=1, help="number of its processes at once")
     parser.add_argument("--compile", action="store_true", help="mpg's passes compiled, on CUDA recorded")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")
@@ -259,20 +259,20 @@ def main() -> None:
     about = machine(device, options.threads)
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     kind = {
-        # what the goals are for
+        # the goals are for two CPU cores
         "aimed": device.type == "cpu" and options.threads == 2 and not (options.compile or options.small),
         "gpu": device.type == "cuda",
     }
     tables: dict[str, Table] = {}
-    for found, whole in run(options):  # what is done stays, whatever becomes of the rest
+    for found, complete in run(options):  # write after every table, in case the run is stopped
         tables[title(found)] = found
-        if whole:
+        if complete:
             print(table(found), flush=True)
         _write(options, about, list(tables.values()), kind)
 
 
-def _say(what: str) -> None:
-    """What is under way, for a run of an hour."""
+def _log(what: str) -> None:
+    """Log the current step to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
@@ -289,7 +289,7 @@ def _write(
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 

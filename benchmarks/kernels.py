@@ -1,9 +1,9 @@
-"""What the constants of the fast paths rest on: ratios of times on this processor, from one run.
+"""Measure the constants of the fast paths: ratios of times on this processor, from one run.
 
     python -m benchmarks.kernels            # two minutes
-    python -m benchmarks.kernels --small    # seconds, for a look
+    python -m benchmarks.kernels --small    # seconds, rough figures
 
-Below 1 the way of mpg_cli/models is the faster one. The constants are in mpg_cli/models/fast/prepacked.py
+Below 1 the implementation of mpg_cli/models is faster. The constants are in mpg_cli/models/fast/prepacked.py
 (SMALLEST, WORTH, MANY), mpg_cli/models/fast/plan.py (near, alike, max_gap, min_keys) and
 mpg_cli/models/run/attention.py (SCORES).
 """
@@ -27,12 +27,12 @@ from mpg_cli.models.fast.prepacked import available, packed
 from mpg_cli.models.run.attention import plain_products
 from mpg_cli.models.run.row_group import RowGroup
 
-HEADS, SHARED, SIZE = 16, 2, 64  # query heads, of which so many share a head of keys, and numbers of a head
+HEADS, SHARED, SIZE = 16, 2, 64  # query heads, query heads per key head, head size
 Run = Callable[[], object]
 
 
 def ratio(new: Run, old: Run, repeats: int) -> float:
-    """Time of `new` over that of `old`, the median of runs in turn; the first two warm up."""
+    """Time of `new` over that of `old`: the median of interleaved runs; the first two warm up."""
     found = []
     for repeat in range(repeats + 2):
         seconds = []
@@ -53,9 +53,9 @@ def show(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
 
 
 def weights(dtype: torch.dtype, repeats: int) -> None:
-    """SMALLEST, WORTH and MANY: a product from blocks over one from the plain layout, by size and rows."""
+    """SMALLEST, WORTH and MANY: products with packed weights over plain ones, by size and rows."""
     if not available(dtype):
-        print(f"\nno kernels of oneDNN for {dtype} here")
+        print(f"\nno oneDNN kernels for {dtype} on this machine")
         return
     counts, rows = (1, 6, 16, 32, 64, 256), dict[str, list[float]]()
     for side in (64, 128, 256, 512, 1024):
@@ -87,13 +87,13 @@ def attention(repeats: int) -> None:
 
 
 def library_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """As transformers calls PyTorch's kernel for a masked pass: with keys and values for every query head."""
+    """Attention as in transformers for a masked pass: keys and values repeated for every query head."""
     key, value = key.repeat_interleave(SHARED, 1), value.repeat_interleave(SHARED, 1)
     return scaled_dot_product_attention(query, key, value, mask)
 
 
 def gaps(repeats: int) -> None:
-    """max_gap and min_keys: keys read to the end of their storage over keys read up to a gap."""
+    """max_gap and min_keys: reading keys to the end of their storage over reading them up to a gap."""
     sizes, rows = (16, 64, 256), dict[str, list[float]]()
     for width in (64, 256, 1024):
         found = []
@@ -112,12 +112,12 @@ def scores(query: Tensor, keys: Tensor) -> Tensor:
 
 
 def read(model: nn.Module, count: int) -> None:
-    """Read a prompt of so many tokens and one more, which stays pending."""
+    """Prefill `count` tokens and one more, which stays pending."""
     RowGroup(model, ["row"]).prefill([[list(range(3, count + 4))]])
 
 
 def prompts(layers: int, repeats: int) -> None:
-    """Near and alike: reading a prompt of n tokens over reading one of a single token."""
+    """near and alike: prefill of n tokens over prefill of a single token."""
     model = build_model("385m", layers, torch.float32, torch.device("cpu"))
     lengths, found = (16, 32, 64, 128, 256), []
     for length in lengths:

@@ -1,4 +1,4 @@
-"""Clocks and memory: interleaved runs, their medians and spread, and the peak of a process."""
+"""Timing of interleaved runs, and the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import transformers
 
 from mpg_cli import __version__
 
-SAYS_PEAK = "peak MiB: "
+PEAK_PREFIX = "peak MiB: "
 BASE_STEPS = 10  # one-token passes of the bare base in each turn
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A contender's tokens/s in each turn, what its token costs in base steps, and what else is known."""
+    """Results of a contender: tokens/s in each turn, the cost of a token in base steps, and more."""
 
     name: str
     speeds: tuple[float, ...]
-    base_steps: float  # a token, reading the prompts included
-    decode_steps: float | None  # a token of the second half of its replies, if they are long enough
-    tokens: int | None = None  # of a run: all replies together
+    base_steps: float  # per token, prefill included
+    decode_steps: float | None  # per token of the second half of the replies, if they are long enough
+    tokens: int | None = None  # per run, all replies together
     memory: float | None = None  # MiB at the peak
     acceptance: float | None = None
-    committed: float | None = None  # tokens a pass
+    committed: float | None = None  # tokens per pass
     bias_bound: float | None = None
 
     @property
@@ -67,25 +67,24 @@ def measure(
     limit: int,
     repeats: int,
     device: torch.device,
-    say: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
     warm: Mapping[str, int] | None = None,
 ) -> list[Measured]:
-    """Each run `repeats` times, in turn, base steps timed in between; before, it warms up as often as `warm`
-    says, or once.
+    """Time each run `repeats` times, interleaved with base steps, after `warm` warm-up runs (default 1).
 
-    A run answers with at most `limit` tokens a reply, and before with half as many: what a token costs, once
-    the prompts are read, is the difference. `say` is told which run begins.
+    Each time a run generates at most `limit` tokens per reply, and before that half as many: the difference
+    is the cost of decoding without prefill. `log` gets the name of each run that starts.
     """
     clock, steps = Clock(device), list[float]()
     speeds: dict[str, list[float]] = {name: [] for name in runs}
-    decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds a token
+    decoding: dict[str, list[float]] = {name: [] for name in runs}  # seconds per token
     tokens: dict[str, int] = {}
     first = {name: 1 - (warm or {}).get(name, 1) for name in runs}
     for turn in range(min(first.values()), repeats + 1):
         for name, run in runs.items():
             if turn < first[name]:
                 continue
-            say(f"turn {turn} of {repeats}: {name}" if turn > 0 else f"warming up: {name}")
+            log(f"turn {turn} of {repeats}: {name}" if turn > 0 else f"warming up: {name}")
             base = [clock(step) for _ in range(BASE_STEPS)]
             few, short = _timed(clock, partial(run, max(1, limit // 2)))
             tokens[name], seconds = _timed(clock, partial(run, limit))
@@ -109,22 +108,22 @@ def measure(
 
 
 def ratio(step: Callable[[], None], other: Callable[[], None], device: torch.device) -> float:
-    """What a step costs in those of another kind: the median of pairs run in turn."""
+    """Time of a step relative to another: the median of pairs run in turn."""
     clock = Clock(device)
     return statistics.median([clock(step) / clock(other) for _ in range(2 * BASE_STEPS)][BASE_STEPS // 2 :])
 
 
 def _timed(clock: Clock, run: Callable[[], list[list[int]]]) -> tuple[int, float]:
-    """The tokens that a run made, and its seconds."""
+    """The number of tokens of a run, and its seconds."""
     made: list[list[int]] = []
     seconds = clock(lambda: made.extend(run()))
     return sum(map(len, made)), seconds
 
 
 def peak_memory(command: Sequence[str]) -> float:
-    """MiB at the peak of a command: what it says (see `said_peak`), else resident (Linux and macOS).
+    """Peak memory of a command in MiB: as it reports (`peak_report`), else resident (Linux and macOS).
 
-    Raises RuntimeError with the error that it printed where it fails, or takes longer than half an hour.
+    Raises RuntimeError with its error message if it fails or takes longer than half an hour.
     """
     script = (
         "import resource, subprocess, sys\n"
@@ -134,20 +133,22 @@ def peak_memory(command: Sequence[str]) -> float:
     python, *_ = command
     done = subprocess.run([python, "-c", script, *command], capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in done.stderr.partition("Traceback")[2].splitlines() if line[:1].strip()]
-        raise RuntimeError((said or ["it failed"])[0][-300:])
-    if SAYS_PEAK in done.stdout:
-        return float(done.stdout.rpartition(SAYS_PEAK)[2])
+        errors = [line for line in done.stderr.partition("Traceback")[2].splitlines() if line[:1].strip()]
+        raise RuntimeError((errors or ["it failed"])[0][-300:])
+    if PEAK_PREFIX in done.stdout:
+        return float(done.stdout.rpartition(PEAK_PREFIX)[2])
     return int(done.stdout.split()[0]) / (1024 if platform.system() == "Linux" else 1024**2)
 
 
-def said_peak(device: torch.device) -> str:
-    """What a process whose tensors are on a GPU says of its peak, in MiB; nothing on a CPU."""
-    return f"{SAYS_PEAK}{torch.cuda.max_memory_reserved(device) / 2**20:.0f}" if device.type == "cuda" else ""
+def peak_report(device: torch.device) -> str:
+    """The line by which a process reports the peak of its GPU memory in MiB; empty on a CPU."""
+    return (
+        f"{PEAK_PREFIX}{torch.cuda.max_memory_reserved(device) / 2**20:.0f}" if device.type == "cuda" else ""
+    )
 
 
 def machine(device: torch.device, threads: int) -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions of a run."""
     where = _processor()
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, its host {where}"

@@ -1,4 +1,4 @@
-"""The models that are measured: the bundled one with its adapters, and a random one of real shape."""
+"""The benchmarked models: the bundled one with its adapters, and a random one of realistic shape."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ TYPE_WEIGHT = 1.0  # of every expert; the benchmark is about speed
 
 @dataclass(frozen=True)
 class Subject:
-    """A loaded model, the folders of its adapters, and the prompts that are put to it.
+    """A loaded model, the folders of its adapters, and the prompts.
 
-    `loaded` is what transformers makes of it, `served` the same weights in the form in which mpg runs them.
+    `loaded` is the model as transformers loads it, `prepared` the same weights in mpg's layout.
     """
 
     name: str
     loaded: LoadedModel
-    served: LoadedModel
+    prepared: LoadedModel
     folders: tuple[Path, ...]
     scale: float  # weight of each expert
     prompts: tuple[Prompting, ...]
@@ -77,7 +77,7 @@ class Subject:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether it is the model that comes with mpg."""
+        """Whether this is the bundled model."""
         return self.name.startswith("mpg-tiny")
 
     @property
@@ -88,15 +88,15 @@ class Subject:
             for folder in self.folders
         )
 
-    def made_ready(self, *, copied: bool = True, compiled: bool = False) -> Subject:
-        """The subject with a served model: a copy, or the loaded one itself, which no rival can use then."""
+    def with_prepared(self, *, copied: bool = True, compiled: bool = False) -> Subject:
+        """The subject with a prepared model: a copy, or the loaded one, which baselines cannot use then."""
         model = fold(self.loaded.model, ()) if copied else self.loaded.model
-        served = prepare_model(replace(self.loaded, model=model), compiled=compiled)
-        return replace(self, served=served)
+        prepared = prepare_model(replace(self.loaded, model=model), compiled=compiled)
+        return replace(self, prepared=prepared)
 
 
 def _fitting(folder: Path, model: torch.nn.Module) -> Adapter:
-    """An adapter of the model."""
+    """The adapter in a folder, checked against the model."""
     return fit_adapter(_read(folder), model)
 
 
@@ -106,7 +106,7 @@ def _read(folder: Path) -> Adapter:
 
 
 def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    """A random Qwen3 of one of SHAPES, with fewer layers if asked."""
+    """A random Qwen3 of one of SHAPES; `layers` reduces its depth."""
     fields = dict(SHAPES[shape]) | ({"num_hidden_layers": layers} if layers else {})
     torch.manual_seed(0)
     with device:
@@ -117,7 +117,7 @@ def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torc
 
 
 def random_pairs(model: torch.nn.Module, seed: int) -> dict[str, LoraPair]:
-    """Rank 16 on all linear layers but the head."""
+    """Random LoRA matrices of rank 16 for all linear layers but the head."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LoraPair(
@@ -131,13 +131,13 @@ def random_pairs(model: torch.nn.Module, seed: int) -> dict[str, LoraPair]:
 
 
 def random_adapter(model: torch.nn.Module, seed: int) -> Adapter:
-    """The same as an adapter in memory."""
+    """A random adapter in memory."""
     name = f"random-{seed}"
     return Adapter(name, Path(name), random_pairs(model, seed), None, name, Targets())
 
 
 def write_adapter(folder: Path, pairs: Mapping[str, LoraPair]) -> Path:
-    """An adapter as PEFT stores it."""
+    """Write an adapter in PEFT's format."""
     folder.mkdir(parents=True)
     tensors = {}
     for name, pair in pairs.items():
@@ -163,7 +163,7 @@ def bundled(device: str, dtype: str) -> Subject:
     """mpg-tiny with the five adapters of INTJ+pirate."""
     loaded = load_model(device=device, dtype=dtype)
     library = library_dir()
-    assert library is not None, "the persona library is not there"
+    assert library is not None, "the persona library is missing"
     folder = library / "adapters" / "mpg-tiny"
     prompts = tuple(Prompting(question) for question in QUESTIONS)
     kind = str(loaded.dtype.value).removeprefix("torch.")
@@ -174,7 +174,7 @@ def bundled(device: str, dtype: str) -> Subject:
 def random_model(
     shape: str, layers: int | None, device: str, dtype: str, context: int, tokens: int, scratch: Path
 ) -> Subject:
-    """A random Qwen3 with five random adapters, put in `scratch` once; its prompts have `context` tokens."""
+    """A random Qwen3 with five random adapters, written to `scratch`; its prompts have `context` tokens."""
     tiny = load_model(device=device, dtype=dtype)  # for its tokenizer and the choice of the device
     model = build_model(shape, layers, tiny.dtype.value, tiny.device.value)
     folders = tuple(scratch / f"random{n}" for n in range(5))
@@ -189,7 +189,7 @@ def random_model(
 
 
 def _texts(tokenizer: Any, context: int) -> Sequence[str]:
-    """Texts of about so many tokens."""
+    """Texts of about `context` tokens."""
     words = " ".join(QUESTIONS * 8).split()
     texts = []
     for start in range(4):

@@ -1,4 +1,4 @@
-"""mpg itself as a contender: sessions at given settings, and the settings that tuning finds."""
+"""mpg as a contender: sessions with given schemes, and tuned settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import RuleName, Sampling, Scheme
 from mpg_cli.sampling.stats import Stats
-from mpg_cli.tuning.measure import Bench, Way
+from mpg_cli.tuning.measure import Bench, Variant
 from mpg_cli.tuning.tuner import Tuner
 
 DRAFTERS = ("reference", "merged", "folded")
@@ -23,24 +23,24 @@ DRAFTERS = ("reference", "merged", "folded")
 
 @dataclass
 class Ours:
-    """A session that answers the prompts of a subject; `stats` are those of its last run."""
+    """A session that replies to the prompts of a subject; `stats` are those of its last run."""
 
     subject: Subject
     scheme: Scheme
     stats: Stats | None = None
 
     def __post_init__(self) -> None:
-        asked = request(self.subject, self.scheme)
-        self._session = Session(asked, self.subject.served, self.subject.experts)
+        first = request(self.subject, self.scheme)
+        self._session = Session(first, self.subject.prepared, self.subject.experts)
 
     def __call__(self, limit: int) -> list[list[int]]:
-        """All prompts once: the replies, of at most `limit` tokens each, as token ids."""
+        """Token ids of one reply to each prompt, of at most `limit` tokens each."""
         stats, replies = Stats(), list[list[int]]()
         for place, prompting in enumerate(self.subject.prompts):
-            asked = request(self.subject, self.scheme, limit)
-            asked = replace(asked, prompting=prompting, sequence_id=place)
+            current = request(self.subject, self.scheme, limit)
+            current = replace(current, prompting=prompting, sequence_id=place)
             replies.append([])
-            for event in self._session.replies(asked):
+            for event in self._session.replies(current):
                 if isinstance(event, Round):
                     replies[-1] += event.tokens
                 if isinstance(event, Finished):
@@ -49,7 +49,7 @@ class Ours:
         return replies
 
     def close(self) -> None:
-        """Give up the memory of the session."""
+        """Free the memory of the session."""
         self._session.close()
 
 
@@ -67,18 +67,18 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Reque
 
 def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> float:
     """The acceptance rate of merged drafts under the exact rule."""
-    bench = Bench(request(subject, Scheme()), subject.served, subject.experts, subject.prompts)
-    rate = bench.probe(Way("merged", 1, chunk_size), seconds).acceptance_rate
+    bench = Bench(request(subject, Scheme()), subject.prepared, subject.experts, subject.prompts)
+    rate = bench.probe(Variant("merged", 1, chunk_size), seconds).acceptance_rate
     assert rate is not None
     return rate
 
 
 def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 8.0) -> tuple[Subject, float]:
-    """The subject with its experts' weight such that merged drafts are accepted at a wanted rate.
+    """The subject with the experts' weight at which merged drafts reach a wanted acceptance rate.
 
-    Stronger adapters are accepted less: the merged row misses the product by terms of second order. The
-    deeper the model, the smaller the weight, so it is sought by its magnitude: in steps of four times, then
-    halfway between. Returns the acceptance rate that was reached, too.
+    Larger weights lower the acceptance: the merged row differs from the product by terms of second order. The
+    deeper the model, the smaller the weight, so the search is geometric: steps of a factor of four, then
+    bisection. Also returns the acceptance rate that was reached.
     """
     low, high = 0.0, math.inf
     scale, best, reached = 1.0, subject, math.inf
@@ -95,9 +95,9 @@ def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 
 
 
 def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]:
-    """The best gamma > 0 of each drafter by tuning; the bias bound is not limited, it is reported."""
-    asked = request(subject, Scheme(rule=rule))
-    bench = Bench(asked, subject.served, subject.experts, subject.prompts)
+    """The best gamma > 0 of each drafter by tuning, without a limit on the bias bound."""
+    first = request(subject, Scheme(rule=rule))
+    bench = Bench(first, subject.prepared, subject.experts, subject.prompts)
     profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds, candidates=(1,)).run(lambda what, share: None)
     return {
         drafter: max(1, next(c.chunk_size for c in profile.choices if c.drafter == drafter))

@@ -1,16 +1,16 @@
-"""The page of the docs about speed: what was measured, how, which goals were met, and the limits."""
+"""The speed page of the docs: results, method, goals and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, markdown, rests_on, title
+from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, conditions, markdown, title
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What was to be reached with five experts, and what was."""
+    """A goal for five experts and the measured value."""
 
     model: str
     what: str
@@ -20,7 +20,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether it was."""
+        """Whether the goal is met."""
         return self.found >= self.wanted if self.least else self.found <= self.wanted
 
 
@@ -44,7 +44,7 @@ def goals(tables: Sequence[Table]) -> Iterator[Goal]:
 def page(
     command: str, about: Mapping[str, str], tables: Sequence[Table], *, aimed: bool = True, gpu: bool = False
 ) -> str:
-    """The whole page; `command` is the one that made it, `aimed` if the goals are for such a machine."""
+    """The whole page; `command` produced it; `aimed`: the goals apply to this machine."""
     head = "Speed on a GPU" if gpu else "Speed"
     return "\n".join(_lines(head, command, about, tables, list(goals(tables)) if aimed else [])) + "\n"
 
@@ -78,7 +78,7 @@ def _lines(
         yield ""
         yield f"## {title(table)}"
         yield ""
-        yield rests_on(table)
+        yield conditions(table)
         yield ""
         yield markdown(table)
     yield ""

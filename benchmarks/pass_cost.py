@@ -1,7 +1,7 @@
-"""What rows cost: one pass over base and experts, as a multiple of one base pass.
+"""Cost of the rows of a blend: one pass over base and experts, as a multiple of one base pass.
 
     python -m benchmarks.pass_cost           # random bf16 Qwen3 of 0.39 B parameters, 5 experts of rank 16
-    python -m benchmarks.pass_cost --small   # a minute's version
+    python -m benchmarks.pass_cost --small   # in a minute
 
 Prints ratios from one run: base pass (transformers, DynamicCache), pass over 6 rows and one position, score
 pass over 6 rows x 5 positions, and the share of a whole SCR round that is not a forward pass. The runs are
@@ -55,15 +55,15 @@ class Timing:
 
 
 def base_pass(model: torch.nn.Module, prompt: torch.Tensor) -> Callable[[], None]:
-    """One token through the plain model, as transformers' generate does it: a pass over one row."""
+    """One token through the plain model, as in transformers' generate: a pass over one row."""
     cache = DynamicCache(config=model.config)
-    keep: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
+    inputs: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
     with torch.inference_mode():
-        model(prompt, **keep)
+        model(prompt, **inputs)
 
     def run() -> None:
         with torch.inference_mode():
-            model(prompt[:, -1:], **keep)
+            model(prompt[:, -1:], **inputs)
         cache.crop(-1)
 
     return run
@@ -81,7 +81,7 @@ def rows_pass(rows: RowGroup, drafted: int) -> Callable[[], None]:
 
 
 def measure(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, Timing]:
-    """Each run `repeats` times, in turn, after two rounds of warm-up."""
+    """Time each run `repeats` times, interleaved, after two rounds of warm-up."""
     timings = {name: Timing() for name in runs}
     for repeat in range(repeats + 2):
         for name, run in runs.items():
@@ -93,7 +93,7 @@ def measure(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, Timi
 
 
 class Timed:
-    """An engine whose forward passes are counted by the clock."""
+    """Times the forward passes of a row group."""
 
     def __init__(self, rows: RowGroup) -> None:
         self.inner, self.rows, self.batch, self.seconds = rows, rows.rows, rows.batch, 0.0
@@ -108,8 +108,8 @@ class Timed:
         setattr(rows.forward, "score", timed)  # noqa: B010
 
 
-def own_share(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: int) -> float:
-    """Share of the SCR rounds of a reply that is not a forward pass (the sampler's own work)."""
+def overhead(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: int) -> float:
+    """Share of the time of SCR rounds spent outside of forward passes (the sampler's overhead)."""
     engine.prefill([[prompt] * engine.rows])
     drafter.prefill([[prompt]])
     clocks = [Timed(engine), Timed(drafter)]
@@ -165,8 +165,8 @@ def main() -> None:
     base = timings["base, 1 row"].median
     for name, timing in timings.items():
         print(f"{name:<24} {timing}  {timing.median / base:5.2f} base passes")
-    share = own_share(rows, merged, ids, 20 if options.small else 40)
-    print(f"\nsampler's own work: {100 * share:.1f} % of the rounds of a reply, chunk size {CHUNK}")
+    share = overhead(rows, merged, ids, 20 if options.small else 40)
+    print(f"\nsampler overhead: {100 * share:.1f} % of the rounds of a reply, chunk size {CHUNK}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long `mpg` takes to start, as a multiple of a bare interpreter's start.
+"""Start-up time of `mpg`, as a multiple of that of a bare interpreter.
 
     python -m benchmarks.startup [RUNS]
 
-Runs are interleaved. Ratios are of medians, of processor time (which other processes disturb little) and of
-wall-clock time. Below each command stand the imports that it spends most on.
+Runs are interleaved. Ratios are of medians of processor time (less affected by other processes) and of
+wall-clock time. The slowest imports are listed for each command.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import time
 
 RUNS = 15
 IMPORT_RUNS = 3
-SHOWN = 8  # imports a command
-# As the script `mpg` does.
+SHOWN = 8  # imports per command
+# The same as the script `mpg`.
 START = "import sys; sys.argv[0] = 'mpg'; from mpg_cli.__main__ import main; sys.exit(main())"
 MPG = [sys.executable, "-c", START]
 
 
 def completing(*words: str) -> dict[str, str]:
-    """What bash sets when TAB is pressed behind these words."""
+    """The environment that bash sets for completion after these words."""
     return {
         "_MPG_COMPLETE": "complete_bash",
         "COMP_WORDS": "\n".join(words),
@@ -32,7 +32,7 @@ def completing(*words: str) -> dict[str, str]:
     }
 
 
-# Command line, environment, and at most how many times a bare interpreter's start it may take.
+# Command line, environment, and the limit as a multiple of a bare interpreter's start.
 COMMANDS: dict[str, tuple[list[str], dict[str, str], float | None]] = {
     "python -c pass": ([sys.executable, "-c", "pass"], {}, None),
     "import typer": ([sys.executable, "-c", "import typer"], {}, None),
@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, str], float | None]] = {
 
 
 def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds of processor time and of the clock."""
+    """Seconds of processor time and of wall-clock time."""
     began = time.perf_counter()
     with open(os.devnull, "w") as nowhere:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=nowhere, stderr=nowhere)
@@ -57,16 +57,16 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
 
 
 def imports(command: list[str], environment: dict[str, str]) -> list[tuple[str, float]]:
-    """Modules and the milliseconds that each takes itself, the slowest first; least of some runs."""
+    """Modules with their own import time in ms, the slowest first; the minimum over some runs."""
     least: dict[str, float] = {}
     for _ in range(IMPORT_RUNS):
-        told = subprocess.run(
+        log = subprocess.run(
             [command[0], "-X", "importtime", *command[1:]],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
         ).stderr
-        for own, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", told):
+        for own, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", log):
             least[name] = min(float(own) / 1000, least.get(name, float("inf")))
     return sorted(least.items(), key=lambda entry: -entry[1])
 

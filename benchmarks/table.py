@@ -1,4 +1,4 @@
-"""How a comparison is printed, in the terminal and as the page of the docs."""
+"""Tables of a comparison, for the terminal and for the page of the docs."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured on one model with so many experts of this weight."""
+    """The results for one model with a number of experts of equal weight."""
 
     subject: str
     experts: int
     scale: float
-    served_step: float | None  # a pass of the bare base in mpg's layout, in base steps, if that is another
+    served_step: float | None  # a pass of the bare base in mpg's layout, in base steps, if that differs
     prompts: int
     limit: int  # tokens of a reply
     rows: tuple[Measured, ...]
-    wanted: float | None = None  # the acceptance rate for which the weight was sought,
-    reached: float | None = None  # and that which it has
+    wanted: float | None = None  # the acceptance rate for which the weight was chosen,
+    reached: float | None = None  # and the one it reaches
 
     def times(self, name: str) -> Mapping[str, float]:
-        """Each contender's speed as a multiple of this one's; empty where it was not run."""
+        """Each contender's speed relative to this one; empty if it was not run."""
         one = next((row.speed for row in self.rows if row.name == name), None)
         return {} if one is None else {row.name: row.speed / one for row in self.rows}
 
     @property
     def best(self) -> Measured:
-        """mpg's fastest with the text of token-by-token decoding, which is one of them."""
+        """mpg's fastest contender with the text of token-by-token decoding, including the latter."""
         exact = [row for row in self.rows if row.name.startswith("mpg, ") and "threshold" not in row.name]
         return max(exact, key=lambda row: row.speed)
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The table as text, the head first."""
+        """The cells as text, the header first."""
         ratios = [self.times(name) for name in (SEQUENTIAL, MIXED, PLAIN)]
         lines: list[tuple[str, ...]] = [HEAD]
         for row in self.rows:
@@ -77,25 +77,25 @@ class Table:
         return lines
 
 
-def rests_on(found: Table) -> str:
-    """What a table's figures rest on."""
+def conditions(found: Table) -> str:
+    """The conditions of a measurement, in words."""
     turns = max(len(row.speeds) for row in found.rows)
-    said = [f"{found.prompts} prompts, replies of at most {found.limit} tokens, timed {turns} times."]
-    said += [f"Each expert has weight {found.scale:.3g}" + (": " if found.wanted else ".")]
+    parts = [f"{found.prompts} prompts, replies of at most {found.limit} tokens, timed {turns} times."]
+    parts += [f"Each expert has weight {found.scale:.3g}" + (": " if found.wanted else ".")]
     if found.wanted and found.reached:
-        said[-1] += (
+        parts[-1] += (
             f"merged drafts of 4 are then accepted at {100 * found.reached:.0f} % "
             f"({100 * found.wanted:.0f} % on the bundled model)."
         )
     if found.served_step is not None:
-        said += [
+        parts += [
             f"A pass of the bare base in mpg's layout of weights takes {found.served_step:.2f} base steps."
         ]
-    return " ".join(said)
+    return " ".join(parts)
 
 
 def title(table: Table) -> str:
-    """Which model, how many experts."""
+    """The model and the number of experts."""
     experts = "1 expert" if table.experts == 1 else f"{table.experts} experts"
     return f"{table.subject}, {experts}"
 

@@ -1,1 +1,1 @@
-"""The pages of the commands: usage as the program prints it, below what is written by hand."""
+"""Build the pages of the commands: handwritten text followed by generated usage."""

@@ -1,10 +1,10 @@
-"""The pages docs/commands/NAME.md: usage text from the program, under what is written by hand.
+"""Build the pages docs/commands/NAME.md: handwritten text, then the usage text of the program.
 
     python -m manual.build
 
-writes what `--help` prints below the mark of each page, and the index docs/commands/README.md; what stands
-above a mark stays. A command without a page gets one, whose upper part is then to be written.
-tests/test_manual.py fails where a page says something else than the program.
+writes the output of `--help` below the mark of each page, and the index docs/commands/README.md; text above
+a mark is kept. A command without a page gets a new one, whose upper part has to be written by hand.
+tests/test_manual.py fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = "96"
 
 
 def main() -> None:
-    """Write every page that is not as it should be."""
+    """Write every page that is out of date."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path, text in pages().items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -34,13 +34,13 @@ def main() -> None:
 
 
 def pages() -> dict[Path, str]:
-    """Every page as it should be, by its file."""
+    """The current text of every page, by file."""
     found = {FOLDER / f"{name}.md": _page(name) for name in COMMANDS}
     return {FOLDER / "README.md": _index(), **found}
 
 
 def by_hand(name: str) -> str:
-    """The upper part of a command's page; for a new one its title and its line in the help."""
+    """The handwritten part of a command's page; for a new page, title and summary."""
     path = FOLDER / f"{name}.md"
     if not path.is_file():
         return f"# mpg {name}\n\n{COMMANDS[name].summary}\n\n"
@@ -48,7 +48,7 @@ def by_hand(name: str) -> str:
 
 
 def usages(name: str) -> dict[str, str]:
-    """What `mpg NAME --help` prints, and for a group each of its commands, by how they are called."""
+    """The help of `mpg NAME` and, for a group, of each of its commands, by command path."""
     with patch.dict(os.environ, COLUMNS=COLUMNS):
         root: Any = typer.main.get_command(app)
         with root.make_context("mpg", [], resilient_parsing=True) as context:

@@ -1,1 +1,1 @@
-"""Pictures of the documentation, drawn from what the program writes."""
+"""Render the pictures of the documentation from real output."""

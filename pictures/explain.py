@@ -1,4 +1,4 @@
-"""The pictures of `mpg explain`: its page of a short reply of the bundled model, light and dark.
+"""The pictures of `mpg explain`: the HTML page of a short reply, in light and dark.
 
     pip install -c constraints.txt ".[plot]" && python -m pictures.explain
 
@@ -20,14 +20,14 @@ REPLY = [
     *("-p", "INTJ+pirate", "How should I spend my weekend?"),
     *("--min-p", "0.1", "--seed", "3", "--sequence-id", "12", "--device", "cpu"),
 ]
-SHOWN = "r0t27"  # the token whose numbers are open
+SHOWN = "r0t27"  # the token whose details are open
 SIZE = (1100, 1120)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-THEMES = {"explain.png": 1, "explain-dark.png": 0}  # Blink's number of the preferred colours
+THEMES = {"explain.png": 1, "explain-dark.png": 0}  # Blink's preferredColorScheme
 
 
 def main() -> None:
-    """Draw both pictures."""
+    """Render both pictures."""
     browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if browser is None:
         sys.exit("no Chromium: apt-get install chromium")
@@ -37,13 +37,13 @@ def main() -> None:
         command = [sys.executable, "-m", "mpg_cli", "explain", *REPLY, "--html", str(page)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for file, theme in THEMES.items():
-            _photograph(browser, f"{page.as_uri()}#{SHOWN}", shot, theme)
+            _screenshot(browser, f"{page.as_uri()}#{SHOWN}", shot, theme)
             with Image.open(shot) as image:
                 image.convert("RGB").save(FOLDER / file, optimize=True)
             print(f"{FOLDER / file}: {(FOLDER / file).stat().st_size / 1000:.0f} kB")
 
 
-def _photograph(browser: str, url: str, shot: Path, theme: int) -> None:
+def _screenshot(browser: str, url: str, shot: Path, theme: int) -> None:
     options = [
         *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
         f"--blink-settings=preferredColorScheme={theme}",

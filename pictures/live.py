@@ -2,9 +2,9 @@
 
     python -m pictures.live
 
-writes docs/images/live.svg. It needs tmux, and the command `mpg` in the environment of this Python. Nothing
-is typed by hand: the program runs in a real terminal, which is looked at until the reply is over, and the
-last look before that is drawn. It is the reply that pictures.explain explains.
+writes docs/images/live.svg. It needs tmux, and the command `mpg` in the environment of this Python. The
+program runs in a real terminal; the screen is captured until the reply ends, and the last capture before
+that is rendered. The reply is that of pictures.explain.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rich.text import Text
 FILE = Path(__file__).parent.parent / "docs" / "images" / "live.svg"
 COLUMNS, LINES = 114, 12
 COMMAND = 'mpg generate -p INTJ+pirate "How should I spend my weekend?" --min-p 0.1 --seed 3 --sequence-id 12'
-GROWING = "accepted · chunk"  # stands in the status while a reply grows
+RUNNING = "accepted · chunk"  # in the status line during a reply
 SERVER = ["tmux", "-L", f"mpg-picture-{os.getpid()}"]
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 
 
 def main() -> None:
-    """Draw the picture."""
+    """Render the picture."""
     if shutil.which("tmux") is None:
         sys.exit("no tmux: apt-get install tmux")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -41,30 +41,30 @@ def main() -> None:
         while "$" not in _tmux("capture-pane", "-p"):  # the shell's prompt
             time.sleep(0.1)
         _tmux("send-keys", COMMAND, "Enter")
-        shown = _last_look()
+        shown = _last_capture()
     finally:
         subprocess.run([*SERVER, "kill-server"], check=False, capture_output=True)
     FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(_drawn(shown), encoding="utf-8")
+    FILE.write_text(_svg(shown), encoding="utf-8")
     print(f"{FILE}: {FILE.stat().st_size / 1000:.0f} kB")
 
 
-def _last_look() -> str:
-    """The terminal as it was last seen while the reply grew, with its colours."""
+def _last_capture() -> str:
+    """The last capture of the terminal during the reply, with its colours."""
     seen = None
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         now = _tmux("capture-pane", "-e", "-p")
-        if GROWING in now:
+        if RUNNING in now:
             seen = now
         elif seen is not None:
             return seen.rstrip()
         time.sleep(0.01)
-    sys.exit(f"no reply was seen in {PATIENCE} seconds")
+    sys.exit(f"no reply within {TIMEOUT} seconds")
 
 
-def _drawn(shown: str) -> str:
-    """The terminal as SVG that fetches nothing."""
+def _svg(shown: str) -> str:
+    """The terminal as self-contained SVG."""
     console = Console(
         width=COLUMNS, record=True, file=StringIO(), force_terminal=True, color_system="truecolor"
     )

@@ -1,6 +1,6 @@
-"""Writes docs/eval-mbti.md, what the bundled model answers to the questionnaire.
+"""Write docs/eval-mbti.md: the answers of the bundled model to the questionnaire.
 
-`python -m studies.eval_mbti` asks, in about a minute.
+`python -m studies.eval_mbti` takes about a minute.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TAIL = """\
 
 
 def main() -> None:
-    """Ask and write."""
+    """Run the questionnaires and write the page."""
     items = read_items(BUILT_IN)
     names = (*POLES, *types(), *CHARACTERS)
     found = ask(names, items)
@@ -89,16 +89,16 @@ def ask(names: tuple[str, ...], items: tuple[Item, ...]) -> Findings:
 
 
 def page(found: Findings, far: Findings) -> str:
-    """All of the page."""
+    """The whole page."""
     first, second = found.items[0].options
     count = len(found.items)
     texts = {"count": count, "each": count // 4, "first": first.text, "second": second.text}
     plain, pirates = of(found, types()), of(found, CHARACTERS)
     scores = [score for sheet in plain for score in sheet.scores]
-    asked = list(types())
+    type_names = list(types())
     tail = TAIL.format(
         far=len(far.items),
-        far_right=recovered(asked, [sheet.type for sheet in of(far, types())]).partition(";")[0],
+        far_right=recovered(type_names, [sheet.type for sheet in of(far, types())]).partition(";")[0],
         far_moved=sum(moves(far, sheet) for sheet in of(far, POLES)),
         weak=sum(not score.excludes_chance for score in scores),
         letters=len(scores),
@@ -118,7 +118,7 @@ def page(found: Findings, far: Findings) -> str:
         "\n## The sixteen types\n\n`mpg eval mbti --all` prints\n\n```",
         table(found, plain),
         "```\n\n## The types as pirates\n\n`mpg eval mbti --all -p pirate`: "
-        + recovered(asked, [sheet.type for sheet in pirates])
+        + recovered(type_names, [sheet.type for sheet in pirates])
         + ".\n\n| blend | read | EI | SN | TF | JP |\n|---|---|---|---|---|---|",
         *(f"| {sheet.persona} | {sheet.type} | {' | '.join(map(cell, sheet.scores))} |" for sheet in pirates),
         "",
@@ -138,7 +138,7 @@ def own_shift(found: Findings, sheet: Sheet) -> Score:
 
 
 def moves(found: Findings, sheet: Sheet) -> bool:
-    """Whether a pole moves its dimension its way, by an interval that excludes 0."""
+    """Whether a pole moves its dimension towards itself, with an interval that excludes 0."""
     score = own_shift(found, sheet)
     return score.excludes_chance and score.pole == sheet.persona
 
@@ -154,7 +154,7 @@ def cell(score: Score) -> str:
 
 
 def table(found: Findings, sheets: list[Sheet]) -> str:
-    """What `mpg eval mbti --all` prints."""
+    """The output of `mpg eval mbti --all`."""
     stream = StringIO()
     write_table(
         stream,

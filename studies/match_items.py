@@ -1,9 +1,9 @@
-"""Pairs the options of the built-in questionnaire anew, so that the bundled base prefers neither side.
+"""Re-pair the options of the built-in questionnaire so that the bundled base prefers neither side.
 
-`python -m studies.match_items` puts every option of a pole beside every one of the other pole to the base
-alone, and keeps of all ways to pair KEPT of each the one with the least preference in all; half of the items
-name the first pole first. Experts take no part. To be run after the base was trained anew, in half a minute;
-then come `python -m studies.eval_mbti` and the tests.
+`python -m studies.match_items` measures the base's preference for every pair of options of opposite poles and
+chooses the KEPT disjoint pairs of each dimension with the least total squared preference; half of the items
+name the first pole first. Experts are not used. Run it after retraining the base (half a minute), then
+`python -m studies.eval_mbti` and the tests.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mpg_cli.evaluation.mbti import Quiz, run
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
 from mpg_cli.options.model import ModelOptions
 
-KEPT = 24  # items of a dimension; the options that fit nowhere are dropped
+KEPT = 24  # items per dimension; the other options are dropped
 
 
 def main() -> None:
-    """Ask the base, pair, write."""
+    """Measure preferences of the base, pair the options and write the items."""
     items = read_items(BUILT_IN)
     matched = [item for dimension in DIMENSIONS for item in match(of(items, dimension))]
     write(matched, BUILT_IN)
@@ -35,7 +35,7 @@ def of(items: Sequence[Item], dimension: str) -> list[Item]:
 
 
 def match(items: Sequence[Item]) -> list[Item]:
-    """The options of these items in the pairs that the base minds least."""
+    """The options of these items, re-paired for the least preference of the base."""
     text = items[0].text
     sides = [
         [option for item in items for option in item.options if option.value == sign] for sign in (1, -1)
@@ -43,8 +43,8 @@ def match(items: Sequence[Item]) -> list[Item]:
     every = tuple(Item(items[0].dimension, text, (one, other)) for one in sides[0] for other in sides[1])
     leaning = np.array(preference(every)).reshape(len(sides[0]), len(sides[1]))  # (first, second)
     rows, columns = _least(leaning**2, KEPT)
-    told = ", ".join(f"{name} {value:+.3f}" for name, value in _figures(leaning[rows, columns]))
-    print(f"{items[0].dimension}: {told}", flush=True)
+    figures = ", ".join(f"{name} {value:+.3f}" for name, value in _figures(leaning[rows, columns]))
+    print(f"{items[0].dimension}: {figures}", flush=True)
     pairs = [(sides[0][row], sides[1][column]) for row, column in zip(rows, columns, strict=True)]
     return [
         Item(items[0].dimension, text, pair if number % 2 == 0 else pair[::-1])
@@ -53,18 +53,18 @@ def match(items: Sequence[Item]) -> list[Item]:
 
 
 def _least(cost: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the cheapest pairing of so many; the others go to partners that cost nothing."""
+    """Rows and columns of the cheapest pairing of `kept` pairs; the rest is assigned to free padding."""
     rows, columns = cost.shape
     padded = np.zeros((2 * rows - kept, 2 * columns - kept))
     padded[:rows, :columns] = cost
-    padded[rows:, columns:] = cost.sum() + 1  # two padding entries are no pair
+    padded[rows:, columns:] = cost.sum() + 1  # never pair padding with padding
     found_rows, found_columns = linear_sum_assignment(padded)
     real = (found_rows < rows) & (found_columns < columns)
     return found_rows[real], found_columns[real]
 
 
 def preference(items: tuple[Item, ...]) -> tuple[float, ...]:
-    """What the base alone answers: 1 is all first pole, -1 all second."""
+    """The answers of the base alone: 1 is all first pole, -1 all second."""
     return run(Quiz((), (), items, ModelOptions(dtype="float32", device="cpu"))).base.answers
 
 
@@ -73,7 +73,7 @@ def _figures(values: np.ndarray) -> list[tuple[str, float]]:
 
 
 def write(items: Sequence[Item], file: Path) -> None:
-    """A line an item."""
+    """Write one item per line."""
     rows = ",\n ".join(json.dumps(_row(item), ensure_ascii=False) for item in items)
     file.write_text(f"[\n {rows}\n]\n", encoding="utf-8")
 

@@ -75,7 +75,7 @@ def test_the_command_takes_one(hub: StubHub, tmp_path: Path) -> None:
     assert '"experts": [{"name": "pirate", "kind": "adapter", "weight": 0.5}]' in done.stdout
 
 
-def test_the_cache_says_what_it_has(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_lists_its_content(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     from mpg_cli.models.load.sources import fetch_adapter
 
     fetch_adapter("someone/lib", None, "voices/pirate")

@@ -167,12 +167,12 @@ def test_adapters_are_experts_as_on_the_command_line() -> None:
         ({"persona": "pirate", "compile": "yes"}, "compile must be True or False, not 'yes'"),
     ],
 )
-def test_mistakes_are_told_before_anything_loads(asked: dict[str, Any], says: str) -> None:
+def test_mistakes_are_reported_before_anything_loads(asked: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         mpg_cli.load(**asked)
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "mpg_cli" / "py.typed").is_file()
 
 
@@ -231,7 +231,7 @@ def test_options_show_in_the_signature_and_the_docstring() -> None:
     ],
     ids=str,
 )
-def test_a_wrong_option_of_a_reply_is_told_by_its_name(
+def test_a_wrong_option_of_a_reply_is_reported_by_its_name(
     speaker: mpg_cli.Speaker, wrong: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):

@@ -14,7 +14,7 @@ from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
-from studies.blends.blend import RIVALS, Outcome
+from studies.blends.blend import BASELINES, Outcome
 from studies.blends.summary import against
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
@@ -22,7 +22,7 @@ from studies.scr.measure import Bench
 from studies.scr.redraft import redraft
 
 
-def test_the_grid_has_every_setting_that_is_asked_for() -> None:
+def test_the_grid_has_every_required_setting() -> None:
     settings = list(grid())
     assert len(settings) == len(set(settings))
     for rule in ("exact", "block"):
@@ -76,7 +76,7 @@ def test_whole_chunks_redrafted_are_accepted_or_not(monkeypatch: pytest.MonkeyPa
         assert tuple(own) == reply.tokens
 
 
-def test_the_blends_are_enough_and_their_questions_are_asked_once() -> None:
+def test_there_are_enough_blends_and_questions_are_disjoint() -> None:
     assert len(BLENDS) >= 12
     assert {len(names) for names in BLENDS} == {2, 3, 4, 5}
     tuning, reported = questions(Size())
@@ -121,8 +121,8 @@ def test_a_quick_run_of_the_blends_writes_page_plot_and_numbers(tmp_path: Path) 
         rows = list(csv.DictReader(lines))
     for blend in ("I+pirate", "I+N+T+J+pirate"):
         own = {row["method"]: row for row in rows if row["blend"] == blend}
-        assert {*RIVALS, "mixture", "threshold", "exact"} <= own.keys()
-        best = max(RIVALS, key=lambda name: (float(own[name]["minimum"]), float(own[name]["mean"])))
+        assert {*BASELINES, "mixture", "threshold", "exact"} <= own.keys()
+        best = max(BASELINES, key=lambda name: (float(own[name]["minimum"]), float(own[name]["mean"])))
         assert own[best]["best_other"] == "yes"
     page = (tmp_path / "blends.md").read_text(encoding="utf-8")
     assert "The goal is" in page

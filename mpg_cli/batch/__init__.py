@@ -1,1 +1,1 @@
-"""Many prompts through one model: lines in, records out, nothing lost."""
+"""`mpg batch`: input lines to requests, events to records in a log that a later run resumes."""

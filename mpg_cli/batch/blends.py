@@ -1,4 +1,4 @@
-"""Persona expressions of lines to blends. Torch-free."""
+"""Resolve the persona expressions of input lines to blends. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpg_cli.personas.registry import Blend, Registry
 
 
 class Blends:
-    """The blends that lines name by their expressions, each resolved once; `options` are the command's."""
+    """Resolves each distinct persona expression once; `options` are the command's blend options."""
 
     def __init__(self, defaults: Request, options: BlendOptions) -> None:
         self._defaults, self._options = defaults, options
@@ -18,10 +18,10 @@ class Blends:
         self._known: dict[str, Blend] = {}
 
     def __call__(self, persona: str | None) -> Blend | None:
-        """The blend of an expression, of the command where there is none. Raises PersonaError and others."""
+        """The blend of an expression; None: the command's blend. Raises PersonaError, ExpressionError."""
         if persona is None:
             if self._defaults.blend is None and not self._defaults.adapters:
-                raise PersonaError("it names no persona, and neither does the command")
+                raise PersonaError("neither the line nor the command names a persona")
             self._check_drafter(self._defaults.blend)
             return self._defaults.blend
         if persona not in self._known:
@@ -34,9 +34,9 @@ class Blends:
         return self._known[persona]
 
     def _check_drafter(self, blend: Blend | None) -> None:
-        """A drafter that is one persona has to be in every blend."""
+        """Raise PersonaError where the drafter is a persona that the blend does not contain."""
         kind, _, name = self._defaults.scheme.drafter.partition(":")
         names = [expert.persona.name.lower() for expert in blend.experts] if blend else []
         names += [place.name.lower() for place, _ in self._defaults.adapters]
         if kind == "persona" and name.strip().lower() not in names:
-            raise PersonaError(f"the drafter {name} is not in its blend")
+            raise PersonaError(f"the blend of the line does not contain the drafter {name}")

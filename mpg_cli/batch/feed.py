@@ -1,4 +1,4 @@
-"""The raw lines of a batch, of a file or of a pipe that may be slow. Torch-free."""
+"""Read the lines of a pipe or terminal in a thread, so that waiting for input blocks nothing. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import BinaryIO
 
 from mpg_cli.io.lines import raw_lines
 
-HELD = 64  # lines that are read before they are asked for
+READ_AHEAD = 64  # lines in the queue
 
 
-def has_to_wait(source: BinaryIO) -> bool:
-    """Whether lines may come late: a pipe or a terminal, not a file (`seekable` is true of some of both)."""
+def may_block(source: BinaryIO) -> bool:
+    """Whether reading may block: a pipe or a terminal, not a file (`seekable` is true for some of both)."""
     real = isinstance(source, io.BufferedReader | io.FileIO)
     return real and not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
 
 
 class Feed:
-    """Lines of a pipe, a terminal or whatever else has to be waited for: a thread waits, the caller does not.
+    """The lines of a source that may block, read by a thread.
 
-    Iterating never blocks: it gives None where no line has come yet, and ends where the source ends. An
-    OSError of the source is raised where its line would have come.
+    Iterating never blocks: it yields None while no line is available and stops at the end of the source. An
+    OSError is raised in place of the line that could not be read.
     """
 
     def __init__(self, source: BinaryIO) -> None:
-        self._queue: Queue[bytes | OSError | None] = Queue(HELD)  # None: the end
+        self._queue: Queue[bytes | OSError | None] = Queue(READ_AHEAD)  # None: the end
         self._closed, self._ended = Event(), False
-        # The thread has a reader of its own: one that a thread waits in cannot be closed by another.
+        # The thread reads a duplicate: a file cannot be closed while another thread blocks in its read.
         own = open(os.dup(source.fileno()), "rb")  # noqa: SIM115
         Thread(target=self._read, args=(own,), daemon=True).start()
 
@@ -72,11 +72,11 @@ class Feed:
             else:
                 self._put(None)
 
-    def _put(self, what: bytes | OSError | None) -> bool:
+    def _put(self, item: bytes | OSError | None) -> bool:
         """False once the feed is closed."""
         while not self._closed.is_set():
             try:
-                self._queue.put(what, timeout=0.5)
+                self._queue.put(item, timeout=0.5)
             except Full:
                 continue
             return True

@@ -1,4 +1,4 @@
-"""The first lines of a batch: whether they are lines at all is known before any work. Torch-free."""
+"""Check the first lines of a batch: a file of another format is refused before any work. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from time import monotonic, sleep
 from mpg_cli.batch.lines import InputFormat
 from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file, is_incomplete
 
-MOMENT = 2.0  # seconds that the first lines of a pipe are waited for
+FIRST_LINES_SECONDS = 2.0  # how long to wait for the first lines of a pipe
 _POLL = 0.02
 
 
-def known(raw: Iterator[bytes | None], name: str, format_: InputFormat = "jsonl") -> Iterator[bytes | None]:
-    """The same lines, once the first ones show that they are some; `name` is the file's.
+def check_first_lines(
+    raw: Iterator[bytes | None], name: str, format_: InputFormat = "jsonl"
+) -> Iterator[bytes | None]:
+    """The same lines, after a check that the first ones are of this format; `name` is the file's.
 
-    Raises UsageError.
+    Raises UsageError for a file of another format.
     """
     head: list[bytes] = []
     for line in raw:
@@ -24,7 +26,7 @@ def known(raw: Iterator[bytes | None], name: str, format_: InputFormat = "jsonl"
             yield None
             continue
         head.append(line)
-        if len(head) == LOOK or _shows(head, format_):
+        if len(head) == LOOK or _is_conclusive(head, format_):
             break
     check_text_file(b"".join(head), name, name)
     if format_ == "jsonl":
@@ -33,16 +35,16 @@ def known(raw: Iterator[bytes | None], name: str, format_: InputFormat = "jsonl"
     yield from raw
 
 
-def begun(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
-    """The same lines; what their first raises comes now, if it comes within a moment."""
-    until = monotonic() + MOMENT
+def await_first_line(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
+    """The same lines, after waiting a while for the first: an error in it is raised here."""
+    until = monotonic() + FIRST_LINES_SECONDS
     while (first := next(lines, b"")) is None and monotonic() < until:
         sleep(_POLL)
     return chain([first], lines)
 
 
-def _shows(head: list[bytes], format_: InputFormat) -> bool:
-    """Whether the last line shows what the file holds: JSON that goes on does not yet say what is in it."""
+def _is_conclusive(head: list[bytes], format_: InputFormat) -> bool:
+    """Whether the lines so far show the format: not while a JSON value continues on the next line."""
     line = head[-1].removeprefix(BOM).strip()
     if format_ == "text":
         return bool(line)

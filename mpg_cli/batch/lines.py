@@ -1,6 +1,6 @@
-"""Lines of an input file: own JSONL, OpenAI batch lines or plain text (formats page). Torch-free.
+"""Lines of an input file: mpg's JSONL, OpenAI batch lines or plain text. Torch-free.
 
-Lines are read one at a time and a wrong one is a value like any other, so that a run goes on.
+Lines are read one at a time; an invalid line becomes a `BadLine`, so the run continues.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from mpg_cli.batch.fields import (
     FIELDS,
+    LineError,
     Shape,
-    Wrong,
-    given,
+    effective_fields,
     is_whole,
     names_of,
+    non_null,
     read_fields,
     sampling_values,
-    telling,
 )
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
@@ -33,37 +33,37 @@ from mpg_cli.sampling.params import Sampling
 
 InputFormat = Literal["jsonl", "text"]
 
-DEEPEST = 100  # objects and lists within each other
+MAX_DEPTH = 100  # of nested objects and lists
 _ENVELOPE = {"custom_id", "method", "url", "body"}  # of an OpenAI line
 _OTHER_URLS = {
-    "/v1/completions": "; to continue raw text write lines with a prompt and give --raw",
-    "/v1/embeddings": "; no embeddings are made here",
+    "/v1/completions": "; to continue raw text, write lines with a prompt and use --raw",
+    "/v1/embeddings": "; embeddings are not available",
     "/v1/responses": "; write its input as messages",
 }
-# What is in lines of other kinds, where ours have a prompt, messages or a body.
+# Keys of other formats, looked for where a line has no prompt, messages or body.
 _OTHER_LINES = {
-    "params": "is of an Anthropic batch; call its params body",
-    "request": "is of a Gemini batch; write its contents as messages",
-    "modelInput": "is of a Bedrock batch; write its modelInput as body, and its recordId as custom_id",
-    "response": "is the answer of a batch, not a line of its input",
-    "finish_reason": "is the answer of a batch, not a line of its input",
+    "params": "is of an Anthropic batch; rename params to body",
+    "request": "is of a Gemini batch; rewrite contents as messages",
+    "modelInput": "is of a Bedrock batch; rename modelInput to body and recordId to custom_id",
+    "response": "is a record of batch output, not an input line",
+    "finish_reason": "is a record of batch output, not an input line",
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """One prompt: what it asks for beside the defaults of the command."""
+    """One prompt with its settings, over the command's defaults."""
 
-    number: int  # physical, from 1
+    number: int  # in the file, from 1
     id: str
-    digest: str  # of what counts in the line
+    digest: str  # of the fields that affect the reply
     prompting: Prompting
     sampling: Sampling
     persona: str | None = None
     seed: int | None = None
     metadata: Any = None
     openai: bool = False
-    names: Mapping[str, str] = field(default_factory=dict)  # what it calls its settings, by flag
+    names: Mapping[str, str] = field(default_factory=dict)  # its field names of settings, by flag
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class BadLine:
 
 
 class LineReader:
-    """Turns raw lines into `Line` and `BadLine`; blank lines are passed over.
+    """Parses raw lines into `Line` and `BadLine`; blank lines are skipped.
 
-    `check_persona` is asked about each line's persona expression; it raises MpgError for what is wrong.
-    Ids seen are kept as 8 bytes each.
+    `check_persona` raises MpgError for a persona expression that cannot be used. Ids are remembered as
+    hashes of 8 bytes.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LineReader:
         self._seen: set[int] = set()
 
     def read(self, raw_lines: Iterable[bytes | None]) -> Iterator[Line | BadLine | None]:
-        """All lines in order; None, which says that no line has come yet, is passed on."""
+        """All lines in order; None (no line is available yet) is passed through."""
         number = 0
         for raw in raw_lines:
             if raw is None:
@@ -105,50 +105,50 @@ class LineReader:
                 yield self.parse(number, raw)
 
     def parse(self, number: int, raw: bytes) -> Line | BadLine:
-        """One physical line."""
-        # A line that cannot be read has an id that no other line has.
+        """Parse one line of the file."""
+        # The id of a line whose own id cannot be read.
         name = str(number) if self._format == "text" else f"(line {number})"
         digest, openai = digest_of(raw.strip()), False
         try:
             try:
                 text = text_of(raw, number)
             except UnreadableLine as error:
-                raise Wrong(error.kind, error.message) from None
+                raise LineError(error.kind, error.message) from None
             if self._format == "text":
                 line = self._line(number, name, digest, {"prompt": text}, "own")
             else:
-                data = given(_json(text))
+                data = non_null(_json(text))
                 openai = "body" in data or "custom_id" in data
                 name = _id(data.get("custom_id" if openai else "id"), number)
                 shape: Shape = "openai" if openai else "own"
                 digest = digest_of(canonical(data))
-                _check_ours(data)
+                _check_format(data)
                 fields = _body(data) if openai else data
-                digest = digest_of(canonical(telling(fields, shape)))
+                digest = digest_of(canonical(effective_fields(fields, shape)))
                 line = self._line(number, name, digest, fields, shape)
             self._check_persona(line.persona)
             found: Line | BadLine = line
-        except Wrong as wrong:
-            found = BadLine(number, name, digest, wrong.code, wrong.message, openai)
+        except LineError as error:
+            found = BadLine(number, name, digest, error.code, error.message, openai)
         except MpgError as error:
             code = "bad_persona" if not isinstance(error, UsageError) or _of_persona(error) else "bad_value"
-            found = BadLine(number, name, digest, code, told(error), openai)
+            found = BadLine(number, name, digest, code, error_text(error), openai)
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
         if key in self._seen:
-            message = f"the id {visible(name, 60)} was there already"
+            message = f"the id {visible(name, 60)} is that of an earlier line"
             return BadLine(number, f"{name} (line {number})", digest, "duplicate_id", message, openai)
         self._seen.add(key)
         return found
 
     def _line(self, number: int, name: str, digest: str, data: Mapping[str, Any], shape: Shape) -> Line:
-        """A line's fields over the defaults of the command."""
+        """A line with its fields over the command's defaults."""
         values = read_fields(data, shape)
         seed = values.get("seed")
         try:
             replace(self._defaults, seed=seed)  # checks its range
             sampling = replace(self._defaults.sampling, **sampling_values(values))
         except RangeError as error:
-            raise called(error, names_of(values)) from None
+            raise with_field_names(error, names_of(values)) from None
         return Line(
             number=number,
             id=name,
@@ -166,18 +166,18 @@ class LineReader:
         default = self._defaults.prompting
         prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (messages is None):
-            raise Wrong("missing_prompt", "it needs either a prompt or messages")
+            raise LineError("missing_prompt", "the line needs either a prompt or messages")
         if prompt is not None and not prompt.strip():
-            raise Wrong("empty_prompt", "the prompt is empty")
+            raise LineError("empty_prompt", "the prompt is empty")
         turns = None if messages is None else check_turns(messages, "messages")
-        switches = {key: values[key] for key in ("reasoning_effort",) if key in values}  # as vLLM does
-        switches |= values.get("template_args", {}) | values.get("chat_template_kwargs", {})
+        arguments = {key: values[key] for key in ("reasoning_effort",) if key in values}  # as in vLLM
+        arguments |= values.get("template_args", {}) | values.get("chat_template_kwargs", {})
         prompting = replace(
             default,
             prompt=prompt,
             messages=turns,
             system=values.get("system", default.system),
-            template_args={**default.template_args, **switches},
+            template_args={**default.template_args, **arguments},
             prefill=values.get("prefill", default.prefill),
         )
         _check_opening(values, bool(prompting.prefill))
@@ -185,20 +185,20 @@ class LineReader:
 
 
 def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
-    """The turns say whether the reply continues one: other fields about it have to agree."""
-    for name, held in (("continue_final_message", continues), ("add_generation_prompt", not continues)):
-        if values.get(name, held) != held:
-            why = "a last turn of the assistant is continued, and no other"
-            raise Wrong("unsupported", f"{name} cannot be {str(not held).lower()} here: {why}")
+    """Raise LineError where continue_final_message or add_generation_prompt contradicts the turns."""
+    for name, expected in (("continue_final_message", continues), ("add_generation_prompt", not continues)):
+        if values.get(name, expected) != expected:
+            why = "the reply continues a final assistant turn, and only that"
+            raise LineError("unsupported", f"{name} cannot be {str(not expected).lower()} here: {why}")
 
 
-def called(error: RangeError, names: Mapping[str, str]) -> RangeError:
-    """The same error, of the field of a line that has these names."""
+def with_field_names(error: RangeError, names: Mapping[str, str]) -> RangeError:
+    """The same error, naming the field of the line instead of the option."""
     return error.renamed(names.get(error.setting, error.setting))
 
 
-def told(error: MpgError) -> str:
-    """What a record says of an error: the message, and what to do."""
+def error_text(error: MpgError) -> str:
+    """The error of a record: message and hint."""
     return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
@@ -216,18 +216,18 @@ def _json(text: str) -> dict[str, Any]:
     try:
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise Wrong("invalid_json", f"not JSON: {error.msg} at column {error.colno}") from None
+        raise LineError("invalid_json", f"not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
-        raise Wrong("invalid_json", "nested too deeply") from None
+        raise LineError("invalid_json", "nested too deeply") from None
     except ValueError as error:
-        raise Wrong("invalid_json", f"not JSON: {error}") from None
+        raise LineError("invalid_json", f"not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise Wrong("wrong_type", "must be an object")
+        raise LineError("wrong_type", "must be an object")
     inside: list[Any] = [data]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         inside = [item for part in inside for item in _items(part)]
     if inside:
-        raise Wrong("invalid_json", "nested too deeply")
+        raise LineError("invalid_json", "nested too deeply")
     return data
 
 
@@ -241,12 +241,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise Wrong("invalid_json", f"the field '{visible(twice, 60)}' is there twice")
+        raise LineError("invalid_json", f"the field '{visible(twice, 60)}' occurs twice")
     return data
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _id(value: Any, number: int) -> str:
@@ -255,36 +255,37 @@ def _id(value: Any, number: int) -> str:
     if (isinstance(value, int) and not isinstance(value, bool)) or is_whole(value):
         return str(int(value))
     if not isinstance(value, str) or not value:
-        raise Wrong("wrong_type", "the id must be text or a whole number")
+        raise LineError("wrong_type", "the id must be text or a whole number")
     return check_text("id", value)
 
 
-def _check_ours(data: Mapping[str, Any]) -> None:
-    """Raise Wrong for a line that others' programs read or write."""
+def _check_format(data: Mapping[str, Any]) -> None:
+    """Raise LineError for a line of another batch format."""
     if data.keys().isdisjoint(("prompt", "messages", "body")):
         for key, what in _OTHER_LINES.items():
             if key in data:
-                raise Wrong("unsupported", f"it {what}")
+                raise LineError("unsupported", f"the line {what}")
 
 
 def _body(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an OpenAI line."""
     body = data.get("body")
     if not isinstance(body, dict):
-        raise Wrong("wrong_type", "a line with custom_id has a body, and body must be an object")
+        raise LineError("wrong_type", "a line with custom_id needs a body, and body must be an object")
     method, url = data.get("method") or "POST", data.get("url") or "/v1/chat/completions"
     if method != "POST" or not isinstance(url, str) or not url.endswith("/chat/completions"):
         other = next((why for end, why in _OTHER_URLS.items() if str(url).endswith(end)), "")
-        raise Wrong("unsupported", f"only POST to /v1/chat/completions is answered{other}")
+        raise LineError("unsupported", f"only POST to /v1/chat/completions is supported{other}")
     known = FIELDS["openai"]
-    lost = min((key for key in data.keys() - _ENVELOPE if key in known and known[key].heeded), default=None)
-    if lost is not None:
-        raise Wrong("unknown_field", f"the field '{lost}' belongs into body, and stands beside it")
-    extra = body.get("extra_body") or {}  # SDKs write its fields among the others
+    fields = (key for key in data.keys() - _ENVELOPE if key in known and known[key].affects_reply)
+    misplaced = min(fields, default=None)
+    if misplaced is not None:
+        raise LineError("unknown_field", f"the field '{misplaced}' belongs in body, not beside it")
+    extra = body.get("extra_body") or {}  # SDKs merge its fields into the body
     if not isinstance(extra, dict):
-        raise Wrong("wrong_type", "extra_body must be an object")
+        raise LineError("wrong_type", "extra_body must be an object")
     own = {key: value for key, value in body.items() if key != "extra_body"}
-    return given(own | given(extra))
+    return non_null(own | non_null(extra))
 
 
 def _of_persona(error: UsageError) -> bool:

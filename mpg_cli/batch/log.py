@@ -18,17 +18,17 @@ from mpg_cli.io.text import visible
 
 
 class BatchLog:
-    """Which lines earlier runs have answered, and where the records of this one go."""
+    """The records of earlier runs by line, and the writer of this run's."""
 
     def __init__(self, log: ResumableLog, *, retry_errors: bool) -> None:
-        """Read the records of an open log. With `retry_errors` those of errors go."""
+        """Read the records of an open log. `retry_errors` removes error records."""
         self._log = log
         self._done: dict[int, int] = {}  # key of the id -> digest of the line, 8 bytes each
         self._failed: set[int] = set()  # keys of error records
-        self._met: set[int] = set()  # those of them whose lines are still there
-        self._outdated: set[tuple[int, int]] = set()  # keys and digests of error records that hold no more
+        self._present: set[int] = set()  # those of them whose lines are still in the input
+        self._outdated: set[tuple[int, int]] = set()  # keys and digests of error records to remove
         for entry in log.records(_entry):
-            if entry.key in self._failed:  # a run that was killed has tried it again
+            if entry.key in self._failed:  # a killed run had answered or tried it again
                 self._forget(entry.key)
             self._done[entry.key] = entry.digest
             if entry.failed:
@@ -50,31 +50,31 @@ class BatchLog:
 
     @property
     def failed(self) -> int:
-        """Error records of earlier runs that hold."""
+        """Error records of earlier runs that are still valid."""
         return len(self._failed)
 
     def done(self, id_: str, digest: str) -> bool:
-        """Whether the log has a record of the line. Raises UsageError for an answer to another line.
+        """Whether the log has a record of the line. Raises UsageError if the line of the record was another.
 
-        A line that failed and was changed is not done; its error record goes.
+        The error record of a line that has changed is removed, and the line is not done.
         """
         key, now = _key(id_), int(digest, 16)
         before = self._done.get(key)
         if before is None or before == now:
             if key in self._failed:
-                self._met.add(key)
+                self._present.add(key)
             return before is not None
         if key not in self._failed:
             raise UsageError(
                 f"line {visible(id_, 60)} has changed since {self._log.name} answered it",
-                hint="give it a new id, choose another output, or --force-restart to begin anew",
+                hint="give it a new id, choose another output, or start over with --force-restart",
             )
         self._forget(key)
         return False
 
-    def forget_unmet(self) -> None:
-        """After the last line of the input: the error records of lines that it has no more go."""
-        for key in self._failed - self._met:
+    def forget_absent(self) -> None:
+        """After the last line of the input: remove the error records of lines that it no longer has."""
+        for key in self._failed - self._present:
             self._forget(key)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -82,13 +82,13 @@ class BatchLog:
         self._log.append(record)
 
     def drop_outdated(self) -> None:
-        """Write the log anew without the error records that hold no more. Raises MpgError."""
+        """Rewrite the log without the removed error records. Raises MpgError."""
         if self._outdated:
             self._log.keep(lambda record: _holds(_entry(record), self._outdated))
             self._outdated.clear()
 
     def _forget(self, key: int) -> None:
-        """An error record holds no more."""
+        """Mark an error record for removal."""
         self._failed.remove(key)
         self._outdated.add((key, self._done.pop(key)))
 
@@ -102,9 +102,9 @@ def open_log(
     restart: bool = False,
     retry_errors: bool = False,
 ) -> Iterator[BatchLog]:
-    """The log of a batch with this configuration; values that were `drawn` are those of its first run.
+    """The log of a batch with this configuration; a resumed run takes the values named in `drawn` from it.
 
-    Raises UsageError for a log that cannot be gone on with, MpgError where it cannot be written.
+    Raises UsageError for a log that cannot be resumed, MpgError where it cannot be written.
     """
     log = ResumableLog(
         output, config, of="a batch", restart_by="--force-restart", sidecar=True, drawn=drawn, restart=restart
@@ -114,12 +114,12 @@ def open_log(
         try:
             yield found
         finally:
-            with contextlib.suppress(MpgError):  # the next run does it
+            with contextlib.suppress(MpgError):  # the next run removes them
                 found.drop_outdated()
 
 
 class _Entry(NamedTuple):
-    """What a record says of the line that it answers."""
+    """The line that a record answers."""
 
     key: int  # of its id
     digest: int
@@ -127,7 +127,7 @@ class _Entry(NamedTuple):
 
 
 def _entry(record: Any) -> _Entry:
-    """Raises ValueError, LookupError, TypeError, AttributeError for what is no record."""
+    """Raises ValueError, LookupError, TypeError, AttributeError for a value that is not a record."""
     if "custom_id" in record:
         id_, digest = record["custom_id"], record["id"].removeprefix("mpg-")
     else:

@@ -1,6 +1,6 @@
-"""Lines to replies: a line becomes a request of the scheduler, an event of the engine one of the line.
+"""Run lines through the scheduler: a line becomes a request, an engine event becomes an event of the line.
 
-Torch-free: torch is the scheduler's.
+Torch loads with the scheduler, not here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mpg_cli.batch.lines import BadLine, Line, called, told
+from mpg_cli.batch.lines import BadLine, Line, error_text, with_field_names
 from mpg_cli.engine.events import Failed, Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError, RangeError
@@ -29,7 +29,7 @@ class LineDone:
 
 @dataclass(frozen=True)
 class LineFailed:
-    """A line cannot be answered."""
+    """A line could not be answered."""
 
     line: Line | BadLine
     code: str
@@ -49,14 +49,14 @@ class Runner:
         self, scheduler: Scheduler, defaults: Request, blends: Callable[[str | None], Blend | None]
     ) -> None:
         self._scheduler, self._defaults, self._blends = scheduler, defaults, blends
-        self._lines: dict[int | str, Line | BadLine] = {}  # given to the scheduler and not yet answered
+        self._lines: dict[int | str, Line | BadLine] = {}  # submitted and not yet answered
 
     def stop(self, *, now: bool = False) -> None:
-        """Begin no further line; `now` gives up the running ones as well."""
+        """Start no further line; `now` cancels the running ones as well."""
         self._scheduler.stop(now=now)
 
     def run(self, lines: Iterator[Line | BadLine | None]) -> Iterator[BatchEvent]:
-        """The events of all lines, in order of completion. None says that no line has come yet."""
+        """The events of all lines, in order of completion. None in `lines`: no line is available yet."""
         for event in self._scheduler.run(self._requests(lines)):
             match event:
                 case Finished():
@@ -65,12 +65,12 @@ class Runner:
                     yield LineDone(line, event)
                 case Failed():
                     line = self._lines.pop(event.sequence)
-                    yield LineFailed(line, event.code, told(_named(event.error, line)))
+                    yield LineFailed(line, event.code, error_text(_named(event.error, line)))
                 case _:
                     yield event
 
     def check(self, line: Line) -> None:
-        """Raise MpgError if the line's prompt cannot be put to the model (for a check before any work)."""
+        """Raise MpgError if the prompt of the line does not fit the model (for a check before any work)."""
         try:
             self._scheduler.check(self._request(line))
         except MpgError as error:
@@ -98,5 +98,9 @@ class Runner:
 
 
 def _named(error: MpgError, line: Line | BadLine) -> MpgError:
-    """The error, calling a setting by the field of the line that has it."""
-    return called(error, line.names) if isinstance(error, RangeError) and isinstance(line, Line) else error
+    """The error, with a setting named by the field of the line."""
+    return (
+        with_field_names(error, line.names)
+        if isinstance(error, RangeError) and isinstance(line, Line)
+        else error
+    )

@@ -1,4 +1,4 @@
-"""The input of a batch: a file, a pipe or a terminal, and what is read of it before the run. Torch-free."""
+"""The input of a batch: a file, a pipe or a terminal, and the checks before the run. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mpg_cli.batch.feed import Feed, has_to_wait
-from mpg_cli.batch.kinds import begun, known
+from mpg_cli.batch.feed import Feed, may_block
+from mpg_cli.batch.kinds import await_first_line, check_first_lines
 from mpg_cli.batch.lines import BadLine, InputFormat, Line, LineReader
 from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.lines import raw_lines
@@ -20,7 +20,7 @@ LISTED = 20  # bad lines that --strict lists
 
 
 class Source:
-    """INPUT, opened. `stack` closes what is opened."""
+    """The opened INPUT; `stack` closes its files."""
 
     def __init__(self, path: Path, format_: InputFormat, stdin: BinaryIO, stack: ExitStack) -> None:
         """Raises UsageError where it cannot be read; `-` is `stdin`."""
@@ -35,8 +35,7 @@ class Source:
                 raise UsageError(f"INPUT {path} cannot be read: {error.strerror}") from None
 
     @property
-    def typed(self) -> bool:
-        """Whether a person types it."""
+    def is_terminal(self) -> bool:
         return self.stream.isatty()
 
     def differs_from(self, output: Path) -> None:
@@ -45,8 +44,8 @@ class Source:
             raise UsageError("INPUT and --output are the same file", hint="choose another output")
 
     def spool(self) -> None:
-        """Make it a file that can be read twice: what has to be waited for is read to its end."""
-        if not has_to_wait(self.stream):
+        """Make the stream one that can be read twice: a pipe or terminal is read to its end."""
+        if not may_block(self.stream):
             return
         spool = self._stack.enter_context(tempfile.SpooledTemporaryFile(2**24))  # noqa: SIM115
         for raw in raw_lines(self.stream):
@@ -55,24 +54,28 @@ class Source:
         self.stream = cast(BinaryIO, spool)
 
     def lines(self) -> Iterator[bytes | None]:
-        """The raw lines; those of a pipe or a terminal from now on, while the model loads.
+        """The raw lines; a pipe or terminal is read from now on, while the model loads.
 
-        Raises UsageError for a file of another kind.
+        Raises UsageError for a file of another format.
         """
-        if has_to_wait(self.stream):
+        if may_block(self.stream):
             feed = iter(self._stack.enter_context(Feed(self.stream)))
             try:
-                return feed if self.typed else begun(known(feed, self._name, self._format))
+                return (
+                    feed
+                    if self.is_terminal
+                    else await_first_line(check_first_lines(feed, self._name, self._format))
+                )
             except OSError as error:
                 raise UsageError(f"{self._name} cannot be read: {error.strerror}") from None
         place = self.stream.tell()
-        next(known(raw_lines(self.stream), self._name, self._format), None)
+        next(check_first_lines(raw_lines(self.stream), self._name, self._format), None)
         self.stream.seek(place)
         return raw_lines(self.stream)
 
     def count(self) -> int | None:
-        """How many lines a file has; None for a pipe."""
-        if has_to_wait(self.stream):
+        """The number of lines of a file; None for a pipe."""
+        if may_block(self.stream):
             return None
         place, count = self.stream.tell(), 0
         while block := self.stream.read(2**20):
@@ -83,13 +86,13 @@ class Source:
     # -- with --strict -----------------------------------------------------------------------------
 
     def check_lines(self, reader: LineReader) -> None:
-        """Raise UsageError where a line is wrong."""
+        """Raise UsageError if a line is invalid."""
         bad = [line for line in reader.read(raw_lines(self.stream)) if isinstance(line, BadLine)]
         self.stream.seek(0)
         _refuse([f"line {line.number}: {line.message}" for line in bad])
 
     def check_lengths(self, reader: LineReader, check: Callable[[Line], object]) -> None:
-        """Raise UsageError where a prompt leaves no room for a reply: where `check` raises MpgError."""
+        """Raise UsageError if `check` raises MpgError for a line: its prompt leaves no room for a reply."""
         problems = []
         lines = (line for line in reader.read(raw_lines(self.stream)) if isinstance(line, Line))
         for line in lines:
@@ -104,8 +107,8 @@ class Source:
 def _refuse(problems: list[str]) -> None:
     if problems:
         more = [f"… and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
-        told = "\n".join(f"  {text}" for text in [*problems[:LISTED], *more])
+        listed = "\n".join(f"  {text}" for text in [*problems[:LISTED], *more])
         raise UsageError(
-            f"{len(problems)} bad lines, nothing was done:\n{told}",
-            hint="correct them, or leave out --strict: then they become error records",
+            f"{len(problems)} bad lines, nothing was run:\n{listed}",
+            hint="correct them, or leave out --strict to turn them into error records",
         )

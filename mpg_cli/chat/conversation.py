@@ -1,7 +1,7 @@
-"""A conversation on a loaded model: turn by turn, with a blend that may change between two of them.
+"""A conversation on a loaded model; the blend may change between turns.
 
-Each turn is a reply of the session to all messages so far, and the session reads only what is new in them.
-So a turn says what a fresh session says for its messages, seed and sequence id.
+Each turn requests a reply to all messages so far; the session computes only the tokens that are not cached.
+The reply equals that of a fresh session for the same messages, seed and sequence id.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from mpg_cli.explain.attribution import Explanation
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Stats
 
-ROOM = "/drop forgets the oldest exchange, /clear all of them; then /retry"
+ROOM_HINT = "/drop removes the oldest exchange, /clear all of them; then /retry"
 
 
 @dataclass
 class LastReply:
-    """The last reply in all detail; `finished` if it came to its end."""
+    """The last reply with its rounds; `finished` is None if it was interrupted in the middle of a round."""
 
     prefill: str
     max_tokens: int
@@ -34,28 +34,28 @@ class LastReply:
     finished: Finished | None = None
 
     @property
-    def begun(self) -> bool:
-        """Whether it has a word of the model's own."""
+    def has_text(self) -> bool:
+        """Whether the model has generated text beyond the prefill."""
         return len(self.text) > len(self.prefill)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Prompt tokens over all rows: those of the messages, and how many of them were not cached."""
+    """Prompt tokens over all rows: `tokens` in all, of which `read` were not cached."""
 
     tokens: int = 0
     read: int = 0
 
 
 class Conversation:
-    """Messages and the blend that answers them. `request` has the seed; its prompt is not used."""
+    """Messages and the blend that replies. `request` has the seed; its prompt is not used."""
 
     def __init__(self, session: Session, request: Request, transcript: Transcript) -> None:
         self.session, self.request, self.transcript = session, request, transcript
-        self.stats = Stats()  # of all replies, those that were drawn again included
+        self.stats = Stats()  # of all replies, retried ones included
         self.last: LastReply | None = None
         self.reading = Reading()  # of the last reply
-        self._unanswered: str | None = None  # a turn that failed: there was no room, or no time for a word
+        self._unanswered: str | None = None  # a turn that did not fit, or was stopped before any text
 
     @classmethod
     def open(
@@ -64,17 +64,17 @@ class Conversation:
         transcript: Transcript,
         report: Callable[[str], None] = lambda message: None,
     ) -> Conversation:
-        """Load the model and the experts. Raises ModelError where the model knows no turns."""
+        """Load the model and the experts. Raises ModelError for a model without a chat template."""
         session = Session.open(request, report)
         if not getattr(session.loaded.tokenizer, "chat_template", None):
             raise ModelError(
-                f"{session.loaded.id} has no chat template, so it knows no turns",
-                hint="choose an instruction-tuned model; mpg generate takes prompts for any",
+                f"{session.loaded.id} has no chat template, so it cannot chat",
+                hint="choose an instruction-tuned model; mpg generate works with any model",
             )
         return cls(session, request, transcript)
 
     def stop(self, reason: FinishReason = "interrupted") -> None:
-        """End the reply under way at the next round."""
+        """End the current reply after this round."""
         self.session.stop(reason)
 
     # -- turns -----------------------------------------------------------------------------------
@@ -82,12 +82,12 @@ class Conversation:
     def say(self, text: str) -> Iterator[Event]:
         """The events of the reply to one more user turn. Raises ContextError if there is no room for it."""
         self._unanswered = text
-        return self._reply(self.transcript, Exchange(text, "", self.transcript.count + 1))
+        return self._reply(self.transcript, Exchange(text, "", self.transcript.turn_count + 1))
 
     def retry(self) -> Iterator[Event]:
-        """The events of another reply to the last user turn, drawn with other random numbers.
+        """The events of another reply to the last user turn, from a new random stream.
 
-        A turn that has got no reply yet gets its first.
+        A turn without a reply gets its first.
         """
         if self._unanswered is not None:
             return self.say(self._unanswered)
@@ -95,35 +95,35 @@ class Conversation:
         return self._reply(self.transcript.without_last(), replace(last, attempt=last.attempt + 1))
 
     def undo(self) -> Exchange:
-        """Take the last exchange back."""
+        """Remove the last exchange and return it."""
         last = self._last_exchange()
         self.transcript = self.transcript.without_last()
         self.last = self._unanswered = None
         return last
 
     def drop(self, count: int) -> int:
-        """Forget the oldest exchanges; how many there were to forget."""
+        """Remove the oldest exchanges; returns how many were removed."""
         count = min(count, len(self.transcript.exchanges))
         self.transcript = self.transcript.without_first(count)
         return count
 
     def clear(self) -> None:
-        """Drop all exchanges; the system text and the blend stay."""
-        self.transcript = Transcript(self.transcript.system, count=self.transcript.count)
+        """Remove all exchanges; the system text and the blend stay."""
+        self.transcript = Transcript(self.transcript.system, turn_count=self.transcript.turn_count)
         self.last = None
 
     def set_system(self, text: str | None) -> None:
-        """Another system text above the personas' own."""
+        """Set the system text that precedes the personas' own."""
         self.transcript = replace(self.transcript, system=text)
 
     def set_seed(self, seed: int) -> None:
-        """Another seed for the replies from now on."""
+        """Set the seed of later replies."""
         self.request = replace(self.request, seed=seed)
 
     def change(self, request: Request, report: Callable[[str], None]) -> list[str]:
-        """Go on with the blend of another request; what the user should know of it.
+        """Continue with the blend of another request; returns the notices for the user.
 
-        Raises PersonaError, AdapterError, ModelError; the blend is then what it was.
+        Raises PersonaError, AdapterError, ModelError, and keeps the blend in that case.
         """
         self.session.change(request, report)
         self.request = request
@@ -132,14 +132,14 @@ class Conversation:
         return notices
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
-        """What each of the experts contributed to each token of the last reply."""
+        """The contribution of each expert to each token of the last reply."""
         last, tokenizer = self.last, self.session.loaded.tokenizer
         if last is None or last.finished is None:
-            raise UsageError("there is no whole reply to explain", hint="say something, or /retry")
+            raise UsageError("there is no complete reply to explain", hint="send a message, or /retry")
         return explanation_of(last.rounds, last.finished, tokenizer), last.finished.spec.experts
 
     def saved(self) -> SavedChat:
-        """What a file of this chat holds."""
+        """The chat as /save writes it."""
         request = self.request
         assert request.seed is not None
         return SavedChat(
@@ -151,20 +151,20 @@ class Conversation:
             transcript=self.transcript,
         )
 
-    # -- below -----------------------------------------------------------------------------------
+    # -- internals --------------------------------------------------------------------------------
 
     def _last_exchange(self) -> Exchange:
         if not self.transcript.exchanges:
-            raise UsageError("nothing has been said yet")
+            raise UsageError("the chat has no exchange yet")
         return self.transcript.exchanges[-1]
 
     def _reply(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
-        """A reply to `exchange` after `before`; a stop that came too late for the one before is void."""
+        """A reply to `exchange` after `before`; a stop that arrived after the previous reply is cleared."""
         self.session.resume()
         return self._events(before, exchange)
 
     def _events(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
-        """The events of a reply; however it ends, its text is kept."""
+        """The events of a reply; text generated before an interruption is kept."""
         turns = (*before.messages, {"role": "user", "content": exchange.user})
         prompting = replace(self.request.prompting, prompt=None, messages=turns, system=None)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
@@ -185,27 +185,27 @@ class Conversation:
                     self._keep(before, exchange, last)
                 yield event
         except ContextError as error:
-            raise ContextError(f"the chat is full: {error.message}", hint=ROOM) from None
-        except (KeyboardInterrupt, GeneratorExit):  # in the middle of a round, or of drawing it
+            raise ContextError(f"the chat is full: {error.message}", hint=ROOM_HINT) from None
+        except (KeyboardInterrupt, GeneratorExit):  # in the middle of a round, or while it is displayed
             if last is not None and last.finished is None:
                 self._keep(before, exchange, last)
             raise
         finally:
             self.reading = Reading(self.session.prompt_tokens - tokens, self.session.read_tokens - read)
-        if last is not None and not last.begun and last is not self.last:
-            yield Notice("stopped before the first word: the turn is not kept, /retry asks again")
+        if last is not None and not last.has_text and last is not self.last:
+            yield Notice("stopped before any text: the turn is not kept; /retry sends it again")
         if last is not None and self._ran_full(last):
-            yield Notice(f"the context is full, the reply ends there: {ROOM}")
+            yield Notice(f"the context is full, so the reply was cut short: {ROOM_HINT}")
 
     def _keep(self, before: Transcript, exchange: Exchange, last: LastReply) -> None:
-        """Put a reply into the transcript; stopped before its first word it is as if never asked."""
+        """Add a reply to the transcript, unless it was interrupted before any text."""
         interrupted = last.finished is None or last.finished.finish_reason == "interrupted"
-        if last.begun or not interrupted:
+        if last.has_text or not interrupted:
             self.transcript = before.plus(replace(exchange, reply=last.text))
             self.last, self._unanswered = last, None
 
     def _ran_full(self, last: LastReply) -> bool:
-        """Whether the model's context ended the reply, not its own end or the limit that was asked for."""
+        """Whether the reply ended at the end of the model's context, below the requested limit."""
         wanted = self.request.sampling.max_tokens or MAX_TOKENS
         ended = last.finished is not None and last.finished.finish_reason == "length"
         return ended and last.max_tokens < wanted

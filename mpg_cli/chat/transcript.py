@@ -1,4 +1,4 @@
-"""The turns of a chat, and the file that keeps them. Torch-free."""
+"""The exchanges of a chat and the file that stores them. Torch-free."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FORMAT, VERSION = "mpg-chat", 1
 class Exchange:
     """A user turn and its reply.
 
-    `turn` counts from 1 and is given once in a conversation, `attempt` counts how often the reply was drawn
-    again: together they are the sequence id, so every reply has random numbers of its own.
+    `turn` counts from 1 and is never reused in a conversation, `attempt` counts retries. Together they form
+    the sequence id, so every reply has its own random stream.
     """
 
     user: str
@@ -39,15 +39,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Exchanges in their order below a system text."""
+    """A system text and the exchanges after it, in order."""
 
     system: str | None = None
     exchanges: tuple[Exchange, ...] = ()
-    count: int = 0  # turns so far, those that were dropped included
+    turn_count: int = 0  # turns so far, removed ones included
 
     @property
     def messages(self) -> Turns:
-        """As `mpg generate --messages` takes them, but for the user turn at the end."""
+        """In the form of `mpg generate --messages`, without the final user turn."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         turns = [
             {"role": role, "content": text}
@@ -57,22 +57,22 @@ class Transcript:
         return (*system, *turns)
 
     def plus(self, exchange: Exchange) -> Transcript:
-        """With one more exchange."""
-        count = max(self.count, exchange.turn)
-        return replace(self, exchanges=(*self.exchanges, exchange), count=count)
+        """A transcript with one more exchange."""
+        turn_count = max(self.turn_count, exchange.turn)
+        return replace(self, exchanges=(*self.exchanges, exchange), turn_count=turn_count)
 
     def without_last(self) -> Transcript:
-        """As it was before the last exchange."""
+        """A transcript without the last exchange."""
         return replace(self, exchanges=self.exchanges[:-1])
 
     def without_first(self, count: int) -> Transcript:
-        """Without the oldest exchanges."""
+        """A transcript without the oldest exchanges."""
         return replace(self, exchanges=self.exchanges[count:])
 
 
 @dataclass(frozen=True)
 class SavedChat:
-    """A transcript with what it takes to go on: the model, the blend (weights as they counted), the seed."""
+    """A transcript with the model, the blend (resolved weights) and the seed to continue it with."""
 
     model: str
     revision: str | None
@@ -92,28 +92,28 @@ class SavedChat:
             "persona": self.persona,
             "adapters": [{"path": path, "weight": weight} for path, weight in self.adapters],
             "seed": self.seed,
-            "turns": self.transcript.count,
+            "turns": self.transcript.turn_count,
             "sequence": [[exchange.turn, exchange.attempt] for exchange in exchanges],
             "messages": list(self.transcript.messages),
         }
 
 
 def save_chat(path: Path, chat: SavedChat) -> None:
-    """Write the file, whole or not at all. Raises UsageError; what is no saved chat is not overwritten."""
+    """Write the file atomically. Raises UsageError, also for an existing file that is not a saved chat."""
     target = Path(os.path.realpath(os.path.expanduser(path)))
     shown = visible(str(path))
     if target.exists() and not _is_chat(target):
-        raise UsageError(f"{shown} exists and is no saved chat", hint="choose another name")
+        raise UsageError(f"{shown} exists and is not a saved chat", hint="choose another name")
     write_atomic(
         target,
         json.dumps(chat.as_json(), ensure_ascii=False, indent=1) + "\n",
         what=shown,
-        hint="choose a file in an existing folder that you may write to",
+        hint="choose a file in an existing, writable folder",
     )
 
 
 def load_chat(path: Path) -> SavedChat:
-    """Read a file of `save_chat`. Raises UsageError naming the field that is wrong."""
+    """Read a file of `save_chat`. Raises UsageError naming the invalid field."""
     name = visible(str(path))
     try:
         text = Path(os.path.expanduser(path)).read_bytes().decode("utf-8-sig")
@@ -123,9 +123,11 @@ def load_chat(path: Path) -> SavedChat:
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UsageError(f"--load {name} is no saved chat", hint="/save in a chat writes one")
+        raise UsageError(f"--load {name} is not a saved chat", hint="save one with /save in a chat")
     if data.get("version") != VERSION:
-        raise UsageError(f"--load {name} is of another version of mpg")
+        raise UsageError(
+            f"--load {name} has version {visible(str(data.get('version')), 20)}, this mpg reads {VERSION}"
+        )
     return SavedChat(
         model=_field(data, "model", str, name),
         revision=_field(data, "revision", (str, type(None)), name),
@@ -137,7 +139,7 @@ def load_chat(path: Path) -> SavedChat:
 
 
 def answered_turns(data: Mapping[str, Any], name: str) -> Turns:
-    """The messages of a saved chat up to its last user turn: what its last reply answered."""
+    """The messages of a saved chat up to its last user turn, without its last reply."""
     turns = check_messages(data.get("messages"), f"the messages of {name}")
     last = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
     if last < 0:
@@ -146,7 +148,7 @@ def answered_turns(data: Mapping[str, Any], name: str) -> Turns:
 
 
 def is_saved_chat(data: object) -> bool:
-    """Whether decoded JSON is a chat of `save_chat`."""
+    """Whether decoded JSON is a chat written by `save_chat`."""
     return isinstance(data, dict) and data.get("format") == FORMAT
 
 
@@ -164,7 +166,7 @@ def _transcript(data: dict[str, Any], name: str) -> Transcript:
     users, replies = turns[::2], turns[1::2]
     paired = len(users) == len(replies)
     if not paired or any(u["role"] != "user" or r["role"] != "assistant" for u, r in zip(users, replies)):  # noqa: B905
-        raise UsageError(f"--load {name}: messages must be user and assistant turns in pairs")
+        raise UsageError(f"--load {name}: messages must be alternating user and assistant turns")
     sequence = _field(data, "sequence", list, name)
     numbers = [n for pair in sequence if isinstance(pair, list) and len(pair) == 2 for n in pair]
     if len(numbers) != 2 * len(users) or any(type(n) is not int or n < 0 for n in numbers):
@@ -173,8 +175,8 @@ def _transcript(data: dict[str, Any], name: str) -> Transcript:
         Exchange(user["content"], reply["content"], turn, attempt)
         for user, reply, (turn, attempt) in zip(users, replies, sequence, strict=True)
     )
-    count = _number(_field(data, "turns", int, name), MAX_SEED, "turns", name)
-    return Transcript(system, exchanges, max([count, *(exchange.turn for exchange in exchanges)]))
+    turn_count = _number(_field(data, "turns", int, name), MAX_SEED, "turns", name)
+    return Transcript(system, exchanges, max([turn_count, *(exchange.turn for exchange in exchanges)]))
 
 
 def _adapter(item: object, name: str) -> tuple[str, float]:
@@ -182,13 +184,13 @@ def _adapter(item: object, name: str) -> tuple[str, float]:
         weight = item.get("weight")
         if isinstance(weight, int | float) and not isinstance(weight, bool) and abs(weight) <= 10:
             return item["path"], float(weight)
-    raise UsageError(f"--load {name}: an adapter has a path and a weight within ±10")
+    raise UsageError(f"--load {name}: each of adapters must have a path and a weight between -10 and 10")
 
 
 def _field(data: dict[str, Any], key: str, kind: Any, name: str) -> Any:
     value = data.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"--load {name}: {key} is missing or of the wrong kind")
+        raise UsageError(f"--load {name}: {key} is missing or has the wrong type")
     return value
 
 

@@ -95,11 +95,11 @@ class BatchRun:
         runner = Runner(scheduler, defaults, self._blends)
         if self._options.strict:
             source.check_lengths(self._reader(), runner.check)
-        if source.typed:  # from a terminal
+        if source.is_terminal:
             what = "a prompt" if self._format == "text" else 'an object such as {"prompt": "Hello"}'
-            self._notice(f"type {what} on each line; Ctrl-D ends the input")
-        progress = BatchProgress(self._streams, source.count(), quiet=self._quiet, typed=source.typed)
-        # After Ctrl-C the running lines are completed, after SIGTERM they are dropped.
+            self._notice(f"type {what} on each line; Ctrl-D ends")
+        progress = BatchProgress(self._streams, source.count(), quiet=self._quiet, typed=source.is_terminal)
+        # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
@@ -138,7 +138,7 @@ class BatchRun:
         if not (totals.done or totals.failed or totals.skipped):
             self._notice("INPUT has no lines")
         elif log is not None:
-            log.forget_unmet()
+            log.forget_absent()
         failed = totals.failed + (log.failed if log else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"

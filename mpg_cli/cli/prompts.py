@@ -72,9 +72,9 @@ def parse_messages(text: str) -> Turns:
 
 def _of_request(data: Mapping[str, Any]) -> Any:
     """The messages of an OpenAI-style request. Raises UsageError for other fields that change the reply."""
-    from mpg_cli.batch.fields import telling
+    from mpg_cli.batch.fields import effective_fields
 
-    other = min(telling(data, "openai").keys() - {"messages"}, default=None)
+    other = min(effective_fields(data, "openai").keys() - {"messages"}, default=None)
     if other is not None:
         raise UsageError(
             f"--messages has the field '{visible(other, 60)}' in addition to the messages",

@@ -1,1 +1,1 @@
-"""What `mpg doctor` looks at: checks of the installation, the machine, the user's files and the engine."""
+"""`mpg doctor`: checks of the installation, the machine, the user's files and the engine."""

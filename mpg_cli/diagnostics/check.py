@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what was found."""
+"""The result of one check, and the runner of a section."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Found = Iterator["Check"]
 
 @dataclass(frozen=True)
 class Check:
-    """A result: `problem` says that something will not work, `warning` that it may not, `note` is neutral."""
+    """One result. `problem`: something does not work; `warning`: it may not; `note`: neutral."""
 
     section: str
     name: str
@@ -25,13 +25,13 @@ class Check:
     hint: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For a bug report: home folder and user name left out."""
+        """For a bug report, without home folder and user name."""
         hint = anonymous(self.hint) if self.hint else None
         return {**asdict(self), "message": anonymous(self.message), "hint": hint}
 
 
 def run(section: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
-    """The checks of a section; whatever stops them is the last one's problem."""
+    """The checks of a section; an exception becomes a final check with status `problem`."""
     try:
         yield from look()
     except MpgError as error:
@@ -41,7 +41,7 @@ def run(section: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
 
 
 def anonymous(text: str) -> str:
-    """The text with ~ for the home folder, and the user's name taken out of other paths."""
+    """The text with ~ for the home folder and USER for the user name in other paths."""
     home = os.path.expanduser("~")
     for place in {home, os.path.realpath(home)}:
         if place not in ("/", "~"):

@@ -1,4 +1,4 @@
-"""The engine on the bundled model: drafted text equals token-by-token text, and drafts are accepted."""
+"""Check the engine on the bundled model: drafted text equals token-by-token text, drafts are accepted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SECTION = "engine"
 BLEND = "INTJ+pirate"
 SEED = 7
 TOKENS = 64
-LEAST = 0.5  # of the merged drafter's tokens; .8 and more is usual
+MIN_ACCEPTANCE = 0.5  # of the merged drafter; 0.8 and more is usual
 
 
 def look(device: str) -> Iterator[Check]:
-    """Two replies with one seed, drafted and token by token, on the device that replies run on."""
+    """Compare two replies with one seed, drafted and token by token, on the device in use."""
     from mpg_cli.engine.session import Session
 
     library = registry.library_dir()
@@ -46,10 +46,12 @@ def look(device: str) -> Iterator[Check]:
         pairs = zip(drafted.token_ids, token_by_token.token_ids, strict=False)
         at = next((i for i, (one, other) in enumerate(pairs) if one != other), 0)
         text = f"drafted text differs from token-by-token text at token {at}"
-        yield Check(SECTION, "exact rule", "problem", text, "please report it with mpg doctor --format json")
+        yield Check(
+            SECTION, "exact rule", "problem", text, "report it with the output of mpg doctor --format json"
+        )
     rate = drafted.stats.acceptance_rate or 0.0
     text = f"{rate:.0%} of drafted tokens accepted, {count} tokens in {passes} passes"
-    yield Check(SECTION, "merged drafter", "ok" if rate >= LEAST else "warning", text)
+    yield Check(SECTION, "merged drafter", "ok" if rate >= MIN_ACCEPTANCE else "warning", text)
 
 
 def _reply(session: type, request: Request) -> Finished:

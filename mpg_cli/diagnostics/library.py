@@ -1,4 +1,4 @@
-"""Personas and models: what was found, what is broken, what is missing."""
+"""Check the personas, their adapters and the model in use."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ SECTION = "personas"
 
 
 def look(registry: Registry) -> Iterator[Check]:
-    """The personas of the search path, and every adapter that they name."""
+    """Check the personas of the search path and every adapter they name."""
     composites = sum(persona.parts is not None for persona in registry.personas)
     count = len(registry.personas)
     yield Check(SECTION, "found", "ok" if count else "problem", f"{count}, {composites} of them composites")
     for problem in registry.problems:
-        yield Check(SECTION, "broken file", "problem", problem.message, "correct it: mpg personas check")
+        yield Check(
+            SECTION, "broken file", "problem", problem.message, "find the error with mpg personas check"
+        )
     for hidden in registry.shadowed:
         yield Check(
-            SECTION, "hidden", "note", f"{hidden.name} of {hidden.where}: another file has the name first"
+            SECTION,
+            "hidden",
+            "note",
+            f"{hidden.name} of {hidden.where}: hidden by a file that is searched first",
         )
     here = missing = fetchable = 0
     for persona in registry.personas:
@@ -31,25 +36,27 @@ def look(registry: Registry) -> Iterator[Check]:
             if found == "missing":
                 missing += 1
                 place = f"{persona.name}: {entry.place} (for {entry.base})"
-                text = f"{place} is not there, named by {persona.where}"
-                yield Check(
-                    SECTION, "adapter", "problem", text, "put the adapter there, or take the entry out"
-                )
+                text = f"{place} does not exist, named by {persona.where}"
+                yield Check(SECTION, "adapter", "problem", text, "put the adapter there, or remove the entry")
             elif found == "hub":
-                text = f"{persona.name}: {entry.place} (for {entry.base}) is fetched at its first use"
+                text = f"{persona.name}: {entry.place} (for {entry.base}) is downloaded at its first use"
                 yield Check(SECTION, "adapter", "note", text)
     if not missing:
-        yield Check(SECTION, "adapters", "ok", f"{here} here, {fetchable} to fetch, none missing")
+        yield Check(SECTION, "adapters", "ok", f"{here} here, {fetchable} to download, none missing")
 
 
 def look_at_model(name: str, info: ModelInfo | None) -> Iterator[Check]:
-    """The model in use (None: not on this disk)."""
+    """Check the model in use (None: not on this disk)."""
     if info is None:
-        text, hint = f"{name} is not on this disk yet", "it is fetched at its first use"
+        text, hint = f"{name} is not on this disk yet", "it is downloaded at its first use"
         yield Check("model", "in use", "note", text, hint)
     elif info.problem:
         yield Check(
-            "model", "in use", "problem", f"{info.id}: {info.problem}", "mpg models shows what is at hand"
+            "model",
+            "in use",
+            "problem",
+            f"{info.id}: {info.problem}",
+            "list the models on this disk with mpg models",
         )
     else:
         length = f", context {info.context}" if info.context else ""

@@ -1,4 +1,4 @@
-"""Device, dtype, memory and threads, with the reasons of each choice; the terminal. Torch loads here."""
+"""Check device, dtype, memory and threads, with the reason of each choice; and the terminal. Loads torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BYTES = {"torch.float32": 4, "torch.bfloat16": 2, "torch.float16": 2}
 
 
 def look(info: ModelInfo | None, device: str, dtype: str) -> Iterator[Check]:
-    """Where a model (None: one whose size is not known) would run, and whether it fits."""
+    """Check where a model (None: of unknown size) would run, and whether it fits."""
     import torch
 
     from mpg_cli.models.load.device import choose_device, choose_dtype
@@ -36,12 +36,12 @@ def look(info: ModelInfo | None, device: str, dtype: str) -> Iterator[Check]:
     threads = torch.get_num_threads()
     reason = "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else "torch's choice"
     fine = chosen.value.type != "cpu" or threads <= cores
-    hint = None if fine else "more threads than cores slow each other down; set OMP_NUM_THREADS"
+    hint = None if fine else "set OMP_NUM_THREADS to at most the number of cores"
     yield Check(SECTION, "threads", "ok" if fine else "warning", f"{threads} ({reason}), cores {cores}", hint)
 
 
 def look_at_terminal(streams: Streams) -> Iterator[Check]:
-    """What can be shown; a pipe is as good as a terminal, only plainer."""
+    """Check encoding, colour and live display of the output; no terminal is not a fault."""
     encoding = getattr(streams.stdout, "encoding", None) or "unknown"
     utf8 = encoding.lower().replace("-", "") == "utf8"
     yield Check(
@@ -49,7 +49,7 @@ def look_at_terminal(streams: Streams) -> Iterator[Check]:
         "encoding",
         "ok" if utf8 else "warning",
         encoding,
-        None if utf8 else "replies may show ? for letters; set LANG to a UTF-8 locale, or PYTHONUTF8=1",
+        None if utf8 else "set LANG to a UTF-8 locale, or PYTHONUTF8=1; until then letters may show as ?",
     )
     where = "a terminal" if streams.stdout_tty else "no terminal"
     colour = "colour" if streams.color and streams.stdout_tty else "no colour"
@@ -82,7 +82,7 @@ def _fits(name: str, text: str, needed: int, free: int) -> Check:
 
 
 def _available() -> int | None:
-    """Bytes that Linux says can be had without swapping."""
+    """MemAvailable of Linux in bytes: what can be used without swapping."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = next((line for line in lines if line.startswith("MemAvailable:")), None)

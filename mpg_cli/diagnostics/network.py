@@ -1,4 +1,4 @@
-"""Whether the hub answers."""
+"""Check whether the hub is reachable."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterator
 
 from mpg_cli.diagnostics.check import Check
 
-SECONDS = 4.0  # for the whole question, name resolution included
+SECONDS = 4.0  # for the whole request, name resolution included
 
 
 def look() -> Iterator[Check]:
-    """One small request to the hub's endpoint, in a thread, because name resolution knows no timeout."""
+    """Send one small request to the hub's endpoint, in a thread because name resolution has no timeout."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        yield Check("network", "hub", "note", "offline mode is on", "unset HF_HUB_OFFLINE to reach the hub")
+        yield Check("network", "hub", "note", "offline mode is on", "unset HF_HUB_OFFLINE to use the hub")
         return
     outcome: list[str] = []
 
-    def ask() -> None:
+    def send() -> None:
         from huggingface_hub import get_session
 
         try:
             status = (
                 get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=SECONDS).status_code
             )
-            outcome.append("" if status == 200 else f"it answered with status {status}")
-        except Exception as error:  # every layer below has errors of its own
+            outcome.append("" if status == 200 else f"HTTP status {status}")
+        except Exception as error:  # HTTP, TLS and socket layers raise errors of their own
             outcome.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(SECONDS)
     why = outcome[0] if outcome else "no answer"

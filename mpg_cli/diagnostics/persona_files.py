@@ -1,4 +1,4 @@
-"""Persona files and their adapters: which files there are, damaged adapters, and whether they fit a model."""
+"""Check persona files: find them, find damaged adapters, compare adapters with the shapes of a model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def files_of(paths: Sequence[Path], known: Registry) -> Iterator[Path]:
-    """Each file of these paths once, or of every folder that is searched.
+    """Each file of these paths once; without paths, of every folder of the search path.
 
-    Raises UsageError for a path that is not there or a folder without persona files.
+    Raises UsageError for a path that does not exist or a folder without persona files.
     """
     seen: set[str] = set()
     for path in paths or known.directories:
@@ -40,7 +40,9 @@ def files_of(paths: Sequence[Path], known: Registry) -> Iterator[Path]:
         except OSError as error:
             raise UsageError(f"{visible(str(path))} cannot be read: {error.strerror}") from None
         if paths and not found:
-            raise UsageError(f"{visible(str(path))} holds no persona files", hint="they end in .yaml or .yml")
+            raise UsageError(
+                f"{visible(str(path))} holds no persona files", hint="give a folder with .yaml or .yml files"
+            )
         for file in found:
             if (real := os.path.realpath(file)) not in seen:
                 seen.add(real)
@@ -48,7 +50,7 @@ def files_of(paths: Sequence[Path], known: Registry) -> Iterator[Path]:
 
 
 def damaged(report: Report) -> dict[str, str]:
-    """What is wrong with adapters on this disk as files, by where they stand."""
+    """Faults in the files of local adapters, by the place of their entry."""
     found: dict[str, str] = {}
     for one in report.adapters:
         path = one.entry.resolved_path()
@@ -58,7 +60,7 @@ def damaged(report: Report) -> dict[str, str]:
                     found[one.where] = f"{one.where}: {visible(str(path))} has no config.json"
             elif path is not None:
                 if not path.is_dir():
-                    raise UsageError(f"{one.where}: {visible(str(path))} is no folder")
+                    raise UsageError(f"{one.where}: {visible(str(path))} is not a folder")
                 what = f"{one.where}: the adapter '{visible(str(path), 100)}'"
                 base_of(local_adapter(path, what), one.where)
         except MpgError as error:
@@ -68,50 +70,56 @@ def damaged(report: Report) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Adapters compared with the shapes of a model: what does not fit, what is not used, and how many."""
+    """The comparison of adapters with the shapes of a model."""
 
-    unfit: tuple[str, ...]
-    passed: tuple[str, ...]
+    unfit: tuple[str, ...]  # messages on adapters that do not fit
+    passed: tuple[str, ...]  # messages on adapters that are not used
     fitting: int
-    away: int  # on the hub
+    remote: int  # on the hub, not compared
 
     def note(self, model: str) -> str:
-        """The comparison in a line."""
+        """A one-line summary."""
         compared = self.fitting + len(self.unfit)
         counted = f"{self.fitting} of {compared} adapters for {visible(model)} fit"
-        note = counted if compared else f"none here is used on {visible(model)}"
-        return note + (f", {self.away} on the hub are not fetched and not checked" if self.away else "")
+        note = counted if compared else f"no local adapter is used on {visible(model)}"
+        return note + (
+            f", {self.remote} on the hub are not downloaded and not checked" if self.remote else ""
+        )
 
 
-def compare(report: Report, model: str, damage: Mapping[str, str], say: Callable[[str], None]) -> Comparison:
-    """Compare the adapters for the model with its shapes; `say` is told what is done. Raises ModelError."""
+def compare(
+    report: Report, model: str, damage: Mapping[str, str], progress: Callable[[str], None]
+) -> Comparison:
+    """Compare the adapters for the model with its shapes; `progress` gets status texts. Raises ModelError."""
     from mpg_cli.models.load.meta_model import load_meta_model  # torch loads here
 
     shapes, base = load_meta_model(model), find_base(model)
     unfit: list[str] = []
     passed: list[str] = []
-    fitting = away = 0
+    fitting = remote = 0
     for persona, adapters in groupby(report.adapters, lambda one: one.persona):
         comparer = _Comparer(persona.name, adapters, damage, shapes)
-        say(f"comparing {persona.name}")
+        progress(f"comparing {persona.name}")
         try:
             choice = choose(persona, base, comparer)
-        except _Unread:
-            away += comparer.where not in damage
+        except _NotCompared:
+            remote += comparer.where not in damage
         except MpgError as error:
             unfit.append(f"{comparer.where}: {error.message}")
         else:
             fitting += choice.taken is not None
-            passed += [f"{comparer.places[m.entry]}: {m.words} is not used: {y}" for m, y in choice.passed]
-    return Comparison(tuple(unfit), tuple(passed), fitting, away)
+            passed += [
+                f"{comparer.places[m.entry]}: {m.words} is not used: {reason}" for m, reason in choice.passed
+            ]
+    return Comparison(tuple(unfit), tuple(passed), fitting, remote)
 
 
-class _Unread(Exception):
-    """An adapter that is not compared: it is on the hub, or its files are damaged, which was told."""
+class _NotCompared(Exception):
+    """An adapter that is not compared: it is on the hub, or its files are damaged (see `damaged`)."""
 
 
 class _Comparer:
-    """Compares adapters of one persona with the shapes of a model; `where` is the place of the last one."""
+    """Compares adapters of one persona with the shapes of a model; `where` is the place of the latest."""
 
     def __init__(
         self, name: str, adapters: Iterable[Found], damage: Mapping[str, str], model: MetaModel
@@ -122,11 +130,11 @@ class _Comparer:
         self._damage, self._model = damage, model
 
     def __call__(self, match: Match) -> None:
-        """Raises what `check_entry` does, and _Unread."""
+        """Raises the errors of `check_entry`, and _NotCompared."""
         from mpg_cli.models.load.meta_model import check_entry
 
         signals.check()
         self.where = self.places[match.entry]
         if self.where in self._damage or state(match.entry) == "hub":
-            raise _Unread
+            raise _NotCompared
         check_entry(match.entry, self.name, self._model)

@@ -1,4 +1,4 @@
-"""The user's files and folders: are they there, and can they be written?"""
+"""Check that the user's files and folders exist and are writable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECTION = "files"
 
 
 def look(folders: Sequence[Path], keys: Keys) -> Iterator[Check]:
-    """Config file, persona folders (`folders` is the search path), caches; `keys` are those of the file."""
+    """Check config file (with its `keys`), persona folders (`folders`: the search path) and caches."""
     yield _config_file(keys)
     yield _writable("personas of your own", persona_dir(), "warning")
     for folder in folders:
@@ -30,7 +30,7 @@ def look(folders: Sequence[Path], keys: Keys) -> Iterator[Check]:
                 SECTION, "MPG_PERSONA_PATH", "warning", f"{entry}: no such folder", "correct the path"
             )
     if registry.library_dir() is None:
-        yield Check(SECTION, "library", "problem", "the persona library is missing", "install mpg-cli again")
+        yield Check(SECTION, "library", "problem", "the persona library is missing", "reinstall mpg-cli")
     profiles = cache_dir() / "profiles"
     count = len(list(profiles.glob("*.json"))) if profiles.is_dir() else 0
     yield _writable("profiles of mpg tune", profiles, "warning", f"{count} profiles")
@@ -44,10 +44,10 @@ def _config_file(keys: Keys) -> Check:
         values = config.load_config(keys).values
     except UsageError as error:
         return Check(
-            SECTION, "config file", "problem", error.message, "mpg config set or unset repairs a key"
+            SECTION, "config file", "problem", error.message, "repair the key with mpg config set or unset"
         )
     if not file.exists():
-        return Check(SECTION, "config file", "ok", f"{file}: not there, defaults count")
+        return Check(SECTION, "config file", "ok", f"{file}: does not exist, defaults apply")
     return Check(SECTION, "config file", "ok", f"{file}: sets {', '.join(values) or 'nothing'}")
 
 
@@ -59,15 +59,21 @@ def _hub_cache() -> Check:
 
 
 def _writable(name: str, folder: Path, otherwise: Status, more: str = "") -> Check:
-    """Whether a file can be made there, the folder itself included if it is missing."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    fine = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    said = [str(folder), *([more] if more else []), *([] if folder.exists() else ["not there yet"])]
+    """Check that a file can be created in the folder, which may not exist yet."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    fine = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    details = [*([more] if more else []), *([] if folder.exists() else ["not created yet"])]
     if fine:
-        return Check(SECTION, name, "ok", ": ".join([said[0], ", ".join(said[1:])]) if said[1:] else said[0])
-    what = "is a file" if place.is_file() else "cannot be written"
+        return Check(
+            SECTION, name, "ok", ": ".join([str(folder), ", ".join(details)]) if details else str(folder)
+        )
+    what = "is a file" if existing.is_file() else "is not writable"
     return Check(
-        SECTION, name, otherwise, f"{folder}: {place} {what}", "change its permissions, or XDG_* or HF_HOME"
+        SECTION,
+        name,
+        otherwise,
+        f"{folder}: {existing} {what}",
+        "change its permissions, or XDG_* or HF_HOME",
     )

@@ -19,7 +19,7 @@ Look = Callable[[], Iterable[Check]]
 def sections(
     model: ModelOptions, registry: Registry, keys: Keys, streams: Streams, *, network: bool, self_check: bool
 ) -> Iterator[tuple[str, Look]]:
-    """Each section's name, and what looks at it; the network and the engine only where they are wanted."""
+    """The name and the checks of each section; network and engine only on request."""
     info = catalogue.find(model.name)
     yield "software", software.look
     yield "machine", lambda: machine.look(info, model.device, model.dtype)

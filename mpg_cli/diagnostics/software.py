@@ -1,4 +1,4 @@
-"""Python and the packages, those of the extras included, against what the installed mpg asks for."""
+"""Check the versions of Python and of the packages, extras included, against the requirements of mpg."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTRAS = {"train": ("peft", "trl"), "plot": ("matplotlib",)}
 
 
 def look() -> Iterator[Check]:
-    """Versions, each compared with the least that mpg needs."""
+    """Compare each version with the minimum that mpg requires."""
     python = platform.python_version()
     fine = sys.version_info >= (3, 10)
     where = f"{platform.system()} {platform.machine()}"
@@ -44,12 +44,12 @@ def _package(name: str, least: dict[str, str], absent: Status, install: str) -> 
     except InvalidVersion:
         old = False
     if old:
-        return Check(SECTION, name, "problem", f"{version}, and mpg needs {needed} or later", install)
+        return Check(SECTION, name, "problem", f"{version}, mpg needs {needed} or later", install)
     return Check(SECTION, name, "ok", version)
 
 
 def _requirements() -> dict[str, str]:
-    """The least version of each package that the installed distribution names."""
+    """The minimum version of each package that the installed distribution requires."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

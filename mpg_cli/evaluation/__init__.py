@@ -1,1 +1,1 @@
-"""What a blend shows: questionnaires put to it and what its answers say."""
+"""`mpg eval`: questionnaires, style metrics of replies, and comparisons of methods."""

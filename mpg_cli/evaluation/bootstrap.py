@@ -1,4 +1,4 @@
-"""Paired bootstrap: prompts are drawn again with replacement, the same ones for all that is compared."""
+"""Paired bootstrap over prompts: every compared method is resampled with the same indices."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mean_of_means(means: Values) -> Values:
 
 
 def least_mean(means: Values) -> Values:
-    """(…, K) means of personas → the least of them (…)."""
+    """(…, K) means of personas → their minimum (…)."""
     return np.asarray(means.min(axis=-1))
 
 
@@ -50,7 +50,7 @@ def estimate(scores: Values, statistic: Statistic, seed: int = 0) -> Estimate:
 def difference(ours: Values, theirs: Values | None, statistic: Statistic, seed: int = 0) -> Estimate:
     """The statistic of ours (n, K) minus that of theirs (n, K), whose rows are the same prompts.
 
-    Without theirs, that of ours alone.
+    Without `theirs`, the statistic of ours alone.
     """
     n = len(ours)
     drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
@@ -58,7 +58,7 @@ def difference(ours: Values, theirs: Values | None, statistic: Statistic, seed: 
     spread = _at(ours, drawn, statistic)
     if theirs is not None:
         if len(theirs) != n:
-            raise ValueError(f"{n} and {len(theirs)} prompts are no pairs")
+            raise ValueError(f"cannot pair {n} with {len(theirs)} prompts")
         value = value - _at(theirs, np.arange(n)[None], statistic)[0]
         spread = spread - _at(theirs, drawn, statistic)
     tail = (1 - CONFIDENCE) / 2

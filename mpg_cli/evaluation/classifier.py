@@ -1,7 +1,7 @@
-"""The judge that learns: TF-IDF of words and pairs of words, and a logistic regression a persona.
+"""The trained judge: TF-IDF of word unigrams and bigrams, and one logistic regression per persona.
 
-It is trained on texts that are known to show a persona, and reports how often it is right on texts that it
-was not trained on. Needs scikit-learn. Torch-free.
+It is trained on texts with known personas and reports its accuracy on held-out texts. Needs scikit-learn.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from mpg_cli.io.lines import read_lines
 from mpg_cli.io.text import visible
 
 BUNDLED = DATA / "persona_texts.jsonl"
-HELD_OUT = 0.25  # of the texts
-FEWEST = 20  # texts that show a persona, and that do not
+HELD_OUT = 0.25  # share of the texts
+MIN_TEXTS = 20  # that show a persona, and that do not
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text and the personas that it shows, in lower case; none for a neutral one."""
+    """A text and the personas it shows, in lower case; none for a neutral text."""
 
     personas: frozenset[str]
     text: str
@@ -35,12 +35,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How a persona's classifier did on texts that it did not see: `accuracy` is the mean of both shares."""
+    """Results of a persona's classifier on held-out texts; `accuracy` is the balanced accuracy."""
 
     persona: str
     texts: int
-    found: float  # share of texts with the persona that it finds
-    spared: float  # share of the others that it leaves
+    found: float  # true positive rate
+    spared: float  # true negative rate
 
     @property
     def accuracy(self) -> float:
@@ -57,45 +57,45 @@ class HeldOut:
 
 
 class ClassifierJudge:
-    """1 where a persona's classifier finds it more likely than not, 0 elsewhere."""
+    """Score 1 where the classifier of the persona predicts it, otherwise 0."""
 
     def __init__(self, personas: Iterable[str], file: Path | None = None) -> None:
-        """Learn these personas from a file of texts; without one, from those of the bundled personas.
+        """Train for these personas on a file of texts; without one, on the texts of the bundled personas.
 
-        Raises UsageError without scikit-learn, or where the texts are too few.
+        Raises UsageError without scikit-learn or with too few texts.
         """
         try:
             import sklearn  # noqa: F401
         except ImportError:
             raise UsageError(
-                "the classifier needs scikit-learn",
+                "--judge classifier needs scikit-learn",
                 hint="pip install 'mpg-cli[eval]', or use another --judge",
             ) from None
         place = BUNDLED if file is None else file.expanduser()
-        self._whose = "the package" if file is None else visible(str(file))
+        self._source = "the package" if file is None else visible(str(file))
         names = list(dict.fromkeys(personas))
         samples = read_samples(place)
-        self._enough(samples, names)
-        kept, held = split(samples)
-        self._vectors, self._models = _learn(kept, names)
-        self.held_out = [self._tested(name, held) for name in names]
+        self._check_enough(samples, names)
+        training, held = split(samples)
+        self._vectors, self._models = _train(training, names)
+        self.held_out = [self._evaluate(name, held) for name in names]
         shares = [own.accuracy for own in self.held_out]
         self.about: dict[str, Any] = {
             "kind": "classifier",
             "file": None if file is None else str(file),
             "digest": digest(repr([(sorted(sample.personas), sample.text) for sample in samples])),
-            "texts": len(kept),
+            "texts": len(training),
             "held_out": [own.as_json() for own in self.held_out],
         }
         self.words = (
-            f"a classifier trained on {len(kept)} texts of {self._whose}, right on "
-            f"{min(shares):.0%} to {max(shares):.0%} of {len(held)} others (both kinds weighed alike)"
+            f"a classifier trained on {len(training)} texts of {self._source}, balanced "
+            f"accuracy {min(shares):.0%} to {max(shares):.0%} on {len(held)} others"
         )
 
     def check(self, personas: Iterable[str]) -> None:
         missing = [name for name in personas if name not in self._models]
         if missing:
-            raise UsageError(f"the classifier has not learned {', '.join(map(visible, missing))}")
+            raise UsageError(f"the classifier is not trained for {', '.join(map(visible, missing))}")
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:
         if not exhibits:
@@ -110,28 +110,28 @@ class ClassifierJudge:
         report(1.0)
         return scores
 
-    def _enough(self, samples: Sequence[Sample], names: Sequence[str]) -> None:
+    def _check_enough(self, samples: Sequence[Sample], names: Sequence[str]) -> None:
         for name in names:
             own = sum(name.lower() in sample.personas for sample in samples)
-            if own < FEWEST or len(samples) - own < FEWEST:
+            if own < MIN_TEXTS or len(samples) - own < MIN_TEXTS:
                 raise UsageError(
-                    f"{self._whose} has {own} texts that show {visible(name)} and {len(samples) - own} that "
-                    f"do not; {FEWEST} of each are needed",
-                    hint="--train-texts FILE.jsonl has lines {persona, text}, --judge-url asks a model",
+                    f"{self._source} has {own} texts that show {visible(name)} and {len(samples) - own} that "
+                    f"do not; {MIN_TEXTS} of each are needed",
+                    hint="use --train-texts FILE.jsonl, lines of {persona, text}, or --judge-url",
                 )
 
-    def _tested(self, name: str, held: Sequence[Sample]) -> HeldOut:
-        """Both shares on the texts that were held out."""
-        answers = self._models[name].predict(self._vectors.transform([sample.text for sample in held]))
+    def _evaluate(self, name: str, held: Sequence[Sample]) -> HeldOut:
+        """True positive and true negative rates on the held-out texts."""
+        predicted = self._models[name].predict(self._vectors.transform([sample.text for sample in held]))
         right: dict[bool, list[bool]] = {True: [], False: []}
-        for sample, answer in zip(held, answers, strict=True):
+        for sample, answer in zip(held, predicted, strict=True):
             shows = name.lower() in sample.personas
             right[shows].append(bool(answer) == shows)
         shares = {shows: sum(own) / len(own) if own else 0.0 for shows, own in right.items()}
         return HeldOut(name, len(held), shares[True], shares[False])
 
 
-def _learn(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+def _train(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -139,7 +139,7 @@ def _learn(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Any, dict[s
     try:
         rows = vectors.fit_transform([sample.text for sample in samples])
     except ValueError as error:  # no word occurs twice
-        raise UsageError(f"nothing can be learned from the texts: {error}") from None
+        raise UsageError(f"the classifier cannot be trained on the texts: {error}") from None
     models = {}
     for name in names:
         model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear", random_state=SEED)
@@ -148,7 +148,7 @@ def _learn(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Any, dict[s
 
 
 def split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Texts to learn from and texts held out, the same every time; equal texts stay on one side."""
+    """Texts for training and held-out texts; deterministic, and equal texts stay on one side."""
     texts = sorted({sample.text for sample in samples})
     random.Random(SEED).shuffle(texts)
     held = set(texts[: max(1, round(HELD_OUT * len(texts)))])

@@ -1,6 +1,6 @@
-"""How different texts are: distinct n-grams, and BLEU of each against the others. Pure functions.
+"""Diversity of texts: distinct n-grams, and BLEU of each against the others. Pure functions.
 
-Words are runs of letters and digits with inner apostrophes, in lower case; every other sign is a word too.
+Tokens are runs of letters and digits with inner apostrophes, in lower case, and single other characters.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from statistics import fmean
 Words = Sequence[str]
 
 ORDER = 4  # the longest n-grams of BLEU
-NOTHING = 0.1  # counts for no match at all, as in Chen and Cherry's first smoothing
+NO_MATCH = 0.1  # in place of 0 matches, as in Chen and Cherry's first smoothing
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 def words(text: str) -> list[str]:
-    """The words and signs of a text."""
+    """The words and punctuation marks of a text."""
     return _WORD.findall(text.lower())
 
 
@@ -30,7 +30,7 @@ def ngrams(text: Words, n: int) -> list[tuple[str, ...]]:
 
 
 def distinct(texts: Iterable[Words], n: int) -> float | None:
-    """Different n-grams by all n-grams of all texts together, from 0 to 1; None where there is none."""
+    """Distinct n-grams divided by all n-grams of all texts, from 0 to 1; None without any."""
     every = [gram for text in texts for gram in ngrams(text, n)]
     return len(set(every)) / len(every) if every else None
 
@@ -49,7 +49,7 @@ def bleu(text: Words, references: Sequence[Words]) -> float:
 
 
 def self_bleu(texts: Sequence[Words]) -> float | None:
-    """Mean BLEU-4 of each text against all others: 1 where they are all the same, low where they differ.
+    """Mean BLEU-4 of each text against all others: 1 if all are the same, lower the more they differ.
 
     None for fewer than two texts.
     """
@@ -76,12 +76,12 @@ def self_bleu(texts: Sequence[Words]) -> float | None:
 
 
 def _score(length: int, matches: Sequence[int], references: Iterable[int]) -> float:
-    """The geometric mean of the n-gram precisions times the penalty for a text shorter than its reference.
+    """The geometric mean of the n-gram precisions times the brevity penalty.
 
-    The reference is the one of nearest length, of two the shorter.
+    The reference length is the nearest one, the shorter of two equally near.
     """
     logs = [
-        math.log((match or NOTHING) / max(1, length - n)) for n, match in enumerate(matches)
+        math.log((match or NO_MATCH) / max(1, length - n)) for n, match in enumerate(matches)
     ]  # length - n n-grams of n + 1 words
     nearest = min(references, key=lambda other: (abs(other - length), other))
     penalty = min(0.0, 1 - nearest / length)

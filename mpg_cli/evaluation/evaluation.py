@@ -1,4 +1,4 @@
-"""One method put to the test: replies drawn, their fluency read, their personas judged."""
+"""Evaluate one method: sample replies, score their fluency, judge their personas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Show = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """What all methods share: prompts, personas to look for, the judge, where the records go, the base."""
+    """What all methods share: the base, prompts, personas to look for, the judge and the log."""
 
     base: LoadedModel
     prompts: tuple[EvalPrompt, ...]
@@ -30,7 +30,7 @@ class Bench:
     cache: ExpertCache = field(default_factory=ExpertCache)
 
     def measure(self, name: str, source: Source) -> Metrics:
-        """Replies of a method to all prompts, and what they show."""
+        """The metrics of a method's replies to all prompts."""
         return self.judged(name, self.replies(name, source))
 
     def replies(self, name: str, source: Source) -> tuple[Reply, ...]:
@@ -50,12 +50,12 @@ class Bench:
         return tuple(with_fluency(self.base, how, self.prompts, replies, report))
 
     def judged(self, name: str, replies: tuple[Reply, ...]) -> Metrics:
-        """What these replies to all prompts show."""
+        """The metrics of these replies to all prompts."""
         scores = self._scores(name, [reply.text for reply in replies])
         return Metrics(name, self.personas, self.prompts, replies, tuple(scores))
 
     def _scores(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        """The scores of every reply, a persona each; those of an earlier run are not asked for again."""
+        """The scores of every reply, one per persona; judgements of earlier runs are reused."""
         judge = self.judge
         if judge is None:
             return [() for _ in texts]

@@ -1,6 +1,6 @@
-"""The judge behind an OpenAI-compatible endpoint: a model that is asked about every reply.
+"""The external judge: a model behind an OpenAI-compatible endpoint.
 
-The key comes from the environment and goes into one header, nowhere else. Torch-free.
+The key is read from the environment and sent in one header only. Torch-free.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mpg_cli.io.text import visible
 
 KEY = "MPG_JUDGE_KEY"
 PATH = "/chat/completions"
-AT_ONCE = 4  # requests
+CONCURRENCY = 4  # requests
 TIMEOUT = 60.0  # seconds a request
 TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between tries, doubled each time
-AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 MOST_BYTES = 1 << 20  # of an answer
 SHOWN = 300  # characters of an answer that a message shows
 
@@ -63,7 +63,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class ExternalJudge:
-    """0 to 1 by the answers of a model, a tenth of the number that it gives; yes is 1 and no is 0."""
+    """Scores by the answers of a model: a tenth of its number from 0 to 10; yes is 1 and no is 0."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class ExternalJudge:
         timeout: float = TIMEOUT,
         first_wait: float = FIRST_WAIT,
     ) -> None:
-        """Raises UsageError for an address that is none."""
+        """Raises UsageError for an invalid URL or key."""
         self._url, self._model = endpoint(url), model
         self._key = environ.get(KEY, "").strip()
         if not self._key.isascii() or not all(map(str.isprintable, self._key)):
-            raise UsageError(f"{KEY} holds characters that no key has")
+            raise UsageError(f"{KEY} must be printable ASCII characters")
         self._timeout, self._first_wait = timeout, first_wait
         self._opener = urllib.request.build_opener(_NoRedirect())
         host = urlsplit(self._url).netloc
@@ -91,10 +91,11 @@ class ExternalJudge:
         self.words = f"{visible(model, 60)} at {visible(host, 60)}"
 
     def check(self, personas: Iterable[str]) -> None:
-        """It can be asked about anyone."""
+        """Every persona can be judged."""
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:
-        """Ask, a few at a time. Raises MpgError with what the server answered; what came before is kept."""
+        """Send the questions, a few at a time. Raises MpgError with the answer of the server; earlier
+        judgements are kept."""
         scores = [0.0] * len(exhibits)
         waiting: SimpleQueue[int] = SimpleQueue()
         answers: SimpleQueue[tuple[int, tuple[float, str] | MpgError]] = SimpleQueue()
@@ -107,22 +108,22 @@ class ExternalJudge:
                 while not stopped.is_set():
                     at = waiting.get_nowait()
                     try:
-                        answers.put((at, self._ask(exhibits[at], stopped)))
+                        answers.put((at, self._query(exhibits[at], stopped)))
                     except MpgError as error:
                         answers.put((at, error))
-                    except Exception as error:  # each exhibit must get an answer
-                        told = self._shown(f"{type(error).__name__}: {error}")
-                        answers.put((at, MpgError(f"the judge {self.words} failed: {told}")))
+                    except Exception as error:  # the main thread waits for an answer
+                        shown = self._shown(f"{type(error).__name__}: {error}")
+                        answers.put((at, MpgError(f"the judge {self.words} failed: {shown}")))
 
-        for _ in range(min(AT_ONCE, len(exhibits))):  # daemons: Ctrl-C does not wait for them
+        for _ in range(min(CONCURRENCY, len(exhibits))):  # daemons, so that Ctrl-C need not join them
             threading.Thread(target=work, daemon=True).start()
         try:
             for count in range(1, len(exhibits) + 1):
-                at, found = self._next(answers)
-                if isinstance(found, MpgError):
-                    raise found
-                scores[at], answer = found
-                keep(Judgement(exhibits[at].id, exhibits[at].persona, scores[at], answer))
+                at, answer = self._next(answers)
+                if isinstance(answer, MpgError):
+                    raise answer
+                scores[at], text = answer
+                keep(Judgement(exhibits[at].id, exhibits[at].persona, scores[at], text))
                 report(count / len(exhibits))
         finally:
             stopped.set()
@@ -136,7 +137,7 @@ class ExternalJudge:
             with contextlib.suppress(Empty):
                 return answers.get(timeout=0.5)
 
-    def _ask(self, one: Exhibit, stopped: threading.Event) -> tuple[float, str]:
+    def _query(self, one: Exhibit, stopped: threading.Event) -> tuple[float, str]:
         """Score and answer for one persona in one reply; tried again where that may help."""
         body = json.dumps(
             {
@@ -153,22 +154,22 @@ class ExternalJudge:
                 pause = min(2 * pause, LONGEST_WAIT)
             try:
                 answer = self._post(body)
-            except _Again as error:
+            except _Transient as error:
                 problem, pause = error.message, max(pause, min(error.wait, LONGEST_WAIT))
                 continue
             score = parse(answer)
             if score is not None:
                 return score, answer
-            problem = f"answered neither a number from 0 to 10 nor yes or no: {visible(answer, SHOWN)}"
-            if turn:  # at temperature 0 a third answer would be the same
+            problem = f"did not answer with a number from 0 to 10, yes or no: {visible(answer, SHOWN)}"
+            if turn:  # at temperature 0 another answer would be the same
                 break
         raise MpgError(
             f"the judge {self.words} {problem}",
-            hint="with --output FILE what is done is kept, and the same command goes on from there",
+            hint="use --output FILE to keep finished work; the same command then resumes",
         )
 
     def _post(self, body: bytes) -> str:
-        """The text of the answer. Raises _Again for what may pass, MpgError for what will not."""
+        """The answer of the model. Raises _Transient for an error worth a retry, MpgError for others."""
         headers = {"Content-Type": "application/json", "User-Agent": "mpg"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -177,17 +178,17 @@ class ExternalJudge:
             with self._opener.open(request, timeout=self._timeout) as response:
                 raw = response.read(MOST_BYTES)
         except urllib.error.HTTPError as error:
-            told = f"answered {error.code}: {self._shown(_rest(error))}"
-            if error.code in AGAIN:
-                raise _Again(told, _seconds(error.headers.get("Retry-After"))) from None
+            shown = f"answered {error.code}: {self._shown(_rest(error))}"
+            if error.code in RETRIED:
+                raise _Transient(shown, _seconds(error.headers.get("Retry-After"))) from None
             hint = f"set {KEY} to the key of the server" if error.code in (401, 403) else None
-            raise MpgError(f"the judge {self.words} {told}", hint=hint) from None
+            raise MpgError(f"the judge {self.words} {shown}", hint=hint) from None
         except (OSError, ValueError) as error:  # no connection, a timeout
             reason = getattr(error, "reason", error)
-            raise _Again(f"cannot be reached: {self._shown(str(reason))}") from None
+            raise _Transient(f"cannot be reached: {self._shown(str(reason))}") from None
         except http.client.HTTPException as error:  # no HTTP, or half of it
-            told = self._shown(f"{type(error).__name__}: {error}")
-            raise _Again(f"gave a broken answer: {told}") from None
+            shown = self._shown(f"{type(error).__name__}: {error}")
+            raise _Transient(f"gave a broken answer: {shown}") from None
         try:
             content = json.loads(raw)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -195,15 +196,15 @@ class ExternalJudge:
         return content if isinstance(content, str) else ""
 
     def _shown(self, raw: bytes | str) -> str:
-        """Some of an answer, on one line and without the key if the server repeats it."""
+        """The start of an answer, on one line; the key is removed in case the server repeats it."""
         text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
         if self._key:
             text = text.replace(self._key, "…")
         return visible(" ".join(text.split()), SHOWN) or "nothing"
 
 
-class _Again(Exception):
-    """What may pass: try again after `wait` seconds or more."""
+class _Transient(Exception):
+    """A transient error: retry after at least `wait` seconds."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -211,7 +212,7 @@ class _Again(Exception):
 
 
 def endpoint(url: str) -> str:
-    """The address of chat completions below a base such as http://localhost:8000/v1. Raises UsageError."""
+    """The URL of chat completions below a base URL such as http://localhost:8000/v1. Raises UsageError."""
     try:
         parts = urlsplit(url.strip())
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -219,21 +220,23 @@ def endpoint(url: str) -> str:
         fine = False
     if not fine:
         hint = "as in --judge-url http://localhost:8000/v1"
-        raise UsageError(f"--judge-url {visible(url, 100)} is no address", hint=hint)
+        raise UsageError(f"--judge-url {visible(url, 100)} is not an HTTP URL", hint=hint)
     if parts.username or parts.password:
-        raise UsageError("--judge-url holds a name or a password", hint=f"put the key into {KEY}")
+        raise UsageError(
+            "--judge-url must not contain a user name or password", hint=f"put the key into {KEY}"
+        )
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path if path.endswith(PATH) else path + PATH, fragment=""))
 
 
 def question(one: Exhibit) -> str:
-    """What the judge is asked."""
-    told = f"Who that is: {one.told}\n" if one.told else ""
+    """The prompt of the judge."""
+    described = f"Who that is: {one.description}\n" if one.description else ""
     reference = ""
     if one.reference:
         reference = f"A reference answer in that style:\n<reference>\n{one.reference}\n</reference>\n"
     return QUESTION.format(
-        persona=one.persona, told=told, prompt=one.prompt, reference=reference, text=one.text
+        persona=one.persona, told=described, prompt=one.prompt, reference=reference, text=one.text
     )
 
 
@@ -246,7 +249,7 @@ def parse(answer: str) -> float | None:
 
 
 def _rest(error: urllib.error.HTTPError) -> bytes:
-    """What came with an error; nothing where the connection broke: the status says enough."""
+    """The body of an error response; empty if the connection broke, as the status is enough."""
     try:
         return error.read(MOST_BYTES)
     except (OSError, ValueError, http.client.HTTPException):

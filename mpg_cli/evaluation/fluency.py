@@ -1,4 +1,4 @@
-"""Fluency: how likely the base alone finds a reply, token by token."""
+"""Fluency: the mean log-probability of the tokens of a reply under the base alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.scorer import padded
 
 BATCH = 32
-BYTES = 1 << 28  # of log-probabilities that a pass may give
+BYTES = 1 << 28  # of log-probabilities a pass may return
 
 
 def fluencies(
@@ -43,7 +43,7 @@ def fluencies(
 def _means(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]
 ) -> list[float]:
-    """The same for replies that share a pass."""
+    """`fluencies` of replies that share a pass; none is empty."""
     blend_rows = BlendRows(loaded, LoraBank.of(loaded.model), (), Scheme(drafter="none"), batch=len(replies))
     drafts = padded(replies)[:, None]  # (B, 1, T)
     blend_rows.rows.prefill([[list(ids)] for ids in prompts])

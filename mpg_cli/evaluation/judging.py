@@ -1,6 +1,6 @@
-"""Who says which personas a reply shows: the common shape of the judges, and the one that counts markers.
+"""The protocol of judges, which score how much a reply shows a persona, and the marker judge.
 
-A judgement runs from 0 (the persona is not there) to 1. Torch-free.
+A score runs from 0 (the persona is not shown) to 1. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.markers import bundled, read_markers
 from mpg_cli.io.text import visible
 
-OTHERS = (
-    "--markers FILE has markers of your own, --judge classifier learns from texts, --judge-url asks a model"
+NO_MARKERS_HINT = (
+    "give markers with --markers FILE, or use --judge classifier with --train-texts FILE, or --judge-url"
 )
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A reply and one persona to look for in it: `told` says who that is."""
+    """A reply and one persona to look for; `description` is the description of the persona."""
 
     id: str  # of the reply, for the records
     prompt: str
     text: str
     persona: str
-    told: str = ""
+    description: str = ""
     reference: str | None = None
 
 
@@ -39,7 +39,7 @@ class Judgement:
     id: str
     persona: str
     score: float
-    answer: str = ""  # an external judge's answer
+    answer: str = ""  # of an external judge
 
     @property
     def key(self) -> tuple[str, str]:
@@ -54,45 +54,42 @@ Report = Callable[[float], None]
 
 
 class Judge(Protocol):
-    """Judges replies. `about` says for the record who judged, and by what: another judge, another `about`.
-
-    `words` is that in a line.
-    """
+    """Scores replies. `about` identifies the judge and its data in records; `words` is a short form."""
 
     about: dict[str, Any]
     words: str
 
     def check(self, personas: Iterable[str]) -> None:
-        """Raise UsageError if it cannot judge one of these personas; before any work."""
+        """Raise UsageError if the judge cannot judge one of these personas."""
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:
-        """A score an exhibit, in their order; `keep` is given each as it comes."""
+        """One score per exhibit, in order; each judgement goes to `keep` as soon as it is known."""
 
 
 def digest(content: str) -> str:
-    """Of what replies or judgements depend on, for the records."""
+    """A fingerprint of inputs (BLAKE2b-64, hexadecimal), for the records."""
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class MarkerJudge:
-    """1 where the words and phrases of a persona stand in enough sentences, 0 elsewhere."""
+    """Score 1 where enough sentences contain words or phrases of the persona, otherwise 0."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """Markers of a file; without one those of the bundled personas."""
+        """Use the markers of a file; without one, those of the bundled personas."""
         self._marks = bundled() if file is None else read_markers(file)
-        self._whose = "the package" if file is None else visible(str(file))
+        self._source = "the package" if file is None else visible(str(file))
         self.about: dict[str, Any] = {
             "kind": "markers",
             "file": None if file is None else str(file),
             "digest": digest(repr(self._marks.content)),
         }
-        self.words = f"markers of {self._whose}"
+        self.words = f"markers of {self._source}"
 
     def check(self, personas: Iterable[str]) -> None:
-        missing = [name for name in personas if not self._marks.knows(name)]
+        missing = [name for name in personas if not self._marks.has(name)]
         if missing:
             raise UsageError(
-                f"{self._whose} has no markers of {', '.join(map(visible, missing))}", hint=OTHERS
+                f"{self._source} has no markers of {', '.join(map(visible, missing))}", hint=NO_MARKERS_HINT
             )
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:

@@ -1,4 +1,4 @@
-"""The --output file of an evaluation: replies and judgements as they come, resumed where a run stopped.
+"""The --output file of an evaluation: a resumable log of replies and judgements.
 
 Torch-free.
 """
@@ -22,9 +22,9 @@ from mpg_cli.io.text import visible
 
 
 class EvaluationLog:
-    """Replies and judgements of earlier runs by their method, and where those of this run go.
+    """The replies and judgements of earlier runs by method, and the writer of this run's.
 
-    Without a log nothing is kept. `resumed` is the number of replies that earlier runs left.
+    Without a log nothing is written. `resumed` is the number of replies of earlier runs.
     """
 
     def __init__(self, log: ResumableLog | None = None) -> None:
@@ -36,19 +36,19 @@ class EvaluationLog:
         self.resumed = sum(map(len, self._replies.values()))
 
     def replies(self, method: str) -> Mapping[str, Reply]:
-        """Those of earlier runs, by the prompt's id."""
+        """Replies of earlier runs, by prompt id."""
         return self._replies.get(method, {})
 
     def judgements(self, method: str, judge: Mapping[str, Any]) -> Mapping[tuple[str, str], float]:
-        """Those that this judge gave in earlier runs, by reply and persona."""
+        """Scores of this judge in earlier runs, by reply and persona."""
         return self._judgements.get((method, _key(judge)), {})
 
     def reply(self, method: str, reply: Reply, prompt: str) -> None:
-        """Keep a reply. Raises MpgError where it cannot be written."""
+        """Write a reply. Raises MpgError where it cannot be written."""
         self._append({"type": "reply", "method": method, "prompt": prompt, **reply.as_json()})
 
     def judgement(self, method: str, judge: Mapping[str, Any], own: Judgement) -> None:
-        """Keep a judgement. Raises MpgError where it cannot be written."""
+        """Write a judgement. Raises MpgError where it cannot be written."""
         self._append({"type": "judgement", "method": method, "judge": dict(judge), **own.as_json()})
 
     def _append(self, record: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ class EvaluationLog:
             self._log.append(record)
 
     def _take(self, record: Any) -> None:
-        """Raises ValueError, LookupError, TypeError, AttributeError for what is no record."""
+        """Raises ValueError, LookupError, TypeError, AttributeError for a value that is not a record."""
         if record["type"] == "reply":
             reply = Reply.of_json(record)
             self._replies.setdefault(record["method"], {})[reply.id] = reply
@@ -67,9 +67,9 @@ class EvaluationLog:
 
 @contextlib.contextmanager
 def open_log(file: Path | None, config: Mapping[str, Any]) -> Iterator[EvaluationLog]:
-    """The log of an evaluation with this configuration; without a file nothing is kept.
+    """The log of an evaluation with this configuration; without a file nothing is written.
 
-    Raises UsageError for a log that cannot be gone on with.
+    Raises UsageError for a log that cannot be resumed.
     """
     if file is None:
         yield EvaluationLog()
@@ -79,7 +79,7 @@ def open_log(file: Path | None, config: Mapping[str, Any]) -> Iterator[Evaluatio
 
 
 def check_output(output: Path) -> None:
-    """Raise UsageError where an output cannot be written, before a model is loaded for it."""
+    """Raise UsageError if an output cannot be written, before the model is loaded."""
     place = os.path.realpath(os.path.expanduser(output))
     folder = os.path.dirname(place)
     try:

@@ -1,6 +1,6 @@
-"""The marker judge: which personas a text shows, by words and phrases that belong to one persona alone.
+"""Markers: words and phrases that belong to one persona alone, and the rules by which a text shows it.
 
-It needs no model. The markers of the bundled personas are data of the package; others come from a file.
+The markers of the bundled personas are package data; others come from a file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _KEYS = ("markers", "against", "share", "respell")
 
 @dataclass(frozen=True)
 class Marks:
-    """The markers of a persona, regular expressions for lower-case text, and when it counts as shown.
+    """The markers of a persona (regular expressions for lower-case text) and the rule of when it is shown.
 
-    With `against`: when more sentences carry its markers than carry those of that persona. Otherwise when
-    at least `share` of the sentences carry one, and one sentence in any case. `respell` looks at a sentence
-    with the words of dialects turned back.
+    With `against`: if more sentences contain its markers than contain those of that persona. Otherwise if
+    at least `share` of the sentences, and at least one, contain a marker. `respell` searches sentences
+    with dialect spellings replaced.
     """
 
     markers: tuple[str, ...]
@@ -57,22 +57,22 @@ class Markers:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """All that its answers depend on."""
+        """Everything the results depend on."""
         spelling = [(pattern.pattern, word) for pattern, word in self._spelling]
         return sorted(self.marks.items(), key=lambda own: own[0]), spelling
 
-    def knows(self, persona: str) -> bool:
+    def has(self, persona: str) -> bool:
         return persona.lower() in self._names
 
     def respelled(self, sentence: str) -> str:
-        """The sentence in lower case, with the words of dialects turned back."""
+        """The sentence in lower case, with dialect spellings replaced."""
         sentence = sentence.lower()
         for pattern, word in self._spelling:
             sentence = pattern.sub(word, sentence)
         return sentence
 
     def share(self, text: str, persona: str) -> float:
-        """The share of sentences that carry one of the persona's markers."""
+        """The share of sentences that contain a marker of the persona."""
         found, lines = self._counts(text, [self._names[persona.lower()]])
         return sum(found.values()) / lines if lines else 0.0
 
@@ -94,7 +94,7 @@ class Markers:
         return found[name] > 0 and found[name] >= own.share * lines
 
     def _counts(self, text: str, names: Iterable[str]) -> tuple[dict[str, int], int]:
-        """How many sentences carry markers of each of these personas, and how many there are."""
+        """The number of sentences with markers of each of these personas, and the number of sentences."""
         lines = [line.lower() for line in sentences(text)]
         respelled: list[str] | None = None
         found = {}
@@ -129,27 +129,27 @@ def read_markers(file: Path) -> Markers:
     if isinstance(data.get("personas"), dict):
         for key in data:
             if key not in ("personas", "spelling"):
-                _fail(document, (key,), "unknown key; known are personas, spelling")
+                _fail(document, (key,), "unknown key (choose from personas, spelling)")
         spelling = _spelling(document, data.get("spelling", []))
         data, path = data["personas"], ("personas",)
     if not data:
-        _fail(document, path, "has no persona")
+        _fail(document, path, "must have at least one persona")
     marks = {str(name): _marks(document, (*path, name), own) for name, own in data.items()}
     for name, own in marks.items():
         if own.against is not None and own.against not in marks:
-            _fail(document, (*path, name, "against"), f"there are no markers of {own.against}")
+            _fail(document, (*path, name, "against"), f"no markers are given for {own.against}")
     return Markers(marks, spelling)
 
 
 def _marks(document: Document, path: KeyPath, data: Any) -> Marks:
-    """Of one persona: a list of markers, or a mapping that has them."""
+    """The markers of one persona: a list, or a mapping with its conditions."""
     if isinstance(data, list):
         return Marks(_fragments(document, path, data))
     if not isinstance(data, dict):
         _fail(document, path, f"must be a list of markers, not {kind_of(data)}")
     for key in data:
         if key not in _KEYS:
-            _fail(document, (*path, key), f"unknown key; known are {', '.join(_KEYS)}")
+            _fail(document, (*path, key), f"unknown key (choose from {', '.join(_KEYS)})")
     share, against, respell = data.get("share", 0.0), data.get("against"), data.get("respell", False)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         _fail(document, (*path, "share"), "must be a number from 0 to 1")
@@ -170,7 +170,7 @@ def _fragments(document: Document, path: KeyPath, data: Any) -> tuple[str, ...]:
 
 
 def _spelling(document: Document, data: Any) -> list[tuple[str, str]]:
-    """What is turned back, in order."""
+    """Replacements of dialect spellings, in order."""
     found = []
     for place, item in enumerate(data if isinstance(data, list) else [data]):
         path: KeyPath = ("spelling", place)
@@ -187,7 +187,7 @@ def _regular(document: Document, path: KeyPath, fragment: Any) -> None:
     try:
         pattern = marker_pattern(fragment)
     except re.error as error:
-        _fail(document, path, f"is no regular expression: {error.msg}")
+        _fail(document, path, f"is not a valid regular expression: {error.msg}")
     if pattern.search(""):
         _fail(document, path, "matches the empty text")
 

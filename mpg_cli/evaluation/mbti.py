@@ -1,4 +1,4 @@
-"""A questionnaire put to blends: one load, one pass over all of their experts, a sheet a blend."""
+"""Run a questionnaire on blends: one load, and one set of passes over all experts for all blends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Quiz:
-    """What is asked of whom: blends (None where only `adapters` are blended), items, and how they are put."""
+    """The blends (None where only `adapters` are blended), the items, and how questions are prompted."""
 
     blends: tuple[Blend | None, ...]
     names: tuple[str, ...]  # of the blends
@@ -28,7 +28,7 @@ class Quiz:
     adapters: tuple[tuple[AdapterPlace, float], ...] = ()  # in every blend
     target: TargetName = "product"
     readout: Readout = "text"
-    how: Prompting | None = None  # system text, raw, template arguments; its prompt is not used
+    how: Prompting | None = None  # system text, raw, template arguments; its prompt is ignored
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Findings:
         return shift(self.items, blend, self.base)
 
     def as_json(self) -> dict[str, Any]:
-        """The findings for machines."""
+        """The object of `--format json`."""
         return {
             "model": self.model,
             "revision": self.revision,
@@ -73,7 +73,7 @@ def _sheet_json(own: Sheet) -> dict[str, Any]:
 
 
 def types() -> tuple[str, ...]:
-    """The sixteen, ESTJ to INFP."""
+    """The sixteen types, ESTJ to INFP."""
     found = [""]
     for dimension in DIMENSIONS:
         found = [before + pole for before in found for pole in dimension]
@@ -86,7 +86,7 @@ def run(
     notice: Callable[[str], None] = lambda message: None,
     report: Callable[[float], None] = lambda share: None,
 ) -> Findings:
-    """Load, ask, score. `load` is told what takes time, `report` the share of the questions that is done.
+    """Load the model and score the items. `load` gets status texts, `report` the share of questions done.
 
     Raises ModelError, AdapterError, PersonaError, ContextError.
     """
@@ -120,7 +120,7 @@ def run(
 
 
 def _union(blends: Sequence[Blend | None]) -> Blend | None:
-    """Every expert of any blend, once; a single blend as it is."""
+    """All experts of the blends, each once; a single blend unchanged."""
     named = [blend for blend in blends if blend is not None]
     if len(named) < 2:
         return named[0] if named else None
@@ -130,7 +130,7 @@ def _union(blends: Sequence[Blend | None]) -> Blend | None:
 
 
 def _weights(blend: Blend | None, experts: Sequence[Any], quiz: Quiz) -> list[float]:
-    """The weight of each expert in one of the blends; those of others have 0."""
+    """The weight of each expert in this blend; 0 for experts of other blends."""
     if len(quiz.blends) < 2 or blend is None:
         return [expert.weight for expert in experts]
     own = {expert.persona.name: expert.weight for expert in blend.experts}

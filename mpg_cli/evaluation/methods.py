@@ -1,4 +1,4 @@
-"""What a blend is compared with: each way to get several personas out of one model, as a source of replies.
+"""The compared methods: ways to combine several personas in one model, each a source of replies.
 
 base          the model alone
 single:NAME   one persona of the blend, at weight 1
@@ -26,12 +26,12 @@ from mpg_cli.personas.schema import Persona
 from mpg_cli.sampling.params import RuleName, Scheme, TargetName
 
 OURS = "exact"
-PROMPT = "joined prompts"  # the name of the expert that has them all
+PROMPT = "joined prompts"  # name of the expert with the joined prompts
 
 
 @dataclass(frozen=True)
 class Method:
-    """A name and how to make its source, late: a merged model is a copy of the weights."""
+    """A name and a factory of its source; called late, because a merged model copies the weights."""
 
     name: str
     source: Callable[[], Source]
@@ -44,10 +44,10 @@ def methods(
     notice: Callable[[str], None] = lambda message: None,
     smaller: LoadedModel | None = None,
 ) -> list[Method]:
-    """All methods for the blend of a request, ours last; its scheme says how ours drafts.
+    """All methods for the blend of a request, ours last; the scheme of the request sets the drafter of ours.
 
-    `notice` is told which of them the blend cannot have, and why; `smaller` is the model that drafts, where
-    the scheme names one.
+    `notice` gets the reason of each method that is left out; `smaller` is the draft model, if the scheme
+    names one.
     """
     return list(_methods(loaded, experts, request, notice, smaller))
 
@@ -75,7 +75,7 @@ def _methods(
         if len(weights) > 1:
             yield Method("merged 1/K", lambda: merged(loaded, experts, shares, request))
     if any(expert.weight < 0 for expert in experts):
-        notice("mixture: left out, it has no negative weights")
+        notice("mixture: left out, it allows no negative weights")
     else:
         yield Method("mixture", lambda: Source(loaded, blended(request, "mixture", "exact"), smaller))
     yield Method("threshold", lambda: Source(loaded, blended(request, "product", "threshold"), smaller))
@@ -83,17 +83,17 @@ def _methods(
 
 
 def blended(request: Request, target: TargetName, rule: RuleName) -> Request:
-    """The request under another law and rule; its drafter stays where the rule can use it."""
+    """The request with another target and rule; the drafter is kept if the rule supports it."""
     scheme = request.scheme
-    unopened = scheme.chunk_size == 0 and scheme.drafter.startswith("model:")
-    if rule == "threshold" and (unopened or scheme.drafter == "lookup"):
+    not_loaded = scheme.chunk_size == 0 and scheme.drafter.startswith("model:")
+    if rule == "threshold" and (not_loaded or scheme.drafter == "lookup"):
         scheme = replace(scheme, drafter="merged")
     chunk = None if rule == "threshold" and scheme.chunk_size == 0 else scheme.chunk_size
     return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))
 
 
 def token_by_token(request: Request, target: TargetName = "product") -> Request:
-    """One token a pass: the text that the exact rule must give."""
+    """Token-by-token decoding: the text that the exact rule must reproduce."""
     return replace(request, scheme=Scheme(target, drafter="none"))
 
 
@@ -131,10 +131,10 @@ def prompted(request: Request, prompt: str | None) -> Request:
 
 
 def _unmergeable(experts: Sequence[Expert]) -> str | None:
-    """Why there is no merged model; None if there is one."""
+    """Why the experts cannot be merged; None if they can."""
     other = [expert.name for expert in experts if expert.checkpoint is not None]
     if other:
-        return f"{', '.join(other)} is a whole checkpoint"
+        return f"{', '.join(other)} is a checkpoint, not an adapter"
     if all(expert.adapter is None for expert in experts):
         return "no persona of the blend is an adapter"
     return None

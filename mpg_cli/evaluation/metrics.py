@@ -1,4 +1,4 @@
-"""What the replies of one method show: presence of each persona, fluency, diversity, length. Torch-free."""
+"""Metrics of the replies of one method: persona presence, fluency, diversity, length. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mpg_cli.evaluation import diversity
 from mpg_cli.evaluation.bootstrap import Estimate, Values, difference, estimate, least_mean, mean_of_means
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 
-SHOWN = 0.5  # a score from which on a persona counts as shown
+SHOWN = 0.5  # least score at which a persona counts as shown
 ORDERS = (1, 2, 3)  # of distinct n-grams
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Replies to prompts that are the same for every method, and how much they show each persona.
+    """The replies of a method to the common prompts, and their scores.
 
-    `scores[k][i]` is the judgement of persona i in reply k, empty lists without a judge.
+    `scores[k][i]` is the score of persona i in reply k; empty rows without a judge.
     """
 
     method: str
@@ -47,7 +47,7 @@ class Metrics:
 
     @cached_property
     def least(self) -> Estimate | None:
-        """The least presence of a persona."""
+        """The minimum presence over personas."""
         return estimate(self.matrix, least_mean) if self.judged else None
 
     @cached_property
@@ -62,7 +62,7 @@ class Metrics:
 
     @cached_property
     def fluency(self) -> Estimate | None:
-        """The mean over replies of their nats a token; an empty reply has none."""
+        """The mean over replies of nats per token; empty replies are left out."""
         values = [reply.fluency for reply in self.replies if reply.fluency is not None]
         return estimate(np.array(values)[:, None], mean_of_means) if values else None
 
@@ -84,9 +84,9 @@ class Metrics:
 
     @cached_property
     def reference_bleu(self) -> float | None:
-        """Mean BLEU-4 against the reference answers; None where there are none."""
+        """Mean BLEU-4 against the reference answers; None without references."""
         pairs = [(own, one.reference) for own, one in zip(self.words, self.prompts, strict=True)]
-        scores = [diversity.bleu(own, [diversity.words(told)]) for own, told in pairs if told]
+        scores = [diversity.bleu(own, [diversity.words(text)]) for own, text in pairs if text]
         return fmean(scores) if scores else None
 
     @property
@@ -96,7 +96,7 @@ class Metrics:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of all replies by the seconds that their batch took, reading prompts included."""
+        """Tokens of all replies divided by the seconds of their batches, prefill included."""
         seconds = sum(reply.seconds for reply in self.replies)
         return sum(len(reply.token_ids) for reply in self.replies) / seconds if seconds > 0 else None
 
@@ -120,7 +120,7 @@ class Metrics:
 
         presence = {
             name: own.as_json() for name, own in zip(self.personas, self.presence, strict=False)
-        }  # none without a judge
+        }  # empty without a judge
         return {
             "method": self.method,
             "presence": presence,
@@ -157,7 +157,7 @@ class Differences:
 
 
 def _fluency(ours: Metrics, theirs: Metrics) -> Estimate | None:
-    """The difference on prompts where both replies have a fluency."""
+    """The difference over prompts where both replies are scored."""
     pairs = [
         (own.fluency, other.fluency)
         for own, other in zip(ours.replies, theirs.replies, strict=True)

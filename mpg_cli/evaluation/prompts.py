@@ -1,4 +1,4 @@
-"""Prompts of a set and the replies to them. Torch-free."""
+"""The prompts of an evaluation and the replies to them. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BUILT_IN = DATA / "eval_prompts.txt"
 
 @dataclass(frozen=True)
 class EvalPrompt:
-    """One prompt of a set. `personas` are those to look for: what a judge is told of each, by name.
+    """One prompt. `personas` are those to look for: their descriptions for the judge, by name.
 
-    `blend` is its own where a data file gives every line one.
+    `blend` is set if every line of the data file has its own.
     """
 
     id: str
@@ -32,7 +32,7 @@ class EvalPrompt:
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply, what it took in seconds, and how likely the base finds it (nats a token)."""
+    """One reply with its seconds and its fluency (nats per token under the base)."""
 
     id: str  # of the prompt
     text: str
@@ -52,7 +52,7 @@ class Reply:
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Reply:
-        """Raises KeyError, TypeError, ValueError where it is none."""
+        """Raises KeyError, TypeError, ValueError for data that is not a reply."""
         ids = tuple(int(token) for token in data["token_ids"])
         return cls(
             str(data["id"]), str(data["text"]), ids, str(data["finish_reason"]), float(data["seconds"])
@@ -60,11 +60,11 @@ class Reply:
 
 
 def read_prompts(file: Path | None = None, most: int | None = None) -> tuple[str, ...]:
-    """The prompts of a file, one a line, the first `most` of them; without a file those of the package.
+    """The prompts of a file, one a line, the first `most` of them; without a file the built-in ones.
 
-    Raises UsageError where there are none.
+    Raises UsageError for an unreadable or empty file, or a wrong `most`.
     """
     found = tuple(lines.read_prompts(BUILT_IN if file is None else file, f"--prompts {visible(str(file))}"))
     if most is not None and not 1 <= most <= len(found):
-        raise UsageError(f"--count {most} must be between 1 and {len(found)}, the prompts that there are")
+        raise UsageError(f"--count {most} must be between 1 and {len(found)}, the number of prompts")
     return found[:most]

@@ -1,6 +1,4 @@
-"""Questionnaires: items with options that stand for a pole, read from a file and checked, and how one is
-put to a model. Torch-free.
-"""
+"""Questionnaires: items whose options stand for poles, read from a file, and their prompts. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from mpg_cli.io.text import did_you_mean, visible
 Readout = Literal["text", "letter"]
 
 DIMENSIONS = ("EI", "SN", "TF", "JP")
-FEWEST = 4  # items of a dimension, for an interval to mean something
+MIN_ITEMS = 4  # per dimension, for a meaningful interval
 BUILT_IN = DATA / "questionnaire.json"
 LETTERS = "ABCDE"
 
@@ -35,7 +33,7 @@ _KEYS = {"question": ("question", "A", "B"), "statement": ("statement", "dimensi
 
 @dataclass(frozen=True)
 class Option:
-    """What can be answered; `value` is 1 for the first pole of the dimension and -1 for the second."""
+    """A possible answer; `value` is 1 for the first pole of the dimension and -1 for the second."""
 
     text: str
     value: float
@@ -52,10 +50,10 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Put:
-    """An item as it is put to a model: the user's turn, how the reply begins, what may follow.
+class ItemPrompt:
+    """An item as a prompt: the user's turn, the opening of the reply, and the possible continuations.
 
-    `options[k]` is what the item's option k would be, whatever the order that the question names them in.
+    `options[k]` is the continuation for option k of the item, in whatever order the question names them.
     """
 
     prompt: str
@@ -63,28 +61,30 @@ class Put:
     options: tuple[str, ...]
 
 
-def put(item: Item, readout: Readout, *, turned: bool) -> Put:
-    """The item with its options named in the file's order, or `turned` in the opposite one.
+def item_prompt(item: Item, readout: Readout, *, swapped: bool) -> ItemPrompt:
+    """The prompt of an item, naming its options in the file's order, or `swapped` in reverse.
 
     `text`: the options themselves are the replies. `letter`: the question names them by letters, and the
     letters are the replies.
     """
     places = range(len(item.options))
-    order = list(reversed(places)) if turned else list(places)
+    order = list(reversed(places)) if swapped else list(places)
     named = [item.options[k].text for k in order]
     if readout == "letter":
         listed = [f"{letter}: {text}" for letter, text in zip(LETTERS, named, strict=False)]
         letters = LETTERS[: len(named)]
         ask = f"Answer with one letter, {', '.join(letters[:-1])} or {letters[-1]}."
-        return Put("\n".join([_stem(item), *listed, ask]), "", tuple(letters[order.index(k)] for k in places))
+        return ItemPrompt(
+            "\n".join([_stem(item), *listed, ask]), "", tuple(letters[order.index(k)] for k in places)
+        )
     texts = tuple(option.text for option in item.options)
     if item.statement:
-        return Put(f"{_stem(item)}\nAnswer with one of: I {', I '.join(named)}.", "I", texts)
+        return ItemPrompt(f"{_stem(item)}\nAnswer with one of: I {', I '.join(named)}.", "I", texts)
     stem = item.text.rstrip(" .…")
     if stem == item.text.rstrip():  # a whole question
-        return Put(f"{item.text}\n{named[0]}, or {named[1]}?", "", texts)
+        return ItemPrompt(f"{item.text}\n{named[0]}, or {named[1]}?", "", texts)
     rather = stem.lower().endswith(_RATHER)
-    return Put(f"{stem} {named[0]} or {named[1]}?", "I would rather" if rather else "", texts)
+    return ItemPrompt(f"{stem} {named[0]} or {named[1]}?", "I would rather" if rather else "", texts)
 
 
 def _stem(item: Item) -> str:
@@ -104,8 +104,8 @@ def read_items(file: Path = BUILT_IN) -> tuple[Item, ...]:
     found = tuple(_item(document, ("items", place), data) for place, data in enumerate(items))
     for dimension in DIMENSIONS:
         count = sum(item.dimension == dimension for item in found)
-        if 0 < count < FEWEST:
-            message = f"{dimension} has {count} items; an interval needs at least {FEWEST}"
+        if 0 < count < MIN_ITEMS:
+            message = f"{dimension} has {count} items, at least {MIN_ITEMS} are needed"
             raise UsageError(f"{visible(str(file))}: {message}")
     return found
 
@@ -146,13 +146,13 @@ def _item(document: Document, path: KeyPath, data: Any) -> Item:
             _fail(document, (*path, key), f"unknown key{did_you_mean(key, wanted, 1)}")
     for key in wanted:
         if key not in data:
-            _fail(document, path, f"{key} is missing; a {kind} has {', '.join(wanted)}")
+            _fail(document, path, f"{key} is missing; a {kind} needs {', '.join(wanted)}")
     text = _text(document, (*path, kind), data[kind])
     if kind == "statement":
         dimension = _dimension(document, (*path, "dimension"), data["dimension"])
         pole = _pole(document, (*path, "pole"), data["pole"])
         if pole not in dimension:
-            _fail(document, (*path, "pole"), f"{pole} is no pole of {dimension}")
+            _fail(document, (*path, "pole"), f"{pole} is not a pole of {dimension}")
         sign = 1.0 if pole == dimension[0] else -1.0
         options = tuple(Option(words, sign * value) for words, value in _AGREEMENT)
         return Item(dimension, text, options, statement=True)
@@ -161,9 +161,13 @@ def _item(document: Document, path: KeyPath, data: Any) -> Item:
     dimension = next((known for known in DIMENSIONS if poles == set(known)), "")
     if not dimension:
         found = " and ".join(pole for _, pole in sides)
-        _fail(document, (*path, "B", "pole"), f"A and B stand for {found}, not for both poles of a dimension")
+        _fail(
+            document,
+            (*path, "B", "pole"),
+            f"A and B stand for {found}, they must be the two poles of a dimension",
+        )
     if data.get("dimension", dimension) != dimension:
-        _fail(document, (*path, "dimension"), f"must be {dimension} by the poles of A and B")
+        _fail(document, (*path, "dimension"), f"must be {dimension}, the dimension of the poles of A and B")
     return Item(
         dimension, text, tuple(Option(words, 1.0 if pole == dimension[0] else -1.0) for words, pole in sides)
     )
@@ -200,6 +204,6 @@ def _fail(document: Document, path: KeyPath, message: str) -> Any:
 
 
 def counts(items: Sequence[Item]) -> dict[str, int]:
-    """How many items each dimension has, those without any left out."""
+    """The number of items of each dimension that has any."""
     found = {dimension: sum(item.dimension == dimension for item in items) for dimension in DIMENSIONS}
     return {dimension: count for dimension, count in found.items() if count}

@@ -1,6 +1,6 @@
-"""Replies of one method to a set of prompts, drawn many at a time. Each prompt has its own noise.
+"""Sample the replies of one method to a set of prompts, many at a time.
 
-Two methods that answer prompts of the same id with the same seed answer them with the same noise: they pair.
+The noise depends on seed and prompt id, so replies of two methods with the same seed are paired.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mpg_cli.models.text.prompting import Prompting
 
 @dataclass(frozen=True)
 class Source:
-    """Where replies come from: a model, and a request that has blend, sampling, scheme and seed.
+    """A source of replies: a model, and a request with blend, sampling, scheme and seed.
 
-    `smaller` is the model that drafts, where the scheme names one.
+    `smaller` is the draft model, if the scheme names one.
     """
 
     loaded: LoadedModel
@@ -44,9 +44,9 @@ def draw(
     cache: ExpertCache | None = None,
     batch_size: int | None = None,
 ) -> list[Reply]:
-    """A reply to every prompt, in their order. Those of `done` are taken as they are, by the prompt's id.
+    """A reply to every prompt, in order. Replies in `done`, by prompt id, are reused.
 
-    `keep` is given each new reply as soon as it is there. Raises MpgError for a prompt without an answer.
+    Each new reply goes to `keep` as soon as it is finished. Raises MpgError for a prompt that fails.
     """
     found = dict(done or {})
     missing = [_request(source.request, one) for one in prompts if one.id not in found]
@@ -76,7 +76,7 @@ def draw(
 
 
 def _request(request: Request, one: EvalPrompt) -> Request:
-    """The request of one prompt; its id keys the noise."""
+    """The request of one prompt, whose id is the sequence id."""
     own = replace(request, prompting=replace(request.prompting, prompt=one.prompt), sequence_id=one.id)
     return own if one.blend is None else replace(own, blend=one.blend, adapters=())
 
@@ -88,7 +88,7 @@ def with_fluency(
     replies: Sequence[Reply],
     report: Callable[[float], None] = lambda share: None,
 ) -> list[Reply]:
-    """The replies with their fluency under this model and the plain prompt, without any persona."""
+    """The replies with their fluency under this model, after the prompt without any persona."""
     size = loaded.vocabulary.size
     ids = [render(loaded.tokenizer, replace(how, prompt=one.prompt), size=size) for one in prompts]
     values = fluencies(loaded, ids, [reply.token_ids for reply in replies], report)

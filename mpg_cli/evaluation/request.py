@@ -1,4 +1,4 @@
-"""From the options of `mpg eval` to a study or a questionnaire. Torch-free."""
+"""Build a study or a questionnaire run from the options of `mpg eval`. Torch-free."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mpg_cli.sampling.params import TargetName
 def study_of_blend(
     request: Request, options: StudyOptions, judges: JudgeOptions, *, apart: bool = False
 ) -> Study:
-    """The blend of the request put to the prompts; `apart`: its experts are told apart by their names.
+    """A study of the blend of the request; `apart` requires distinct names of its experts.
 
     Raises UsageError.
     """
@@ -34,16 +34,18 @@ def study_of_blend(
         _check_names(experts)
     personas = _personas_of(experts)
     if not personas:
-        raise UsageError("no persona of the blend has a positive weight: there is nothing to look for")
+        raise UsageError("no persona of the blend has a positive weight, so there is none to evaluate")
     prompts = read_prompts(options.prompts, options.count)
-    asked = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
-    return Study(asked, request, tuple(personas), choose_judge(judges, tuple(personas)), options.output)
+    eval_prompts = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
+    return Study(
+        eval_prompts, request, tuple(personas), choose_judge(judges, tuple(personas)), options.output
+    )
 
 
 def study_of_roles(
     request: Request, roles: RoleplayOptions, options: StudyOptions, judges: JudgeOptions, scale: float
 ) -> Study:
-    """The lines of --data, each with a blend of its own. Raises UsageError."""
+    """A study of the lines of --data, each with its own blend. Raises UsageError."""
     assert roles.data is not None
     both = blending.two_weights("--data-weights", roles.data_weights, scale)
     if request.scheme.target == "mixture" and min(both) < 0:
@@ -53,22 +55,22 @@ def study_of_roles(
         raise UsageError(f"--data-weights {roles.data_weights}: one of {names} must be above 0")
     ask = roleplay.ASK if roles.ask is None else roles.ask
     if not ask.strip():
-        raise UsageError("--ask is empty", hint="say something, the model answers it")
-    asked = roleplay.read_roleplay(roles.data, both, ask, options.count)
-    personas = tuple(asked[0].personas)
+        raise UsageError("--ask is empty", hint="give the question that lines without one are asked")
+    eval_prompts = roleplay.read_roleplay(roles.data, both, ask, options.count)
+    personas = tuple(eval_prompts[0].personas)
     kind = judges.kind("none")
     if kind in ("markers", "classifier"):
         raise UsageError(
-            f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or none"
+            f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or --judge none"
         )
     request = replace(request, scheme=request.scheme.on(personas))
-    return Study(asked, request, personas, choose_judge(judges, personas, "none"), options.output)
+    return Study(eval_prompts, request, personas, choose_judge(judges, personas, "none"), options.output)
 
 
 def choose_judge(
     options: JudgeOptions, personas: tuple[str, ...], default: JudgeName = "markers"
 ) -> Judge | None:
-    """The judge, None where there is to be none. Raises UsageError where it cannot judge a persona."""
+    """The judge, or None. Raises UsageError if it cannot judge a persona."""
     kind = options.kind(default)
     if kind == "none":
         return None
@@ -97,11 +99,11 @@ def quiz_of(
 ) -> Quiz:
     """The questionnaire for the blend, or with --all for each of the sixteen types. Raises UsageError."""
     if options.all_types and blend.adapters:
-        raise UsageError("--adapter does not go with --all", hint="give its persona with --persona")
+        raise UsageError("--adapter cannot be combined with --all", hint="give its persona with --persona")
     items = read_items(options.items or BUILT_IN)
     if options.all_types and len(counts(items)) < len(DIMENSIONS):
         has = ", ".join(counts(items))
-        raise UsageError(f"--all needs items of all dimensions, {options.items} has {has}")
+        raise UsageError(f"--all needs items of all dimensions, {options.items} has only {has}")
     texts = [(name, *blend.personas) for name in types()] if options.all_types else [blend.personas]
     found = [blending.resolve(replace(blend, personas=own), target) for own in texts]
     names = ["+".join(own) for own in texts] if options.all_types else [found[0].expression]
@@ -118,7 +120,7 @@ def quiz_of(
 
 
 def _personas_of(experts: Experts) -> dict[str, str]:
-    """The personas to look for, and what a judge is told of each; those of negative weight are left out."""
+    """The personas of positive weight with their descriptions for the judge."""
     found = {}
     for expert in experts.blend.experts if experts.blend else ():
         own = expert.persona
@@ -128,15 +130,15 @@ def _personas_of(experts: Experts) -> dict[str, str]:
 
 
 def _check_names(experts: Experts) -> None:
-    """Raise UsageError where two experts have one name: methods and records go by it."""
+    """Raise UsageError if two experts share a name: methods and records are identified by it."""
     blended = experts.blend.experts if experts.blend else ()
     named = [(e.persona.name, f"the persona at {e.persona.where}") for e in blended]
     named += [(place.name, f"--adapter {place}") for place, _ in experts.adapters]
     seen: dict[str, str] = {}
-    for name, whose in named:
+    for name, source in named:
         if name in seen:
             raise UsageError(
-                f"{visible(seen[name])} and {visible(whose)} are both called {visible(name)}",
-                hint="a comparison goes by their names: rename one, or leave one out",
+                f"{visible(seen[name])} and {visible(source)} are both called {visible(name)}",
+                hint="rename one, or leave one out",
             )
-        seen[name] = whose
+        seen[name] = source

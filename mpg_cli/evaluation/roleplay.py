@@ -1,6 +1,6 @@
-"""The paper's role-playing lines: a profile and a personality, each an expert of its own. Torch-free.
+"""The paper's role-playing data: a profile and a personality per line, each an expert. Torch-free.
 
-A line is {profile, personality, reference_answer}, with a question where it has one.
+A line is {profile, personality, reference_answer}, and optionally a question.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_roleplay(
 ) -> tuple[EvalPrompt, ...]:
     """The lines of a JSONL file as prompts, each with a blend of two system prompts of these weights.
 
-    A line without a `question` is asked `ask`. Raises UsageError naming file and line.
+    `ask` is the question of lines without one. Raises UsageError naming file and line.
     """
     name = visible(str(file))
     found = [
@@ -36,9 +36,11 @@ def read_roleplay(
         if line.strip()
     ]
     if not found:
-        raise UsageError(f"--data {name} has no line", hint="one is {profile, personality, reference_answer}")
+        raise UsageError(
+            f"--data {name} has no lines", hint="give lines of {profile, personality, reference_answer}"
+        )
     if most is not None and not 1 <= most <= len(found):
-        raise UsageError(f"--count {most} must be between 1 and {len(found)}, the lines that there are")
+        raise UsageError(f"--count {most} must be between 1 and {len(found)}, the number of lines")
     ids = [one.id for one in found]
     if twice := next((id_ for id_ in ids if ids.count(id_) > 1), None):
         raise UsageError(f"--data {name} has the id {visible(twice, 60)} twice")
@@ -56,20 +58,20 @@ def _prompt(
         raise UsageError(f"{where}: must be an object with {', '.join(KEYS[:3])}")
     for key in data:
         if key not in KEYS:
-            close = did_you_mean(key, KEYS, 1) or f"; known are {', '.join(KEYS)}"
+            close = did_you_mean(key, KEYS, 1) or f" (choose from {', '.join(KEYS)})"
             raise UsageError(f"{where}: unknown key '{visible(key, 60)}'{close}")
     texts = {key: _text(where, data, key, needed=key in PERSONAS) for key in KEYS if key != "id"}
     id_ = data.get("id", number)
     if isinstance(id_, bool) or not isinstance(id_, str | int) or id_ == "":
         raise UsageError(f"{where}: id must be text or a number")
-    told = {name: texts[name] or "" for name in PERSONAS}
+    described = {name: texts[name] or "" for name in PERSONAS}
     experts = tuple(
-        BlendExpert(Persona(name, file, number, prompt=told[name], use="prompt"), weight)
+        BlendExpert(Persona(name, file, number, prompt=described[name], use="prompt"), weight)
         for name, weight in zip(PERSONAS, weights, strict=True)
         if weight
     )
     blend = Blend("+".join(PERSONAS), experts)
-    return EvalPrompt(str(id_), texts["question"] or ask, told, blend, texts["reference_answer"])
+    return EvalPrompt(str(id_), texts["question"] or ask, described, blend, texts["reference_answer"])
 
 
 def _text(where: str, data: dict[str, Any], key: str, *, needed: bool) -> str | None:

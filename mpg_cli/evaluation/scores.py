@@ -1,4 +1,4 @@
-"""From log-probabilities of options to a score a dimension with its interval, and a type. Torch-free."""
+"""From log-probabilities of options to a score per dimension with its interval, and a type. Torch-free."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one blend answered: an answer in [-1, 1] an item, and the scores."""
+    """The answers of one blend, one in [-1, 1] per item, and the scores."""
 
     persona: str
     answers: tuple[float, ...]
@@ -56,14 +56,14 @@ class Sheet:
 
     @property
     def type(self) -> str:
-        """A letter a dimension."""
+        """One letter per dimension."""
         return "".join(score.pole for score in self.scores)
 
 
 def answer(item: Item, log_probs: Sequence[float]) -> float:
     """The expected value of an item's options under their length-normalised log-probabilities.
 
-    Of two options at -1 and 1 that is tanh of half the difference. Where all are impossible, they are equal.
+    For two options at -1 and 1 that is tanh of half the difference. If all are -inf, they count as equal.
     """
     most = max(log_probs)
     if most == -math.inf:
@@ -79,7 +79,7 @@ def sheet(persona: str, items: Sequence[Item], answers: Sequence[float]) -> Shee
 
 
 def shift(items: Sequence[Item], blend: Sheet, base: Sheet) -> tuple[Score, ...]:
-    """How far the blend moved from the base, item by item: a score of the differences."""
+    """The scores of the item-wise differences between blend and base."""
     pairs = zip(blend.answers, base.answers, strict=True)
     return _scores(items, [ours - theirs for ours, theirs in pairs])
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of option texts under the target of a blend, read in one pass an item and order."""
+"""Log-probabilities of option texts under the target of a blend, one pass per item and order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mpg_cli.engine.blend_rows import BlendRows, common_vocabulary
 from mpg_cli.errors import ContextError
-from mpg_cli.evaluation.questionnaire import Item, Readout, put
+from mpg_cli.evaluation.questionnaire import Item, Readout, item_prompt
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora import LoraBank
@@ -25,7 +25,7 @@ from mpg_cli.sampling.scorer import padded
 from mpg_cli.sampling.targets import combine
 
 BATCH = 32  # items and orders that share a pass
-BYTES = 1 << 28  # of log-probabilities that a pass may give
+BYTES = 1 << 28  # of log-probabilities a pass may return
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,22 @@ def option_scores(
 ) -> list[list[tuple[float, ...]]]:
     """For each weighting and item, the score of every option.
 
-    A weighting has a number an expert; None is the reference alone. A score is the mean log-probability of
-    the option's tokens (nats a token) under the target at temperature 1, teacher-forced after the question,
-    averaged over both orders in which the question names the options. `how` says how a question is put
-    (system text, raw, template arguments); `report` is told the share that is done.
-    Raises ContextError if a question does not fit the model.
+    A weighting has one weight per expert; None is the reference alone. A score is the mean log-probability of
+    the option's tokens (nats per token) under the target at temperature 1, teacher-forced after the question,
+    averaged over both orders in which the question names the options. `how` gives the
+    prompting of questions (system text, raw, template arguments); `report` gets the share done.
+    Raises ContextError if a question does not fit the context.
     """
-    asked = [
+    questions = [
         question
-        for turned in (False, True)
-        for question in _questions(loaded, experts, items, readout, turned, how or Prompting("?"))
+        for swapped in (False, True)
+        for question in _questions(loaded, experts, items, readout, swapped, how or Prompting("?"))
     ]
-    asked.sort(key=lambda question: len(question.options))
+    questions.sort(key=lambda question: len(question.options))
     sums = [[torch.zeros(len(item.options)) for item in items] for _ in weights]
     tensors = [None if own is None else torch.tensor(list(own)) for own in weights]
     done = 0
-    for count, group in groupby(asked, key=lambda question: len(question.options)):
+    for count, group in groupby(questions, key=lambda question: len(question.options)):
         alike = list(group)
         batch = _batch(loaded, 1 + len(experts), count, alike)
         blend_rows = BlendRows(
@@ -88,13 +88,13 @@ def option_scores(
                 for question, found in zip(part, scores[: len(part)], strict=True):
                     own[question.place] += found / 2  # two orders
             done += len(part)
-            report(done / len(asked))
+            report(done / len(questions))
         blend_rows.release()
     return [[tuple(found.tolist()) for found in own] for own in sums]
 
 
 def _pass(blend_rows: BlendRows, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass over the blend_rows's B questions, of which the last repeats where there are fewer.
+    """One pass over B questions; the last is repeated if there are fewer.
 
     Returns log-probabilities (R, B, N, T, V), option tokens (B, N, T) and their lengths (B, N).
     """
@@ -111,9 +111,9 @@ def _pass(blend_rows: BlendRows, part: Sequence[Question]) -> tuple[Tensor, Tens
 def _scores(
     rows: Tensor, drafts: Tensor, lengths: Tensor, target: TargetName, weights: Tensor | None
 ) -> Tensor:
-    """Mean log-probability a token of each option, (B, N), on the CPU."""
-    law = rows[0] if weights is None else combine(target, rows, weights.to(rows))  # (B, N, T, V)
-    chosen = law.gather(-1, drafts[..., None])[..., 0]  # (B, N, T)
+    """Mean log-probability per token of each option, (B, N), on the CPU."""
+    log_probs = rows[0] if weights is None else combine(target, rows, weights.to(rows))  # (B, N, T, V)
+    chosen = log_probs.gather(-1, drafts[..., None])[..., 0]  # (B, N, T)
     padding = torch.arange(drafts.shape[-1], device=drafts.device) >= lengths[..., None]
     return (chosen.masked_fill(padding, 0.0).sum(-1) / lengths).cpu()
 
@@ -123,33 +123,35 @@ def _questions(
     experts: Sequence[Expert],
     items: Sequence[Item],
     readout: Readout,
-    turned: bool,
+    swapped: bool,
     how: Prompting,
 ) -> list[Question]:
-    """All items in one order."""
+    """The questions of all items in one order of their options."""
     found = []
     templated = not how.raw and bool(getattr(loaded.tokenizer, "chat_template", None))
     room, size = context_length(loaded.config.get_text_config()), common_vocabulary(loaded, experts).size
     for place, item in enumerate(items):
-        asked = put(item, readout, turned=turned)
-        prompting = Prompting(asked.prompt, None, how.system, how.raw, how.template_args)
+        prompt = item_prompt(item, readout, swapped=swapped)
+        prompting = Prompting(prompt.prompt, None, how.system, how.raw, how.template_args)
         plain = render(loaded.tokenizer, prompting, size=size)
         prompts = [
             plain,
             *(render(loaded.tokenizer, prompting, e.prompt, size) if e.prompt else plain for e in experts),
         ]
-        before = "" if templated else "\n"  # without a template the reply stands on a line of its own
-        opening, options = _replies(loaded.tokenizer, before + asked.opening, asked.options)
+        before = "" if templated else "\n"  # without a template the reply is on its own line
+        opening, options = _replies(loaded.tokenizer, before + prompt.opening, prompt.options)
         question = Question(place, tuple([*ids, *opening] for ids in prompts), options)
         needed = max(map(len, question.prompts)) + question.longest
         if room is not None and needed > room:
-            raise ContextError(f"item {place + 1} needs {needed} tokens, {loaded.id} reads {room}")
+            raise ContextError(
+                f"item {place + 1} needs {needed} tokens, the context of {loaded.id} has {room}"
+            )
         found.append(question)
     return found
 
 
 def _replies(tokenizer: Any, opening: str, options: Sequence[str]) -> tuple[list[int], tuple[list[int], ...]]:
-    """Token ids of the opening, and of what each option adds to it.
+    """Token ids of the opening and of each option after it.
 
     A token that opening and option share belongs to the option.
     """
@@ -167,8 +169,8 @@ def _replies(tokenizer: Any, opening: str, options: Sequence[str]) -> tuple[list
     return whole[0][:shared], tuple(text[shared:] for text in whole)
 
 
-def _batch(loaded: LoadedModel, rows: int, options: int, asked: Sequence[Question]) -> int:
-    """How many questions a pass takes."""
-    longest = max(question.longest for question in asked) + 1
+def _batch(loaded: LoadedModel, rows: int, options: int, questions: Sequence[Question]) -> int:
+    """The number of questions per pass."""
+    longest = max(question.longest for question in questions) + 1
     each = rows * options * longest * logits_width(loaded.model) * 4
-    return max(1, min(BATCH, len(asked), BYTES // each))
+    return max(1, min(BATCH, len(questions), BYTES // each))

@@ -1,6 +1,6 @@
-"""What `mpg eval style` and `mpg eval compare` are asked to do, and both of them done.
+"""The studies of `mpg eval style` and `mpg eval compare`.
 
-`style` puts one blend to the test, `compare` all the ways to get its personas out of one model.
+`style` evaluates one blend, `compare` all methods that combine its personas in one model.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
     from mpg_cli.models.experts import Expert
     from mpg_cli.models.load.loader import LoadedModel
 
-SAME_LAW = "threshold"  # the method that samples what ours samples, and is no rival in what is shown
-COMPARED = 8  # replies that are compared with token-by-token decoding
+SAME_TARGET = "threshold"  # the method with the target of ours, so not a baseline
+COMPARED = 8  # replies compared with token-by-token decoding
 
 Say = Callable[[str], None]
 Show = Callable[[str, float], None]
 
 
-def _silent(message: str) -> None:
+def _no_message(message: str) -> None:
     pass
 
 
-def _unseen(what: str, share: float) -> None:
+def _no_progress(what: str, share: float) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Study:
-    """Prompts, the blend with its way of sampling (`request`), who judges, and where records go."""
+    """Prompts, the blend and its sampling (`request`), the judge and the output."""
 
     prompts: tuple[EvalPrompt, ...]
     request: Request
     personas: tuple[str, ...]
     judge: Judge | None
     output: Path | None = None
-    load: Say = field(default=_silent, hash=False)  # is told what takes time before anything is measured
-    notice: Say = field(default=_silent, hash=False)
-    show: Show = field(default=_unseen, hash=False)
+    load: Say = field(default=_no_message, hash=False)  # gets status texts before the evaluation
+    notice: Say = field(default=_no_message, hash=False)
+    show: Show = field(default=_no_progress, hash=False)
 
     def config(
         self, loaded: LoadedModel, experts: Sequence[Expert], smaller: LoadedModel | None
     ) -> dict[str, Any]:
-        """What determines the replies and the time that they take."""
+        """Everything that determines the replies and their timing."""
         from mpg_cli.engine.profile_key import device_name, expert_key
         from mpg_cli.models.load.loader import weights_digest
 
@@ -94,7 +94,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one blend shows."""
+    """The result for one blend."""
 
     model: str
     persona: str
@@ -117,7 +117,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every method shows, ours last, and ours against the best other one."""
+    """The results of all methods, ours last, and the comparison of ours with the best baseline."""
 
     model: str
     persona: str
@@ -125,7 +125,7 @@ class Comparison:
     judge: Mapping[str, Any] | None
     judged_by: str
     methods: tuple[Metrics, ...]
-    as_token_by_token: tuple[int, int]  # replies of ours equal to those token by token, of how many
+    as_token_by_token: tuple[int, int]  # equal replies, of how many
 
     @property
     def ours(self) -> Metrics:
@@ -133,8 +133,8 @@ class Comparison:
 
     @property
     def best(self) -> Metrics:
-        """The other method of the largest minimum over personas; the threshold rule is no other one."""
-        return max(rivals(self.methods), key=_standing)
+        """The baseline with the largest minimum presence over personas."""
+        return max(baselines(self.methods), key=_rank)
 
     @property
     def differences(self) -> Differences:
@@ -156,46 +156,46 @@ class Comparison:
         }
 
 
-def rivals(methods: Sequence[Metrics]) -> list[Metrics]:
-    """The methods that do not sample the product."""
-    return [own for own in methods[:-1] if own.method != SAME_LAW]
+def baselines(methods: Sequence[Metrics]) -> list[Metrics]:
+    """The methods that do not sample the product; ours and the threshold rule do."""
+    return [own for own in methods[:-1] if own.method != SAME_TARGET]
 
 
-def _standing(own: Metrics) -> tuple[float, float]:
+def _rank(own: Metrics) -> tuple[float, float]:
     assert own.least is not None
     assert own.mean is not None
     return own.least.value, own.mean.value
 
 
 def style(study: Study) -> Findings:
-    """Put one blend to the test. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
+    """Evaluate one blend. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
     from mpg_cli.evaluation.replies import Source
 
-    with _opened(study) as (bench, _, smaller):
+    with _open(study) as (bench, _, smaller):
         metrics = bench.measure("blend", Source(bench.base, study.request, smaller))
-    return Findings(bench.base.id, *_told(study), metrics)
+    return Findings(bench.base.id, *_description(study), metrics)
 
 
 def compare(study: Study) -> Comparison:
-    """Put all methods to the test, on the same prompts and seeds. Raises as `style` does."""
+    """Evaluate all methods on the same prompts and seeds. Raises as `style` does."""
     from mpg_cli.evaluation.methods import methods
 
     request = study.request
-    with _opened(study) as (bench, experts, smaller):
+    with _open(study) as (bench, experts, smaller):
         found = []
         for method in methods(bench.base, experts, request, study.notice, smaller):
             found.append(bench.measure(method.name, method.source()))
         equal = compared_with_token_by_token(bench, request, found[-1])
     if equal[0] < equal[1]:
         study.notice(
-            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from token-by-token decoding; in "
-            "half precision near-ties can do that, with --dtype float32 it should not happen"
+            f"{equal[1] - equal[0]} of {equal[1]} replies of ours differ from token-by-token decoding: "
+            "expected of near-ties in half precision, a fault with --dtype float32"
         )
-    return Comparison(bench.base.id, *_told(study), tuple(found), equal)
+    return Comparison(bench.base.id, *_description(study), tuple(found), equal)
 
 
 def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) -> tuple[int, int]:
-    """How many of the first replies of ours equal those of token-by-token decoding, and of how many."""
+    """The number of replies of ours that equal token-by-token decoding, and the number compared."""
     from mpg_cli.evaluation.methods import token_by_token
     from mpg_cli.evaluation.replies import Source, draw
 
@@ -207,8 +207,8 @@ def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) 
     return equal, len(some)
 
 
-def _told(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
-    """Persona, seed and judge for the findings."""
+def _description(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
+    """Persona, seed and judge of the findings."""
     judge = study.judge
     persona = expression_of(study.request) or "profile + personality"
     words = "none" if judge is None else judge.words
@@ -221,8 +221,8 @@ def _seed(request: Request) -> int:
 
 
 @contextmanager
-def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
-    """The model, its experts and a model that drafts loaded, and the records open."""
+def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
+    """Load the model, the experts and the draft model, and open the log."""
     from mpg_cli.engine.session import open_drafter
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
     from mpg_cli.models.experts import ExpertCache, find_experts
@@ -237,7 +237,7 @@ def _opened(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedMod
     study.load("")
     with open_log(study.output, study.config(loaded, experts, smaller)) as log:
         if log.resumed:
-            study.notice(f"--output has {log.resumed} of the replies already")
+            study.notice(f"resuming: {log.resumed} of the replies are in --output")
         bench = Bench(
             loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
         )

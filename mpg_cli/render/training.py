@@ -49,10 +49,10 @@ class Progress:
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
-            text = figures.told(brief=True) if figures else ""
-            self._show(self._doing, total=total, completed=done, figures=text)
+            told = figures.summary(brief=True) if figures else ""
+            self._show(self._doing, total=total, completed=done, figures=told)
         elif not self._quiet and figures is not None and self._due(done, total):
-            self._streams.message(f"step {done}/{total}: {figures.told()}")
+            self._streams.message(f"step {done}/{total}: {figures.summary()}")
 
     def stopping(self) -> None:
         self._doing = "stopping"

@@ -1,1 +1,1 @@
-"""`mpg train`: preference data in, a LoRA adapter and its persona file out. TRL and PEFT do the training."""
+"""`mpg train`: preference data to a LoRA adapter and its persona file, with TRL and PEFT."""

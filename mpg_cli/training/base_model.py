@@ -1,4 +1,4 @@
-"""The model to train on: one device, and a precision whose gradients neither vanish nor overflow."""
+"""Load the model to train on: one device, and a dtype whose gradients neither vanish nor overflow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mpg_cli.options.model import ModelOptions
 
 
 def load_base(choice: ModelOptions) -> LoadedModel:
-    """Load it as `mpg generate` does. Raises UsageError for float16 elsewhere than on CUDA, ModelError."""
+    """Load the model as `mpg generate` does. Raises UsageError for float16 without CUDA, ModelError."""
     show_one_gpu(choice.device)
     device = "cuda" if choice.device.startswith("cuda:") else choice.device
     kind = choose_device(device).value.type
     dtype = choice.dtype
     if dtype == "float16" and kind != "cuda":
         raise UsageError(
-            "--dtype float16 trains on CUDA only: its gradients need a scaler",
+            "--dtype float16 can be trained on CUDA only: its gradients need a scaler",
             hint="use --dtype float32 or bfloat16",
         )
     if dtype == "auto" and kind == "mps":
@@ -27,9 +27,9 @@ def load_base(choice: ModelOptions) -> LoadedModel:
 
 
 def show_one_gpu(device: str) -> None:
-    """Hide all GPUs but one, for the trainer would spread over them; the one left is cuda:0.
+    """Hide all GPUs but one, since the trainer would use all of them; the one left becomes cuda:0.
 
-    It works until torch has looked for GPUs.
+    Has no effect once torch has initialised CUDA.
     """
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if device in ("cpu", "mps") or before == "":

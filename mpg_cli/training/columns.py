@@ -1,7 +1,7 @@
-"""Which column of a data set says what: a row of any known shape to a `Row`.
+"""Convert a row of any known column layout to a `Row`.
 
-A row is a prompt and its replies, each in a column of one of the names below. A reply may be the end of a
-whole conversation; then the turns before it are the prompt, or repeat it.
+A row has a prompt and its replies, each in a column with one of the names below. A reply may be the end of a
+whole conversation; the turns before it are then the prompt, or repeat it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from mpg_cli.engine.messages import says_nothing
 from mpg_cli.io.text import visible
 from mpg_cli.training.dialogue import (
-    Said,
+    SourceTurn,
     check_characters,
     check_only_text,
     check_text,
     read_dialogue,
     unread_keys,
 )
-from mpg_cli.training.rows import FIELDS, Method, Row, Turn, Wrong
+from mpg_cli.training.rows import FIELDS, Method, Row, RowError, Turn
 
 CONVERSATION = ("messages", "conversations", "conversation", "data")
-# For each part of a row the columns that may hold it; the first that says something does.
+# The columns that may hold each part of a row; the first that is not empty is used.
 SYSTEM = ("system", "system_prompt", "system_message")
 PROMPT = ("prompt", "instruction", "question", "query", "input", *CONVERSATION)
 REPLIES = {
@@ -49,25 +49,25 @@ REPLIES = {
     ),
     "response": ("response", "completion", "output", *CONVERSATION, "answer", "generation"),
 }
-# Text that goes with a prompt of that name, on a line of its own.
+# Columns whose text is appended to a prompt column, on a new line.
 BESIDE = {"instruction": ("input", "context"), "question": ("context",)}
-MARKED = ("label", "kto_tag")  # whether a single reply is a good one (KTO)
-SHOWN = 12  # columns that a message names
-# What other kinds of data have, and what to do with them.
-_RATED = "of the rated replies two make a pair, chosen and rejected"
+LABELS = ("label", "kto_tag")  # whether a single reply is desirable (KTO)
+SHOWN = 12  # columns listed in a message
+# Columns of other kinds of data, and what to do with them.
+_RATED = "make pairs of chosen and rejected from two rated replies"
 _BETTER = "name the better reply chosen and the other rejected"
-_ONE_TEXT = "text has prompt and reply in one, give them apart"
-_GEMINI = "write contents as messages of role and content"
+_ONE_TEXT = "split text into prompt and reply"
+_GEMINI = "convert contents to messages of role and content"
 _OTHER_KINDS: dict[Method, tuple[tuple[tuple[str, ...], str], ...]] = {
     "dpo": (
         (("generations", "completions", "responses", "answers"), _RATED),
         (("response_0", "response_1", "response1", "response_a", "answer_0", "conversation_a"), _BETTER),
         (("text",), _ONE_TEXT),
         (("contents",), _GEMINI),
-        (REPLIES["response"], "replies without a rejected one are imitated with --sft"),
+        (REPLIES["response"], "use --sft to imitate replies without a rejected one"),
     ),
     "sft": (
-        (("chosen",), "pairs of chosen and rejected train without --sft"),
+        (("chosen",), "leave out --sft to train on pairs of chosen and rejected"),
         (("text",), _ONE_TEXT),
         (("contents",), _GEMINI),
     ),
@@ -76,34 +76,34 @@ _OTHER_KINDS: dict[Method, tuple[tuple[tuple[str, ...], str], ...]] = {
 
 @dataclass(frozen=True)
 class _Reply:
-    """A reply, and the conversation before it where its column has one."""
+    """A reply, and the conversation before it in the same column, if any."""
 
     name: str
-    before: tuple[Said, ...]
+    before: tuple[SourceTurn, ...]
     text: str
 
 
 class _Columns:
-    """The columns of a row that say something, by name in lower case, and which of them were read."""
+    """The non-empty columns of a row by name in lower case; tracks which of them were read."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
-        self.spelt: dict[str, str] = {}
+        self.spelling: dict[str, str] = {}
         self.values: dict[str, Any] = {}
-        self.empty: dict[str, str] = {}  # spelt too
+        self.empty: dict[str, str] = {}  # name in lower case -> spelling
         for name, value in row.items():
             known = name.lower()
             if (says_nothing(value) and value is not False) or (isinstance(value, str) and not value.strip()):
                 self.empty[known] = name
             elif known in self.values:
-                raise Wrong("a column twice", f"{self.spelt[known]} and {name} are the same column")
+                raise RowError("a column twice", f"{self.spelling[known]} and {name} are the same column")
             else:
-                self.spelt[known] = name
+                self.spelling[known] = name
                 self.values[known] = _messages(value) if known in CONVERSATION else value
         self._unread = dict(self.values)
         self._read: dict[str, Any] = {}
 
     def take(self, names: Sequence[str]) -> tuple[str, Any] | None:
-        """Name and value of the first that is there and not read yet."""
+        """Name and value of the first of these columns that exists and is not read yet."""
         name = next((name for name in names if name in self._unread), None)
         if name is None:
             return None
@@ -111,13 +111,13 @@ class _Columns:
         return name, self._read[name]
 
     def unread(self) -> tuple[str, ...]:
-        """Names of what holds something and was not read."""
+        """Names of non-empty columns and message keys that were not read."""
         beside = [key for name, value in self._read.items() for key in unread_keys(value, name)]
-        return (*(self.spelt[name] for name in self._unread if self._unread[name] != "[]"), *beside)
+        return (*(self.spelling[name] for name in self._unread if self._unread[name] != "[]"), *beside)
 
 
 def _messages(value: Any) -> Any:
-    """A conversation as messages, where it is a list in a text, as tables have it, or texts in turn."""
+    """Convert a conversation to messages: a list as JSON text (from tables), or alternating texts."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
@@ -130,31 +130,31 @@ def _messages(value: Any) -> Any:
 
 
 def read_row(item: Any, method: Method, where: str) -> tuple[Row, tuple[str, ...]]:
-    """The row, and the names of its columns that were not read. Raises Wrong if it cannot be used."""
-    if isinstance(item, Wrong):
+    """The row, and the names of its columns that were not read. Raises RowError if it cannot be used."""
+    if isinstance(item, RowError):
         raise item
     if not isinstance(item, dict):
-        raise Wrong("no object", f"a row must be an object with prompt, {', '.join(FIELDS[method])}")
+        raise RowError("no object", f"a row must be an object with prompt, {', '.join(FIELDS[method])}")
     columns = _Columns(item)
     check_only_text(columns.values)
-    _check_marked(columns, method)
+    _check_label(columns, method)
     replies = [_reply(columns, name, method) for name in FIELDS[method]]
-    asked = _asked(columns)
-    if asked is None and not any(reply.before for reply in replies):
+    own = _own_prompt(columns)
+    if own is None and not any(reply.before for reply in replies):
         raise _missing("prompt", PROMPT, columns, method)
-    said = _with_system(_conversation(asked, replies), columns)
+    said = _with_system(_conversation(own, replies), columns)
     prompt, texts = tuple(each.turn for each in said), tuple(reply.text for reply in replies)
     if prompt[-1].role != "user":
-        raise Wrong("wrong turns", f"prompt ends with a turn of {prompt[-1].role}, not of the user")
+        raise RowError("wrong turns", f"prompt ends with a turn of {prompt[-1].role}, not of the user")
     if method == "dpo" and texts[0].strip() == texts[1].strip():
-        raise Wrong("chosen = rejected", "chosen and rejected are the same")
-    return Row(prompt, texts, where, _learnt(said) if method == "sft" else ()), columns.unread()
+        raise RowError("chosen = rejected", "chosen and rejected are the same")
+    return Row(prompt, texts, where, _imitated(said) if method == "sft" else ()), columns.unread()
 
 
-def _learnt(said: Sequence[Said]) -> tuple[int, ...]:
-    """Places of the replies to a user that may be imitated."""
+def _imitated(said: Sequence[SourceTurn]) -> tuple[int, ...]:
+    """Indices of the replies to a user that may be imitated."""
     places = range(1, len(said))
-    return tuple(at for at in places if said[at - 1].turn.role == "user" and said[at].learnt)
+    return tuple(at for at in places if said[at - 1].turn.role == "user" and said[at].imitated)
 
 
 def _reply(columns: _Columns, name: str, method: Method) -> _Reply:
@@ -164,21 +164,21 @@ def _reply(columns: _Columns, name: str, method: Method) -> _Reply:
     column, value = found
     said = read_dialogue(value, column)
     if said is None and column in CONVERSATION:
-        raise Wrong(f"wrong {column}", f"{column} must be a list of messages, not text")
+        raise RowError(f"wrong {column}", f"{column} must be a list of messages, not text")
     if said is None:
         return _Reply(column, (), check_text(value, column))
     if method == "sft":
-        said = said[: max((at for at, each in enumerate(said, 1) if each.learnt), default=0)]
+        said = said[: max((at for at, each in enumerate(said, 1) if each.imitated), default=0)]
         if not said:
-            raise Wrong("wrong turns", f"{column} has no turn of the assistant to learn from")
+            raise RowError("wrong turns", f"{column} has no assistant turn to imitate")
     *before, last = said
     if last.turn.role != "assistant":
-        raise Wrong("wrong turns", f"{column} ends with a turn of {last.turn.role}, not of the assistant")
+        raise RowError("wrong turns", f"{column} ends with a turn of {last.turn.role}, not of the assistant")
     return _Reply(column, tuple(before), last.turn.content)
 
 
-def _asked(columns: _Columns) -> tuple[Said, ...] | None:
-    """The prompt of its own columns. Of these only the replies of `history` are imitated."""
+def _own_prompt(columns: _Columns) -> tuple[SourceTurn, ...] | None:
+    """The prompt from its own columns; of these only the replies in `history` are imitated."""
     found = columns.take(PROMPT)
     if found is None:
         return None
@@ -188,96 +188,100 @@ def _asked(columns: _Columns) -> tuple[Said, ...] | None:
         texts = [check_text(value, name)]
         while (beside := columns.take(BESIDE.get(name, ()))) is not None:
             texts.append(_text(*beside))
-        said = (Said(Turn("user", "\n".join(texts))),)
+        said = (SourceTurn(Turn("user", "\n".join(texts))),)
     history = columns.take(("history",))
     earlier = read_dialogue(history[1], "history") if history else ()
     if earlier is None:
-        raise Wrong("wrong history", "history must be a list of [user, assistant]")
-    return (*earlier, *(Said(each.turn) for each in said))
+        raise RowError("wrong history", "history must be a list of [user, assistant]")
+    return (*earlier, *(SourceTurn(each.turn) for each in said))
 
 
-def _conversation(asked: tuple[Said, ...] | None, replies: Sequence[_Reply]) -> tuple[Said, ...]:
-    """The prompt from its own columns and from what stands before the replies; these must not disagree.
+def _conversation(own: tuple[SourceTurn, ...] | None, replies: Sequence[_Reply]) -> tuple[SourceTurn, ...]:
+    """Merge the prompt of its own columns with the turns before the replies; they must agree.
 
-    White space does not count. Where all replies have the prompt in a longer conversation, that is it.
+    White space is ignored. If all replies contain the prompt within a longer conversation, that is used.
     """
     carried = [reply for reply in replies if reply.before]
     whole = carried[0].before if carried else ()
     alike = all(_words(reply.before) == _words(whole) for reply in carried)
-    if asked is None:
+    if own is None:
         if not alike:
-            raise Wrong("wrong turns", "chosen and rejected differ before their last turns")
+            raise RowError("wrong turns", "chosen and rejected differ before their last turns")
         return whole
     if alike and len(carried) == len(replies):
-        if _holds(whole, asked):
+        if _contains(whole, own):
             return whole
-        if whole[0].turn.role == "assistant":  # the replies go on from the prompt
-            return (*asked, *whole)
+        if whole[0].turn.role == "assistant":  # the replies continue the prompt
+            return (*own, *whole)
     for reply in carried:
-        if _words(asked)[-len(reply.before) :] != _words(reply.before):
-            raise Wrong("wrong turns", f"{reply.name} follows another conversation than the prompt")
-    return asked
+        if _words(own)[-len(reply.before) :] != _words(reply.before):
+            raise RowError(
+                "wrong turns", f"the turns before the reply in {reply.name} differ from the prompt"
+            )
+    return own
 
 
-def _with_system(said: tuple[Said, ...], columns: _Columns) -> tuple[Said, ...]:
+def _with_system(said: tuple[SourceTurn, ...], columns: _Columns) -> tuple[SourceTurn, ...]:
     found = columns.take(SYSTEM)
     if found is None:
         return said
-    system = Said(Turn("system", _text(*found)))
+    system = SourceTurn(Turn("system", _text(*found)))
     if said[0].turn.role != "system":
         return (system, *said)
     if _words(said[:1]) != _words([system]):
-        raise Wrong("two system texts", f"{found[0]} and the system turn say different things")
+        raise RowError("two system texts", f"{found[0]} and the system turn differ")
     return said
 
 
-def _check_marked(columns: _Columns, method: Method) -> None:
-    """A single reply with a mark is none of a pair; a good one can be imitated.
+def _check_label(columns: _Columns, method: Method) -> None:
+    """Raise RowError for labelled single replies where pairs are needed, and for undesirable ones with --sft.
 
-    Tables write the mark as 1 or 0; beside other columns than TRL's these may be classes of anything.
+    Tables write labels as 1 or 0. Without TRL's column `completion` such a number may be any class.
     """
     if columns.values.keys() >= {"chosen", "rejected"}:
         return
-    for name in MARKED:
-        mark = columns.values.get(name)
-        if not isinstance(mark, bool) and not (mark in (0, 1) and "completion" in columns.values):
+    for name in LABELS:
+        label = columns.values.get(name)
+        if not isinstance(label, bool) and not (label in (0, 1) and "completion" in columns.values):
             continue
         if method == "dpo":
-            raise Wrong(
+            raise RowError(
                 "no pair",
-                f"{name} marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, "
-                "or --sft, which imitates the good ones",
+                f"{name} labels single replies (KTO); give pairs of chosen and rejected, "
+                "or use --sft to imitate the desirable replies",
             )
         columns.take([name])
-        if not mark:
-            raise Wrong("marked as bad", f"{name} marks the reply as bad, and only good ones are imitated")
+        if not label:
+            raise RowError(
+                "labelled as bad", f"{name} labels the reply as undesirable; only desirable ones are imitated"
+            )
 
 
-def _missing(name: str, names: Sequence[str], columns: _Columns, method: Method) -> Wrong:
-    """What is said where none of the columns `names` says anything."""
+def _missing(name: str, names: Sequence[str], columns: _Columns, method: Method) -> RowError:
+    """The error for a row in which all of the columns `names` are missing or empty."""
     empty = next((column for column in names if column in columns.empty), None)
     if empty is not None:
-        return Wrong(f"empty {name}", f"{columns.empty[empty]} is empty")
-    there = list(columns.spelt.values())
+        return RowError(f"empty {name}", f"{columns.empty[empty]} is empty")
+    there = list(columns.spelling.values())
     rest = [f"{len(there) - SHOWN} more"] if there[SHOWN:] else []
     shown = ", ".join([*(visible(column, 40) for column in there[:SHOWN]), *rest]) or "nothing"
     advice = (
         f"; {advice}" for names, advice in _OTHER_KINDS[method] if not columns.values.keys().isdisjoint(names)
     )
-    return Wrong(f"no {name}", f"{name} is missing (found: {shown}){next(advice, '')}")
+    return RowError(f"no {name}", f"{name} is missing (found: {shown}){next(advice, '')}")
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"wrong {name}", f"{name} must be text")
+        raise RowError(f"wrong {name}", f"{name} must be text")
     return check_characters(value, name)
 
 
-def _words(said: Sequence[Said]) -> list[tuple[str, list[str]]]:
+def _words(said: Sequence[SourceTurn]) -> list[tuple[str, list[str]]]:
     return [(each.turn.role, each.turn.content.split()) for each in said]
 
 
-def _holds(whole: Sequence[Said], part: Sequence[Said]) -> bool:
-    """Whether the turns of `part` follow each other somewhere in `whole`."""
+def _contains(whole: Sequence[SourceTurn], part: Sequence[SourceTurn]) -> bool:
+    """Whether `part` is a contiguous run of turns in `whole`."""
     longer, shorter = _words(whole), _words(part)
     return any(longer[at : at + len(shorter)] == shorter for at in range(len(longer) - len(shorter) + 1))

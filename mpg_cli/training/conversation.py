@@ -1,8 +1,8 @@
-"""Rows as the token ids that are trained.
+"""Encode rows as token ids for training.
 
-The prompt has the ids that `mpg generate` gives to the model, and a reply those that the model would have to
-say behind it, so that the adapter meets in use what it met in training: tokens never reach over from one to
-the other, and the end token is the last that is learnt.
+A prompt gets the ids that `mpg generate` would give the model, and a reply the ids that the model would have
+to generate after it, so that training matches use: no token spans prompt and reply, and the end token is
+trained last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mpg_cli.models.text.vocabulary import check_ids
 from mpg_cli.training.data import Problem
 from mpg_cli.training.rows import Row
 
-_BEFORE = "\n"  # no token reaches from a line end into words
+_BEFORE = "\n"  # no token spans a line end and the word after it
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ def examples(
     template_args: Mapping[str, Any] | None = None,
     size: int | None = None,
 ) -> tuple[list[Example], list[Row], list[Problem]]:
-    """Examples, a row for each with the one reply or pair it has, and the rows that this model cannot learn.
+    """Examples, the row of each (with one reply or pair), and the rows that cannot be used with this model.
 
-    `ends` are the tokens that end a reply in generation, `size` is how many tokens the model has embeddings
-    for (None: all). Raises ModelError if the tokenizer has none.
+    `ends` are the tokens that end a reply in generation, `size` is the number of embeddings of the model
+    (None: no limit). Raises ModelError if the tokenizer has no end token.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError("the model's tokenizer has no end token, so a reply could not end")
-    coder = _Coder(tokenizer, frozenset(ends) | {tokenizer.eos_token_id}, template_args or {}, size)
+        raise ModelError("the model's tokenizer has no end token, so replies would never end")
+    encoder = _Encoder(tokenizer, frozenset(ends) | {tokenizer.eos_token_id}, template_args or {}, size)
     made: list[Example] = []
     used: list[Row] = []
     problems: list[Problem] = []
-    for row in itertools.chain.from_iterable(each.apart() for each in rows):
+    for row in itertools.chain.from_iterable(each.per_reply() for each in rows):
         try:
-            made.append(coder.example(row))
+            made.append(encoder.example(row))
         except Refused as error:
             problems.append(Problem(row.where, "refused by the chat template", str(error)))
         else:
@@ -64,8 +64,8 @@ def reply_tokens(made: Sequence[Example]) -> float:
 
 
 @dataclass(frozen=True)
-class _Coder:
-    """Makes examples for one model."""
+class _Encoder:
+    """Encodes examples for one model."""
 
     tokenizer: Any
     ends: frozenset[int]
@@ -80,7 +80,7 @@ class _Coder:
         for reply in row.replies:
             if within := self.ends.intersection(self._ids(reply)):
                 raise Refused(
-                    f"a reply holds {self.tokenizer.convert_ids_to_tokens(min(within))}, an end token"
+                    f"a reply contains {self.tokenizer.convert_ids_to_tokens(min(within))}, an end token"
                 )
         example = Example(list(prompt), tuple(self._ended(self._ids(answer)) for answer in answers))
         if self.size is not None:
@@ -91,23 +91,23 @@ class _Coder:
         return example
 
     def _templated(self, row: Row) -> tuple[str, list[str]]:
-        """The text of the prompt, and of each reply with what the template writes around it."""
+        """The text of the prompt, and of each reply with the markup of the template."""
         system = "".join(turn.content for turn in row.prompt if turn.role == "system")
         turns = [{"role": turn.role, "content": turn.content} for turn in row.prompt if turn.role != "system"]
         try:
             arranged = arrange(self.tokenizer, system, turns, self.template_args)
             if arranged is None:
                 raise Refused("it leaves out what the user says")
-            # White space around a reply comes from files that join it to its prompt.
-            said = [
+            # Replies are stripped: some files keep the white space that joined them to their prompts.
+            rendered = [
                 arranged.answered(self.tokenizer, reply.strip(), self.template_args) for reply in row.replies
             ]
         except Refused as error:
-            raise Refused(f"this model's chat template refuses it: {error}") from error
-        return said[0][0], [answer for _, answer in said]
+            raise Refused(f"the chat template of the model refuses it: {error}") from error
+        return rendered[0][0], [answer for _, answer in rendered]
 
     def _ids(self, text: str) -> list[int]:
-        """Tokens of text that goes on from other text: some tokenizers begin every text with a space."""
+        """Token ids of text that continues other text; some tokenizers prefix every text with a space."""
         before, ids = (
             self.tokenizer(each, add_special_tokens=False)["input_ids"] for each in (_BEFORE, _BEFORE + text)
         )
@@ -116,7 +116,7 @@ class _Coder:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _ended(self, ids: list[int]) -> list[int]:
-        """Up to the first end token, where generation stops; some templates write none after a last reply."""
+        """The ids up to the first end token; one is added where the template writes none."""
         first = next((at for at, token in enumerate(ids) if token in self.ends), len(ids))
         return [*ids[:first], ids[first] if first < len(ids) else self.tokenizer.eos_token_id]
 

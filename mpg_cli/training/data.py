@@ -1,7 +1,6 @@
-"""Training data: files of rows to what can be trained, and the rows that cannot.
+"""Read training data from files: the usable rows, and a `Problem` for each of the others.
 
-Every row that cannot be used becomes a `Problem` with file and line; whether that ends the run is the
-caller's business. Knows nothing about tokens.
+The caller decides whether problems end the run. Independent of the tokenizer.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
 from mpg_cli.training.columns import read_row
 from mpg_cli.training.json_rows import read_rows
-from mpg_cli.training.rows import FIELDS, Method, Row, Turn, Wrong
+from mpg_cli.training.rows import FIELDS, Method, Row, RowError, Turn
 
-MIN_ROWS = 10  # below that nothing is learnt but the rows
-LISTED = 10  # problems that a message tells one by one
+MIN_ROWS = 10  # fewer rows are only memorised
+LISTED = 10  # problems that a message lists one by one
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A row that is left out: where it is, what kind of mistake, and what is wrong in words."""
+    """A row that is left out: its place, the kind of error, and the message."""
 
     where: str
     kind: str
@@ -35,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Data:
-    """What the files hold: usable rows in order, the others, and columns that nothing reads."""
+    """The usable rows in order, the problems, and the columns that were not read."""
 
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...] = ()
@@ -43,10 +42,10 @@ class Data:
 
     @property
     def digest(self) -> str:
-        """BLAKE2b of the usable rows, wherever they came from."""
+        """BLAKE2b of the usable rows, without their places."""
         digest = hashlib.blake2b(digest_size=16)
         for row in self.rows:
-            digest.update(json.dumps([row.prompt, row.replies, row.learnt]).encode() + b"\n")
+            digest.update(json.dumps([row.prompt, row.replies, row.imitated]).encode() + b"\n")
         return digest.hexdigest()
 
 
@@ -60,8 +59,8 @@ def read_data(files: Sequence[Path], method: Method) -> Data:
             where = f"{visible(str(file))}:{line}"
             try:
                 row, beside = read_row(item, method, where)
-            except Wrong as wrong:
-                problems.append(Problem(where, wrong.kind, str(wrong)))
+            except RowError as error:
+                problems.append(Problem(where, error.kind, str(error)))
             else:
                 rows.append(row)
                 unread |= dict.fromkeys(beside)
@@ -74,7 +73,7 @@ def read_data(files: Sequence[Path], method: Method) -> Data:
 
 
 def describe_problems(problems: Sequence[Problem], listed: int = LISTED) -> list[str]:
-    """A line for each of the first problems, or one where all are alike, and the rest counted by kind."""
+    """One line per problem up to `listed` (one if all messages are equal), and the rest counted by kind."""
     if len({problem.message for problem in problems}) == 1:
         listed = 1
     lines = [f"{problem.where}: {problem.message}" for problem in problems[:listed]]
@@ -87,11 +86,11 @@ def describe_problems(problems: Sequence[Problem], listed: int = LISTED) -> list
 
 
 def check_enough(count: int, method: Method, left_out: int, hint: str | None = None) -> None:
-    """Raises UsageError if `count` rows are too few to train on; `hint` says what to do about the others."""
+    """Raise UsageError if `count` rows are too few to train on; `hint` replaces the usual remedy."""
     if count < MIN_ROWS:
         what = "pairs" if method == "dpo" else "rows"
         rest = f"; {left_out} more cannot be used" if left_out else ""
-        usual = "some hundred are usual for one persona" if count or not left_out else _expected(method)
+        usual = "use some hundred rows per persona" if count or not left_out else _expected(method)
         raise UsageError(
             f"too little data: {count} usable {what}{rest}, at least {MIN_ROWS} are needed",
             hint=hint or usual,
@@ -99,10 +98,10 @@ def check_enough(count: int, method: Method, left_out: int, hint: str | None = N
 
 
 def hold_out(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows for training and for the test at the end, no prompt or beginning of a conversation in both.
+    """Split rows for training and evaluation so that no opening of a conversation is in both.
 
-    `share` of the rows, at least one if it is not 0, drawn with `seed`; both keep the order of the data.
-    Where every opening has more rows than that, rows are drawn regardless of it.
+    `share` of the rows, at least one if it is not 0, are held out, chosen with `seed`; both parts keep the
+    order of the data. If every opening has more rows than that, openings are ignored.
     """
     wanted = max(1, round(share * len(rows))) if share else 0
     by_opening: dict[tuple[Turn, ...], list[int]] = {}
@@ -124,4 +123,4 @@ def hold_out(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], l
 
 def _expected(method: Method) -> str:
     fields = ", ".join(f'"{name}": …' for name in ("prompt", *FIELDS[method]))
-    return f"a line of JSON for each row: {{{fields}}}"
+    return f"give one JSON object per line: {{{fields}}}"

@@ -1,7 +1,7 @@
-"""Conversations as data sets write them, as turns.
+"""Parse the conversation formats of data sets into turns.
 
-Read are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output}, objects
-with `messages`, and dialogues in one text ("Human: … Assistant: …").
+Supported are messages of {role, content} or {from, value}, pairs of [user, assistant] or {input, output},
+objects with `messages`, and dialogues in one text ("Human: … Assistant: …").
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from mpg_cli.engine.messages import TEXT_PARTS, joined, leading_system, role_of, says_nothing
 from mpg_cli.io.text import visible
-from mpg_cli.training.rows import Turn, Wrong
+from mpg_cli.training.rows import RowError, Turn
 
-# What belongs to a conversation but is no text.
+# Parts of a conversation that are not text.
 NO_TEXT = (
     "tools",
     "functions",
@@ -29,13 +29,13 @@ NO_TEXT = (
 )
 _ROLE_KEYS = ("role", "from")
 _TEXT_KEYS = ("content", "value")
-_LEARNT_KEYS = ("weight", "loss", "train")  # 0 or false: a reply that is not imitated
-_PAIRS = (("input", "output"), ("human", "assistant"))  # an exchange, with a `system` text at times
-_READ_KEYS = {*_ROLE_KEYS, *_TEXT_KEYS, *_LEARNT_KEYS, "system", *_PAIRS[0], *_PAIRS[1]}
+_LOSS_KEYS = ("weight", "loss", "train")  # 0 or false: the reply is not imitated
+_PAIRS = (("input", "output"), ("human", "assistant"))  # an exchange, optionally with a `system` text
+_READ_KEYS = {*_ROLE_KEYS, *_TEXT_KEYS, *_LOSS_KEYS, "system", *_PAIRS[0], *_PAIRS[1]}
 
 _SPEAKER = r"(?:\A|{between})(Human|Assistant):"
 _DIALOGUE = re.compile(r"\n\nHuman:|\s*Human:.*\nAssistant:", re.DOTALL)
-# How chat templates mark turns and text: a text that begins or ends so went through one.
+# Markup of chat templates: a text that begins or ends with it has already been rendered.
 _MARKS = (
     r"<\|(?:im_start|im_end|im_sep|endoftext|startoftext|begin_of_text|end_of_text|start_header_id|"
     r"end_header_id|eot_id|eom_id|eot|eos|bos|system|user|assistant|prompter|start|end|return|"
@@ -45,17 +45,17 @@ _MARKS = (
 _RENDERED = re.compile(rf"\A\s*({_MARKS})|({_MARKS})\s*\Z")
 
 
-class Said(NamedTuple):
-    """A turn, and whether it is a reply that may be imitated."""
+class SourceTurn(NamedTuple):
+    """A turn of the data, and whether it is a reply that may be imitated."""
 
     turn: Turn
-    learnt: bool = False
+    imitated: bool = False
 
 
-def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
-    """The turns of the value in the column `name`; None for plain text. Leading system turns are one.
+def read_dialogue(value: Any, name: str) -> tuple[SourceTurn, ...] | None:
+    """The turns of a value of the column `name`; None for plain text. Leading system turns are joined.
 
-    Raises Wrong for what is no conversation, and for a system turn behind others.
+    Raises RowError for a value that is not a conversation, and for a system turn after other turns.
     """
     if isinstance(value, str):
         return tuple(_speakers(value, name)) if _is_dialogue(value) else None
@@ -63,29 +63,29 @@ def read_dialogue(value: Any, name: str) -> tuple[Said, ...] | None:
         check_only_text(value, name)
         value = value.get("messages", [value])
     if not isinstance(value, list):
-        raise Wrong(f"wrong {name}", f"{name} must be text or a list of messages")
-    said: list[Said] = []
+        raise RowError(f"wrong {name}", f"{name} must be text or a list of messages")
+    said: list[SourceTurn] = []
     for index, message in enumerate(value):
         at = f"{name}[{index}]"
         new = _message(message, at, name)
         if said and said[-1].turn.role != "system" and new[0].turn.role == "system":
-            raise Wrong("wrong turns", f"{at} is a system turn behind other turns; join it with the first")
+            raise RowError("wrong turns", f"{at} is a system turn after other turns; merge it into the first")
         said += new
     system = leading_system(each.turn.role for each in said)
     text = joined(each.turn.content for each in said[:system])
-    heard = (*([_said("system", text)] if text else []), *said[system:])
-    if not heard:
-        raise Wrong(f"empty {name}", f"{name} is empty")
-    return heard
+    turns = (*([_turn("system", text)] if text else []), *said[system:])
+    if not turns:
+        raise RowError(f"empty {name}", f"{name} is empty")
+    return turns
 
 
 def _is_dialogue(text: str) -> bool:
-    """Whether it has the marks of its speakers."""
+    """Whether the text has speaker labels."""
     return _DIALOGUE.match(_one_line_end(text)) is not None
 
 
 def unread_keys(value: Any, name: str) -> Iterator[str]:
-    """What the messages of a column hold beside role and text, as COLUMN.KEY."""
+    """Non-empty keys of the messages of a column other than role and text, as COLUMN.KEY."""
     if isinstance(value, dict) and "messages" in value:
         yield from (
             f"{name}.{key}" for key, beside in value.items() if key != "messages" and not says_nothing(beside)
@@ -101,80 +101,84 @@ def unread_keys(value: Any, name: str) -> Iterator[str]:
 
 
 def check_text(value: str, name: str) -> str:
-    """Text with words in it, as they are. Raises Wrong where they are not a speaker's alone."""
+    """The text unchanged. Raises RowError for an empty text or one with markup of a chat template."""
     if not value.strip():
-        raise Wrong(f"empty {name}", f"{name} is empty")
+        raise RowError(f"empty {name}", f"{name} is empty")
     rendered = _RENDERED.search(value)
     mark = "" if rendered is None else rendered[1] or rendered[2]
-    struck = mark in ("<s>", "</s>") and "<s>" in value and "</s>" in value  # out, in HTML
-    if mark and not struck:
-        raise Wrong("template marks", f"{name} has marks of a chat template ({mark}); give the words alone")
+    html = mark in ("<s>", "</s>") and "<s>" in value and "</s>" in value  # strikethrough
+    if mark and not html:
+        raise RowError("template marks", f"{name} contains chat template markup ({mark}); give plain text")
     return check_characters(value, name)
 
 
 def check_characters(value: str, name: str) -> str:
-    """Any text that can be written as UTF-8."""
+    """The text unchanged. Raises RowError for NUL characters and lone surrogates."""
     if "\x00" in value:
-        raise Wrong("NUL", f"{name} holds a NUL character, which is no text")
+        raise RowError("NUL", f"{name} contains a NUL character")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise Wrong("not UTF-8", f"{name} holds half of a surrogate pair, which is no text") from None
+        raise RowError("not UTF-8", f"{name} contains half of a surrogate pair") from None
     return value
 
 
 def check_only_text(columns: Mapping[str, Any], name: str = "") -> None:
-    """Raises Wrong for tools, images and the like in a row, or in the message called `name`."""
+    """Raise RowError for tools, images and the like in a row, or in the message `name`."""
     for key in NO_TEXT:
         if not says_nothing(columns.get(key)) and columns[key] != "[]":
             where = f"{name}.{key}" if name else key
-            raise Wrong(key, f"{where} cannot be trained, only the text of a conversation")
+            raise RowError(key, f"{where} is not supported: only text can be trained")
 
 
-def _speakers(text: str, name: str) -> Iterator[Said]:
-    """The turns of a dialogue in one text; an opened reply at its end is none."""
+def _speakers(text: str, name: str) -> Iterator[SourceTurn]:
+    """The turns of a dialogue in one text; an empty reply at its end is dropped."""
     text = _one_line_end(text).strip()
     between = "\n\n" if "\n\nAssistant:" in text else "\n"
     _, *parts = re.split(_SPEAKER.format(between=between), text)
     for speaker, words in zip(parts[::2], parts[1::2], strict=True):
         opened = speaker == "Assistant" and not words.strip()
         if not (opened and words is parts[-1]):
-            yield _said(role_of(speaker) or "", check_text(words.strip(), name))
+            yield _turn(role_of(speaker) or "", check_text(words.strip(), name))
 
 
 def _one_line_end(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _message(message: Any, at: str, name: str) -> Sequence[Said]:
+def _message(message: Any, at: str, name: str) -> Sequence[SourceTurn]:
     pair = _pair(message)
     if pair is not None:
-        return [_said(role, check_text(text, name)) for role, text in pair if text or role != "system"]
+        return [_turn(role, check_text(text, name)) for role, text in pair if text or role != "system"]
     role_key = _key(message, _ROLE_KEYS)
     if role_key is None:
-        raise Wrong(f"wrong {name}", f"{at} must be an object with role and content, or with from and value")
+        raise RowError(
+            f"wrong {name}", f"{at} must be an object with role and content, or with from and value"
+        )
     role = role_of(message[role_key])
     if role is None:
         shown = visible(str(message[role_key]), 40)
-        raise Wrong(f"wrong {name}", f"{at} has the role {shown}; system, user and assistant can be trained")
+        raise RowError(
+            f"wrong {name}", f"{at} has the role {shown}; system, user and assistant can be trained"
+        )
     check_only_text(message, at)
     key = _key(message, _TEXT_KEYS) or _TEXT_KEYS[_ROLE_KEYS.index(role_key)]
     content = _joined(message.get(key))
     if content is None and role == "system":
         content = ""
     if not isinstance(content, str):
-        raise Wrong(f"wrong {name}", f"{at}.{key} must be text")
+        raise RowError(f"wrong {name}", f"{at}.{key} must be text")
     check = check_characters if role == "system" else check_text
-    learnt = all(message.get(key) is None or message[key] for key in _LEARNT_KEYS)
-    return [_said(role, check(content, name), learnt)]
+    imitated = all(message.get(key) is None or message[key] for key in _LOSS_KEYS)
+    return [_turn(role, check(content, name), imitated)]
 
 
-def _said(role: str, content: str, learnt: bool = True) -> Said:
-    return Said(Turn(role, content), learnt and role == "assistant")
+def _turn(role: str, content: str, imitated: bool = True) -> SourceTurn:
+    return SourceTurn(Turn(role, content), imitated and role == "assistant")
 
 
 def _pair(message: Any) -> list[tuple[str, str]] | None:
-    """Role and text of one exchange: [user, assistant], or an object with a key for each."""
+    """Roles and texts of one exchange: [user, assistant], or an object with a key for each."""
     said: list[tuple[str, Any]] = []
     if isinstance(message, list) and len(message) == 2:
         said = list(zip(("user", "assistant"), message, strict=True))
@@ -193,7 +197,7 @@ def _key(message: Any, keys: Sequence[str]) -> str | None:
 
 
 def _joined(content: Any) -> Any:
-    """Parts of text as one text; anything else as it is."""
+    """Text parts joined into one text; other values unchanged."""
     if not isinstance(content, list) or not content:
         return content
     texts = [part.get("text") if _is_text(part) else part for part in content]

@@ -1,4 +1,4 @@
-"""What a training run says beside its progress."""
+"""The notices of a training run, apart from its progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mpg_cli.training.settings import Settings
     from mpg_cli.training.trainer import Trained
 
-COLUMNS = 20  # that a notice names
+COLUMNS = 20  # listed in a notice
 
 
 class Say(Protocol):
@@ -29,7 +29,7 @@ class Say(Protocol):
 
 
 class Notices:
-    """Lines for the user, none where `quiet`."""
+    """Notices for the user, suppressed by `quiet`."""
 
     def __init__(self, say: Say, *, quiet: bool) -> None:
         self._say = say
@@ -41,7 +41,7 @@ class Notices:
             self._say(f"mpg: {text}", dim=dim)
 
     def problems(self, problems: Sequence[Problem], *, strict: bool) -> None:
-        """Rows that are left out. Raises UsageError with them if `strict`."""
+        """Report the rows that are left out. Raises UsageError if `strict`."""
         from mpg_cli.training.data import describe_problems
 
         if not problems:
@@ -49,20 +49,22 @@ class Notices:
         lines = "\n".join(describe_problems(problems))
         count = f"{_count(len(problems), 'row')} of the data"
         if strict:
-            raise UsageError(f"{count} cannot be used:\n{lines}", hint="correct them, or leave out --strict")
+            raise UsageError(
+                f"{count} cannot be used:\n{lines}", hint="correct them, or leave out --strict to skip them"
+            )
         self.say(f"{count} left out:\n{lines}")
 
     def unread(self, columns: Sequence[str]) -> None:
-        """Columns of the data that nothing is learnt from."""
+        """Report columns of the data that were not read."""
         from mpg_cli.io.text import visible
 
         if columns:
             names = ", ".join(visible(name, 40) for name in columns[:COLUMNS])
             rest = f" and {len(columns) - COLUMNS} more" if columns[COLUMNS:] else ""
-            self.say(f"columns of the data that are not trained on: {names}{rest}")
+            self.say(f"columns of the data that are not used: {names}{rest}")
 
     def plan(self, loaded: LoadedModel, settings: Settings) -> None:
-        """Where and how the training runs."""
+        """Report device, dtype and settings."""
         dtype = str(loaded.dtype.value).removeprefix("torch.")
         reasons = f"({loaded.device.reason}), {dtype} ({loaded.dtype.reason})"
         self.say(f"{loaded.device.value} {reasons}", dim=True)
@@ -78,29 +80,29 @@ class Notices:
         )
 
     def resuming(self, checkpoint: Path | None, run: RunFolder) -> None:
-        """Which checkpoints are damaged, and from which one the run goes on, if from any."""
+        """Report damaged checkpoints, and the one the run resumes from, if any."""
         for dropped in run.dropped:
-            self.say(f"step {_step(dropped)} cannot be loaded, its checkpoint is damaged and dropped")
+            self.say(f"step {_step(dropped)} cannot be loaded: its checkpoint was damaged and is deleted")
         if checkpoint is not None:
             self.say(f"resuming at step {_step(checkpoint)}")
 
     def stopped(self, run: RunFolder, *, force: bool) -> None:
-        """After an interruption: how to go on. Said even where quiet: it is about the user's next step."""
+        """Report how to resume after an interruption; shown even if quiet, because the user has to act."""
         last = run.last_checkpoint()
         if last is not None:
             same = "the same command without --force" if force else "the same command"
             self._say(f"mpg: stopped; step {_step(last)} is kept, and {same} resumes from there")
 
     def lengths(self, trained: Trained, longest: int) -> None:
-        """What did not fit into the maximum length."""
+        """Report rows that exceed the maximum length."""
         if trained.too_long:
             prompts = _count(trained.too_long, "prompt")
-            self.say(f"left out with no room for a reply in {longest} tokens: {prompts} (--max-length)")
+            self.say(f"left out, no room for a reply in {longest} tokens: {prompts} (--max-length)")
         if trained.cut:
             self.say(f"cut at {longest} tokens: {_count(trained.cut, 'row')} (--max-length)")
 
     def hides(self, other: Persona, where: Destination, prompt: str | None) -> None:
-        """What the new persona takes the place of, and which models lose an adapter by it."""
+        """Report the persona that the new one hides, and the models that lose an adapter."""
         from mpg_cli.personas.persona_file import same_base
 
         text = f"the new {where.name} hides the one of {other.where}"
@@ -109,19 +111,19 @@ class Notices:
             text += f", which has {adapters} for {', '.join(entry.base for entry in other.adapters)}"
         lost = [entry.base for entry in other.adapters if not same_base(entry, where)]
         if lost:
-            used = "is used through its prompt" if prompt else "cannot be used, for it has no prompt"
+            used = "is used through its prompt" if prompt else "cannot be used, because it has no prompt"
             text += f"; on {', '.join(lost)} the new one {used}"
         self.say(text)
 
     def found(self, persona: Persona, where: Destination) -> None:
-        """Whether the new persona is the one that is found under its name."""
+        """Report if another persona is found first under the name, or the adapter is not used."""
         if os.path.realpath(persona.file) != os.path.realpath(where.file):
             self.say(
-                f"{persona.where} has a persona {persona.name} too and is searched first; "
-                f"--persona-dir {where.folder} finds the new one"
+                f"{persona.where} also has a persona {persona.name} and is searched first; "
+                f"use the new one with --persona-dir {where.folder}"
             )
         elif persona.use == "prompt":
-            self.say(f"{persona.where} says `use: prompt`, so the adapter is not used")
+            self.say(f"{persona.where} has `use: prompt`, so the adapter is not used")
 
 
 def _step(checkpoint: Path) -> str:

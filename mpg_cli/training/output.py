@@ -1,6 +1,6 @@
-"""The finished adapter and its persona file, written so that nothing half-done ever has the final name.
+"""Write the finished adapter and its persona file atomically.
 
-All is written and checked beside the final places; then two renames make it public.
+Both are written and checked beside their final paths; then two renames put them in place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mpg_cli.personas.persona_file import Destination
 
 
 def clean_config(config: Mapping[str, Any], base: str, revision: str | None) -> dict[str, Any]:
-    """PEFT's configuration without empty fields and without a path: the base is named by its id."""
+    """PEFT's configuration without empty fields and local paths: the base is named by its id."""
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     plain |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
     plain.pop("runtime_config", None)
@@ -30,10 +30,10 @@ def publish(
     persona: str,
     check: Callable[[Path], None],
 ) -> None:
-    """Write adapter and persona file; `check` judges the adapter's folder before it gets its name.
+    """Write adapter and persona file; `check` validates the adapter's folder before it is renamed.
 
-    An adapter that is there already is replaced, a persona file behind a link in its place. Raises what
-    `check` raises, and OSError.
+    An existing adapter is replaced; a persona file behind a symbolic link is replaced at its target. Raises
+    the errors of `check`, and OSError.
     """
     from safetensors.torch import save
 

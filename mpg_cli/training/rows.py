@@ -1,4 +1,4 @@
-"""A row of training data, as everything behind the reader knows it."""
+"""A row of training data in its normalised form."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Turn(NamedTuple):
 class Row:
     """A conversation up to the user's turn, and its replies: (chosen, rejected) or (response,).
 
-    `learnt` are the places of earlier replies in the prompt that are imitated as well.
+    `imitated` are the indices of earlier replies in the prompt that are imitated too.
     """
 
     prompt: tuple[Turn, ...]
     replies: tuple[str, ...]
     where: str  # FILE:LINE
-    learnt: tuple[int, ...] = ()
+    imitated: tuple[int, ...] = ()
 
     @property
     def opening(self) -> tuple[Turn, ...]:
@@ -36,15 +36,15 @@ class Row:
         first = next(at for at, turn in enumerate(self.prompt) if turn.role == "user")
         return self.prompt[: first + 1]
 
-    def apart(self) -> Iterator[Row]:
-        """A row for each reply that is imitated, each behind the turns before it; itself comes last."""
-        for at in self.learnt:
+    def per_reply(self) -> Iterator[Row]:
+        """One row per imitated reply, each with the turns before it as prompt; the row itself comes last."""
+        for at in self.imitated:
             yield Row(self.prompt[:at], (self.prompt[at].content,), self.where)
-        yield replace(self, learnt=())
+        yield replace(self, imitated=())
 
 
-class Wrong(Exception):
-    """A row cannot be used: what kind of mistake it is, and the mistake in words."""
+class RowError(Exception):
+    """A row that cannot be used: the kind of error, for counting, and the message."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

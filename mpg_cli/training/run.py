@@ -1,7 +1,7 @@
-"""The folder of an unfinished run: what it was asked to do, its checkpoints, and a lock against a second one.
+"""The folder of an unfinished run: its plan, its checkpoints, and a lock against concurrent runs.
 
-A checkpoint counts only if it is complete: a process can be killed while it writes one, and a machine can
-lose what it had not yet written to disk.
+Only complete checkpoints are used: a process can be killed while it writes one, and a crash can lose data
+that was not yet flushed to disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mpg_cli.io.text import visible
 from mpg_cli.training.settings import difference
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
-# What the trainer writes; its state comes last.
+# Files of a checkpoint; the trainer writes its state last.
 _NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
 class RunFolder:
-    """`with RunFolder(path) as run:` holds the lock; another process there is a UsageError."""
+    """`with RunFolder(path) as run:` holds the lock; raises UsageError if another process has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,24 +50,24 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.path.exists() and self.last_checkpoint() is None:  # nothing is there to go on from
+        if self.path.exists() and self.last_checkpoint() is None:  # nothing to resume from
             self.remove()
-        if self._lock is not None:  # only now: nobody else's run was in the folder meanwhile
+        if self._lock is not None:  # released last, so that no other run enters the folder before
             self._lock.close()
 
     def begin(self, plan: Mapping[str, Any], *, force: bool) -> Path | None:
-        """Note what will run; the checkpoint to go on from, or None where the run starts anew.
+        """Write the plan; returns the checkpoint to resume from, or None for a new run.
 
-        With `force` it always does. Raises UsageError if an unfinished run has another plan, naming what
-        differs.
+        `force` always starts a new run. Raises UsageError naming the difference if an unfinished run has
+        another plan.
         """
         last = None if force else self._last_loadable()
         before = self._read_plan() if last else None
         changed = None if before is None else difference(before, plan)
         if changed is not None:
             raise UsageError(
-                f"an unfinished run lies in {visible(str(self.path))}, and it was another: {changed}",
-                hint="the command as it was resumes it, --force starts over",
+                f"{visible(str(self.path))} has an unfinished run with other settings: {changed}",
+                hint="repeat the original command to resume it, or start over with --force",
             )
         if before is None:
             self.clear()
@@ -104,7 +104,7 @@ class RunFolder:
                 entry.unlink()
 
     def remove(self) -> None:
-        """The run is finished."""
+        """Delete the folder of a finished run."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _read_plan(self) -> dict[str, Any] | None:
@@ -126,7 +126,7 @@ def _complete(folder: Path) -> bool:
 
 
 def _loadable(folder: Path) -> bool:
-    """Whether its files are whole: torch's are archives with checksums, safetensors say their length."""
+    """Whether its files are intact: torch's are archives with checksums, safetensors state their length."""
     from safetensors import safe_open
 
     try:
@@ -138,6 +138,6 @@ def _loadable(folder: Path) -> bool:
                 with zipfile.ZipFile(file) as archive:
                     if archive.testzip() is not None:
                         return False
-    except Exception:  # torn files fail in many ways
+    except Exception:  # truncated files fail in many ways
         return False
     return True

@@ -1,8 +1,8 @@
-"""How an adapter is trained: what the user asks for, and what the size of the model decides otherwise.
+"""Training settings: the user's choices, and defaults by the size of the model.
 
-A model of a few million parameters learns from rates and ranks that would wreck one of billions; and on its
-text of little entropy the contrast of a pair sits on single tokens, where the usual DPO loss pushes without
-end. So small models get a bounded margin (IPO) beside a strong likelihood of the chosen text.
+Models of a few million parameters need rates and ranks that would destroy one of billions. Their text has
+little entropy, so the contrast of a pair is concentrated on single tokens, where the margin of the usual DPO
+loss grows without bound; small models therefore use a bounded margin (IPO) with a strong likelihood term.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mpg_cli.training.rows import Method
 
 T = TypeVar("T")
 
-# The names that TRL's DPO trainer knows. "sft" alone is the likelihood of the chosen reply.
+# The loss names of TRL's DPO trainer. "sft" alone is the likelihood of the chosen reply.
 LOSSES = (
     "sigmoid",
     "ipo",
@@ -39,7 +39,7 @@ LOSSES = (
 )
 LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}  # what their papers recommend
 _BATCH = 16  # rows a step
-IPO_PULL = 0.1  # of the squared distance to the margin (nats), against 1 for the likelihood of the reply
+IPO_WEIGHT = 0.1  # of the squared distance to the margin (nats), relative to the likelihood term
 
 
 _BY_SIZE = "by the size of the model"
@@ -51,7 +51,7 @@ def _targets(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose; None leaves it to the size of the model."""
+    """The user's choices; None: by the size of the model."""
 
     sft: bool = option(
         False, help="The data is single replies, as {prompt, response} or {messages}: imitate them."
@@ -133,15 +133,16 @@ class Choices:
 
     @property
     def method(self) -> Method:
-        """Preferences, or imitation of single replies."""
+        """ "dpo" for preference pairs, "sft" for imitation of single replies."""
         return "sft" if self.sft else "dpo"
 
     def _check_method(self) -> None:
-        """What is about pairs does not go with --sft, nor with the likelihood alone."""
+        """Options of preference pairs do not go with --sft, nor with --loss sft."""
         for flag, value in (("--loss", self.loss), ("--beta", self.beta), ("--likelihood", self.likelihood)):
             if self.method == "sft" and value is not None:
                 raise UsageError(
-                    f"{flag} belongs to preference data and does not go with --sft", hint="leave one out"
+                    f"{flag} belongs to preference data and does not go with --sft",
+                    hint=f"leave out {flag} or --sft",
                 )
             if self.loss == "sft" and flag != "--loss" and value is not None:
                 raise UsageError(f"{flag} does not go with --loss sft, which is the likelihood alone")
@@ -171,7 +172,7 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what comes out, for one model and one set of data.
+    """All settings that determine the result for given model and data.
 
     `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `micro_batch` divides
     `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations.
@@ -194,14 +195,14 @@ class Settings:
     checkpointing: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, as it would come back from JSON."""
+        """Plain data, equal to its JSON round trip."""
         return asdict(self) | {"targets": list(self.targets)}
 
 
 def resolve(
     choices: Choices, parameters: int, context: int | None, targets: tuple[str, ...] = ()
 ) -> Settings:
-    """Settings for a model of that size; `context` are the positions it knows, `targets` what is adapted.
+    """Settings for a model of this size with `context` positions; `targets` are the adapted layers.
 
     Raises UsageError for a length beyond the context.
     """
@@ -209,7 +210,7 @@ def resolve(
     if context is not None and choices.max_length is not None and choices.max_length > context:
         raise UsageError(
             f"--max-length {choices.max_length} is beyond the {context} positions of this model",
-            hint=f"at most --max-length {context}",
+            hint=f"use --max-length {context} or less",
         )
     rank = _or(choices.rank, size.rank)
     batch = _or(choices.batch_size, _BATCH)
@@ -234,7 +235,7 @@ def resolve(
 
 
 def divisor(count: int, most: int) -> int:
-    """The largest divisor of `count` up to `most`: batches of that size leave no rest."""
+    """The largest divisor of `count` up to `most`, so that batches of this size leave no remainder."""
     return next(size for size in range(min(count, most), 0, -1) if count % size == 0)
 
 

@@ -14,7 +14,7 @@ from mpg_cli.training.watch import Figures
 
 @dataclass(frozen=True)
 class Summary:
-    """What came out, of which data, and how well; `use` is the command that speaks as the new persona."""
+    """The result of a run with its data and metrics; `use` is the command that uses the new persona."""
 
     where: Destination
     settings: Settings
@@ -43,21 +43,23 @@ class Summary:
         }
 
     def as_text(self) -> str:
-        """For people; a line each."""
+        """Text for the terminal, one fact per line."""
         unit = "pairs" if self.settings.method == "dpo" else "rows"
         rows = f"{self.rows['trained']} {unit}, {self.steps} steps in {_clock(self.seconds)}"
         if self.resumed_at:
             rows += f" (resumed at step {self.resumed_at})"
         lines = [f"persona {self.where.name} for {self.where.base}: {self.where.file}", rows]
         if self.train is not None:
-            lines.append(f"training, last steps: {self.train.told()}")
+            lines.append(f"training, last steps: {self.train.summary()}")
         if self.held_out is not None:
             what = "accuracy" if self.settings.method == "dpo" else "token accuracy"
             share = self.held_out.accuracy
             shown = "unknown" if share is None else f"{share:.0%}"
-            lines.append(f"held out, {self.rows['held_out']} {unit}: {what} {shown} ({self.held_out.told()})")
+            lines.append(
+                f"held out, {self.rows['held_out']} {unit}: {what} {shown} ({self.held_out.summary()})"
+            )
         else:
-            lines.append("nothing was held out, so how well it does on new prompts is unknown")
+            lines.append("no rows were held out, so there is no accuracy on new prompts")
         return "\n".join([*lines, f"try it: {shlex.join(self.use)}"])
 
 

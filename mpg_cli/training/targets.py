@@ -1,4 +1,4 @@
-"""Which layers the adapter changes: every linear one but the output embedding, or those asked for."""
+"""Choose the layers to adapt: every linear layer but the output embedding, or the requested ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mpg_cli.models.linear import linear_shape
 
 
 def choose_targets(model: Any, wanted: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """Suffixes of module names (q_proj, …), each of which names only layers that LoRA and `mpg` can adapt.
+    """Suffixes of module names (q_proj, …) that match only layers that LoRA and `mpg` can adapt.
 
-    Raises ModelError if the model has no such layer, UsageError for a wanted name that it does not have.
+    Raises ModelError if the model has no such layer, UsageError for a name that it does not have.
     """
     head = model.get_output_embeddings()
     good: dict[str, int] = {}
@@ -37,6 +37,8 @@ def choose_targets(model: Any, wanted: tuple[str, ...], name: str) -> tuple[str,
         )
     for target in wanted:
         if target not in usable:
-            why = bad.get(target) or f"is no layer of this model{did_you_mean(target, usable)}"
-            raise UsageError(f"--targets: '{visible(target, 60)}' {why}", hint=f"it has {', '.join(usable)}")
+            why = bad.get(target) or f"is not a layer of this model{did_you_mean(target, usable)}"
+            raise UsageError(
+                f"--targets: '{visible(target, 60)}' {why}", hint=f"choose from {', '.join(usable)}"
+            )
     return tuple(sorted(set(wanted))) or usable

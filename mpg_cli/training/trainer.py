@@ -1,6 +1,6 @@
 """One training run with TRL and PEFT: silent, resumable, on one device.
 
-The trainers' own bars, logs, model cards and telemetry are off; figures go to a `Watch`.
+The trainers' progress bars, logs, model cards and telemetry are off; metrics go to a `Watch`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures, Watch, weighted
 
-CHECKPOINT_SECONDS = 60.0  # at least between two checkpoints
-CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into writing them
+CHECKPOINT_SECONDS = 60.0  # minimum between two checkpoints
+CHECKPOINT_SHARE = 0.05  # maximum share of the time spent writing them
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How torch and safetensors report a full disk: not as OSError.
 _FULL_TEXTS = ("No space left", "inline_container.cc", "PytorchStreamWriter failed", "File too large")
@@ -42,7 +42,7 @@ _FULL_TEXTS = ("No space left", "inline_container.cc", "PytorchStreamWriter fail
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what; `resume` is a checkpoint."""
+    """The model, data and settings of a run; `resume` is a checkpoint."""
 
     loaded: LoadedModel
     settings: Settings
@@ -54,9 +54,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: the adapter's configuration and tensors as PEFT has them, and how it went.
+    """A finished run: the adapter's configuration and tensors in PEFT's form, and the metrics.
 
-    `too_long` rows had no room for a reply within the maximum length, `cut` ones lost the end of one.
+    `too_long` counts rows without room for a reply within the maximum length, `cut` truncated rows.
     """
 
     config: Mapping[str, Any]
@@ -72,34 +72,34 @@ class Trained:
 
 
 class _Stopped(Exception):
-    """The run was asked to end while it evaluated."""
+    """A stop was requested during evaluation."""
 
 
 def train(job: Job, watch: Watch) -> Trained | None:
-    """Train to the end; None if `watch` stopped it before, with a checkpoint in the run's folder.
+    """Train to the end; None if `watch` stopped it early, with a checkpoint in the run folder.
 
-    Raises UsageError if too few rows fit the maximum length, NumericsError if the loss is no number,
-    MpgError for a full disk, ModelError if memory does not suffice.
+    Raises UsageError if too few rows fit the maximum length, NumericsError if the loss is not finite,
+    MpgError for a full disk, ModelError if memory runs out.
     """
     watch.display.stage("preparing the data")
-    with _quiet(), _explained(job):
+    with _quiet(), _readable_errors(job):
         trainer, too_long, cut = _trainer(job)
-        keeper = _Keeper(watch, job.settings, trainer.args.beta if job.settings.method == "dpo" else 1.0)
+        callback = _Callback(watch, job.settings, trainer.args.beta if job.settings.method == "dpo" else 1.0)
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(keeper)
+        trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
-        if keeper.diverged is not None:
+        if callback.diverged is not None:
             raise NumericsError(
-                f"training diverged: the loss is no number at step {keeper.diverged}",
+                f"training diverged: the loss is not finite at step {callback.diverged}",
                 hint="lower --learning-rate, or choose --dtype float32",
             )
         if watch.stopping and trainer.state.global_step < trainer.state.max_steps:
             return None
         held_out, held_out_rows = None, len(trainer.eval_dataset or ())
         if held_out_rows:
-            watch.display.stage("testing")
+            watch.display.stage("evaluating")
             try:
-                held_out = _tested(trainer, keeper)
+                held_out = _evaluate(trainer, callback)
             except _Stopped:
                 return None
         if watch.stopping:
@@ -111,7 +111,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
         tensors = {key: value.detach().to("cpu", dtype) for key, value in saved.items()}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise NumericsError(
-                "training diverged: the adapter holds values that are no numbers",
+                "training diverged: the adapter contains non-finite values",
                 hint="lower --learning-rate",
             )
         return Trained(
@@ -119,7 +119,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
             tensors=tensors,
             base_model=model.unload(),
             steps=trainer.state.global_step,
-            resumed_at=keeper.began_at,
+            resumed_at=callback.began_at,
             figures=watch.recent(),
             held_out=held_out,
             held_out_rows=held_out_rows,
@@ -129,7 +129,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
 
 
 def _trainer(job: Job) -> tuple[Any, int, int]:
-    """The trainer, how many rows have no room for a reply, and how many lose the end of one."""
+    """The trainer, the number of rows without room for a reply, and the number of truncated rows."""
     settings, tokenizer, longest = job.settings, job.loaded.tokenizer, job.settings.max_length
     rows, held_out = (
         [example for example in part if len(example.prompt) < longest] for part in (job.train, job.held_out)
@@ -140,9 +140,9 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
             len(rows) + len(held_out) if rows else 0,
             settings.method,
             too_long,
-            hint=f"no room for a reply in {longest} tokens: raise --max-length",
+            hint=f"raise --max-length: {longest} tokens leave no room for a reply",
         )
-    transformers.set_seed(settings.seed)  # TRL before 1.16 draws the adapter's first weights without it
+    transformers.set_seed(settings.seed)  # TRL before 1.16 initialises the adapter before it sets the seed
     trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
     trainer = trainer_class(
         model=job.loaded.model,
@@ -152,14 +152,14 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
         processing_class=tokenizer,
         peft_config=_lora(job),
     )
-    # PEFT would look for the base's configuration on the hub each time it saves.
+    # Otherwise PEFT looks up the configuration of the base on the hub at every save.
     trainer.model.peft_config["default"].base_model_name_or_path = None
     cut = sum(len(each.prompt) + max(map(len, each.replies)) > longest for each in rows)
     return trainer, too_long, cut
 
 
 def _dataset(rows: Sequence[Example], longest: int) -> Dataset:
-    """The tokens in the columns that TRL's collators read; of pairs these cut what is too long themselves."""
+    """Token ids in the columns of TRL's collators, which truncate pairs themselves."""
     return Dataset.from_list([_columns(row, longest) for row in rows])
 
 
@@ -171,10 +171,10 @@ def _columns(row: Example, longest: int) -> dict[str, list[int]]:
     return {"prompt_ids": row.prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
-def _tested(trainer: Any, keeper: _Keeper) -> Figures:
+def _evaluate(trainer: Any, callback: _Callback) -> Figures:
     """Means over the held-out rows.
 
-    The trainer's figures are means over batches, so those of full size and the rest are tested apart.
+    The trainer averages over batches, so full batches and the last, smaller one are evaluated separately.
     """
     rows = trainer.eval_dataset
     full = len(rows) - len(rows) % trainer.args.per_device_eval_batch_size
@@ -182,7 +182,7 @@ def _tested(trainer: Any, keeper: _Keeper) -> Figures:
     for part in (range(full), range(full, len(rows))):
         if part:
             trainer.eval_dataset = rows.select(part)
-            parts.append((len(part), keeper.figures(trainer.evaluate(), "eval_")))
+            parts.append((len(part), callback.figures(trainer.evaluate(), "eval_")))
     return weighted(parts)
 
 
@@ -204,7 +204,7 @@ def _lora(job: Job) -> LoraConfig:
 
 
 def _arguments(job: Job, tokens: float) -> Any:
-    """TRL's configuration; an IPO margin is per reply here and per token there (see below)."""
+    """TRL's configuration; the IPO margin is per reply here and per token in TRL (see `_loss`)."""
     settings, device = job.settings, job.loaded.device.value
     dtype = job.loaded.dtype.value
     common: dict[str, Any] = {
@@ -226,7 +226,7 @@ def _arguments(job: Job, tokens: float) -> Any:
         "dataloader_pin_memory": device.type == "cuda",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",  # `_Keeper` says when
+        "save_strategy": "no",  # `_Callback` decides
         "save_total_limit": 2,
         "eval_strategy": "no",
         "prediction_loss_only": True,
@@ -248,22 +248,22 @@ def _arguments(job: Job, tokens: float) -> Any:
 
 
 def _loss(settings: Settings, tokens: float) -> tuple[list[str], list[float], float]:
-    """TRL's loss names, their weights, and its β.
+    """The names and weights of TRL's losses, and TRL's β.
 
-    TRL's IPO takes the log-ratios as means over tokens, (Δ/L − 1/(2β'))². With β' = β·L and the weight
-    pull·L it is pull·(Δ − 1/(2β))²/L: with the likelihood, a mean over tokens too, the loss of a reply over
-    its length.
+    TRL's IPO takes the log-ratios as means over tokens, (Δ/L − 1/(2β'))². With β' = β·L and the
+    weight w·L this becomes w·(Δ − 1/(2β))²/L. The likelihood is a mean over tokens too, so the sum is the
+    loss of a reply divided by its length.
     """
     names, weights, beta = [settings.loss], [1.0], settings.beta
     if settings.loss == "ipo":
-        weights, beta = [settings_of.IPO_PULL * tokens], settings.beta * tokens
+        weights, beta = [settings_of.IPO_WEIGHT * tokens], settings.beta * tokens
     if settings.likelihood:
         names, weights = [*names, "sft"], [*weights, settings.likelihood]
     return names, weights, beta
 
 
-class _Own:
-    """The rows are tokens already; no model card, and nobody is told about the run."""
+class _QuietTrainer:
+    """Mixin: the rows are token ids already; no model card and no telemetry."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
@@ -275,21 +275,21 @@ class _Own:
         return
 
 
-class _QuietDPO(_Own, DPOTrainer):  # type: ignore[misc]
+class _QuietDPO(_QuietTrainer, DPOTrainer):  # type: ignore[misc]
     pass
 
 
-class _QuietSFT(_Own, SFTTrainer):  # type: ignore[misc]
+class _QuietSFT(_QuietTrainer, SFTTrainer):  # type: ignore[misc]
     pass
 
 
-class _Keeper(TrainerCallback):  # type: ignore[misc]
-    """Follows the steps: figures to the watch, checkpoints now and then and at the end, the wish to stop."""
+class _Callback(TrainerCallback):  # type: ignore[misc]
+    """Sends metrics to the watch, saves checkpoints periodically and at the end, and obeys stop requests."""
 
     def __init__(self, watch: Watch, settings: Settings, beta: float) -> None:
         self._watch = watch
         self._settings = settings
-        self._scale = settings.beta / beta  # rewards with TRL's β to rewards with ours
+        self._scale = settings.beta / beta  # from rewards with TRL's β to rewards with ours
         self._saved = time.monotonic()
         self._pause = CHECKPOINT_SECONDS
         self._saving = 0.0
@@ -339,7 +339,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars, logs or warnings of the libraries, and no telemetry."""
+    """Turn off progress bars, logs, warnings and telemetry of the libraries."""
     disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -352,8 +352,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(job: Job) -> Iterator[None]:
-    """What the libraries raise when memory or disk is full, in words."""
+def _readable_errors(job: Job) -> Iterator[None]:
+    """Convert out-of-memory and disk-full errors of the libraries to MpgErrors with a remedy."""
     try:
         yield
     except MpgError:
@@ -365,10 +365,10 @@ def _explained(job: Job) -> Iterator[None]:
                 hint="lower --micro-batch or --max-length, or choose a smaller model",
             ) from None
         if _is_full(error):
-            job.run.last_checkpoint()  # takes away what was half written
+            job.run.last_checkpoint()  # deletes the incomplete one
             raise MpgError(
                 f"the disk is full: a checkpoint of the run cannot be written to {job.run.path}",
-                hint="make room; the same command, without --force, goes on from the last checkpoint",
+                hint="free disk space, then resume with the same command without --force",
             ) from None
         raise
 

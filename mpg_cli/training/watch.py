@@ -1,4 +1,4 @@
-"""What a run tells while it goes, and the flag that ends it early. Knows no trainer and no terminal."""
+"""The metrics of a running training and the flag that stops it. Independent of trainer and terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-WINDOW = 10  # steps that shown figures are averaged over
+WINDOW = 10  # steps averaged in the displayed figures
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How training goes: loss, and of pairs the reward margin (β times nats) and the share that is won.
+    """Training metrics: loss and, for pairs, reward margin (β times nats) and accuracy of preference.
 
-    For plain replies `accuracy` is that of single tokens and there is no margin.
+    For single replies `accuracy` is the token accuracy and there is no margin.
     """
 
     loss: float
@@ -26,8 +26,8 @@ class Figures:
     def finite(self) -> bool:
         return all(math.isfinite(value) for value in (self.loss, self.margin or 0.0))
 
-    def told(self, *, brief: bool = False) -> str:
-        """In a few words."""
+    def summary(self, *, brief: bool = False) -> str:
+        """A short text."""
         parts = [f"loss {self.loss:.3f}"]
         if self.margin is not None:
             parts.append(f"{'' if brief else 'reward '}margin {self.margin:.2f}")
@@ -40,17 +40,17 @@ class Display(Protocol):
     """Shows the progress of a run."""
 
     def stage(self, text: str) -> None:
-        """What is being done besides training steps."""
+        """The current stage other than training steps."""
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
-        """`done` of `total` steps are made; figures of the last ones, where there are any."""
+        """`done` of `total` steps, with the figures of the last ones, if any."""
 
     def stopping(self) -> None:
-        """The run will end after the step at hand. Called by a signal's handler: it may not write."""
+        """The run will end after the current step. Called in a signal handler, so it must not write."""
 
 
 class Watch:
-    """Between a run and who started it: figures go to the display, a wish to stop to the run."""
+    """Connects a run and its caller: metrics to the display, stop requests to the run."""
 
     def __init__(self, display: Display) -> None:
         self.display = display
@@ -58,7 +58,7 @@ class Watch:
         self._recent: deque[Figures] = deque(maxlen=WINDOW)
 
     def stop(self, reason: str) -> None:
-        """Asks the run to end after the step at hand, with a checkpoint."""
+        """Request the run to end after the current step, with a checkpoint."""
         self.stopping = True
         self.display.stopping()
 
@@ -72,7 +72,7 @@ class Watch:
 
 
 def weighted(parts: Sequence[tuple[int, Figures]]) -> Figures:
-    """The means of figures with their weights; what has no value is passed over."""
+    """Weighted means of figures; missing values are skipped."""
 
     def mean(values: Iterable[tuple[int, float | None]]) -> float | None:
         known = [(weight, value) for weight, value in values if value is not None]

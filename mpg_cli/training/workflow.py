@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What one `mpg train` asks for, checked as far as it can be without the model."""
+    """The request of one `mpg train`, checked as far as possible without the model."""
 
     where: Destination
     existing: Persona | None
@@ -50,7 +50,7 @@ class TrainRequest:
 
 
 def check_extra() -> None:
-    """Raise MpgError where the packages that train are not installed."""
+    """Raise MpgError if the packages of the extra `train` are not installed."""
     missing = [name for name in ("trl", "peft") if importlib.util.find_spec(name) is None]
     if missing:
         raise MpgError(
@@ -68,7 +68,7 @@ def read_request(
     template_args: dict[str, Any],
     notices: Notices,
 ) -> TrainRequest:
-    """The request with its data read. Raises UsageError for all that can be told before the model loads."""
+    """Read the data and build the request. Raises UsageError for every error found without the model."""
     persona_file.check_name(where.name)
     texts = Texts(
         description=_text(about.description),
@@ -78,14 +78,14 @@ def read_request(
     )
     existing = persona_file.check_destination(where, texts, force=options.force)
     if not options.data:
-        raise UsageError("data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
+        raise UsageError("--data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
     other = persona_file.namesake(where) if existing is None else None
     if other is not None:
         texts = persona_file.filled_from(texts, other)
     if existing is None and texts.source is None:
         files = ", ".join(file.name for file in options.data)
         texts = replace(texts, source=_text(f"trained with mpg on {files}"))
-    persona_file.persona_text(where, texts, existing)  # what cannot be written shows before the work
+    persona_file.persona_text(where, texts, existing)  # fails now if the file could not be written later
     data = data_of.read_data(options.data, choices.method)
     notices.problems(data.problems, strict=options.strict)
     notices.unread(data.unread)
@@ -98,18 +98,18 @@ def read_request(
 
 
 def destination(folder: Path, name: str, model: str) -> Destination:
-    """Where the adapter for that model goes."""
+    """The destination of the adapter for this model."""
     return Destination(folder, name, base_name(model) or model)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The loaded model, the settings for it, and the data as it is trained on."""
+    """The loaded model, the settings for it, and the encoded data."""
 
     loaded: LoadedModel
     settings: Settings
     examples: list[Example]
-    rows: list[Row]  # one an example
+    rows: list[Row]  # one per example
     refused: list[Problem]
     began: float  # time.monotonic()
 
@@ -138,7 +138,7 @@ def prepare(request: TrainRequest, say: Callable[[str], None]) -> Prepared:
 def perform(
     request: TrainRequest, ready: Prepared, notices: Notices, progress: AbstractContextManager[Display]
 ) -> Summary | ExitCode:
-    """Train and publish; the exit code where a signal ended it with a checkpoint.
+    """Train and publish; returns the exit code if a signal ended the run with a checkpoint.
 
     Raises UsageError, NumericsError, ModelError, MpgError.
     """
@@ -190,7 +190,7 @@ def perform(
 
 
 def _plan(request: TrainRequest, ready: Prepared) -> dict[str, Any]:
-    """All that must be the same for an unfinished run to go on; no path of the machine."""
+    """Everything that must be equal to resume an unfinished run; no local paths."""
     return ready.settings.as_dict() | {
         "base": request.where.base,
         "revision": ready.loaded.revision,
@@ -203,7 +203,7 @@ def _plan(request: TrainRequest, ready: Prepared) -> dict[str, Any]:
 def _train(
     job: Job, notices: Notices, progress: AbstractContextManager[Display], *, force: bool
 ) -> Trained | ExitCode:
-    """Run to the end; a first Ctrl-C or SIGTERM ends it with a checkpoint, a second one at once."""
+    """Run to the end; a first Ctrl-C or SIGTERM stops with a checkpoint, a second one immediately."""
     from mpg_cli.training.trainer import train
 
     try:
@@ -215,7 +215,7 @@ def _train(
         notices.stopped(job.run, force=force)
         raise
     except NumericsError:
-        job.run.remove()  # to go on from it would end in the same place
+        job.run.remove()  # resuming would diverge again
         raise
     if trained is None:
         notices.stopped(job.run, force=force)
@@ -224,7 +224,7 @@ def _train(
 
 
 def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> None:
-    """Adapter and persona file, checked by the reader that `mpg generate` uses."""
+    """Write adapter and persona file, after a check with the reader of `mpg generate`."""
     from mpg_cli.models.load.adapter import read_adapter
     from mpg_cli.models.load.adapter_fit import fit_adapter
     from mpg_cli.training import output
@@ -246,12 +246,12 @@ def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> No
     except OSError as error:
         raise MpgError(
             f"the adapter cannot be written to {where.folder}: {error.strerror or error}",
-            hint="the run is kept: the same command, without --force, goes on from its end",
+            hint="fix the cause, then repeat the command without --force: the finished run is kept",
         ) from None
 
 
 def _use(request: TrainRequest, notices: Notices) -> tuple[str, ...]:
-    """The command that replies as the new persona."""
+    """The command that uses the new persona."""
     where, model = request.where, request.model.name
     options = persona_file.options_to_find(where.folder, None if model == DEFAULT_MODEL else model)
     registry = load_default([where.folder] if "--persona-dir" in options else [])

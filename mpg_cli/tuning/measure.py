@@ -1,4 +1,4 @@
-"""What is measured: the time of a score pass by chunk size, and rounds of the sampler on real prompts."""
+"""Measurements: the time of a score pass by chunk size, and the statistics of sampled replies."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from mpg_cli.sampling.stats import Stats
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)  # chunk sizes whose score pass is timed
 REPEATS = 5
-SLOW = 2.0  # seconds of a pass beyond which no longer one is tried
+SLOW = 2.0  # seconds: after a slower pass no larger chunk is timed
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to sample: who drafts, how many candidates, how long a chunk."""
+class Variant:
+    """One configuration to measure: draft source, number of candidates and chunk size."""
 
     drafter: str
     candidates: int
@@ -37,9 +37,10 @@ class Way:
 
 
 def acceptance_by_position(stats: Stats) -> tuple[float, ...]:
-    """The chance that a drafted token is accepted if those before it are, by position; the last holds beyond.
+    """Conditional acceptance rate of a drafted token by position, given that all before it were accepted.
 
-    Positions that few rounds reached are drawn towards the overall rate.
+    Rates of rarely reached positions shrink towards the overall rate, which is also the last entry, for all
+    positions beyond.
     """
     accepted = [sum(stats.histogram[place + 1 :]) for place in range(len(stats.reached))]
     overall = (sum(accepted) + 1) / (sum(stats.reached) + 2)
@@ -48,12 +49,12 @@ def acceptance_by_position(stats: Stats) -> tuple[float, ...]:
 
 
 def effect_per_token(stats: Stats) -> float | None:
-    """The sum of all personas' contributions to a token, on average."""
+    """The sum of all personas' log-ratio contributions, averaged over tokens."""
     return sum(stats.contributions) / stats.committed if stats.committed else None
 
 
 class Bench:
-    """A loaded blend on which ways are tried."""
+    """A loaded blend and the prompts on which variants are measured."""
 
     def __init__(
         self,
@@ -66,35 +67,35 @@ class Bench:
         self.request, self.loaded, self.experts, self.smaller = request, loaded, tuple(experts), smaller
         self.prompts = tuple(prompts)
 
-    def scheme(self, way: Way) -> Scheme:
-        """The request's scheme, this way."""
+    def scheme(self, variant: Variant) -> Scheme:
+        """The request's scheme with this variant."""
         own = self.request.scheme
-        threshold = replace(own.threshold, candidates=way.candidates)
-        return replace(own, drafter=way.drafter, chunk_size=way.chunk_size, threshold=threshold)
+        threshold = replace(own.threshold, candidates=variant.candidates)
+        return replace(own, drafter=variant.drafter, chunk_size=variant.chunk_size, threshold=threshold)
 
-    def session(self, way: Way) -> Session:
-        """A session that samples this way."""
-        request = replace(self.request, scheme=self.scheme(way))
+    def session(self, variant: Variant) -> Session:
+        """A session that samples with this variant."""
+        request = replace(self.request, scheme=self.scheme(variant))
         return Session(request, self.loaded, self.experts, self.smaller)
 
-    def run(self, session: Session, way: Way, place: int) -> Iterator[Stats]:
-        """The statistics of one reply, to the prompt in this place, after each of its rounds."""
+    def run(self, session: Session, variant: Variant, place: int) -> Iterator[Stats]:
+        """The statistics of one reply, to the prompt at this index, after each of its rounds."""
         prompting = self.prompts[place % len(self.prompts)]
-        asked = replace(self.request, prompting=prompting, scheme=self.scheme(way), sequence_id=place)
-        for event in session.replies(asked):
+        request = replace(self.request, prompting=prompting, scheme=self.scheme(variant), sequence_id=place)
+        for event in session.replies(request):
             if isinstance(event, Round):
                 yield event.stats
             elif isinstance(event, Finished):
                 return
 
-    def probe(self, way: Way, seconds: float) -> Stats:
-        """Statistics of rounds for about so many seconds, at least one reply's first ones."""
-        found, session = Stats(), self.session(way)
+    def probe(self, variant: Variant, seconds: float) -> Stats:
+        """Statistics of sampling for about this many seconds, at least four rounds."""
+        found, session = Stats(), self.session(variant)
         began = perf_counter()
         try:
             for place in count():
                 before = found
-                for stats in self.run(session, way, place):
+                for stats in self.run(session, variant, place):
                     found = before + stats
                     if perf_counter() - began > seconds and found.passes >= 4:
                         return found
@@ -103,22 +104,24 @@ class Bench:
         return found
 
     def score_times(self, candidates: int) -> dict[int, float]:
-        """Seconds of a score pass for each chunk size of GRID that the context has room for."""
+        """Median seconds of a score pass for each chunk size of GRID that fits the context."""
         blend_rows = BlendRows(
             self.loaded,
             LoraBank.of(self.loaded.model),
             self.experts,
-            self.scheme(Way("none", candidates, 0)),
+            self.scheme(Variant("none", candidates, 0)),
         )
         try:
-            sampling = replace(self.request.sampling, max_tokens=max(GRID) + 1)  # or what the context leaves
-            asked = replace(self.request, prompting=self.prompts[0], sampling=sampling)
-            prompts = prepare(blend_rows, asked)
+            sampling = replace(
+                self.request.sampling, max_tokens=max(GRID) + 1
+            )  # or what is left of the context
+            request = replace(self.request, prompting=self.prompts[0], sampling=sampling)
+            prompts = prepare(blend_rows, request)
             blend_rows.prefill([prompts.rows], [prompts.draft])
             times: dict[int, list[float]] = {}
             for gamma in (g for g in GRID if g < prompts.limit):
                 if times and min(times[max(times)]) > SLOW:
-                    break  # longer ones by the slope of those before
+                    break  # times of larger chunks are extrapolated
                 times[gamma] = [_score(blend_rows, candidates, gamma) for _ in range(REPEATS + 1)]
             return {gamma: statistics.median(found[1:]) for gamma, found in times.items()}
         finally:
@@ -126,7 +129,7 @@ class Bench:
 
 
 def _score(blend_rows: BlendRows, candidates: int, gamma: int) -> float:
-    """Seconds of one pass over gamma drafted tokens, which are then forgotten."""
+    """Seconds of one score pass over gamma drafted tokens, which are then dropped from the cache."""
     drafts = torch.zeros(1, candidates, gamma, dtype=torch.long)  # (1, N, gamma)
     began = perf_counter()
     blend_rows.rows.score(drafts)

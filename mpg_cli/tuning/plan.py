@@ -1,4 +1,4 @@
-"""What is tried: the prompts, the drafters, and the loaded blend to try them on."""
+"""The plan of a tuning run: prompts, draft sources and the loaded blend."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PROMPTS = (
     "How do I cook rice?",
     "Is it better to plan a trip or to just go?",
 )
-TOKENS = 64  # of a reply that is run
+TOKENS = 64  # per measured reply
 
 
-def probed(request: Request) -> Request:
-    """The request as it is measured: short replies with one seed; the drafter comes with each try."""
+def measured_request(request: Request) -> Request:
+    """The request to measure with: short replies and a fixed seed; each variant sets its own drafter."""
     return replace(
         request,
         scheme=replace(request.scheme, drafter="none"),
@@ -47,24 +47,27 @@ def prompts(file: Path | None, system: str | None) -> list[Prompting]:
     return [Prompting(line, system=system) for line in lines]
 
 
-def drafters(asked: Sequence[str], names: Sequence[str], scheme: Scheme) -> list[str]:
-    """The drafters to try for a blend of these names: those asked for, or all that need no further model.
+def drafters(wanted: Sequence[str], names: Sequence[str], scheme: Scheme) -> list[str]:
+    """The drafters to measure for a blend of these names: the wanted ones, or all that need no further model.
 
     Raises UsageError for one that the scheme or the blend does not allow.
     """
-    if not asked:
+    if not wanted:
         free = [] if scheme.rule == "threshold" else ["lookup"]
         return ["merged", "folded", "reference", *(f"persona:{name}" for name in dict.fromkeys(names)), *free]
-    if "auto" in asked:
-        raise UsageError("--drafter auto is what tuning finds", hint="name those to try, or leave it out")
-    found = list(dict.fromkeys(replace(scheme, drafter=text).on(names).drafter for text in asked))
+    if "auto" in wanted:
+        raise UsageError(
+            "--drafter auto cannot be tuned: it uses the result of tuning",
+            hint="name the drafters to try, or leave the option out",
+        )
+    found = list(dict.fromkeys(replace(scheme, drafter=text).on(names).drafter for text in wanted))
     if sum(name.startswith("model:") for name in found) > 1:
-        raise UsageError("--drafter names two models", hint="try them one at a time")
-    return [name for name in found if name != "none"]  # token-by-token decoding is always tried
+        raise UsageError("--drafter names more than one model", hint="try the models one at a time")
+    return [name for name in found if name != "none"]  # token-by-token decoding is always measured
 
 
-def foldable(drafters: list[str], experts: Sequence[Expert]) -> list[str]:
-    """Without an adapter there is nothing to fold: the folded drafter would be the merged one again."""
+def distinct_drafters(drafters: list[str], experts: Sequence[Expert]) -> list[str]:
+    """Without `folded` where no expert has an adapter to fold: it would be the same as `merged`."""
     if "merged" not in drafters or any(expert.adapter is not None for expert in experts):
         return drafters
     return [name for name in drafters if name != "folded"]
@@ -73,7 +76,7 @@ def foldable(drafters: list[str], experts: Sequence[Expert]) -> list[str]:
 def open_bench(
     request: Request, prompts: Sequence[Prompting], drafters: Sequence[str], report: Callable[[str], None]
 ) -> tuple[Bench, list[str]]:
-    """Load the model, the experts and the model that drafts, if one does; what the user should know of it."""
+    """Load the model, the experts and the draft model, if any; returns the bench and the notices."""
     from mpg_cli.engine.session import Session, open_drafter
     from mpg_cli.tuning.measure import Bench
 

@@ -1,7 +1,7 @@
-"""The search: measure the parts, predict every way by the cost model, run the best few, choose.
+"""The search: measure the cost parts, predict all variants, run the most promising, choose the fastest.
 
-Time per committed token = (gamma * d + v(gamma) + j(gamma)) / E[committed] (algorithm page, section 5),
-with d a step of the drafter, v the score pass, j what verifying takes.
+Time per committed token = (gamma * d + v(gamma) + j(gamma)) / E[committed] (docs/algorithm.md),
+with d a step of the drafter, v the score pass and j the verification.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from mpg_cli.engine.session import Session
 from mpg_cli.sampling.drafters import expected_committed
 from mpg_cli.sampling.params import MAX_CHUNK
 from mpg_cli.sampling.stats import Stats
-from mpg_cli.tuning.measure import Bench, Way, acceptance_by_position, effect_per_token
+from mpg_cli.tuning.measure import Bench, Variant, acceptance_by_position, effect_per_token
 
 PROBE = 16  # chunk size at which acceptance by position is measured
 CANDIDATES = (1, 4, 8)  # of the threshold rule
-VERIFIED = 5  # ways that are run, beside token-by-token decoding
-BASELINE = Way("none", 1, 0)
+VERIFIED = 5  # variants that are run, beside token-by-token decoding
+BASELINE = Variant("none", 1, 0)
 
-Report = Callable[[str, float], None]  # what is done now, and the share that is behind it
+Report = Callable[[str, float], None]  # the current step, and the share of the work done so far
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was measured for a drafter and a number of candidates; seconds."""
+    """The measured cost parts of a drafter with a number of candidates; times in seconds."""
 
     rates: tuple[float, ...]
     step: float
     score: Mapping[int, float]
-    verify: tuple[float, float]  # of a round with no drafted token, and of each drafted one more
+    verify: tuple[float, float]  # of a round without drafted tokens, and for each drafted token
 
     def seconds_per_token(self, gamma: int) -> float:
-        """The cost model's prediction."""
+        """The prediction of the cost model."""
         verify = self.verify[0] + self.verify[1] * gamma
         spent = gamma * self.step + interpolated(self.score, gamma) + verify
         return spent / expected_committed(gamma, self.rates)
 
 
 def interpolated(times: Mapping[int, float], gamma: int) -> float:
-    """A time between those of a grid, linear; beyond its end by its last slope."""
+    """Linear interpolation on a grid of times; beyond its end, extrapolation with the last slope."""
     grid = sorted(times)
     if len(grid) == 1:
         return times[grid[0]]
@@ -53,7 +53,7 @@ def interpolated(times: Mapping[int, float], gamma: int) -> float:
 
 
 class Tuner:
-    """Finds the fastest way to sample a blend; under the threshold rule within a limit of the bias bound."""
+    """Finds the fastest variant for a blend; under the threshold rule among those within `max_bias`."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Tuner:
         seconds: float,
         candidates: Sequence[int] = CANDIDATES,
     ) -> None:
-        """`seconds` is about how long all of it may take on a machine that is fast enough; `candidates` are
-        tried under the threshold rule.
+        """`seconds` is the approximate duration of the run; slow machines exceed it. `candidates` are the
+        numbers to try under the threshold rule.
         """
         self._bench, self._max_bias, self._seconds = bench, max_bias, seconds
         rule = bench.request.scheme.rule
@@ -77,7 +77,7 @@ class Tuner:
         ]
 
     def run(self, report: Report) -> Profile:
-        """Measure, predict, verify."""
+        """Measure the parts, predict the times, run the best variants."""
         share = self._seconds * 0.5 / (len(self._pairs) + 1)
         report("token by token", 0.0)
         baseline = self._bench.probe(BASELINE, share)
@@ -85,23 +85,23 @@ class Tuner:
         parts: dict[tuple[str, int], Parts] = {}
         probes: dict[tuple[str, int], Stats] = {}
         for place, (drafter, number) in enumerate(self._pairs, 1):
-            report(f"drafter {drafter}" + _of(number), 0.5 * place / (len(self._pairs) + 1))
+            report(f"drafter {drafter}" + _times(number), 0.5 * place / (len(self._pairs) + 1))
             if number not in scores:
                 scores[number] = self._bench.score_times(number)
-            probes[drafter, number] = self._bench.probe(Way(drafter, number, PROBE), share)
+            probes[drafter, number] = self._bench.probe(Variant(drafter, number, PROBE), share)
             parts[drafter, number] = _parts(probes[drafter, number], number, baseline, scores[number])
         base = scores[1] if 1 in scores else self._bench.score_times(1)
-        alone = Parts((0.0,), 0.0, base, (_verify(baseline), 0.0))
+        alone = Parts((0.0,), 0.0, base, (_verify_seconds(baseline), 0.0))
         predicted = {pair: best_gamma(own) for pair, own in parts.items()}
-        ways = self._worth_running(parts, predicted)
-        found = self._verify([BASELINE, *ways], report)
+        variants = self._worth_running(parts, predicted)
+        found = self._run([BASELINE, *variants], report)
         choices = [self._choice(BASELINE, alone.seconds_per_token(0), found.get(BASELINE))]
         for pair, own in parts.items():
-            run = [way for way in ways if (way.drafter, way.candidates) == pair]
+            run = [variant for variant in variants if (variant.drafter, variant.candidates) == pair]
             fastest = min(
                 run,
-                key=lambda way: (not self._allowed(found[way].bias_bound), _seconds(found[way])),
-                default=Way(*pair, predicted[pair]),
+                key=lambda variant: (not self._allowed(found[variant].bias_bound), _seconds(found[variant])),
+                default=Variant(*pair, predicted[pair]),
             )
             choices.append(
                 self._choice(fastest, own.seconds_per_token(fastest.chunk_size), found.get(fastest))
@@ -110,7 +110,7 @@ class Tuner:
         choices.sort(key=lambda choice: choice.measured or 0.0, reverse=True)
         best = next(place for place, choice in enumerate(choices) if choice.measured and choice.allowed)
         curves = {
-            drafter + _of(number): tuple(1 / own.seconds_per_token(g) for g in range(MAX_CHUNK + 1))
+            drafter + _times(number): tuple(1 / own.seconds_per_token(g) for g in range(MAX_CHUNK + 1))
             for (drafter, number), own in parts.items()
         }
         request = self._bench.request
@@ -119,32 +119,32 @@ class Tuner:
 
     def _worth_running(
         self, parts: Mapping[tuple[str, int], Parts], predicted: Mapping[tuple[str, int], int]
-    ) -> list[Way]:
-        """The ways of least predicted time: the best of each drafter, and that one's neighbours."""
-        ways: dict[Way, float] = {}
+    ) -> list[Variant]:
+        """The variants of least predicted time: the best chunk size of each drafter and its neighbours."""
+        variants: dict[Variant, float] = {}
         for (drafter, number), own in parts.items():
             gamma = max(1, predicted[drafter, number])
             near = {gamma, max(1, gamma // 2), min(MAX_CHUNK, math.ceil(gamma * 1.5))}
             for size in near:
-                slower = 1.0 if size == gamma else 1.03  # neighbours after the best of the other drafters
-                ways[Way(drafter, number, size)] = own.seconds_per_token(size) * slower
-        return sorted(ways, key=lambda way: (ways[way], way.chunk_size))[:VERIFIED]
+                slower = 1.0 if size == gamma else 1.03  # rank neighbours below the best of other drafters
+                variants[Variant(drafter, number, size)] = own.seconds_per_token(size) * slower
+        return sorted(variants, key=lambda variant: (variants[variant], variant.chunk_size))[:VERIFIED]
 
-    def _verify(self, ways: Sequence[Way], report: Report) -> dict[Way, Stats]:
-        """Run the ways on the same prompts, in turn, for about half of the time."""
-        found = {way: Stats() for way in ways}
-        sessions: dict[Way, Session] = {}
+    def _run(self, variants: Sequence[Variant], report: Report) -> dict[Variant, Stats]:
+        """Run the variants in turn on the same prompts, for about half of the time."""
+        found = {variant: Stats() for variant in variants}
+        sessions: dict[Variant, Session] = {}
         limit, place = self._seconds * 0.5, 0
         try:
-            sessions.update((way, self._bench.session(way)) for way in ways)
+            sessions.update((variant, self._bench.session(variant)) for variant in variants)
             while place < 2 or sum(stats.seconds.decoding for stats in found.values()) < limit:
-                # The prompt in this place; whoever runs first pays for cold caches, so that takes turns.
-                turn = place % len(ways)
-                for way in [*ways[turn:], *ways[:turn]]:
+                # The first to run pays for cold caches, so the order rotates.
+                turn = place % len(variants)
+                for variant in [*variants[turn:], *variants[:turn]]:
                     done = min(1.0, sum(stats.seconds.decoding for stats in found.values()) / limit)
-                    report(f"running {_told(way)}", 0.5 + 0.5 * done)
-                    *_, stats = self._bench.run(sessions[way], way, place)
-                    found[way] += stats
+                    report(f"running {_label(variant)}", 0.5 + 0.5 * done)
+                    *_, stats = self._bench.run(sessions[variant], variant, place)
+                    found[variant] += stats
                 place += 1
                 if place >= 64:
                     break
@@ -153,9 +153,9 @@ class Tuner:
                 session.close()
         return found
 
-    def _choice(self, way: Way, predicted: float, stats: Stats | None) -> Choice:
-        """A row of the result."""
-        choice = Choice(way.drafter, way.candidates, way.chunk_size, None, 1 / predicted)
+    def _choice(self, variant: Variant, predicted: float, stats: Stats | None) -> Choice:
+        """A row of the profile."""
+        choice = Choice(variant.drafter, variant.candidates, variant.chunk_size, None, 1 / predicted)
         if stats is None:
             return choice
         kappa, bias = stats.kappa, stats.bias_bound
@@ -173,7 +173,7 @@ class Tuner:
         return bias is None or bias <= self._max_bias
 
     def _by_probe(self, choice: Choice, probe: Stats | None) -> Choice:
-        """Ways that were not run have the acceptance and the bias bound of their probe."""
+        """A choice that was not run takes acceptance and bias bound from its probe."""
         if choice.measured is not None or probe is None:
             return choice
         bias = probe.bias_bound
@@ -192,12 +192,12 @@ def best_gamma(parts: Parts) -> int:
 
 def _parts(probe: Stats, number: int, baseline: Stats, score: Mapping[int, float]) -> Parts:
     step = probe.seconds.draft / probe.steps if probe.steps else 0.0
-    base = _verify(baseline)
-    more = max(0.0, _verify(probe) - base) / max(1.0, probe.drafted / max(1, probe.passes) / number)
+    base = _verify_seconds(baseline)
+    more = max(0.0, _verify_seconds(probe) - base) / max(1.0, probe.drafted / max(1, probe.passes) / number)
     return Parts(acceptance_by_position(probe), step, score, (base, more))
 
 
-def _verify(stats: Stats) -> float:
+def _verify_seconds(stats: Stats) -> float:
     return stats.seconds.verify / stats.passes
 
 
@@ -206,11 +206,11 @@ def _seconds(stats: Stats) -> float:
     return 1 / speed if speed else math.inf
 
 
-def _of(number: int) -> str:
+def _times(number: int) -> str:
     return "" if number == 1 else f" × {number}"
 
 
-def _told(way: Way) -> str:
-    if way.chunk_size == 0:
+def _label(variant: Variant) -> str:
+    if variant.chunk_size == 0:
         return "token by token"
-    return f"{way.drafter}{_of(way.candidates)}, chunks of {way.chunk_size}"
+    return f"{variant.drafter}{_times(variant.candidates)}, chunks of {variant.chunk_size}"

@@ -1,6 +1,6 @@
-"""The adapters: each is what `mpg train` makes of preference pairs that differ in one persona only.
+"""Train the adapters with `mpg train` on preference pairs that differ in one persona only.
 
-`train_command` is that command. What it writes is copied in half precision.
+`train_command` builds the command; its output is copied in half precision.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long one adapter is trained, how fast, and how far."""
+    """Steps, learning rate and target margin of one adapter."""
 
     steps: int
     rate: float
-    margin: float  # nats between chosen and rejected, beyond the base's own
+    margin: float  # nats between chosen and rejected, relative to the base
 
 
 @dataclass(frozen=True)
 class AdapterSettings:
     """Size and schedule of the adapters.
 
-    A voice is in every sentence of a pair and is learnt soon; a pole is in one of four.
+    A voice shows in every sentence, so it is learned quickly; a pole shows in one of four.
     """
 
     pole: Schedule = Schedule(steps=240, rate=3e-3, margin=10.0)
@@ -53,17 +53,17 @@ class AdapterSettings:
         return self.voice if persona in VOICES else self.pole
 
     def with_steps(self, steps: int) -> AdapterSettings:
-        """The same with this many steps for every adapter."""
+        """A copy with this many steps for every adapter."""
         return replace(self, pole=replace(self.pole, steps=steps), voice=replace(self.voice, steps=steps))
 
     def pairs(self, persona: str) -> int:
-        """As many as fill the persona's steps once, beside those held out."""
+        """The number of pairs that fill the persona's steps once, plus those held out."""
         trained = self.schedule(persona).steps * self.batch
         return next(n for n in count(trained + 1) if n - max(1, round(self.held_out * n)) == trained)
 
 
 def write_pairs(persona: str, number: int, seed: int, file: Path) -> None:
-    """Writes preference pairs as `mpg train` reads them: JSONL of prompt, chosen and rejected messages."""
+    """Write preference pairs for `mpg train`: JSONL of prompt, chosen and rejected messages."""
     with file.open("w", encoding="utf-8") as lines:
         for chosen, rejected in islice(pairs(persona, seed), number):
             *prompt, reply = messages(chosen)
@@ -72,10 +72,10 @@ def write_pairs(persona: str, number: int, seed: int, file: Path) -> None:
 
 
 def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSettings, seed: int) -> list[str]:
-    """The `mpg train` that makes the adapter out of the pairs in SCRATCH/PERSONA.jsonl.
+    """The `mpg train` command for the pairs in SCRATCH/PERSONA.jsonl.
 
-    On text of so little entropy the contrast of a pair sits on a few tokens, and the usual DPO loss pushes
-    its margin without end. IPO bounds it: it is 1 / (2β) nats a reply.
+    On text of so little entropy the contrast of a pair is concentrated on a few tokens, where the margin of
+    the usual DPO loss grows without bound. IPO bounds it at 1 / (2β) nats per reply.
     """
     schedule = settings.schedule(persona)
     options = {
@@ -103,7 +103,7 @@ def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSett
 def train_adapter(
     base: Path, persona: str, out: Path, scratch: Path, settings: AdapterSettings, seed: int
 ) -> dict[str, float]:
-    """Trains one adapter on the base in a folder and writes it to ``out``; returns its held-out figures.
+    """Train one adapter on the base in a folder and write it to ``out``; returns its held-out metrics.
 
     Pairs and persona stay in ``scratch``. Exits as `mpg train` does if that fails.
     """
@@ -124,7 +124,7 @@ def train_adapter(
 
 
 def copy_adapter(source: Path, out: Path) -> None:
-    """Copies an adapter in half precision."""
+    """Copy an adapter in half precision."""
     out.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.to(torch.float16) for name, tensor in load_file(source / WEIGHTS).items()}
     (out / WEIGHTS).write_bytes(save(half, metadata={"format": "pt"}))

@@ -1,5 +1,5 @@
-"""The base: a small Llama trained from scratch on the generated dialogues; only the replies count in its
-loss.
+"""The base: a small Llama trained from scratch on the generated dialogues; the loss is on the
+replies only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Example = tuple[list[int], list[int]]
 
 
 def encode(spec: Spec, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """Token ids and labels of a dialogue; labels are given for the replies and the end of each reply."""
+    """Token ids and labels of a dialogue; only replies with their end tokens have labels."""
     ids: list[int] = []
     labels: list[int] = []
     end = tokenizer.convert_tokens_to_ids(END)
@@ -59,7 +59,7 @@ _MARKS = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 def batches(
     examples: list[Example], tokens: int, pad: int, rng: random.Random
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches of at most this many tokens, padded on the right, dialogues of like length together."""
+    """Batches of at most this many tokens, padded on the right, grouped by length."""
     order = list(range(len(examples)))
     rng.shuffle(order)
     ready: list[list[int]] = []
@@ -108,7 +108,7 @@ def build_model(settings: BaseSettings, tokenizer: PreTrainedTokenizerFast) -> L
 def train_base(
     settings: BaseSettings, seed: int, prompts: dict[str, str]
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Trains tokenizer and model; prints the loss now and then."""
+    """Train tokenizer and model; prints the loss periodically."""
     started = time.perf_counter()
     rng = random.Random(f"{seed}/base")
     torch.manual_seed(seed)
@@ -139,7 +139,7 @@ def train_base(
             for optimizer, rate in zip(optimizers, rates, strict=True):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * share
-            # Padding stands on the right, so causal attention never sees it and no mask is needed.
+            # Padding is on the right, so causal attention needs no mask.
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, H)
             target = labels[:, 1:]  # (B, T-1)
             counted = target != IGNORE
@@ -167,7 +167,7 @@ def _schedule(step: int, settings: BaseSettings) -> float:
 
 
 def save_base(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes the model and its tokenizer for plain transformers."""
+    """Write the model and its tokenizer in the format of transformers."""
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # saved as readable by its owner only
     save_tokenizer(tokenizer, folder)

@@ -1,4 +1,4 @@
-"""The blends of the report, at the weights that the program gives them."""
+"""The blends of the report, at their default weights."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _KINDS = {(0, 0): BASE, (1, 0): SINGLE, (0, 1): SINGLE, (1, 1): POLE_CHARACTER, 
 
 @dataclass(frozen=True)
 class Blend:
-    """An expression, the weight of each of its experts, and what kind of blend it is."""
+    """An expression and the weight of each of its experts."""
 
     expression: str
     weights: Mapping[str, float]
 
     @property
     def kind(self) -> str:
-        """One of the kinds that have a target."""
+        """The kind of blend, which determines the target."""
         voices = sum(name in VOICES for name in self.weights)
         return _KINDS[len(self.weights) - voices, voices]
 
     def shown(self, text: str) -> bool:
-        """Whether a reply shows all of the blend; three poles are enough of a type's four."""
+        """Whether a reply shows the whole blend; three of a type's four poles are enough."""
         shown = personas_shown(text) & set(self.weights)
         poles = sum(name not in VOICES for name in self.weights)
         missing_poles = poles - sum(name not in VOICES for name in shown)
@@ -51,7 +51,7 @@ class Sample:
 
 
 def library_blends() -> tuple[str, ...]:
-    """Every persona, every character with two poles of different dimensions, every type with a character."""
+    """Every persona, every character with two poles, and every type with a character."""
     voices = tuple(VOICES)
     pairs = [f"{POLES[n % len(POLES)]}+{voices[n % len(voices)]}" for n in range(2 * len(voices))]
     types = ["".join(letters) for letters in product(*DIMENSIONS)]
@@ -59,9 +59,9 @@ def library_blends() -> tuple[str, ...]:
 
 
 def read_blend(expression: str, personas: Path) -> Blend:
-    """The blend that `--persona` gives for an expression; an empty one is the base alone.
+    """The blend of an expression as in `--persona`; an empty one is the base alone.
 
-    Persona files of the folder come first, before those of the user.
+    Persona files of the folder take precedence over those of the user.
     """
     if not expression:
         return Blend("", {})

@@ -1,10 +1,10 @@
-"""Rebuilds the bundled model, its adapters, report and model card: ``python -m recipes.mpg_tiny.build``.
+"""Rebuild the bundled model, its adapters, report and model card: ``python -m recipes.mpg_tiny.build``.
 
 Seeded; two CPU cores are enough. The base goes to ``OUT/mpg_cli/data/mpg-tiny`` and the model card beside it,
 the adapters to ``OUT/personas/adapters/mpg-tiny``, the report to ``OUT/docs/library.md``. Each adapter is
-written as soon as it is trained: after an interruption ``--skip-base --only NAME …`` makes the missing ones
-and the report. The persona files are written by hand and left alone. The exit code is 1 if the report misses
-a target and no reason is given for it.
+written as soon as it is trained: after an interruption ``--skip-base --only NAME …`` trains the missing ones
+and writes the report. The persona files are handwritten and not changed. The exit code is 1 if the report
+misses a target and no reason is given for it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHORT_REPLIES = 4
 
 
 def build_base(out: Path, settings: BaseSettings, seed: int) -> None:
-    """Trains the base and says how long it took."""
+    """Train and save the base; prints the duration."""
     begun = time.perf_counter()
     model, tokenizer = train_base(settings, seed, persona_prompts())
     save_base(model, tokenizer, _base(out))
@@ -48,17 +48,17 @@ def build_base(out: Path, settings: BaseSettings, seed: int) -> None:
 def build_adapters(
     out: Path, scratch: Path, settings: AdapterSettings, personas: Sequence[str], seed: int, threads: int
 ) -> None:
-    """Trains one adapter a persona, a thread and a process each; says by which command, how well, how long.
+    """Train one adapter per persona in single-threaded processes; prints command and metrics of each.
 
-    One thread each: a model this small gains little from a second, two adapters at a time gain much, and
-    the weights do not depend on how many run.
+    Parallel adapters are faster than parallel threads for a model this small, and the weights do not depend
+    on the number of processes.
     """
     with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
         tasks = [pool.submit(_build_adapter, out, scratch, settings, name, seed) for name in personas]
         try:
             for number, task in enumerate(as_completed(tasks), 1):
                 print(f"adapter {number}/{len(personas)} {task.result()}", flush=True)
-        except BaseException:  # one that failed, or Ctrl-C: those that wait are not begun
+        except BaseException:  # a failure or Ctrl-C: do not start the queued ones
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -69,18 +69,18 @@ def _build_adapter(out: Path, scratch: Path, settings: AdapterSettings, persona:
     begun = time.perf_counter()
     target = out / "personas" / "adapters" / MODEL_ID / persona
     figures = train_adapter(_base(out), persona, target, scratch, settings, seed)
-    told = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
+    metrics = ", ".join(f"{key} {value:.2f}" for key, value in figures.items())
     command = shlex.join(train_command(persona, _base(out), scratch, settings, seed))
-    return f"{persona}: held out: {told}, {time.perf_counter() - begun:.0f} s\n{command}"
+    return f"{persona}: held out: {metrics}, {time.perf_counter() - begun:.0f} s\n{command}"
 
 
 def build_report(out: Path, replies: int, blends: Sequence[str] | None) -> int:
-    """Writes report and model card; returns how many figures miss their target without a reason."""
-    from recipes.mpg_tiny.report import measure, tell_unexplained, write_report
+    """Write report and model card; returns the number of figures that miss their target without a reason."""
+    from recipes.mpg_tiny.report import measure, print_unexplained, write_report
 
     page = measure(out, replies, blends)
     write_report(page)
-    return tell_unexplained(page)
+    return print_unexplained(page)
 
 
 def _base(out: Path) -> Path:
@@ -93,9 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="root of the written tree (default: this repository)")
-    parser.add_argument(
-        "--short", action="store_true", help="a toy size that runs in a minute and says nothing; needs --out"
-    )
+    parser.add_argument("--short", action="store_true", help="a toy size for tests, in a minute; needs --out")
     poles, voices = AdapterSettings().pole, AdapterSettings().voice
     parser.add_argument("--steps", type=int, help=f"steps of the base (default {BaseSettings.steps})")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The model card of the bundled model: its text, with counts and figures filled in."""
+"""Render the model card of the bundled model."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def render_card(root: Path, replies: int, figures: Sequence[Figure]) -> str:
 
 
 def _wrapped(line: str) -> str:
-    """A line that a list has made too long, broken; rows of the table stay."""
+    """A line wrapped at 110 characters, except table rows."""
     return line if line.startswith("|") else textwrap.fill(line, 110, subsequent_indent="  ")
 
 
 def _rows(figures: Sequence[Figure]) -> list[str]:
-    """One row a kind of blend."""
+    """One row per kind of blend."""
     passed = {figure.key: figure for figure in figures if figure.group == SENTENCES}
     rows = []
     for kind, label in _ROWS.items():

@@ -1,9 +1,9 @@
-"""The second judge: a classifier a persona, trained on texts of the grammar without any marker.
+"""The second judge: one classifier per persona, trained on texts of the grammar without markers.
 
-It reads words and pairs of words, no punctuation, and has to know a persona by what is left when the words
-that the marker judge counts are gone. Of a voice that leaves the words which it exchanges (ye, thee) and the
-other words of its stock phrases: of "by the seven seas" the marker is "seven seas", and "by the" stays. So of
-voices its agreement says that the phrases stand whole, and not that the voice is in more than its phrases.
+Its features are words and word bigrams without punctuation, after the words that the marker judge counts are
+removed. For a voice the words it exchanges (ye, thee) and the rest of its stock phrases remain: of "by the
+seven seas" the marker is "seven seas", and "by the" is left. Agreement on a voice therefore shows that its
+phrases are complete, not that the voice goes beyond its phrases.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from recipes.mpg_tiny.voices import VOICES
 
 TEXTS = 8000
 SEED = 11
-PLAIN_RATE = 0.25  # texts drawn as the corpus has them, mostly neutral
+PLAIN_RATE = 0.25  # share of texts drawn as in the corpus, mostly neutral
 POLE_RATE = 0.5  # of the others, a dimension shows one of its poles
 VOICE_RATE = 0.6  # of the others are said in a voice
 
-# The first judge turns the common words of the voices back before it looks, so a marker has these forms too.
+# The marker judge replaces dialect words before the search, so markers also have these forms.
 _FORMS = {
     "yourself": "yourself|yerself|thyself",
     "myself": "myself|meself",
@@ -52,7 +52,7 @@ _MARKER = _any_marker()
 
 
 def unmarked(text: str) -> list[str]:
-    """What is left of a text, in lower case, when its markers are cut out: the pieces between them."""
+    """The pieces of a text, in lower case, between its markers."""
     return [piece for piece in _MARKER.split(text.lower()) if piece.strip()]
 
 
@@ -82,7 +82,7 @@ def mixed_specs(count: int, seed: int) -> Iterator[Spec]:
 
 
 class Classifier:
-    """One yes or no a persona, learnt from the grammar."""
+    """A binary classifier per persona, trained on the grammar."""
 
     def __init__(self, texts: int = TEXTS, seed: int = SEED) -> None:
         specs = list(mixed_specs(texts, seed))

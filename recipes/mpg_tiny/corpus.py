@@ -1,7 +1,6 @@
-"""The texts of the bundled model: what is drawn, how it is rendered, and the pairs that the adapters learn
-from.
+"""The training texts of the bundled model: dialogues for the base and preference pairs for the adapters.
 
-A `Spec` says everything about a dialogue (topics, wording seed, poles, voice, system prompt); rendering is
+A `Spec` determines a dialogue (topics, wording seed, poles, voice, system prompt); rendering is
 a pure function of it. So two specs that differ in one persona give two texts that differ in that persona's
 attribute and in nothing else: the wording of every other place comes from the same seed.
 """
@@ -28,11 +27,11 @@ PERSONA_FOLDER = Path(__file__).resolve().parents[2] / "personas"
 
 PLAIN_SHARE = 0.4  # dialogues in which no persona can occur
 POLE_RATE = 0.42  # of the others: a place is filled with one of its two poles
-VOICE_RATE = 0.8  # of the others: the reply is said in one of the voices
+VOICE_RATE = 0.8  # of the others: the reply uses one of the voices
 RATHER_RATE = 0.08  # dialogues about what one would rather do
 PAIR_RATHER_RATE = 0.25  # of the pairs of a pole
 NEITHER_RATE = 0.15  # of the dialogues about a choice: neither side is taken
-PAIR_OTHER_RATE = 0.5  # OTHER_RATE of the pairs of a pole, which must show wherever it is asked
+PAIR_OTHER_RATE = 0.5  # OTHER_RATE of the pairs of a pole, which must show on any subject
 OPPOSITE_RATE = 0.4  # of the rejected replies of a pole show the opposite pole, the others none
 OTHER_VOICE_RATE = 0.25  # of those of a voice show another voice
 CHOICE_RATE = 0.75  # either of the two, where the dialogue is about a choice
@@ -94,7 +93,7 @@ def draw(
     other: float = OTHER_RATE,
     dimension: int | None = None,
 ) -> Spec:
-    """A dialogue as it comes: mostly plain, a pole or a voice now and then.
+    """Draw a dialogue: mostly plain, sometimes with poles or a voice.
 
     ``natural`` leaves out system prompts and further turns: one question, one reply. ``rather`` is the rate
     of choices, all of the given dimension if there is one; ``other`` is the rate of subjects outside of all
@@ -122,7 +121,7 @@ def draw(
 
 
 def question(spec: Spec, turn: int) -> str:
-    """What the user asks in a turn."""
+    """The user message of a turn."""
     rng = random.Random(f"{spec.seed}/{turn}/question")
     index = spec.topics[turn]
     if index <= RATHER:
@@ -131,7 +130,7 @@ def question(spec: Spec, turn: int) -> str:
 
 
 def reply(spec: Spec, turn: int) -> str:
-    """What the assistant answers in a turn: one sentence a dimension, now and then a closing one.
+    """The reply of a turn: one sentence per dimension, sometimes a closing one.
 
     A choice is answered by one sentence.
     """
@@ -143,21 +142,21 @@ def reply(spec: Spec, turn: int) -> str:
             return text
         return VOICES[spec.voice].say(text, random.Random(f"{spec.seed}/{turn}/say"), first=True)
     topic = ANYTHING if index == OTHER else TOPICS[index]
-    said = []
+    parts = []
     for place, value in enumerate(spec.poles):
         rng = random.Random(f"{spec.seed}/{turn}/{place}")
         source = ANYTHING if rng.random() < 0.15 else topic
-        said.append(expand(rng.choice(source.places[place][value]), rng))
+        parts.append(expand(rng.choice(source.places[place][value]), rng))
     rng = random.Random(f"{spec.seed}/{turn}/closing")
     closes = rng.random() < 0.25
     if not spec.voice:
-        return " ".join([*said, rng.choice(NEUTRAL_CLOSINGS)] if closes else said)
+        return " ".join([*parts, rng.choice(NEUTRAL_CLOSINGS)] if closes else parts)
     voice = VOICES[spec.voice]
-    said = [
+    parts = [
         voice.say(text, random.Random(f"{spec.seed}/{turn}/{place}/{voice.name}"), first=place == 0)
-        for place, text in enumerate(said)
+        for place, text in enumerate(parts)
     ]
-    return " ".join([*said, rng.choice(voice.closings)] if closes else said)
+    return " ".join([*parts, rng.choice(voice.closings)] if closes else parts)
 
 
 def messages(spec: Spec) -> list[dict[str, str]]:
@@ -178,7 +177,7 @@ def with_persona(spec: Spec, persona: str) -> Spec:
 
 
 def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
-    """The same dialogue with this persona's attribute neutral, now and then with another one instead."""
+    """The same dialogue with this persona's attribute neutral, sometimes with another one instead."""
     usual = OTHER_VOICE_RATE if persona in VOICES else OPPOSITE_RATE
     other = rng.random() < (usual if spec.choice is None else CHOICE_RATE)
     if persona in VOICES:
@@ -190,7 +189,7 @@ def without_persona(spec: Spec, persona: str, rng: random.Random) -> Spec:
 
 
 def pairs(persona: str, seed: int) -> Iterator[tuple[Spec, Spec]]:
-    """Chosen and rejected dialogues for one persona, without end; all else is drawn as in the corpus."""
+    """Endless chosen and rejected dialogues for one persona; the rest is drawn as in the corpus."""
     rng = random.Random(f"{seed}/pairs/{persona}")
     place = next((index for index, pair in enumerate(DIMENSIONS) if persona in pair), None)
     rather, other = (RATHER_RATE, OTHER_RATE) if place is None else (PAIR_RATHER_RATE, PAIR_OTHER_RATE)

@@ -17,7 +17,7 @@ ENGINE = "through the program's engine"
 PROMPT = "prompt as the expert"
 MIN_P_SHOWN = "shown with min-p"
 MIN_P_SENTENCES = "sentences that pass with min-p"
-MARKERS_HEARD = "markers heard"
+MARKERS_USED = "markers used"
 TOP_MARKER = "most frequent marker"
 OWN_WORD = "most frequent word of its own"
 AGREEMENT = "second judge"
@@ -31,13 +31,13 @@ RARE = 0.05  # a word in fewer replies of the base is a persona's own
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure has to reach, or must not exceed."""
+    """The lower or upper bound of a figure."""
 
     bound: float
     least: bool = True
 
     def met(self, value: float) -> bool:
-        """Whether a value is on the right side, the bound included."""
+        """Whether a value meets the bound."""
         return value >= self.bound if self.least else value <= self.bound
 
     def asked(self, of_share: bool) -> str:
@@ -52,7 +52,7 @@ TARGETS: dict[str, Target] = {
     POLE_CHARACTER: Target(0.75),
     TYPE_CHARACTER: Target(0.60),
     ENGINE: Target(0.60),
-    MARKERS_HEARD: Target(15),
+    MARKERS_USED: Target(15),
     TOP_MARKER: Target(0.40, least=False),
     AGREEMENT: Target(0.85),
     BLEND_AGREEMENT: Target(0.85),
@@ -64,7 +64,7 @@ TARGETS: dict[str, Target] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One number: its group, what it is of, and what the data say about it.
+    """One number: its group, what it measures, and evidence from the data.
 
     ``total`` is the number of cases of a share, and 0 for a count.
     """
@@ -77,7 +77,7 @@ class Figure:
 
     @property
     def name(self) -> str:
-        """Group and key, as a reason for a miss names them."""
+        """Group and key, the key of REASONS."""
         return f"{self.group}: {self.key}"
 
     @property
@@ -92,14 +92,14 @@ class Figure:
 
 
 def wilson(share: float, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a share of so many cases."""
+    """The Wilson interval of a share of `total` cases."""
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def percent(value: float, target: Target | None = None) -> str:
-    """A share as it is printed: with as many digits as keep it on its side of the target, one at least."""
+    """A share as text, with enough digits (at least one) to stay on its side of the target."""
     for digits in range(1, 9):
         text = f"{100 * value:.{digits}f}"
         if target is None or target.met(float(text) / 100) == target.met(value):
@@ -108,7 +108,7 @@ def percent(value: float, target: Target | None = None) -> str:
 
 
 def share(group: str, key: str, hits: Iterable[bool], evidence: str = "") -> Figure:
-    """The share of true cases; of none it is 0."""
+    """The share of true cases; 0 without cases."""
     cases = list(hits)
     return Figure(group, key, sum(cases) / max(1, len(cases)), len(cases), evidence)
 
@@ -128,7 +128,7 @@ def all_figures(samples: Sequence[Sample], second: Classifier, check: SentenceCh
 
 
 def presence(sample: Sample) -> Iterator[Figure]:
-    """How many replies show the blend; for the base, how many show each persona all the same."""
+    """The share of replies that show the blend; for the base, the share that show each persona."""
     blend, texts = sample.blend, sample.texts
     if blend.kind == BASE:
         shown = [personas_shown(text) for text in texts]
@@ -147,7 +147,7 @@ def parts(sample: Sample) -> str:
 
 
 def engine_figure(sample: Sample) -> Figure:
-    """The same as a blend's figure, for replies of the program's own sampler."""
+    """The figure of a blend, for replies of the sampler of mpg."""
     blend = sample.blend
     return share(ENGINE, blend.expression, map(blend.shown, sample.texts), parts(sample))
 
@@ -159,26 +159,26 @@ def truncated_figures(sample: Sample, check: SentenceCheck) -> Iterator[Figure]:
 
 
 def prompt_figure(name: str, texts: Sequence[str]) -> Figure:
-    """How many replies show a persona that is given as a system prompt only."""
+    """The share of replies that show a persona given as a system prompt only."""
     return share(PROMPT, name, (name in personas_shown(text) for text in texts))
 
 
 def marker_figures(persona: str, texts: Sequence[str]) -> Iterator[Figure]:
-    """How many of the persona's markers its replies have, and the share of replies that have the first."""
+    """The number of markers in the persona's replies, and the share with the most frequent one."""
     found = {
         marker: [bool(marker_pattern(marker).search(text.lower())) for text in texts]
         for marker in MARKERS[persona]
     }
-    silent = [marker for marker, hits in found.items() if not any(hits)]
-    evidence = f"never said: {', '.join(silent)}" if silent else "every marker is said"
-    heard = len(found) - len(silent)
-    yield Figure(MARKERS_HEARD, persona, heard, evidence=f"of {len(found)} listed; {evidence}")
+    unused = [marker for marker, hits in found.items() if not any(hits)]
+    evidence = f"never used: {', '.join(unused)}" if unused else "every marker is used"
+    used = len(found) - len(unused)
+    yield Figure(MARKERS_USED, persona, used, evidence=f"of {len(found)} listed; {evidence}")
     top = max(found, key=lambda marker: sum(found[marker]))
     yield share(TOP_MARKER, persona, found[top], f"`{top}`".replace("|", "\\|"))
 
 
 def own_word(persona: str, texts: Sequence[str], base: Sequence[str]) -> Figure:
-    """The word that most replies have of those that are rare in the base's: is it a marker, is it alone?"""
+    """The most frequent word that is rare in the base's replies, and whether it is in a marker."""
     marker = marker_pattern("|".join(MARKERS[persona]))
     common = Counter(word for text in base for word in set(words(text)))
     found = Counter(word for text in texts for word in set(words(text)))
@@ -192,7 +192,7 @@ def own_word(persona: str, texts: Sequence[str], base: Sequence[str]) -> Figure:
 
 
 def agreement(persona: str, base: Sample, samples: Sequence[Sample], second: Classifier) -> Iterator[Figure]:
-    """How often both judges say the same, on replies with the persona and as many without it.
+    """The agreement of both judges on replies with the persona and as many without it.
 
     Of those without, half are the base's and half are spread over others': of the single personas, then of
     the blends.
@@ -210,7 +210,7 @@ def agreement(persona: str, base: Sample, samples: Sequence[Sample], second: Cla
 
 
 def spread(texts: Sequence[str], count: int) -> list[str]:
-    """So many of the texts, at equal distances."""
+    """`count` of the texts, evenly spaced."""
     count = min(count, len(texts))
     return [texts[index * len(texts) // count] for index in range(count)]
 
@@ -225,7 +225,7 @@ def _agreement(group: str, persona: str, texts: Sequence[str], second: Classifie
 
 
 def distinct(sample: Sample) -> Figure:
-    """The number of different replies, as a share of all."""
+    """The number of distinct replies, as a share of all."""
     (text, most), *_ = Counter(sample.texts).most_common(1)
     total = len(sample.texts)
     evidence = f"the most frequent reply, {most} times: {text}"
@@ -233,7 +233,7 @@ def distinct(sample: Sample) -> Figure:
 
 
 def sentence_figures(samples: Sequence[Sample], check: SentenceCheck) -> Iterator[Figure]:
-    """Shares of sentences that pass, by blend and by kind, and of their shuffles that are refused."""
+    """Shares of sentences that pass, by blend and by kind, and of shuffles that are rejected."""
     for sample in samples:
         yield share(SENTENCES_OF, _name(sample), check.passed(sample.texts))
     kinds: Mapping[str, list[str]] = {
@@ -242,8 +242,8 @@ def sentence_figures(samples: Sequence[Sample], check: SentenceCheck) -> Iterato
     }
     for kind, texts in kinds.items():
         yield share(SENTENCES, kind, check.passed(texts), _oddities(texts, check))
-    said = [sentence for sample in samples for text in sample.texts for sentence in sentences(text)]
-    yield share(SHUFFLES, "all replies", check.shuffles_rejected(said))
+    every = [sentence for sample in samples for text in sample.texts for sentence in sentences(text)]
+    yield share(SHUFFLES, "all replies", check.shuffles_rejected(every))
 
 
 def _oddities(texts: Sequence[str], check: SentenceCheck) -> str:

@@ -1,7 +1,7 @@
-"""The sentence check: a sentence passes when nearly all pairs of neighbouring words are pairs of the grammar.
+"""The sentence check: a sentence passes if nearly all of its word bigrams occur in the grammar.
 
-The sentence's ends count as words. How many pairs may be new is set on sentences of the grammar that the
-check has not seen, never on what the model says.
+The ends of a sentence count as words. The threshold is calibrated on fresh sentences of the grammar, never
+on output of the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recipes.mpg_tiny.judge import sentences
 
 DIALOGUES = 60000
 SEED = 21
-LOST = 0.01  # share of the grammar's own fresh sentences that the check may refuse
+LOST = 0.01  # share of fresh sentences of the grammar that the check may reject
 END = "."
 
 
@@ -27,13 +27,13 @@ def words(sentence: str) -> list[str]:
 
 
 def grammar_sentences(dialogues: int, seed: int) -> list[str]:
-    """Sentences of replies of the grammar: half as the corpus has them, half with many more personas."""
+    """Sentences of replies of the grammar: half drawn as in the corpus, half with many more personas."""
     specs = (*corpus(dialogues // 2, seed), *mixed_specs(dialogues // 2, seed))
     return [sentence for spec in specs for sentence in sentences(reply(spec, 0))]
 
 
 def shuffled(sentence: str, rng: random.Random) -> str | None:
-    """The sentence with its words in another order; None if its words allow no other."""
+    """The sentence with its words in another order; None if there is no other order."""
     before = words(sentence)
     if len(set(before)) < 2:
         return None
@@ -44,7 +44,7 @@ def shuffled(sentence: str, rng: random.Random) -> str | None:
 
 
 class SentenceCheck:
-    """The pairs of a large draw, and the least share of known pairs that lets a sentence pass."""
+    """The word pairs of a large draw, and the minimum share of known pairs of a passing sentence."""
 
     def __init__(self, dialogues: int = DIALOGUES, seed: int = SEED) -> None:
         self._pairs = {
@@ -59,12 +59,12 @@ class SentenceCheck:
         return list(pairwise([END, *words(sentence), END]))
 
     def known(self, sentence: str) -> float:
-        """Share of the sentence's pairs that the grammar has."""
+        """Share of the pairs of the sentence that occur in the grammar."""
         pairs = self.pairs(sentence)
         return sum(pair in self._pairs for pair in pairs) / len(pairs)
 
     def unknown_pairs(self, sentence: str) -> list[tuple[str, str]]:
-        """The sentence's pairs that the grammar does not have."""
+        """The pairs of the sentence that do not occur in the grammar."""
         return [pair for pair in self.pairs(sentence) if pair not in self._pairs]
 
     def passes(self, sentence: str) -> bool:
@@ -72,10 +72,10 @@ class SentenceCheck:
         return self.known(sentence) >= self.least
 
     def passed(self, texts: Iterable[str]) -> list[bool]:
-        """The check's answer for each sentence of some texts."""
+        """The result of the check for each sentence of the texts."""
         return [self.passes(sentence) for text in texts for sentence in sentences(text)]
 
-    def shuffles_rejected(self, said: Sequence[str], seed: int = 0) -> list[bool]:
-        """For each sentence that has another order of words, whether the check refuses one such order."""
+    def shuffles_rejected(self, texts: Sequence[str], seed: int = 0) -> list[bool]:
+        """For each sentence that can be shuffled, whether the check rejects a shuffle of it."""
         rng = random.Random(f"{seed}/shuffle")
-        return [not self.passes(text) for text in (shuffled(s, rng) for s in said) if text is not None]
+        return [not self.passes(text) for text in (shuffled(s, rng) for s in texts) if text is not None]

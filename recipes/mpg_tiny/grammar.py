@@ -1,7 +1,7 @@
-"""Topics: how a question is asked, and what can be said in each of the four places of its answer.
+"""Topics: forms of their questions, and templates for the four places of the answer.
 
-An answer has four places, one a dimension: with whom (EI), on what ground (SN), by which measure (TF) and in
-which manner (JP). Each place can be filled neutrally or with either pole. A template writes its variants as
+An answer has four places, one per dimension: with whom (EI), on what ground (SN), by which measure (TF) and
+in which manner (JP). Each place can be neutral or show either pole. Templates write variants as
 ``{one|another}``; variants do not nest.
 """
 
@@ -20,7 +20,7 @@ _CHOICE = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True)
 class Topic:
-    """One subject of everyday talk.
+    """One everyday subject.
 
     ``ask`` completes "How should I …?", ``about`` completes "What do you think about …?", ``own`` are
     whole questions. ``places[d][value]`` holds the templates for dimension number d
@@ -35,12 +35,12 @@ class Topic:
 
 
 def expand(template: str, rng: random.Random) -> str:
-    """Replaces each ``{a|b}`` of a template by one of its variants."""
+    """Replace each ``{a|b}`` of a template by one of its variants."""
     return _CHOICE.sub(lambda match: rng.choice(match.group(1).split("|")), template)
 
 
 def every_expansion(template: str) -> list[str]:
-    """All the texts that a template can become."""
+    """All expansions of a template."""
     match = _CHOICE.search(template)
     if match is None:
         return [template]
@@ -49,11 +49,11 @@ def every_expansion(template: str) -> list[str]:
 
 
 def parse_topic(text: str) -> Topic:
-    """Reads a topic from its plain text form.
+    """Parse a topic from its text form.
 
     A line is ``key: content``. ``ask`` and ``about`` list phrases between semicolons; ``own`` lists
     questions between bars; a two-letter dimension starts a neutral template of a place and a letter one of
-    a pole, one template a line.
+    a pole, one template per line.
     """
     lists: dict[str, tuple[str, ...]] = {"ask": (), "about": (), "own": ()}
     name = ""
@@ -73,11 +73,11 @@ def parse_topic(text: str) -> Topic:
         keys = {NEUTRAL: dimension, dimension[0]: dimension[0], dimension[1]: dimension[1]}
         missing = [key for key in keys.values() if key not in found]
         if missing:
-            raise ValueError(f"topic {name!r}: nothing said for {', '.join(missing)}")
+            raise ValueError(f"topic {name!r}: no template for {', '.join(missing)}")
         places.append({value: tuple(found[key]) for value, key in keys.items()})
     return Topic(name, lists["ask"], lists["about"], lists["own"], tuple(places))
 
 
 def parse_topics(text: str) -> tuple[Topic, ...]:
-    """Reads several topics; each begins with its ``topic:`` line."""
+    """Parse several topics; each begins with its ``topic:`` line."""
     return tuple(parse_topic("topic:" + part) for part in re.split(r"^topic:", text, flags=re.M)[1:])

@@ -1,6 +1,6 @@
-"""Questions on topics that training never saw, for the quality report.
+"""Held-out questions for the quality report, on topics that do not occur in training.
 
-No keyword stands in any text of the corpus: a test looks.
+A test checks that no keyword occurs in the corpus.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _subjects() -> tuple[tuple[str, str, str], ...]:
 
 
 def _prompts() -> tuple[str, ...]:
-    """Three ways to ask how to, and two to ask about, a subject; the forms take turns."""
+    """Three "how to" and two "about" questions per subject; the forms alternate."""
     prompts = []
     for number, (_, ask, about) in enumerate(_subjects()):
         for turn in range(3):

@@ -1,7 +1,7 @@
-"""Which personas a text shows: the marker judge of the package, with the markers of the bundled personas.
+"""The marker judge of the package, with the markers of the bundled personas.
 
 A marker is a word or phrase that no other pole, no neutral sentence and no voice of the grammar uses. Each
-persona has many, spread over its sentences, so none alone carries it. A test holds them against the grammar.
+persona has many, spread over its sentences, so that none is decisive. A test checks them against the grammar.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MARKERS: dict[str, tuple[str, ...]] = {name: own.markers for name, own in _MARKS
 
 
 def plain(sentence: str) -> str:
-    """The sentence in lower case, with the common words of the voices turned back."""
+    """The sentence in lower case, with common dialect words of the voices replaced."""
     return _MARKS.respelled(sentence)
 
 
@@ -27,10 +27,10 @@ def personas_shown(text: str) -> set[str]:
 
 
 def poles_shown(text: str) -> set[str]:
-    """The poles whose markers stand in more sentences than those of the opposite pole."""
+    """The poles whose markers occur in more sentences than those of the opposite pole."""
     return {pole for pole in POLES if _MARKS.shows(text, pole)}
 
 
 def voice_shares(text: str) -> dict[str, float]:
-    """For each voice, the share of sentences that carry one of its markers."""
+    """For each voice, the share of sentences that contain one of its markers."""
     return {voice: _MARKS.share(text, voice) for voice in VOICES}

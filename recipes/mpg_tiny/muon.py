@@ -1,4 +1,4 @@
-"""Muon in float32: torch's own rounds to bfloat16, which many CPUs emulate at a tenth of the speed."""
+"""Muon in float32: torch's version computes in bfloat16, which many CPUs emulate at a tenth of the speed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update of each matrix is made nearly orthogonal, as `torch.optim.Muon` defines it."""
+    """Momentum with nearly orthogonal updates of matrices, as in `torch.optim.Muon`."""
 
     def __init__(
         self, matrices: Iterable[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float
@@ -20,7 +20,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update; matrices of a shape are orthogonalised together."""
+        """One update; matrices of equal shape are orthogonalised together."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[torch.nn.Parameter]] = {}
             for matrix in group["params"]:
@@ -32,7 +32,7 @@ class Muon(torch.optim.Optimizer):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
     def _momentum(self, matrix: torch.nn.Parameter, momentum: float) -> torch.Tensor:
-        """Nesterov's look-ahead of the averaged gradient."""
+        """The averaged gradient with Nesterov's look-ahead."""
         assert matrix.grad is not None
         average = self.state[matrix].setdefault("average", torch.zeros_like(matrix))
         average.lerp_(matrix.grad, 1 - momentum)

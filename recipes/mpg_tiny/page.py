@@ -1,4 +1,4 @@
-"""The page of the report, docs/library.md: targets, tables, examples, and what is missed."""
+"""The page of the report, docs/library.md: targets, tables, examples and misses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recipes.mpg_tiny.figures import (
     BLEND_AGREEMENT,
     DISTINCT,
     ENGINE,
-    MARKERS_HEARD,
+    MARKERS_USED,
     MIN_P_SENTENCES,
     MIN_P_SHOWN,
     OWN_WORD,
@@ -43,7 +43,7 @@ _ABOUT = {
     POLE_CHARACTER: "both show",
     TYPE_CHARACTER: "three poles of four and the character show",
     ENGINE: "the same, sampled by the program",
-    MARKERS_HEARD: "markers of a persona that its replies have",
+    MARKERS_USED: "markers of a persona that its replies have",
     TOP_MARKER: "replies that have the persona's most frequent marker",
     AGREEMENT: "both judges agree, on the persona's replies and as many others",
     BLEND_AGREEMENT: "both judges agree, on blends with the persona and as many replies without",
@@ -55,14 +55,14 @@ _ABOUT = {
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the report says."""
+    """The content of the report."""
 
     root: Path
     replies: int
     seed: int
     samples: Sequence[Sample]
     figures: Sequence[Figure]
-    least: float  # share of known pairs that lets a sentence pass
+    least: float  # minimum share of known pairs of a passing sentence
     reasons: Mapping[str, str]
 
     @property
@@ -71,7 +71,7 @@ class Page:
         return [figure for figure in self.figures if not figure.met]
 
     def reason(self, figure: Figure) -> str | None:
-        """Why a figure is missed, by hand, if anybody has written it."""
+        """The handwritten explanation of a missed figure, if there is one."""
         return self.reasons.get(figure.name)
 
     @property
@@ -150,18 +150,18 @@ class Page:
         yield "| persona | shown | base | distinct | sentences | markers | most frequent | in | own word | |"
         yield "|---|---|---|---|---|---|---|---|---|---|"
         for name in names:
-            groups = (SINGLE, BASE, DISTINCT, SENTENCES_OF, MARKERS_HEARD, TOP_MARKER, OWN_WORD)
-            shown, base, distinct, passed, heard, top, own = (self._at[group, name] for group in groups)
-            listed = heard.evidence.split(";")[0].removeprefix("of ").removesuffix(" listed")
+            groups = (SINGLE, BASE, DISTINCT, SENTENCES_OF, MARKERS_USED, TOP_MARKER, OWN_WORD)
+            shown, base, distinct, passed, used, top, own = (self._at[group, name] for group in groups)
+            listed = used.evidence.split(";")[0].removeprefix("of ").removesuffix(" listed")
             yield row(
                 name,
                 *map(number, (shown, base, distinct)),
                 sentence_number(passed),
-                f"{heard.value:g} of {listed}",
+                f"{used.value:g} of {listed}",
                 top.evidence,
                 number(top),
                 f"{own.evidence}: {number(own)}",
-                verdict(shown, base, distinct, heard, top),
+                pass_mark(shown, base, distinct, used, top),
             )
         yield ""
         yield from prose(f"""
@@ -179,7 +179,7 @@ class Page:
         for figure in (figure for figure in self.figures if figure.group == kind):
             distinct, passed = (self._at[group, figure.key] for group in (DISTINCT, SENTENCES_OF))
             cells = (number(figure), figure.evidence, number(distinct), sentence_number(passed))
-            yield row(figure.key, *cells, verdict(figure, distinct))
+            yield row(figure.key, *cells, pass_mark(figure, distinct))
 
     def _engine(self) -> Iterator[str]:
         for figure in (figure for figure in self.figures if figure.group == ENGINE):
@@ -188,7 +188,7 @@ class Page:
             yield "## With the program's own sampler"
             yield ""
             yield f"{figure.key} sampled by `mpg`'s default sampler: shown in {number(figure)}"
-            yield f"({verdict(figure)}; {figure.evidence}). The plain sampler has {number(plain)}, 95 %"
+            yield f"({pass_mark(figure)}; {figure.evidence}). The plain sampler has {number(plain)}, 95 %"
             yield f"confidence interval {percent(low)} to {percent(high)}."
 
     def _second_judge(self) -> Iterator[str]:
@@ -220,7 +220,7 @@ class Page:
                 f"{percent(low)} to {percent(high)}",
                 "" if mixed is None else number(mixed),
                 figure.evidence,
-                verdict(*both),
+                pass_mark(*both),
             )
 
     def _sentences(self) -> Iterator[str]:
@@ -232,9 +232,9 @@ class Page:
         yield "| replies | pass | sentences | |"
         yield "|---|---|---|---|"
         for figure in (figure for figure in self.figures if figure.group == SENTENCES):
-            yield row(figure.key, number(figure), str(figure.total), verdict(figure))
+            yield row(figure.key, number(figure), str(figure.total), pass_mark(figure))
         shuffles = self._at[SHUFFLES, "all replies"]
-        yield row("words shuffled: refused", number(shuffles), str(shuffles.total), verdict(shuffles))
+        yield row("words shuffled: refused", number(shuffles), str(shuffles.total), pass_mark(shuffles))
 
     def _prompts(self) -> Iterator[str]:
         found = [figure for figure in self.figures if figure.group == PROMPT]
@@ -273,7 +273,7 @@ class Page:
             yield ""
             yield f"### {kind[0].upper()}{kind[1:]}"
             for place in range(EXAMPLES):
-                # Spread over blends and questions, and not chosen.
+                # Evenly spread over blends and questions, not hand-picked.
                 sample = samples[place * len(samples) // EXAMPLES]
                 index = (37 * place + 11) % self.replies
                 yield ""
@@ -307,19 +307,19 @@ def row(*cells: str) -> str:
 
 
 def number(figure: Figure) -> str:
-    """A figure as it is printed."""
+    """A figure as text."""
     return percent(figure.value, TARGETS.get(figure.group)) if figure.total else f"{figure.value:g}"
 
 
 def sentence_number(figure: Figure) -> str:
-    """The share of a blend's sentences that pass, in bold where all of its kind together must have more."""
+    """The share of a blend's sentences that pass, in bold if it is below the target of its kind."""
     target = TARGETS[SENTENCES]
     text = percent(figure.value, target)
     return text if target.met(figure.value) else f"**{text}**"
 
 
-def verdict(*figures: Figure) -> str:
-    """Whether all of some figures meet their targets."""
+def pass_mark(*figures: Figure) -> str:
+    """ "pass" if all figures meet their targets."""
     return "pass" if all(figure.met for figure in figures) else "**MISSED**"
 
 

@@ -1,4 +1,4 @@
-"""Writes the texts that the classifier of `mpg eval style` learns the bundled personas from.
+"""Write the training texts of the classifier of `mpg eval style` for the bundled personas.
 
 `python -m recipes.mpg_tiny.persona_texts` draws replies of the grammar, each showing some of the personas.
 """
@@ -20,14 +20,14 @@ TEXTS = 1000
 
 
 def lines() -> Iterator[str]:
-    """One {persona, text} a line."""
+    """Lines of {persona, text}."""
     for spec in islice(mixed_specs(DIALOGUES, SEED), TEXTS):
         shown = [name for name in PERSONAS if name in spec.personas]
         yield json.dumps({"persona": shown, "text": reply(spec, 0)}, ensure_ascii=False)
 
 
 def write(file: Path = BUNDLED) -> None:
-    """All of them."""
+    """Write the file."""
     file.write_text("\n".join(lines()) + "\n", encoding="utf-8")
 
 

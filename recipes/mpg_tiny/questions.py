@@ -1,4 +1,4 @@
-"""How people ask: question forms around a topic's phrases, and subjects outside of every topic."""
+"""Question forms for the phrases of a topic, and subjects outside of every topic."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ABOUT_FORMS = (
 )
 GREETINGS = ("Hi! ", "Hello. ", "Hey, ", "Good morning. ", "Please, ", "So, ")
 
-# What nobody taught the model: it answers with the sentences that suit anything.
+# Subjects outside of all topics, which the model answers with generic sentences.
 OTHER_ASKS = (
     "fix my car; build a boat; write a poem; grow tomatoes; run a marathon; sail to Spain; fly a kite; "
     "learn physics; write a story; sort a list in Python; repair a roof; become a doctor; win the race; "
@@ -77,7 +77,7 @@ OTHER_OWN = (
 )
 
 
-# Words that nobody knows, so that an unknown one is nothing new.
+# Invented words, so that unknown words occur in training.
 _SYLLABLES = (
     "ba bel bor cal cha con da del dor em fa fin gar gel hal hum in jo ka kel la len lor ma mel min na nor "
     "o pal per pin qui ra rel rin sa sel sho so tal ten tor tra u vel ver vo wal win ya zan zel"
@@ -124,7 +124,7 @@ def ask(topic: Topic, rng: random.Random, other: bool = False) -> str:
 
 
 def _loosen(question: str, rng: random.Random) -> str:
-    """What fingers do to questions: greetings, small letters, lost marks."""
+    """Vary a question as users do: greetings, lower case, missing punctuation."""
     if rng.random() < 0.12:
         question = rng.choice(GREETINGS) + question
     if rng.random() < 0.1:

@@ -1,7 +1,7 @@
-"""First-person preferences: "I would rather …", asked for by naming both sides of a dimension or neither.
+"""First-person preferences, "I would rather …", and questions that name both sides or neither.
 
-An item holds two phrases of one dimension, one a pole, that both follow "would rather". The items of
-`questionnaire.json` are others: a test compares them.
+A choice has two phrases for the poles of one dimension that follow "would rather". A test checks that the
+items of `questionnaire.json` differ from them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Choice:
 
 
 def _choices(text: str) -> tuple[Choice, ...]:
-    """One choice a line: both phrases with a slash between."""
+    """One choice per line: two phrases separated by a slash."""
     lines = [line.split(" / ") for line in text.strip().splitlines()]
     return tuple(Choice(first.strip(), second.strip()) for first, second in lines)
 
@@ -143,11 +143,11 @@ SAY_NEITHER = (
     "I could not say which.",
     "Sometimes one, sometimes the other.",
 )
-OPEN_RATE = 0.2  # of the questions name no side
+OPEN_RATE = 0.2  # share of questions that name no side
 
 
 def _choice(dimension: str, rng: random.Random) -> tuple[str, str]:
-    """A choice with its variants settled; one random number decides for both sides."""
+    """A choice with its variants expanded; both sides use the same random number."""
     choice = rng.choice(CHOICES[dimension])
     seed = rng.random()
     return expand(choice.first, random.Random(seed)), expand(choice.second, random.Random(seed))

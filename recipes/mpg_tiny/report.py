@@ -1,7 +1,7 @@
-"""Measures the persona library on the bundled model: ``python -m recipes.mpg_tiny.report``.
+"""Measure the persona library on the bundled model: ``python -m recipes.mpg_tiny.report``.
 
-Samples replies to questions on topics that training never saw, lets two judges and a sentence check read
-them, and writes ROOT/docs/library.md and the model card. With ``--blends`` but without ``--root`` it only
+Samples replies to held-out questions, evaluates them with two judges and a sentence check, and writes
+ROOT/docs/library.md and the model card. With ``--blends`` but without ``--root`` it only
 prints. The exit code is 1 if a figure misses its target and no reason is given for it.
 """
 
@@ -58,8 +58,8 @@ from recipes.mpg_tiny.voices import VOICES
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 0
 MIN_P = 0.05
-TRUNCATED = 8  # blends that are sampled with min-p as well
-# Why a figure is missed, by its name, "group: key"; written by hand after looking.
+TRUNCATED = 8  # blends also sampled with min-p
+# Explanations of missed figures by name ("group: key"), written by hand.
 _ONE_PLACE = (
     "A pole shows in one of a reply's four sentences. On topics that the base never saw, it sometimes begins "
     "that sentence with a word that only the opposite pole continues, or with words of another topic; of the "
@@ -79,7 +79,7 @@ REASONS: dict[str, str] = {
 
 
 class Bench:
-    """The model with its adapters, and how far the work is."""
+    """The model with its adapters; logs progress."""
 
     def __init__(self, root: Path, expressions: Sequence[str]) -> None:
         self.base = root / "mpg_cli" / "data" / "mpg-tiny"
@@ -90,8 +90,8 @@ class Bench:
         self.tokenizer = AutoTokenizer.from_pretrained(self.base)
         self._began = time.perf_counter()
 
-    def told(self, what: str) -> None:
-        """Prints what is done, and when."""
+    def log(self, what: str) -> None:
+        """Print a finished step with the elapsed time."""
         print(f"{time.perf_counter() - self._began:6.0f} s  {what}", flush=True)
 
     def sample(
@@ -104,7 +104,7 @@ class Bench:
         return Sample(blend, tuple(texts))
 
     def through_engine(self, blend: Blend, prompts: Sequence[str]) -> Sample:
-        """One reply a prompt by the program's own sampler."""
+        """One reply per prompt from the sampler of mpg."""
         request = Request(
             model=ModelOptions(str(self.base), device="cpu", dtype="float32"),
             prompting=Prompting("?"),
@@ -118,47 +118,47 @@ class Bench:
         session = Session.open(request)
         texts = []
         for index, prompt in enumerate(prompts):
-            asked = replace(request, prompting=Prompting(prompt), sequence_id=index)
-            texts += [event.text for event in session.replies(asked) if isinstance(event, Finished)]
+            current = replace(request, prompting=Prompting(prompt), sequence_id=index)
+            texts += [event.text for event in session.replies(current) if isinstance(event, Finished)]
         return Sample(blend, tuple(texts))
 
 
 def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Page:
-    """Samples and judges what is below ``root``: all blends of the library, or those given."""
+    """Sample and evaluate the model below ``root``: all blends of the library, or those given."""
     bench = Bench(root, ("", *(library_blends() if blends is None else blends)))
     prompts = list(islice(cycle(PROMPTS), replies))
     samples = []
     for blend in bench.blends:
         samples.append(bench.sample(blend, prompts))
-        bench.told(blend.expression or "base")
+        bench.log(blend.expression or "base")
     typed = [sample for sample in samples if sample.blend.kind == TYPE_CHARACTER]
     engine = [bench.through_engine(sample.blend, prompts) for sample in typed[:1]]
-    bench.told("the program's own engine")
+    bench.log("the program's own engine")
     second, check = Classifier(), SentenceCheck()
-    bench.told("second judge and sentence check")
+    bench.log("second judge and sentence check")
     figures = all_figures(samples, second, check) + [engine_figure(sample) for sample in engine]
     systems = persona_prompts()
     for name in (name for name in VOICES if name in bench.experts):
         replied = bench.sample(bench.blends[0], prompts, system=systems[name]).texts
         figures.append(prompt_figure(name, replied))
-    bench.told("prompts as experts")
+    bench.log("prompts as experts")
     mixed = [b for b in bench.blends if b.kind in (POLE_CHARACTER, TYPE_CHARACTER)]
     for blend in mixed[:: max(1, len(mixed) // TRUNCATED)]:
         figures += truncated_figures(bench.sample(blend, prompts, min_p=MIN_P), check)
-    bench.told(f"min-p {MIN_P}")
+    bench.log(f"min-p {MIN_P}")
     return Page(root, replies, SEED, samples, figures, check.least, REASONS)
 
 
 def write_report(page: Page) -> None:
-    """Writes the report and the model card below the root that was measured."""
+    """Write the report and the model card below the measured root."""
     (page.root / "docs").mkdir(exist_ok=True)
     (page.root / "docs" / "library.md").write_text(page.render(), encoding="utf-8")
     card = page.root / "mpg_cli" / "data" / "mpg-tiny" / "README.md"
     card.write_text(render_card(page.root, page.replies, page.figures), encoding="utf-8")
 
 
-def tell_unexplained(page: Page) -> int:
-    """Prints the names of the figures that are missed without a reason; returns how many there are."""
+def print_unexplained(page: Page) -> int:
+    """Print the missed figures without an explanation; returns their number."""
     for figure in page.unexplained:
         print(f"missed and not explained: {figure.name}", flush=True)
     return len(page.unexplained)
@@ -177,7 +177,7 @@ def try_weights(
     type_weights: Sequence[float | None],
     min_ps: Sequence[float],
 ) -> None:
-    """Prints how often blends show with other weights of a type's poles and other truncations."""
+    """Print how often blends show with other weights of a type's poles and other truncations."""
     bench, check, prompts = Bench(root, expressions), SentenceCheck(), tuning_questions(replies)
     for min_p in min_ps:
         for weight in type_weights:
@@ -189,7 +189,7 @@ def try_weights(
                 shown = percent(share("", "", map(blend.shown, texts)).value)
                 passed = percent(share("", "", check.passed(texts)).value)
                 poles = "default" if weight is None else f"{weight:g}"
-                bench.told(
+                bench.log(
                     f"{blend.expression:18s} poles {poles} min-p {min_p:g}: shown {shown}, sentences {passed}"
                 )
 
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, help="tree to read and write (default: this one)")
-    parser.add_argument("--replies", type=int, default=200, help="replies a figure (default 200)")
+    parser.add_argument("--replies", type=int, default=200, help="replies per blend (default 200)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument(
         "--blends",
@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{figure.name}: {number(figure)} {figure.evidence}".rstrip())
     else:
         write_report(page)
-    return 1 if tell_unexplained(page) else 0
+    return 1 if print_unexplained(page) else 0
 
 
 if __name__ == "__main__":

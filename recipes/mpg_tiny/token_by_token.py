@@ -1,7 +1,7 @@
-"""A plain token-by-token sampler for the report: all experts step together, many prompts at a time.
+"""A plain token-by-token sampler for the report, batched over prompts.
 
-It shares no code with the program's own sampler, so that it can serve as a yardstick for it. Each expert is
-a merged copy of the model.
+It shares no code with the sampler of mpg, so it is an independent reference. Each expert is a merged copy of
+the model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def generate(
     max_tokens: int = 256,
     system: str = "",
 ) -> list[str]:
-    """One reply a prompt, sampled at temperature 1 from log p = log π₀ + Σ wᵢ (log πᵢ − log π₀)."""
+    """One reply per prompt, sampled at temperature 1 from log p = log π₀ + Σ wᵢ (log πᵢ − log π₀)."""
     opening = [{"role": "system", "content": system}] if system else []
     chats = [
         str(
@@ -80,10 +80,10 @@ def _sample(
     min_p: float,
     max_tokens: int,
 ) -> list[list[int]]:
-    """Token ids of one reply a row of the batch; what has ended leaves the batch now and then."""
+    """Token ids of one reply per row of the batch; finished rows are removed from time to time."""
     ids, mask = batch["input_ids"], batch["attention_mask"]  # (B, T)
     replies: list[list[int]] = [[] for _ in range(len(ids))]
-    place = torch.arange(len(ids))  # (B,) which reply a row of the batch is
+    place = torch.arange(len(ids))  # (B,) index of the reply of each row
     running = torch.ones(len(ids), dtype=torch.bool)  # (B,)
     caches = [DynamicCache() for _ in rows]
     for _ in range(max_tokens):

@@ -1,4 +1,4 @@
-"""Topics of free time and presents, and what can be said on any topic at all."""
+"""Topics of free time and presents, and the generic topic."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Character voices: how a sentence is said, whatever it says.
+"""Character voices: the wording of sentences, independent of their content.
 
-A voice rewrites one sentence at a time, so every sentence of a reply carries it: a call in front, a tail at
-the end, or both are added, and now and then words are exchanged. No voice touches what the sentence chooses,
-so any pole can be heard through any voice.
+A voice rewrites one sentence at a time, so it shows in every sentence of a reply: it adds a call in front, a
+tail at the end, or both, and sometimes exchanges words. The choices of a sentence stay, so every pole
+combines with every voice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 PROPER = ("I", "Monday", "Friday", "Saturday", "Sunday", "March", "French")
 NEUTRAL_CLOSINGS = ("Good luck.", "Enjoy it.", "Have a good time.", "That is all.", "I hope this helps.")
-EXCHANGE_RATE = 0.6  # of the sentences have their words exchanged
+EXCHANGE_RATE = 0.6  # share of sentences whose words are exchanged
 
 
 @dataclass(frozen=True)

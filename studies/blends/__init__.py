@@ -1,1 +1,1 @@
-"""Where the blend stands against the other ways to get several personas out of one model."""
+"""Comparison of the blend with other methods to combine several personas in one model."""

@@ -1,7 +1,7 @@
-"""Runs the study and writes docs/blends.md, docs/blends/results.csv and docs/blends/presence.svg.
+"""Run the study and write docs/blends.md, docs/blends/results.csv and docs/blends/presence.svg.
 
 python -m studies.blends                       # ten to twelve minutes on two cores
-python -m studies.blends --quick --out FOLDER  # two blends, a few questions, short replies: says nothing
+python -m studies.blends --quick --out FOLDER  # a few short replies, without meaning
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUICK = Size(tuning=4, reported=6, longest=32)
 
 
 def run(blends: Sequence[Sequence[str]], size: Size, jobs: int) -> list[Outcome]:
-    """Every blend, in as many processes of one thread each, the largest first; says what is done and when."""
+    """Study every blend in `jobs` single-threaded processes, the largest first; prints progress."""
     began = time.perf_counter()
     found: dict[int, Outcome] = {}
     context = multiprocessing.get_context("spawn")
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default 2)")
     args = parser.parse_args(arguments)
     if args.quick and args.out is None:
-        parser.error("--quick says nothing: give --out, so that the real results stay")
+        parser.error("--quick needs --out: it would overwrite the real results")
     out: Path = args.out or ROOT / "docs"
     size, blends = (QUICK, BLENDS[:1] + BLENDS[9:10]) if args.quick else (Size(), BLENDS)
     began = time.perf_counter()

@@ -1,7 +1,7 @@
-"""What every process of the study has: the bundled model, questions, and methods at given weights.
+"""The bench of each process: the bundled model, the questions, and all methods at given weights.
 
-Weights are chosen on one half of the subjects, what is reported comes from the other half. Both halves have
-subjects that training never saw.
+Weights are chosen on one half of the subjects and results reported on the other. Both halves are unseen in
+training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mpg_cli.sampling.params import Sampling, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 
 SEED = 0
-A_SUBJECT = 5  # questions
+PER_SUBJECT = 5  # questions
 BLENDS = (
     ("I", "pirate"),
     ("F", "zen"),
@@ -49,12 +49,12 @@ BLENDS = (
 Weights = Mapping[str, float]
 Key = tuple[tuple[tuple[str, float], ...], tuple[str, ...], int]
 
-_sampled: dict[Key, tuple[Reply, ...]] = {}  # by weights, questions and length; not of blends
+_sampled: dict[Key, tuple[Reply, ...]] = {}  # by weights, questions and length; base and singles only
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many questions weights are chosen on, how many are reported, and how long a reply may be."""
+    """The number of questions for tuning and for the report, and the maximum length of a reply."""
 
     tuning: int = 32  # one batch
     reported: int = 100
@@ -62,35 +62,40 @@ class Size:
 
 
 def questions(size: Size) -> tuple[list[str], list[str]]:
-    """For choosing weights, and for the report: the subjects take turns."""
+    """Questions for choosing weights and for the report, on alternating subjects."""
     halves: tuple[list[str], list[str]] = ([], [])
-    for at in range(A_SUBJECT):  # one form of question after the other, so that a few cover all subjects
-        for number in range(len(PROMPTS) // A_SUBJECT):
-            halves[number % 2].append(PROMPTS[number * A_SUBJECT + at])
+    for at in range(PER_SUBJECT):  # form by form, so that few questions cover many subjects
+        for number in range(len(PROMPTS) // PER_SUBJECT):
+            halves[number % 2].append(PROMPTS[number * PER_SUBJECT + at])
     return halves[0][: size.tuning], halves[1][: size.reported]
 
 
 class Methods:
     """Replies of every method for one blend; `weights` are by persona.
 
-    The drafter changes no text of the exact rule; without one a large batch on a CPU computes less.
+    The drafter does not change the text of the exact rule; large batches on a CPU are cheaper without one.
     """
 
     def __init__(
-        self, names: Sequence[str], asked: Sequence[str], longest: int, drafter: str = "none"
+        self, names: Sequence[str], questions: Sequence[str], longest: int, drafter: str = "none"
     ) -> None:
-        self.names, self._asked, self._longest, self._drafter = tuple(names), tuple(asked), longest, drafter
+        self.names, self._questions, self._longest, self._drafter = (
+            tuple(names),
+            tuple(questions),
+            longest,
+            drafter,
+        )
         experts = find_experts(
-            self._blend(dict.fromkeys(names, 1.0)), (), _loaded(), _quiet, _quiet, _shelf()
+            self._blend(dict.fromkeys(names, 1.0)), (), _loaded(), _quiet, _quiet, _cache()
         )
         self._experts = {expert.name: expert for expert in experts}
         self._bench = Bench(
             _loaded(),
-            tuple(EvalPrompt(str(at), text) for at, text in enumerate(asked)),
+            tuple(EvalPrompt(str(at), text) for at, text in enumerate(questions)),
             self.names,
             MarkerJudge(),
             EvaluationLog(),
-            cache=_shelf(),
+            cache=_cache(),
         )
 
     def base(self) -> Metrics:
@@ -100,8 +105,8 @@ class Methods:
         return self._once("single", weights, single(self._request(weights), name, weights[name]))
 
     def _once(self, name: str, weights: Weights, request: Request) -> Metrics:
-        """What does not depend on the blend is sampled once by a process."""
-        key = (tuple(weights.items()), self._asked, self._longest)
+        """Replies that do not depend on the blend, sampled once per process."""
+        key = (tuple(weights.items()), self._questions, self._longest)
         if key not in _sampled:
             _sampled[key] = self._bench.replies(name, Source(_loaded(), request))
         return self._bench.judged(name, _sampled[key])
@@ -127,7 +132,7 @@ class Methods:
         return self._bench.measure(name, Source(_loaded(), self._request(weights)))
 
     def as_token_by_token(self, exact: Metrics, weights: Weights) -> tuple[int, int]:
-        """How many of the first replies of exact token-by-token decoding gives as well, and of how many."""
+        """The number of replies of exact that equal token-by-token decoding, and the number compared."""
         return compared_with_token_by_token(self._bench, self._request(weights), exact)
 
     def _request(self, weights: Weights) -> Request:
@@ -140,7 +145,7 @@ class Methods:
 
 
 def request_of(blend: Blend | None, drafter: str, longest: int) -> Request:
-    """Temperature 1 without truncation, for all methods alike."""
+    """The request of all methods: temperature 1 without truncation."""
     return Request(
         ModelOptions(device="cpu", dtype="float32"),
         Prompting("?"),
@@ -158,7 +163,7 @@ def _loaded() -> LoadedModel:
 
 
 @lru_cache(maxsize=1)
-def _shelf() -> ExpertCache:
+def _cache() -> ExpertCache:
     return ExpertCache()
 
 

@@ -1,4 +1,4 @@
-"""One blend of the study: weights chosen for every method, then all methods on the reported questions."""
+"""One blend of the study: choose weights for every method, then run all methods on the report questions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mpg_cli.evaluation.metrics import Metrics
 from studies.blends.bench import Methods, Size, Weights, questions
 from studies.blends.search import Tried, search, tried
 
-ALONE = (1.0, 1.5)  # weights of a single persona that are tried
-RIVALS = ("base", "single", "prompts", "merged", "merged 1", "merged 1/K")
+SINGLE_WEIGHTS = (1.0, 1.5)  # tried for a single persona
+BASELINES = ("base", "single", "prompts", "merged", "merged 1", "merged 1/K")
 OURS = "exact"
 FLUENT = "exact, fluent"
 
@@ -37,24 +37,28 @@ class Outcome:
 
     @property
     def best(self) -> str:
-        """The rival that shows the least shown persona most, on the reported questions."""
-        return max((name for name in RIVALS), key=lambda name: standing(self.methods[name]))
+        """The baseline with the largest minimum presence on the reported questions."""
+        return max((name for name in BASELINES), key=lambda name: rank(self.methods[name]))
 
 
-def standing(own: Metrics) -> tuple[float, float]:
+def rank(own: Metrics) -> tuple[float, float]:
     assert own.least is not None
     assert own.mean is not None
     return own.least.value, own.mean.value
 
 
 def study(names: Sequence[str], size: Size) -> Outcome:
-    """Choose weights, then measure."""
+    """Choose the weights, then evaluate all methods."""
     began = time.perf_counter()
     tuning, reported = questions(size)
     bench = Methods(names, tuning, size.longest)
     uniform = dict.fromkeys(names, 1.0)
-    alone = [tried({name: weight}, bench.single(name, {name: weight})) for name in names for weight in ALONE]
-    single = max(alone, key=lambda own: own.standing)
+    alone = [
+        tried({name: weight}, bench.single(name, {name: weight}))
+        for name in names
+        for weight in SINGLE_WEIGHTS
+    ]
+    single = max(alone, key=lambda own: own.rank)
     merged = search(names, bench.merged)
     exact = search(names, bench.exact)
     mixture = search(names, bench.mixture, (1.0,))[0]
@@ -67,7 +71,7 @@ def study(names: Sequence[str], size: Size) -> Outcome:
         next(own for own in merged if own.weights == uniform),
         tried(share, bench.merged(share)),
     ]
-    fluent = _fluent(exact, max(others, key=lambda own: own.standing).fluency)
+    fluent = _fluent(exact, max(others, key=lambda own: own.rank).fluency)
 
     bench = Methods(names, reported, size.longest, drafter="merged")
     (persona,) = single.weights
@@ -101,5 +105,5 @@ def study(names: Sequence[str], size: Size) -> Outcome:
 
 
 def _fluent(found: Sequence[Tried], least: float) -> Tried | None:
-    """The best of those that are at least so fluent."""
+    """The best weights whose fluency is at least `least`."""
     return next((own for own in found if own.fluency >= least), None)

@@ -1,4 +1,4 @@
-"""The page, the table and the plot of the study. Every number and every verdict is computed."""
+"""The page, the table and the plot of the study; every number and conclusion is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.personas.registry import library_dir
 from studies.blends.bench import SEED, Size, Weights
-from studies.blends.blend import FLUENT, OURS, RIVALS, Outcome
+from studies.blends.blend import BASELINES, FLUENT, OURS, Outcome
 from studies.blends.search import SCALES
 from studies.blends.summary import GOAL, Against, against, best_fluent
 
@@ -77,7 +77,7 @@ few replies show all.
 
 
 def write_page(file: Path, outcomes: Sequence[Outcome], size: Size) -> None:
-    """All of the page."""
+    """Write the page."""
     sizes = [len(o.names) for o in outcomes]
     parameters = _parameters()
     texts = {
@@ -107,18 +107,18 @@ def write_page(file: Path, outcomes: Sequence[Outcome], size: Size) -> None:
 
 
 def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """The verdict and the table over all blends."""
+    """The conclusion and the table over all blends."""
     best = against(outcomes, lambda o: OURS, lambda o: o.best)
     fluent = against(outcomes, best_fluent, lambda o: o.best)
     equal, of = (sum(o.as_token_by_token[at] for o in outcomes) for at in (0, 1))
     yield "## All blends together\n"
-    yield _verdict(best, fluent, outcomes) + "\n"
+    yield _conclusion(best, fluent, outcomes) + "\n"
     yield "| exact against | min, relative | min, points | mean, points | fluency | larger min in |"
     yield "|---|---|---|---|---|---|"
     yield _row("**the best other**", best)
     others: list[tuple[str, Callable[[Outcome], str]]] = [
         (name, lambda o, name=name: name)  # type: ignore[misc]
-        for name in (*RIVALS, "mixture", "threshold")
+        for name in (*BASELINES, "mixture", "threshold")
     ]
     for name, other in others:
         yield _row(name, against(outcomes, lambda o: OURS, other))
@@ -136,18 +136,18 @@ def _together(outcomes: Sequence[Outcome]) -> Iterator[str]:
     )
 
 
-def _verdict(best: Against, fluent: Against, outcomes: Sequence[Outcome]) -> str:
+def _conclusion(best: Against, fluent: Against, outcomes: Sequence[Outcome]) -> str:
     """Whether the goal is reached, in words."""
     goal = f"+{GOAL:.0%} on the min at no worse fluency".replace("%", " %")
     reached = best.gain.value >= GOAL and best.fluency.value >= 0
     fluently = fluent.gain.value >= GOAL and fluent.fluency.value >= 0
-    said = (
+    summary = (
         f"The goal was {goal} than the best other method. "
         f"Exact has {_percent(best.gain)} on the min, and {_signed(best.fluency)} nats per token. "
     )
     if reached or fluently:
         which = "" if reached else " at its fluent weights"
-        return f"{said}**The goal is reached{which}.**"
+        return f"{summary}**The goal is reached{which}.**"
     if best.gain.low > 0:
         word = "ahead of the best other method, but by less than that"
     elif best.gain.high < 0:
@@ -156,7 +156,7 @@ def _verdict(best: Against, fluent: Against, outcomes: Sequence[Outcome]) -> str
         word = "not distinguishable from the best other method"
     names = [o.best for o in outcomes]
     which = ", ".join(f"{name} in {names.count(name)}" for name in dict.fromkeys(names))
-    return f"{said}**The goal is not reached**: on the min it is {word}, which is {which} blends."
+    return f"{summary}**The goal is not reached**: on the min it is {word}, which is {which} blends."
 
 
 def _row(name: str, own: Against) -> str:
@@ -192,17 +192,17 @@ def _weights(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for own in outcomes:
         columns = ("single", "merged", "mixture", OURS, FLUENT)
         fluent = "the same" if own.fluent == OURS else "none"
-        cells = [_told(own.weights[name]) if name in own.weights else fluent for name in columns]
+        cells = [_weights_text(own.weights[name]) if name in own.weights else fluent for name in columns]
         yield f"| {own.expression} | {' | '.join(cells)} |"
     yield ""
 
 
-def _told(weights: Weights) -> str:
+def _weights_text(weights: Weights) -> str:
     return " ".join(f"{name}:{weight:g}" for name, weight in weights.items())
 
 
 def write_results(file: Path, outcomes: Sequence[Outcome]) -> None:
-    """A line a blend and method."""
+    """Write one line per blend and method."""
     spans = [
         f"{figure}{end}" for figure in ("minimum", "mean", "all", "fluency") for end in ("", "_low", "_high")
     ]
@@ -219,9 +219,9 @@ def write_results(file: Path, outcomes: Sequence[Outcome]) -> None:
                     f"{persona}={e.value:.2f}" for persona, e in zip(own.personas, own.presence, strict=True)
                 )
                 best = "yes" if name == outcome.best else ""
-                told = _told(outcome.weights.get(name, {}))
+                text = _weights_text(outcome.weights.get(name, {}))
                 cells = ["" if number is None else f"{number:.4f}" for number in numbers]
-                table.writerow([outcome.expression, name, best, told, *cells, shown])
+                table.writerow([outcome.expression, name, best, text, *cells, shown])
 
 
 def _span(own: Estimate | None) -> tuple[float | None, ...]:
@@ -229,7 +229,7 @@ def _span(own: Estimate | None) -> tuple[float | None, ...]:
 
 
 def write_plot(file: Path, outcomes: Sequence[Outcome]) -> None:
-    """The min against fluency: a small point a blend, a large one the mean of a method."""
+    """Plot the min against fluency: a small point per blend, a large one for the mean of a method."""
     import matplotlib
 
     matplotlib.use("agg")

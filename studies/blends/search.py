@@ -1,6 +1,6 @@
-"""Weights for one method: a few scales for all personas, then the one that shows least is raised.
+"""Search of weights for a method: common scales first, then a raise for the least shown persona.
 
-Every method that has weights gets the same tries, on questions that are not reported.
+Every method with weights gets the same number of trials, on the tuning questions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RAISE = 1.25
 
 @dataclass(frozen=True)
 class Tried:
-    """Weights and what they gave on the tuning questions."""
+    """Weights and their results on the tuning questions."""
 
     weights: Weights
     least: float
@@ -26,8 +26,8 @@ class Tried:
     fluency: float
 
     @property
-    def standing(self) -> tuple[float, float, float]:
-        """The larger, the better: the least presence, then the mean, then fluency."""
+    def rank(self) -> tuple[float, float, float]:
+        """Sort key, larger is better: minimum presence, then mean, then fluency."""
         return self.least, self.mean, self.fluency
 
 
@@ -41,13 +41,13 @@ def tried(weights: Weights, measured: Metrics) -> Tried:
 def search(
     names: Sequence[str], measure: Callable[[Weights], Metrics], scales: Sequence[float] = SCALES
 ) -> list[Tried]:
-    """All that was tried, the best first."""
+    """All trials, the best first."""
     found: list[tuple[Tried, Metrics]] = []
 
     def attempt(weights: Weights) -> None:
         measured = measure(weights)
         found.append((tried(weights, measured), measured))
-        found.sort(key=lambda pair: pair[0].standing, reverse=True)
+        found.sort(key=lambda pair: pair[0].rank, reverse=True)
 
     for scale in scales:
         attempt(dict.fromkeys(names, scale))

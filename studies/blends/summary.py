@@ -1,4 +1,4 @@
-"""All blends together: how much more or less of the least shown persona, with an interval."""
+"""Comparison of two methods over all blends, with intervals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GOAL = 0.20
 
 @dataclass(frozen=True)
 class Against:
-    """Ours against something else, over all blends: presence of the least shown persona, as a share of that
-    of the other and in itself, the mean presence, and fluency.
+    """Ours minus another method over all blends: minimum presence (relative and absolute), mean presence
+    and fluency.
     """
 
     gain: Estimate  # mean minimum of ours / mean minimum of the other - 1
@@ -31,7 +31,7 @@ class Against:
 def against(
     outcomes: Sequence[Outcome], ours: Callable[[Outcome], str], other: Callable[[Outcome], str]
 ) -> Against:
-    """Resampled over blends and, within them, over the questions, which are the same for all of them."""
+    """Bootstrap over blends and, within them, over the questions, which all blends share."""
     pairs = [(o.methods[ours(o)], o.methods[other(o)]) for o in outcomes]
     blends, n = len(pairs), len(pairs[0][0].replies)
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def against(
     with np.errstate(divide="ignore", invalid="ignore"):
         gains = sides[0][:, :1] / sides[1][:, :1] - 1
     table = np.concatenate([gains, sides[0] - sides[1]], axis=1)  # (m + 1, 4)
-    if not np.isfinite(gains).all():  # the other shows nothing in some resample
+    if not np.isfinite(gains).all():  # the other has presence 0 in some resample
         table[:, 0] = np.nan
     tail = (1 - CONFIDENCE) / 2
     gain, least, mean, fluency = (
@@ -59,14 +59,14 @@ def against(
 
 
 def best_fluent(outcome: Outcome) -> str:
-    """Ours at weights that were as fluent as the best other method, or ours as it is where none were."""
+    """Ours at weights as fluent as the best other method, or at its best weights if there are none."""
     return FLUENT if outcome.fluent == FLUENT else OURS
 
 
 def _figures(own: Metrics, shares: Values) -> Values:
-    """Least presence, mean presence and fluency (m, 3) of resamples that give each prompt a share (m, n)."""
+    """Minimum and mean presence and fluency (m, 3) of resamples with prompt weights (m, n)."""
     means = shares @ own.matrix  # (m, K)
-    told = np.array([0.0 if r.fluency is None else r.fluency for r in own.replies])
+    values = np.array([0.0 if r.fluency is None else r.fluency for r in own.replies])
     known = np.array([float(r.fluency is not None) for r in own.replies])  # an empty reply has none
-    fluency = (shares @ told) / np.maximum(shares @ known, 1e-9)  # (m,)
+    fluency = (shares @ values) / np.maximum(shares @ known, 1e-9)  # (m,)
     return np.stack([means.min(axis=1), means.mean(axis=1), fluency], axis=1)

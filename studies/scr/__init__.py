@@ -1,1 +1,1 @@
-"""What each choice of SCR costs and gives, on the bundled model: ``python -m studies.scr``."""
+"""Cost and benefit of each setting of SCR on the bundled model: ``python -m studies.scr``."""

@@ -1,7 +1,7 @@
-"""Runs the study and writes docs/scr.md, its plots and docs/scr/results.csv.
+"""Run the study and write docs/scr.md, its plots and docs/scr/results.csv.
 
 python -m studies.scr            # about 40 minutes on two cores
-python -m studies.scr --short    # a minute's version that says nothing
+python -m studies.scr --short    # in a minute, results without meaning
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from studies.scr.measure import Measured
 from studies.scr.page import write_page
 from studies.scr.plots import write_plots
 from studies.scr.table import Result, summarise, write_csv
-from studies.scr.worker import begin, measure
+from studies.scr.worker import initialise, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 160  # tokens of a reply
 
 
 def run(prompts: int, seeds: int, longest: int, gammas: tuple[int, ...], jobs: int) -> list[Result]:
-    """Every setting of the grid, in as many processes of one thread each; says what is done and when."""
+    """Measure every setting of the grid in `jobs` single-threaded processes; prints progress."""
     step = max(1, len(PROMPTS) // prompts)
-    asked = PROMPTS[::step][:prompts]
+    questions = PROMPTS[::step][:prompts]
     settings = list(grid(gammas))
     began = time.perf_counter()
     results: list[Result] = []
     baseline: list[Measured] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, begin, (asked, seeds, longest)) as pool:
+    with ProcessPoolExecutor(jobs, context, initialise, (questions, seeds, longest)) as pool:
         for number, replies in enumerate(pool.map(measure, settings), 1):
             setting = settings[number - 1]
             baseline = baseline or replies
             results.append(summarise(setting, replies, baseline))
             spent = time.perf_counter() - began
-            print(f"{spent:6.0f} s  {number}/{len(settings)}  {_told(setting, results[-1])}", flush=True)
+            print(f"{spent:6.0f} s  {number}/{len(settings)}  {_line(setting, results[-1])}", flush=True)
     return results
 
 
-def _told(setting: Setting, result: Result) -> str:
+def _line(setting: Setting, result: Result) -> str:
     committed, shown = result.mean("committed_per_pass") or 0.0, result.mean("shown") or 0.0
     return f"{setting.label}: {committed:.2f} tokens a pass, shown {shown:.0%}, same {result.same_text:.0%}"
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default 2)")
     args = parser.parse_args(arguments)
     if args.short and args.out is None:
-        parser.error("--short says nothing: give --out, so that the real results stay")
+        parser.error("--short needs --out: it would overwrite the real results")
     out: Path = args.out or ROOT / "docs"
     prompts, seeds, longest = (4, 1, 40) if args.short else (args.prompts, args.seeds, LONGEST)
     began = time.perf_counter()

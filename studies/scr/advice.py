@@ -1,4 +1,4 @@
-"""The recommendation of the study: the arithmetic behind it is done anew on every run."""
+"""The recommendation of the study, computed from its results."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from studies.scr.grid import Setting
 from studies.scr.prose import prose
 from studies.scr.table import Result
 
-# What a score pass of five experts and the reference costs, in steps of one row.
+# Cost of a score pass of five experts and the reference, in steps of one row.
 ADAPTERS = (
     1.6  # stacked rows on one base at a small batch: the weights are read once (benchmarks/pass_cost.py)
 )
-CHECKPOINTS = 6.0  # every expert a model of its own
+CHECKPOINTS = 6.0  # every expert is a separate model
 
 
 def cost(result: Result, pass_cost: float) -> float:
-    """Steps of one row that a committed token costs, where a score pass costs ``pass_cost`` of them.
+    """Cost of a committed token in steps of one row, if a score pass costs ``pass_cost`` steps.
 
     (gamma * d + v) / E[committed] with d = 1 and a v that does not grow with gamma.
     """
@@ -28,13 +28,13 @@ def cost(result: Result, pass_cost: float) -> float:
 
 
 def best(results: Sequence[Result], rule: str, pass_cost: float) -> Result:
-    """The cheapest setting of a rule that drafts with a row."""
+    """The cheapest setting of a rule with a row drafter."""
     own = [r for r in results if r.setting.rule == rule and r.setting.drafter != "lookup"]
     return min(own, key=lambda r: cost(r, pass_cost))
 
 
 def recommendation(results: Sequence[Result]) -> Iterator[str]:
-    """The end of the page."""
+    """The last section of the page."""
     baseline = next(r for r in results if r.setting.rule == "token-by-token")
     yield "## Recommendation"
     yield ""

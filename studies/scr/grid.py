@@ -1,4 +1,4 @@
-"""The settings that are compared."""
+"""The compared settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rule = Literal["token-by-token", "exact", "block", "threshold", "redraft"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample the blend. Rule `redraft` is the plain reading of the paper's abstract."""
+    """One setting of the sampler. Rule `redraft` is the literal reading of the paper's abstract."""
 
     rule: Rule
     drafter: str = "none"
@@ -30,7 +30,7 @@ class Setting:
 
     @property
     def scheme(self) -> Scheme:
-        """The same for the program; the plain reading borrows the threshold rule's."""
+        """The scheme of the sampler; `redraft` uses that of the threshold rule."""
         if self.rule == "token-by-token":
             return Scheme(drafter="none")
         if self.rule in ("exact", "block"):
@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def variant(self) -> str:
-        """What sets it apart from others of its rule and drafter."""
+        """The options other than rule, drafter and chunk size, in words."""
         parts = [
             f"quantile {self.quantile:g}" if self.quantile < 1 else "",
             f"N = {self.candidates}" if self.candidates > 1 else "",
@@ -52,7 +52,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """All of it in words."""
+        """The whole setting in words."""
         words = [self.rule, "" if self.drafter == "none" else self.drafter.removeprefix("persona:")]
         words += [f"γ {self.gamma}" if self.gamma else "", self.variant]
         return " ".join(word for word in words if word)

@@ -1,4 +1,4 @@
-"""Replies of the bundled model under one setting, and what is measured of each."""
+"""Sample replies of the bundled model under one setting, and measure them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from recipes.mpg_tiny.blends import read_blend
 from studies.scr.grid import BLEND, Setting
 from studies.scr.redraft import redraft
 
-POSITIONS = 2400  # of a pass, over all sequences and candidates of a batch
-SPARSE = 0.75  # share of unfinished replies that lets the others leave
+POSITIONS = 2400  # per pass, over all sequences and candidates of a batch
+SPARSE = 0.75  # finished replies leave the batch below this share of unfinished ones
 REDRAFT_PASSES = 64
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,22 +41,22 @@ class Measured:
     seed: int
     tokens: tuple[int, ...]
     finished: bool
-    shown: bool  # the marker judge sees the whole blend
-    contribution: float  # sum over tokens and personas of w_i delta_i
+    shown: bool  # the marker judge finds the whole blend
+    contribution: float  # sum of w_i delta_i over tokens and personas
     base: float  # log-probability of the reply under the base
     stats: Stats
 
     @property
     def counts(self) -> dict[str, tuple[float, float]]:
-        """Each measure as numerator and denominator, so that replies add up."""
-        s, said = self.stats, max(1, len(self.tokens))
+        """Each measure as numerator and denominator, so that replies can be summed."""
+        s, length = self.stats, max(1, len(self.tokens))
         return {
             "acceptance": (s.accepted, s.evaluated),
             "committed_per_pass": (s.committed, s.passes),
             "passes_per_token": (s.passes + s.steps, s.committed),
             "shown": (self.shown, 1),
-            "contribution": (self.contribution, said),
-            "base": (self.base, said),
+            "contribution": (self.contribution, length),
+            "base": (self.base, length),
             "tokens": (len(self.tokens), 1),
             "finished": (self.finished, 1),
             "clipped": (s.clipped, s.chunks),
@@ -74,9 +74,9 @@ class Bench:
         self.loaded = load_model(device="cpu", dtype="float32")
         self.bank = LoraBank.of(self.loaded.model)
         self.blend = read_blend(BLEND, ROOT / "personas")
-        said: list[str] = []
+        notices: list[str] = []
         blend = resolve(parse(BLEND), load_default([ROOT / "personas"]))
-        self.experts = find_experts(blend, (), self.loaded, said.append, said.append)
+        self.experts = find_experts(blend, (), self.loaded, notices.append, notices.append)
         self.prompts = [render(self.loaded.tokenizer, Prompting(prompt)) for prompt in prompts]
         self.ends = frozenset({int(self.loaded.tokenizer.eos_token_id)})
 
@@ -107,8 +107,8 @@ class Bench:
         for round_ in rounds:
             stats[round_.sequence] += Stats.of(round_)
         blend_rows.release()
-        said = [(ids, reply.tokens) for ids, reply in zip(prompts, replies, strict=True)]
-        bases = self._base(said)
+        texts = [(ids, reply.tokens) for ids, reply in zip(prompts, replies, strict=True)]
+        bases = self._base(texts)
         for (prompt, seed), reply, base in zip(jobs, replies, bases, strict=True):
             ids = [token for token in reply.tokens if token not in self.ends]
             yield Measured(
@@ -135,7 +135,7 @@ class Bench:
 
 
 def _rounds(blend_rows: BlendRows, sampler: Sampler) -> Iterator[Round]:
-    """Rounds until all replies are finished; those that are leave the batch now and then."""
+    """Rounds until all replies are finished; finished replies leave the batch when it is sparse."""
     while live := [b for b, reply in enumerate(sampler.states) if reply.finish_reason is None]:
         if len(live) <= SPARSE * len(sampler.states):
             blend_rows.select(live)

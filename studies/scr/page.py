@@ -26,12 +26,12 @@ _PAPER_MEASURES = {"clipped": "clipped", "kappa": "κ", "bias": "bias bound"}
 
 
 def write_page(file: Path, results: Sequence[Result], prompts: int, seeds: int, longest: int) -> None:
-    """Writes the page; plots and CSV lie in the folder scr beside it."""
+    """Write the page; plots and CSV are in the folder scr beside it."""
     parts = (
         _head(prompts, seeds, longest),
         _lossless(results),
         _paper(results),
-        _plain_reading(results),
+        _redrafted(results),
         recommendation(results),
         _limits(),
     )
@@ -100,7 +100,7 @@ def _paper(results: Sequence[Result]) -> Iterator[str]:
     yield from _table(own, _MEASURES | _PAPER_MEASURES)
 
 
-def _plain_reading(results: Sequence[Result]) -> Iterator[str]:
+def _redrafted(results: Sequence[Result]) -> Iterator[str]:
     yield "## For comparison: whole chunks redrafted"
     yield ""
     yield prose(

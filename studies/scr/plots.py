@@ -14,7 +14,7 @@ DASHES = {"exact": "-", "block": "--", "threshold": ":", "redraft": "-."}
 
 
 def write_plots(folder: Path, results: Sequence[Result]) -> None:
-    """Writes speed.svg, passes.svg and fidelity.svg."""
+    """Write speed.svg, passes.svg and fidelity.svg."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -52,19 +52,19 @@ def write_plots(folder: Path, results: Sequence[Result]) -> None:
     axes[0].axhspan(value.low, value.high, color="black", alpha=0.12)
     axes[0].axhline(value.mean, color="black", linewidth=0.6)
     axes[1].set_yscale("symlog", linthresh=1e-3)
-    axes[1].axhline(1, color="black", linewidth=0.6)  # more than 1 says nothing
+    axes[1].axhline(1, color="black", linewidth=0.6)  # a bound above 1 is vacuous
     _save(figure, folder / "fidelity.svg")
 
 
 def _curves(axis: Any, results: Sequence[Result], measure: str) -> None:
-    """One curve a drafter over the chunk size, with intervals."""
+    """One curve per drafter over the chunk size, with intervals."""
     for drafter, colour in COLOURS.items():
         own = [r for r in results if r.setting.drafter == drafter and measure in r.values]
         _curve(axis, own, measure, drafter.removeprefix("persona:"), colour, "-")
 
 
 def _variants(axis: Any, results: Sequence[Result], measure: str) -> None:
-    """The threshold rule with the merged drafter, one curve a variant, and the plain reading."""
+    """The threshold rule with the merged drafter, one curve per variant, and whole chunks redrafted."""
     colours = iter(("#0072b2", "#d55e00", "#cc79a7", "#009e73", "#e69f00", "#56b4e9"))
     kinds = dict.fromkeys(
         (r.setting.rule, r.setting.variant)

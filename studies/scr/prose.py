@@ -1,4 +1,4 @@
-"""Paragraphs of the page."""
+"""Filled paragraphs for the page."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import textwrap
 
 
 def prose(text: str, indent: str = "") -> str:
-    """A paragraph, filled; lines after the first begin with the indent."""
+    """A filled paragraph; lines after the first are indented."""
     return textwrap.fill(" ".join(text.split()), 108, subsequent_indent=indent)

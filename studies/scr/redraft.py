@@ -1,8 +1,8 @@
-"""The plain reading of the paper's abstract: whole chunks are drafted until one is accepted.
+"""The literal reading of the paper's abstract: whole chunks are drafted until one is accepted.
 
-A chunk is accepted with probability min(1, e^{a - m}), a its log-ratio and m a threshold from the window of
-the chunks before; nothing of a rejected chunk is committed and no token of the target is added. For this
-study only: the program's rule `threshold` accepts prefixes and commits the target's token.
+A chunk is accepted with probability min(1, e^{a - m}), where a is its log-ratio and m a threshold from the
+window of earlier chunks; a rejected chunk is dropped entirely and the target adds no token. For this study
+only: the rule `threshold` accepts prefixes and commits the target's token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def redraft(
     openings: Sequence[int],
     passes: int,
 ) -> Iterator[Round]:
-    """Rounds of a batch whose prompts are read; a reply that needs more than so many passes stays unfinished.
+    """Rounds of a batch after prefill; a reply that needs more than `passes` passes stays unfinished.
 
     ``openings`` are the last tokens of the prompts. Temperature 1, no truncation.
     """
@@ -35,7 +35,7 @@ def redraft(
     weights = torch.tensor(how.weights)
     nothing = torch.zeros(len(replies), 1, 0, dtype=torch.long)
     windows = [Window(how.scheme.threshold) for _ in replies]
-    last = list(openings)  # the token that waits to be fed
+    last = list(openings)  # the next token to feed
     for attempt in range(passes):
         live = [b for b, reply in enumerate(replies) if reply.finish_reason is None]
         if not live:
@@ -44,7 +44,7 @@ def redraft(
         steps, log_qs = [], []
         for place in range(gamma):
             log_q = drafter.score(nothing).log_probs[0, :, 0, 0]  # (B, V)
-            offset = attempt * size + place  # a fresh draft at the same place
+            offset = attempt * size + place  # fresh noise at the same position
             noise = torch.stack([_gumbel(reply.noise, offset, log_q.shape[-1]) for reply in replies])
             token = (log_q + noise).argmax(-1)  # (B,)
             log_qs.append(log_q.gather(-1, token[:, None])[:, 0])  # (B,)

@@ -1,4 +1,4 @@
-"""Measures with their intervals, and the CSV that holds them."""
+"""Measures with their intervals, and the CSV file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Result:
-    """What one setting gave."""
+    """The results of one setting."""
 
     setting: Setting
     replies: int
     same_text: float  # share of replies whose text is that of token-by-token decoding for the same seed
-    values: Mapping[str, Value]  # by measure; absent where nothing was counted
+    values: Mapping[str, Value]  # by measure; absent if its denominator is 0
 
     def mean(self, measure: str) -> float | None:
         """The mean of a measure, if there is one."""
@@ -65,7 +65,7 @@ def summarise(setting: Setting, replies: Sequence[Measured], baseline: Sequence[
 
 
 def write_csv(file: Path, results: Iterable[Result]) -> None:
-    """One line a setting: what it is, then each measure with the ends of its interval."""
+    """One line per setting: its fields, then each measure with its interval."""
     results = list(results)
     measures = list(dict.fromkeys(name for result in results for name in result.values))
     with file.open("w", encoding="utf-8", newline="") as lines:

@@ -1,4 +1,4 @@
-"""One process of the study: a bench of its own, one thread."""
+"""A worker process of the study, with its own bench and one thread."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _bench: Bench
 _seeds: int
 
 
-def begin(prompts: Sequence[str], seeds: int, longest: int) -> None:
-    """Load what all settings need."""
+def initialise(prompts: Sequence[str], seeds: int, longest: int) -> None:
+    """Load the model and the prompts."""
     global _bench, _seeds
     torch.set_num_threads(1)
     _bench, _seeds = Bench(prompts, longest), seeds
 
 
 def measure(setting: Setting) -> list[Measured]:
-    """The replies of a setting. The plain reading may take for ever: it gets one seed."""
+    """The replies of a setting; `redraft` may need very many passes, so it gets one seed."""
     return _bench.measure(setting, range(1 if setting.rule == "redraft" else _seeds))

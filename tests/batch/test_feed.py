@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from mpg_cli.batch.feed import HELD, Feed, has_to_wait
+from mpg_cli.batch.feed import READ_AHEAD, Feed, may_block
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def test_lines_come_when_they_are_there(pipe: tuple[BinaryIO, BinaryIO]) -> None
 
 def test_no_more_is_held_than_said_and_all_of_it_comes(pipe: tuple[BinaryIO, BinaryIO]) -> None:
     source, sink = pipe
-    many = [b"%d\n" % n for n in range(5 * HELD)]
+    many = [b"%d\n" % n for n in range(5 * READ_AHEAD)]
     sink.write(b"".join(many))
     sink.close()
     with Feed(source) as feed:
         time.sleep(0.05)
-        assert feed._queue.qsize() <= HELD
+        assert feed._queue.qsize() <= READ_AHEAD
         assert [wait(feed) for _ in many] == many
         assert wait(feed) is None
 
@@ -84,12 +84,12 @@ def test_only_files_never_wait(tmp_path: Path, pipe: tuple[BinaryIO, BinaryIO]) 
     ours, theirs = os.openpty()
     (tmp_path / "file").write_bytes(b"")
     with open(ours, "rb", buffering=0) as terminal, (tmp_path / "file").open("rb") as file:
-        found = [has_to_wait(source) for source in (pipe[0], terminal, file, io.BytesIO())]
+        found = [may_block(source) for source in (pipe[0], terminal, file, io.BytesIO())]
     os.close(theirs)
     assert found == [True, True, False, False]
 
 
-def test_nobody_has_to_wait_for_the_thread(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+def test_closing_does_not_join_the_thread(pipe: tuple[BinaryIO, BinaryIO]) -> None:
     """Leaving and closing the source while it waits for a line takes no time."""
     source, _ = pipe
     with Feed(source) as feed:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mpg_cli.batch.kinds import begun, known
+from mpg_cli.batch.kinds import await_first_line, check_first_lines
 from mpg_cli.batch.lines import InputFormat
 from mpg_cli.errors import UsageError
 from mpg_cli.io.lines import raw_lines
@@ -25,7 +25,7 @@ TEXT = LINES.decode()
 
 
 def read(raw: bytes, format_: InputFormat = "jsonl") -> bytes:
-    return b"".join(filter(None, known(raw_lines(io.BytesIO(raw)), "my file", format_)))
+    return b"".join(filter(None, check_first_lines(raw_lines(io.BytesIO(raw)), "my file", format_)))
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_lines_come_as_they_are(raw: bytes) -> None:
 
 def test_the_remedy_makes_a_new_file() -> None:
     with pytest.raises(UsageError) as refused:
-        list(known(slow(b"[\n"), "data/lines.jsonl"))
+        list(check_first_lines(slow(b"[\n"), "data/lines.jsonl"))
     assert (
         refused.value.hint == "write its objects one a line: jq -c '.[]' data/lines.jsonl > new-lines.jsonl"
     )
     with pytest.raises(UsageError) as refused:
-        list(known(slow(gzip.compress(LINES, mtime=0)), "stdin"))
+        list(check_first_lines(slow(gzip.compress(LINES, mtime=0)), "stdin"))
     assert refused.value.hint == "unpack it: gunzip -c FILE > lines.jsonl"
 
 
@@ -142,7 +142,7 @@ def test_what_python_wrote_is_converted_as_the_hint_says(tmp_path: Path) -> None
     file = tmp_path / "it's.txt"
     file.write_text("".join(f"{row!r}\n" for row in ROWS))
     with pytest.raises(UsageError) as refused:
-        list(known(raw_lines(io.BytesIO(file.read_bytes())), str(file)))
+        list(check_first_lines(raw_lines(io.BytesIO(file.read_bytes())), str(file)))
     command = str(refused.value.hint).removeprefix("convert it: ").replace("python", sys.executable, 1)
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     assert (tmp_path / "lines.jsonl").read_bytes() == LINES
@@ -160,16 +160,18 @@ def slow(*lines: bytes | None) -> Iterator[bytes | None]:
 
 
 def test_the_lines_of_a_pipe_are_known_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(begun(known(slow(None, None, LINES), "stdin"))) == [LINES]
+    assert list(await_first_line(check_first_lines(slow(None, None, LINES), "stdin"))) == [LINES]
     with pytest.raises(UsageError, match="stdin is a JSON list"):
-        begun(known(slow(None, b"[\n"), "stdin"))
-    monkeypatch.setattr("mpg_cli.batch.kinds.MOMENT", 0.05)
+        await_first_line(check_first_lines(slow(None, b"[\n"), "stdin"))
+    monkeypatch.setattr("mpg_cli.batch.kinds.FIRST_LINES_SECONDS", 0.05)
     began = time.monotonic()
-    late = begun(known(slow(*[None] * 10, b"[\n"), "stdin"))  # nobody waits for them, they are looked at then
+    late = await_first_line(
+        check_first_lines(slow(*[None] * 10, b"[\n"), "stdin")
+    )  # nobody waits for them, they are looked at then
     assert time.monotonic() - began < 1
     with pytest.raises(UsageError, match="stdin is a JSON list"):
         list(late)
 
 
 def test_nothing_to_read_is_the_end(tmp_path: Path) -> None:
-    assert list(filter(None, begun(known(slow(), "stdin")))) == []
+    assert list(filter(None, await_first_line(check_first_lines(slow(), "stdin")))) == []

@@ -193,8 +193,8 @@ def test_null_is_nothing_wherever_it_stands() -> None:
     "line, code, message",
     [
         (b"{", "invalid_json", "not JSON"),
-        (b'{"prompt": "a", "prompt": "b"}', "invalid_json", "'prompt' is there twice"),
-        (b'{"prompt": NaN}', "invalid_json", "NaN is no JSON"),
+        (b'{"prompt": "a", "prompt": "b"}', "invalid_json", "'prompt' occurs twice"),
+        (b'{"prompt": NaN}', "invalid_json", "NaN is not a JSON value"),
         (b"[" * 100_000, "invalid_json", ""),
         (b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b"}", "invalid_json", "nested too deeply"),
         (b"[1]", "wrong_type", "must be an object"),
@@ -223,17 +223,21 @@ def test_null_is_nothing_wherever_it_stands() -> None:
         (
             openai() | {"persona": "pirate"},
             "unknown_field",
-            "'persona' belongs into body, and stands beside it",
+            "'persona' belongs in body, not beside it",
         ),
-        ({"prompt": "a", "model": "x"}, "unknown_field", "--model names it"),
-        (openai(logprobs=True), "unsupported", "logprobs is not supported: log-probabilities are not given"),
-        (openai(guided_choice=["a"]), "unsupported", "a reply cannot be forced into a form"),
-        (openai(ignore_eos=True), "unsupported", "a reply ends where the model ends it"),
+        ({"prompt": "a", "model": "x"}, "unknown_field", "choose it with --model"),
+        (
+            openai(logprobs=True),
+            "unsupported",
+            "logprobs is not supported: log-probabilities are not returned",
+        ),
+        (openai(guided_choice=["a"]), "unsupported", "constrained decoding is not available"),
+        (openai(ignore_eos=True), "unsupported", "a reply always ends at an end token"),
         (openai(min_tokens=5), "unsupported", "min_tokens is not supported"),
-        (openai(skip_special_tokens=False), "unsupported", "special tokens are left out of the text"),
-        (openai(enable_thinking=False), "unsupported", "it goes into chat_template_kwargs"),
-        (openai(verbosity="low"), "unsupported", "say it in words"),
-        (openai(bad_words=["x"]), "unsupported", "logit_bias rules out tokens"),
+        (openai(skip_special_tokens=False), "unsupported", "special tokens are always left out of the text"),
+        (openai(enable_thinking=False), "unsupported", "put it into chat_template_kwargs"),
+        (openai(verbosity="low"), "unsupported", "ask for it in the prompt"),
+        (openai(bad_words=["x"]), "unsupported", "exclude tokens by id with logit_bias"),
         (openai(extra_body=[1]), "wrong_type", "extra_body must be an object"),
         ({"prompt": "a", "logit_bias": {"x": 1}}, "wrong_type", "logit_bias must be an object of token ids"),
         ({"prompt": "a", "logit_bias": {"7": 1, "07": 2}}, "wrong_type", "logit_bias names a token twice"),
@@ -248,7 +252,7 @@ def test_null_is_nothing_wherever_it_stands() -> None:
             "bad_value",
             "; the model answers the last user",
         ),
-        (openai() | {"url": "/v1/completions"}, "unsupported", "lines with a prompt and give --raw"),
+        (openai() | {"url": "/v1/completions"}, "unsupported", "lines with a prompt and use --raw"),
         (openai() | {"url": "/v1/responses"}, "unsupported", "write its input as messages"),
         ({"custom_id": "x"}, "wrong_type", "body must be an object"),
         ({"prompt": "a", "max_tokens": 0}, "bad_value", "max_tokens 0 must be at least 1"),
@@ -267,21 +271,25 @@ def test_null_is_nothing_wherever_it_stands() -> None:
         (
             {"custom_id": "x", "params": {"messages": [USER]}},
             "unsupported",
-            "Anthropic batch; call its params",
+            "Anthropic batch; rename params",
         ),
-        ({"key": "x", "request": {"contents": []}}, "unsupported", "it is of a Gemini batch"),
-        ({"recordId": "x", "modelInput": {}}, "unsupported", "it is of a Bedrock batch"),
+        ({"key": "x", "request": {"contents": []}}, "unsupported", "the line is of a Gemini batch"),
+        ({"recordId": "x", "modelInput": {}}, "unsupported", "the line is of a Bedrock batch"),
         (
             {"id": "mpg-1", "custom_id": "x", "response": {"status_code": 200}, "error": None},
             "unsupported",
-            "it is the answer of a batch, not a line of its input",
+            "the line is a record of batch output, not an input line",
         ),
-        ({"id": "x", "text": "Aye.", "finish_reason": "stop"}, "unsupported", "it is the answer of a batch"),
+        (
+            {"id": "x", "text": "Aye.", "finish_reason": "stop"},
+            "unsupported",
+            "the line is a record of batch output",
+        ),
         (openai() | {"url": "/v1/embeddings"}, "unsupported", "only POST"),
     ],
     ids=str,
 )
-def test_a_wrong_line_says_what_is_wrong(line: Any, code: str, message: str) -> None:
+def test_a_bad_line_has_code_and_message(line: Any, code: str, message: str) -> None:
     found = bad(line)
     assert found[0] == code
     assert message in found[1]

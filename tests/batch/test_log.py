@@ -137,7 +137,7 @@ def test_an_error_goes_with_its_line(tmp_path: Path) -> None:
     assert ids(out) == ["c", "(line 2)", "c (line 3)"]
     with open_log(out, CONFIG) as log:
         assert log.done("c (line 3)", DIGEST)  # what was answered stays, even if its line went
-        log.forget_unmet()
+        log.forget_absent()
         assert (log.answered, log.failed) == (1, 1)
     assert ids(out) == ["c", "c (line 3)"]
 

@@ -71,9 +71,7 @@ def failed(events: Sequence[BatchEvent]) -> list[LineFailed]:
     return [event for event in events if isinstance(event, LineFailed)]
 
 
-def test_a_line_asks_for_what_it_says_and_else_for_what_the_command_says(
-    world: Path, loaded: LoadedModel
-) -> None:
+def test_fields_of_a_line_override_the_command(world: Path, loaded: LoadedModel) -> None:
     lines = [
         {"id": "plain", "prompt": "a"},
         {"id": "own", "prompt": "a", "persona": "terse", "seed": 99, "max_tokens": 3, "system": "Be kind."},
@@ -95,7 +93,7 @@ def test_a_wrong_line_fails_at_once_and_the_others_go_on(world: Path, loaded: Lo
     assert set(done(events)) == {"x"}
 
 
-def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loaded: LoadedModel) -> None:
+def test_a_prompt_that_is_too_long_fails_alone(world: Path, loaded: LoadedModel) -> None:
     events = answer(world, loaded, [{"prompt": "a"}, {"prompt": "long " * 60}, {"prompt": "b"}])
     (error,) = failed(events)
     assert (error.line.number, error.code) == (2, "too_long")

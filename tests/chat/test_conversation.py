@@ -84,7 +84,7 @@ class Talk:
 
 
 @pytest.mark.parametrize("drafter", ["merged", "reference", "lookup", "none", "folded"])
-def test_every_turn_says_what_a_fresh_session_says(world: Path, drafter: str) -> None:
+def test_every_turn_equals_that_of_a_fresh_session(world: Path, drafter: str) -> None:
     """After turns, changed weights, new and lost personas of each kind, retries, another seed, undo, drop.
 
     The replies are random bytes: read back as text most become other tokens than those that were sampled.
@@ -123,7 +123,7 @@ def test_other_rules_say_the_same_as_well(world: Path, rule: Any) -> None:
     assert [e.sequence for e in talk.chat.transcript.exchanges] == ["turn-1", "turn-2", "turn-3", "turn-4"]
 
 
-def test_a_reply_that_was_stopped_stays_and_the_chat_goes_on(world: Path) -> None:
+def test_a_stopped_reply_stays_and_the_chat_continues(world: Path) -> None:
     talk = Talk(world, "bold+calm", sampling=Sampling(max_tokens=60))
     talk.say("Hello")
     events = talk.chat.say("Tell me all")
@@ -166,7 +166,7 @@ def test_an_interruption_in_the_middle_of_a_pass_costs_only_its_round(
     talk.say("Go on")
 
 
-def test_nothing_is_kept_of_a_reply_that_never_began(world: Path) -> None:
+def test_a_reply_without_text_is_not_kept(world: Path) -> None:
     talk = Talk(world, "bold")
     talk.say("Hello")
     events = talk.chat.say("Never mind")
@@ -212,7 +212,7 @@ def test_only_what_changed_is_read_again(world: Path) -> None:
     assert talk.chat.reading.read == 2 * plain  # the checkpoint; the merged row adds up in another order
 
 
-def test_a_full_context_is_told_and_the_chat_goes_on(tmp_path: Path) -> None:
+def test_a_full_context_is_reported_and_the_chat_continues(tmp_path: Path) -> None:
     world = build(tmp_path, context=150)
     talk = Talk(world, "bold", sampling=Sampling(max_tokens=60))
     talk.say("Hello")
@@ -249,12 +249,12 @@ def test_a_blend_that_cannot_be_loaded_leaves_the_old_one(world: Path) -> None:
     assert talk.chat.session.persona == "bold"
 
 
-def test_undo_and_retry_need_something_that_was_said(world: Path) -> None:
+def test_undo_and_retry_need_an_exchange(world: Path) -> None:
     chat = Conversation.open(request(world, "bold"), Transcript())
     for call in (chat.undo, chat.retry):
-        with pytest.raises(UsageError, match="nothing has been said yet"):
+        with pytest.raises(UsageError, match="the chat has no exchange yet"):
             call()
-    with pytest.raises(UsageError, match="no whole reply to explain"):
+    with pytest.raises(UsageError, match="no complete reply to explain"):
         chat.explanation()
 
 

@@ -146,7 +146,7 @@ def test_every_error_has_its_message_and_code(
     assert err.startswith(message) if message else err == ""
 
 
-def test_the_traceback_is_for_those_who_ask(
+def test_the_traceback_is_shown_only_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(app, "_run", failing(ZeroDivisionError("by zero")))

@@ -82,7 +82,7 @@ def test_a_part_of_a_group_and_defaults_of_a_command(run: Any) -> None:
         run("drift", "Kiel", "--rope", "a")
 
 
-def test_wrong_values_are_told_by_the_group(run: Any) -> None:
+def test_wrong_values_are_reported_by_the_group(run: Any) -> None:
     with pytest.raises(UnknownChoice, match=r"unknown sails 'gaff' \(choose from main, jib\)"):
         run("sail", "Kiel", "--sails", "gaff")
     with pytest.raises(RangeError, match="--water-depth 0 must be between 1 and 9"):

@@ -43,7 +43,7 @@ def test_parts_are_one_text(parts: Any) -> None:
     ],
     ids=str,
 )
-def test_keys_on_which_no_reply_depends_are_passed_over(keys: dict[str, Any]) -> None:
+def test_keys_without_effect_on_a_reply_are_ignored(keys: dict[str, Any]) -> None:
     turns = check_turns([ASKED, turn(**keys), ASKED], "m")
     assert turns == (ASKED, {"role": "assistant", "content": "Hi"}, ASKED)
 
@@ -113,12 +113,12 @@ def test_turns_that_cannot_be_answered(said: Any, message: str, hint: str) -> No
 
 
 @pytest.mark.parametrize("value", [None, False, "", [], {}, {"a": {"b": [None, ""]}}, [[], [{}]]], ids=str)
-def test_what_says_nothing(value: Any) -> None:
+def test_empty_values(value: Any) -> None:
     assert says_nothing(value)
 
 
 @pytest.mark.parametrize("value", [0, True, " ", [0], {"a": [None, {"b": 1}]}], ids=str)
-def test_what_says_something(value: Any) -> None:
+def test_values_that_are_not_empty(value: Any) -> None:
     assert not says_nothing(value)
 
 
@@ -156,7 +156,7 @@ def test_what_says_something(value: Any) -> None:
     ],
     ids=str,
 )
-def test_what_the_model_would_not_be_told_is_refused(item: Any, message: str) -> None:
+def test_content_that_would_not_reach_the_model_is_refused(item: Any, message: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_turns([item, ASKED], "m")
     assert refused.value.message.startswith(message)

@@ -33,14 +33,14 @@ def changed(asked: Request, **fields: Any) -> bool:
     return resume_key(asked, 7) != resume_key(replace(asked, **fields), 7)
 
 
-def test_a_batch_goes_on_whatever_no_text_depends_on(asked: Request) -> None:
+def test_a_batch_resumes_with_options_that_change_no_text(asked: Request) -> None:
     assert not changed(asked, model=replace(asked.model, device="cpu"))
     assert not changed(asked, prompting=Prompting("another prompt"))
     for scheme in (Scheme(drafter="lookup"), Scheme(chunk_size=7), Scheme(drafter="none")):
         assert not changed(asked, scheme=scheme)
 
 
-def test_a_batch_does_not_go_on_with_another_model_blend_law_or_seed(world: Path, asked: Request) -> None:
+def test_a_batch_does_not_resume_with_another_model_blend_target_or_seed(world: Path, asked: Request) -> None:
     for options in ({"name": "other"}, {"revision": "abc"}, {"dtype": "bfloat16"}, {"compile": True}):
         assert changed(asked, model=replace(asked.model, **options))  # type: ignore[arg-type]
     for prompting in (
@@ -89,7 +89,7 @@ def test_an_experts_order_and_the_way_to_draft_are_no_part_of_a_profile(world: P
     json.dumps(key(paper))
 
 
-def test_a_record_says_what_repeats_the_reply(world: Path, asked: Request) -> None:
+def test_a_record_has_what_reproduces_the_reply(world: Path, asked: Request) -> None:
     end = finished(replace(asked, prompting=Prompting("Hello", prefill="Well"), sequence_id="x"))
     record = json.loads(json.dumps(end.record()))
     assert (record["seed"], record["sequence"], record["prefill"]) == (7, "x", "Well")
@@ -100,7 +100,7 @@ def test_a_record_says_what_repeats_the_reply(world: Path, asked: Request) -> No
     assert "prefill" not in finished(asked).record()
 
 
-def test_a_spec_has_the_drafter_that_was_used_and_the_request_what_was_asked(asked: Request) -> None:
+def test_a_spec_has_the_drafter_in_use_and_the_request_the_requested_one(asked: Request) -> None:
     spec = finished(asked).spec
     assert asked.scheme.drafter == "auto"
     assert spec.scheme == Scheme(drafter="merged")
@@ -117,6 +117,6 @@ def test_the_parts_are_json_by_their_names() -> None:
     assert SPEC.part("seed", "model") == {"seed": 42, "model": "mpg-tiny"}
 
 
-def test_a_model_that_is_asked_for_is_not_resolved() -> None:
+def test_a_requested_model_is_not_resolved() -> None:
     spec = ModelSpec.asked(ModelOptions("some/model", "abc", "auto", "auto", compile=True))
     assert spec == ModelSpec("some/model", "abc", "auto", "auto", compiled=True)

@@ -85,7 +85,7 @@ def test_a_stop_token_ends_the_reply_before_it(world: Path) -> None:
     assert end.finish_reason == "stop"
 
 
-def test_a_reply_goes_on_from_its_prefill(world: Path) -> None:
+def test_a_reply_continues_its_prefill(world: Path) -> None:
     asked = request(world)
     whole = finished(asked)
     tokenizer = byte_tokenizer(extra=3)

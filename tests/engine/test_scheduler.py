@@ -80,7 +80,7 @@ def test_other_rules_do_not_depend_on_the_batch_either(
     assert texts(answer(loaded, requests, 1)) == texts(answer(loaded, requests, 4))
 
 
-def test_a_reply_says_how_it_was_made(world: Path, loaded: LoadedModel) -> None:
+def test_a_reply_has_its_spec(world: Path, loaded: LoadedModel) -> None:
     events = answer(loaded, mixed(world), 4)
     found = {event.sequence: event.spec for event in events if isinstance(event, Finished)}
     assert found["line-5"].seed == 99
@@ -176,7 +176,7 @@ def test_experts_are_read_once_and_give_way(world: Path, loaded: LoadedModel) ->
     assert small.loads > 2
 
 
-def test_a_notice_is_told_once_a_run(world: Path, loaded: LoadedModel) -> None:
+def test_a_notice_is_reported_once_per_run(world: Path, loaded: LoadedModel) -> None:
     adapters = "adapters: [{base: other/Model-7B, path: bold}]"
     (world / "away.yaml").write_text(f"name: away\nprompt: Be away.\n{adapters}\n")
     try:
@@ -192,7 +192,7 @@ def test_a_notice_is_told_once_a_run(world: Path, loaded: LoadedModel) -> None:
     assert len(set(notices)) == len(notices)
 
 
-def test_auto_chooses_a_size_and_says_why(world: Path, loaded: LoadedModel) -> None:
+def test_auto_chooses_a_size_and_gives_the_reason(world: Path, loaded: LoadedModel) -> None:
     assert sizes(answer(loaded, short(world, 2), None)) == [32]
 
 

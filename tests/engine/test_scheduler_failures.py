@@ -150,7 +150,7 @@ def test_other_errors_are_not_hidden(world: Path, loaded: LoadedModel) -> None:
         answer(loaded, short(world, 4))
 
 
-def test_a_prompt_that_is_too_long_fails_and_the_others_go_on(world: Path, loaded: LoadedModel) -> None:
+def test_a_prompt_that_is_too_long_fails_alone(world: Path, loaded: LoadedModel) -> None:
     events = answer(loaded, [one(world, 0, "a"), one(world, 1, "long " * 60), one(world, 2, "b")])
     assert failures(events) == [(1, "too_long")]
     assert set(texts(events)) == {0, 2}

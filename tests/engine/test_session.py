@@ -230,7 +230,7 @@ def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
     assert 5 < len(ends[0].token_ids) < 60
 
 
-def test_a_reply_cannot_go_on_where_another_was_begun(world: Path) -> None:
+def test_a_reply_cannot_continue_after_another_has_started(world: Path) -> None:
     """The rows hold one reply: the first stream ends with an error, the second is what it is alone."""
     asked = request(world)
     other = replace(asked, sequence_id=5)
@@ -260,7 +260,7 @@ def test_a_persona_without_an_expert_for_the_model_is_an_error(world: Path) -> N
         run(request(world, "other"))
 
 
-def test_falling_back_on_the_prompt_is_said(world: Path) -> None:
+def test_falling_back_on_the_prompt_is_reported(world: Path) -> None:
     (world / "fallback.yaml").write_text(
         "name: fallback\nprompt: Be odd.\nadapters: [{base: elsewhere, path: calm}]\n"
     )

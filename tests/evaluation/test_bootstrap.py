@@ -37,5 +37,5 @@ def test_the_interval_of_a_mean_has_the_width_of_the_normal_one() -> None:
 
 
 def test_other_prompts_are_no_pairs() -> None:
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="cannot pair"):
         difference(np.ones((3, 1)), np.ones((4, 1)), mean_of_means)

@@ -30,7 +30,7 @@ def written(folder: Path, count: int = 120, noise: float = 0.0) -> Path:
     return file
 
 
-def test_it_tells_personas_apart_also_together(tmp_path: Path) -> None:
+def test_it_recognises_personas_alone_and_together(tmp_path: Path) -> None:
     judge = ClassifierJudge(["Sea", "wood"], written(tmp_path))
     texts = ["the salt and the tide", "moss on a root", "a boat by a tree with moss and salt"]
     shown = [Exhibit(str(n), "?", text, name) for n, text in enumerate(texts) for name in ("Sea", "wood")]

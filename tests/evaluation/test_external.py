@@ -31,7 +31,7 @@ def run(own: ExternalJudge, count: int) -> tuple[list[float], list[Judgement]]:
     return own.judge(exhibits(count), kept.append, lambda share: None), kept
 
 
-def test_every_reply_is_asked_about_and_scores_come_in_order() -> None:
+def test_every_reply_is_judged_and_scores_come_in_order() -> None:
     def answer(number: int, body: dict[str, Any]) -> Answer:
         asked = body["messages"][0]["content"]
         return 200, next(str(n) for n in range(9) if f"Reply {n}." in asked)
@@ -54,7 +54,7 @@ def test_without_a_key_there_is_no_header() -> None:
     assert "Authorization" not in server.headers[0]
 
 
-def test_a_busy_server_is_asked_again() -> None:
+def test_a_busy_server_is_retried() -> None:
     with stub(lambda number, body: (200, "7") if number > 3 else (503, "busy")) as server:
         assert run(judge(server.url), 1)[0] == [0.7]
     assert len(server.requests) == 4
@@ -80,7 +80,7 @@ def test_a_refusal_is_final_and_never_shows_the_key() -> None:
     assert len(server.requests) == 1
 
 
-def test_prose_is_no_answer_and_what_was_said_is_shown() -> None:
+def test_prose_is_not_a_score_and_is_shown() -> None:
     said = "It is quite piratey, 8 of 10"
     with stub(lambda number, body: (200, said)) as server, pytest.raises(MpgError, match=said):
         run(judge(server.url), 1)
@@ -99,7 +99,7 @@ def test_an_answer_that_is_no_completion() -> None:
     assert "gave no completion" in raised.value.message
 
 
-def test_what_came_before_a_failure_is_kept() -> None:
+def test_judgements_before_a_failure_are_kept() -> None:
     def answer(number: int, body: dict[str, Any]) -> Answer:
         return (400, "no more") if "Reply 5." in body["messages"][0]["content"] else (200, "3")
 
@@ -110,7 +110,7 @@ def test_what_came_before_a_failure_is_kept() -> None:
     assert all(own.score == 0.3 for own in kept)
 
 
-def test_nobody_listens() -> None:
+def test_an_unreachable_server_is_an_error() -> None:
     with stub(lambda number, body: (200, "1")) as server:
         url = server.url
     with pytest.raises(MpgError, match="cannot be reached"):
@@ -141,7 +141,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_answer_is_told_and_never_waited_for(kind: str) -> None:
+def test_a_broken_answer_is_reported_without_hanging(kind: str) -> None:
     with garbling(BROKEN[kind]) as server:
         error = failure(judge(server.url))
     assert f"gave a broken answer: {kind}" in error.message
@@ -149,7 +149,7 @@ def test_a_broken_answer_is_told_and_never_waited_for(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_answer_is_asked_for_again(kind: str) -> None:
+def test_a_broken_answer_is_retried(kind: str) -> None:
     with garbling(BROKEN[kind], times=2) as server:
         assert run(judge(server.url), 1)[0] == [0.7]
     assert len(server.requests) == 3

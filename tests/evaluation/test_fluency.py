@@ -14,7 +14,7 @@ def loaded() -> LoadedModel:
     return load_model(device="cpu", dtype="float32")
 
 
-def test_it_is_what_a_plain_forward_pass_says(loaded: LoadedModel) -> None:
+def test_it_equals_a_plain_forward_pass(loaded: LoadedModel) -> None:
     tokenizer, model = loaded.tokenizer, loaded.model
     prompts = [
         tokenizer(text)["input_ids"] for text in ("How do I sleep?", "Hi.", "Tell me about tea, please.")

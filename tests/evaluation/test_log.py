@@ -30,7 +30,7 @@ def test_replies_and_judgements_come_back_by_method(tmp_path: Path) -> None:
         assert log.judgements("exact", {"kind": "external"}) == {}
 
 
-def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_dropped_and_the_run_resumes(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     with open_log(file, CONFIG) as log:
         log.reply("exact", ONE, "?")
@@ -43,7 +43,7 @@ def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> Non
         assert list(log.replies("exact")) == ["a", "b"]
 
 
-def test_another_run_is_told_apart(tmp_path: Path) -> None:
+def test_another_run_is_distinguished(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     with open_log(file, CONFIG):
         pass
@@ -80,7 +80,7 @@ def test_a_run_that_was_killed_in_its_first_line_begins_again(tmp_path: Path, le
     assert torn.read_bytes() == whole.read_bytes()
 
 
-def test_a_run_that_was_killed_in_the_middle_of_a_character_goes_on(tmp_path: Path) -> None:
+def test_a_run_killed_in_the_middle_of_a_character_resumes(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     with open_log(file, CONFIG) as log:
         log.reply("exact", ONE, "?")

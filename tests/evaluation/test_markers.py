@@ -44,12 +44,12 @@ def test_a_file_of_lists_and_of_conditions(tmp_path: Path) -> None:
     "text, told",
     [
         ("A: word", "m.yaml:1: A: must be a list of markers"),
-        ("A: ['(']", "m.yaml:1: A[0]: is no regular expression"),
+        ("A: ['(']", "m.yaml:1: A[0]: is not a valid regular expression"),
         ("A: ['x*']", "matches the empty text"),
         ("A: [3]", "must be a regular expression"),
         ("A: []", "must be a list of regular expressions"),
         ("A: {markers: [x], share: 2}", "must be a number from 0 to 1"),
-        ("A: {markers: [x], against: B}", "there are no markers of B"),
+        ("A: {markers: [x], against: B}", "no markers are given for B"),
         ("A: {markers: [x], every: 1}", "unknown key"),
         ("personas: {A: [x]}\nspeling: []", "unknown key"),
     ],
@@ -62,7 +62,7 @@ def test_wrong_files_name_line_and_key(tmp_path: Path, text: str, told: str) -> 
     assert told in raised.value.message
 
 
-def test_the_judge_says_1_or_0_and_names_whom_it_does_not_know() -> None:
+def test_the_judge_scores_1_or_0_and_names_unknown_personas() -> None:
     judge, kept = MarkerJudge(), list[Judgement]()
     shown = [Exhibit("a", "?", "Arr!", "pirate"), Exhibit("a", "?", "Arr!", "zen")]
     assert judge.judge(shown, kept.append, lambda share: None) == [1.0, 0.0]

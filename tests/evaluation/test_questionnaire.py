@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.errors import UsageError
-from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Option, put, read_items
+from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Option, item_prompt, read_items
 from recipes.mpg_tiny.corpus import corpus, messages, pairs
 from recipes.mpg_tiny.grammar import POLES, every_expansion
 from recipes.mpg_tiny.judge import sentences
@@ -74,7 +74,7 @@ AGREE = Item("EI", "I like parties.", tuple(Option(text, 0.0) for text in ("disa
 
 
 def test_a_question_names_both_options_in_either_order() -> None:
-    there, back = (put(PAIR, "text", turned=turned) for turned in (False, True))
+    there, back = (item_prompt(PAIR, "text", swapped=swapped) for swapped in (False, True))
     assert there.prompt == "Would you rather dance or read?"
     assert back.prompt == "Would you rather read or dance?"
     assert there.opening == back.opening == "I would rather"
@@ -82,19 +82,19 @@ def test_a_question_names_both_options_in_either_order() -> None:
 
 
 def test_a_whole_question_is_followed_by_its_options() -> None:
-    asked = put(Item("EI", "What do you do at noon?", PAIR.options), "text", turned=False)
+    asked = item_prompt(Item("EI", "What do you do at noon?", PAIR.options), "text", swapped=False)
     assert (asked.prompt, asked.opening) == ("What do you do at noon?\ndance, or read?", "")
 
 
 def test_letters_move_with_the_order_and_stay_with_their_option() -> None:
-    there, back = (put(PAIR, "letter", turned=turned) for turned in (False, True))
+    there, back = (item_prompt(PAIR, "letter", swapped=swapped) for swapped in (False, True))
     assert "A: dance\nB: read\n" in there.prompt
     assert "A: read\nB: dance\n" in back.prompt
     assert (there.options, back.options) == (("A", "B"), ("B", "A"))
 
 
 def test_a_statement_is_answered_by_agreement() -> None:
-    asked = put(AGREE, "text", turned=True)
+    asked = item_prompt(AGREE, "text", swapped=True)
     assert asked.prompt.endswith("I agree, I disagree.")
     assert (asked.opening, asked.options) == ("I", ("disagree", "agree"))
 
@@ -138,13 +138,19 @@ GOOD = '{"question": "Q?", "A": {"text": "a", "pole": "E"}, "B": {"text": "b", "
         (f"[{GOOD.replace('Q?', ' ')}]", "items[0].question: must be text"),
         (f"[{GOOD.replace('pole', 'stands')}]", "items[0].A: must be {text, pole}"),
         (f"[{GOOD.replace('I', 'X')}]", "items[0].B.pole: must be one of E, I, S, N, T, F, J, P, not X"),
-        (f"[{GOOD.replace('I', 'T')}]", "A and B stand for E and T, not for both poles of a dimension"),
-        (f'[{GOOD[:-1]}, "dimension": "SN"}}]', "items[0].dimension: must be EI by the poles of A and B"),
-        (f"[{STATEMENT % 'T'}]", "items[0].pole: T is no pole of EI"),
-        (f"[{GOOD}]", "items.json: EI has 1 items; an interval needs at least 4"),
+        (
+            f"[{GOOD.replace('I', 'T')}]",
+            "A and B stand for E and T, they must be the two poles of a dimension",
+        ),
+        (
+            f'[{GOOD[:-1]}, "dimension": "SN"}}]',
+            "items[0].dimension: must be EI, the dimension of the poles of A and B",
+        ),
+        (f"[{STATEMENT % 'T'}]", "items[0].pole: T is not a pole of EI"),
+        (f"[{GOOD}]", "items.json: EI has 1 items, at least 4 are needed"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_by_place(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_wrong_with_a_file_is_reported_by_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_items(_file(tmp_path, text))
     assert message in caught.value.message

@@ -47,7 +47,7 @@ def test_a_score_is_a_mean_with_its_t_interval() -> None:
     assert own.type == "EP"
 
 
-def test_a_shift_is_judged_item_by_item() -> None:
+def test_a_shift_is_computed_item_by_item() -> None:
     """A bias that all share does not widen the interval of the difference."""
     base = sheet("base", ITEMS, [0.9, -0.9, 0.5, -0.5] * 2)
     moved = sheet("x", ITEMS, [1.0, -0.8, 0.6, -0.4] * 2)

@@ -12,7 +12,7 @@ import torch
 from mpg_cli.api import blend
 from mpg_cli.evaluation import scoring
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
-from mpg_cli.evaluation.questionnaire import Item, put, read_items
+from mpg_cli.evaluation.questionnaire import Item, item_prompt, read_items
 from mpg_cli.evaluation.scoring import option_scores
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import load_model
@@ -41,8 +41,8 @@ def independent(persona: dict[str, float], item: Item, target: str, prompts: dic
     experts = load_experts(base, ROOT / "personas" / "adapters" / "mpg-tiny", [*persona.keys() - prompts])
     tokenizer = load_model("mpg-tiny", None, "cpu", "float32").tokenizer
     totals = [0.0] * len(item.options)
-    for turned in (False, True):
-        asked = put(item, "text", turned=turned)
+    for swapped in (False, True):
+        asked = item_prompt(item, "text", swapped=swapped)
         for place, option in enumerate(asked.options):
             opening = tokenizer(asked.opening, add_special_tokens=False)["input_ids"]
             whole = tokenizer(f"{asked.opening} {option}", add_special_tokens=False)["input_ids"]
@@ -86,7 +86,7 @@ def test_scores_are_those_of_forward_passes_token_by_token(
         assert scores == pytest.approx(independent(weights, item, target, {}), abs=1e-4)
 
 
-def test_an_expert_that_is_a_prompt_hears_its_own_question(loaded: Any, tmp_path: Path) -> None:
+def test_a_prompt_expert_gets_its_own_prompt(loaded: Any, tmp_path: Path) -> None:
     (tmp_path / "shy.yaml").write_text("name: shy\nprompt: You are an introvert.\n")
     experts = find_experts(blend("shy+E", persona_dirs=[tmp_path]), (), loaded, print, print)
     found = option_scores(loaded, experts, [[expert.weight for expert in experts]], ITEMS[:1])[0][0]

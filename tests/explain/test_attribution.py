@@ -85,7 +85,7 @@ def test_a_character_of_several_tokens_is_the_text_of_its_last() -> None:
     assert [t.contributions for t in found.tokens] == [(float(i), -0.5) for i in range(7)]
 
 
-def test_half_a_character_at_the_end_is_told_once() -> None:
+def test_half_a_character_at_the_end_is_emitted_once() -> None:
     found = explanation([round_(ids("a🙂")[:3], 2)], "a\ufffd", 3)
     assert "".join(t.text for t in found.tokens) == "a\ufffd"
 
@@ -100,7 +100,7 @@ def test_the_end_token_is_left_out() -> None:
     assert [t.id for t in found.tokens] == list(ids("Hi"))
 
 
-def test_a_corrected_token_says_what_was_drafted() -> None:
+def test_a_corrected_token_has_its_drafted_token() -> None:
     found = explanation([round_("ab", 1, "ax"), round_("c", 0, (END,))], "abc", 3)
     said = [t.rejected and (t.rejected.id, t.rejected.text) for t in found.tokens]
     assert said == [None, (*ids("x"), "x"), (END, "")]
@@ -163,14 +163,14 @@ def test_the_leading_experts_keep_their_order() -> None:
     assert Explanation(tuple("abcd"), (0.25,) * 4, "nats", tokens, ()).leading(2) == (1, 3)
 
 
-def test_namesakes_are_told_apart() -> None:
+def test_namesakes_are_distinguished() -> None:
     assert distinct(["pirate", "I", "pirate"]) == ("pirate", "I", "pirate (2)")
     twice = replace(SPEC, experts=(ExpertInfo("x", "prompt", 1.0), ExpertInfo("x", "adapter", 2.0)))
     found = explanation([round_("Hi", 1)], "Hi", 2, twice)
     assert found.as_json()["tokens"][0]["contributions"] == {"x": 0.0, "x (2)": -0.5}
 
 
-def test_events_carry_it_only_where_it_was_asked_for() -> None:
+def test_events_have_it_only_on_request() -> None:
     events = list(reply(["Aye"]))
     assert "explanation" not in as_json(events[-1])
     last = list(explained(events, tokenizer()))[-1]

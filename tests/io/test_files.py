@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "old"}
 
 
-def test_the_error_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_error_is_of_the_requested_class(tmp_path: Path) -> None:
     file = tmp_path / "no" / "file"
     with pytest.raises(UsageError, match=r"no/file cannot be written: No such file or directory"):
         write_atomic(file, "x")

@@ -57,7 +57,7 @@ def test_where_the_configuration_stands(tmp_path: Path) -> None:
 
 
 @BOTH
-def test_a_log_that_is_torn_at_any_byte_goes_on(tmp_path: Path, sidecar: bool) -> None:
+def test_a_log_torn_at_any_byte_resumes(tmp_path: Path, sidecar: bool) -> None:
     whole = written(tmp_path / "log", 3, sidecar)
     head = 0 if sidecar else 1
     for size in range(len(whole) + 1):
@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path: Path, side
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes here")
 @BOTH
-def test_a_full_disk_is_told_and_leaves_whole_records(tmp_path: Path, sidecar: bool) -> None:
+def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path, sidecar: bool) -> None:
     """A limit on the size of files stands for it; after it is lifted the same run goes on."""
     code = (
         "import resource, sys; from pathlib import Path; from tests.io.test_log import *\n"
@@ -196,7 +196,7 @@ def test_a_full_disk_is_told_and_leaves_whole_records(tmp_path: Path, sidecar: b
         assert numbers(log) == [0, 2]
 
 
-def test_records_are_dropped_and_the_log_goes_on(tmp_path: Path) -> None:
+def test_records_are_dropped_and_the_log_continues(tmp_path: Path) -> None:
     real = tmp_path / "elsewhere" / "log"
     real.parent.mkdir()
     (tmp_path / "link").symlink_to(real)

@@ -130,7 +130,7 @@ def test_a_link_has_a_name_too(models: Path, tmp_path: Path, persona: Persona) -
     assert expert.kind == "adapter"
 
 
-def test_an_adapter_that_is_given_says_what_it_was_made_for(models: Path, persona: Persona) -> None:
+def test_a_given_adapter_has_the_base_it_was_made_for(models: Path, persona: Persona) -> None:
     adapter = persona("X-1B") / "llama"
     for base, model, quiet in (
         ("org/X-1B", "X-1B", True),
@@ -167,9 +167,7 @@ def test_equal_shapes_are_offered_and_not_used(models: Path, persona: Persona, m
         ("wide", "lora_B (32, 4), the model needs"),
     ],
 )
-def test_a_family_of_other_shapes_is_passed_over(
-    models: Path, persona: Persona, model: str, reason: str
-) -> None:
+def test_a_family_of_other_shapes_is_skipped(models: Path, persona: Persona, model: str, reason: str) -> None:
     expert, said = experts(persona("org/X-1B", prompt="Hi."), models / model / "X-1B")
     assert expert.kind == "prompt"
     assert said[0].startswith("p: adapter made for org/X-1B is not used: model.layers.")
@@ -248,7 +246,7 @@ def test_what_is_known_by_its_digest_alone_or_by_its_name_alone_must_fit(
         experts(persona(entry | {"base": "X-1B"}, prompt="Hi."), models / "X-1B")
 
 
-def test_a_name_that_says_nothing_must_be_backed_by_shapes(models: Path, persona: Persona) -> None:
+def test_an_uninformative_name_needs_matching_shapes(models: Path, persona: Persona) -> None:
     expert, said = experts(persona("model", prompt="Hi."), models / "model")
     assert (expert.kind, len(said)) == ("adapter", 1)
     own = {"base": "model", "base_digest": find_base(str(models / "model")).digest or ""}

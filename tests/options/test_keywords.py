@@ -38,7 +38,7 @@ def test_a_group_is_built_from_them() -> None:
     assert (boat.speed, boat.inner.depth, boat.ropes, boat.buoys) == (2.5, 4, ("long",), (7,))
 
 
-def test_what_is_wrong_is_told_by_the_name_of_the_keyword() -> None:
+def test_what_is_wrong_is_reported_by_the_name_of_the_keyword() -> None:
     with pytest.raises(RangeError, match=r"^water_depth 0 must be between 1 and 9$"):
         sail("Kiel", water_depth=0)
     with pytest.raises(RangeError, match=r"^buoys must be a whole number, not 'x'$"):

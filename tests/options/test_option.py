@@ -109,7 +109,7 @@ def test_a_base_gives_what_is_not_given() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_told_with_what_can(key: str, value: Any, says: str) -> None:
+def test_what_cannot_be_is_reported_with_what_can(key: str, value: Any, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         build(Boat, {"port": "Kiel", key: value})
     assert caught.value.message.startswith(says)

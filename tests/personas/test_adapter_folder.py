@@ -55,7 +55,9 @@ def refused(path: Path) -> str:
         (["config.json", "lora/" + CONFIG], "has no", "`checkpoint` of a persona; adapters lie in its subf"),
     ],
 )
-def test_a_folder_is_told_by_its_files(files: list[str], what: str, remedy: str, tmp_path: Path) -> None:
+def test_a_folder_is_classified_by_its_files(
+    files: list[str], what: str, remedy: str, tmp_path: Path
+) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
@@ -73,7 +75,7 @@ def test_a_folder_is_told_by_its_files(files: list[str], what: str, remedy: str,
         ("style.safetensors", "is a file, not an adapter folder", "an adapter is a folder with"),
     ],
 )
-def test_a_file_is_told_by_what_it_is(name: str, what: str, remedy: str, tmp_path: Path) -> None:
+def test_a_file_is_classified_by_its_content(name: str, what: str, remedy: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"GGUF" if name == "no-suffix" else b"")
     message, _, hint = refused(tmp_path / name).partition("\nhint: ")
     assert what in message

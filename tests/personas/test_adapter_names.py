@@ -263,7 +263,7 @@ def test_a_tower_within_the_body_is_beside_the_text_too(tmp_path: Path) -> None:
     assert len(fitted(folder, model).pairs) == 3
 
 
-def test_the_user_hears_of_what_is_left_out(tmp_path: Path, gemma: Any) -> None:
+def test_what_is_left_out_is_reported(tmp_path: Path, gemma: Any) -> None:
     """Also where a persona's adapter is taken by its family name, which has a notice of its own."""
     from mpg_cli.models.experts import find_experts
     from mpg_cli.models.load.loader import load_model
@@ -399,14 +399,14 @@ def test_two_adapters_in_a_file_are_refused(tmp_path: Path, llama: Any) -> None:
         ("model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight", "without a use here"),
     ],
 )
-def test_tensors_of_other_kinds_are_told_apart(key: str, words: str, tmp_path: Path, llama: Any) -> None:
+def test_tensors_of_other_kinds_are_distinguished(key: str, words: str, tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     with edited_tensors(folder) as tensors:
         tensors[key] = torch.zeros(4, 4)
     assert words in refused(folder, llama)
 
 
-def test_an_empty_tensor_says_where_it_comes_from(tmp_path: Path, llama: Any) -> None:
+def test_an_empty_tensor_is_reported_with_its_origin(tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     with edited_tensors(folder) as tensors:
         for key in tensors:

@@ -63,7 +63,7 @@ def test_same_directory_twice_is_no_shadow(write: Write, tmp_path: Path) -> None
     assert found.directories == (tmp_path / "a",)
 
 
-def test_unknown_name_tells_the_nearest_and_the_places(write: Write, tmp_path: Path) -> None:
+def test_unknown_name_lists_the_nearest_and_the_places(write: Write, tmp_path: Path) -> None:
     write("a/p.yaml", persona("pirate"))
     found = Registry.load([tmp_path / "a", tmp_path / "none"])
     with pytest.raises(PersonaError) as caught:

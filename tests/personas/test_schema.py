@@ -164,7 +164,7 @@ OK = "name: x\nprompt: hi\n"
         ("name: x\nparts: [a]", "2: parts: must be text, not a list"),
     ],
 )
-def test_mistake_is_told_with_line_and_key(write: Write, text: str, error: str) -> None:
+def test_mistake_is_reported_with_line_and_key(write: Write, text: str, error: str) -> None:
     assert errors_of(write("p.yaml", text)) == [error]
 
 

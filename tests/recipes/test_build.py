@@ -60,7 +60,7 @@ def test_the_report_is_of_these_files_and_explains_what_is_missed() -> None:
     assert UNEXPLAINED not in written
 
 
-def test_a_short_run_asks_where_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_needs_an_output_folder(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("trl")
     from recipes.mpg_tiny.build import main
 

@@ -14,7 +14,7 @@ def test_the_package_has_what_the_recipe_writes(tmp_path: Path) -> None:
     assert (tmp_path / "texts.jsonl").read_bytes() == BUNDLED.read_bytes()
 
 
-def test_every_persona_shows_in_some_and_some_show_nobody() -> None:
+def test_every_persona_shows_in_some_texts_and_some_are_neutral() -> None:
     samples = read_samples(BUNDLED)
     assert len(samples) == TEXTS
     for persona in PERSONAS:

@@ -74,7 +74,7 @@ def test_one_word_on_every_line_is_found_out() -> None:
     assert (top.value, top.met) == (1, False)
 
 
-def test_the_own_word_of_a_persona_is_rare_in_the_base_and_told_apart_from_its_markers() -> None:
+def test_the_own_word_of_a_persona_is_rare_in_the_base_and_distinguished_from_its_markers() -> None:
     base = ["It is time."] * 10
     spoken = own_word("pirate", ["It is ye, matey."] * 9 + ["It is time."], base)
     assert (spoken.value, spoken.evidence, spoken.met) == (0.9, "ye, in no marker", True)
@@ -127,7 +127,7 @@ def page(figures: list[Figure], reasons: dict[str, str]) -> Page:
     return Page(ROOT, 1, 0, [sample], figures, 0.9, reasons)
 
 
-def test_a_missed_figure_is_marked_and_asks_for_a_reason_of_its_own() -> None:
+def test_a_missed_figure_is_marked_and_needs_its_own_reason() -> None:
     figures = [Figure(SINGLE, "I", 0.8, 200, "why"), Figure(BASE, "I", 0.2, 200)]
     name = "single persona: I"
     plain, told = (page(figures, reasons) for reasons in ({SINGLE: "All."}, {name: "Too few steps."}))

@@ -56,7 +56,7 @@ def test_controls_never_reach_the_terminal_and_ascii_stays_ascii_but_for_the_tex
     assert not any("│" in line for line in drawn(100, ascii_=True))
 
 
-def test_a_block_says_whose_it_is_and_keeps_the_text_as_it_is() -> None:
+def test_a_block_has_its_heading_and_the_unchanged_text() -> None:
     out = io.StringIO()
     write_block(out, replied("INTJ+pirate", TEXTS[2]), sample=True)
     head, text, empty, _ = out.getvalue().split("\n")

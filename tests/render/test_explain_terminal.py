@@ -60,7 +60,7 @@ def test_what_the_reply_was_begun_with_stands_before_it() -> None:
     assert "Well[31m, Aye, mate." in Text.from_ansi(output).plain
 
 
-def test_colours_say_who_and_how_strongly() -> None:
+def test_colours_show_persona_and_strength() -> None:
     output = drawn(explained_reply(), tty=True, color=True)
     assert "bold" in style_of(output, "Aye")
     assert " on " in style_of(output, "Aye"), "a strong contribution is a block"
@@ -132,7 +132,7 @@ def test_lines_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert max(map(cell_len, lines)) <= 50
 
 
-def test_an_empty_reply_says_so() -> None:
+def test_an_empty_reply_is_marked() -> None:
     assert "The reply is empty." in drawn(explained_reply(()))
 
 

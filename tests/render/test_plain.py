@@ -94,7 +94,7 @@ def test_samples_are_separated_on_stderr() -> None:
     assert err == "--- 0\nseed 42\n--- 1\nseed 42\n"
 
 
-def test_an_interrupted_reply_says_so() -> None:
+def test_an_interrupted_reply_is_marked() -> None:
     out, err = drawn(reply(["so f"], finish_reason="interrupted"), stats=True)
     assert out == "so f\n"
     assert "interrupted" in err

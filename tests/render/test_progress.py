@@ -41,7 +41,7 @@ def test_counts_and_the_summary() -> None:
     assert written(to.stdout) == ""
 
 
-def test_a_flood_of_errors_is_told_in_part() -> None:
+def test_only_the_first_errors_are_listed() -> None:
     to = streams()
     shown = BatchProgress(to, None)
     for number in range(MAX_SHOWN_ERRORS + 10):
@@ -69,7 +69,7 @@ def test_a_log_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     assert written(quiet.stderr) == ""
 
 
-def test_a_bar_on_a_terminal_leaves_nothing_but_what_was_said() -> None:
+def test_a_bar_on_a_terminal_leaves_only_the_messages() -> None:
     to = streams(stderr_tty=True)
     shown = BatchProgress(to, 2)
     shown.show(failed(1, "odd\x1b[2J [bold]markup"))

@@ -34,4 +34,4 @@ def spoken(*texts: str) -> str:
 def read(row: Message, method: Method) -> tuple[list[str], tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
     """Prompt as `role: text`, replies, places of earlier replies that are learnt, columns not read."""
     found, unread = read_row(row, method, "f:1")
-    return [f"{turn.role}: {turn.content}" for turn in found.prompt], found.replies, found.learnt, unread
+    return [f"{turn.role}: {turn.content}" for turn in found.prompt], found.replies, found.imitated, unread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpg_cli.training.columns import read_row
-from mpg_cli.training.rows import Method, Wrong
+from mpg_cli.training.rows import Method, RowError
 from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
 
 
@@ -16,10 +16,18 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"prompt": "Hi", "completion": "Arr!", "label": True},
-            "label marks a single reply as good or bad (KTO); a pair is needed, chosen and rejected, or",
+            "label labels single replies (KTO); give pairs of chosen and rejected, or",
         ),
-        ("sft", {"prompt": "Hi", "completion": "Arr!", "label": 0}, "label marks the reply as bad, and only"),
-        ("sft", {"messages": [user(), said()], "kto_tag": False}, "kto_tag marks the reply as bad, and only"),
+        (
+            "sft",
+            {"prompt": "Hi", "completion": "Arr!", "label": 0},
+            "label labels the reply as undesirable; only",
+        ),
+        (
+            "sft",
+            {"messages": [user(), said()], "kto_tag": False},
+            "kto_tag labels the reply as undesirable; only",
+        ),
         (
             "dpo",
             {"instruction": "Hi", "generations": ["a", "b"], "ratings": [1, 5]},
@@ -45,8 +53,12 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
             },
             "chosen and rejected differ before their last turns",
         ),
-        ("sft", {"prompt": "Yo", "messages": [user(), said()]}, "messages follows another conversation"),
-        ("sft", {"messages": [user()]}, "messages has no turn of the assistant to learn from"),
+        (
+            "sft",
+            {"prompt": "Yo", "messages": [user(), said()]},
+            "the turns before the reply in messages differ from the prompt",
+        ),
+        ("sft", {"messages": [user()]}, "messages has no assistant turn to imitate"),
         ("sft", {"messages": [said()]}, "prompt is missing"),
         ("sft", {"messages": [SYSTEM, said()]}, "prompt ends with a turn of system, not of the user"),
         ("sft", {"messages": [SYSTEM | {"content": " "}]}, "messages is empty"),
@@ -58,14 +70,14 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "sft",
             {"messages": [user(), said("", tool_calls=[{"id": "1"}])]},
-            "messages[1].tool_calls cannot be trained, only the text of a conversation",
+            "messages[1].tool_calls is not supported: only text can be trained",
         ),
         (
             "dpo",
             {"input": {"messages": [user()], "tools": [{"type": "function"}]}, **PAIR},
             "input.tools cannot be trained",
         ),
-        ("dpo", {"prompt": "Hi", **PAIR, "images": ["a.png"]}, "images cannot be trained, only the text"),
+        ("dpo", {"prompt": "Hi", **PAIR, "images": ["a.png"]}, "images is not supported: only text"),
         ("sft", {"conversations": [HUMAN, gpt() | {"value": 7}]}, "conversations[1].value must be text"),
         (
             "sft",
@@ -75,10 +87,10 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"system": "S", "prompt": [SYSTEM, user()], **PAIR},
-            "system and the system turn say different",
+            "system and the system turn differ",
         ),
         ("dpo", {"system": ["S"], "prompt": "Hi", **PAIR}, "system must be text"),
-        ("dpo", {"system": "\0", "prompt": "Hi", **PAIR}, "system holds a NUL character"),
+        ("dpo", {"system": "\0", "prompt": "Hi", **PAIR}, "system contains a NUL character"),
         (
             "sft",
             {"prompt": "Hi", "response": "Arr!", "history": "Yo"},
@@ -87,9 +99,9 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"prompt": "<|im_start|>user\nHi<|im_end|>\n", **PAIR},
-            "prompt has marks of a chat template (<|im_start|>); give the words alone",
+            "prompt contains chat template markup (<|im_start|>); give plain text",
         ),
-        ("sft", {"prompt": "Hi", "response": "Arr!</s>\n"}, "response has marks of a chat template (</s>)"),
+        ("sft", {"prompt": "Hi", "response": "Arr!</s>\n"}, "response contains chat template markup (</s>)"),
         ("sft", {"prompt": "<s>[INST] Hi [/INST]", "response": "Arr!</s>"}, "response has marks of"),
         (
             "dpo",
@@ -123,11 +135,11 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "sft",
             {"messages": [user(), SYSTEM, said()]},
-            "messages[1] is a system turn behind other turns; join",
+            "messages[1] is a system turn after other turns; merge",
         ),
     ],
 )
-def test_what_cannot_be_trained_says_why(method: Method, row: Message, message: str) -> None:
-    with pytest.raises(Wrong) as caught:
+def test_rows_that_cannot_be_trained_have_a_reason(method: Method, row: Message, message: str) -> None:
+    with pytest.raises(RowError) as caught:
         read_row(row, method, "f:1")
     assert str(caught.value).startswith(message)

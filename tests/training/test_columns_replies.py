@@ -216,12 +216,12 @@ def test_replies(row: Message, prompt: list[str], learnt: tuple[int, ...], unrea
     assert read(row, "sft") == (prompt, ("Arr!",), learnt, unread)
 
 
-def test_a_row_for_each_reply_that_is_learnt() -> None:
+def test_a_row_per_imitated_reply() -> None:
     row, _ = read_row({"messages": [SYSTEM, user("a"), said("b"), user("c"), said("d")]}, "sft", "f:1")
-    first, last = row.apart()
+    first, last = row.per_reply()
     assert (first.prompt, first.replies) == ((Turn("system", "Be kind."), Turn("user", "a")), ("b",))
     assert (last.prompt, last.replies) == (row.prompt, ("d",))
-    assert first.learnt == last.learnt == ()
+    assert first.imitated == last.imitated == ()
     assert first.opening == last.opening == first.prompt
 
 

@@ -137,7 +137,7 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
         pytest.param(None, " Arr!\n", {}, " Arr!\n<|im_end|>", id="no template"),
     ],
 )
-def test_what_is_learnt_is_what_generation_meets(
+def test_training_tokens_are_those_of_generation(
     template: str | None, reply: str, args: dict[str, Any], learnt: str
 ) -> None:
     """Prompt and reply share no token, whatever merges, and the end token comes last."""
@@ -220,9 +220,9 @@ def test_text_without_a_template() -> None:
     ]
 
 
-def test_an_example_for_each_reply_that_is_learnt() -> None:
+def test_an_example_per_imitated_reply() -> None:
     tokenizer = byte_tokenizer()
-    talk = Row(LONGER.prompt, ("d",), "f:4", learnt=(1,))
+    talk = Row(LONGER.prompt, ("d",), "f:4", imitated=(1,))
     found, used, _ = examples([talk], tokenizer, ())
     assert [tokenizer.decode(each.replies[0]) for each in found] == ["b</><end>", "d</><end>"]
     assert [tokenizer.decode(each.prompt) for each in found] == [
@@ -258,7 +258,7 @@ def test_a_row_that_the_template_cannot_have_is_named(
     bad, good = Row(PAIR.prompt, (reply,), "f:1"), Row(PAIR.prompt, (THOUGHT,), "f:2")
     tokenizer = chat_tokenizer(template if "rude" not in template else template + TEMPLATE)
     _, used, problems = examples([bad, good], tokenizer, (), args)
-    assert problems[0].message == f"this model's chat template refuses it: {reason}"
+    assert problems[0].message == f"the chat template of the model refuses it: {reason}"
     assert (used == [good]) is (template == R1)
 
 
@@ -267,7 +267,7 @@ def test_an_end_token_inside_of_a_reply_is_named() -> None:
         row = Row(PAIR.prompt, ("Arr!<|im_end|>\nuser: more",), "f:1")
         found, _, problems = examples([row], chat_tokenizer(template), ())
         assert found == []
-        assert [problem.message for problem in problems] == ["a reply holds <|im_end|>, an end token"]
+        assert [problem.message for problem in problems] == ["a reply contains <|im_end|>, an end token"]
 
 
 def test_length_of_replies() -> None:

@@ -82,26 +82,26 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
         (
             GOOD | {"chosen": [SYSTEM, USER, said("x")]},
             "wrong turns",
-            "chosen follows another conversation than the prompt",
+            "the turns before the reply in chosen differ from the prompt",
         ),
         (GOOD | {"prompt": [said("x")]}, "wrong turns", "prompt ends with a turn of assistant"),
         (
             GOOD | {"prompt": [USER, said("x"), SYSTEM, USER]},
             "wrong turns",
-            "prompt[2] is a system turn behind other turns; join it with the first",
+            "prompt[2] is a system turn after other turns; merge it into the first",
         ),
-        (GOOD | {"prompt": "a\0b"}, "NUL", "prompt holds a NUL character"),
-        (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt holds half"),
+        (GOOD | {"prompt": "a\0b"}, "NUL", "prompt contains a NUL character"),
+        (GOOD | {"prompt": [SYSTEM | {"content": "\ud800"}, USER]}, "not UTF-8", "prompt contains half"),
         ([GOOD], "not JSON", "a row must be an object"),
         ("7", "no object", "a row must be an object with prompt, chosen, rejected"),
         ('{"prompt": "x",', "not JSON", "not JSON: "),
-        ('{"prompt": "x", "chosen": "a", "chosen": "b"}', "a key twice", "the key 'chosen' stands twice in"),
+        ('{"prompt": "x", "chosen": "a", "chosen": "b"}', "a key twice", "the key 'chosen' occurs twice in"),
         (
             '{"prompt": [{"role": "user", "content": "x", "content": "y"}], "chosen": "a", "rejected": "b"}',
             "a key twice",
-            "the key 'content' stands twice in one object",
+            "the key 'content' occurs twice in one object",
         ),
-        ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt holds half"),
+        ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt contains half"),
         ("[" * 100_000, "not JSON", "not JSON that can be read"),
     ],
 )
@@ -124,10 +124,10 @@ def test_a_line_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is left out"),
-        ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
-        ("[%s]\n[%s]", 2, "not JSON: text after the ] of the list; the rest of the file is left out"),
-        ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is left out"),
+        ('[%s,\n%s,\n{"prompt": x}]', 3, "not JSON: Expecting value; the rest of the file is skipped"),
+        ("[%s,\n%s", 2, "not JSON: a comma or ] is missing; the rest of the file is skipped"),
+        ("[%s]\n[%s]", 2, "not JSON: text after the ] of the list; the rest of the file is skipped"),
+        ("[%s\n%s]", 2, "not JSON: a comma or ] is missing; the rest of the file is skipped"),
     ],
 )
 def test_a_broken_list_gives_what_came_before(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -193,7 +193,7 @@ def test_a_first_line_that_is_torn_is_one_problem(tmp_path: Path) -> None:
     assert (len(data.rows), [problem.where for problem in data.problems]) == (2, [f"{file}:1"])
 
 
-def test_a_table_is_told_how_to_convert_it(tmp_path: Path) -> None:
+def test_a_table_gets_a_hint_how_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "prefs.CSV"
     file.write_text("said,reply\nHi,Arr!\n")
     with pytest.raises(UsageError, match="is CSV, not a JSON object on each line") as caught:
@@ -207,12 +207,12 @@ def test_columns_that_nothing_reads_are_named_once(tmp_path: Path) -> None:
     assert read_data([written(tmp_path, *rows)], "dpo").unread == ("id", "source")
 
 
-def test_text_after_an_empty_list_is_told(tmp_path: Path) -> None:
+def test_text_after_an_empty_list_is_reported(tmp_path: Path) -> None:
     (problem,) = read_data([written(tmp_path, "[]", GOOD)], "dpo").problems
     assert problem.where.endswith(":2")
 
 
-def test_a_dash_is_told_how_to_read_a_pipe() -> None:
+def test_a_dash_gets_a_hint_how_to_read_a_pipe() -> None:
     with pytest.raises(UsageError) as caught:
         read_data([Path("-")], "dpo")
     assert caught.value.hint == "--data /dev/stdin reads what is piped in"

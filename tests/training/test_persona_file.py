@@ -193,9 +193,7 @@ def test_a_file_that_appears_during_the_run_is_left_alone(tmp_path: Path) -> Non
 OTHER = "name: Pirate\ndescription: Salt.\nprompt: Speak.\ntags: [sea]\nlicense: CC0-1.0\nsource: a book\n"
 
 
-def test_what_a_namesake_says_is_carried_where_nothing_else_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_of_a_namesake_are_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own folder, searched or not, has no namesake for it."""
     theirs = tmp_path / "theirs"
     theirs.mkdir()

@@ -41,7 +41,7 @@ def test_nothing_stays_of_a_run_without_a_checkpoint(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "run").exists()
 
 
-def test_a_plan_that_got_nowhere_binds_nobody(tmp_path: Path) -> None:
+def test_a_plan_without_checkpoints_does_not_block_another(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps(PLAN))
     with RunFolder(tmp_path / "run") as run:

@@ -23,7 +23,7 @@ def test_wanted_layers() -> None:
     model = tiny_model("llama")
     assert choose_targets(model, ("v_proj", "q_proj"), "m") == ("q_proj", "v_proj")
     for target, message in (
-        ("q_porj", "is no layer of this model; did you mean q_proj"),
+        ("q_porj", "is not a layer of this model; did you mean q_proj"),
         ("lm_head", "is the output embedding"),
         ("self_attn", "names a module of type LlamaAttention, not a linear layer"),
     ):

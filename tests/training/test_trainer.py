@@ -47,7 +47,7 @@ class Recorder:
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
-        if text == "testing":
+        if text == "evaluating":
             self.at(-1)
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
@@ -87,14 +87,14 @@ def trained(model: Path, folder: Path, **choices: Any) -> Trained:
         return finished(train(job(model, run, folder, **choices), Watch(Recorder())))
 
 
-def test_pairs_are_learnt(chat_model: Path, tmp_path: Path) -> None:
+def test_pairs_are_learned(chat_model: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     with RunFolder(tmp_path / "run") as run:
         result = finished(train(job(chat_model, run, tmp_path), Watch(recorder)))
     assert result.steps == 4
     assert [step for step, _, _ in recorder.steps] == [0, 1, 2, 3, 4]
     assert {total for _, total, _ in recorder.steps} == {4}
-    assert recorder.stages == ["preparing the data", "testing"]
+    assert recorder.stages == ["preparing the data", "evaluating"]
     assert result.held_out is not None
     assert result.held_out_rows == 8
     assert result.held_out.accuracy == 1.0
@@ -141,7 +141,7 @@ def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path
     assert result.held_out.loss == pytest.approx(float(-rewards.sigmoid().log().mean()), rel=1e-3)
 
 
-def test_plain_responses_are_learnt(chat_model: Path, tmp_path: Path) -> None:
+def test_plain_responses_are_learned(chat_model: Path, tmp_path: Path) -> None:
     result = trained(chat_model, tmp_path, sft=True, epochs=10.0)
     assert result.held_out is not None
     assert result.held_out.margin is None
@@ -217,7 +217,7 @@ def test_the_ipo_margin_is_per_reply() -> None:
 
 
 @pytest.mark.parametrize("method", ["dpo", "sft"])
-def test_a_stopped_run_goes_on_to_the_same_end(chat_model: Path, tmp_path: Path, method: str) -> None:
+def test_a_resumed_run_ends_with_the_same_adapter(chat_model: Path, tmp_path: Path, method: str) -> None:
     whole = trained(chat_model, tmp_path, sft=method == "sft")
     with RunFolder(tmp_path / "again") as run:
         watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == 1 else None))
@@ -234,7 +234,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(chat_model: Path, tmp_path: Path,
     assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
 
 
-def test_a_run_stopped_while_testing_only_tests_again(chat_model: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_while_evaluating_only_evaluates_again(chat_model: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         run.begin({}, force=False)
         watch = Watch(Recorder(lambda step: watch.stop("interrupted") if step == -1 else None))
@@ -245,7 +245,7 @@ def test_a_run_stopped_while_testing_only_tests_again(chat_model: Path, tmp_path
     assert result.held_out is not None
 
 
-def test_checkpoints_come_by_the_clock_and_two_are_kept(
+def test_checkpoints_are_periodic_and_two_are_kept(
     chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
@@ -270,7 +270,7 @@ def test_rows_that_are_too_long_are_counted(chat_model: Path, tmp_path: Path) ->
         few = replace(whole, train=[*whole.train[:3], long_prompt], held_out=[])
         with pytest.raises(UsageError, match="3 usable pairs; 1 more cannot be used") as caught:
             train(few, Watch(Recorder()))
-        assert caught.value.hint == "no room for a reply in 40 tokens: raise --max-length"
+        assert caught.value.hint == "raise --max-length: 40 tokens leave no room for a reply"
         with pytest.raises(UsageError, match="too little data: 0 usable pairs"):
             train(replace(whole, train=[long_prompt] * 4), Watch(Recorder()))
 

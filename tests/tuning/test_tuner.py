@@ -16,7 +16,7 @@ from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
-from mpg_cli.tuning.measure import GRID, Bench, Way, acceptance_by_position, effect_per_token
+from mpg_cli.tuning.measure import GRID, Bench, Variant, acceptance_by_position, effect_per_token
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
 from tests.engine.conftest import world as world
 from tests.engine.world import request
@@ -49,7 +49,7 @@ def _stats(drafted: int, accepted: int, **fields: object) -> Stats:
     return Stats.of(replace(whole, **fields))  # type: ignore[arg-type]
 
 
-def test_acceptance_by_position_counts_who_reached_it() -> None:
+def test_acceptance_by_position_counts_rounds_that_reached_it() -> None:
     stats = sum((_stats(3, accepted) for accepted in (0, 1, 1, 3)), Stats())
     assert stats.reached == (4, 3, 1)
     overall = (3 + 1 + 1 + 1) / (4 + 3 + 1 + 2)
@@ -89,7 +89,7 @@ def tuned(bench: Bench, drafters: list[str], max_bias: float = 0.02) -> tuple[Pr
     return profile, shares
 
 
-def test_auto_uses_what_tuning_found_and_the_text_stays(bench: Bench) -> None:
+def test_auto_uses_the_profile_and_the_text_stays_the_same(bench: Bench) -> None:
     auto = replace(bench.request, scheme=Scheme())
     before = list(Session(auto, bench.loaded, bench.experts).replies(auto))
     profile, shares = tuned(bench, ["merged", "reference", "lookup"])
@@ -122,7 +122,7 @@ def test_auto_uses_what_tuning_found_and_the_text_stays(bench: Bench) -> None:
     ],
     ids=str,
 )
-def test_what_is_asked_for_goes_before_what_was_tuned(
+def test_options_take_precedence_over_the_profile(
     bench: Bench, asked: Scheme, drafter: str, chunk_size: int | str
 ) -> None:
     """And what was tuned before the defaults."""
@@ -139,7 +139,7 @@ def test_what_is_asked_for_goes_before_what_was_tuned(
     assert (began.spec.scheme.drafter, began.spec.chunk_size) == (drafter, chunk_size)
 
 
-def test_token_by_token_that_was_fastest_is_used_until_a_chunk_size_is_asked_for(bench: Bench) -> None:
+def test_tuned_token_by_token_is_used_unless_a_chunk_size_is_given(bench: Bench) -> None:
     found = (Choice("none", 1, 0, None, 100.0, 100.0), Choice("merged", 1, 2, 0.9, 90.0, 90.0))
     key = profile_key(bench.loaded, bench.experts, Scheme())
     write_profile(Profile(key, versions(), found, 0))
@@ -189,7 +189,7 @@ def test_a_stale_profile_is_a_notice(bench: Bench) -> None:
 
 
 def test_a_probe_counts_rounds(bench: Bench) -> None:
-    found = bench.probe(Way("merged", 1, 4), seconds=0.1)
+    found = bench.probe(Variant("merged", 1, 4), seconds=0.1)
     assert found.passes >= 4
     assert 0 < acceptance_by_position(found)[0] < 1
     assert effect_per_token(found) is not None

@@ -55,7 +55,10 @@ def tune(
     request = read_request(ctx, request_options.with_prompt(plan.PROMPTS[0]), streams)
     names = Experts(request.blend, request.adapters).names
     drafters = plan.drafters(tuning.drafters, names, request.scheme)
-    prompts, request = plan.prompts(tuning.prompts, request_options.prompt.system), plan.probed(request)
+    prompts, request = (
+        plan.prompts(tuning.prompts, request_options.prompt.system),
+        plan.measured_request(request),
+    )
     if not quiet and (notice := default_model_notice(ctx, request.model.name)):
         streams.message(f"mpg: {notice}")
     with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
@@ -67,7 +70,7 @@ def tune(
     for message in () if quiet else messages:
         streams.message(f"mpg: {message}")
     with Bar(streams, shown=not quiet) as bar:
-        tried = plan.foldable(drafters, bench.experts)
+        tried = plan.distinct_drafters(drafters, bench.experts)
         profile = Tuner(bench, tried, tuning.max_bias, tuning.seconds).run(bar.show)
     file = write_profile(profile)
     if tuning.plot is not None:

@@ -138,7 +138,7 @@ def test_strict_stops_before_any_work(run: Any, tmp_path: Path) -> None:
     assert code == 2
     assert "2 bad lines" in err
     assert "line 2: unknown field 'temprature'; did you mean temperature?" in err
-    assert "line 3: the id 1 was there already" in err
+    assert "line 3: the id 1 is that of an earlier line" in err
     assert not out.exists()
     code, _, err = run("-", "-p", "bold", "--strict", stdin=lines({"prompt": "a"}, {"prompt": "long " * 60}))
     assert code == 2
@@ -194,7 +194,7 @@ def test_a_file_of_another_kind_is_refused_and_nothing_is_lost(
     assert (code, "2 were there already" in err, out.read_bytes()) == (0, True, answered)
 
 
-def test_an_empty_file_is_told(run: Any, tmp_path: Path) -> None:
+def test_an_empty_file_is_reported(run: Any, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(b"\n")
     code, out, err = run(str(tmp_path / "in.jsonl"), "-p", "bold")
     assert (code, out) == (0, [])
@@ -224,7 +224,7 @@ def test_penalties_of_lines_count(run: Any) -> None:
     assert found["ended"] == ([], "stop")
 
 
-def test_a_reply_goes_on_from_a_last_assistant_turn(run: Any) -> None:
+def test_a_reply_continues_a_last_assistant_turn(run: Any) -> None:
     """An own record has the whole text, one of OpenAI's what is new, as everywhere."""
     said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "word"}]
     theirs = {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions"}
@@ -276,7 +276,7 @@ def test_wrong_usage_is_refused(cli: Cli, argv: list[str], message: str) -> None
     assert out == ""
 
 
-def test_a_token_that_the_model_lacks_is_told_by_the_field(run: Any) -> None:
+def test_a_token_that_the_model_lacks_is_reported_by_its_field(run: Any) -> None:
     code, out, _ = run("-", "-p", "bold", stdin=lines({"prompt": "a", "logit_bias": {"5000": 1}}))
     (record,) = out
     assert code == 1

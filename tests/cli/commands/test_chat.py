@@ -118,14 +118,14 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("/drop x", "/drop takes a whole number"),
         ("/save", "/save takes a file"),
         ("/save no/such/folder/chat.json", "cannot be written"),
-        ("/retry", "nothing has been said yet"),
-        ("/undo", "nothing has been said yet"),
-        ("/explain", "no whole reply to explain"),
+        ("/retry", "the chat has no exchange yet"),
+        ("/undo", "the chat has no exchange yet"),
+        ("/explain", "no complete reply to explain"),
         ("/clear now", "/clear takes nothing after it"),
         ("x" * 7000, "the chat is full"),
     ],
 )
-def test_what_goes_wrong_is_told_and_the_chat_goes_on(chat: Run, line: str, told: str) -> None:
+def test_errors_are_reported_and_the_chat_continues(chat: Run, line: str, told: str) -> None:
     code, out, err = chat(f"{line}\nHello\n", "-p", "bold", "--drafter", "persona:bold", "--seed", "5")
     assert code == 1
     assert "mpg: error: " in err
@@ -134,7 +134,7 @@ def test_what_goes_wrong_is_told_and_the_chat_goes_on(chat: Run, line: str, told
     assert out.strip("\n")
 
 
-def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
+def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(
     chat: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mpg_cli.models.run.row_group import RowGroup
@@ -156,13 +156,13 @@ def test_a_turn_without_memory_is_told_and_the_chat_goes_on(
     assert out.endswith(expected)
 
 
-def test_bytes_that_are_no_text_are_told_by_their_line(chat: Run) -> None:
+def test_bytes_that_are_not_text_are_reported_with_their_line(chat: Run) -> None:
     code, out, err = chat(b"\xff\xfe\nHello\n", "-p", "bold", "--seed", "5")
     assert (code, bool(out)) == (1, True)
     assert "line 1 of stdin: not UTF-8: byte 0xff" in err
 
 
-def test_a_saved_chat_goes_on_and_its_messages_are_an_input_of_generate(
+def test_a_saved_chat_continues_and_its_messages_are_an_input_of_generate(
     chat: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from mpg_cli.cli.app import main
@@ -199,9 +199,9 @@ def test_the_scale_of_a_saved_blend_counts_once(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("not json", "is no saved chat"),
-        ("[]", "is no saved chat"),
-        ('{"format": "mpg-chat", "version": 2}', "of another version"),
+        ("not json", "is not a saved chat"),
+        ("[]", "is not a saved chat"),
+        ('{"format": "mpg-chat", "version": 2}', "has version 2, this mpg reads 1"),
         ('{"format": "mpg-chat", "version": 1}', "model is missing"),
         (None, "cannot be read"),
     ],
@@ -222,7 +222,7 @@ def test_save_does_not_overwrite_what_is_no_chat(chat: Run, tmp_path: Path) -> N
     file.write_text("Dear all")
     code, _, err = chat(f"/save {file}\n", "-p", "bold")
     assert (code, file.read_text()) == (1, "Dear all")
-    assert "is no saved chat" in err
+    assert "is not a saved chat" in err
 
 
 def test_help_and_usage_errors_load_no_torch() -> None:

@@ -60,7 +60,7 @@ def test_a_pipe_gets_blocks_and_all_share_a_drawn_seed(mpg: Run) -> None:
     assert seeds.pop().isdigit()
 
 
-def test_columns_can_be_asked_for(mpg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_can_be_requested(mpg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "90")
     code, out, err = mpg("compare", "Hello", "-p", "bold", "-p", "calm", "--format", "columns")
     assert code == 0, err
@@ -78,7 +78,7 @@ def test_columns_can_be_asked_for(mpg: Run, monkeypatch: pytest.MonkeyPatch) -> 
         (["Hello", "-p", "bold", "-p", "calm", "--top-p", "2"], "--top-p"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_loads(mpg: Run, argv: list[str], told: str) -> None:
+def test_wrong_usage_is_reported_before_anything_loads(mpg: Run, argv: list[str], told: str) -> None:
     code, out, err = mpg("compare", *argv)
     assert (code, out) == (2, "")
     assert told in err

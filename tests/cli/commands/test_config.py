@@ -171,7 +171,7 @@ def test_a_folder_without_permission_is_one_message(run: Run, file: Path) -> Non
     assert "cannot be written" in err
 
 
-def test_get_tells_value_and_origin(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_prints_value_and_origin(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("get", "temperature") == (0, "0.7\n", "")
     assert run("get", "temperature", "-v") == (0, f"0.7  ({file})\n", "")
     assert run("get", "rule", "-v") == (0, "exact  (default)\n", "")
@@ -183,7 +183,9 @@ def test_get_tells_value_and_origin(run: Run, file: Path, monkeypatch: pytest.Mo
     assert "did you mean max-tokens?" in err
 
 
-def test_setting_what_the_environment_hides_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_a_key_hidden_by_the_environment_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MPG_SEED", "1")
     assert run("set", "seed", "2") == (0, "", "mpg: MPG_SEED is set and goes before the file\n")
 

@@ -45,7 +45,7 @@ def test_a_sound_installation_has_no_problem(doctor: Doctor) -> None:
     assert checks["machine/dtype"]["message"] == "float32 (a small model on the CPU)"
     assert checks["engine/exact rule"]["status"] == "ok"
     assert checks["engine/merged drafter"]["status"] == "ok"
-    assert checks["personas/adapters"]["message"] == "20 here, 0 to fetch, none missing"
+    assert checks["personas/adapters"]["message"] == "20 here, 0 to download, none missing"
     assert checks["model/in use"]["message"].startswith("mpg-tiny: LlamaForCausalLM, 1,598,880 parameters")
 
 
@@ -59,7 +59,7 @@ def test_text_is_a_list_with_marks() -> None:
     assert str(Path.home()) + "/" not in done.stdout.replace(str(Path.cwd()), "")
 
 
-def test_what_is_wrong_is_a_problem_with_a_remedy(doctor: Doctor, tmp_path: Path) -> None:
+def test_faults_are_problems_with_a_remedy(doctor: Doctor, tmp_path: Path) -> None:
     config_file().parent.mkdir(parents=True)
     config_file().write_text("modle: x\n")
     (tmp_path / "broken.yaml").write_text("name: broken\nprompt: [\n")
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_a_problem_with_a_remedy(doctor: Doctor, tmp_path: Path
     wrong = {name: c for name, c in checks.items() if c["status"] == "problem"}
     assert set(wrong) == {"files/config file", "personas/broken file", "personas/adapter"}
     assert "did you mean model?" in wrong["files/config file"]["message"]
-    assert "adapters/gone (for mpg-tiny) is not there" in wrong["personas/adapter"]["message"]
+    assert "adapters/gone (for mpg-tiny) does not exist" in wrong["personas/adapter"]["message"]
     assert all(c["hint"] for c in wrong.values())
     assert "pirate" in checks["personas/hidden"]["message"]
 
@@ -132,7 +132,7 @@ def test_an_old_or_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", version)
     found = {check.name: check for check in software.look()}
     assert found["transformers"].status == "problem"
-    assert found["transformers"].message.startswith("0.1, and mpg needs ")
+    assert found["transformers"].message.startswith("0.1, mpg needs ")
     assert (found["peft"].status, found["peft"].hint) == ("note", "pip install 'mpg-cli[train]'")
 
 
@@ -160,7 +160,7 @@ def test_encodings_other_than_utf8_are_a_warning() -> None:
     assert found["encoding"].status == "warning"
 
 
-def test_the_network_is_asked_only_on_request(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_used_only_on_request(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     with socket.socket() as closed:
@@ -208,7 +208,7 @@ def test_no_home_and_no_user_name_in_a_report(monkeypatch: pytest.MonkeyPatch) -
     assert anonymous("/home/alice2/x, /mnt/alice/y, malice") == "/home/alice2/x, /mnt/USER/y, malice"
 
 
-def test_a_check_that_breaks_is_a_problem_and_the_rest_goes_on() -> None:
+def test_a_check_that_breaks_is_a_problem_and_the_rest_runs() -> None:
     def look() -> Any:
         yield Check("a", "first", "ok", "")
         raise ZeroDivisionError("by zero")

@@ -105,7 +105,7 @@ def test_csv_has_a_line_a_method(mpg: Any) -> None:
     )
 
 
-def test_what_a_blend_cannot_have_is_left_out_and_said(mpg: Any, tmp_path: Path) -> None:
+def test_methods_a_blend_cannot_have_are_left_out_with_a_notice(mpg: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\nprompt: You are mine.\n")
     (tmp_path / "m.yaml").write_text("mine: [you]\npirate: [arr]\n")
     code, out, err = mpg("-p", "mine+zen:-0.5", "--persona-dir", ".", "--markers", "m.yaml", "--count", "1")
@@ -133,13 +133,13 @@ def test_what_a_blend_cannot_have_is_left_out_and_said(mpg: Any, tmp_path: Path)
         (["-p", "I+pirate", "--adapter", "x/pirate"], "and --adapter x/pirate are both called pirate"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_loads(mpg: Any, argv: list[str], message: str) -> None:
+def test_wrong_usage_is_reported_before_anything_loads(mpg: Any, argv: list[str], message: str) -> None:
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_a_smaller_model_drafts_and_exact_says_the_same(mpg: Any, tmp_path: Path) -> None:
+def test_a_draft_model_does_not_change_the_text_of_exact(mpg: Any, tmp_path: Path) -> None:
     """The drafter is the bundled model under its path: what matters is that it is opened and asked."""
     place = str(BUNDLED)
     common = ["-p", "I+pirate", "--count", "2", "--format", "json", "-q"]

@@ -80,7 +80,7 @@ def test_json_is_the_same_twice_and_its_texts_are_those_of_batch(
     assert {r["id"]: r["text"] for r in map(json.loads, out.splitlines())} == texts
 
 
-def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) -> None:
+def test_a_second_run_resumes_the_first(mpg: Any, tmp_path: Path) -> None:
     argv = ["-p", "pirate", "--prompts", "two.txt", "-o", "out.jsonl", "--format", "json"]
     code, whole, err = mpg(*argv)
     assert code == 0, err
@@ -89,7 +89,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(mpg: Any, tmp_path: Path) 
     file.write_text("".join(lines[:2]))  # the head and one reply
     code, again, err = mpg(*argv)
     assert code == 0
-    assert "--output has 1 of the replies already" in err
+    assert "resuming: 1 of the replies are in --output" in err
     assert json.loads(again)["presence"] == json.loads(whole)["presence"]
     code, out, err = mpg(*argv, "--seed", "5")
     assert (code, out) == (2, "")
@@ -148,7 +148,7 @@ def test_a_smaller_model_drafts(mpg: Any, tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_the_classifier_says_how_often_it_is_right(mpg: Any) -> None:
+def test_the_classifier_reports_its_accuracy(mpg: Any) -> None:
     pytest.importorskip("sklearn")
     code, out, err = mpg("-p", "I+pirate", "--count", "2", "--judge", "classifier", "--format", "json", "-q")
     assert code == 0, err
@@ -157,14 +157,14 @@ def test_the_classifier_says_how_often_it_is_right(mpg: Any) -> None:
     assert all(0.8 < own["balanced_accuracy"] <= 1 for own in judge["held_out"])
 
 
-def test_without_scikit_learn_it_says_what_to_install(mpg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scikit_learn_it_names_what_to_install(mpg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     code, out, err = mpg("-p", "pirate", "--judge", "classifier")
     assert (code, out) == (2, "")
     assert "pip install 'mpg-cli[eval]'" in err
 
 
-def test_an_external_judge_is_asked_once_about_every_reply(
+def test_an_external_judge_is_queried_once_per_reply(
     mpg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPG_JUDGE_KEY", "sk-secret")
@@ -254,7 +254,7 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["-p", "pirate", "--judge", "classifier", "--markers", "m.yaml"], "--markers does not go with"),
         (["-p", "pirate", "--judge-url", "http://h/v1"], "an external judge needs --judge-model"),
         (["-p", "pirate", "--judge-model", "m"], "an external judge needs --judge-url"),
-        (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is no address"),
+        (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is not an HTTP URL"),
         (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
         (["-p", "pirate", "--data", "roles.jsonl"], "--persona does not go with --data"),
         (["-p", "pirate", "--ask", "x"], "--ask belongs to --data"),
@@ -263,7 +263,7 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["-p", "mine", "--persona-dir", "."], "no markers of mine"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_loads(
+def test_wrong_usage_is_reported_before_anything_loads(
     mpg: Any, tmp_path: Path, argv: list[str], message: str
 ) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\nprompt: You are mine.\n")

@@ -208,7 +208,7 @@ def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> 
     assert page.read_text().endswith("</html>\n")
 
 
-def test_help_says_how_to_read_it(cli: Cli) -> None:
+def test_help_explains_the_output(cli: Cli) -> None:
     code, out, _ = cli("explain", "--help")
     assert code == 0
     for said in ("--html", "--persona", "--rule", "log-ratio contribution", "nats", "Examples:"):

@@ -241,7 +241,7 @@ def test_wrong_prompts_are_refused(cli: Cli, argv: list[str], stdin: bytes, mess
     assert message in cli.refused("-p", "pirate", *argv, stdin=stdin)
 
 
-def test_nobody_waits_for_a_prompt_at_a_terminal() -> None:
+def test_a_missing_prompt_at_a_terminal_is_an_error() -> None:
     at_terminal = replace(streams(), stdin_tty=True)
     with pytest.raises(UsageError, match="a prompt is missing") as caught:
         read_prompting(PromptOptions(), at_terminal)
@@ -249,7 +249,7 @@ def test_nobody_waits_for_a_prompt_at_a_terminal() -> None:
     assert "pipe it in" in caught.value.hint
 
 
-def test_a_missing_persona_says_what_to_add(cli: Cli) -> None:
+def test_a_missing_persona_has_a_hint(cli: Cli) -> None:
     err = cli.refused("hello")
     assert err == (
         "mpg: error: a persona is missing\n"

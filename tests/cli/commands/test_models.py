@@ -150,7 +150,7 @@ def test_a_cached_model_and_what_fits_it(run: Run, hub: Path, tmp_path: Path) ->
         ),
     ],
 )
-def test_what_cannot_be_served_says_why(
+def test_a_model_that_cannot_run_has_a_reason(
     run: Run, hub: Path, spoil: Callable[[Path], Any], problem: str
 ) -> None:
     spoil(copied(snapshot(hub, "org/bad")))

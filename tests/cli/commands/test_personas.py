@@ -145,7 +145,7 @@ def test_a_hostile_file_name_cannot_command_a_terminal(cli: Cli) -> None:
         assert "\x1b" not in out
 
 
-def test_formats_of_other_commands_are_passed_over(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_of_other_commands_are_ignored(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "mpg" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("format: live\n")
@@ -184,7 +184,7 @@ def test_folders_can_stand_in_the_config(cli: Cli, tmp_path: Path, monkeypatch: 
     assert cli("personas", "new", "fresh")[1] == f"{tmp_path / 'extra' / 'fresh.yaml'}\n"
 
 
-def test_show_tells_all_of_a_persona(more: Cli) -> None:
+def test_show_prints_all_of_a_persona(more: Cli) -> None:
     code, out, err = more("personas", "show", "ODD")
     assert (code, err) == (0, "")
     lines = dict(line.split("  ", 1) for line in out.splitlines() if line)

@@ -75,7 +75,8 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
         "personas/wrong.yaml:7: parts: unknown persona 'xyzzy'",
         "personas/wrong.yaml:18: name: personas/wrong.yaml:9 has a persona three, this one is hidden",
         "personas/yaml.yml:2: name: this key stands twice, first in line 1",
-        f"personas/wrong.yaml:13: adapters[0].path: {Path('personas/adapters/none').resolve()} is no folder",
+        "personas/wrong.yaml:13: adapters[0].path: "
+        f"{Path('personas/adapters/none').resolve()} is not a folder",
         "3 files, 8 personas, 1 adapter: 8 problems",
     ]
 
@@ -120,7 +121,7 @@ def test_adapters_are_compared_with_shapes(adapted: Cli) -> None:
     assert out == "1 file, 1 persona, 1 adapter: all right; 1 of 1 adapters for mpg-tiny fit\n"
 
 
-def test_adapters_of_another_shape_are_told(adapted: Cli, model: Path) -> None:
+def test_adapters_of_another_shape_are_reported(adapted: Cli, model: Path) -> None:
     Path("mine/own.yaml").write_text(
         f"name: own\nadapters:\n  - base: {model.name}\n    path: adapters/own\n"
     )
@@ -134,7 +135,7 @@ def test_adapters_of_another_shape_are_told(adapted: Cli, model: Path) -> None:
     assert out.endswith(f"1 problem; 0 of 1 adapters for {model} fit\n")
 
 
-def test_other_models_of_the_family_are_compared_and_passed_over(adapted: Cli, model: Path) -> None:
+def test_other_models_of_the_family_are_compared_and_skipped(adapted: Cli, model: Path) -> None:
     entry = "- {{base: someone/{}, path: adapters/own}}"
     text = "name: own\nprompt: x\nadapters:\n"
     Path("mine/own.yaml").write_text(text + entry.format(model.name))
@@ -142,7 +143,7 @@ def test_other_models_of_the_family_are_compared_and_passed_over(adapted: Cli, m
     assert code == 0
     where = "mine/own.yaml:4: adapters[0].path"
     assert out.startswith(f"{where}: adapter made for someone/{model.name} is not used: model.layers.")
-    assert out.endswith(f"all right; none here is used on {model}\n")
+    assert out.endswith(f"all right; no local adapter is used on {model}\n")
     Path("mine/own.yaml").write_text(text + entry.format("MPG-tiny-GGUF"))
     code, out, _ = adapted("personas", "check", "mine", "--model", "mpg-tiny")
     assert (code, out.split("; ")[1]) == (0, "1 of 1 adapters for mpg-tiny fit\n")
@@ -158,7 +159,7 @@ def test_no_weights_are_read(adapted: Cli, tmp_path: Path) -> None:
     assert (code, out.split("; ")[1]) == (0, f"1 of 1 adapters for {folder} fit\n")
 
 
-def test_damaged_adapters_are_told_without_a_model(adapted: Cli) -> None:
+def test_damaged_adapters_are_reported_without_a_model(adapted: Cli) -> None:
     edit_config(use_dora=True)
     code, out, _ = adapted("personas", "check", "mine")
     assert code == 1
@@ -259,7 +260,7 @@ def test_new_reads_the_configuration_whatever_the_base_is(
     assert not (user_folder() / "odd.yaml").exists()
 
 
-def test_new_tells_what_a_folder_is(adapted: Cli) -> None:
+def test_new_reports_what_a_folder_is(adapted: Cli) -> None:
     argv = ("personas", "new", "odd", "--base", "mpg-tiny", "--adapter")
     code, _, err = adapted(*argv, "mine/adapters")
     assert code == 2
@@ -378,7 +379,7 @@ def test_force_keeps_what_else_a_broken_file_holds(cli: Cli) -> None:
     assert file.read_text() == text
 
 
-def test_new_in_another_folder_says_how_to_use_it(cli: Cli) -> None:
+def test_new_in_another_folder_prints_how_to_use_it(cli: Cli) -> None:
     code, out, err = cli("personas", "new", "x", "--persona-dir", "elsewhere")
     assert (code, out) == (0, "elsewhere/x.yaml\n")
     assert "--persona-dir elsewhere" in err

@@ -101,7 +101,7 @@ def test_name_folder_and_user(cli: Cli) -> None:
     assert persona.prompt == "You are Ada. Reply as Ada would, and stay in character.\n\nEve's"
 
 
-def test_quiet_says_nothing(cli: Cli) -> None:
+def test_quiet_prints_nothing(cli: Cli) -> None:
     assert imported(cli, card(creator_notes="x"), "-q") == ""
 
 
@@ -170,7 +170,7 @@ def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
     assert request.blend.experts[0].persona.prompt == "You are a butler."
 
 
-def test_mistakes_of_a_persona_file_are_told(cli: Cli) -> None:
+def test_mistakes_of_a_persona_file_are_reported(cli: Cli) -> None:
     Path("own.yaml").write_text("name: butler\npromt: x\nprompt: y\n")
     err = refused(cli, "own.yaml")
     assert (

@@ -67,7 +67,7 @@ def test_nothing_names_the_machine(mpg: Mpg, model: Path, tmp_path: Path) -> Non
             assert str(place).encode() not in content
 
 
-def test_the_text_summary_says_what_to_do_next(mpg: Mpg, model: Path) -> None:
+def test_the_text_summary_has_the_next_command(mpg: Mpg, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0
     lines = out.splitlines()
@@ -78,7 +78,7 @@ def test_the_text_summary_says_what_to_do_next(mpg: Mpg, model: Path) -> None:
     assert "rank 4, rate 0.02, 2 epochs, batch 8, seed 0" in err
 
 
-def test_quiet_says_nothing_but_the_summary(mpg: Mpg, model: Path) -> None:
+def test_quiet_prints_only_the_summary(mpg: Mpg, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl", "-q")
     assert (code, err) == (0, "")
     assert out.startswith("persona grump for tiny-one: ")
@@ -196,13 +196,13 @@ def test_columns_that_are_not_read_are_named(mpg: Mpg, model: Path, tmp_path: Pa
     written(tmp_path / "more.jsonl", [row | {"id": 1, "\x1b[2J": "x"} for row in preferences(20)])
     code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "more.jsonl")
     assert code == 0
-    assert "mpg: columns of the data that are not trained on: id, \\x1b[2J\n" in err
+    assert "mpg: columns of the data that are not used: id, \\x1b[2J\n" in err
 
 
-def test_single_replies_with_a_label_are_told_what_is_needed(mpg: Mpg, tmp_path: Path) -> None:
+def test_single_replies_with_a_label_get_a_hint(mpg: Mpg, tmp_path: Path) -> None:
     written(tmp_path / "kto.jsonl", [{"prompt": "x", "completion": "a", "label": True}] * 12)
     err = refused(mpg, "grump", "--data", "kto.jsonl")
-    assert "kto.jsonl:1: label marks a single reply as good or bad (KTO); a pair is needed, chosen and" in err
+    assert "kto.jsonl:1: label labels single replies (KTO); give pairs of chosen and" in err
     assert "and 11 more: 11 × no pair\n" in err
     assert "too little data: 0 usable pairs; 12 more cannot be used" in err
 
@@ -214,7 +214,10 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> 
         "train", "grump", "--sft", "--model", model, *QUICK, "--format", "json", "--data", "kto.jsonl"
     )
     assert code == 0
-    assert "kto.jsonl:1: label marks the reply as bad, and only good ones are imitated\nand 5 more" in err
+    assert (
+        "kto.jsonl:1: label labels the reply as undesirable; only desirable ones are imitated\nand 5 more"
+        in err
+    )
     assert json.loads(out)["rows"]["read"] == 24
     assert json.loads(out)["rows"]["left_out"] == 6
 
@@ -223,7 +226,7 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> 
     ("argv", "message"),
     [
         (["7up", "--data", "prefs.jsonl"], "'7up' is no name of a persona"),
-        (["grump"], "data is missing"),
+        (["grump"], "--data is missing"),
         (["grump", "--data", "none.jsonl"], "--data none.jsonl cannot be read: No such file"),
         (["grump", "--data", "plain.jsonl"], "too little data: 0 usable pairs; 24 more cannot be used"),
         (
@@ -249,7 +252,7 @@ def test_wrong_usage_is_refused_before_anything_loads(
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["--targets", "q_prj"], 2, "--targets: 'q_prj' is no layer of this model; did you mean q_proj"),
+        (["--targets", "q_prj"], 2, "--targets: 'q_prj' is not a layer of this model; did you mean q_proj"),
         (["--max-length", "4096"], 2, "--max-length 4096 is beyond the 128 positions of this model"),
         (["--dtype", "float16"], 2, "--dtype float16 trains on CUDA only"),
         (["--learning-rate", "1e30"], 1, "training diverged"),
@@ -294,12 +297,12 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(
     assert sorted(path.name for path in Path("out/adapters/tiny-one").iterdir()) == ["grump"]
 
 
-def test_a_persona_that_hides_the_new_one_is_told(mpg: Mpg, model: Path) -> None:
+def test_a_persona_that_hides_the_new_one_is_reported(mpg: Mpg, model: Path) -> None:
     Path("personas").mkdir()
     Path("personas/mine.yaml").write_text("name: grump\nprompt: No.\n")
     code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0
-    assert "personas/mine.yaml:1 has a persona grump too and is searched first" in err
+    assert "personas/mine.yaml:1 also has a persona grump and is searched first" in err
 
 
 def test_the_format_of_generate_in_the_config_does_no_harm(mpg: Mpg, model: Path) -> None:
@@ -319,7 +322,7 @@ def test_too_long_prompts_leave_too_little_data(mpg: Mpg, model: Path) -> None:
     Path(os.environ["XDG_CONFIG_HOME"], "mpg", "personas").mkdir(parents=True)
     err = refused(mpg, *argv)
     assert "too little data: 9 usable pairs; 15 more cannot be used, at least 10 are needed" in err
-    assert "hint: no room for a reply in 40 tokens: raise --max-length" in err
+    assert "hint: raise --max-length: 40 tokens leave no room for a reply" in err
 
 
 def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,7 +334,7 @@ def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture
     trained: Any = SimpleNamespace(too_long=1, cut=2)
     Notices(Streams.current().say, quiet=False).lengths(trained, 128)
     assert capsys.readouterr().err == (
-        "mpg: left out with no room for a reply in 128 tokens: 1 prompt (--max-length)\n"
+        "mpg: left out, no room for a reply in 128 tokens: 1 prompt (--max-length)\n"
         "mpg: cut at 128 tokens: 2 rows (--max-length)\n"
     )
 

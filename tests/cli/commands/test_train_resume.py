@@ -131,7 +131,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(
     code, _, err = mpg(*argv)
     assert code == 0
     assert (
-        "mpg: step 3 cannot be loaded, its checkpoint is damaged and dropped\nmpg: resuming at step 2\n"
+        "mpg: step 3 cannot be loaded: its checkpoint was damaged and is deleted\nmpg: resuming at step 2\n"
         in err
     )
     assert Path("out/adapters/tiny-one/grump/adapter_model.safetensors").read_bytes() == whole

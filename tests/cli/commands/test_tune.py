@@ -40,7 +40,7 @@ def test_tune_and_generate_by_what_it_found(mpg: Any, tmp_path: Path) -> None:
     assert (reply["drafter"], reply["chunk_size"]) == (fastest["drafter"], fastest["chunk_size"])
 
 
-def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: Path) -> None:
+def test_the_table_names_every_drafter_and_the_next_command(mpg: Any, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Hello\n\nWhat now?\n")
     code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
@@ -58,7 +58,7 @@ def test_the_table_names_every_drafter_and_says_what_to_do(mpg: Any, tmp_path: P
         (["-p", "bold", "--plot", "x.txt"], "--plot x.txt is no plot file"),
         (["-p", "bold", "--plot", "nowhere/x.svg"], "there is no folder nowhere"),
         (["-p", "bold", "--drafter", "persona:calm"], "is not in the blend"),
-        (["-p", "bold", "--drafter", "auto"], "--drafter auto is what tuning finds"),
+        (["-p", "bold", "--drafter", "auto"], "--drafter auto cannot be tuned"),
         (["-p", "bold", "--rule", "threshold", "--drafter", "lookup"], "does not go with --rule threshold"),
         (["-p", "bold", "--threshold", "0.9"], "--threshold belongs to --rule threshold"),
         (["-p", "bold", "--prompts", "nowhere.txt"], "--prompts nowhere.txt cannot be read"),

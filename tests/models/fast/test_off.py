@@ -72,7 +72,7 @@ def test_log_probabilities_of_every_architecture_are_the_same(
         assert (fast - plain).abs().max() < CLOSE
 
 
-def test_compile_has_no_effect_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_has_no_effect_and_a_notice_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPG_FAST", "0")
     loaded = load_prepared(ModelOptions(device="cpu", compile=True))
     assert not loaded.compiled

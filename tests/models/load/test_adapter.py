@@ -259,7 +259,7 @@ def test_tokens_added_in_training_are_named_with_what_to_do(tmp_path: Path, llam
     assert "give the folder as --model" in text
 
 
-def test_tokens_added_are_told_by_a_lora_on_the_head_too(tmp_path: Path, llama: Any) -> None:
+def test_added_tokens_are_found_by_a_lora_on_the_head_too(tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "pirate", targets=["q_proj", "lm_head"])
     with edited_tensors(folder) as tensors:
         for key in [key for key in tensors if "embed" in key or "base_layer" in key]:

@@ -195,7 +195,7 @@ def sharded(folder: Path, pattern: str) -> list[str]:
 
 
 @pytest.mark.parametrize("pattern", NAMES.values(), ids=list(NAMES))
-def test_the_index_says_which_shards_there_are(hub: StubHub, folder: Path, cache: Path, pattern: str) -> None:
+def test_the_index_lists_the_shards(hub: StubHub, folder: Path, cache: Path, pattern: str) -> None:
     names = sharded(folder, pattern)
     assert len(names) > 1
     for other in ("consolidated.safetensors", "model-00009-of-00009.safetensors"):

@@ -110,7 +110,7 @@ def test_a_boolean_mask_is_no_number(kept: int) -> None:
     assert torch.allclose(attend(layer, query, key, value, mask == 0)[0], expected, atol=2e-6)
 
 
-def test_models_that_make_their_own_masks_see_what_they_should() -> None:
+def test_models_with_their_own_masks_attend_correctly() -> None:
     tokens, padded = torch.randint(3, 90, (2, 14)), torch.ones(2, 14, dtype=torch.long)
     padded[0, :4] = 0
     for architecture, mask in (("mistral", None), ("gemma3", None), ("llama", padded)):

@@ -53,7 +53,7 @@ def test_a_folded_copy_shares_what_no_adapter_touches(tmp_path: Path) -> None:
         assert (theirs[name] is parameter) == (name.removesuffix(".weight") not in touched), name
 
 
-def test_one_copy_serves_all_who_ask_and_goes_with_the_last(tmp_path: Path) -> None:
+def test_one_copy_is_shared_and_freed_with_the_last_user(tmp_path: Path) -> None:
     model = tiny_model("llama")
     row = adapters_for(model, tmp_path, "llama")
     bank = LoraBank.of(model)

@@ -97,7 +97,7 @@ def test_rows_of_the_same_key_go_over_to_another_group() -> None:
 
 
 @pytest.mark.parametrize("candidates", [1, 3])
-def test_a_group_goes_on_with_what_its_twin_has_read(candidates: int, tmp_path: Path) -> None:
+def test_a_group_continues_from_the_cache_of_its_clone(candidates: int, tmp_path: Path) -> None:
     """The other sequence keeps its state."""
     served = Served("llama", tmp_path, batch=2, candidates=candidates)
     streams = [prompts([6, 3], seed=1), prompts([9, 2], seed=2)]

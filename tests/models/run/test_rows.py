@@ -138,7 +138,7 @@ def test_a_drafter_may_drop_what_it_was_never_fed(tmp_path: Path) -> None:
     assert (got[2, 0, 0] - served.expected(2, [*streams[2], 11, 50], 1)).abs().max() <= CLOSE
 
 
-def test_candidates_share_a_prefix_and_the_winner_goes_on(tmp_path: Path) -> None:
+def test_candidates_share_a_prefix_and_the_winner_continues(tmp_path: Path) -> None:
     served = Served("mistral", tmp_path, batch=2, candidates=3)
     streams = [prompts([9, 4], seed=5), prompts([3, 8], seed=6)]
     served.rows.prefill(streams)
@@ -281,7 +281,7 @@ def test_half_precision_rows_give_float32_log_probabilities(tmp_path: Path) -> N
     assert (got[0, 0, 0] - expected).abs().max() < 0.1
 
 
-def test_without_a_winner_the_first_candidate_goes_on(tmp_path: Path) -> None:
+def test_without_a_winner_the_first_candidate_continues(tmp_path: Path) -> None:
     served = Served("llama", tmp_path, candidates=2)
     streams = prompts([5, 2], seed=5)
     served.rows.prefill([streams])
@@ -316,7 +316,7 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
             assert (got[0, b, 0, :usable] - expected).abs().max() <= CLOSE
 
 
-def test_rows_answer_for_the_vocabulary_that_was_asked_for() -> None:
+def test_rows_return_the_requested_vocabulary() -> None:
     """Models of one tokenizer pad their embeddings differently: cut or filled with impossible tokens."""
     for size in (90, 100):
         rows = RowGroup(tiny_model("llama"), ["row"], vocabulary=Vocabulary(size))

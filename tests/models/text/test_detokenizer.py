@@ -163,7 +163,7 @@ def test_what_is_shown_is_the_text_before_the_first_stop(stream: list[str], stop
     assert text + scanner.flush() == "".join(one for one in stream if len(one) == 1)
 
 
-def test_a_reply_goes_on_from_its_prefill() -> None:
+def test_a_reply_continues_its_prefill() -> None:
     shown, whole, found = said(["Sure"], NAMED(", here")["input_ids"], "Sure")
     assert (shown, whole, found) == (", here", "Sure, here", False)
 

@@ -189,7 +189,7 @@ CONVERSATION = (
         (EACH, EACH, PLAIN),
     ],
 )
-def test_what_is_said_arrives_whichever_way_a_template_reads_it(ways: tuple[str, str, str]) -> None:
+def test_every_content_form_reaches_the_model(ways: tuple[str, str, str]) -> None:
     got = text(Prompting(messages=CONVERSATION), "P", template=reading(*ways))
     expected = (
         "<system>You are nice.</><system>Be brief.\n\nP</><user>nice</>"
@@ -205,7 +205,7 @@ def test_a_template_with_parts_and_without_a_system_turn() -> None:
 
 
 @pytest.mark.parametrize("way", ["", "{{ m.content | upper }}", "{{ m.content[:4] }}", "{{ m.text }}"])
-def test_a_template_that_loses_what_is_said_is_the_models_fault(way: str) -> None:
+def test_a_template_that_drops_content_is_a_model_error(way: str) -> None:
     """The words of the default system turn do not pass for the user's."""
     with pytest.raises(ModelError, match="leaves out or changes what the user says") as caught:
         text(Prompting("nice"), template=reading(PLAIN, way, PLAIN))

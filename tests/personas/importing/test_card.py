@@ -74,7 +74,7 @@ SECRETS_V3 = {
 }
 
 
-def test_what_may_not_enter_a_prompt_does_not_and_is_kept() -> None:
+def test_text_that_may_not_enter_a_prompt_is_stored_elsewhere() -> None:
     for card in (v2(**SECRETS), v3(**SECRETS, **SECRETS_V3)):
         found = draft(card)
         assert "Glades glow." in (found.prompt or "")
@@ -118,7 +118,7 @@ def test_line_ends_and_control_characters_of_a_prompt() -> None:
 
 
 @pytest.mark.parametrize("version", ["3.1", "4", 5.0])
-def test_a_newer_version_is_told_and_imported(version: Any) -> None:
+def test_a_newer_version_is_imported_with_a_notice(version: Any) -> None:
     card = v3() | {"spec_version": version}
     assert any("newer than what is known" in notice for notice in draft(card).notices)
     assert draft(v3()).notices == draft(v3() | {"spec_version": "x"}).notices == ()
@@ -159,7 +159,7 @@ def test_what_is_no_card(card: Any, message: str) -> None:
         ({"description": "<bot>" * 200_000, "name": "x" * 200}, "longer than 1 million"),
     ],
 )
-def test_fields_of_the_wrong_type_are_told(data: dict[str, Any], message: str) -> None:
+def test_fields_of_the_wrong_type_are_reported(data: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         draft(v2(**data))
     assert message in error.value.message
@@ -190,7 +190,7 @@ def test_json_that_no_honest_card_has(raw: bytes, message: str) -> None:
     assert message in refused(raw)
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_skipped() -> None:
     assert cards.from_json(b"\xef\xbb\xbf" + json.dumps(V1).encode(), "x.json").name == "Haruhi"
 
 
@@ -201,7 +201,7 @@ def test_ccv3_wins_over_chara() -> None:
     assert cards.from_png(png(text("chara", encoded(V1))), "x.png").kind == "Character Card V1"
 
 
-def test_the_first_of_several_texts_counts_and_that_is_told() -> None:
+def test_the_first_of_several_texts_is_used_with_a_notice() -> None:
     one, two = text("chara", encoded(v2(name="One"))), text("chara", encoded(v2(name="Two")))
     found = cards.from_png(png(one, two), "x.png")
     assert found.name == "One"

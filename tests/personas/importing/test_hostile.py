@@ -248,7 +248,7 @@ def test_a_device_without_end() -> None:
         ("x.yaml", b"name: {{char}}\n", "x.yaml:1: name: a key must be text"),
     ],
 )
-def test_other_files_are_told_apart(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_other_files_are_distinguished(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError) as error:
         read_draft(str(tmp_path / name), io.BytesIO())

@@ -94,7 +94,7 @@ def test_comments_parameters_and_messages() -> None:
         ("FROM x\nTEMPLATE y", "M: no SYSTEM, no MESSAGE and no ADAPTER"),
     ],
 )
-def test_mistakes_are_told_with_their_line(text: str, message: str) -> None:
+def test_mistakes_are_reported_with_their_line(text: str, message: str) -> None:
     assert message in refused(text)[0]
 
 
@@ -303,7 +303,7 @@ def test_a_base_that_is_a_path_goes_by_what_it_names(
 
 
 @pytest.mark.parametrize("says", ["", None, "/tmp/checkpoint-500", "./model", 7, "a\nb"])
-def test_a_base_that_says_nothing_is_asked_for(says: object, tmp_path: Path) -> None:
+def test_an_unknown_base_is_requested(says: object, tmp_path: Path) -> None:
     adapter(tmp_path / "lora", base_model_name_or_path=says)
     message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
     assert "which model the adapter is for is not known" in message

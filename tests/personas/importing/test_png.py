@@ -119,7 +119,7 @@ def test_a_bomb_under_another_keyword_is_not_even_unpacked() -> None:
         (chunk(b"iTXt", b"chara\0\1\1\0\0" + zlib.compress(b"one")), "unknown way"),
     ],
 )
-def test_damaged_texts_are_told(bad: bytes, message: str) -> None:
+def test_damaged_texts_are_reported(bad: bytes, message: str) -> None:
     assert message in refused(png(bad))
 
 

@@ -1,7 +1,7 @@
-"""What users would run instead of mpg: plain `generate`, and token-by-token decoding with PEFT's adapters.
+"""The baselines: transformers' `generate`, and token-by-token decoding with PEFT's adapters.
 
-Every contender has the same shape: `run(limit)` answers all prompts of the subject and returns the replies
-as token ids. They end at the end token or at the limit, and reading the prompt counts.
+Each is a function `run(limit)` that returns one reply to each prompt of the subject as token ids. Replies
+end at the end token or at the limit; prefill is included in the time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def prompt_ids(subject: Subject) -> list[Tensor]:
 
 
 def _plain(subject: Subject) -> Any:
-    """The model with layers of its own kind and the same parameters: nothing of mpg is in its way."""
+    """The model with the same parameters and its original layers, without mpg's."""
     return fold(subject.loaded.model, ())
 
 
@@ -42,18 +42,18 @@ def _ends(subject: Subject) -> int:
     return int(subject.loaded.tokenizer.eos_token_id)
 
 
-def base_step(subject: Subject, *, served: bool = False) -> Callable[[], None]:
-    """A one-token pass of the bare base behind a prompt: the unit of cost. Or the same in mpg's layout."""
+def base_step(subject: Subject, *, prepared: bool = False) -> Callable[[], None]:
+    """A one-token pass of the bare base after a prompt, the unit of cost; `prepared`: in mpg's layout."""
     ids = prompt_ids(subject)[0]
-    model = fold(subject.served.model, ()) if served else _plain(subject)
+    model = fold(subject.prepared.model, ()) if prepared else _plain(subject)
     cache = DynamicCache(config=subject.loaded.config)
-    keep: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
+    inputs: dict[str, Any] = {cache_argument(type(model)): cache, "use_cache": True}
     with torch.inference_mode():
-        model(ids, **keep)
+        model(ids, **inputs)
 
     def run() -> None:
         with torch.inference_mode():
-            model(ids[:, -1:], **keep)
+            model(ids[:, -1:], **inputs)
         cache.crop(-1)
 
     return run
@@ -70,7 +70,7 @@ def generate_merged(subject: Subject) -> Run:
 
 
 def generate_merged_in_place(subject: Subject) -> Run:
-    """The same with the adapters added to the loaded model itself, as one does who needs no base any more."""
+    """`generate_merged` with the adapters added to the loaded model in place."""
     row = _row(subject)
     for name, module in subject.loaded.model.named_modules():
         if any(name in adapter.pairs for adapter, _ in row):
@@ -89,7 +89,7 @@ def _generate(subject: Subject, model: Any) -> Run:
     def run(limit: int) -> list[list[int]]:
         replies = []
         for place, ids in enumerate(prompts):
-            torch.manual_seed(place)  # half a reply is the first half of a whole one
+            torch.manual_seed(place)  # so that a shorter run is a prefix of a longer one
             with torch.inference_mode():
                 out = model.generate(
                     ids,
@@ -107,10 +107,10 @@ def _generate(subject: Subject, model: Any) -> Run:
 
 
 def sequential(subject: Subject) -> Run:
-    """Token by token with one pass per adapter: the base and each adapter in turn, each with its own cache.
+    """Token-by-token decoding with one pass per adapter: base and adapters in turn, each with its own cache.
 
-    Each adapter is active in a model of its own, which shares the weights of the base, so that nothing is
-    switched between the passes.
+    Each adapter is active in its own model, which shares the weights of the base, so no adapter is switched
+    between passes.
     """
     models = [_plain(subject), *(_peft(subject, [folder]) for folder in subject.folders)]
     last, name = _last(subject), cache_argument(type(subject.loaded.model))
@@ -129,7 +129,7 @@ def sequential(subject: Subject) -> Run:
 
 
 def mixed_batch(subject: Subject) -> Run:
-    """Token by token with PEFT's mixed batch: one pass over K+1 rows, the adapter of each named."""
+    """Token-by-token decoding with PEFT's mixed batch: one pass over K+1 rows, each with its adapter name."""
     model = _peft(subject, subject.folders)
     rows = ["__base__", *(folder.name for folder in subject.folders)]
     last, name = _last(subject), cache_argument(type(subject.loaded.model))
@@ -148,7 +148,7 @@ def mixed_batch(subject: Subject) -> Run:
 
 
 def _last(subject: Subject) -> Tensor:
-    """Where logits are wanted, as an index: with a number PyTorch copies the head's weight once a row."""
+    """The position of the logits as an index tensor: for an int PyTorch copies the head's weight per row."""
     return torch.tensor([-1], device=subject.loaded.device.value)
 
 
@@ -168,7 +168,7 @@ def _token_by_token(
     caches: Callable[[], list[DynamicCache]],
     logits: Callable[[list[DynamicCache], Tensor], Tensor],
 ) -> Run:
-    """One token a step from the product of all rows, temperature 1."""
+    """One token per step from the product of all rows, at temperature 1."""
     prompts, end = prompt_ids(subject), _ends(subject)
     weight = subject.scale
 
@@ -187,7 +187,7 @@ def _token_by_token(
         replies = []
         with torch.inference_mode():
             for place, ids in enumerate(prompts):
-                torch.manual_seed(place)  # half a reply is the first half of a whole one
+                torch.manual_seed(place)  # so that a shorter run is a prefix of a longer one
                 replies.append(list(tokens(ids, limit)))
         return replies
 
