@@ -7,7 +7,7 @@ import os
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.sampling.drafters import LONGEST
+from mpg_cli.sampling.drafters import MAX_ADAPTIVE
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
@@ -21,7 +21,7 @@ def fitting_batch(rows: BlendRows) -> tuple[int, str]:
     vocabulary = rows.loaded.model.get_output_embeddings().weight.shape[0]
     per_prompt = sum(group.rows * group.candidates for group in rows.groups)
     cache = rows.memory()["cache_bytes_per_token"] * TOKENS
-    positions = max(LONGEST, rows.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
+    positions = max(MAX_ADAPTIVE, rows.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
     each = cache + per_prompt * positions * COPIES * vocabulary * 4
     free = _free(device)
     most = MOST.get(device.type, 16)
