@@ -232,7 +232,7 @@ def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> Non
         (["--messages", "-"], b'[{"role":"user","content":"x","nme":"y"}]', "unknown key 'nme'"),
         (["--messages", "-"], b'[{"role":"user","content":"\\ud800"}]', "is not UTF-8 text"),
         (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last user turn of --messages is"),
-        (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "ends with a turn of assistant"),
+        (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "must have role user, not assistant"),
         (["caf\udce9"], b"", "the prompt is not UTF-8 text"),
         (["--system", "\udce9", "x"], b"", "--system is not UTF-8 text"),
     ],
