@@ -115,6 +115,6 @@ def test_under_block_the_chunk_size_of_a_reply_does_not_depend_on_its_batch() ->
         assert [(r.draft, r.tokens) for r in alone] == [(r.draft, r.tokens) for r in together[sequence]]
 
 
-def test_thresholds_belong_to_chunks_of_one_size() -> None:
-    with pytest.raises(ValueError, match="one size"):
+def test_thresholds_need_a_fixed_chunk_size() -> None:
+    with pytest.raises(ValueError, match="fixed chunk size"):
         decoding(rule="threshold", chunk_size=None)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.linear import is_conv1d, linear_shape, plain
+from mpg_cli.models.linear import base_layer, is_conv1d, linear_shape
 from mpg_cli.models.load.adapter import MERGE_HINT, TOKENS_HINT, Adapter, LoraPair
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import Targets, fits_pattern, has_suffix
@@ -37,7 +37,7 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
     hint = _check_pairs(adapter, places, taken, model, modules, problems)
     for name in _claimed(adapter.targets, model, modules, names.respell(places)):
         if name not in taken:
-            kind = type(plain(modules[name])).__name__
+            kind = type(base_layer(modules[name])).__name__
             text = "target_modules selects it, but the file has no tensors for it"
             if linear_shape(modules[name]) is None:
                 text = f"target_modules selects it, but it is of type {kind}, which is not supported"
@@ -104,7 +104,7 @@ def _misfit(
     module = modules[found[0]]
     shape = linear_shape(module)
     if shape is None:
-        kind = type(plain(module)).__name__
+        kind = type(base_layer(module)).__name__
         return f"is of type {kind}; only linear layers (Linear, Conv1D) can be adapted"
     d_in, d_out = shape
     needed = ((pair.a.shape[0], d_in), (d_out, pair.b.shape[1]))
@@ -128,7 +128,7 @@ def _claimed(
     """
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
-        base = plain(module)
+        base = base_layer(module)
         of_text = name.startswith(body) and not beside_text(name)
         if not name or not (of_text or module is head):
             continue

@@ -258,7 +258,7 @@ def _check_causal(model: Any, name: str) -> None:
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(
             f"model {name} computes NaN or infinity",
-            hint="try --dtype float32; if it stays, its weights are damaged",
+            hint="try --dtype float32; if that fails, its weights are damaged",
         )
     if float((logits[0] - logits[1]).abs().max()) > CAUSAL_SLACK * float(logits.std()):
         raise ModelError(

@@ -393,7 +393,7 @@ def test_help_names_what_works(cli: Cli) -> None:
 
 def test_a_system_turn_only_comes_first() -> None:
     turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
-    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn behind"):
+    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn after"):
         parse_messages(json.dumps(turns))
     assert len(parse_messages(json.dumps(turns[1:]))) == 2
 
