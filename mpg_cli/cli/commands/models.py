@@ -52,7 +52,7 @@ def models(
     streams = Streams.current()
     known = registry.load_default(folders.persona_dirs)
     chosen = str(sources().value("model")[0] or DEFAULT_MODEL)
-    found = catalogue.at_hand(chosen)
+    found = catalogue.local_models(chosen)
     for warning in found.warnings:
         streams.say(f"mpg: {warning}")
     if model is not None:

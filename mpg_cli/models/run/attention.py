@@ -19,9 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "mpg"
-SCORES = (
-    2**22
-)  # scores of a layer; beyond, they outgrow the CPU caches and a kernel that stores none is faster
+SCORES = 2**22  # of a layer; more do not fit the CPU caches, and a kernel that stores none is faster
 OTHER = ("softcap", "position_bias", "s_aux", "cache")  # arguments that plain products do not cover
 
 
