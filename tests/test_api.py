@@ -179,7 +179,7 @@ def test_the_package_is_marked_as_typed() -> None:
 def test_a_bias_may_be_a_mapping_and_a_reply_may_be_begun() -> None:
     assert Sampling(logit_bias={7: 1.5}).logit_bias == ((7, 1.5),)  # type: ignore[arg-type]
     for wrong in ({5.5: 1.0}, {True: 1.0}, {-1: 1.0}):
-        with pytest.raises(UsageError, match="is no token id"):
+        with pytest.raises(UsageError, match="is not a token id"):
             Sampling(logit_bias=wrong)  # type: ignore[arg-type]
     greedy = Sampling(max_tokens=5, temperature=0)
     reply = mpg_cli.generate("Hello", "pirate", sampling=greedy, prefill="Ahoy, ")

@@ -1,4 +1,4 @@
-"""How many prompts fit into memory together."""
+"""The default batch size: how many prompts fit into memory together."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import os
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.sampling.drafters import LONGEST
+from mpg_cli.sampling.drafters import MAX_ADAPTIVE
 
-MOST = {"cpu": 32, "cuda": 64, "mps": 32}
-SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of what is free
-TOKENS = 1024  # prompt and reply, as a guess of what a request takes
-COPIES = 4  # of them: logits, log-probabilities, the target, warped
+MAX_BATCH = {"cpu": 32, "cuda": 64, "mps": 32}
+MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory
+TOKENS = 1024  # assumed length of a prompt with its reply
+LOGITS_COPIES = 4  # logits, log-probabilities, the target, warped
 
 
 def fitting_batch(rows: BlendRows) -> tuple[int, str]:
-    """A batch size and the reason for it, from the memory that is free now; `rows` have a batch of 1."""
+    """A batch size and its reason, from the memory that is free now; `rows` have a batch of 1."""
     device = rows.loaded.device.value
     vocabulary = rows.loaded.model.get_output_embeddings().weight.shape[0]
     per_prompt = sum(group.rows * group.candidates for group in rows.groups)
     cache = rows.memory()["cache_bytes_per_token"] * TOKENS
-    positions = max(LONGEST, rows.chunk_size or 0) + 1  # of a pass whose log-probabilities are held
-    each = cache + per_prompt * positions * COPIES * vocabulary * 4
+    positions = max(MAX_ADAPTIVE, rows.chunk_size or 0) + 1  # of a pass, whose log-probabilities are held
+    each = cache + per_prompt * positions * LOGITS_COPIES * vocabulary * 4
     free = _free(device)
-    most = MOST.get(device.type, 16)
-    fit = max(1, int(SHARE.get(device.type, 0.5) * free) // each)
+    most = MAX_BATCH.get(device.type, 16)
+    fit = max(1, int(MEMORY_SHARE.get(device.type, 0.5) * free) // each)
     size = min(fit, most)
-    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"as many as pay on {device.type}"
+    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"the most on {device.type}"
     return size, why
 
 
 def _free(device: torch.device) -> int:
-    """Bytes that could be had."""
+    """Bytes of free memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

@@ -1,4 +1,4 @@
-"""A blend on a loaded model: the rows of its forward pass, and its drafter."""
+"""A blend on a loaded model: the rows of its forward passes, and its drafter."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
 from mpg_cli.sampling.drafters import Cost, Drafter, LookupDrafter, NullDrafter, RowDrafter
 from mpg_cli.sampling.params import Scheme
 
-ROW_COST = 0.12  # of a pass: one more row on the same model (benchmarks/pass_cost.py)
+ROW_COST = 0.12  # cost of another row on the same model, as a share of a pass (benchmarks/pass_cost.py)
 
-CHUNK_SIZE = 4  # gamma of the threshold rule until it is tuned: its thresholds belong to chunks of one size
+CHUNK_SIZE = 4  # gamma of the untuned threshold rule, whose thresholds need a fixed chunk size
 
 
 @dataclass(frozen=True)
 class DraftSource:
-    """The drafter, its name, the row that it steps and that row's system prompt. A lookup has no row."""
+    """The drafter with its name, its row and the system prompt of that row; a lookup has no row."""
 
     name: str
     drafter: Drafter
@@ -36,17 +36,17 @@ class DraftSource:
 
 
 def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabulary:
-    """The tokens that the base and all checkpoints of a blend have: what it reads and samples."""
+    """The tokens that the base and all checkpoints of a blend share."""
     checkpoints = [expert.checkpoint for expert in experts if expert.checkpoint is not None]
     return loaded.vocabulary.below(served_tokens(loaded.model, *checkpoints))
 
 
 class BlendRows:
-    """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
+    """The rows of one blend for B sequences: reference, experts, and the row of the drafter.
 
-    Each sequence has N `candidates`, by default the scheme's. `smaller` is the model that drafts, where the
-    scheme names one; `notices` is what the user should know. Rows of `before` with the same weights are
-    reused with what they have read.
+    Each sequence has N `candidates`, by default the scheme's. `smaller` is the drafting model, where the scheme
+    names one; `notices` are messages for the user.
+    Rows of `before` with the same weights are reused with their cache.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class BlendRows:
         self._reusable = before.groups if before else ()
         scheme = self._decide(scheme)
         self.vocabulary = common_vocabulary(loaded, experts)
-        self.chunk_size = scheme.chunk_size  # gamma; None: each reply finds its own
+        self.chunk_size = scheme.chunk_size  # gamma; None: adaptive
         self.rows = self._build_rows()
         self.draft = self._build_drafter(scheme, smaller)
         self._reusable = ()
 
     def prefill(self, prompts: Sequence[Sequence[Sequence[int]]], drafts: Sequence[Sequence[int]]) -> None:
-        """Read the prompts of all rows and, for each sequence, the drafter's."""
+        """Prefill the prompts of all rows and, for each sequence, that of the drafter."""
         self.insert(range(self.batch), prompts, drafts)
 
     def insert(
@@ -82,48 +82,48 @@ class BlendRows:
         prompts: Sequence[Sequence[Sequence[int]]],
         drafts: Sequence[Sequence[int]],
     ) -> None:
-        """Prefill other sequences in these slots; the others keep their state."""
+        """Prefill new sequences in these slots; the other slots keep their state."""
         self.rows.insert(slots, prompts)
         self.draft.drafter.insert(slots, drafts)
 
     def select(self, slots: Sequence[int]) -> None:
-        """Keep the sequences of these slots, in this order; one that is named twice is there twice."""
+        """Keep the sequences of these slots, in this order; a slot given twice is duplicated."""
         self.batch = len(slots)
         self.rows.select(slots)
         self.draft.drafter.select(slots)
 
     def release(self, successor: BlendRows | None = None) -> None:
-        """Free the adapters' memory except what the successor reuses; these rows cannot be used any more."""
+        """Free the adapters that the successor does not reuse; these rows are unusable afterwards."""
         for group in self.groups:
             if group.stack is not None and not (successor and group in successor.groups):
                 self.bank.remove(group.stack)
 
     def reset(self) -> None:
-        """Drop everything that was read: what an exception left in the middle of a pass."""
+        """Empty all caches, after an exception in the middle of a pass."""
         for group in self.groups:
             group.reset()
 
     def prompt_tokens(self, prompts: Sequence[Sequence[int]], draft: Sequence[int]) -> int:
-        """Tokens that all rows and the drafter's read of a prompt if none of it is cached."""
+        """Prompt tokens of all rows and the drafter's, before any reuse of the cache."""
         drafted = [draft] if self.draft.group else []
         return sum(len(ids) - 1 for ids in (*prompts, *drafted))
 
     @property
     def read_tokens(self) -> int:
-        """Prompt tokens that all rows have read so far."""
+        """Prompt tokens that all rows have prefilled so far, reused ones not counted."""
         return sum(group.read_tokens for group in self.groups)
 
     @property
     def groups(self) -> tuple[RowGroup, ...]:
-        """All rows by the model that they run on, the drafter's included."""
+        """The groups of all rows, the drafter's included; a group runs on one model."""
         extra = [self.draft.group] if self.draft.group else []
         return (*self.rows.groups, *extra)
 
     @property
     def cost(self) -> Cost:
-        """What a round costs in steps of one row, before anything is measured.
+        """An estimate of the cost of a round, in steps of one row.
 
-        A pass reads the weights of each model once, and its further rows cost a little more each.
+        A pass reads the weights of each model once; every further row adds ROW_COST.
         """
         score = sum(1 + ROW_COST * (group.rows - 1) for group in self.rows.groups)
         if self.draft.group is None:
@@ -136,7 +136,7 @@ class BlendRows:
         """Bytes of weights, of adapters, and of the cache for one more token of every sequence."""
         models = {id(group.model): group.model for group in self.groups}
         tensors = ((*model.parameters(), *model.buffers()) for model in models.values())
-        shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # a folded copy shares
+        shared = {id(tensor): tensor for of_model in tensors for tensor in of_model}  # folds share some
         return {
             "weights_bytes": sum(p.numel() * p.element_size() for p in shared.values()),
             "adapters_bytes": self.bank.memory(),
@@ -144,9 +144,10 @@ class BlendRows:
         }
 
     def _decide(self, scheme: Scheme) -> Scheme:
-        """With a drafter and a chunk size: those asked for, else the profile's.
+        """The scheme with `auto` replaced: drafter and chunk size of the profile, where there is one.
 
-        Without a profile merged drafts, and every reply finds its chunk size, but for the threshold rule.
+        Without a profile the drafter is merged and the chunk size adaptive, or CHUNK_SIZE under the threshold
+        rule.
         """
         drafter, size = scheme.drafter, scheme.chunk_size
         profile = None
@@ -175,7 +176,7 @@ class BlendRows:
     def _group(
         self, model: Any, names: Sequence[str], loras: Sequence[Row] = (), kind: type[RowGroup] = RowGroup
     ) -> RowGroup:
-        """Rows of a model, the last of them with these LoRA, and what they have read before."""
+        """Rows of a model, the last of them with these adapters; reuses existing rows and caches."""
         own = model is self.loaded.model
         plain = [()] * (len(names) - len(loras))
         keys = (*plain, *(tuple((adapter.fingerprint, weight) for adapter, weight in row) for row in loras))
@@ -197,15 +198,15 @@ class BlendRows:
         return group
 
     def _stack(self, rows: Sequence[Row]) -> str | None:
-        """A new stack of the bank with these rows; None for none."""
+        """Add a stack of these rows to the bank; returns its name, None without rows."""
         if not rows:
             return None
-        # The lowest free number: what was compiled for a name serves the next stack of that name.
+        # The lowest free number: passes compiled for a name are reused by the next stack of that name.
         name = next(name for name in map("stack {}".format, count()) if name not in self.bank.names)
         self.bank.add(name, rows)
         return name
 
-    # -- the drafter (algorithm page, section 3) -------------------------------------------------
+    # -- the drafter (docs/algorithm.md, "Drafters") ---------------------------------------------
 
     def _build_drafter(self, scheme: Scheme, smaller: LoadedModel | None) -> DraftSource:
         drafter = scheme.drafter
@@ -230,10 +231,8 @@ class BlendRows:
         return self._draft_row(f"persona:{expert.name}", row, expert.prompt)
 
     def _merged(self, normalise: bool, folded: bool) -> DraftSource:
-        """One row that approximates the target: the weighted sum of all LoRA, the joined prompts of
-        positive weight.
-
-        Folded, it runs on a dense copy of the weights with that sum added in.
+        """One row that approximates the target: the weighted sum of all adapters, and the joined prompts of
+        positive weight. `folded` adds the sum into a dense copy of the weights.
         """
         total = sum(e.weight for e in self.experts) if normalise else 1.0
         row = [(e.adapter, e.weight / total) for e in self.experts if e.adapter is not None]

@@ -1,4 +1,4 @@
-"""What happens while a reply is sampled, as frozen values. Renderers draw them; nothing here prints.
+"""Events of sampling, as frozen values. Renderers show them; nothing here prints.
 
 Order for one reply: `Started`, then `Round` and `Text` in turn, then `Finished`. `Notice` may come
 anywhere. The scheduler, which runs many requests, yields `Sized`, `Progress`, `Finished` and `Failed`.
@@ -43,7 +43,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the user should know, for stderr: a default taken, a name mismatch, a seed drawn."""
+    """A message for stderr: a default that was applied, a name mismatch, the seed drawn."""
 
     type: ClassVar[str] = "notice"
     message: str
@@ -63,7 +63,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the reply, safe to append to what came before (never half a character)."""
+    """The next piece of the reply; it never ends within a character."""
 
     type: ClassVar[str] = "text"
     sequence: int | str
@@ -72,7 +72,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Finished:
-    """A reply is complete (or was interrupted): the whole of it, how it was made, and its statistics."""
+    """A complete or interrupted reply: its text, how it was made, and its statistics."""
 
     type: ClassVar[str] = "finished"
     spec: RunSpec
@@ -81,7 +81,7 @@ class Finished:
     finish_reason: FinishReason
     usage: Usage
     stats: Stats
-    explanation: Explanation | None = None  # where it was asked for
+    explanation: Explanation | None = None  # if requested
 
     @property
     def sequence(self) -> int | str:
@@ -92,7 +92,7 @@ class Finished:
         return self.spec.seed
 
     def record(self) -> dict[str, Any]:
-        """The JSON record of the reply, with all that it takes to repeat it (`--format json`)."""
+        """The JSON record of the reply, with everything needed to repeat it (`--format json`)."""
         record = {
             "text": self.text,
             "token_ids": self.token_ids,
@@ -106,7 +106,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A request of several that cannot be answered; the others go on."""
+    """A request of several that failed; the others continue."""
 
     sequence: int | str
     code: str  # bad_persona, bad_value, too_long or numerics
@@ -115,7 +115,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Sized:
-    """How many sequences run together from now on, and why."""
+    """The batch size from now on, and the reason for it."""
 
     batch_size: int
     reason: str
@@ -123,7 +123,7 @@ class Sized:
 
 @dataclass(frozen=True)
 class Progress:
-    """Tokens committed by a round of all running sequences."""
+    """A round of all running sequences: tokens committed, sequences still running."""
 
     tokens: int
     running: int
@@ -141,7 +141,7 @@ def as_json(event: Event) -> dict[str, Any]:
             fields = event.record() | event.spec.as_json()
         case Round():
             fields = asdict(event)
-            del fields["stats"]  # of all rounds so far; `finished` has those of the reply
+            del fields["stats"]  # running totals; `finished` has those of the reply
         case _:
             fields = asdict(event)
     return {"type": event.type, "schema": SCHEMA, **fields}

@@ -1,4 +1,4 @@
-"""Events of replies with an explanation in each `Finished`. Torch-free: it needs a tokenizer only."""
+"""Explanations added to events: one in each `Finished`. Torch-free; only a tokenizer is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpg_cli.explain.builder import explain_reply
 
 
 def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:
-    """The same events, one by one; what finishes a reply also explains it. Replies come in turn."""
+    """The same events, with an explanation in each `Finished`. Replies must not interleave."""
     rounds: list[Round] = []
     for event in events:
         match event:
@@ -26,7 +26,7 @@ def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:
 
 
 def explanation_of(rounds: Sequence[Round], finished: Finished, tokenizer: Any) -> Explanation:
-    """The explanation of a reply from its rounds; the end token is left out, as in `token_ids`."""
+    """The explanation of a reply from its rounds; without the end token, as in `token_ids`."""
     spec = finished.spec
     return explain_reply(
         tokenizer,

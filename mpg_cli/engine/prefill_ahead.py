@@ -1,4 +1,4 @@
-"""Prefilling before a slot is free: short prompts share a pass, which one by one they would not."""
+"""Prefilling before a slot is free, so that short prompts share a pass."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.sequence import Sequence
 from mpg_cli.models.run.rows import Rows
 
-SLOTS, SHORT = 16, 64  # prompts, and tokens of each: longer ones fill a pass by themselves
+SLOTS, SHORT = 16, 64  # prompts, and tokens of each; a longer prompt fills a pass alone
 
 
 def slots_ahead(batch: int) -> int:
-    """How many prompts may be prefilled ahead of a batch: their keys take a tenth of its cache."""
+    """How many prompts are prefilled ahead of a batch; they take about a tenth of its cache."""
     return min(SLOTS, batch // 2)
 
 
 def is_short(sequence: Sequence) -> bool:
-    """Whether prefilling a sequence is mostly the fixed cost of a pass."""
+    """Whether the fixed cost of a pass dominates the prefill of a sequence."""
     return sequence.prompts.longest <= SHORT
 
 
 class PrefillAhead:
-    """A second copy of a blend's rows and its drafter, for prompts alone."""
+    """A second copy of the rows and the drafter of a blend, for prompts only."""
 
     def __init__(self, rows: BlendRows) -> None:
         self._blend_rows, self.size = rows, slots_ahead(rows.batch)
@@ -33,7 +33,7 @@ class PrefillAhead:
         self.seconds = 0.0  # of prefill, for each prompt of the last pass
 
     def prefill(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Read the prompts of these sequences, at most `slots_ahead`; earlier ones are dropped."""
+        """Prefill these sequences, at most `slots_ahead`; earlier ones are dropped."""
         began = perf_counter()
         self._rows.insert(range(len(sequences)), [own.prompts.rows for own in sequences])
         self._drafter.insert(range(len(sequences)), [own.prompts.draft for own in sequences])

@@ -1,9 +1,7 @@
 """Profiles: the drafter and the chunk sizes that `mpg tune` found for a blend on this machine.
 
-`--drafter auto` and `--chunk-size auto` read them.
-
-A profile is a JSON file in the cache folder, named by the hash of what it depends on. One that is damaged or
-that other versions wrote is ignored with a notice.
+`--drafter auto` and `--chunk-size auto` use them. A profile is a JSON file in the cache folder, named by the
+hash of its key. Damaged profiles and those of other versions are ignored with a notice.
 """
 
 from __future__ import annotations
@@ -23,15 +21,15 @@ from mpg_cli.io.text import visible
 from mpg_cli.sampling.params import DRAFTERS, MAX_CANDIDATES, MAX_CHUNK
 
 SCHEMA = 1
-Key = Mapping[str, Any]  # what a profile depends on, as JSON
+Key = Mapping[str, Any]  # everything that a profile depends on, as JSON
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A drafter and a number of candidates with the chunk size that is fastest for them (0: token by token).
+    """A drafter and a number of candidates with their fastest chunk size (0: token by token).
 
-    Speeds are tokens/s, `measured` where it was run; the bias figures are those of the threshold rule, and
-    `effect` is what all personas together added to the log-probability of a token.
+    Speeds are in tokens/s, `measured` if it was run. `kappa` and `bias_bound` are those of the threshold
+    rule; `effect` is the mean log-ratio contribution of all personas together to a token.
     """
 
     drafter: str
@@ -48,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Profile:
-    """What was found; `choices` in falling order of speed, token-by-token decoding among them."""
+    """Result of a tuning run; `choices` by falling speed, token-by-token decoding among them."""
 
     key: Key
     versions: Mapping[str, str]
@@ -58,9 +56,9 @@ class Profile:
 
     @property
     def drafter(self) -> str | None:
-        """The fastest drafter that was run, `none` for token-by-token decoding; None if none was.
+        """The fastest measured drafter, `none` for token-by-token decoding; None if none was measured.
 
-        A further model is not meant: it is loaded where it is asked for.
+        Drafting models are excluded: only an explicit --drafter loads one.
         """
         found = (c for c in self.choices if c.allowed and c.measured and not c.drafter.startswith("model:"))
         return next((choice.drafter for choice in found), None)
@@ -68,7 +66,7 @@ class Profile:
     def chunk_size(self, drafter: str, candidates: int) -> int | None:
         """gamma for a drafter and a number of candidates; None where they were not tuned.
 
-        0 where token-by-token decoding was faster, or where the bias is more than was allowed.
+        0 where token-by-token decoding was faster, or where the bias exceeds its limit.
         """
         speed = next((choice.measured for choice in self.choices if choice.drafter == "none"), None)
         for choice in self.choices:
@@ -83,31 +81,31 @@ class Profile:
 
 
 def profile_file(key: Key) -> Path:
-    """Where the profile of a key is, if there is one."""
+    """Path of the profile of a key."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=True)
     return cache_dir() / "profiles" / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.json"
 
 
 def read_profile(key: Key, versions: Mapping[str, str]) -> tuple[Profile | None, str | None]:
-    """The profile of a key, or None and, where there is one that cannot be used, why."""
+    """The profile of a key, or None with a notice if its file is not usable."""
     file = profile_file(key)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None, None
     except (OSError, UnicodeDecodeError):
-        return None, f"the profile {file.name} cannot be read; mpg tune makes it anew"
+        return None, f"the profile {file.name} cannot be read; run mpg tune again"
     try:
         profile = _parse(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return None, f"the profile {file.name} is damaged and ignored; mpg tune makes it anew"
+        return None, f"the profile {file.name} is damaged and ignored; run mpg tune again"
     if dict(profile.key) != json.loads(json.dumps(key)) or dict(profile.versions) != dict(versions):
-        return None, f"the profile {file.name} is of other versions and ignored; mpg tune makes it anew"
+        return None, f"the profile {file.name} was made by other versions and is ignored; run mpg tune again"
     return profile, None
 
 
 def write_profile(profile: Profile) -> Path:
-    """Write a profile, whole or not at all. Raises MpgError where that cannot be."""
+    """Write a profile atomically. Raises MpgError where the file cannot be written."""
     file = profile_file(profile.key)
     write_atomic(
         file,
@@ -131,7 +129,7 @@ def _parse(data: Any) -> Profile:
         sizes = ((choice.chunk_size, 0, MAX_CHUNK), (choice.candidates, 1, MAX_CANDIDATES))
         counts = all(_is_count(*size) for size in sizes)
         if not (known and counts and all(map(_is_speed, speeds)) and type(choice.allowed) is bool):
-            raise ValueError("a choice is wrong")
+            raise ValueError("invalid choice")
     if not _is_count(data["best"], 0, len(choices) - 1):
         raise ValueError("no such choice")
     curves = {str(name): tuple(map(float, curve)) for name, curve in data["curves"].items()}

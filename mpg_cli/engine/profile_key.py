@@ -1,4 +1,4 @@
-"""What a profile depends on: model, experts, law and machine."""
+"""The key of a profile: model, experts, scheme and machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def profile_key(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme) 
 
 
 def versions() -> dict[str, str]:
-    """Versions whose change makes a profile stale."""
+    """Versions of the packages that a profile depends on."""
     return {
         "mpg": __version__,
         "torch": str(torch.__version__),
@@ -40,12 +40,12 @@ def versions() -> dict[str, str]:
 
 
 def expert_key(expert: Expert) -> list[Any]:
-    """Of one expert: its name and weight, and digests of what it is."""
+    """Name and weight of an expert, with digests of its adapter, checkpoint and prompt."""
     checkpoint = None if expert.checkpoint is None else weights_digest(expert.checkpoint)
     adapter = expert.adapter.fingerprint if expert.adapter else None
     return [expert.name, expert.weight, adapter, checkpoint, short_digest((expert.prompt or "").encode())]
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is, not only its number."""
+    """Name of the hardware, not only the device index."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

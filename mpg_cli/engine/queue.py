@@ -1,4 +1,4 @@
-"""The scheduler's queue: requests that wait for a slot, by what they can share a pass with. Torch-free."""
+"""The scheduler's queue: requests waiting for a slot, grouped by what can share a pass. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.params import Sampling, Scheme
 
-POLL = 0.02  # seconds between two looks at a source that has no request yet
+POLL = 0.02  # seconds between two polls of a source that has no request yet
 
-Source = Iterator[Request | Failed | None]  # None: no request has come yet; Failed is passed on
+Source = Iterator[Request | Failed | None]  # None: no request available yet; Failed is passed on
 
 
 class GroupKey(NamedTuple):
-    """Requests of one key can share their passes."""
+    """Requests with equal keys can share passes."""
 
     blend: Blend | None
     adapters: tuple[tuple[AdapterPlace, float], ...]
     scheme: Scheme
-    sampling: Sampling  # limit and stop strings left out: they are each sequence's own
-    alone: bool  # runs by itself: a pass that it shared failed
+    sampling: Sampling  # without limit and stop strings, which may differ between sequences
+    alone: bool  # shares no pass, because a shared one failed
 
 
 class Queue:
-    """Requests before a source that may be slow."""
+    """Requests read from a source that may be slow, such as a pipe."""
 
     def __init__(self) -> None:
         self.source: Source = iter(())
-        self.closed = False  # no request may begin any more
-        self.late = False  # the source had no request when it was last asked
-        self.alone: set[int | str | None] = set()  # ids of requests that run by themselves
-        self._groups: dict[GroupKey, deque[tuple[int, Request]]] = {}  # with their turns
+        self.closed = False  # no further request may begin
+        self.source_idle = False  # the source had no request at the last read
+        self.alone: set[int | str | None] = set()  # ids of requests that share no pass
+        self._groups: dict[GroupKey, deque[tuple[int, Request]]] = {}  # with their order of arrival
         self._next_turn, self._first_turn = 0, 0
 
     def __len__(self) -> int:
@@ -49,17 +49,17 @@ class Queue:
         return min(self._groups, key=lambda key: self._groups[key][0][0])
 
     def read(self, most: int, *, wait: bool = False) -> Iterator[Failed]:
-        """Take from the source until `most` requests wait, or it has none; its failures are passed on.
+        """Read the source until `most` requests are queued or none is available; yields its failures.
 
-        `wait`: as long as the queue is empty, until a request comes or the source ends.
+        With `wait` an empty queue blocks until a request arrives or the source ends.
         """
         while len(self) < most and not self.closed:
             try:
                 item = next(self.source)
             except StopIteration:
-                self.late = False
+                self.source_idle = False
                 return
-            self.late = item is None
+            self.source_idle = item is None
             if isinstance(item, Failed):
                 yield item
             elif item is not None:
@@ -71,22 +71,22 @@ class Queue:
                 return
 
     def count(self, key: GroupKey) -> int:
-        """How many requests of a key wait."""
+        """Number of queued requests with this key."""
         return len(self._groups.get(key, ()))
 
     def first(self, key: GroupKey) -> Request | None:
-        """The oldest request of a key; None if there is none, or none may begin."""
+        """The oldest request with this key; None if there is none, or the queue is closed."""
         return None if self.closed or key not in self._groups else self._groups[key][0][1]
 
     def take(self, key: GroupKey) -> Request:
-        """Remove the oldest request of a key."""
+        """Remove and return the oldest request with this key."""
         _, request = self._groups[key].popleft()
         if not self._groups[key]:
             del self._groups[key]
         return request
 
     def put_back(self, requests: Iterable[Request], alone: Collection[int | str | None] = ()) -> None:
-        """Queue requests before all others; those of the ids `alone` will run by themselves."""
+        """Queue requests before all others; those with ids in `alone` will share no pass."""
         self.alone |= set(alone)
         for request in reversed(list(requests)):
             self._first_turn -= 1

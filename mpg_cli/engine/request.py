@@ -1,4 +1,4 @@
-"""What `mpg generate` was asked for, as one frozen value that is right by construction. Torch-free."""
+"""A request for replies, as one frozen value that is valid by construction. Torch-free."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """All of one `mpg generate`. Weights have `--scale` in them."""
+    """Everything that determines a generation. `--scale` is multiplied into the weights."""
 
     model: ModelOptions
     prompting: Prompting
@@ -25,9 +25,9 @@ class Request:
     scheme: Scheme
     blend: Blend | None = None
     adapters: tuple[tuple[AdapterPlace, float], ...] = ()  # of --adapter
-    seed: int | None = None  # None: drawn by the session
+    seed: int | None = None  # None: the session draws one
     samples: int = 1
-    sequence_id: int | str | None = None  # None: samples are numbered from 0
+    sequence_id: int | str | None = None  # None: numbers from 0
 
     def __post_init__(self) -> None:
         RunOptions(self.seed, self.samples, self.sequence_id)  # checks them

@@ -1,7 +1,7 @@
-"""How a reply is made, as one frozen value that every record and key reads. Torch-free.
+"""The specification of a reply, from which all records and keys are made. Torch-free.
 
-A record, a batch to resume, an evaluation and a profile each depend on some of these parts; which ones stands
-here and nowhere else.
+JSON records, batch resume, evaluations and profiles each depend on some of its parts, which the tables below
+list.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from mpg_cli.sampling.params import Sampling, Scheme
 if TYPE_CHECKING:
     from mpg_cli.models.load.loader import LoadedModel
 
-# Parts of a JSON record; the prefill is there too where there is one.
+# Parts of a JSON record, which also has the prefill if there is one.
 RECORD = (
     *("persona", "experts", "model", "revision", "target", "rule", "drafter", "chunk_size"),
     *("seed", "sequence"),
 )
-# Of a dry run.
+# Parts of a dry run.
 DESCRIPTION = (
     *("persona", "model", "revision", "device", "dtype", "target", "rule", "drafter", "chunk_size"),
     "max_tokens",
 )
-# What the text of a batch depends on, and what decides it only under rules other than exact.
+# Parts that the text of a batch depends on, and those that matter only under rules other than exact.
 RESUME = (
     "model",
     "revision",
@@ -43,18 +43,18 @@ RESUME = (
     "seed",
 )
 RESUME_INEXACT = ("drafter", "chunk_size", "threshold")
-# What the replies of an evaluation and their speed depend on.
+# Parts that the replies of an evaluation and their speed depend on.
 EVALUATION = (
     *("model", "revision", "device", "dtype", "system", "raw", "template_args"),
     *("sampling", "target", "rule", "drafter", "chunk_size", "threshold", "seed"),
 )
-# What the speed of drafters and chunk sizes depends on.
+# Parts that the speed of drafters and chunk sizes depends on.
 PROFILE = ("model", "revision", "device", "dtype", "compiled", "target", "rule", "threshold")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model, and where and in what precision it runs."""
+    """A model with its device and dtype."""
 
     id: str
     revision: str | None
@@ -65,8 +65,8 @@ class ModelSpec:
     dtype_reason: str = ""
 
     @classmethod
-    def asked(cls, options: ModelOptions) -> ModelSpec:
-        """As it was asked for: `auto` stays, and the id is a name or a folder."""
+    def requested(cls, options: ModelOptions) -> ModelSpec:
+        """As the options give it: `auto` stays, and the id is a name or a folder."""
         return cls(options.name, options.revision, options.device, options.dtype, options.compile)
 
     @classmethod
@@ -83,16 +83,16 @@ class ModelSpec:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The parts by name; the id is `model`."""
+        """The parts by name; `model` is the id."""
         parts = asdict(self)
         return {"model": parts.pop("id"), **parts}
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that determines a reply, and where it was made.
+    """Everything that determines a reply, and the device it is made on.
 
-    `scheme` has the drafter and the chunk size that were used; None for a size that follows the acceptance.
+    `scheme` has the drafter and the chunk size in use; a chunk size of None is adaptive.
     """
 
     model: ModelSpec
@@ -108,16 +108,16 @@ class RunSpec:
 
     @property
     def prefill(self) -> str:
-        """What the text begins with; it is not sampled."""
+        """The beginning of the text, which is not sampled."""
         return self.prompting.prefill
 
     @property
     def chunk_size(self) -> int | Literal["auto"]:
-        """gamma; auto: it follows the acceptance."""
+        """gamma; `auto`: adaptive."""
         return "auto" if self.scheme.chunk_size is None else self.scheme.chunk_size
 
     def as_json(self) -> dict[str, Any]:
-        """All parts by name but for the prompt itself."""
+        """All parts by name, without the prompt itself."""
         return {
             "sequence": self.sequence,
             "seed": self.seed,
@@ -135,22 +135,22 @@ class RunSpec:
         }
 
     def part(self, *names: str) -> dict[str, Any]:
-        """Some of these parts."""
+        """The named parts."""
         parts = self.as_json()
         return {name: parts[name] for name in names}
 
     def record(self) -> dict[str, Any]:
-        """The parts that a JSON record has."""
+        """The parts of a JSON record."""
         return self.part(*RECORD) | ({"prefill": self.prefill} if self.prefill else {})
 
 
 def resume_key(request: Request, seed: int) -> dict[str, Any]:
-    """What the replies of a batch depend on, as it was asked for: no model is loaded yet.
+    """Everything that the replies of a batch depend on, as requested: no model is loaded yet.
 
-    Under the exact rule no text depends on the drafter; what is not here (device, batch size) never counts.
+    Under the exact rule no text depends on the drafter; device and batch size never matter.
     """
     spec = RunSpec(
-        model=ModelSpec.asked(request.model),
+        model=ModelSpec.requested(request.model),
         persona=expression_of(request),
         experts=(),
         prompting=request.prompting,
@@ -180,7 +180,7 @@ def scheme_json(scheme: Scheme) -> dict[str, Any]:
 
 
 def expression_of(request: Request) -> str:
-    """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
+    """The blend as one canonical expression; `--adapter` experts by their folder name."""
     terms = [request.blend.expression] if request.blend else []
     for place, weight in request.adapters:
         terms.append(place.name if weight == 1 else f"{place.name}:{format_weight(weight)}")

@@ -1,7 +1,7 @@
-"""Continuous batching: many requests through one model, each sequence accepting its own length.
+"""Continuous batching: many requests on one model, each sequence with its own accepted length.
 
-Requests of one blend and one way of sampling form a group and share their passes; the slot of a finished
-sequence goes to the next request of the group. Groups take turns, in the order of their oldest request.
+Requests with the same blend, scheme and sampling form a group and share passes; the slot of a finished
+sequence goes to the next request of the group. Groups run in turn, in the order of their oldest request.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora import LoraBank
 
-LOOK_AHEAD = 8  # requests in the queue for each slot, so that groups find their own
+LOOK_AHEAD = 8  # queued requests a slot, so that groups find enough of theirs
 
 SchedulerEvent = Notice | Sized | Progress | Finished | Failed
 
 
 class Scheduler:
-    """Replies to requests with one loaded model.
+    """Runs requests on one loaded model.
 
-    Each request has a seed and a sequence id of its own. `smaller` is the model that drafts, where their
-    scheme names one; `cache` has experts that were read before, else it holds `max_experts`.
+    Each request has its own seed and sequence id. `smaller` is the drafting model, where the scheme names
+    one; `cache` holds loaded experts (default: a new one for `max_experts`).
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Scheduler:
         self._loaded, self._smaller = loaded, smaller
         self._bank = LoraBank.of(loaded.model)
         self._cache = ExpertCache(max_experts) if cache is None else cache
-        self._size = batch_size or 0  # 0: found by the first group
+        self._size = batch_size or 0  # 0: chosen for the first group
         self._queue = Queue()
         self._stopped = False
-        self._noticed: set[str] = set()  # a blend that comes again has the same notices
+        self._noticed: set[str] = set()  # a blend that returns has the same notices
 
     def stop(self, *, now: bool = False) -> None:
-        """Begin no further request; `now` gives up the running ones as well."""
+        """Begin no further request; `now` also abandons the running ones."""
         self._queue.closed = True
         self._stopped = now
 
     def run(self, requests: Source) -> abc.Iterator[SchedulerEvent]:
         """The events of all requests, in any order. Memory does not grow with their number.
 
-        None among the requests says that none has come yet: the queue is worked on meanwhile.
+        None from `requests` means that no request is available yet; the queue is processed meanwhile.
         """
         self._queue.source = requests
         yield from self._read(wait=True)
@@ -70,7 +70,7 @@ class Scheduler:
             yield from self._read(wait=True)
 
     def check(self, request: Request) -> None:
-        """Raise MpgError if the request's prompt cannot be put to the model (for a check before any work)."""
+        """Raise MpgError if the model cannot take the prompt of the request; nothing is generated."""
         rows, _ = self._blend_rows(request, 1)
         try:
             prepare(rows, request)
@@ -83,16 +83,16 @@ class Scheduler:
     # -- a group -----------------------------------------------------------------------------------
 
     def _run_group(self, key: GroupKey) -> abc.Iterator[SchedulerEvent]:
-        """Requests of one key, until none waits or others have their turn."""
+        """Run requests with this key until none is queued or another group is due."""
         first = self._queue.first(key)
-        if first is None:  # a signal came
+        if first is None:  # closed by a signal
             return
         try:
             if not self._size:
                 yield from self._choose_size(first)
             rows, notices = self._blend_rows(first, min(self._most(key), self._queue.count(key) or 1))
         except MpgError as error:
-            # Whatever this blend cannot be loaded for, the others may be fine.
+            # Only this blend cannot be loaded; other groups may run.
             while self._queue.first(key) is not None:
                 yield _failed(self._queue.take(key), "bad_persona", error)
             return
@@ -106,7 +106,7 @@ class Scheduler:
             rows.release()
 
     def _choose_size(self, first: Request) -> abc.Iterator[SchedulerEvent]:
-        """Find the batch size that fits, by the rows of the first request."""
+        """Choose the batch size by memory, with the rows of the first request."""
         rows, notices = self._blend_rows(first, 1)
         try:
             self._size, reason = fitting_batch(rows)
@@ -117,18 +117,18 @@ class Scheduler:
         yield from self._read()
 
     def _new(self, notices: abc.Sequence[str]) -> abc.Iterator[Notice]:
-        """Each notice once a run."""
+        """Notices that this run has not shown yet."""
         new = [text for text in dict.fromkeys(notices) if text not in self._noticed]
         self._noticed.update(new)
         yield from map(Notice, new)
 
     def _rounds(self, group: _Group) -> abc.Iterator[SchedulerEvent]:
-        """Rounds of a group; a free slot gets the next request, or the batch shrinks."""
+        """Run the rounds of a group: free slots are refilled, or the batch shrinks."""
         slots = group.slots
         while not self._stopped:
             yield from self._fill(group)
             if not slots.running:
-                yield from self._read(wait=True)  # what comes late finds all of it as it is
+                yield from self._read(wait=True)  # a late request finds the group as it is
                 if group.over or self._queue.first(group.key) is None:
                     return
                 continue
@@ -143,12 +143,12 @@ class Scheduler:
             yield from self._read()
 
     def _fill(self, group: _Group) -> abc.Iterator[Failed]:
-        """A request for every free slot; where prompts are prefilled, those of the next ones with them."""
+        """Fill every free slot with a request, and prefill further short prompts in the same pass."""
         slots, key = group.slots, group.key
         if self._queue.closed:
             return
         slots.insert_ready()
-        group.over = group.over or self._had_its_turn(group)
+        group.over = group.over or self._other_group_due(group)
         if group.over:
             return
         self._make_room(group)
@@ -169,35 +169,35 @@ class Scheduler:
         slots.prefill()
 
     def _make_room(self, group: _Group) -> None:
-        """More slots for a group whose requests came late: doubled until those in the queue have one."""
+        """Add slots to a group whose requests arrived late: double them until the queue fits."""
         slots, most = group.slots, self._most(group.key)
         size = len(slots.sequences)
         if not slots.started or size == most:
             return
         wanted = len(slots.running) + len(slots.ready) + self._queue.count(group.key)
         while size < min(wanted, most):
-            size *= 2  # every size has its own recordings under --compile
+            size *= 2  # --compile records passes for every size
         if size > len(slots.sequences):
             slots.grow(min(size, most))
             slots.insert_ready()
 
-    def _had_its_turn(self, group: _Group) -> bool:
-        """Whether requests come late, and a whole batch has begun since those of others began to wait."""
+    def _other_group_due(self, group: _Group) -> bool:
+        """Whether the source is idle and a whole batch has begun since requests of another group wait."""
         slots = group.slots
         if self._queue.count(group.key) == len(self._queue):
             group.others_since = None
             return False
         if group.others_since is None:
             group.others_since = slots.started
-        return self._queue.late and slots.started - group.others_since >= len(slots.sequences)
+        return self._queue.source_idle and slots.started - group.others_since >= len(slots.sequences)
 
     def _most(self, key: GroupKey) -> int:
-        """How many requests of a key may run at once."""
+        """How many requests with this key may run at once."""
         return 1 if key.alone else self._size
 
     def _recover(self, error: Exception, slots: Slots) -> abc.Iterator[SchedulerEvent]:
-        """Put all requests of a group back into the queue: after NaN the running ones, to go one by one;
-        without memory with fewer slots.
+        """Put the requests of a group back into the queue after an error: after NaN to run one by one, after
+        running out of memory to run in fewer slots.
         """
         running = {own.id: own.prompts.request for own in slots.running}
         requests = running | {own.id: own.prompts.request for own in (*slots.added, *slots.ready)}
@@ -214,7 +214,7 @@ class Scheduler:
         elif size == 1:
             raise ModelError(
                 "not enough memory for one prompt",
-                hint="choose a smaller model, a smaller --dtype or --max-tokens, or shorter prompts",
+                hint="choose a smaller model, --dtype or --max-tokens, or shorter prompts",
             ) from None
         else:
             self._size = max(1, size // 2)
@@ -224,7 +224,7 @@ class Scheduler:
         self._queue.put_back(requests.values(), alone)
 
     def _blend_rows(self, request: Request, batch: int) -> tuple[BlendRows, list[str]]:
-        """The rows of a request's blend, with cached experts, and what the user should know."""
+        """The rows of the blend of a request, with cached experts, and messages for the user."""
         notices: list[str] = []
         experts = find_experts(
             request.blend, request.adapters, self._loaded, lambda message: None, notices.append, self._cache
@@ -237,12 +237,12 @@ class Scheduler:
 
 @dataclass
 class _Group:
-    """Requests of one key, running."""
+    """Running requests with one key."""
 
     key: GroupKey
     slots: Slots
-    others_since: int | None = None  # sequences that had begun when others began to wait
-    over: bool = False  # it takes no more
+    others_since: int | None = None  # sequences begun when requests of another group arrived
+    over: bool = False  # takes no further requests
 
 
 def _failed(request: Request, code: str, error: MpgError) -> Failed:

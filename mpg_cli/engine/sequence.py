@@ -1,7 +1,7 @@
-"""One reply on its way: the prompts of its rows, its tokens, text and statistics.
+"""A reply in progress: the prompts of its rows, its tokens, text and statistics.
 
-The one place where text meets the sampler: prompts are rendered and tokenised here, committed tokens become
-text, stop strings end a reply.
+All conversion between text and tokens for the sampler is here: prompts are rendered and tokenised, committed
+tokens become text, stop strings end a reply.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_TOKENS = 256
 
 @dataclass(frozen=True)
 class Prompts:
-    """A request's prompt as token ids, for every row and for the drafter, and the longest reply to it."""
+    """The prompt of a request as token ids, for every row and the drafter, and the limit of the reply."""
 
     request: Request
     rows: tuple[list[int], ...]  # R, the reference first
@@ -38,13 +38,14 @@ class Prompts:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest of them."""
+        """Length of the longest prompt."""
         return max(map(len, (*self.rows, self.draft)))
 
 
 def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
-    """Render the prompts of a request. Raises ContextError if they leave no room, UsageError if the model's
-    chat template refuses them.
+    """Render the prompts of a request.
+
+    Raises ContextError if they leave no room for a reply, UsageError if the chat template refuses them.
     """
     loaded, notices = blend_rows.loaded, []
     _check_ids(request.sampling, blend_rows)
@@ -59,7 +60,8 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     wanted, room = request.sampling.max_tokens, _room(loaded, longest)
     if room < 1:
         raise ContextError(
-            f"the prompt has {longest} tokens with its system text, {loaded.id} reads {longest + room}",
+            f"the prompt has {longest} tokens with its system text, "
+            f"{loaded.id} has a context of {longest + room}",
             hint="shorten the prompt, or choose a model with a longer context",
         )
     limit = int(min(wanted or MAX_TOKENS, room))
@@ -73,7 +75,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
 
 
 def _check_ids(sampling: Sampling, rows: BlendRows) -> None:
-    """Raise RangeError for an id that is no token of the model, or of a checkpoint of the blend."""
+    """Raise RangeError for an id that is not a token of the model and of all checkpoints of the blend."""
     named: dict[str, abc.Sequence[int]] = {
         "--stop-token-id": sampling.stop_token_ids,
         "--logit-bias": [token for token, _ in sampling.logit_bias],
@@ -83,8 +85,8 @@ def _check_ids(sampling: Sampling, rows: BlendRows) -> None:
         if wrong is not None:
             raise RangeError(
                 flag,
-                f"{wrong}: {rows.loaded.id} has no token of that id",
-                hint=f"the ids of its tokenizer go up to {rows.vocabulary.size - 1}",
+                f"{wrong} is not a token id of {rows.loaded.id}",
+                hint=f"choose an id from 0 to {rows.vocabulary.size - 1}",
             )
 
 
@@ -93,13 +95,13 @@ def _ends(rows: BlendRows, sampling: Sampling) -> frozenset[int]:
 
 
 def _room(loaded: LoadedModel, tokens: int) -> float:
-    """Positions that a prompt of so many tokens leaves; infinite where a model names no limit."""
+    """Positions left after this number of prompt tokens; infinite for a model without a limit."""
     context = context_length(loaded.config.get_text_config())
     return float("inf") if context is None else context - tokens
 
 
 def decoding_of(rows: BlendRows, request: Request) -> Decoding:
-    """What is sampled and by which rule, with the chunk size that the rows came to."""
+    """The decoding parameters of a request, with the chunk size of the rows."""
     return Decoding(
         sampling=request.sampling,
         scheme=replace(request.scheme, chunk_size=rows.chunk_size),
@@ -109,7 +111,7 @@ def decoding_of(rows: BlendRows, request: Request) -> Decoding:
 
 
 def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) -> RunSpec:
-    """How a reply to these prompts is made."""
+    """The specification of a reply to these prompts."""
     request = prompts.request
     return RunSpec(
         model=ModelSpec.of(rows.loaded),
@@ -126,7 +128,7 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
 
 
 class Sequence:
-    """A reply with its prompts, seed and id; those of the request where none are given here."""
+    """A reply with its prompts, seed and id (default: those of the request)."""
 
     def __init__(
         self, rows: BlendRows, prompts: Prompts, seed: int | None = None, id_: int | str | None = None
@@ -143,13 +145,13 @@ class Sequence:
         self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, ends, request.prompting.prefill)
 
     def prefilled(self, seconds: float) -> None:
-        """Count the time that the prefill took."""
+        """Add the time of the prefill to the statistics."""
         self.state.stats += Stats(seconds=Seconds(prefill=seconds))
 
     def accept(self, round_: Round, stopping: FinishReason | None = None) -> tuple[Round, str]:
-        """Take one more round: returns it, cut where a stop string ends the reply, and its text.
+        """Add a round; returns it, cut where the reply ends, and its text.
 
-        A stop string ends the reply, or `stopping` does.
+        The reply ends at a stop string, or with reason `stopping` if that is given.
         """
         piece, used = self._text.push(round_.tokens)
         if round_.finish_reason is not None:

@@ -1,4 +1,4 @@
-"""A loaded model with a blend of experts, and replies drawn from it as a stream of events."""
+"""A loaded model with a blend of experts, from which replies are sampled as a stream of events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mpg_cli.sampling.sampler import Sampler
 
 
 class Session:
-    """One model, one blend. `open` loads, `replies` samples, `stop` ends the reply under way."""
+    """One model, one blend. `open` loads, `replies` samples, `stop` ends the current reply."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class Session:
         smaller: LoadedModel | None = None,
         cache: ExpertCache | None = None,
     ) -> None:
-        """`smaller` is the model that drafts, where the request names one; `cache` keeps the experts."""
+        """`smaller` is the drafting model, where the request names one; `cache` holds loaded experts."""
         self.loaded, self.experts = loaded, tuple(experts)
         self._smaller, self._cache = smaller, ExpertCache() if cache is None else cache
         self.persona = expression_of(request)
-        self.prompt_tokens = 0  # of all rows so far,
-        self.read_tokens = 0  # and of these what was not cached
+        self.prompt_tokens = 0  # of all rows and replies so far
+        self.read_tokens = 0  # those of them that were not cached
         self._stopping: FinishReason | None = None
         self._running: Sequence | None = None
         self._rows = BlendRows(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
@@ -43,7 +43,7 @@ class Session:
 
     @classmethod
     def open(cls, request: Request, report: abc.Callable[[str], None] = lambda message: None) -> Session:
-        """Load the model and the experts of the request; `report` is told what takes time.
+        """Load the model and the experts of the request; `report` gets progress messages.
 
         Raises ModelError, AdapterError, PersonaError; nothing is generated yet.
         """
@@ -55,9 +55,9 @@ class Session:
         return session
 
     def change(self, request: Request, report: abc.Callable[[str], None] = lambda message: None) -> None:
-        """Go on with the blend of another request: rows that stay keep what they have read.
+        """Switch to the blend of another request; rows of both blends keep their cache.
 
-        Raises AdapterError, PersonaError, ModelError; the blend is then what it was.
+        Raises AdapterError, PersonaError, ModelError, after which the blend is unchanged.
         """
         self._running = None
         notices: list[str] = []
@@ -73,15 +73,15 @@ class Session:
         self.notices = [Notice(text) for text in (*notices, *self._rows.notices)]
 
     def stop(self, reason: FinishReason = "interrupted") -> None:
-        """End the reply under way at the next round, and draw no further samples."""
+        """End the current reply at the next round, and start no further samples."""
         self._stopping = reason
 
     def resume(self) -> None:
-        """Take back a `stop` that found no reply under way."""
+        """Cancel a `stop` that came between replies."""
         self._stopping = None
 
     def close(self) -> None:
-        """Give up the memory of the adapters' stacks; the session cannot be used any more."""
+        """Free the memory of the adapter stacks; the session is unusable afterwards."""
         self._rows.release()
 
     def replies(self, request: Request) -> abc.Iterator[Event]:
@@ -102,7 +102,7 @@ class Session:
                     break
         except GeneratorExit:  # between two rounds
             raise
-        except BaseException:  # whatever cut a pass short, half of it must not count as read
+        except BaseException:  # a pass that was cut short leaves the caches inconsistent
             if self._running is sequence:
                 self._rows.reset()
             raise
@@ -110,7 +110,7 @@ class Session:
             self._stopping = None
 
     def _reply(self, sequence: Sequence) -> abc.Iterator[Event]:
-        """One reply: rounds as the sampler makes them, and their text."""
+        """The rounds of one reply, and their text."""
         self._running = sequence
         prompts, began = sequence.prompts, perf_counter()
         self.prompt_tokens += self._rows.prompt_tokens(prompts.rows, prompts.draft)
@@ -120,24 +120,24 @@ class Session:
         sequence.prefilled(perf_counter() - began)
         if sequence.spec.prefill:
             yield Text(sequence.id, sequence.spec.prefill)
-        rows, how = self._rows, decoding_of(self._rows, prompts.request)
-        sampler = Sampler(rows.rows, rows.draft.drafter, how, [sequence.state], rows.cost)
-        for drawn in sampler.run():
-            round_, piece = sequence.accept(drawn, self._stopping)
+        rows, decoding = self._rows, decoding_of(self._rows, prompts.request)
+        sampler = Sampler(rows.rows, rows.draft.drafter, decoding, [sequence.state], rows.cost)
+        for next_round in sampler.run():
+            round_, piece = sequence.accept(next_round, self._stopping)
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)
             if self._running is not sequence:
                 raise UsageError(
-                    "another reply was begun, or the blend changed, while this one was read half",
-                    hint="read a reply to its end, or load a session of its own for each",
+                    "another reply was started, or the blend changed, before this reply was complete",
+                    hint="read each reply to its end, or load a separate session for each",
                 )
         yield sequence.finished()
 
-    # -- what would be done ----------------------------------------------------------------------
+    # -- dry run ---------------------------------------------------------------------------------
 
     def describe(self, request: Request) -> dict[str, object]:
-        """The rows, their prompts and the memory they take, for a dry run; nothing is generated."""
+        """Rows, prompt lengths and memory, for a dry run; nothing is generated."""
         prompts = prepare(self._rows, request)
         spec = run_spec(self._rows, prompts, request.seed or 0, 0)
         lengths = [len(ids) for ids in prompts.rows]
@@ -161,7 +161,7 @@ class Session:
 def open_drafter(
     request: Request, loaded: LoadedModel, report: abc.Callable[[str], None]
 ) -> LoadedModel | None:
-    """The smaller model that drafts, where the request names one."""
+    """The drafting model, where the request names one."""
     kind, _, place = request.scheme.drafter.partition(":")
     if kind != "model" or request.scheme.chunk_size == 0:
         return None

@@ -1,4 +1,4 @@
-"""The slots of a blend's passes: which sequence each holds, and the sampler that advances them."""
+"""The slots of a batch: the sequence in each, and the sampler that advances them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpg_cli.sampling.sampler import Sampler
 
 
 class Slots:
-    """The slots of `rows`; the caller adds sequences, prefills them and takes rounds."""
+    """The slots of `rows`; the caller adds sequences, prefills them and runs rounds."""
 
     def __init__(self, rows: BlendRows) -> None:
         self.rows = rows
@@ -20,18 +20,18 @@ class Slots:
         self.added: list[Sequence] = []  # to be prefilled
         self.ready: deque[Sequence] = deque()  # prefilled ahead, waiting for a slot
         self.started = 0  # sequences so far
-        self._wanted = 0  # slots while they are being made
+        self._wanted = 0  # number of slots during a resize
         self._ahead: PrefillAhead | None = None
         self._sampler: Sampler | None = None
 
     @property
     def size(self) -> int:
-        """Slots, those that are being made included."""
+        """Number of slots, including those of a resize that failed."""
         return max(len(self.sequences), self._wanted)
 
     @property
     def free(self) -> list[int]:
-        """Slots without a sequence."""
+        """Indices of slots without a sequence."""
         return [slot for slot, sequence in enumerate(self.sequences) if sequence is None]
 
     @property
@@ -42,11 +42,11 @@ class Slots:
     @property
     def prefills_ahead(self) -> bool:
         """Whether short prompts beyond the free slots should be added."""
-        left = self._sampler is not None and len(self.added) < slots_ahead(len(self.sequences))
-        return left and all(map(is_short, self.added))
+        room = self._sampler is not None and len(self.added) < slots_ahead(len(self.sequences))
+        return room and all(map(is_short, self.added))
 
     def insert_ready(self) -> None:
-        """Sequences that were prefilled ahead begin in the free slots."""
+        """Move sequences that were prefilled ahead into the free slots."""
         free = self.free[: len(self.ready)]
         if free:
             assert self._ahead is not None
@@ -54,11 +54,11 @@ class Slots:
             ready = list(self.ready)[: len(free)]
             self._ahead.insert(free)
             self._start(free, ready, perf_counter() - began + len(ready) * self._ahead.seconds)
-            for _ in ready:  # not before: what fails goes back to the queue
+            for _ in ready:  # last, so that a failure leaves them to be queued again
                 self.ready.popleft()
 
     def prefill(self) -> None:
-        """Prefill the added sequences, those of like length together; they begin where a slot is free."""
+        """Prefill the added sequences and move them into free slots; the others are ready."""
         if not self.added:
             return
         began, added = perf_counter(), self.added
@@ -78,17 +78,17 @@ class Slots:
         self.added = []
 
     def _begin(self, added: abc.Sequence[Sequence]) -> None:
-        """The first sequences: as many slots as there are of them."""
+        """Start with these sequences, in as many slots."""
         if len(added) < len(self.sequences):
             self.sequences = [None] * len(added)
             self.rows.select(range(len(added)))
         rows = self.rows
         rows.prefill([own.prompts.rows for own in added], [own.prompts.draft for own in added])
-        how, states = decoding_of(rows, added[0].prompts.request), [own.state for own in added]
-        self._sampler = Sampler(rows.rows, rows.draft.drafter, how, states, rows.cost)
+        decoding, states = decoding_of(rows, added[0].prompts.request), [own.state for own in added]
+        self._sampler = Sampler(rows.rows, rows.draft.drafter, decoding, states, rows.cost)
 
     def _start(self, slots: abc.Sequence[int], sequences: abc.Sequence[Sequence], seconds: float) -> None:
-        """Sequences that were prefilled, within so many seconds, run in these slots."""
+        """Run prefilled sequences in these slots; `seconds` is the time of their prefill."""
         assert self._sampler is not None
         for slot, sequence in zip(slots, sequences, strict=True):
             sequence.prefilled(seconds / len(sequences))
@@ -101,7 +101,7 @@ class Slots:
         self._select([slot for slot, sequence in enumerate(self.sequences) if sequence is not None])
 
     def grow(self, size: int) -> None:
-        """Make it so many slots; the new ones are free."""
+        """Grow to `size` slots; the new ones are free."""
         old = len(self.sequences)
         self._select([*range(old), *[0] * (size - old)])
         self.sequences[old:] = [None] * (size - old)
@@ -114,12 +114,12 @@ class Slots:
         self.sequences, self._wanted = [self.sequences[slot] for slot in slots], 0
 
     def round(self) -> abc.Iterator[tuple[Sequence, int]]:
-        """One round: running sequences, with the tokens that each got; finished ones free their slot."""
+        """Run one round; yields sequences and their numbers of new tokens. Finished ones free their slot."""
         assert self._sampler is not None
         slots = {own.id: (slot, own) for slot, own in enumerate(self.sequences) if own is not None}
-        for drawn in self._sampler.round():
-            slot, sequence = slots[drawn.sequence]
-            round_, _ = sequence.accept(drawn)
+        for next_round in self._sampler.round():
+            slot, sequence = slots[next_round.sequence]
+            round_, _ = sequence.accept(next_round)
             if round_.finish_reason is not None:
                 self.sequences[slot] = None
             yield sequence, len(round_.tokens)

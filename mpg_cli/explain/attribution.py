@@ -1,8 +1,7 @@
-"""Attribution: what each persona contributed to each token of a reply, and which tokens were drafted.
+"""Attribution: the contribution of each persona to each token of a reply, and the origin of each token.
 
-The contributions of a token are those of its round: w_i * delta_i in nats under the product (they add up
-over tokens), the responsibility of the expert under the mixture (it adds up to the tokens that came from
-the persona, on average). Torch-free values.
+A contribution is w_i * delta_i in nats under the product, the responsibility of the expert under the mixture
+(its sum over tokens is the expected number of tokens from that persona). Torch-free values.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from typing import Any, Literal
 
 from mpg_cli.sampling.stats import Round
 
-# accepted: drafted and accepted; corrected: the blend's choice in place of a draft that it rejected;
-# bonus: the blend's own at the end of a pass, where nothing was drafted.
+# accepted: drafted and accepted; corrected: the token of the target in place of a rejected draft;
+# bonus: the token of the target after a wholly accepted (or empty) chunk.
 Origin = Literal["accepted", "corrected", "bonus"]
 Unit = Literal["nats", "share"]
 
-BARELY = 0.05  # a strength below this is no attribution
+MIN_INTENSITY = 0.05  # a weaker contribution is not attributed to an expert
 
 # Full stops that end a sentence: not within 3.14, not before a small letter as in "e.g. this".
 _ENDS = re.compile(
     r"""[.!?…]+["'”’»)\]]*(?=\s+[^\sa-z]|\s*$)|[。！？]+["'”’」』)）]*|\n\s*\n|\n(?=\s*[-*•\d])"""
 )
-_NUMBER = re.compile(r"\s*\d{1,3}\.")  # "3." begins an item of a list and ends nothing
+_NUMBER = re.compile(r"\s*\d{1,3}\.")  # "3." begins a list item and ends no sentence
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """The drafted token that a corrected one stands in place of; no text: the draft ended the reply."""
+    """The drafted token that a corrected one replaces; without text if it was an end token."""
 
     id: int
     text: str
@@ -39,7 +38,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Token:
-    """A token of the reply. A character of several tokens is the text of its last one."""
+    """A token of the reply. The text of a character of several tokens belongs to the last one."""
 
     id: int
     text: str
@@ -50,7 +49,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens first to end - 1 and their contributions, added up."""
+    """Tokens `first` to `end` - 1, and the sums of their contributions."""
 
     first: int
     end: int
@@ -60,8 +59,8 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reply token by token and sentence by sentence; `names` are K distinct names of the experts, `shares`
-    their weights over the sum of all: what a mixture gives each without looking.
+    """A reply by tokens and sentences. `names` are K distinct names of the experts, `shares` their normalised
+    weights, which are the prior responsibilities under a mixture.
     """
 
     names: tuple[str, ...]
@@ -69,19 +68,19 @@ class Explanation:
     unit: Unit
     tokens: tuple[Token, ...]
     sentences: tuple[Sentence, ...]
-    prefill: str = ""  # what the reply begins with, before the first token
+    prefill: str = ""  # given beginning of the reply, before the first token
 
     def strongest(self, token: Token) -> int | None:
-        """The expert that contributed most to the token; None where none did to speak of."""
+        """The expert that contributed most to the token; None below MIN_INTENSITY."""
         if not token.contributions:
             return None
-        place = max(range(len(token.contributions)), key=lambda i: self.strength(i, token.contributions[i]))
-        return place if self.strength(place, token.contributions[place]) >= BARELY else None
+        best = max(range(len(token.contributions)), key=lambda i: self.intensity(i, token.contributions[i]))
+        return best if self.intensity(best, token.contributions[best]) >= MIN_INTENSITY else None
 
-    def strength(self, expert: int, value: float) -> float:
-        """How strong a contribution is, 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 where it is negative.
+    def intensity(self, expert: int, value: float) -> float:
+        """A contribution on a scale from 0 to 1: 1 - e^-x for x nats (1 nat: 0.63), 0 for negative ones.
 
-        Under a mixture: 0 where an expert has its share of the token or less, 1 where it has all.
+        Under a mixture: 0 for a responsibility up to the prior share of the expert, 1 for all of the token.
         """
         if self.unit == "nats":
             return 1 - math.exp(-max(0.0, value))
@@ -89,7 +88,7 @@ class Explanation:
         return 1.0 if share == 1 else max(0.0, (value - share) / (1 - share))
 
     def leading(self, most: int) -> tuple[int, ...]:
-        """The experts that contributed most, for or against, at most so many; in their own order."""
+        """The `most` experts with the largest absolute contributions, in the order of the experts."""
         weight = [sum(abs(token.contributions[i]) for token in self.tokens) for i in range(len(self.names))]
         return tuple(sorted(sorted(range(len(weight)), key=lambda i: -weight[i])[:most]))
 
@@ -129,7 +128,7 @@ class Explanation:
 def explain(
     names: Sequence[str], weights: Sequence[float], unit: Unit, tokens: Sequence[Token], prefill: str = ""
 ) -> Explanation:
-    """Tokens with their sentences."""
+    """Build an explanation: tokens, and the sentences that they form."""
     total = math.fsum(map(abs, weights))
     shares = tuple(abs(weight) / total for weight in weights)
     sentences = tuple(_sentences(tokens, len(names)))
@@ -137,7 +136,7 @@ def explain(
 
 
 def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:
-    """Where each committed token comes from, and the drafted token that was rejected in its place."""
+    """The origin of each committed token, and the drafted token that it replaces, if any."""
     found: list[tuple[Origin, int | None]] = []
     for r in rounds:
         found += [("accepted", None)] * min(r.accepted, len(r.tokens))
@@ -148,7 +147,7 @@ def origins(rounds: Iterable[Round]) -> list[tuple[Origin, int | None]]:
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, numbered where one comes again: pirate, pirate (2)."""
+    """The names, with repeated ones numbered: pirate, pirate (2)."""
     seen: dict[str, int] = {}
     found = []
     for name in names:
@@ -158,25 +157,25 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _sentences(tokens: Sequence[Token], experts: int) -> Iterable[Sentence]:
-    """Sentences of whole tokens: one belongs where its first character that is no space does."""
+    """Sentences of whole tokens; a token belongs to the sentence of its first non-space character."""
     text = "".join(token.text for token in tokens)
     ends = [m.end() for m in _ENDS.finditer(text)]
-    begun = 0  # of the sentence, in characters
+    begun = 0  # where the sentence begins, in characters
     found = []
     for end in ends:
         if text[begun:end].strip() and not _NUMBER.fullmatch(text[begun:end]):
             found.append(end)
             begun = end
-    first = place = 0
+    first = offset = 0
     for at, token in enumerate(tokens):
-        start = place + len(token.text) - len(token.text.lstrip())
+        start = offset + len(token.text) - len(token.text.lstrip())
         if found and token.text.strip() and start >= found[0]:
-            while not tokens[at - 1].text:  # the beginning of a character
+            while not tokens[at - 1].text:  # the first tokens of a character
                 at -= 1
             yield _sentence(tokens, first, at, experts)
             first = at
             found = [end for end in found if end > start]
-        place += len(token.text)
+        offset += len(token.text)
     if first < len(tokens):
         yield _sentence(tokens, first, len(tokens), experts)
 

@@ -1,4 +1,4 @@
-"""The explanation of a reply from its rounds. Torch-free: it needs a tokenizer only."""
+"""The explanation of a reply from its rounds. Torch-free; only a tokenizer is needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def explain_reply(
     unit: Unit,
     prefill: str = "",
 ) -> Explanation:
-    """The explanation of the first `count` tokens of the rounds, whose text is `text` after the prefill.
+    """Explain the first `count` tokens of the rounds; `text` is the prefill and their text.
 
     `experts` are K names and weights, in the order of the contributions.
     """
@@ -40,27 +40,27 @@ def explain_reply(
 def _texts(
     tokenizer: Any, ids: Sequence[int], rejected: Sequence[int | None], prefill: str
 ) -> tuple[list[str], list[Rejected | None]]:
-    """The text that each token completes, and that of the draft rejected in its place."""
+    """The text that each token completes, and the rejected drafts with theirs."""
     detokenizer = Detokenizer(tokenizer, prefill)
     texts: list[str] = []
     rejects: list[Rejected | None] = []
     for id_, other in zip(ids, rejected, strict=True):
-        rejects.append(None if other is None else Rejected(other, _instead(detokenizer, other)))
+        rejects.append(None if other is None else Rejected(other, _text_of(detokenizer, other)))
         texts.append(detokenizer.push(id_))
     if texts:
         texts[-1] += detokenizer.flush()
     return texts, rejects
 
 
-def _instead(detokenizer: Detokenizer, token: int) -> str:
-    """The text that another token would have had here."""
+def _text_of(detokenizer: Detokenizer, token: int) -> str:
+    """The text of another token at this position."""
     clone = Detokenizer(detokenizer.tokenizer)
     clone.ids, clone.emitted = list(detokenizer.ids), detokenizer.emitted
     return clone.push(token) or clone.flush()
 
 
 def _cut(texts: Iterable[str], length: int) -> Iterator[str]:
-    """The texts up to so many characters together: a stop string is no part of the reply."""
+    """The texts, cut to `length` characters in all: a stop string is not part of the reply."""
     for text in texts:
         yield text[:length]
         length -= len(text[:length])

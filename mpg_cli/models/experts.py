@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ExpertCache:
-    """Adapters and checkpoints by their source, the most recently used `most` of them (None: all)."""
+    """LRU cache of adapters and checkpoints by source, at most `most` of them (None: no limit)."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -36,7 +36,7 @@ class ExpertCache:
         return len(self._items)
 
     def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """The expert under the key, loaded if it is not there."""
+        """The expert under the key, loaded if it is missing."""
         if key in self._items:
             self._items.move_to_end(key)
             found: T = self._items[key]
@@ -49,10 +49,10 @@ class ExpertCache:
 
 @dataclass(frozen=True)
 class Expert:
-    """One row beside the reference: a system prompt, an adapter, both, or another model's weights.
+    """One row besides the reference: a system prompt, an adapter, both, or the weights of another model.
 
-    `prompt` is the row's system prompt, `persona_prompt` the persona's own, which it uses on models that it
-    has no adapter for. `basis` is the reason for taking an adapter that names another base.
+    `prompt` is the system prompt of the row, `persona_prompt` that of the persona, used on models for which
+    it has no adapter. `basis` is the reason for using an adapter that names another base.
     """
 
     name: str
@@ -86,16 +86,16 @@ def find_experts(
 ) -> tuple[Expert, ...]:
     """The experts of a blend and of `--adapter`, in the order of their rows.
 
-    That order is: prompts first, then adapters, then checkpoints, so that stacked rows are contiguous.
-    `report` gets what takes time, `notice` what the user should know; `cache` keeps what is loaded.
+    That order is prompts, adapters, checkpoints, so that stacked rows are contiguous. `report` gets progress
+    messages, `notice` messages for the user; `cache` holds loaded experts.
     Raises PersonaError where a persona has no expert for this model, AdapterError and ModelError where
-    the one it has does not fit.
+    its expert does not fit.
     """
     cache = ExpertCache() if cache is None else cache
-    base = find_base(loaded.called or loaded.id, loaded.revision)
-    maker = _Maker(loaded, base, report, notice, cache)
+    base = find_base(loaded.given_name or loaded.id, loaded.revision)
+    loader = _Loader(loaded, base, report, notice, cache)
     parts = blend.experts if blend else ()
-    choices = [choose(part.persona, base, partial(maker.make, part.persona)) for part in parts]
+    choices = [choose(part.persona, base, partial(loader.load, part.persona)) for part in parts]
     experts = []
     for part, choice in zip(parts, choices, strict=True):
         if choice.taken is None:
@@ -106,7 +106,7 @@ def find_experts(
     for text in notices(choices, base, loaded.id):
         notice(text)
     for place, weight in adapters:
-        adapter = cache.get(place, partial(_at, place, loaded, base, report, notice))
+        adapter = cache.get(place, partial(_given_adapter, place, loaded, base, report, notice))
         experts.append(Expert(place.name, weight, adapter=adapter))
     for expert in experts:
         if expert.adapter is not None and expert.adapter.notice is not None:
@@ -116,8 +116,8 @@ def find_experts(
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the expert of an entry, of weight 1."""
+class _Loader:
+    """Loads the expert of an entry of a persona, with weight 1."""
 
     loaded: LoadedModel
     base: Base
@@ -125,7 +125,7 @@ class _Maker:
     notice: Callable[[str], None]
     cache: ExpertCache
 
-    def make(self, persona: Persona, match: Match) -> Expert:
+    def load(self, persona: Persona, match: Match) -> Expert:
         """Raises AdapterError and ModelError where it cannot be fetched, is damaged or does not fit."""
         name, prompt, entry = persona.name, persona.prompt, match.entry
         basis = f"{match.words}, {match.reason}" if match.reason else None
@@ -139,48 +139,48 @@ class _Maker:
             assert entry.repo is not None
             self.report(f"fetching adapter {entry.repo} for {name}")
             path = fetch_adapter(entry.repo, entry.revision, entry.subfolder, notice=self.notice)
-        said = self.notice if match.reason is None else _silent  # the choice has a notice of its own
-        check = partial(_checked, path, name, self.loaded, self.base, said)
+        notice = self.notice if match.reason is None else _no_notice  # the choice has its own notice
+        check = partial(_fitted, path, name, self.loaded, self.base, notice)
         return replace(expert, adapter=self.cache.get((path, name), check))
 
     def _checkpoint(self, entry: AdapterEntry, name: str) -> Any:
-        place = str(entry.resolved_path() or entry.checkpoint)
+        source = str(entry.resolved_path() or entry.checkpoint)
 
         def load() -> Any:
             self.report(f"loading checkpoint {entry.checkpoint} for {name}")
-            expert = load_checkpoint(place, self.loaded, entry.revision)
+            expert = load_checkpoint(source, self.loaded, entry.revision)
             prepare_model(expert, compiled=self.loaded.compiled)
             return expert.model
 
-        return self.cache.get((place, entry.revision), load)
+        return self.cache.get((source, entry.revision), load)
 
 
-def _silent(text: str) -> None:
+def _no_notice(text: str) -> None:
     """Drop a notice."""
 
 
-def _at(
+def _given_adapter(
     place: AdapterPlace,
     loaded: LoadedModel,
     base: Base,
     report: Callable[[str], None],
     notice: Callable[[str], None],
 ) -> Adapter:
-    """The adapter of an `--adapter`, fetched if it is of the hub."""
+    """The adapter of `--adapter`, fetched if it is on the hub."""
     path = place.path
     if path is None:
         report(f"fetching adapter {place}")
         path = fetch_adapter(place.repo, place.revision, place.subfolder, notice=notice)
-    return _checked(path, str(place), loaded, base, notice)
+    return _fitted(path, str(place), loaded, base, notice)
 
 
-def _checked(
+def _fitted(
     path: Path, label: str, loaded: LoadedModel, base: Base, notice: Callable[[str], None]
 ) -> Adapter:
-    """Shapes decide; another base name is worth a notice only (it is often a local path or a mirror)."""
+    """The adapter, checked by shape. Another base name, often a path or a mirror, gives a notice only."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
     made_for = adapter.base_name
     if made_for and not (base.has_name(made_for) or base.is_of_family(made_for)):
-        said = visible(made_for, 80)
-        notice(f"adapter {label} says it was made for {said}; it fits {loaded.id} by shape")
+        named = visible(made_for, 80)
+        notice(f"adapter {label} names {named} as its base; it fits {loaded.id} by shape")
     return adapter

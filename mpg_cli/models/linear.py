@@ -11,26 +11,26 @@ FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class RepackedLinear(nn.Linear):
-    """A linear layer that computes what nn.Linear computes, from a weight in another layout."""
+    """A linear layer equal to nn.Linear, with its weight in another layout."""
 
     def repack(self) -> None:
-        """Bring the weight, which was just set in the plain layout, into the layer's own."""
+        """Convert the weight from the plain layout to that of the layer."""
         raise NotImplementedError
 
 
-def plain(module: nn.Module) -> nn.Module:
-    """The module itself, or the one that a stacked layer stands in for."""
-    base = getattr(module, "stands_for", module)
+def base_layer(module: nn.Module) -> nn.Module:
+    """The module itself, or the base layer of a stacked one."""
+    base = getattr(module, "wrapped_layer", module)
     return base if isinstance(base, nn.Module) else module
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """(d_in, d_out) of a layer that computes x @ W + bias row by row, None for any other module.
+    """(d_in, d_out) of a layer that computes x @ W + bias, None for any other module.
 
     Subclasses of nn.Linear may compute something else (routers, block-diagonal, quantised layers), hence the
     exact types: nn.Linear, this project's repacked ones, transformers' Conv1D and FalconLinear.
     """
-    module = plain(module)
+    module = base_layer(module)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.dtype not in FLOATS:
         return None

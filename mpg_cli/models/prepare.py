@@ -1,4 +1,4 @@
-"""Models ready to answer: loaded, checked, and made as fast as this machine allows."""
+"""Models ready for decoding: loaded, checked and accelerated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpg_cli.options.model import ModelOptions
 
 
 def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
-    """The model of these options, prepared; `report` is told what takes time. Raises ModelError."""
+    """Load and prepare the model of these options; `report` gets progress messages. Raises ModelError."""
     report(f"loading {options.name}")
     loaded = load_model(options.name, options.revision, options.device, options.dtype)
     if options.compile:
@@ -24,14 +24,14 @@ def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda 
 
 
 def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel:
-    """Check a loaded model and accelerate it, in place; with what the user should know added.
+    """Check a loaded model and accelerate it in place; returns it with added notices.
 
-    On a CPU its attention is that of run/attention.py from then on. An architecture that the tests do not
-    cover may read a layer's weight itself: its weights keep the plain layout.
+    On a CPU its attention becomes that of run/attention.py. An architecture that the tests do not cover may
+    read the weight of a layer itself, so its weights keep the plain layout.
     Raises ModelError for a model that cannot be served.
     """
     check_rows(loaded.model, loaded.id)
-    position_bytes(loaded.model)  # of the plain model: a shape that no later pass has is not worth compiling
+    position_bytes(loaded.model)  # before compiling: no later pass has this shape
     weights_digest(loaded.model)
     tested = loaded.model.config.model_type in TESTED
     if tested:
@@ -39,8 +39,8 @@ def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel
     loaded = replace(loaded, compiled=accelerate(loaded.model, compiled=compiled, repacked=tested))
     if not compiled:
         return loaded
-    long = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"
-    notice = f"--compile: the first passes compile, which takes {long}; later ones are faster"
+    duration = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"
+    notice = f"--compile: the first passes compile, which takes {duration}; later ones are faster"
     if not loaded.compiled:
-        notice = f"--compile has no effect: {SWITCH}=0 in the environment turns everything fast off"
+        notice = f"--compile has no effect: {SWITCH}=0 in the environment turns all acceleration off"
     return replace(loaded, notices=(*loaded.notices, notice))

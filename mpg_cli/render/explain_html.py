@@ -146,7 +146,7 @@ class _Body:
         classes, data = f"t {token.origin}", ""
         if most is not None:
             hue = f"p{self._shown.index(most)}" if most in self._shown else "px"
-            classes += f" {hue} s{round(LEVELS * explanation.strength(most, token.contributions[most]))}"
+            classes += f" {hue} s{round(LEVELS * explanation.intensity(most, token.contributions[most]))}"
             data = f' data-most="{most}"'
         text = clean(token.text)
         word = text.lstrip()

@@ -179,7 +179,7 @@ class _Drawing:
         strongest = self._explanation.strongest(token)
         if strongest is None or strongest not in self._shown:
             return None, 0.0
-        return strongest, self._explanation.strength(strongest, token.contributions[strongest])
+        return strongest, self._explanation.intensity(strongest, token.contributions[strongest])
 
     def _hue(self, i: int) -> str:
         hue = HUES[self._shown.index(i)]

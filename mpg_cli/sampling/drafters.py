@@ -1,4 +1,4 @@
-"""What proposes a chunk, and how long a chunk pays (docs/algorithm.md, "Drafters", "Chunk size").
+"""Draft sources and the adaptive chunk size (docs/algorithm.md, "Drafters", "Chunk size").
 
 A draft source is a row of a model that steps token by token (`RowDrafter`; the reference, one persona, the
 merged adapter, a smaller model) or an n-gram lookup (`LookupDrafter`); with a `NullDrafter` decoding goes
@@ -22,8 +22,8 @@ from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.targets import Seen, reshape
 
 NGRAMS = (4, 3, 2)  # lengths of the suffix that a lookup searches for, the longest first
-PRIOR_RATE, PRIOR_EVALUATED = 0.85, 8  # the acceptance rate before any draft, and the tokens it is worth
-LONGEST = 16  # of an adaptive chunk; beyond it the rate tells little: one rejection ends a chunk
+PRIOR_RATE, PRIOR_EVALUATED = 0.85, 8  # prior acceptance rate, and its weight in evaluated tokens
+MAX_ADAPTIVE = 16  # tokens; the estimate degrades for longer chunks, which end at one rejection
 
 D = TypeVar("D")
 
@@ -32,16 +32,16 @@ D = TypeVar("D")
 class Draft:
     """Drafted tokens (B, N, T) and log q of each of them (B, N, T).
 
-    `sizes[b]` is the gamma that sequence b asked for, or what a lookup found; T is less than the largest
-    when every sequence has drafted its end token. `law` is all of q, (B, N, T, V), where a rule needs it;
-    None where q has all its mass on the drafted token.
+    `sizes[b]` is the requested number of tokens of sequence b, or the number that a lookup found; T is less
+    than the largest when every sequence has drafted its end token. `full_log_q` is log q of the whole
+    vocabulary, (B, N, T, V), where a rule needs it; None where q has all its mass on the drafted token.
     """
 
     sizes: tuple[int, ...]
     tokens: Tensor
     log_q: Tensor
-    law: Tensor | None = None
-    steps: int = 0  # passes of the drafter's row
+    full_log_q: Tensor | None = None
+    steps: int = 0  # forward passes of the drafter
 
     @classmethod
     def empty(cls, batch: int, candidates: int) -> Draft:
@@ -49,56 +49,56 @@ class Draft:
         none = torch.zeros(batch, candidates, 0)  # (B, N, 0)
         return cls((0,) * batch, none.long(), none)
 
-    def log_law(self, b: int, vocabulary: int) -> Tensor:
+    def log_q_of(self, b: int, vocabulary: int) -> Tensor:
         """log q of sequence b over the whole vocabulary, (T, V)."""
-        if self.law is not None:
-            return self.law[b, 0]
-        certain = torch.full((self.tokens.shape[2], vocabulary), -torch.inf)
-        return certain.scatter_(1, self.tokens[b, 0, :, None], 0.0)  # (T, V)
+        if self.full_log_q is not None:
+            return self.full_log_q[b, 0]
+        one_hot = torch.full((self.tokens.shape[2], vocabulary), -torch.inf)
+        return one_hot.scatter_(1, self.tokens[b, 0, :, None], 0.0)  # (T, V)
 
 
 class Drafter(Protocol):
-    """Drafts for B sequences. It knows each one's prompt by `insert`, and what follows by `commit`."""
+    """Drafts for B sequences: `insert` passes their prompts, `commit` the tokens that follow."""
 
     def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], how: Decoding, seen: Seen | None
+        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
     ) -> Draft:
         """At most `sizes[b]` tokens for each sequence and candidate; `seen` are the penalties' tokens."""
         ...
 
     def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """The round is over: for each sequence, forget its last `drop` tokens (that no more were drafted is
-        fine), then append `tokens`; what it drafted before them is that of the candidate `winner`.
+        """End the round: for each sequence, drop the last `drop` tokens (there may be fewer), then append
+        `tokens`; of the drafted tokens before them, those of the candidate `winner` stay.
         """
         ...
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        """Begin other sequences in these slots."""
+        """Start new sequences, with these prompts, in these slots."""
         ...
 
     def select(self, slots: Sequence[int]) -> None:
-        """Go on with the sequences in these slots; one that is named twice is there twice."""
+        """Keep the sequences of these slots, in this order; a slot given twice is duplicated."""
         ...
 
     def clone(self: D, batch: int) -> D:
-        """Another of its kind for so many sequences, without any yet: prompts are read there ahead."""
+        """An empty drafter of the same kind for `batch` sequences, in which prompts are prefilled ahead."""
         ...
 
-    def copy(self: D, other: D, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        """Begin in these slots the sequences that a clone holds in its slots `theirs`."""
+    def copy(self: D, other: D, source: Sequence[int], slots: Sequence[int]) -> None:
+        """Copy the sequences in the slots `source` of a clone into these slots."""
         ...
 
 
 class NullDrafter:
-    """No draft: every pass commits one token of the target."""
+    """No draft: every pass commits one token drawn from the target."""
 
     def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], how: Decoding, seen: Seen | None
+        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
     ) -> Draft:
-        return Draft.empty(len(states), how.scheme.threshold.candidates)
+        return Draft.empty(len(states), decoding.scheme.threshold.candidates)
 
     def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """It has no state, here and below."""
+        """Nothing to do, here and below: there is no state."""
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None: ...
 
@@ -107,11 +107,11 @@ class NullDrafter:
     def clone(self, batch: int) -> NullDrafter:
         return self
 
-    def copy(self, other: NullDrafter, theirs: Sequence[int], slots: Sequence[int]) -> None: ...
+    def copy(self, other: NullDrafter, source: Sequence[int], slots: Sequence[int]) -> None: ...
 
 
 class RowDrafter:
-    """A scorer of one row, stepped token by token."""
+    """Drafts with a scorer of one row, one forward pass a token."""
 
     def __init__(self, scorer: StepScorer) -> None:
         if scorer.rows != 1:
@@ -119,29 +119,29 @@ class RowDrafter:
         self.scorer = scorer
 
     def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], how: Decoding, seen: Seen | None
+        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
     ) -> Draft:
-        """Steps until every sequence has its draft or has drafted its end."""
+        """Step until every sequence has drafted `sizes[b]` tokens or an end token."""
         B, N = self.scorer.batch, self.scorer.candidates
         tokens: list[Tensor] = []  # each (B, N)
         log_qs: list[Tensor] = []  # each (B, N)
-        laws: list[Tensor] = []  # each (B, N, V), where the rule looks at all of q
+        full: list[Tensor] = []  # each (B, N, V), where the rule needs all of q
         ended = torch.zeros(B, N, dtype=torch.bool)
         wanted = torch.tensor(sizes)[:, None]  # (B, 1)
-        ends = torch.tensor(sorted(how.end_tokens), dtype=torch.long)
+        ends = torch.tensor(sorted(decoding.end_tokens), dtype=torch.long)
         while not bool((ended := ended | (wanted <= len(tokens))).all()):
             scores = self.scorer.score(torch.zeros(B, N, 0, dtype=torch.long))
             log_q, normaliser = scores.log_probs[0], scores.normaliser[0]  # (B, N, 1, V), (B, N, 1)
             if seen is not None and not tokens:
                 seen = seen.on(log_q.device)
             before = torch.stack(tokens, dim=2) if tokens else torch.zeros_like(normaliser[..., :0]).long()
-            log_q = reshape(log_q, normaliser, how.draft_sampling, seen, before)[:, :, 0]  # (B, N, V)
-            token = (log_q + _noise(states, how, len(tokens), ended, log_q)).argmax(dim=-1)  # (B, N)
+            log_q = reshape(log_q, normaliser, decoding.draft_sampling, seen, before)[:, :, 0]  # (B, N, V)
+            token = (log_q + _noise(states, decoding, len(tokens), ended, log_q)).argmax(dim=-1)  # (B, N)
             log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
-            if how.scheme.rule == "block":
-                laws.append(log_q)
+            if decoding.scheme.rule == "block":
+                full.append(log_q)
             tokens.append(token)
-            if token.device.type == "cpu":  # elsewhere a look would wait for all work before it
+            if token.device.type == "cpu":  # on a GPU this check would synchronise
                 ended |= torch.isin(token, ends)
             self.scorer.push(token)
         if not tokens:
@@ -150,7 +150,7 @@ class RowDrafter:
             tuple(sizes),
             torch.stack(tokens, dim=2).cpu(),  # (B, N, T)
             torch.stack(log_qs, dim=2),  # (B, N, T)
-            torch.stack(laws, dim=2) if laws else None,  # (B, N, T, V)
+            torch.stack(full, dim=2) if full else None,  # (B, N, T, V)
             steps=len(tokens),
         )
 
@@ -166,52 +166,52 @@ class RowDrafter:
     def clone(self, batch: int) -> RowDrafter:
         return RowDrafter(self.scorer.clone(batch))
 
-    def copy(self, other: RowDrafter, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        self.scorer.copy(other.scorer, theirs, slots)
+    def copy(self, other: RowDrafter, source: Sequence[int], slots: Sequence[int]) -> None:
+        self.scorer.copy(other.scorer, source, slots)
 
 
 def _noise(
-    states: Sequence[SequenceState], how: Decoding, offset: int, ended: Tensor, like: Tensor
+    states: Sequence[SequenceState], decoding: Decoding, offset: int, ended: Tensor, like: Tensor
 ) -> Tensor:
-    """Noise (B, N, V) of one drafted token of every candidate; none where `ended` (B, N)."""
+    """Gumbel noise (B, N, V) for the drafted token at `offset` of every candidate; 0 where `ended` (B, N)."""
     noise = torch.zeros_like(like)
     drafting = (~ended).nonzero().tolist()  # pairs of b and n
-    if how.scheme.rule == "exact":  # the target's noise
+    if decoding.scheme.rule == "exact":  # the noise that the target uses at this position
         slots = [b for b, _ in drafting]
-        found = how.noise.at([(states[b].gumbels, len(states[b].tokens) + offset) for b in slots], like)
+        found = decoding.noise.at([(states[b].gumbels, len(states[b].tokens) + offset) for b in slots], like)
         noise[:, 0].index_copy_(0, to_device(torch.tensor(slots, dtype=torch.long), like.device), found)
         return noise
     for b, n in drafting:
         state = states[b]
-        noise[b, n] = how.noise.once(state.noise, len(state.tokens), draft_stream(n), offset, like[b, n])
+        noise[b, n] = decoding.noise.once(state.noise, len(state.tokens), draft_stream(n), offset, like[b, n])
     return noise
 
 
 class LookupDrafter:
-    """An n-gram lookup: proposes the tokens that followed an earlier occurrence of the last ones.
+    """N-gram lookup: proposes the tokens that followed an earlier occurrence of the latest ones.
 
-    The longest suffix of `NGRAMS` tokens that prompt or reply have already counts, and of several places the
-    latest. q has all its mass on the proposal, so the rule must be lossless for any q.
+    Matches the longest suffix (lengths NGRAMS) that occurs earlier in the prompt or reply, at its latest
+    occurrence. q has all its mass on the proposal, so the rule must be lossless for any q.
     """
 
     def __init__(self, batch: int) -> None:
         self._prompts = [0] * batch  # lengths
         self._texts: list[list[int]] = [[] for _ in range(batch)]  # prompt and reply
-        self._indexed = [0] * batch  # every n-gram that ends before this is in `_after`
+        self._indexed = [0] * batch  # `_after` has the n-grams that end before this
         self._after: list[dict[tuple[int, ...], int]] = [{} for _ in range(batch)]  # n-gram -> where it ended
 
     def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], how: Decoding, seen: Seen | None
+        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
     ) -> Draft:
-        """Where a lookup finds fewer tokens, T is filled up with zeros."""
-        if how.scheme.rule == "threshold":
+        """Sequences with fewer proposed tokens are padded with zeros."""
+        if decoding.scheme.rule == "threshold":
             raise ValueError("rule threshold needs a drafter that can propose every token")
         found = [self._propose(b, states[b].tokens, size) if size else [] for b, size in enumerate(sizes)]
         tokens = padded(found)[:, None]  # (B, 1, T)
         return Draft(tuple(map(len, found)), tokens, torch.zeros(tokens.shape))
 
     def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """The states have the reply's tokens."""
+        """Nothing to do: `draft` reads the committed tokens from the states."""
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         for b, prompt in zip(slots, prompts, strict=True):
@@ -219,7 +219,7 @@ class LookupDrafter:
             self._indexed[b], self._after[b] = 0, {}
 
     def select(self, slots: Sequence[int]) -> None:
-        """A copy shares its text until another sequence is inserted in its slot."""
+        """A duplicate shares its text until another sequence is inserted into its slot."""
         self._prompts = [self._prompts[b] for b in slots]
         self._texts = [self._texts[b] for b in slots]
         self._indexed = [self._indexed[b] for b in slots]
@@ -228,8 +228,8 @@ class LookupDrafter:
     def clone(self, batch: int) -> LookupDrafter:
         return LookupDrafter(batch)
 
-    def copy(self, other: LookupDrafter, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        self.insert(slots, [other._texts[b] for b in theirs])
+    def copy(self, other: LookupDrafter, source: Sequence[int], slots: Sequence[int]) -> None:
+        self.insert(slots, [other._texts[b] for b in source])
 
     def _propose(self, b: int, reply: Sequence[int], size: int) -> list[int]:
         text, after = self._texts[b], self._after[b]
@@ -242,20 +242,21 @@ class LookupDrafter:
         for n in NGRAMS:
             begin = after.get(tuple(text[-n:])) if n <= len(text) else None
             if begin is not None:
-                # A continuation that reaches the end of the text goes on with itself.
+                # At the end of the text the continuation repeats itself.
                 period = len(text) - begin
-                return [text[begin + place % period] for place in range(size)]
+                return [text[begin + i % period] for i in range(size)]
         return []
 
 
-# -- how long a chunk pays -------------------------------------------------------------------------
+# -- the adaptive chunk size -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a round costs, in any unit of time: gamma * (step + position) + score.
+    """Cost model of a round, in any unit of time: gamma * (step + position) + score.
 
-    `step` is a step of the drafter, `score` a score pass over one position, `position` each further one.
+    `step` is the cost of a drafter step, `score` of a score pass over one position, `position` of each
+    further position.
     """
 
     step: float = 1.0
@@ -263,33 +264,34 @@ class Cost:
     position: float = 0.1
 
     def of_round(self, gamma: int) -> float:
-        """The time of a round that drafts gamma tokens."""
+        """Cost of a round that drafts gamma tokens."""
         return gamma * (self.step + self.position) + self.score
 
     def of_token(self, gamma: int, rates: Sequence[float]) -> float:
-        """The time of a committed token."""
+        """Expected cost of a committed token."""
         return self.of_round(gamma) / expected_committed(gamma, rates)
 
 
 def expected_committed(gamma: int, rates: Sequence[float]) -> float:
     """E[committed tokens a pass], 1 + sum over l of P(the first l drafted tokens are accepted).
 
-    `rates[l-1]` is the chance that token l is accepted if those before it are; the last one holds beyond.
+    `rates[l-1]` is the probability that token l is accepted given that those before it are; the last rate
+    holds for all further tokens.
     """
     total = reached = 1.0
-    for place in range(gamma):
-        reached *= rates[min(place, len(rates) - 1)]
+    for i in range(gamma):
+        reached *= rates[min(i, len(rates) - 1)]
         total += reached
     return total
 
 
 def adaptive_chunk_size(stats: Stats, cost: Cost) -> int:
-    """The gamma of the next round, by the acceptance so far (with a prior that a few rounds outweigh)."""
+    """gamma of the next round, from the acceptance so far and a prior worth PRIOR_EVALUATED tokens."""
     accepted = stats.accepted + PRIOR_RATE * PRIOR_EVALUATED
     return best_chunk_size(round(100 * accepted / (stats.evaluated + PRIOR_EVALUATED)), cost)
 
 
 @lru_cache(maxsize=1024)
 def best_chunk_size(percent: int, cost: Cost) -> int:
-    """The gamma in 1 .. LONGEST whose token costs least at this acceptance rate, the shortest of equals."""
-    return min(range(1, LONGEST + 1), key=lambda gamma: cost.of_token(gamma, (percent / 100,)))
+    """The gamma in 1 .. MAX_ADAPTIVE with the least cost a token at this acceptance rate; ties: the least."""
+    return min(range(1, MAX_ADAPTIVE + 1), key=lambda gamma: cost.of_token(gamma, (percent / 100,)))

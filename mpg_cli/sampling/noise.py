@@ -18,24 +18,25 @@ from torch import Tensor
 
 from mpg_cli.sampling.scorer import to_device
 
-BLOCK = 2**15  # numbers made at once: for one reply and few tokens the calls take longer than the sums
-EXACT = 0  # stream of the exact rule: position is that of the reply token
-TARGET = 1  # the target's token of a round; position is where the round starts, here and below
+BLOCK = 2**15  # numbers generated at once: with a single reply the cost of the calls dominates
+# Streams. `position` is that of the token under the exact rule, else that of the start of the round.
+EXACT = 0
+TARGET = 1  # the token that the target adds in a round
 
 
 def draft_stream(candidate: int) -> int:
-    """Stream of the drafted tokens of a candidate (offset: place in the chunk)."""
+    """Stream of the drafted tokens of a candidate (offset: index in the chunk)."""
     return 2 + 2 * candidate
 
 
 def verify_stream(candidate: int) -> int:
-    """Stream of the uniforms that verify a candidate (offset: place in the chunk)."""
+    """Stream of the uniforms that verify a candidate (offset: index in the chunk)."""
     return 3 + 2 * candidate
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of one sequence."""
+    """The random numbers of one sequence."""
 
     seed: int
     sequence: int | str
@@ -61,37 +62,37 @@ class Noise:
 
 @dataclass
 class Gumbels:
-    """Noise of one sequence under the exact rule, (V,) for each reply position, made once and kept."""
+    """Noise of one sequence under the exact rule, (V,) for each reply position; cached until committed."""
 
     noise: Noise
-    limit: int  # tokens of the reply: nothing is made ahead beyond them
+    limit: int  # tokens of the reply; no noise is generated beyond them
     made: dict[int, Tensor] = field(default_factory=dict)
 
     def drop(self, end: int) -> None:
-        """Forget positions before `end`: their tokens are committed."""
+        """Drop the noise of positions before `end`, whose tokens are committed."""
         for position in [p for p in self.made if p < end]:
             del self.made[position]
 
 
 class GumbelNoise:
-    """Noise as tensors beside the logits that it is added to; zeros when greedy.
+    """Noise as tensors on the device of the logits that it is added to; zeros when greedy.
 
-    Under the exact rule a position has one noise, for draft and target alike.
+    Under the exact rule draft and target use the same noise at a position.
     """
 
     def __init__(self, greedy: bool) -> None:
         self._greedy = greedy
 
-    def at(self, places: Sequence[tuple[Gumbels, int]], like: Tensor) -> Tensor:
+    def at(self, positions: Sequence[tuple[Gumbels, int]], like: Tensor) -> Tensor:
         """The exact rule's noise (n, V) of n positions."""
-        if self._greedy or not places:
-            return like.new_zeros(len(places), like.shape[-1])
-        self.make(places, like)
-        return torch.stack([gumbels.made[position] for gumbels, position in places])  # (n, V)
+        if self._greedy or not positions:
+            return like.new_zeros(len(positions), like.shape[-1])
+        self.make(positions, like)
+        return torch.stack([gumbels.made[position] for gumbels, position in positions])  # (n, V)
 
-    def make(self, places: Sequence[tuple[Gumbels, int]], like: Tensor) -> None:
-        """Make the noise of positions that lack it, and with few of them that of some that follow."""
-        missing = [(gumbels, position) for gumbels, position in places if position not in gumbels.made]
+    def make(self, positions: Sequence[tuple[Gumbels, int]], like: Tensor) -> None:
+        """Generate the noise missing at these positions, and up to BLOCK numbers for those that follow."""
+        missing = [(gumbels, position) for gumbels, position in positions if position not in gumbels.made]
         if self._greedy or not missing:
             return
         ahead = max(1, BLOCK // (len(missing) * like.shape[-1]))
@@ -107,25 +108,25 @@ class GumbelNoise:
             gumbels.made[position] = noise
 
     def once(self, noise: Noise, start: int, stream: int, offset: int, like: Tensor) -> Tensor:
-        """Noise (V,) that is used once, keyed by where the round starts."""
+        """Noise (V,) for a single use, keyed by the position where the round starts."""
         if self._greedy:
             return torch.zeros_like(like)
         return to_device(noise.gumbel(like.shape[-1], start, stream, offset), like.device)
 
 
 def _words(
-    places: Sequence[tuple[Noise, int]], size: int, stream: int = EXACT, offset: int = 0
+    positions: Sequence[tuple[Noise, int]], size: int, stream: int = EXACT, offset: int = 0
 ) -> np.ndarray:
-    """The random words of n positions, (n, size) uint32, of one generator that is set to each in turn."""
-    source, nothing = np.random.Philox(key=0), np.zeros(4, dtype=np.uint64)
-    raw = np.empty((len(places), (size + 1) // 2), dtype="<u8")
-    for row, (noise, position) in zip(raw, places, strict=True):
+    """The random words of n positions, (n, size) uint32, from one generator set to each key and counter."""
+    source, empty = np.random.Philox(key=0), np.zeros(4, dtype=np.uint64)
+    raw = np.empty((len(positions), (size + 1) // 2), dtype="<u8")
+    for row, (noise, position) in zip(raw, positions, strict=True):
         counter = np.array([0, offset, stream, position], dtype=np.uint64)
         source.state = {
             "bit_generator": "Philox",
             "state": {"counter": counter, "key": noise.key},
-            "buffer": nothing,
-            "buffer_pos": 4,  # all of it has been used
+            "buffer": empty,
+            "buffer_pos": 4,  # used up
             "has_uint32": 0,
             "uinteger": 0,
         }
@@ -134,14 +135,14 @@ def _words(
 
 
 def _gumbel(words: np.ndarray) -> Tensor:
-    """-log(-log1p(-v)) of 32-bit words as v in (0, 1), fine where it is large (v near 0)."""
+    """-log(-log1p(-v)) of 32-bit words as v in (0, 1): full resolution in the upper tail (v near 0)."""
     v = torch.from_numpy((words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32))
     v.clamp_(max=1 - 2**-24)  # rounding must not reach 1
     return v.neg_().log1p_().neg_().log_().neg_()
 
 
 def sequence_key(sequence: int | str) -> int:
-    """The 64-bit word by which a sequence id enters the key."""
+    """The 64-bit word of a sequence id in the key."""
     if isinstance(sequence, int):
         return sequence % 2**64
     return int.from_bytes(hashlib.blake2b(sequence.encode("utf-8"), digest_size=8).digest(), "little")

@@ -1,7 +1,7 @@
-"""What is sampled, from the flag to the sampler: `Sampling`, `Scheme` and `Threshold`. Torch-free.
+"""Parameters of sampling: `Sampling`, `Scheme` and `Threshold`. Torch-free.
 
-They are groups of options (options/option.py) and the values that every layer uses. Each checks its own
-ranges and raises UsageError; messages call a value by its flag, and RangeError can call it otherwise.
+They are option groups (options/option.py) and the values that every layer uses. Each checks its ranges and
+raises UsageError; messages name a value by its flag, which RangeError can replace by another name.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ RuleName = Literal["exact", "threshold", "block"]
 MAX_CHUNK = 64
 MAX_CANDIDATES = 64
 MAX_BIAS = 100
-DRAFTERS = ("auto", "merged", "folded", "reference", "lookup", "none")  # those without an argument
+DRAFTERS = ("auto", "merged", "folded", "reference", "lookup", "none")  # those that take no argument
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn from the blend, and when the reply ends."""
+    """How tokens are sampled from the blend, and where the reply ends."""
 
     max_tokens: int | None = option(
         None, metavar="N", low=1, help="Longest reply.", shown="256 or what the context leaves"
@@ -38,7 +38,7 @@ class Sampling:
         1.0,
         metavar="T",
         low=0,
-        help="0 always takes the likeliest token, above 1 is wilder.",
+        help="0 always takes the likeliest token; above 1 is more random.",
         remedy="0 always takes the likeliest token",
     )
     top_k: int = option(
@@ -50,7 +50,7 @@ class Sampling:
         low=0,
         above=True,
         high=1,
-        help="Sample from the likeliest tokens that hold P together; 1 is off.",
+        help="Sample from the likeliest tokens whose probabilities sum to P; 1 is off.",
         remedy="1 turns it off",
     )
     min_p: float = option(
@@ -58,7 +58,7 @@ class Sampling:
         metavar="P",
         low=0,
         high=1,
-        help="Drop tokens below P times the likeliest; 0 is off.",
+        help="Drop tokens less likely than P times the likeliest; 0 is off.",
         remedy="0 turns it off",
     )
     repetition_penalty: float = option(
@@ -66,7 +66,7 @@ class Sampling:
         metavar="X",
         low=0,
         above=True,
-        help="Above 1: tokens of the prompt and the reply become less likely, as in transformers; 1 is off.",
+        help="Above 1: tokens of prompt and reply become less likely, as in transformers; 1 is off.",
         remedy="1 turns it off",
     )
     presence_penalty: float = option(
@@ -74,7 +74,7 @@ class Sampling:
         metavar="X",
         low=-2,
         high=2,
-        help="Above 0: tokens that the reply has become less likely; 0 is off.",
+        help="Above 0: tokens that the reply contains become less likely; 0 is off.",
         remedy="0 turns it off",
     )
     frequency_penalty: float = option(
@@ -82,10 +82,10 @@ class Sampling:
         metavar="X",
         low=-2,
         high=2,
-        help="The same, each time that the reply has the token; 0 is off.",
+        help="Above 0: tokens become less likely with every occurrence in the reply; 0 is off.",
         remedy="0 turns it off",
     )
-    # Token ids, each once, and what is added to their logits; a mapping is taken too.
+    # Pairs of a token id, given once, and the bias added to its logit; a mapping is accepted too.
     logit_bias: tuple[tuple[int, float], ...] = option(
         (),
         metavar="ID:BIAS",
@@ -113,7 +113,7 @@ class Sampling:
         for flag, tokens in (("--stop-token-id", self.stop_token_ids), ("--logit-bias", biased)):
             wrong = next((token for token in tokens if not _is_id(token)), None)
             if wrong is not None:
-                raise RangeError(flag, f"{wrong} is no token id", hint="ids are whole numbers from 0")
+                raise RangeError(flag, f"{wrong} is not a token id", hint="give whole numbers from 0")
         for token, bias in self.logit_bias:
             if not -MAX_BIAS <= bias <= MAX_BIAS:
                 must = f"for token {token} must be between -{MAX_BIAS} and {MAX_BIAS}"
@@ -125,7 +125,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Whether sampling always takes the likeliest token."""
         return self.temperature == 0
 
     @property
@@ -134,7 +134,7 @@ class Sampling:
 
     @property
     def looks_back(self) -> bool:
-        """Whether penalties depend on the tokens so far."""
+        """Whether penalties depend on the tokens of prompt and reply."""
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 
     @property
@@ -143,21 +143,21 @@ class Sampling:
         return self.looks_back or bool(self.logit_bias)
 
     def untruncated(self) -> Sampling:
-        """The same with every token possible."""
+        """The same without top-k, top-p and min-p."""
         return replace(self, top_k=0, top_p=1.0, min_p=0.0)
 
     def as_json(self) -> dict[str, Any]:
-        """Every field by name, with lists where there are tuples: what is read back is equal."""
+        """Every field by name, tuples as lists, so that the value equals what JSON reads back."""
         fields: dict[str, Any] = json.loads(json.dumps(vars(self)))
         return fields
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What the threshold rule drafts, and where its thresholds come from.
+    """Parameters of the threshold rule: its thresholds, and the candidates that it verifies.
 
-    `level` is `max`, a quantile Q over the last `window` scored chunks (max: the largest), or `fixed:X` in
-    nats. `candidates` are drafted side by side, each of `ahead` chunks.
+    `level` is a quantile Q of the log-ratios of the last `window` scored chunks, `max` for their maximum, or
+    `fixed:X` in nats. `candidates` are drafted in parallel, each of `ahead` chunks.
     """
 
     level: str = option(
@@ -165,7 +165,7 @@ class Threshold:
         "--threshold",
         metavar="max|Q|fixed:X",
         numeric=True,
-        help="With --rule threshold: largest recent log-ratio, its quantile Q, or always X.",
+        help="With --rule threshold: maximum of recent log-ratios, their quantile Q, or always X.",
         complete=("max",),
     )
     window: int = option(
@@ -174,14 +174,14 @@ class Threshold:
         metavar="N",
         low=1,
         high=100_000,
-        help="With --rule threshold: over how many recent chunks.",
+        help="With --rule threshold: number of recent chunks.",
     )
     candidates: int = option(
         1,
         metavar="N",
         low=1,
         high=MAX_CANDIDATES,
-        help="With --rule threshold: drafts side by side; the longest accepted one stays.",
+        help="With --rule threshold: parallel drafts, of which the longest accepted one is committed.",
     )
     ahead: int = option(
         1, metavar="W", low=1, high=16, help="With --rule threshold: chunks drafted ahead for one pass."
@@ -196,11 +196,11 @@ class Threshold:
         fixed = kind == "fixed" and value is not None and value >= 0
         if not (self.level == "max" or quantile or fixed):
             hint = "give max, a quantile such as 0.95, or fixed:X with X of 0 or more, such as fixed:1.5"
-            raise RangeError("--threshold", f"{quoted(self.level)} is no threshold", hint=hint)
+            raise RangeError("--threshold", f"{quoted(self.level)} is not a threshold", hint=hint)
 
     @property
     def fixed(self) -> float | None:
-        """The threshold in nats that always holds; None where it is estimated."""
+        """The fixed threshold in nats; None where it is estimated."""
         kind, _, number = self.level.rpartition(":")
         return float(number) if kind == "fixed" else None
 
@@ -212,18 +212,18 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Scheme:
-    """What is sampled and by which rule: the law (target) and the way there (rule, drafter, chunk)."""
+    """The target distribution, and how it is sampled (rule, drafter, chunk size, thresholds)."""
 
     target: TargetName = option(
         "product",
-        help="Blend every token, or draw each token from one persona.",
+        help="Combine all personas in every token (product), or sample each token from one (mixture).",
     )
     rule: RuleName = option(
         "exact",
         help="How drafts are verified: losslessly with the same text for any drafter, as in the paper, or "
         "losslessly with longer accepted prefixes.",
     )
-    # One of DRAFTERS, model:PATH, persona:NAME of the blend. auto is merged where the text depends on it.
+    # One of DRAFTERS, model:PATH, persona:NAME of the blend. auto means merged where the text depends on it.
     drafter: str = option(
         "auto",
         metavar="auto|merged|folded|reference|persona:NAME|lookup|model:PATH|none",
@@ -253,33 +253,33 @@ class Scheme:
         object.__setattr__(self, "drafter", _drafter(self.drafter))
         if self.rule != "exact" and self.drafter == "auto":
             object.__setattr__(self, "drafter", "merged")
-        if self.rule != "threshold":  # what the config file says of it waits for its rule
+        if self.rule != "threshold":  # thresholds of the config file apply to their rule only
             object.__setattr__(self, "threshold", Threshold())
         if self.rule == "threshold" and self.drafter == "lookup":
             raise UsageError(
-                "--drafter lookup does not go with --rule threshold: it cannot propose every token",
-                hint="use --rule exact or block, or a drafter that is a model",
+                "--drafter lookup cannot be used with --rule threshold: it cannot propose every token",
+                hint="use --rule exact or block, or another drafter",
             )
 
     def check_given(self, given: Callable[[str], bool]) -> None:
-        """Raise UsageError where an option that was `given`, by its key, has no effect beside the others."""
-        for one in options_of(Threshold):
-            if self.rule != "threshold" and given(one.key):
-                hint = f"add --rule threshold or leave out {one.flag}"
-                raise UsageError(f"{one.flag} belongs to --rule threshold", hint=hint)
+        """Raise UsageError for an option with no effect beside the others, if `given(key)` holds for it."""
+        for own in options_of(Threshold):
+            if self.rule != "threshold" and given(own.key):
+                hint = f"add --rule threshold or leave out {own.flag}"
+                raise UsageError(f"{own.flag} belongs to --rule threshold", hint=hint)
         if self.drafter == "none" and self.chunk_size and given("chunk_size"):
             message = "--drafter none drafts nothing, --chunk-size does not go with it"
             raise UsageError(message, hint="leave one out")
 
     def on(self, personas: Sequence[str]) -> Scheme:
-        """The scheme for a blend of these personas: the one that drafts is spelled as there.
+        """The scheme for a blend of these personas, with the name in `persona:NAME` spelled as in the blend.
 
-        Raises UsageError for one that is not in the blend.
+        Raises UsageError for a name that is not in the blend.
         """
         kind, _, name = self.drafter.partition(":")
         if kind != "persona":
             return self
-        known = next((one for one in personas if one.lower() == name.lower()), None)
+        known = next((persona for persona in personas if persona.lower() == name.lower()), None)
         if known is None:
             raise UsageError(
                 f"--drafter {quoted(self.drafter)} is not in the blend{did_you_mean(name, personas)}",
@@ -289,7 +289,7 @@ class Scheme:
 
 
 def _drafter(text: str) -> str:
-    """One of DRAFTERS, persona:NAME, or model:PATH with the home folder written out."""
+    """One of DRAFTERS, persona:NAME, or model:PATH with `~` expanded."""
     if text in DRAFTERS:
         return text
     kind, _, name = text.partition(":")

@@ -5,17 +5,17 @@
     q, log q            log_q       the drafter's, of the drafted tokens, (B, N, T)
     c                   draft       the drafted tokens of N candidates, (B, N, T), T = W * gamma
     N, W, gamma                     Threshold.candidates, Threshold.ahead, Scheme.chunk_size (or adaptive)
-    g                   gumbels     noise of a reply position, (V,)
+    g                   gumbels     Gumbel noise of a reply position, (V,)
     a_l, m_l, u_l       a, m, u     log-ratios, thresholds, uniforms of one chunk
-    L                   accepted    length of the prefix that stays
+    L                   accepted    length of the accepted prefix
 
 Source: R. Chen et al., Multi-Personality Generation of LLMs at Decoding-time, WSDM 2026, of which the
 round, the parallel candidates and the window of thresholds are taken; the coupled noise of rule `exact`,
-the nested salvage of rule `threshold` and the target's token after the accepted prefix are ours. Rule `block`
-is block verification, Sun et al., arXiv 2403.10444.
+the nested salvage of rule `threshold` and the token of the target after the accepted prefix are ours. Rule
+`block` is block verification, Sun et al., arXiv 2403.10444.
 
-Every pass commits at least one token: the target's own, known from the same pass. Whatever the rule,
-one law is sampled, the token-normalised target.
+Every pass commits at least one token, drawn from the target that the pass has scored. All rules sample the
+same distribution, the token-normalised target.
 """
 
 from __future__ import annotations
@@ -33,70 +33,72 @@ from mpg_cli.sampling.scorer import Scorer, Scores, padded, to_device
 from mpg_cli.sampling.state import Decoding, SequenceState, Window
 from mpg_cli.sampling.stats import Round, Seconds, Stats
 from mpg_cli.sampling.targets import Seen, combine, contributions, reshape
-from mpg_cli.sampling.verification import Verification, coupled_places, verify
+from mpg_cli.sampling.verification import Verification, coupled_positions, verify
 
 
 class Sampler:
-    """Rounds over a batch of sequences, one a slot. Scorer and drafter have read their prompts already."""
+    """Rounds over a batch of sequences, one a slot, whose prompts scorer and drafter have prefilled."""
 
     def __init__(
         self,
         scorer: Scorer,
         drafter: Drafter,
-        how: Decoding,
+        decoding: Decoding,
         states: Sequence[SequenceState],
         cost: Cost | None = None,
     ) -> None:
-        """`cost` is what a round costs, for an adaptive chunk size."""
-        self.scorer, self.drafter, self.how, self.states = scorer, drafter, how, list(states)
+        """`cost` is the cost model behind an adaptive chunk size."""
+        self.scorer, self.drafter, self.decoding, self.states = scorer, drafter, decoding, list(states)
         self.cost = cost or Cost()
         self.stats = Stats()  # of all rounds of all sequences
         for slot, state in enumerate(self.states):
             self.insert(slot, state)
 
     def run(self) -> Iterator[Round]:
-        """Rounds until every sequence is finished; a caller may finish one early."""
+        """Run rounds until every sequence is finished; a caller may finish one early."""
         while any(state.finish_reason is None for state in self.states):
             yield from self.round()
 
     def insert(self, slot: int, state: SequenceState) -> None:
-        """Put another sequence into a slot; scorer and drafter have read its prompt there."""
-        scheme = self.how.scheme
+        """Put a new sequence into a slot, where scorer and drafter have prefilled its prompt."""
+        scheme = self.decoding.scheme
         state.window = Window(scheme.threshold) if scheme.rule == "threshold" else None
         self.states[slot] = state
 
     def select(self, slots: Sequence[int]) -> None:
-        """Go on with the sequences in these slots; scorer and drafter have been told the same.
+        """Keep the sequences of these slots, in this order, after the same call on scorer and drafter.
 
-        Of one that is named again the copy is finished: a free slot.
+        A slot given again yields a finished copy: a free slot.
         """
-        again = [slot in slots[:index] for index, slot in enumerate(slots)]
+        repeated = [slot in slots[:index] for index, slot in enumerate(slots)]
         self.states = [
             replace(self.states[slot], finish_reason="stop") if copied else self.states[slot]
-            for slot, copied in zip(slots, again, strict=True)
+            for slot, copied in zip(slots, repeated, strict=True)
         ]
 
     def round(self) -> list[Round]:
         """One round: a `Round` for each sequence that was not finished before it."""
         began = perf_counter()
         live = [b for b, state in enumerate(self.states) if state.finish_reason is None]
-        looks_back = self.how.sampling.looks_back
+        looks_back = self.decoding.sampling.looks_back
         seen = Seen.of([state.counts for state in self.states]) if looks_back else None
 
         # 1. Draft.
-        draft = self.drafter.draft(self.states, self._sizes(live), self.how, seen)  # (B, N, T)
+        draft = self.drafter.draft(self.states, self._sizes(live), self.decoding, seen)  # (B, N, T)
         sizes = {b: min(draft.sizes[b], self.states[b].room - 1) for b in live}
         drafted = perf_counter()
 
         # 2. Score T+1 positions in one pass.
         scores = self.scorer.score(draft.tokens)
-        if self.how.scheme.rule == "exact" and scores.log_probs.is_cuda:  # which computes meanwhile
-            self.how.noise.make(coupled_places(self.states, draft, sizes, self.how), scores.log_probs)
+        if self.decoding.scheme.rule == "exact" and scores.log_probs.is_cuda:  # while the GPU computes
+            self.decoding.noise.make(
+                coupled_positions(self.states, draft, sizes, self.decoding), scores.log_probs
+            )
         self.scorer.check()
         scored = perf_counter()
 
-        # 3. Verify the draft against the target.
-        weights = torch.tensor(self.how.weights, dtype=scores.log_probs.dtype)
+        # 3. Verify the draft against the target p.
+        weights = torch.tensor(self.decoding.weights, dtype=scores.log_probs.dtype)
         weights = to_device(weights, scores.log_probs.device)  # (K,)
         log_p = self._target(scores, weights, draft, seen)  # (B, N, T+1, V)
         if bool(log_p[live, ..., 0].isnan().any()):
@@ -104,7 +106,7 @@ class Sampler:
                 "no token has any probability left in the blend",
                 hint="the experts exclude each other, or a penalty is out of all proportion",
             )
-        found = verify(self.states, draft, log_p, sizes, self.how)
+        found = verify(self.states, draft, log_p, sizes, self.decoding)
         rounds = self._rounds(found, draft, sizes, scores.log_probs, weights)
 
         # 4. Commit the accepted prefix and the token after it.
@@ -119,29 +121,29 @@ class Sampler:
         return [self._counted(self.states[b], replace(r, seconds=seconds)) for b, r in rounds.items()]
 
     def _sizes(self, live: Sequence[int]) -> list[int]:
-        """How many tokens each sequence should draft: W * gamma, or what its limit leaves."""
+        """Tokens to draft for each sequence: W * gamma, or what its limit leaves; 0 for finished ones."""
         sizes = [0] * len(self.states)
         for b in live:
-            chunks = self._chunk_size(self.states[b]) * self.how.scheme.threshold.ahead
+            chunks = self._chunk_size(self.states[b]) * self.decoding.scheme.threshold.ahead
             sizes[b] = min(chunks, self.states[b].room - 1)
         return sizes
 
     def _chunk_size(self, state: SequenceState) -> int:
-        """gamma. An adaptive one looks at the past of its own sequence only: every round still samples the
-        target, and a reply is the same in any batch. Under the exact rule, where no text depends on it, it is
-        one for the batch: a pass is as long as its longest chunk.
+        """gamma. An adaptive one depends on the past rounds of its own sequence only, so that every round
+        still samples the target and a reply is the same in any batch. Under the exact rule no text depends on
+        it, and the batch shares one: a pass is as long as its longest chunk.
         """
-        scheme = self.how.scheme
+        scheme = self.decoding.scheme
         if scheme.chunk_size is not None:
             return scheme.chunk_size
         return adaptive_chunk_size(self.stats if scheme.rule == "exact" else state.stats, self.cost)
 
     def _target(self, scores: Scores, weights: Tensor, draft: Draft, seen: Seen | None) -> Tensor:
         """log p (B, N, T+1, V)."""
-        log_p = combine(self.how.scheme.target, scores.log_probs, weights)
+        log_p = combine(self.decoding.scheme.target, scores.log_probs, weights)
         seen = seen.on(log_p.device) if seen else None
-        drafted = to_device(draft.tokens, log_p.device) if self.how.sampling.penalises else draft.tokens
-        return reshape(log_p, scores.normaliser[0], self.how.sampling, seen, drafted)
+        drafted = to_device(draft.tokens, log_p.device) if self.decoding.sampling.penalises else draft.tokens
+        return reshape(log_p, scores.normaliser[0], self.decoding.sampling, seen, drafted)
 
     def _rounds(
         self,
@@ -151,13 +153,13 @@ class Sampler:
         log_probs: Tensor,
         weights: Tensor,
     ) -> dict[int, Round]:
-        """What is committed to every live sequence, as rounds still without timing."""
-        committed = {b: self.how.until_end(v.tokens, self.states[b].room) for b, v in found.items()}
-        of_tokens = self._contributions(committed, found, log_probs, weights)
+        """The round of every live sequence, without its timing."""
+        committed = {b: self.decoding.until_end(v.tokens, self.states[b].room) for b, v in found.items()}
+        shares = self._contributions(committed, found, log_probs, weights)
         drafts: list[list[list[int]]] = draft.tokens.tolist()  # B lists of N lists of T
         rounds = {}
-        for (b, own), of_personas in zip(found.items(), of_tokens, strict=True):
-            lengths = [len(self.how.until_end(c, sizes[b])) for c in drafts[b]]  # N
+        for (b, own), of_tokens in zip(found.items(), shares, strict=True):
+            lengths = [len(self.decoding.until_end(c, sizes[b])) for c in drafts[b]]  # N
             rounds[b] = Round(
                 sequence=self.states[b].sequence,
                 start=len(self.states[b].tokens),
@@ -165,7 +167,7 @@ class Sampler:
                 evaluated=own.evaluated,
                 accepted=own.accepted,
                 tokens=tuple(committed[b]),
-                contributions=tuple(map(tuple, of_personas)),
+                contributions=tuple(map(tuple, of_tokens)),
                 seconds=Seconds(),
                 drafted=sum(lengths),
                 steps=min(draft.steps, max(lengths)),
@@ -182,27 +184,29 @@ class Sampler:
         log_probs: Tensor,
         weights: Tensor,
     ) -> list[list[list[float]]]:
-        """Contributions to the committed tokens: for each live sequence a list of lists of K."""
+        """Contributions to the committed tokens: for each live sequence and token a list of K."""
         chosen = padded(tokens.values()).to(log_probs.device)  # (live, L)
-        place = torch.arange(chosen.shape[1])  # (L,)
+        position = torch.arange(chosen.shape[1])  # (L,)
         b = torch.tensor(list(tokens))[:, None]  # (live, 1)
         n = torch.tensor([own.candidate for own in found.values()])[:, None]  # (live, 1)
-        of_chosen = log_probs[:, b, n, place, chosen]  # (R, live, L)
-        rows: list[list[list[float]]] = contributions(self.how.scheme.target, of_chosen, weights).tolist()
+        of_chosen = log_probs[:, b, n, position, chosen]  # (R, live, L)
+        rows: list[list[list[float]]] = contributions(
+            self.decoding.scheme.target, of_chosen, weights
+        ).tolist()
         return [own[: len(ids)] for own, ids in zip(rows, tokens.values(), strict=True)]
 
     def _commit(self, draft: Draft, rounds: Mapping[int, Round]) -> None:
-        """Bring states, scorer and drafter to the committed tokens; finished rows just stand still."""
+        """Commit the tokens to states, scorer and drafter; finished sequences keep a constant length."""
         fed = draft.tokens.shape[2]
-        drop = [fed + 1] * len(self.states)  # a finished row forgets what it was fed and waits with a filler
+        drop = [fed + 1] * len(self.states)  # a finished sequence drops what was fed, for a filler
         new: list[Sequence[int]] = [[0]] * len(self.states)
         winner = [0] * len(self.states)
         for b, r in rounds.items():
             state = self.states[b]
             state.append(r.tokens)
-            stays = min(r.accepted, len(r.tokens))
-            drop[b], new[b], winner[b] = fed - stays, r.tokens[stays:] or (0,), r.candidate
-            if r.tokens[-1] in self.how.end_tokens:
+            accepted = min(r.accepted, len(r.tokens))
+            drop[b], new[b], winner[b] = fed - accepted, r.tokens[accepted:] or (0,), r.candidate
+            if r.tokens[-1] in self.decoding.end_tokens:
                 state.finish_reason = "stop"
             elif not state.room:
                 state.finish_reason = "length"

@@ -1,4 +1,4 @@
-"""What the sampler needs of a model: scores of R rows, and rollback. Tensors and token ids only."""
+"""The interface between sampler and model: scores of R rows, and rollback. Tensors and token ids only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """What rows predict after each token: log-probabilities (R, B, N, T+1, V), float32, and the logsumexp of
-    the logits that they come from, (R, B, N, T+1): the sum of the two are the logits.
+    """Next-token log-probabilities of R rows, (R, B, N, T+1, V) float32, and `normaliser`, the logsumexp of
+    their logits, (R, B, N, T+1); the logits are the sum of the two.
     """
 
     log_probs: Tensor
@@ -23,9 +23,9 @@ class Scores:
 class Scorer(Protocol):
     """R rows (row 0 the reference) over B sequences and N candidates.
 
-    The prompts are already read. `score` feeds everything committed that was not fed yet, then the
-    draft; `commit` settles what of it stays. `Rows` of models/ is one, the tests' hand-written
-    distributions are another.
+    The prompts are prefilled. `score` feeds the committed tokens that are still pending, then the draft;
+    `commit` keeps its accepted prefix. Implemented by `Rows` of models/ and by the tests' hand-written
+    distributions.
     """
 
     rows: int
@@ -37,13 +37,13 @@ class Scorer(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise NumericsError if `score` returned NaN; a GPU is waited for here, and not before."""
+        """Raise NumericsError if `score` returned NaN. The only call that waits for a GPU."""
         ...
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:
-        """For each sequence: drop its last `drop` tokens (drafts fed, say), then append `tokens`.
+        """For each sequence: drop its last `drop` tokens (rejected drafts), then append `tokens`.
 
         `winner` is the candidate whose draft stays (default 0).
         """
@@ -51,38 +51,38 @@ class Scorer(Protocol):
 
 
 class StepScorer(Scorer, Protocol):
-    """A scorer that holds drafted tokens one by one, and whose slots take other sequences."""
+    """A scorer that takes drafted tokens one at a time, and new sequences into its slots."""
 
     def push(self, tokens: Tensor) -> None:
-        """Hold one more drafted token for each sequence and candidate, (B, N); fed by the next `score`."""
+        """Append a drafted token (B, N) for each sequence and candidate, to be fed by the next `score`."""
         ...
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
-        """Read the prompts (ids by row) of other sequences in these slots."""
+        """Prefill the prompts (ids by row) of new sequences in these slots."""
         ...
 
     def select(self, slots: Sequence[int]) -> None:
-        """Go on with the sequences in these slots."""
+        """Keep the sequences of these slots, in this order."""
         ...
 
     def clone(self, batch: int) -> StepScorer:
-        """The same rows for other sequences, which `copy` takes over."""
+        """The same rows, empty, for `batch` other sequences; see `copy`."""
         ...
 
-    def copy(self, other: Any, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        """Continue in `slots` with the sequences that the clone has read in `theirs`."""
+    def copy(self, other: Any, source: Sequence[int], slots: Sequence[int]) -> None:
+        """Copy the sequences in the slots `source` of a clone into `slots`."""
         ...
 
 
 def padded(lists: Collection[Sequence[int]]) -> Tensor:
-    """n lists as (n, longest) long, filled up with zeros on the right."""
+    """n lists as (n, longest) long, padded with zeros on the right."""
     longest = max(map(len, lists), default=0)
     filled = [[*own, *[0] * (longest - len(own))] for own in lists]
     return torch.tensor(filled, dtype=torch.long).view(len(lists), longest)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device. A GPU that is sent one from ordinary memory first ends all work before it."""
+    """The tensor on a device. A copy to a GPU is pinned: one from pageable memory would synchronise."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What a round works on: how to decode (`Decoding`), and each sequence so far (`SequenceState`)."""
+"""Input of a round: the decoding parameters of the batch (`Decoding`) and the state of each sequence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mpg_cli.sampling.noise import GumbelNoise, Gumbels, Noise
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
-WARM_UP = 16  # chunks before the window counts
+WARM_UP = 16  # scored chunks before the window yields a threshold above 0
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the sequences of a batch are decoded: what was asked for, and what the loaded blend adds to it.
+    """Decoding parameters of a batch: the requested ones, and those of the loaded blend.
 
-    `weights` belong to the rows 1..K of the scorer. Of the scheme, target, rule, chunk size and threshold are
-    read; without a chunk size it follows the acceptance.
+    `weights` are those of rows 1..K of the scorer. The scheme's drafter is not used here; a chunk size of
+    None is adaptive.
     """
 
     sampling: Sampling
@@ -29,15 +29,12 @@ class Decoding:
     end_tokens: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        rule, how = self.scheme.rule, self.scheme.threshold
-        if rule != "threshold" and (how.candidates, how.ahead) != (1, 1):
-            raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {rule}")
-        if rule == "threshold" and self.scheme.chunk_size is None:
-            raise ValueError("thresholds belong to chunks of one size")
+        if self.scheme.rule == "threshold" and self.scheme.chunk_size is None:
+            raise ValueError("rule threshold needs a fixed chunk size")
 
     @cached_property
     def draft_sampling(self) -> Sampling:
-        """The drafter's. Under `threshold` q is not truncated: the target loses for good what q masks."""
+        """The drafter's. Under `threshold` q is not truncated: a token masked in q can never be sampled."""
         return self.sampling.untruncated() if self.scheme.rule == "threshold" else self.sampling
 
     @cached_property
@@ -46,9 +43,9 @@ class Decoding:
 
     def until_end(self, tokens: Sequence[int], room: int) -> list[int]:
         """`tokens` up to and including the first end token, and at most `room` of them."""
-        for place, token in enumerate(tokens[:room]):
+        for i, token in enumerate(tokens[:room]):
             if token in self.end_tokens:
-                return list(tokens[: place + 1])
+                return list(tokens[: i + 1])
         return list(tokens[:room])
 
 
@@ -56,38 +53,38 @@ class Decoding:
 class Window:
     """The log-ratios of the last scored chunks of one sequence, accepted or not (rule `threshold`).
 
-    a_l is the log-ratio of a chunk after l tokens, m_l the threshold that it is tested against. A window is
-    never shared over a batch.
+    a_l is the log-ratio of a chunk after l tokens, m_l its threshold. Sequences of a batch never share a
+    window.
     """
 
-    how: Threshold
+    threshold: Threshold
     chunks: deque[tuple[float, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chunks = deque(maxlen=self.how.window)
+        self.chunks = deque(maxlen=self.threshold.window)
 
     def thresholds(self, size: int) -> tuple[float, ...]:
         """m_1 .. m_size: m_l = max(0, m_{l-1}, quantile of a_l); 0 until WARM_UP chunks were scored."""
-        if self.how.fixed is not None:
-            return (self.how.fixed,) * size
+        if self.threshold.fixed is not None:
+            return (self.threshold.fixed,) * size
         m, running = [], 0.0
-        for place in range(size):
-            known = sorted(chunk[place] for chunk in self.chunks if len(chunk) > place)
-            if len(known) >= min(WARM_UP, self.how.window):
-                running = max(running, known[math.ceil(self.how.quantile * (len(known) - 1))])
+        for i in range(size):
+            known = sorted(chunk[i] for chunk in self.chunks if len(chunk) > i)
+            if len(known) >= min(WARM_UP, self.threshold.window):
+                running = max(running, known[math.ceil(self.threshold.quantile * (len(known) - 1))])
             m.append(running)
         return tuple(m)
 
     def add(self, chunks: Iterable[Sequence[float]]) -> None:
-        """Remember scored chunks; call after verifying them, so that thresholds never depend on them."""
+        """Add scored chunks, after verifying them: their own thresholds must not depend on them."""
         self.chunks.extend(tuple(a) for a in chunks)
 
 
 @dataclass
 class SequenceState:
-    """One sequence from round to round.
+    """State of one sequence between rounds.
 
-    `prompt` is the reference row's, for penalties; `tokens` are the reply so far, an end token included.
+    `prompt` is that of the reference row, for penalties; `tokens` is the reply so far, end token included.
     """
 
     noise: Noise
@@ -99,7 +96,7 @@ class SequenceState:
     window: Window | None = None  # of the threshold rule
     gumbels: Gumbels = field(init=False)  # of the exact rule
     counts: Counter[int] = field(init=False)  # of the tokens; those of the prompt alone have 0
-    _before: Stats = field(init=False, default_factory=Stats)  # the last round
+    _before: Stats = field(init=False, default_factory=Stats)  # up to the last round
 
     def __post_init__(self) -> None:
         self.gumbels = Gumbels(self.noise, self.limit)
@@ -112,24 +109,24 @@ class SequenceState:
 
     @property
     def room(self) -> int:
-        """Tokens that may still follow."""
+        """Tokens left before the limit."""
         return self.limit - len(self.tokens)
 
     def append(self, tokens: Sequence[int]) -> None:
-        """Tokens that were committed."""
+        """Append committed tokens."""
         self.tokens += tokens
         self.counts.update(tokens)
         self.gumbels.drop(len(self.tokens))
 
     def count(self, round_: Round) -> Round:
-        """Add a round to the statistics; the round with these."""
+        """Add a round to the statistics; returns the round with them."""
         self._before = self.stats
         return self._counted(round_)
 
     def end(self, last: Round, reason: FinishReason, used: int) -> Round:
-        """Finish with the last round, of whose tokens the first `used` count: a stop string, an interrupt.
+        """Finish in the last round with only its first `used` tokens (stop string, interrupt).
 
-        The round as it then is.
+        Returns the round cut to them.
         """
         self.finish_reason = reason
         return self._counted(

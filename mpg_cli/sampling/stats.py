@@ -1,7 +1,7 @@
 """One round (`Round`) and the statistics of many (`Stats`; docs/algorithm.md, "What is counted").
 
-Torch-free. `Stats` is the only counter: the sampler adds each round to the statistics of its sequence, and
-the round carries the sum. Statistics of several replies are added up.
+Torch-free. All counts are made here: the sampler adds each round to the statistics of its sequence, and
+the round carries the sum. Statistics of several replies add up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Seconds:
 
     @property
     def decoding(self) -> float:
-        """All but prefill."""
+        """All phases but prefill."""
         return self.draft + self.score + self.verify
 
     @property
@@ -48,14 +48,14 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of one reply, or of several added up.
+    """Counts of one reply, or the sum over several.
 
-    accepted / evaluated is the acceptance rate; committed / passes the mean committed tokens a score pass.
+    accepted / evaluated is the acceptance rate, committed / passes the mean number of tokens a score pass.
     `histogram[l]` counts the rounds that accepted l drafted tokens, `reached[l]` those in which l were
     accepted and one more was drafted; a lookup without a match counts as a rejected first token.
-    For the threshold rule: `clipped` of the verified `chunks` had a log-ratio above their threshold,
-    `excess[l-1]` sums (e^{a_l} - e^{m_l})+ over the `verified[l-1]` chunks that had l tokens (kappa_l is its
-    mean), `thresholds` are the last ones of full length.
+    Threshold rule: `clipped` of the verified `chunks` had a log-ratio above their threshold, `excess[l-1]`
+    sums (e^{a_l} - e^{m_l})+ over the `verified[l-1]` chunks of at least l tokens (kappa_l is the mean),
+    `thresholds` are the latest ones of full length.
     """
 
     drafted: int = 0
@@ -63,12 +63,12 @@ class Stats:
     accepted: int = 0
     committed: int = 0
     passes: int = 0
-    steps: int = 0  # passes of the drafter's row
+    steps: int = 0  # forward passes of the drafter
     histogram: tuple[int, ...] = ()
     reached: tuple[int, ...] = ()
     contributions: tuple[float, ...] = ()  # K, summed over the committed tokens
     chunks: int = 0  # chunks verified against thresholds, of all candidates
-    rounds: int = 0  # rounds that verified them
+    rounds: int = 0  # that verified them
     clipped: int = 0
     verified: tuple[int, ...] = ()
     excess: tuple[float, ...] = ()
@@ -98,17 +98,17 @@ class Stats:
 
     @classmethod
     def _of_chunks(cls, chunks: Sequence[Sequence[float]], m: tuple[float, ...]) -> Stats:
-        """The statistics of the chunks that one round of the threshold rule verified."""
+        """The statistics of the chunks verified in one round of the threshold rule."""
         pairs = [list(zip(a, m, strict=False)) for a in chunks]  # the last chunk may be short
         over = [[excess(a_l, m_l) for a_l, m_l in pair] for pair in pairs]
         return cls(
             chunks=len(pairs),
             rounds=1,
             clipped=sum(any(a_l > m_l for a_l, m_l in pair) for pair in pairs),
-            verified=tuple(sum(len(own) > place for own in over) for place in range(max(map(len, over)))),
+            verified=tuple(sum(len(own) > i for own in over) for i in range(max(map(len, over)))),
             excess=tuple(map(math.fsum, zip_longest(*over, fillvalue=0.0))),
             bias=math.fsum(
-                (place + 1) * math.exp(-m[place]) * amount for own in over for place, amount in enumerate(own)
+                (i + 1) * math.exp(-m[i]) * amount for own in over for i, amount in enumerate(own)
             ),
             thresholds=m,
         )
@@ -152,7 +152,7 @@ class Stats:
 
     @property
     def mean_contributions(self) -> tuple[float, ...] | None:
-        """K, the mean over the committed tokens; None before the first."""
+        """Means over the committed tokens, K; None before the first token."""
         return tuple(total / self.committed for total in self.contributions) if self.committed else None
 
     @property
@@ -170,13 +170,13 @@ class Stats:
     def bias_bound(self) -> float | None:
         """Mean over rounds of sum_l l * e^{-m_l} * excess_l over all verified chunks; at most 1.
 
-        It bounds the total variation of a round, for several candidates and chunks ahead as well: what a
-        chunk's accepted prefix and its length miss of their law adds up over the chunks that decide together.
+        Bounds the total variation distance of a round from the target, with several candidates and chunks
+        ahead as well: the deviations of the verified chunks add up.
         """
         return min(1.0, self.bias / self.rounds) if self.rounds else None
 
     def as_json(self) -> dict[str, Any]:
-        """The counts but for INTERNAL ones, and the rates derived from them."""
+        """The counts except INTERNAL ones, and the rates derived from them."""
         return {
             **{name: value for name, value in asdict(self).items() if name not in INTERNAL},
             "acceptance_rate": self.acceptance_rate,
@@ -193,10 +193,10 @@ class Round:
     """One SCR round of one sequence: draft, score, verify, commit (docs/algorithm.md, "A round").
 
     `tokens` are the committed ones: the accepted prefix and the token after it, cut at an end token or
-    at the token limit. `contributions[j][i]` is that of persona i to committed token j: w_i * delta_i under
-    the product, the responsibility of expert i under the mixture. Of several candidates, `draft`, `evaluated`
-    and `accepted` are those of the one that was committed. Thresholds and log-ratios belong to the threshold
-    rule and are None elsewhere.
+    at the token limit. `contributions[j][i]` is the contribution of persona i to committed token j: w_i *
+    delta_i under the product, the responsibility of expert i under the mixture. `draft`, `evaluated` and
+    `accepted` are those of the committed candidate. Thresholds and log-ratios are None outside the threshold
+    rule.
     """
 
     type: ClassVar[str] = "round"
@@ -209,8 +209,8 @@ class Round:
     contributions: tuple[tuple[float, ...], ...]
     seconds: Seconds
     drafted: int = 0  # tokens of all candidates
-    steps: int = 0  # passes of the drafter's row that this took, over all candidates at once
-    candidate: int = 0  # the one that was committed
+    steps: int = 0  # forward passes of the drafter, each over all candidates
+    candidate: int = 0  # the committed one
     thresholds: tuple[float, ...] | None = None  # m_1 .. m_gamma, fixed before the pass
     log_ratios: tuple[tuple[float, ...], ...] | None = None  # a_1 .. a_gamma of every verified chunk
     finish_reason: FinishReason | None = None
@@ -223,5 +223,5 @@ def excess(a: float, m: float) -> float:
 
 
 def _added(a: tuple[N, ...], b: tuple[N, ...]) -> tuple[N, ...]:
-    """Place by place, as long as the longer one."""
+    """Elementwise sum; the shorter one is padded with zeros."""
     return (*map(add, a, b), *a[len(b) :], *b[len(a) :])

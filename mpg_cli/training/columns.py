@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from mpg_cli.engine.messages import says_nothing
+from mpg_cli.engine.messages import is_empty
 from mpg_cli.io.text import visible
 from mpg_cli.training.dialogue import (
     SourceTurn,
@@ -92,7 +92,7 @@ class _Columns:
         self.empty: dict[str, str] = {}  # name in lower case -> spelling
         for name, value in row.items():
             known = name.lower()
-            if (says_nothing(value) and value is not False) or (isinstance(value, str) and not value.strip()):
+            if (is_empty(value) and value is not False) or (isinstance(value, str) and not value.strip()):
                 self.empty[known] = name
             elif known in self.values:
                 raise RowError("a column twice", f"{self.spelling[known]} and {name} are the same column")

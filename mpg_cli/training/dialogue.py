@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mpg_cli.engine.messages import TEXT_PARTS, joined, leading_system, role_of, says_nothing
+from mpg_cli.engine.messages import TEXT_PARTS, is_empty, joined, leading_system, role_of
 from mpg_cli.io.text import visible
 from mpg_cli.training.rows import RowError, Turn
 
@@ -88,7 +88,7 @@ def unread_keys(value: Any, name: str) -> Iterator[str]:
     """Non-empty keys of the messages of a column other than role and text, as COLUMN.KEY."""
     if isinstance(value, dict) and "messages" in value:
         yield from (
-            f"{name}.{key}" for key, beside in value.items() if key != "messages" and not says_nothing(beside)
+            f"{name}.{key}" for key, beside in value.items() if key != "messages" and not is_empty(beside)
         )
         value = value["messages"]
     for message in value if isinstance(value, list) else [value]:
@@ -96,7 +96,7 @@ def unread_keys(value: Any, name: str) -> Iterator[str]:
             yield from (
                 f"{name}.{key}"
                 for key, beside in message.items()
-                if key not in _READ_KEYS and not says_nothing(beside)
+                if key not in _READ_KEYS and not is_empty(beside)
             )
 
 
@@ -126,7 +126,7 @@ def check_characters(value: str, name: str) -> str:
 def check_only_text(columns: Mapping[str, Any], name: str = "") -> None:
     """Raise RowError for tools, images and the like in a row, or in the message `name`."""
     for key in NO_TEXT:
-        if not says_nothing(columns.get(key)) and columns[key] != "[]":
+        if not is_empty(columns.get(key)) and columns[key] != "[]":
             where = f"{name}.{key}" if name else key
             raise RowError(key, f"{where} is not supported: only text can be trained")
 

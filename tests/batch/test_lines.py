@@ -257,7 +257,7 @@ def test_null_is_nothing_wherever_it_stands() -> None:
         ({"custom_id": "x"}, "wrong_type", "body must be an object"),
         ({"prompt": "a", "max_tokens": 0}, "bad_value", "max_tokens 0 must be at least 1"),
         (openai(max_tokens=3, max_completion_tokens=0), "bad_value", "max_completion_tokens 0 must be"),
-        ({"prompt": "a", "stop_token_ids": [-1]}, "bad_value", "stop_token_ids -1 is no token id"),
+        ({"prompt": "a", "stop_token_ids": [-1]}, "bad_value", "stop_token_ids -1 is not a token id"),
         ({"prompt": "a", "stop_token_ids": [1.5]}, "wrong_type", "stop_token_ids[0] must be a whole number"),
         ({"prompt": "a", "logit_bias": {"7": 101}}, "bad_value", "logit_bias 101 for token 7 must be"),
         (

@@ -106,7 +106,7 @@ def test_an_error_of_the_prompt_names_the_field_of_the_line(world: Path, loaded:
     lines = [{"prompt": "a", name: {"tokenize": True}} for name in names]
     messages = [event.message for event in failed(answer(world, loaded, lines))]
     assert [message.split(";")[0] for message in messages] == [
-        f"{name} tokenize is no switch of a template" for name in names
+        f"{name} tokenize is not a variable of a chat template" for name in names
     ]
 
 

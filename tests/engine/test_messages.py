@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.engine.messages import check_turns, says_nothing
+from mpg_cli.engine.messages import check_turns, is_empty
 from mpg_cli.errors import UsageError
 
 ASKED = {"role": "user", "content": "Hello"}
@@ -87,10 +87,10 @@ def test_system_turns_at_the_beginning_are_one(leading: Any, system: str) -> Non
     [
         (
             [{"role": "system", "content": "a"}, ASKED, {"role": "system", "content": "b"}, ASKED],
-            "m[2] is a system turn behind other turns",
-            "join it with the first turn",
+            "m[2] is a system turn after other turns",
+            "move its text into a system turn at the start",
         ),
-        ([ASKED, {"role": "developer", "content": "b"}], "m[1] is a system turn behind", "join it"),
+        ([ASKED, {"role": "developer", "content": "b"}], "m[1] is a system turn after", "move its text"),
         (
             [
                 {"role": "system", "content": "a"},
@@ -100,8 +100,12 @@ def test_system_turns_at_the_beginning_are_one(leading: Any, system: str) -> Non
             "m[1] is one of several system turns, and has a name",
             "write examples as turns of user and assistant",
         ),
-        ([{"role": "system", "content": "a"}], "m ends with a turn of system, not of the user", "answers"),
-        ([{**ASKED, "content": " "}, turn()], "the last user turn of m is empty", "say something"),
+        (
+            [{"role": "system", "content": "a"}],
+            "the last turn of m must have role user, not system",
+            "continues",
+        ),
+        ([{**ASKED, "content": " "}, turn()], "the last user turn of m is empty", "write what to answer"),
     ],
     ids=str,
 )
@@ -114,12 +118,12 @@ def test_turns_that_cannot_be_answered(said: Any, message: str, hint: str) -> No
 
 @pytest.mark.parametrize("value", [None, False, "", [], {}, {"a": {"b": [None, ""]}}, [[], [{}]]], ids=str)
 def test_empty_values(value: Any) -> None:
-    assert says_nothing(value)
+    assert is_empty(value)
 
 
 @pytest.mark.parametrize("value", [0, True, " ", [0], {"a": [None, {"b": 1}]}], ids=str)
 def test_values_that_are_not_empty(value: Any) -> None:
-    assert not says_nothing(value)
+    assert not is_empty(value)
 
 
 @pytest.mark.parametrize(
@@ -130,20 +134,20 @@ def test_values_that_are_not_empty(value: Any) -> None:
             "m[0].tool_calls is not supported: leave out the turns",
         ),
         ({"role": "tool", "content": "4", "tool_call_id": "x"}, "m[0].tool_call_id is not supported"),
-        (turn(content=None, refusal="No."), "m[0].refusal is not supported: write what was said as content"),
+        (turn(content=None, refusal="No."), "m[0].refusal is not supported: give its text as content"),
         (turn(reasoning_content="Hm."), "m[0].reasoning_content is not supported: leave it out"),
         (turn(audio={"id": "x"}), "m[0].audio is not supported: only text is read"),
         (turn(provider_specific_fields={"citations": ["x"]}), "m[0] has an unknown key 'provider_"),
         ({"role": "system"}, "m[0].content must be text, not null"),
-        ({"role": "me", "content": "x"}, 'm[0].role must be system, user, assistant, not "me"'),
-        ({"type": "tool", "content": "x"}, 'm[0].type must be system, user, assistant, not "tool"'),
-        ({"content": "x"}, "m[0].role must be system, user, assistant, not null"),
+        ({"role": "me", "content": "x"}, 'm[0].role must be system, user or assistant, not "me"'),
+        ({"type": "tool", "content": "x"}, 'm[0].type must be system, user or assistant, not "tool"'),
+        ({"content": "x"}, "m[0].role must be system, user or assistant, not null"),
         (turn(nme="x"), "m[0] has an unknown key 'nme'"),
         (turn(name=7), "m[0].name must be text, not 7"),
         (turn(content=None), "m[0].content must be text, not null"),
         (
             turn(content=[{"type": "image_url", "image_url": {}}]),
-            "m[0].content[0] is of type image_url, and only",
+            "m[0].content[0] is of type image_url, but only",
         ),
         (turn(content=[{"text": "x"}]), "m[0].content[0] has no type"),
         (turn(content=[["x"]]), "m[0].content[0] has no type"),

@@ -46,11 +46,11 @@ def ids(queue: Queue) -> list[int | str | None]:
 def test_what_is_there_is_taken_and_no_more() -> None:
     queue = queue_of(request("a"), None, request("b"), request("c"), request("d"))
     assert not list(queue.read(3))
-    assert (len(queue), queue.late) == (1, True)
+    assert (len(queue), queue.source_idle) == (1, True)
     assert not list(queue.read(3))
-    assert (len(queue), queue.late) == (3, False)
+    assert (len(queue), queue.source_idle) == (3, False)
     assert not list(queue.read(9))
-    assert (len(queue), queue.late) == (4, False)
+    assert (len(queue), queue.source_idle) == (4, False)
     assert ids(queue) == ["a", "b", "c", "d"]
 
 
@@ -65,7 +65,7 @@ def test_an_empty_queue_waits_for_a_request_and_takes_what_comes_with_it() -> No
 def test_an_end_is_not_waited_for() -> None:
     queue = queue_of(None, None)
     assert not list(queue.read(9, wait=True))
-    assert not queue.late
+    assert not queue.source_idle
 
 
 def test_a_failure_is_passed_on_while_no_request_has_come() -> None:

@@ -84,7 +84,7 @@ def test_an_experts_order_and_the_way_to_draft_are_no_part_of_a_profile(world: P
     assert key(Scheme()) != key(Scheme(rule="block"))
     paper = Scheme(rule="threshold")
     assert key(paper) == key(replace(paper, threshold=Threshold(candidates=8)))
-    for threshold in (Threshold(window=9), Threshold("fixed:1"), Threshold("0.9"), Threshold(ahead=2)):
+    for threshold in (Threshold(window=9), Threshold("fixed:1.0"), Threshold("0.9"), Threshold(ahead=2)):
         assert key(paper) != key(replace(paper, threshold=threshold))
     json.dumps(key(paper))
 
@@ -118,5 +118,5 @@ def test_the_parts_are_json_by_their_names() -> None:
 
 
 def test_a_requested_model_is_not_resolved() -> None:
-    spec = ModelSpec.asked(ModelOptions("some/model", "abc", "auto", "auto", compile=True))
+    spec = ModelSpec.requested(ModelOptions("some/model", "abc", "auto", "auto", compile=True))
     assert spec == ModelSpec("some/model", "abc", "auto", "auto", compiled=True)

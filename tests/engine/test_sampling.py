@@ -74,7 +74,7 @@ def test_penalties_and_bias_count_under_every_rule(world: Path, rule: str) -> No
 
 def test_ids_that_the_model_does_not_have_are_refused(world: Path) -> None:
     for sampling in (Sampling(stop_token_ids=(5000,)), Sampling(logit_bias=((5000, 1.0),))):
-        with pytest.raises(UsageError, match=r"5000: .* has no token of that id"):
+        with pytest.raises(UsageError, match=r"5000 is not a token id of"):
             finished(request(world, sampling=sampling))
 
 

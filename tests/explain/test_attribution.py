@@ -111,17 +111,17 @@ def test_the_strongest_contributed_most() -> None:
     strongest = [found.strongest(Token(0, "x", "bonus", own)) for own in ((1, 2), (0.2, -9), (-1, -2))]
     assert strongest == [1, 0, None]
     assert found.strongest(Token(0, "x", "bonus", (0.01, 0.02))) is None, "nothing to speak of"
-    assert found.strength(0, 1.0) == pytest.approx(0.632, abs=1e-3)
-    assert found.strength(1, -1.0) == 0
+    assert found.intensity(0, 1.0) == pytest.approx(0.632, abs=1e-3)
+    assert found.intensity(1, -1.0) == 0
 
 
 def test_shares_count_from_those_of_the_weights() -> None:
     found = Explanation(("a", "b"), (0.75, 0.25), "share", (), ())
-    assert [found.strength(0, v) for v in (0.5, 0.75, 0.875, 1.0)] == [0, 0, 0.5, 1]
+    assert [found.intensity(0, v) for v in (0.5, 0.75, 0.875, 1.0)] == [0, 0, 0.5, 1]
     assert found.strongest(Token(0, "x", "bonus", (0.75, 0.25))) is None, "both say it alike"
     assert found.strongest(Token(0, "x", "bonus", (0.6, 0.4))) == 1, "more than its share"
     assert found.strongest(Token(0, "x", "bonus", (0.9, 0.1))) == 0
-    assert Explanation(("a",), (1.0,), "share", (), ()).strength(0, 1.0) == 1
+    assert Explanation(("a",), (1.0,), "share", (), ()).intensity(0, 1.0) == 1
 
 
 def test_a_mixture_is_explained_by_shares() -> None:

@@ -110,7 +110,7 @@ def test_a_fine_tuned_model_is_not_its_base(tuned: Path, persona: Persona) -> No
     assert experts(folder, tuned)[0].kind == "prompt"
     edit_config(folder / "llama", {"base_model_name_or_path": "org/X-1B"})
     assert given(folder / "llama", tuned) == [
-        f"adapter {folder / 'llama'} says it was made for org/X-1B; it fits {tuned} by shape"
+        f"adapter {folder / 'llama'} names org/X-1B as its base; it fits {tuned} by shape"
     ]
     tuned = tuned.rename(tuned.with_name("finetune"))
     assert experts(folder, tuned)[0].kind == "prompt"

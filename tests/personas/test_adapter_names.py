@@ -216,7 +216,7 @@ def test_what_text_never_passes_is_left_out(
     for model in (gemma, text):
         adapter = fitted(folder, model)
         assert not any("vision" in name for name in adapter.pairs)
-        assert "adapter pirate adapts parts for pictures or sound as well, such as" in str(adapter.notice)
+        assert "adapter pirate also adapts parts for pictures or sound, such as" in str(adapter.notice)
 
 
 def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) -> None:
@@ -230,7 +230,7 @@ def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) ->
     with edited_tensors(folder) as tensors:
         for key in [key for key in tensors if "language_model" in key]:
             del tensors[key]
-    with pytest.raises(AdapterError, match="what the file adapts is for pictures or sound"):
+    with pytest.raises(AdapterError, match="it adapts parts for pictures or sound only"):
         read_adapter(folder, "pirate")
 
 
@@ -278,7 +278,7 @@ def test_what_is_left_out_is_reported(tmp_path: Path, gemma: Any) -> None:
     said: list[str] = []
     find_experts(blend, (), loaded, said.append, said.append)
     find_experts(None, ((AdapterPlace(folder), 1.0),), loaded, said.append, said.append)
-    left_out = [text for text in said if "text does not pass them, and they are left out" in text]
+    left_out = [text for text in said if "they are left out, as they do not affect text" in text]
     assert [text.split(" adapts")[0] for text in left_out] == ["adapter p", f"adapter {folder}"]
 
 
@@ -337,8 +337,8 @@ def test_a_pattern_that_lost_its_module_is_refused(
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     edit_config(folder, {field: {pattern: 4}})
     text = refused(folder, llama)
-    assert f"a rank or alpha is for '{pattern}', and the file has no module of this name" in text
-    assert "spell the pattern as adapter_model.safetensors spells the module that it is for" in text
+    assert f"has a rank or alpha for '{pattern}', but the file has no such module" in text
+    assert "spell the pattern like its module in adapter_model.safetensors" in text
 
 
 def test_a_pattern_in_the_models_words_is_refused_where_the_file_has_others(
@@ -347,7 +347,7 @@ def test_a_pattern_in_the_models_words_is_refused_where_the_file_has_others(
     folder = tiny_adapter(tmp_path / "a", base=gemma, targets=r".*language_model.*q_proj")
     edit_config(folder, {"alpha_pattern": {"model.language_model.layers.1.self_attn.q_proj": 64}})
     assert max(pair.scale for pair in fitted(folder, gemma).pairs.values()) == 16
-    assert "a rank or alpha is for" in refused(respelled(folder, OLD), gemma)
+    assert "has a rank or alpha for" in refused(respelled(folder, OLD), gemma)
 
 
 @pytest.mark.parametrize("pattern", ["k_proj", r"layers\.2\.mlp.*", "vision_tower.*q_proj"])
@@ -367,7 +367,10 @@ def test_a_name_that_two_modules_could_have_is_refused(tmp_path: Path) -> None:
 
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     text = refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())
-    assert "it can be model.layers.0.self_attn.q_proj or language_model.layers.0.self_attn.q_proj" in text
+    assert (
+        "is ambiguous: it can be model.layers.0.self_attn.q_proj or language_model.layers.0.self_attn.q_proj"
+        in text
+    )
 
 
 def test_one_module_under_two_names_is_refused(tmp_path: Path, llama: Any) -> None:
@@ -381,7 +384,7 @@ def test_one_module_under_two_names_is_refused(tmp_path: Path, llama: Any) -> No
 def test_two_adapters_in_a_file_are_refused(tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj", "v_proj"])
     respelled(folder, lambda key: key.replace(".weight", ".one.weight" if "q_proj" in key else ".weight"))
-    assert "holds several adapters: 'one', one without a name" in refused(folder, llama)
+    assert "holds several adapters: 'one', an unnamed one" in refused(folder, llama)
     with edited_tensors(folder) as tensors:
         for key, tensor in [*tensors.items()]:
             tensors[key.replace(".one.", ".two.")] = tensor.clone()
@@ -395,8 +398,8 @@ def test_two_adapters_in_a_file_are_refused(tmp_path: Path, llama: Any) -> None:
         ("lora_unet_mid_block_attn_to_q.lora_down.weight", "for image models (kohya, diffusers)"),
         ("text_model.encoder.layers.0.self_attn.q_proj.lora.up.weight", "for image models"),
         ("model.layers.0.self_attn.q_proj.lora_a", "is MLX's"),
-        ("model.layers.0.self_attn.q_proj.lora_B.bias", "a tensor without a use here"),
-        ("model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight", "without a use here"),
+        ("model.layers.0.self_attn.q_proj.lora_B.bias", "unknown tensor"),
+        ("model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight", "unknown tensor"),
     ],
 )
 def test_tensors_of_other_kinds_are_distinguished(key: str, words: str, tmp_path: Path, llama: Any) -> None:
@@ -443,5 +446,5 @@ def test_a_copy_whose_name_two_weights_could_have_is_refused(tmp_path: Path) -> 
             self.model, self.language_model = tiny_model().model, tiny_model().model
 
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"], modules_to_save=["norm"])
-    wanted = "norm.weight: it can be model.norm.weight or language_model.norm.weight of the model"
+    wanted = "norm.weight: can be model.norm.weight or language_model.norm.weight of the model"
     assert wanted in refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from mpg_cli.sampling.verification import accept_block, accept_exact, block_chances
+from mpg_cli.sampling.verification import accept_block, accept_exact, block_acceptance
 from tests.sampling.enumeration import Law, P, Q, mass, padded, strings
 from tests.sampling.fake import END, VOCABULARY
 
@@ -23,7 +23,7 @@ def block_round(gamma: int, q: Law, change: Callable[[list[float]], list[float]]
         prefixes = [chunk[:i] for i in range(len(chunk) + 1)]
         log_p = torch.tensor([P(prefix) for prefix in prefixes], dtype=torch.float64).log()
         log_q = torch.tensor([q(prefix) for prefix in prefixes[:-1]], dtype=torch.float64).log()
-        h, laws = block_chances(log_p, log_q, chunk)
+        h, laws = block_acceptance(log_p, log_q, chunk)
         after = laws.softmax(-1).tolist()
         left = 1.0
         for accepted in range(len(chunk), -1, -1):
@@ -56,7 +56,7 @@ def test_block_accepts_at_least_what_token_by_token_verification_accepts() -> No
         weight, pi = mass(Q, draft), 1.0
         log_p = torch.tensor([P(draft[:i]) for i in range(gamma + 1)], dtype=torch.float64).log()
         log_q = torch.tensor([Q(draft[:i]) for i in range(gamma)], dtype=torch.float64).log()
-        h, _ = block_chances(log_p, log_q, draft)
+        h, _ = block_acceptance(log_p, log_q, draft)
         left = 1.0
         for accepted in range(gamma, 0, -1):
             block += weight * left * h[accepted - 1] * accepted
@@ -81,7 +81,7 @@ def test_accept_block_accepts_the_longest_that_passes() -> None:
 @pytest.mark.parametrize("probabilities", [(0.25, 0.25, 0.25, 0.25), (1.0, 0.0, 0.0, 0.0)])
 def test_a_draft_from_the_target_stays_whole(probabilities: tuple[float, ...]) -> None:
     log_p = torch.tensor([probabilities] * 4).log()
-    h, laws = block_chances(log_p, log_p[:3], [0, 0, 0])
+    h, laws = block_acceptance(log_p, log_p[:3], [0, 0, 0])
     assert h[-1] == 1
     assert not laws.isnan().any()
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from mpg_cli.sampling.drafters import (
-    LONGEST,
+    MAX_ADAPTIVE,
     Cost,
     adaptive_chunk_size,
     best_chunk_size,
@@ -60,9 +60,9 @@ def test_a_token_costs_its_share_of_a_round() -> None:
     [
         (Cost(score=6), 30, 1),
         (Cost(score=6), 80, 4),  # gamma 3: 9.3 / 2.952, 4: 10.4 / 3.362, 5: 11.5 / 3.689
-        (Cost(score=6), 98, LONGEST),
+        (Cost(score=6), 98, MAX_ADAPTIVE),
         (Cost(score=1), 95, 1),  # nothing to win
-        (Cost(step=0, position=0), 50, LONGEST),  # drafts for nothing
+        (Cost(step=0, position=0), 50, MAX_ADAPTIVE),  # drafts for nothing
     ],
 )
 def test_the_best_chunk_size(cost: Cost, rate: int, expected: int) -> None:
@@ -115,6 +115,6 @@ def test_under_block_the_chunk_size_of_a_reply_does_not_depend_on_its_batch() ->
         assert [(r.draft, r.tokens) for r in alone] == [(r.draft, r.tokens) for r in together[sequence]]
 
 
-def test_thresholds_belong_to_chunks_of_one_size() -> None:
-    with pytest.raises(ValueError, match="one size"):
+def test_thresholds_need_a_fixed_chunk_size() -> None:
+    with pytest.raises(ValueError, match="fixed chunk size"):
         decoding(rule="threshold", chunk_size=None)

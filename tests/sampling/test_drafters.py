@@ -63,7 +63,7 @@ def test_committed_tokens_are_found_later_and_sequences_are_apart() -> None:
 
 def test_the_law_of_a_lookup_is_all_on_its_proposal() -> None:
     found = draft(lookup([1, 2, 0, 1, 2]), [2])
-    assert found.log_law(0, 4).exp().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert found.log_q_of(0, 4).exp().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("row", DRAFTERS.values(), ids=DRAFTERS)

@@ -166,9 +166,8 @@ def test_a_lookup_cannot_serve_the_threshold_rule() -> None:
         sample(decoding(rule="threshold"), LOOKUP, [0])
 
 
-def test_candidates_belong_to_the_threshold_rule() -> None:
-    with pytest.raises(ValueError, match="rule threshold"):
-        decoding(rule="block", threshold=Threshold(candidates=2))
+def test_other_rules_have_one_candidate() -> None:
+    assert decoding(rule="block", threshold=Threshold(candidates=2)).scheme.threshold.candidates == 1
 
 
 def test_a_reply_that_is_ended_leaves_the_others() -> None:

@@ -159,7 +159,7 @@ def test_a_token_without_an_embedding_leaves_the_row_out() -> None:
     _, used, problems = examples([bad, good], tokenizer, (), size=len(tokenizer) - 1)
     assert used == [good]
     assert "it has the token '<new>'" in problems[0].message
-    assert "for which there is no embedding" in problems[0].message
+    assert "which has no embedding" in problems[0].message
 
 
 def test_tokens_do_not_reach_over_from_the_prompt() -> None:
@@ -236,19 +236,19 @@ def test_an_example_per_imitated_reply() -> None:
     ("template", "reply", "args", "reason"),
     [
         ("{% if messages[0].content == 'Hi' %}{{ raise_exception('rude') }}{% endif %}", "Arr!", {}, "rude"),
-        (R1, "Arr!", {}, "it opens every reply with '<think>', and this one does not begin so"),
+        (R1, "Arr!", {}, "it opens every reply with '<think>', and this one does not begin with it"),
         (
             QWEN3_SWITCH,
             THOUGHT,
             {"enable_thinking": False},
-            "it opens every reply with '</think>', and this one does not begin so",
+            "it opens every reply with '</think>', and this one does not begin with it",
         ),
         (TEMPLATE.replace("m.content", "m.content[:1]"), "Arr!", {}, "it leaves out what the user says"),
         (
             TEMPLATE.replace("{{ m.content }}", "{{ m.content if m.role == 'user' }}"),
             "Arr!",
             {},
-            "it leaves out what the assistant says",
+            "it drops assistant text",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def models(
     streams = Streams.current()
     known = registry.load_default(folders.persona_dirs)
     chosen = str(sources().value("model")[0] or DEFAULT_MODEL)
-    found = catalogue.at_hand(chosen)
+    found = catalogue.local_models(chosen)
     for warning in found.warnings:
         streams.message(f"mpg: {warning}")
     if model is not None:

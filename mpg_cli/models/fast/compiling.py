@@ -1,10 +1,10 @@
 """`--compile`: the forward pass of a model through torch.compile, on CUDA as recorded graphs.
 
-Shapes are left open where they change from pass to pass (the width of the cache, the tokens of a chunk), so a
-few variants serve a whole run: prefill, a step, a score pass, with and without a stack of adapters.
+Shapes that change between passes (the width of the cache, the tokens of a chunk) are dynamic, so a run needs
+few variants: prefill, step and score pass, each with and without a stack of adapters.
 
-On CUDA most of the time goes into starting kernels, which a recording avoids: see graphs.py. Only the
-normalisations are compiled there, which are half of all kernels otherwise.
+On CUDA most of the time goes into kernel launches, which a recording avoids: see graphs.py. Only the
+normalisations are compiled there; uncompiled, they are half of all kernels.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 from mpg_cli.errors import ModelError
 from mpg_cli.models.fast.graphs import capture
 
-VARIANTS = 64  # compiled forms of one forward pass; beyond so many torch runs the plain one
+VARIANTS = 64  # compiled variants of a forward pass; beyond that torch runs it uncompiled
 
 
 def compile_model(model: Any) -> bool:
-    """Compile the forward pass from now on; True if its passes are to be recorded as CUDA graphs.
+    """Compile the forward pass of a model; True if its passes are to be recorded as CUDA graphs.
 
-    Raises ModelError where torch cannot, at once and not at a later pass.
+    Raises ModelError at once, not at a later pass, where torch cannot compile.
     """
     _allow_variants()
     if model.device.type == "cuda" and _compile_for_recording(model):
@@ -34,16 +34,16 @@ def compile_model(model: Any) -> bool:
             model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
     except Exception as error:
         model._compiled_call_impl = None
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"torch.compile does not work here: {said[0][:200]}",
+            f"torch.compile does not work here: {reason[0][:200]}",
             hint="leave out --compile; on a CPU it needs a C++ compiler such as g++",
         ) from None
     return False
 
 
 def compile_copy(copy: Any, model: Any) -> None:
-    """Compile of a copy of a model what is compiled of the model."""
+    """Compile the modules of a copy that are compiled in the model."""
     for name, module in model.named_modules():
         if getattr(module, "_compiled_call_impl", None) is not None:
             copy.get_submodule(name).compile(dynamic=True)
@@ -54,7 +54,7 @@ def _allow_variants() -> None:
 
 
 def _compile_for_recording(model: Any) -> bool:
-    """Compile the normalisations, if a recording of the rest gives what a pass gives; else nothing."""
+    """Compile the normalisations, if a recording of the pass reproduces it; else nothing."""
     ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
 
     def run() -> Tensor:
@@ -67,7 +67,7 @@ def _compile_for_recording(model: Any) -> bool:
     with torch.inference_mode():
         try:
             run()
-        except Exception:  # without a compiler torch raises what it likes; recordings are worth it alone
+        except Exception:  # no compiler, any exception type; recordings help without it
             for norm in norms:
                 norm._compiled_call_impl = None
             run()
@@ -77,7 +77,7 @@ def _compile_for_recording(model: Any) -> bool:
             with torch.cuda.device(model.device):
                 graph.replay()
             same = torch.allclose(found, run(), rtol=0.02, atol=0.02)
-        except Exception:  # whatever forbids it: the model goes through torch.compile, which reports its own
+        except Exception:  # not recordable: torch.compile follows, and reports its own errors
             same = False
     if not same:
         for norm in norms:

@@ -1,8 +1,8 @@
-"""CUDA graphs: a pass whose shape comes again is recorded once and then replayed as a whole.
+"""CUDA graphs: a pass of a repeated shape is recorded once and then replayed as a whole.
 
-A pass over few tokens is hundreds of kernels, which the processor starts one by one, more slowly than the GPU
-runs them. A recording fixes the addresses of its inputs, its outputs and the cache. So the width that is read
-is rounded up (the mask hides the rest), and new storage for the cache makes all recordings invalid.
+A pass over few tokens has hundreds of kernels, which the CPU launches more slowly than the GPU runs them. A
+recording fixes the addresses of its inputs, outputs and cache. So the width that is read is rounded up (the
+mask hides the rest), and new storage for the cache invalidates all recordings.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mpg_cli.models.run.plan import Pass
 
 Shape = tuple[int, int, int]  # rows, tokens a row, positions read
 
-ROOM = 2**29  # bytes of logits that the recordings of one group of rows hold; little of a GPU's memory
+ROOM = 2**29  # bytes of logits in the recordings of one group of rows, a small part of GPU memory
 
 
 class Recorded(Protocol):
     """One recorded pass."""
 
     def replay(self, tokens: Tensor, start: Tensor) -> Tensor:
-        """The logits (rows, T, V) of another pass of this shape; the next one overwrites them."""
+        """The logits (rows, T, V) of another pass of this shape; the next replay overwrites them."""
         ...
 
 
@@ -37,10 +37,10 @@ class Graphs:
     """The recorded passes of one group of rows."""
 
     def __init__(self, room: int = ROOM, record: Record | None = None) -> None:
-        """`room` is how many bytes of logits the recordings may hold together, `record` makes one."""
+        """`room` limits the bytes of logits in all recordings, `record` makes a recording."""
         self._room, self._record_pass = room, record or Recording
         self._recorded: OrderedDict[Shape, Recorded] = OrderedDict()
-        self._sizes: dict[Shape, int] = {}  # bytes of logits, of shapes that have come once
+        self._sizes: dict[Shape, int] = {}  # bytes of logits by shape, of shapes seen before
         self._version = -1
         self._pool: Any = None
         self._fails = False
@@ -49,16 +49,16 @@ class Graphs:
         return len(self._recorded)
 
     def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: int) -> Tensor:
-        """`do(tokens, start)`, from a recording where there is one.
+        """`do(tokens, start)`, replayed if it is recorded.
 
-        tokens (rows, T) and start (rows,) lie on the GPU; what is returned is overwritten by the next pass of
-        the group. `version` is that of the cache.
+        tokens (rows, T) and start (rows,) are on the GPU; the next pass of the group overwrites the result.
+        `version` is that of the cache.
         """
         if version != self._version:
             self._forget()
             self._version = version
         shape = (*tokens.shape, width)
-        if shape not in self._sizes:  # in the first pass kernels allocate what they need; it has the size
+        if shape not in self._sizes:  # a first, plain pass: kernels allocate, and the size is known
             logits = do(tokens, start)
             self._sizes[shape] = logits.nbytes
             return logits
@@ -68,7 +68,7 @@ class Graphs:
         return self._recorded[shape].replay(tokens, start)
 
     def _record(self, shape: Shape, do: Pass, tokens: Tensor, start: Tensor) -> bool:
-        """Make a recording and drop the oldest for it; False where that fails, which is not tried again."""
+        """Make a recording, dropping the oldest ones for it; after a failure always False."""
         if self._fails or self._sizes[shape] > self._room:
             return False
         while self._recorded and sum(self._sizes[s] for s in (*self._recorded, shape)) > self._room:
@@ -77,7 +77,7 @@ class Graphs:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             self._recorded[shape] = self._record_pass(do, tokens, start, self._pool)
-        except Exception:  # out of memory, or work that cannot be recorded; a plain pass reports its own
+        except Exception:  # out of memory, or not recordable; the plain pass that follows reports its own
             self._fails = True
             self._forget()
         return not self._fails
@@ -88,7 +88,7 @@ class Graphs:
 
 
 class Recording:
-    """One pass, and the tensors that it reads and writes."""
+    """One recorded pass with its input and output tensors."""
 
     def __init__(self, do: Pass, tokens: Tensor, start: Tensor, pool: Any) -> None:
         self._tokens, self._start = tokens.clone(), start.clone()
@@ -104,13 +104,13 @@ class Recording:
 
 
 def capture(run: Callable[[], Tensor], device: torch.device, pool: Any = None) -> tuple[Any, Tensor]:
-    """The graph of what `run` does on a device, and the tensor that it will have written to."""
+    """Record `run` on a device: the graph, and the tensor that it writes."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device):  # a stream belongs to a device: elsewhere nothing would be recorded
+    with torch.cuda.device(device):  # a stream belongs to a device; on another one nothing is recorded
         before = torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 found = run()
         finally:
-            torch.cuda.set_stream(before)  # torch leaves the other one current where a recording fails
+            torch.cuda.set_stream(before)  # torch does not restore it after a failure
     return graph, found

@@ -1,8 +1,8 @@
-"""Which work shares a pass, and how much of the cache a pass reads: padding often costs less than exactness.
+"""Which work shares a pass, and how much of the cache a pass reads: padding often costs less than passes.
 
 The constants were found on an AMD EPYC with two threads, the widths for CUDA on an H200. `python -m
-benchmarks.kernels` prints the ratios that those for CPUs rest on, `python -m benchmarks.compare --compile`
-on a GPU the speed that the widths give.
+benchmarks.kernels` prints the ratios behind those for CPUs, `python -m benchmarks.compare --compile` on a GPU
+the speed with the widths.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from mpg_cli.models.run.plan import PassPlan, Recorder
 
 @dataclass(frozen=True)
 class FastPlan(PassPlan):
-    """Prompts of like length share passes, long and short sequences pass apart, CUDA passes are recorded."""
+    """Similar prompts share passes; long and short sequences are scored separately if that is faster."""
 
-    recorded: bool = False  # passes on CUDA are recorded as graphs
-    alike: float = 2.0  # the most tokens to read among prompts that share a pass, over the fewest
-    near: int = 128  # tokens of padding in one row that are cheaper than another pass
-    even_width: int = 64  # positions; fast attention kernels of CUDA want even masks
-    recorded_width: int = 256  # positions; a recording serves until the width exceeds its own
-    max_gap: int = 16384  # bytes behind the keys of a head; a processor reads them faster than it skips them
-    min_keys: int = 1 << 20  # bytes of keys of a layer; fewer lie in the processor's caches, gaps and all
+    recorded: bool = False  # whether passes are recorded as CUDA graphs
+    alike: float = 2.0  # largest ratio of tokens to read between prompts that share a pass
+    near: int = 128  # tokens of padding in a row that are cheaper than another pass
+    even_width: int = 64  # positions; fast CUDA attention kernels need aligned masks
+    recorded_width: int = 256  # positions; a recording is reusable up to its width
+    max_gap: int = 16384  # bytes after the keys of a head that are faster to read than to skip
+    min_keys: int = 1 << 20  # bytes of keys of a layer; fewer fit into the CPU caches with their gaps
 
     def prompts_together(self, missing: Mapping[int, int]) -> list[list[int]]:
-        """Like amounts together: padding never doubles the work of a slot."""
+        """Similar amounts together, so that padding never more than doubles the work of a slot."""
         parts: list[list[int]] = []
         fewest = 0
         for slot in sorted(missing, key=lambda slot: (missing[slot], slot)):
@@ -43,7 +43,7 @@ class FastPlan(PassPlan):
         return [sorted(part) for part in parts]
 
     def rows_together(self, missing: Sequence[int]) -> list[range]:
-        """Neighbouring rows that read about as much."""
+        """Neighbouring rows with similar amounts."""
         found: list[range] = []
         for r, amount in enumerate(missing):
             run = [*missing[found[-1].start : r], amount] if found and found[-1].stop == r else []
@@ -56,16 +56,16 @@ class FastPlan(PassPlan):
     def sequences_together(
         self, lengths: Sequence[int], position_bytes: int, weight_bytes: int
     ) -> list[list[int]]:
-        """All, or the short ones and the long ones apart.
+        """All together, or short and long sequences separately.
 
-        Every row of a pass attends over as many positions as the longest has. Another pass reads the weights
-        again, and keys and values of a part are copied out of the cache first (read, written, read again):
-        it is worth that where the padding would be read for more bytes.
+        Every row of a pass attends over the positions of the longest one. A second pass reads the weights
+        again and first copies the keys and values of its sequences out of the cache (three transfers). Worth
+        it where that is fewer bytes than the padding.
         """
         batch = len(lengths)
         order = sorted(range(batch), key=lengths.__getitem__)
         longest = lengths[order[-1]]
-        # Positions that are not read if the shortest 1 .. B-1 pass apart.
+        # Positions not read if the shortest 1 .. B-1 sequences have a pass of their own.
         saved = [
             batch * longest - 3 * (n * lengths[b] + (batch - n) * longest)
             for n, b in enumerate(order[:-1], 1)
@@ -76,17 +76,17 @@ class FastPlan(PassPlan):
         return [order[:best], order[best:]]
 
     def width(self, needed: int, device: torch.device) -> int:
-        """On CUDA a multiple."""
+        """On CUDA rounded up to a multiple."""
         if device.type != "cuda" and not self.recorded:
             return needed
         step = self.recorded_width if self.recorded else self.even_width
         return -(-needed // step) * step
 
     def step_width(self, keys: Tensor | None, needed: int) -> int:
-        """All positions that there are, where they are few more than needed.
+        """The whole capacity, where that is little more than needed.
 
-        Such a pass takes the time of reading keys and values, and gaps between those of the heads stop the
-        processor from reading ahead. In half precision the products take longer than reading.
+        Such a pass is bound by reading keys and values, and gaps between heads defeat the prefetching of the
+        CPU. In half precision the products dominate.
         """
         if keys is None or keys.dtype != torch.float32 or keys.nbytes < self.min_keys:
             return needed

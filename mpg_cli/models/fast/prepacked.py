@@ -1,16 +1,16 @@
-"""Linear layers whose weights lie in the blocks in which the CPU's kernels read them.
+"""Linear layers with weights in the blocked layout of oneDNN's CPU kernels.
 
-From the plain layout every product of a few rows first copies the whole weight into such blocks, which costs
-as much as the product itself and more; torch offers oneDNN's own order to compiled models only. In bfloat16
-the numbers are the same to the last bit (with a bias the sum is rounded once and not twice), in float32 they
-are those of another order of summation. The blocks take the place of the plain weight. A head that shares its
-weight with the embedding keeps it and gets a copy in blocks; so do small float32 weights, for products with
-many rows: oneDNN takes a third to a half of the time of MKL off, which torch asks otherwise.
+With a plain weight every product of a few rows first reorders the whole weight into blocks, which takes at
+least as long as the product; torch prepacks weights for compiled models only. In bfloat16 results are the
+same to the last bit (with a bias the sum is rounded once instead of twice), in float32 the order of summation
+differs. The blocks replace the plain weight. A head that shares its weight with the embedding keeps it and
+gets a blocked copy; so do small float32 weights, for products with many rows: oneDNN saves a third to a half
+of the time of MKL, torch's default.
 
-A weight in blocks can be multiplied and made dense again (`to_dense`), no more: not copied, cast, resized or
+A blocked weight can only be multiplied and made dense again (`to_dense`): not copied, cast, resized or
 trained.
 
-The constants were found on an AMD EPYC with two threads; on Intel's processors they were not measured.
+The constants were found on an AMD EPYC with two threads; Intel CPUs were not measured.
 `python -m benchmarks.kernels` finds them again.
 """
 
@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from mpg_cli.models.linear import RepackedLinear
 
-# Numbers of a weight from which blocks replace it. In float32 torch has a shorter way to smaller products.
+# Size of a weight (elements) from which blocks replace it. Smaller float32 products are fast in torch.
 SMALLEST = {torch.bfloat16: 1, torch.float32: 2**18}
-WORTH = 2**14  # numbers of a float32 weight from which it gets a copy in blocks
-MANY = 32  # rows from which a product takes that copy
+WORTH = 2**14  # size of a float32 weight (elements) from which it gets a blocked copy
+MANY = 32  # rows from which a product uses that copy
 
 
 class PrepackedLinear(RepackedLinear):
-    """A linear layer with its weight in blocks; made by `prepack`, for inference only."""
+    """A linear layer with a blocked weight; made by `prepack`, for inference only."""
 
     def forward(self, input: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
@@ -43,7 +43,7 @@ class PrepackedLinear(RepackedLinear):
 
 
 class CopiedLinear(RepackedLinear):
-    """A linear layer with a plain weight, and a copy in blocks for products with `many` rows or more."""
+    """A linear layer with a plain weight, and a blocked copy for products with `many` rows or more."""
 
     blocks: Tensor  # (d_out, d_in)
     many: int
@@ -57,17 +57,17 @@ class CopiedLinear(RepackedLinear):
     def repack(self) -> None:
         if self.many:
             self.register_buffer("blocks", packed(self.weight).data, persistent=False)
-        else:  # no product reads the plain weight, and this one is shared with nothing
+        else:  # no product uses the plain weight, which is not shared
             del self.blocks
             self.__class__ = PrepackedLinear  # type: ignore[assignment]
             self.weight = packed(self.weight)
 
 
 def prepack(model: nn.Module, worth: int = WORTH) -> None:
-    """Put the weights of a model on a CPU into blocks where that is faster, or a copy of them.
+    """Convert the weights of a model on a CPU to blocks where that is faster, or add a blocked copy.
 
-    A float32 weight of fewer than `worth` numbers stays as it is. Not for a model that is trained or
-    compiled; layers that are stacked stay as they are.
+    Float32 weights of fewer than `worth` elements and stacked layers stay unchanged. Not for a model that is
+    trained or compiled.
     """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
@@ -83,28 +83,28 @@ def prepack(model: nn.Module, worth: int = WORTH) -> None:
         elif (large and module is head) or (not large and weight.numel() >= worth):
             module.register_buffer("blocks", packed(weight).data, persistent=False)
             module.__class__ = CopiedLinear
-            setattr(module, "many", 0 if large else MANY)  # noqa: B010  # mypy does not see its new class
+            setattr(module, "many", 0 if large else MANY)  # noqa: B010  # mypy does not know its new class
         found |= large and (alone or module is head)
     if found:
-        # What was left is a small part of the files, and keeps all of them mapped into memory.
+        # The remaining tensors are small, but keep whole files mapped into memory: copy them.
         for tensor in (*model.parameters(), *model.buffers()):
             if not tensor.is_mkldnn:
                 tensor.data = tensor.data.clone()
 
 
 def packed(weight: Tensor) -> nn.Parameter:
-    """A weight (d_out, d_in) in blocks."""
-    with torch.inference_mode(False):  # else no other pass could use it
+    """The blocked form of a weight (d_out, d_in)."""
+    with torch.inference_mode(False):  # else only inference mode could use it
         blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     return nn.Parameter(blocks, requires_grad=False)
 
 
 @cache
 def available(dtype: torch.dtype) -> bool:
-    """Whether this processor and this build of torch have the kernels, found by trying them.
+    """Whether this CPU and this build of torch have the kernels, found by trying them.
 
-    torch has no other way to ask, and its operators are not documented: where one is missing (AttributeError)
-    or refuses (RuntimeError), weights stay plain, which costs time and nothing else.
+    torch has no query for it, and the operators are undocumented: where one is missing (AttributeError) or
+    fails (RuntimeError), weights stay plain, which only costs time.
     """
     ops: Any = torch.ops.mkldnn
     try:
@@ -119,6 +119,6 @@ def available(dtype: torch.dtype) -> bool:
 
 
 def _multiplied(weight: Tensor) -> bool:
-    """Whether oneDNN's kernels multiply such a weight here."""
+    """Whether oneDNN kernels can multiply this weight."""
     here = weight.dtype in SMALLEST and weight.device.type == "cpu" and weight.layout == torch.strided
     return here and available(weight.dtype)

@@ -1,8 +1,8 @@
-"""PEFT LoRA adapters, read straight from adapter_config.json and adapter_model.safetensors.
+"""PEFT LoRA adapters, read from adapter_config.json and adapter_model.safetensors.
 
-PEFT loads missing layers, left-over tensors and NaN with a warning at most. Here every tensor must have a
-use, values must be finite, and adapter_fit.py checks modules and shapes against the model. All problems of an
-adapter come in one error. Independent of transformers: a model is an `nn.Module` with names.
+PEFT accepts missing layers, unused tensors and NaN with a warning at most. Here every tensor must have a use,
+values must be finite, and adapter_fit.py checks modules and shapes against the model. One error lists all
+problems of an adapter. Independent of transformers: a model is an `nn.Module` with names.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class LoraPair:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A checked adapter: `pairs` by module name, on the CPU in the file's dtype.
+    """A checked adapter: `pairs` by module name, on the CPU in the dtype of the file.
 
-    As `read_adapter` gives it, names are those of the model it was trained on; `fit_adapter` gives it with
-    the names of the model at hand. `label` and `path` name it in messages, `base_name` is what it calls its
-    base (often empty or outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole
-    weights of the base that the file carries along, by parameter name; they must equal the base's. `saved`
-    are modules that it should carry as a whole, `left_out` names of modules that text does not pass through,
-    `idle` patterns of the configuration that fit no name of the file. `notice` is what the user should know.
+    `read_adapter` returns names of the model it was trained on, `fit_adapter` those of the loaded model.
+    `label` and `path` name it in messages, `base_name` is the base in its configuration (often empty or
+    outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole weights of the base
+    in the file, by parameter name; they must equal those of the base. `saved` are modules that the file must
+    contain whole, `left_out` modules for pictures or sound, `idle` patterns of the configuration that match
+    no name in the file. `notice` is a message for the user.
     """
 
     label: str
@@ -72,8 +72,8 @@ class Adapter:
         if not self.left_out:
             return None
         return (
-            f"adapter {self.label} adapts parts for pictures or sound as well, such as "
-            f"{visible(self.left_out[0], 80)}; text does not pass them, and they are left out"
+            f"adapter {self.label} also adapts parts for pictures or sound, such as "
+            f"{visible(self.left_out[0], 80)}; they are left out, as they do not affect text"
         )
 
 
@@ -81,10 +81,10 @@ Row: TypeAlias = Sequence[tuple[Adapter, float]]  # the adapters that one row ad
 
 
 def read_adapter(path: Path, label: str) -> Adapter:
-    """Read and check the adapter in the folder `path`; `label` is the name that messages use.
+    """Read and check the adapter in the folder `path`; `label` is its name in messages.
 
-    Raises AdapterError, listing all problems, for a missing, damaged or unsupported adapter. Whether it fits
-    a model is another question: `fit_adapter`.
+    Raises AdapterError, listing all problems, for a missing, damaged or unsupported adapter. `fit_adapter`
+    checks it against a model.
     """
     check_folder(path, f"adapter {label}: {path}")
     config_bytes = (path / CONFIG_FILE).read_bytes()
@@ -96,7 +96,7 @@ def read_adapter(path: Path, label: str) -> Adapter:
     tensors, left_out = _of_text(_read_tensors(path / WEIGHTS_FILE, label))
     pairs, copies = _sort_tensors(tensors, config, problems)
     if left_out and not pairs:
-        problems.add(f"what the file adapts is for pictures or sound, such as {left_out[0]}")
+        problems.add(f"it adapts parts for pictures or sound only, such as {left_out[0]}")
     if problems:
         raise problems.error(f"adapter {label} ({path}) cannot be used:", hint)
     return Adapter(
@@ -131,7 +131,7 @@ def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
 
 
 def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of modules that text passes through, and the names of the other modules."""
+    """The tensors of modules that process text, and the names of the other modules."""
     names = {key: parse_key(key).name for key in tensors}
     others = dict.fromkeys(name for name in names.values() if is_not_text(name))
     return {key: tensors[key] for key, name in names.items() if name not in others}, tuple(others)
@@ -140,11 +140,11 @@ def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[st
 def _sort_tensors(
     tensors: Mapping[str, Tensor], config: LoraConfig, problems: Problems
 ) -> tuple[dict[str, LoraPair], dict[str, Tensor]]:
-    """Sort tensors into pairs by module and copies of base weights by parameter; note what is neither."""
+    """Sort tensors into pairs by module and copies of base weights by parameter; others are problems."""
     halves: dict[str, dict[str, Tensor]] = {}
     copies: dict[str, Tensor] = {}
     adapters = set()
-    usable = not problems  # only a valid configuration knows ranks and scales
+    usable = not problems  # ranks and scales need a valid configuration
     for key, tensor in tensors.items():
         parsed = parse_key(key)
         if (text := _bad_values(tensor)) is not None:
@@ -164,7 +164,7 @@ def _sort_tensors(
     if not halves:
         problems.add(f"{WEIGHTS_FILE} holds no LoRA tensors")
     if len(adapters) > 1:
-        named = ", ".join(sorted(f"'{name}'" if name else "one without a name" for name in adapters))
+        named = ", ".join(sorted(f"'{name}'" if name else "an unnamed one" for name in adapters))
         problems.add(f"{WEIGHTS_FILE} holds several adapters: {named}")
     pairs = {}
     for module, half_of in halves.items():
@@ -177,9 +177,9 @@ def _sort_tensors(
 
 
 def _bad_values(tensor: Tensor) -> str | None:
-    """What rules the tensor out, whatever its use."""
+    """Why the values of a tensor cannot be used; None if they can."""
     if tensor.dtype not in FLOATS:
-        return f"of type {str(tensor.dtype).removeprefix('torch.')}, a float type is needed"
+        return f"has dtype {str(tensor.dtype).removeprefix('torch.')}, must have a float dtype"
     if not bool(torch.isfinite(tensor).all()):
         return "has values that are NaN or infinite"
     if not tensor.numel():
@@ -188,20 +188,20 @@ def _bad_values(tensor: Tensor) -> str | None:
 
 
 def _useless(key: str, name: str) -> str | None:
-    """Why a tensor that is no half of a LoRA is no copy of a base weight either."""
+    """Why a tensor outside the LoRA pairs is not a copy of a base weight; None if it may be one."""
     if ".lora_embedding_" in name:
         return "adapts an embedding; not implemented"
     if any(part in key for part in _IMAGE_KEYS):
         return "belongs to a LoRA for image models (kohya, diffusers)"
     if name.endswith((".lora_a", ".lora_b")):
-        return "is MLX's, whose factors lie the other way round"
+        return "has the transposed layout of MLX, which is not supported"
     if "lora_" in name or not name.endswith((".weight", ".bias")):
-        return "a tensor without a use here"
+        return "unknown tensor"
     return None
 
 
 def _bad_pair(half_of: Mapping[str, Tensor], rank: int | None) -> str | None:
-    """What is wrong with the A and B of one module."""
+    """The problem of the A and B of one module; None if they match."""
     if len(half_of) < 2:
         return f"lora_{'B' if 'A' in half_of else 'A'} is missing"
     a, b = half_of["A"], half_of["B"]
@@ -214,7 +214,7 @@ def _bad_pair(half_of: Mapping[str, Tensor], rank: int | None) -> str | None:
 
 
 def _fingerprint(config: bytes, weights: Path) -> str:
-    """BLAKE2b (32 hex digits) of the two contents."""
+    """BLAKE2b (32 hex digits) of both files."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(len(config).to_bytes(8, "big") + config)
     with weights.open("rb") as file:
@@ -224,7 +224,7 @@ def _fingerprint(config: bytes, weights: Path) -> str:
 
 
 def row_factors(module: str, row: Row) -> tuple[Tensor, Tensor]:
-    """Factors of the row's Σ w·s·B·A in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
+    """Factors of Σ w·s·B·A of a row in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
     pairs: list[tuple[LoraPair, float]] = [
         (adapter.pairs[module], weight) for adapter, weight in row if module in adapter.pairs
     ]

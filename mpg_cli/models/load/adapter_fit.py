@@ -1,7 +1,4 @@
-"""Whether an adapter fits a model: module names, shapes, kinds of module, copied base weights.
-
-All problems come in one error.
-"""
+"""Check of an adapter against a model: module names, shapes, module types, copies of base weights."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mpg_cli.io.text import visible
-from mpg_cli.models.linear import is_conv1d, linear_shape, plain
+from mpg_cli.models.linear import base_layer, is_conv1d, linear_shape
 from mpg_cli.models.load.adapter import MERGE_HINT, TOKENS_HINT, Adapter, LoraPair
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import Targets, fits_pattern, has_suffix
@@ -22,11 +19,11 @@ from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 
 def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
-    """The adapter with the names of the model's modules, after checking that it fits the model.
+    """The adapter with the module names of the model, after checking that it fits.
 
-    Raises one AdapterError with everything wrong: tensors for modules that do not exist or that the adapter's
-    own configuration does not select, selected modules without tensors, shapes, kinds of module that cannot
-    be served, copied base weights that differ. Works before and after `LoraBank` has replaced layers.
+    Raises one AdapterError with all problems: tensors for modules that do not exist or that the configuration
+    of the adapter does not select, selected modules without tensors, wrong shapes, unsupported module types,
+    copies that differ from the base. Works before and after `LoraBank` has replaced layers.
     """
     modules = dict(model.named_modules())
     backbone = str(getattr(model, "base_model_prefix", ""))
@@ -37,18 +34,18 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
     hint = _check_pairs(adapter, places, taken, model, modules, problems)
     for name in _claimed(adapter.targets, model, modules, names.respell(places)):
         if name not in taken:
-            kind = type(plain(modules[name])).__name__
+            kind = type(base_layer(modules[name])).__name__
             text = "target_modules selects it, but the file has no tensors for it"
             if linear_shape(modules[name]) is None:
                 text = f"target_modules selects it, but it is of type {kind}, which is not supported"
             problems.add(text, name)
     for pattern in _unclear(adapter.idle, taken.keys(), modules):
-        text = f"a rank or alpha is for '{visible(pattern, 100)}', and the file has no module of this name"
+        text = f"has a rank or alpha for '{visible(pattern, 100)}', but the file has no such module"
         problems.add(f"{CONFIG_FILE}: {text}")
-        hint = hint or f"spell the pattern as {WEIGHTS_FILE} spells the module that it is for"
+        hint = hint or f"spell the pattern like its module in {WEIGHTS_FILE}"
     hint = check_copies(adapter.copies, adapter.saved, model, backbone, problems) or hint
     if problems:
-        made_for = f"it says it was made for {adapter.base_name}" if adapter.base_name else None
+        made_for = f"it names {adapter.base_name} as its base" if adapter.base_name else None
         hint = hint or "use an adapter made for exactly this model" + (f"; {made_for}" if made_for else "")
         raise problems.error(f"adapter {adapter.label} ({adapter.path}) does not fit the model:", hint)
     return replace(adapter, pairs={places[spelled][0]: pair for spelled, pair in adapter.pairs.items()})
@@ -62,9 +59,9 @@ def _check_pairs(
     modules: Mapping[str, nn.Module],
     problems: Problems,
 ) -> str | None:
-    """Note pairs that cannot be added to the model, or should not be; a hint for what was found.
+    """Add problems for pairs that cannot or should not be added to the model; returns a hint, if any.
 
-    `places` has the modules that each spelling can mean, `taken` how many spellings mean a module.
+    `places` are the modules that each spelling can mean, `taken` counts the spellings of a module.
     """
     hint, head = None, _output_embedding(model)
     for spelled, pair in adapter.pairs.items():
@@ -85,7 +82,7 @@ def _check_pairs(
 
 
 def _more_tokens(pair: LoraPair, head: nn.Module) -> str | None:
-    """That the pair is for an output embedding of more tokens."""
+    """The problem of a pair for an output embedding with more tokens; None for other pairs."""
     d_in, d_out = linear_shape(head) or (0, 0)
     grown = pair.a.shape[1] == d_in and len(pair.b) > d_out
     return f"lora_B {added(len(pair.b), d_out)}" if grown else None
@@ -94,7 +91,7 @@ def _more_tokens(pair: LoraPair, head: nn.Module) -> str | None:
 def _misfit(
     spelled: str, pair: LoraPair, found: Sequence[str], modules: Mapping[str, nn.Module]
 ) -> str | None:
-    """Why the pair cannot be added to the module that its name means."""
+    """Why the pair cannot be added to the module of its name; None if it can."""
     if ".experts." in f".{spelled}.":
         return "adapts an expert of a mixture-of-experts layer; not implemented"
     if not found:
@@ -104,7 +101,7 @@ def _misfit(
     module = modules[found[0]]
     shape = linear_shape(module)
     if shape is None:
-        kind = type(plain(module)).__name__
+        kind = type(base_layer(module)).__name__
         return f"is of type {kind}; only linear layers (Linear, Conv1D) can be adapted"
     d_in, d_out = shape
     needed = ((pair.a.shape[0], d_in), (d_out, pair.b.shape[1]))
@@ -122,13 +119,13 @@ def _claimed(
     modules: Mapping[str, nn.Module],
     respell: Callable[[str], Iterable[str]],
 ) -> Iterable[str]:
-    """Names of modules that text passes through and that the configuration selects, by PEFT's rules.
+    """Names of text modules that the configuration selects by PEFT's rules.
 
-    A configuration spells modules as its file does: `respell` gives a module's name in that spelling.
+    A configuration spells modules like its file: `respell` converts the name of a module to that spelling.
     """
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
-        base = plain(module)
+        base = base_layer(module)
         of_text = name.startswith(body) and not is_not_text(name)
         if not name or not (of_text or module is head):
             continue
@@ -139,18 +136,18 @@ def _claimed(
 
 
 def _text_body(model: nn.Module, modules: Mapping[str, nn.Module]) -> str:
-    """The prefix of the layers that text passes through; "" where the model does not say."""
+    """The name prefix of the layers for text; "" where the model does not define it."""
     get = getattr(model, "get_decoder", None)
     body = get() if callable(get) else None
-    if body is None or not any(body.children()):  # of some it is the output layer
+    if body is None or not any(body.children()):  # some return the output layer
         return ""
     return next((f"{name}." for name, module in modules.items() if name and module is body), "")
 
 
 def _unclear(idle: Iterable[str], taken: Set[str], modules: Mapping[str, nn.Module]) -> Iterator[str]:
-    """Patterns without effect that may have had one in training, on modules that are renamed in the file.
+    """Patterns without effect that may have had one in training, on modules renamed in the file.
 
-    None of those are patterns for modules of the model that are not adapted.
+    Patterns that match only unadapted modules of the model are fine.
     """
     for pattern in idle:
         meant = [name for name in modules if fits_pattern(pattern, name)]
@@ -167,40 +164,40 @@ def _output_embedding(model: nn.Module) -> nn.Module | None:
 def check_copies(
     copies: Mapping[str, Tensor], saved: Sequence[str], model: nn.Module, backbone: str, problems: Problems
 ) -> str | None:
-    """Note copies that are not the model's own weights, and modules of `saved` without any.
+    """Add problems for copies that differ from the model, and for modules of `saved` without any.
 
-    Returns a hint for what was found.
+    Returns a hint, if any.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False)) if copies else {}
     names = Names(parameters, backbone)
-    hint, there = None, set()
+    hint, present = None, set()
     for name, copy in copies.items():
         found = names.find(name)
-        there.update(found)
+        present.update(found)
         if not found:
-            problems.add("the file brings this weight, and the model has none of this name", name)
+            problems.add("the model has no such weight", name)
         elif len(found) > 1:
             problems.add(several(found), name)
         elif _longer(copy, own := parameters[found[0]]):
             problems.add(added(len(copy), len(own)), name)
             hint = TOKENS_HINT
         elif not _same(own, copy):
-            problems.add("the file brings its own version, and it is not the base's; not implemented", name)
+            problems.add("the file has a version that differs from the base; not implemented", name)
             hint = hint or MERGE_HINT
     for name, _ in model.named_modules():
         whole = has_suffix(name, saved) and not is_not_text(name)
-        if whole and not any(weight.startswith(f"{name}.") for weight in there):
+        if whole and not any(weight.startswith(f"{name}.") for weight in present):
             problems.add("modules_to_save names it, but the file has no weights for it", name)
     return hint
 
 
 def several(found: Sequence[str]) -> str:
-    """That a name of the file means more than one thing."""
-    return f"it can be {' or '.join(found)} of the model"
+    """The problem of an ambiguous name."""
+    return f"can be {' or '.join(found)} of the model: ambiguous"
 
 
 def added(rows: int, own: int) -> str:
-    """That a tensor has a row for each of more tokens than the model."""
+    """The problem of a tensor with rows for more tokens than the model has."""
     return f"has {rows} rows, the model {own}: tokens were added in training"
 
 
@@ -209,9 +206,9 @@ def _longer(copy: Tensor, own: Tensor) -> bool:
 
 
 def _same(own: Tensor, copy: Tensor) -> bool:
-    """Equal up to the coarser of the two dtypes. A model of shapes alone has no values to differ.
+    """Equal up to the coarser of the two dtypes; on the meta device only shapes are compared.
 
-    The copy may leave out rows at the end: an embedding that was cut to the tokenizer's size.
+    The copy may lack rows at the end: an embedding that was cut to the size of the tokenizer.
     """
     if copy.shape[1:] != own.shape[1:] or len(copy) > len(own):
         return False

@@ -1,7 +1,7 @@
 """Local models: the bundled one, those in the Hugging Face cache, folders. Torch-free.
 
-Only config.json and the headers of safetensors files are read; a model without a `problem` may still turn out
-unservable when it loads.
+Reads only config.json and the headers of safetensors files; a model without a `problem` may still fail to
+load.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model, as its files describe it. `id` is what `--model` takes.
+    """A model as described by its files. `id` is the value for `--model`.
 
-    `size` is bytes on disk, `context` positions, `problem` why it cannot be served.
+    `size` is in bytes on disk, `context` in positions, `problem` the reason why it cannot be served.
     """
 
     id: str
@@ -46,8 +46,8 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class AtHand:
-    """The models on this disk; `in_use` is the id of the one of commands without --model."""
+class LocalModels:
+    """The models on this disk; `in_use` is the id of the default model of commands."""
 
     models: tuple[ModelInfo, ...]
     in_use: str
@@ -55,29 +55,29 @@ class AtHand:
 
     @property
     def ids(self) -> list[str]:
-        """Their ids, in order."""
+        """The ids of the models, in order."""
         return [info.id for info in self.models]
 
     def get(self, name: str) -> ModelInfo:
-        """The model of an id or in a folder. Raises UsageError where there is none."""
+        """The model with this id, or in this folder. Raises UsageError where there is none."""
         info = next((info for info in self.models if info.id == name), None) or folder_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
                 f"{did_you_mean(name, self.ids)}",
-                hint="a model of the hub is fetched when a command names it with --model",
+                hint="name a model of the hub with --model of a command, which fetches it",
             )
         return info
 
 
-def at_hand(chosen: str) -> AtHand:
-    """The bundled model, those in the cache, and the folder that `chosen`, the model in use, may name."""
+def local_models(in_use: str) -> LocalModels:
+    """The bundled model, those in the cache, and the model in use if it is a folder."""
     in_cache, warnings = cached()
     found = [bundled(), *in_cache]
-    named = None if chosen == DEFAULT_MODEL else folder_model(chosen)
+    named = None if in_use == DEFAULT_MODEL else folder_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
-    return AtHand(tuple(found), named.id if named else chosen, tuple(warnings))
+    return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
 
 
 def bundled() -> ModelInfo:
@@ -86,7 +86,7 @@ def bundled() -> ModelInfo:
 
 
 def cached() -> tuple[list[ModelInfo], list[str]]:
-    """Models in the hub's cache, by id, and what is wrong with the cache; none where there is no cache."""
+    """Models in the hub cache in the order of their ids, and warnings about the cache."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -108,20 +108,20 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
 
 
 def folder_model(name: str) -> ModelInfo | None:
-    """The model in a folder of that name; None where there is no such folder."""
+    """The model in the folder `name`; None where there is no such folder."""
     folder = Path(os.path.expanduser(name))
     return read_model(folder, str(folder.resolve()), "folder") if folder.is_dir() else None
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model` takes: bundled, in the cache or a folder; None: not on this disk."""
+    """The model that `--model name` loads: bundled, in the cache or a folder; None: not on this disk."""
     if name == DEFAULT_MODEL:
         return bundled()
     return next((info for info in cached()[0] if info.id == name), None) or folder_model(name)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:
-    """What a model's files say; what is wrong with them is its `problem`."""
+    """The model in a folder; what is wrong with its files is its `problem`."""
     facts: dict[str, Any] = {"id": identity, "source": source, "folder": folder, "revision": revision}
     try:
         files = sorted(file.name for file in folder.iterdir())
@@ -149,7 +149,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _described(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Architecture, dtype and context of a configuration, whatever kinds of values stand there."""
+    """Architecture, dtype and context of a configuration with values of any type."""
     inner = data.get("text_config")
     text: Mapping[str, Any] = inner if isinstance(inner, dict) else data
     classes = data.get("architectures")
@@ -175,7 +175,7 @@ def _parameters(file: Path) -> int:
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():
-        raise ValueError(f"{file.name} is missing: the download is not complete")
+        raise ValueError(f"{file.name} is missing: the download is incomplete")
     try:
         with safe_open(str(file), framework="np") as weights:
             return sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118

@@ -1,6 +1,6 @@
-"""A model's folder, inspected before any weights load: is it complete, and can it be served exactly?
+"""Inspection of a model folder before loading: is it complete, and can it be served exactly?
 
-It reads files and configurations, no weights.
+Reads files and configurations, no weights.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ VOCABULARIES = (
     "tiktoken.model",
 )
 SERVED_LAYERS = ("full_attention", "sliding_attention")
-SERVED_CACHES = (  # of transformers; the last stores nothing, for layers that share another layer's keys
+SERVED_CACHES = (  # of transformers; DummyLayer is for layers that share the keys of another layer
     "DynamicLayer",
     "DynamicSlidingWindowLayer",
     "DummyLayer",
 )
-CACHE_NAMES = ("cache", "past_key_values")  # the argument's name since transformers 5.24, and before
+CACHE_NAMES = ("cache", "past_key_values")  # name of the argument since transformers 5.24, and before
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Checkpoint:
 
 
 def choose_files(name: str, files: Sequence[str]) -> list[str]:
-    """The files of a hub repository that a model needs, but for the shards that its index names.
+    """The files of a hub repository to download for a model, without the shards listed in its index.
 
-    Raises ModelError where there is no model, or none in safetensors; nothing has been downloaded then.
+    Raises ModelError, before any download, where there is no model or none in safetensors.
     """
     top = [file for file in files if "/" not in file]
     if CONFIG_FILE not in top:
@@ -63,9 +63,9 @@ def choose_files(name: str, files: Sequence[str]) -> list[str]:
 
 
 def weight_files(folder: Path, name: str) -> list[str]:
-    """The safetensors files of a model: those that its index names, or the one of a model without an index.
+    """The safetensors files of a model: the shards in its index, or the single file of a model without one.
 
-    Raises ModelError where the index cannot be read, or names anything but safetensors within the folder.
+    Raises ModelError where the index cannot be read, or lists anything but safetensors within the folder.
     """
     if not (folder / INDEX_FILE).is_file():
         return [WEIGHTS_FILE]
@@ -76,14 +76,14 @@ def weight_files(folder: Path, name: str) -> list[str]:
     for shard in sorted(set(shards)):
         if not shard.endswith(".safetensors") or "\\" in shard or {"", ".."} & set(shard.split("/")):
             raise ModelError(
-                f"model {name}: {INDEX_FILE} names {shard!r}, which is no safetensors file in the folder",
+                f"model {name}: {INDEX_FILE} lists {shard!r}, which is not a safetensors file in the folder",
                 hint="choose a revision or a copy with safetensors",
             )
     return sorted(set(shards))
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder of the hub's cache holds all weights and a tokenizer, so no broken download."""
+    """Whether a folder of the hub cache holds all weights and a tokenizer: a complete download."""
     try:
         weights = weight_files(folder, folder.name)
     except ModelError:
@@ -94,9 +94,9 @@ def is_complete(folder: Path) -> bool:
 
 
 def inspect_folder(folder: Path, name: str) -> Checkpoint:
-    """Check that the folder holds a complete model in safetensors which needs no code of its own.
+    """Check that the folder holds a complete model in safetensors without custom code.
 
-    Raises ModelError saying what is missing, damaged or not supported.
+    Raises ModelError for missing, damaged or unsupported files.
     """
     top = sorted(file.name for file in folder.iterdir())
     if CONFIG_FILE not in top:
@@ -113,7 +113,7 @@ def inspect_folder(folder: Path, name: str) -> Checkpoint:
 
 
 def check_class(model_class: Any, config: Any, name: str) -> None:
-    """Check that this class of model can be served: a cache of keys and values that can be rolled back.
+    """Check that the cache of this model class can be rolled back.
 
     Recurrent and hybrid models roll back without an error and are silently wrong afterwards.
     Raises ModelError with the reason.
@@ -129,53 +129,51 @@ def check_class(model_class: Any, config: Any, name: str) -> None:
         )
     if "local" in (getattr(text, "attention_layers", None) or ()):
         raise ModelError(
-            f"model {name} ({text.model_type}) masks its local layers by place in the cache, not by position",
+            f"model {name} ({text.model_type}) masks its local layers by cache index, not by position",
             hint="choose a model with plain or sliding-window attention, such as Qwen3, Llama or Mistral",
         )
     accepts = inspect.signature(model_class.forward).parameters
     caches = any(name in accepts for name in CACHE_NAMES)
     if not caches or "position_ids" not in accepts or getattr(text, "alibi", False):
-        what = "no explicit positions" if caches else "no key-value cache"
-        raise ModelError(f"model {name} ({text.model_type}) takes {what}, which decoding needs here")
+        what = "explicit positions" if caches else "a key-value cache"
+        raise ModelError(f"model {name} ({text.model_type}) does not take {what}, which decoding needs")
     if any(type(layer).__name__ not in SERVED_CACHES for layer in _cache(config)):
-        raise ModelError(
-            f"model {name} ({text.model_type}) caches something else than keys and values a layer"
-        )
+        raise ModelError(f"model {name} ({text.model_type}) caches other state than keys and values")
 
 
 def cache_argument(model_class: Any) -> str:
-    """The name of the argument by which a model class takes the cache in its forward pass."""
+    """Name of the cache argument in the forward pass of a model class."""
     accepts = inspect.signature(model_class.forward).parameters
     return next((name for name in CACHE_NAMES if name in accepts), CACHE_NAMES[0])
 
 
 def _cache(config: Any) -> list[Any]:
-    """The cache layers that transformers would make for the configuration."""
+    """The cache layers that transformers creates for the configuration."""
     from transformers import DynamicCache
 
     return list(DynamicCache(config=config).layers)
 
 
 def check_config(data: dict[str, Any], name: str) -> None:
-    """Raises ModelError for what config.json alone rules out."""
+    """Raise ModelError for a config.json that cannot be served."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = data.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         if data.get("auto_map"):
             raise ModelError(
-                f"model {name} brings its own code (auto_map), and remote code is never run",
-                hint="choose a model that transformers supports itself",
+                f"model {name} needs remote code (auto_map), which is never run",
+                hint="choose a model that transformers supports natively",
             )
         raise ModelError(
-            f"model {name}: the installed transformers does not know model_type {kind!r}",
-            hint="a newer transformers may; otherwise choose another model",
+            f"model {name}: the installed transformers does not support model_type {kind!r}",
+            hint="try a newer transformers, or choose another model",
         )
     check_plain(data, name)
 
 
 def check_plain(data: Mapping[str, Any], name: str) -> None:
-    """Raises ModelError for what config.json rules out, whatever transformers knows."""
+    """The part of `check_config` that does not need transformers."""
     kind = data.get("model_type")
     quantised = data.get("quantization_config") or data.get("compression_config")
     if quantised:
@@ -215,7 +213,7 @@ def _no_weights(name: str, files: Sequence[str]) -> ModelError:
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
-    """The object of a JSON file of the model `name`. Raises ModelError."""
+    """The JSON object in a file of the model `name`. Raises ModelError."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -226,13 +224,13 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file stands for another one that Git LFS has not fetched."""
+    """Whether a file is a Git LFS pointer."""
     with path.open("rb") as raw:
         return raw.read(24).startswith(b"version https://git-lfs")
 
 
 def _count(path: Path, name: str) -> int:
-    """Parameters in a safetensors file, from its header, which also tells whether the file is whole."""
+    """Parameters in a safetensors file, from its header, which also reveals a truncated file."""
     from safetensors import SafetensorError, safe_open
 
     if is_pointer(path):

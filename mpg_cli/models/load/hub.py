@@ -1,8 +1,8 @@
-"""Fetching a repository's files from the Hugging Face hub, or from its cache.
+"""Fetching files of a repository from the Hugging Face hub, or from its cache.
 
-One short request comes first (does the repository exist, which files does it have), so that an unreachable
-hub and an unknown model give their own errors within five seconds; huggingface_hub alone retries for much
-longer. Only files by exact name are downloaded, and never pickled weights.
+A first short request lists the files of the repository, so that an unreachable hub and an unknown model are
+reported within five seconds; huggingface_hub retries for much longer. Files are downloaded by exact
+name only, never pickled weights.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mpg_cli.errors import MpgError, brief
 
 PROBE_SECONDS = 4.0  # for the whole request, name resolution included
 REQUEST_SECONDS = 3.0  # for each of its steps
-_NO_FOLDER = "if a folder was meant, there is none of that name"
+_NO_FOLDER = "if you meant a folder, it does not exist"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Files of a repository on disk, the commit they come from, and what the user should know."""
+    """Files of a repository on disk, their commit, and a notice for the user."""
 
     folder: Path
     revision: str
@@ -32,11 +32,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to fetch: `choose` picks from a repository's file names (and may refuse them), `key` is the file
-    whose presence in the cache means that the repository was fetched before, `complete` tells whether a
-    cached folder has everything. `rest` says what else is needed once these files are there, `name` what the
-    user calls the place if that is more than the repository, `others` what a cached folder has instead."""
+class FetchRequest:
+    """What to fetch from a repository.
+
+    `choose` picks from the file names (or raises), `key` is the file whose presence in the cache means that
+    the repository was fetched before, `complete` checks a cached folder. `rest` lists further files once the
+    chosen ones are on disk, `name` is the name in messages (None: the repository), `others` a hint about what
+    a cached folder has instead.
+    """
 
     what: str  # "model" or "adapter", for messages
     error: type[MpgError]
@@ -48,11 +51,11 @@ class Wanted:
     others: Callable[[Path], str | None] = lambda folder: None
 
 
-def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = False) -> Snapshot:
-    """Make the wanted files of `repo` at `revision` (branch, tag or commit) available on disk.
+def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: bool = False) -> Snapshot:
+    """Make the requested files of `repo` at `revision` (branch, tag or commit) available on disk.
 
-    A commit that is complete in the cache is used without a request. With `offline`, or when the hub cannot
-    be reached, so is whatever the cache has. Raises `wanted.error` for an unknown repository or
+    A commit that is complete in the cache is used without a request, any complete cached copy with `offline`
+    or when the hub cannot be reached. Raises `wanted.error` for an unknown repository or
     revision, denied access, an unreachable hub, a failed download.
     """
     from huggingface_hub import constants
@@ -65,7 +68,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
         validate_repo_id(repo)
     except HFValidationError:
         raise fail(
-            f"there is no folder {repo}, and it cannot be a {wanted.what} of the hub",
+            f"there is no folder {repo}, and it is not a valid id of a {wanted.what} on the hub",
             hint="give an existing folder, or owner/name",
         ) from None
     cached = _cached(repo, revision, wanted.key)
@@ -83,7 +86,7 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
             )
         return cached
     try:
-        files = _ask(repo, revision, wanted)
+        files = _list_files(repo, revision, wanted)
     except _Unreachable as error:
         if cached is None:
             raise fail(
@@ -97,18 +100,18 @@ def fetch(repo: str, revision: str | None, wanted: Wanted, *, offline: bool = Fa
     rest = wanted.rest(found.folder)
     if lacking := sorted(set(rest) - set(files)):
         raise fail(
-            f"{wanted.what} {repo} is not complete: its files name {lacking[0]}, which is not there",
+            f"{wanted.what} {repo} is incomplete: its files refer to {lacking[0]}, which is missing",
             hint="choose another revision or a copy",
         )
     return _download(repo, found.revision, wanted, rest) if rest else found
 
 
 class _Unreachable(Exception):
-    """The hub gave no usable answer; the text says why."""
+    """The hub gave no usable answer, for the reason in the text."""
 
 
 def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
-    """The snapshot in the cache, if the key file is there."""
+    """The snapshot in the cache, if it has the key file."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo, key, revision=revision)
@@ -118,8 +121,8 @@ def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
     return Snapshot(folder, folder.name)
 
 
-def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
-    """What the cache has of the repository instead, as a hint."""
+def _in_cache(repo: str, revision: str | None, wanted: FetchRequest) -> str | None:
+    """A hint about other files of the repository in the cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -130,8 +133,8 @@ def _in_cache(repo: str, revision: str | None, wanted: Wanted) -> str | None:
     return wanted.others(Path(folder))
 
 
-def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
-    """File names of the repository; in a thread, because name resolution has no timeout."""
+def _list_files(repo: str, revision: str | None, wanted: FetchRequest) -> list[str]:
+    """File names of the repository; requested in a thread, as name resolution has no timeout."""
     from huggingface_hub import HfApi, constants
 
     outcome: list[Any] = []
@@ -141,7 +144,7 @@ def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
             api = HfApi(endpoint=constants.ENDPOINT)
             info = api.model_info(repo, revision=revision, timeout=REQUEST_SECONDS)
             outcome.append([file.rfilename for file in info.siblings or ()])
-        except Exception as error:  # sorted out below, in the caller's thread
+        except Exception as error:  # handled below, in the thread of the caller
             outcome.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -152,11 +155,11 @@ def _ask(repo: str, revision: str | None, wanted: Wanted) -> list[str]:
     answer = outcome[0]
     if isinstance(answer, list):
         return [str(name) for name in answer]
-    raise _refusal(answer, repo, revision, wanted) or _Unreachable(brief(answer))
+    raise _error_for(answer, repo, revision, wanted) or _Unreachable(brief(answer))
 
 
-def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) -> MpgError | None:
-    """The error that the hub's answer means; None if it says nothing about the repository."""
+def _error_for(error: Exception, repo: str, revision: str | None, wanted: FetchRequest) -> MpgError | None:
+    """The error for an answer of the hub; None if it is not about the repository."""
     from huggingface_hub import errors
 
     login = "log in with `hf auth login` or set HF_TOKEN"
@@ -164,7 +167,7 @@ def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) 
     if isinstance(error, errors.GatedRepoError) or (status == 403):
         return wanted.error(
             f"{wanted.what} {repo} is gated: its owner grants access on request",
-            hint=f"ask for access on its page, then {login}",
+            hint=f"request access on its page, then {login}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return wanted.error(f"{wanted.what} {repo} has no revision {revision!r}", hint="check the revision")
@@ -174,11 +177,11 @@ def _refusal(error: Exception, repo: str, revision: str | None, wanted: Wanted) 
             hint=f"check the spelling; if it is private, {login}",
         )
     if status == 401:
-        return wanted.error(f"the hub does not accept the token in use, {wanted.what} {repo}", hint=login)
+        return wanted.error(f"the hub rejects the access token, {wanted.what} {repo}", hint=login)
     return None
 
 
-def _download(repo: str, revision: str | None, wanted: Wanted, files: list[str]) -> Snapshot:
+def _download(repo: str, revision: str | None, wanted: FetchRequest, files: list[str]) -> Snapshot:
     """Download the files, with progress on stderr if that is a terminal."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
@@ -195,7 +198,7 @@ def _download(repo: str, revision: str | None, wanted: Wanted, files: list[str])
             snapshot_download(repo, revision=revision, allow_patterns=files, endpoint=constants.ENDPOINT)
         )
     except Exception as error:
-        raise _refusal(error, repo, revision, wanted) or wanted.error(
+        raise _error_for(error, repo, revision, wanted) or wanted.error(
             f"the download of {wanted.what} {repo} failed: {brief(error)}",
             hint="try again: it resumes where it stopped",
         ) from error

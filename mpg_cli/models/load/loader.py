@@ -1,7 +1,7 @@
-"""Loading: a hub id or a folder becomes a model and its tokenizer, or one clear error.
+"""Loading a model and its tokenizer from a hub id or a folder.
 
-transformers initialises missing weights at random, ignores left-over ones and runs models that cannot be
-rolled back. The checks here are against that.
+transformers initialises missing weights at random, ignores unused ones and runs models that cannot be rolled
+back; the checks here reject all of these.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
 from mpg_cli.options.model import DEFAULT_MODEL
 
-LISTED = 5  # wrong weights that a message lists
-CAUSAL_SLACK = 0.1  # of the logits' spread, for rounding in half precision
-SAMPLE = 64  # numbers of each parameter that stand for all of it
+LISTED = 5  # wrong weights listed in a message
+CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
+SAMPLE = 64  # elements of each parameter in a digest
 
 _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
@@ -35,9 +35,9 @@ _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the folder without links, or "mpg-tiny"; `called` the user's name for it, `revision`
-    the commit on the hub, `notices` what the user should know. `config` is the model's, with `_name_or_path`
-    as published. `compiled` says whether its passes go through torch.compile.
+    `id` is the hub id, the resolved folder, or "mpg-tiny"; `given_name` the name as given, `revision` the
+    commit on the hub, `notices` are messages for the user. `config` is that of the model, with
+    `_name_or_path` as published. `compiled`: its passes use torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -48,7 +48,7 @@ class LoadedModel:
     device: Choice[torch.device]
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
-    called: str = ""
+    given_name: str = ""
     compiled: bool = False
 
     @property
@@ -66,7 +66,7 @@ class LoadedModel:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Ids that may be sampled: the tokenizer's and the end tokens, as far as the model has them."""
+        """Ids that may be sampled: those of the tokenizer and the end tokens, if the model has them."""
         size = served_tokens(self.model)
         known = {*self.tokenizer.get_vocab().values(), *self.end_tokens}
         return Vocabulary.of(id_ for id_ in known if id_ < size)
@@ -82,11 +82,11 @@ def load_model(
 ) -> LoadedModel:
     """Load a causal language model from a folder, the hub or its cache; "mpg-tiny" is the bundled one.
 
-    Raises ModelError for whatever is wrong with the name, the files, the kind of model or the device.
+    Raises ModelError for problems of the name, the files, the kind of model or the device.
     """
     chosen_device = choose_device(device)
     if dtype != "auto":
-        choose_dtype(dtype, chosen_device.value)  # a wrong name fails before anything is fetched
+        choose_dtype(dtype, chosen_device.value)  # fail before anything is fetched
     with silence():
         folder, identity, commit, notices = find_model(name_or_path, revision, offline)
         checkpoint = inspect_folder(folder, identity)
@@ -100,7 +100,7 @@ def load_model(
     model.config._name_or_path = str(checkpoint.data.get("_name_or_path") or identity)
     if unused:
         notices.append(
-            f"model {identity}: {len(unused)} tensors of its files have no use, such as {unused[0]}"
+            f"model {identity}: {len(unused)} tensors of its files are unused, such as {unused[0]}"
         )
     return LoadedModel(
         model=model,
@@ -111,25 +111,25 @@ def load_model(
         device=chosen_device,
         dtype=chosen_dtype,
         notices=tuple(notices),
-        called=name_or_path,
+        given_name=name_or_path,
     )
 
 
 def load_checkpoint(
     name_or_path: str, base: LoadedModel, revision: str | None = None, *, offline: bool = False
 ) -> LoadedModel:
-    """Load a full fine-tuned model as an expert beside `base`, on its device and in its dtype.
+    """Load a full fine-tuned model as an expert besides `base`, on its device and in its dtype.
 
-    Its embeddings may have another size: the blend samples the tokens that all of its models have.
+    Its embeddings may have another size: a blend samples the tokens that all of its models share.
     Raises ModelError as `load_model` does, and where the tokenizers differ: probabilities of different tokens
-    cannot be blended.
+    cannot be combined.
     """
     hint = "an expert must be fine-tuned from a model with the same tokenizer; this one works as --model"
     return _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
 
 
 def load_drafter(name_or_path: str, base: LoadedModel, *, offline: bool = False) -> LoadedModel:
-    """Load a smaller model that drafts for `base`, on its device and in its dtype.
+    """Load a smaller model as the drafter for `base`, on its device and in its dtype.
 
     Raises ModelError as `load_model` does, and where the tokenizers differ; embeddings may have another size.
     """
@@ -153,7 +153,7 @@ def _load_beside(
 
 
 def read_config(folder: Path, name: str) -> tuple[Any, Any]:
-    """The configuration and the class of its models; of a multimodal model those of its text."""
+    """The configuration and its model class; of a multimodal model those of the text model."""
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -163,7 +163,7 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever a strange config.json provokes
+    except Exception as error:  # any type, for an invalid config.json
         raise ModelError(f"model {name}: config.json is not valid: {brief(error)}") from error
     mappings = (
         MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -180,7 +180,7 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
     named = config.architectures or ()  # the class that the weights were saved from
     model_class = next((one for one in classes if one.__name__ in named), classes[0])
     text = config.get_text_config()
-    if model_class.config_class is type(text):  # a class of its own for the language model
+    if model_class.config_class is type(text):  # the language model has its own class
         config = text
     try:
         check_class(model_class, config, name)
@@ -190,14 +190,14 @@ def read_config(folder: Path, name: str) -> tuple[Any, Any]:
         TypeError,
         ValueError,
     ) as error:  # a configuration of its own kind
-        raise ModelError(f"model {name} ({config.model_type}) is no plain language model") from error
+        raise ModelError(f"model {name} ({config.model_type}) is not a plain language model") from error
     return config, model_class
 
 
 def _load_weights(
     folder: Path, name: str, config: Any, model_class: Any, dtype: torch.dtype
 ) -> tuple[Any, list[str]]:
-    """The model on the CPU, and names of tensors without a use."""
+    """The model on the CPU, and the names of unused tensors."""
     attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
     try:
         model, info = model_class.from_pretrained(
@@ -209,11 +209,11 @@ def _load_weights(
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, with both shapes
+            ignore_mismatched_sizes=True,  # an error below, with both shapes
         )
     except MemoryError:
         raise ModelError(f"model {name} does not fit into memory") from None
-    except Exception as error:  # safetensors, shapes, missing packages: transformers raises many kinds
+    except Exception as error:  # safetensors, shapes, missing packages: many types
         raise ModelError(f"model {name} cannot be loaded: {brief(error)}") from error
     wrong = []
     for key, found, needed in sorted(info["mismatched_keys"], key=lambda entry: str(entry[0])):
@@ -242,7 +242,7 @@ def _move(model: Any, device: torch.device, name: str) -> None:
 
 
 def _check_causal(model: Any, name: str) -> None:
-    """Later tokens must not change earlier predictions (encoders such as BERT load as causal models too)."""
+    """Raise ModelError if later tokens change earlier predictions, as in encoders such as BERT."""
     tokens = torch.tensor([[3, 4, 5], [3, 4, 6]], device=model.device)  # (2, 3)
     tokens = tokens % model.get_input_embeddings().weight.shape[0]
     try:
@@ -252,24 +252,24 @@ def _check_causal(model: Any, name: str) -> None:
         Exception
     ) as error:  # of a model that asks for pictures, sound or a language, or of a strange config
         raise ModelError(
-            f"model {name} ({model.config.model_type}) does not answer to text alone: {brief(error)}",
+            f"model {name} ({model.config.model_type}) does not run on text alone: {brief(error)}",
             hint="choose a model that generates text from text",
         ) from error
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(
             f"model {name} computes NaN or infinity",
-            hint="try --dtype float32; if it stays, its weights are damaged",
+            hint="try --dtype float32; if that fails, its weights are damaged",
         )
     if float((logits[0] - logits[1]).abs().max()) > CAUSAL_SLACK * float(logits.std()):
         raise ModelError(
-            f"model {name} ({model.config.model_type}) looks at later tokens: not a causal language model"
+            f"model {name} ({model.config.model_type}) attends to later tokens: not a causal language model"
         )
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A digest of a few numbers of every parameter, the same for plain and for repacked weights.
+    """A digest of a few elements of every parameter, the same for plain and repacked weights.
 
-    It is computed once for a model, faster while its weights are plain.
+    Computed once for a model, and faster before its weights are repacked.
     """
     found = _DIGESTS.get(model)
     if found is None:

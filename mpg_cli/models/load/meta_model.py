@@ -1,4 +1,4 @@
-"""A model on the meta device, made from its config.json: enough to check whether an adapter fits."""
+"""Models on the meta device, made from config.json, to check whether an adapter fits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mpg_cli.personas.weight_files import model_tensors, read_header
 
 @dataclass(frozen=True)
 class MetaModel:
-    """A causal language model whose parameters have shapes and no values."""
+    """A causal language model whose parameters have shapes but no values."""
 
     id: str
     model: Any = field(repr=False)
@@ -31,9 +31,9 @@ class MetaModel:
 
 
 def load_meta_model(name: str) -> MetaModel:
-    """The shapes of a model of the hub, of a folder, or of mpg-tiny; no weights are fetched or read.
+    """Build a model of the hub, a folder, or mpg-tiny without fetching or reading weights.
 
-    Raises ModelError as `load_model` does for all that its configuration decides.
+    Raises ModelError as `load_model` does for problems of the configuration.
     """
     with silence():
         folder, identity, _, _ = find_model(name, None, False, config_only=True)
@@ -46,7 +46,7 @@ def load_meta_model(name: str) -> MetaModel:
         try:
             with torch.device("meta"):
                 model = model_class(config)
-        except Exception as error:  # whatever a strange config.json provokes
+        except Exception as error:  # any type, for an invalid config.json
             raise ModelError(f"model {identity}: config.json is not valid: {error}") from error
     return MetaModel(identity, model, folder)
 
@@ -54,8 +54,8 @@ def load_meta_model(name: str) -> MetaModel:
 def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
     """Check that the local files of the entry fit the base by their shapes.
 
-    Raises AdapterError or ModelError. The values of adapters are checked too; whole weights in their files
-    are compared with the base's where these are local, too.
+    Raises AdapterError or ModelError. The values of adapters are checked too, and copies of base weights in
+    their files compared with the base if its weights are local.
     """
     path = entry.resolved_path()
     if entry.checkpoint is not None:
@@ -73,13 +73,13 @@ def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
     if tensors is not None and (differing := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
         raise AdapterError(
             f"adapter {label} ({path}) does not fit the model:\n"
-            f"  - {differing}: the file brings its own version, and it is not the base's; not implemented",
+            f"  - {differing}: the file has a version that differs from the base; not implemented",
             hint=MERGE_HINT,
         )
 
 
 def _tokenizer(meta: MetaModel) -> Any:
-    """Its tokenizer, None where only the configuration is local."""
+    """The tokenizer; None where only the configuration is local."""
     try:
         with silence():
             return load_tokenizer(meta.folder, meta.id)

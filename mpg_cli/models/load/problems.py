@@ -1,4 +1,4 @@
-"""All problems of an adapter in one error, with one line for a problem that many layers share."""
+"""One error for all problems of an adapter, with one line for a problem of many layers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from mpg_cli.errors import AdapterError
 from mpg_cli.io.text import visible
 
-LISTED = 20  # problems of different kinds that one message lists
+LISTED = 20  # lines of a message
 
 
 class Problems:
-    """Collects problems and merges the same one of many layers into one line."""
+    """Collects problems and merges equal ones of many layers."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], list[int]] = {}
@@ -21,7 +21,7 @@ class Problems:
         return bool(self._seen)
 
     def add(self, text: str, name: str = "") -> None:
-        """Note a problem, of the module or tensor `name` if given."""
+        """Add a problem, of the module or tensor `name` if given."""
         name = visible(name, 200)
         index = re.search(r"\.(\d+)(?=\.|$)", name)
         if index is not None:
@@ -31,7 +31,7 @@ class Problems:
             layers.append(int(index.group(1)))
 
     def error(self, intro: str, hint: str | None) -> AdapterError:
-        """One error with a line a problem."""
+        """The error, with a line for each problem."""
         lines = []
         for (name, text), layers in self._seen.items():
             if layers:

@@ -20,16 +20,16 @@ from mpg_cli.personas import adapter_folder, adapter_shapes
 def find_model(
     name: str, revision: str | None, offline: bool, *, config_only: bool = False
 ) -> tuple[Path, str, str | None, list[str]]:
-    """Folder, id, commit and notices for what the user named; all of its files, or config.json alone."""
+    """Folder, id, commit and notices of the model `name`, fetched with all files or config.json alone."""
     folder = BUNDLED_FOLDER if name == DEFAULT_MODEL else Path(os.path.expanduser(name))
     if name == DEFAULT_MODEL or os.path.isdir(folder):
         if revision is not None:
-            raise ModelError(f"--revision goes with a model of the hub, and {name} is a folder")
+            raise ModelError(f"--revision needs a model of the hub, and {name} is a folder")
         if not folder.is_dir():
             raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
         return folder, name if name == DEFAULT_MODEL else str(folder.resolve()), None, []
     if os.path.exists(folder):
-        raise ModelError(f"model {name} is a file; a folder or a hub id is needed")
+        raise ModelError(f"model {name} is a file, must be a folder or a hub id")
 
     def choose(files: Sequence[str]) -> list[str]:
         return [CONFIG_FILE] if config_only and CONFIG_FILE in files else choose_files(name, files)
@@ -38,7 +38,7 @@ def find_model(
         return weight_files(folder, name) if (folder / INDEX_FILE).is_file() else []
 
     complete, rest = (lambda folder: True, lambda folder: []) if config_only else (is_complete, shards)
-    request = hub.Wanted("model", ModelError, CONFIG_FILE, choose, complete, rest)
+    request = hub.FetchRequest("model", ModelError, CONFIG_FILE, choose, complete, rest)
     found = hub.fetch(name, revision, request, offline=offline)
     return found.folder, name, found.revision, [found.notice] if found.notice else []
 
@@ -51,9 +51,9 @@ def fetch_adapter(
     offline: bool = False,
     notice: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """The folder of an adapter from the hub or its cache, downloaded if need be; never pickled weights.
+    """The folder of an adapter from the hub or its cache, downloaded if necessary; never pickled weights.
 
-    `notice` gets a message where the hub cannot be reached and the cache is used. Raises AdapterError for an
+    `notice` gets a message if the hub cannot be reached and the cache is used. Raises AdapterError for an
     unknown repository, one without an adapter there, an unreachable hub.
     """
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
@@ -71,7 +71,7 @@ def fetch_adapter(
     def choose(files: Sequence[str]) -> list[str]:
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
         if not below and subfolder and subfolder in files:
-            below = [subfolder.rpartition("/")[2]]  # a file is all that it names
+            below = [subfolder.rpartition("/")[2]]  # it is a file
         if not below:
             raise AdapterError(f"adapter {place}: there is no such folder", hint=instead(files))
         if refused := adapter_folder.refusal(below):
@@ -79,7 +79,7 @@ def fetch_adapter(
         return wanted
 
     with silence():
-        request = hub.Wanted(
+        request = hub.FetchRequest(
             "adapter",
             AdapterError,
             wanted[0],
@@ -96,9 +96,9 @@ def fetch_adapter(
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep progress bars, warnings and advice of the libraries off the screen: they break a live display.
+    """Suppress progress bars, warnings and log messages of the libraries, which break a live display.
 
-    Log levels and progress bars stay off afterwards: a model's first passes give advice, too.
+    Log messages and progress bars stay off afterwards: the first passes of a model log as well.
     """
     import transformers
 

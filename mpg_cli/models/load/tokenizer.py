@@ -1,4 +1,4 @@
-"""A model's tokenizer from its folder, or why it cannot be loaded."""
+"""Loading the tokenizer of a model folder, with the reason where that fails."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from mpg_cli.errors import ModelError, brief
 from mpg_cli.models.load.checkpoint import VOCABULARIES, is_pointer, read_json
 
-TEMPLATE_FILE = "chat_template.json"  # where processors of multimodal models kept it
+TEMPLATE_FILE = "chat_template.json"  # of processors of multimodal models
 
 
 def load_tokenizer(folder: Path, name: str) -> Any:
-    """The tokenizer in a model's folder. Raises ModelError."""
+    """The tokenizer in a model folder. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:
@@ -22,7 +22,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
             not _vocabularies(folder)
             and not tokenizer("Hello, world!", add_special_tokens=False)["input_ids"]
         ):
-            raise ValueError("it makes no tokens of text")  # its class alone is no tokenizer
+            raise ValueError("it returns no tokens for text")  # a class without a vocabulary
     except Exception as error:  # missing files, damaged JSON, packages that are not installed
         reason, hint = _why_not(folder, error)
         raise ModelError(f"model {name}: its tokenizer cannot be loaded: {reason}", hint=hint) from error
@@ -32,29 +32,29 @@ def load_tokenizer(folder: Path, name: str) -> Any:
 
 
 def _why_not(folder: Path, error: Exception) -> tuple[str, str]:
-    """What a tokenizer that does not load lacks, and the remedy; transformers tells what it tried last."""
+    """Reason and remedy for a tokenizer that does not load; transformers reports only its last attempt."""
     copy = "a copy of the model with tokenizer.json"
     if "custom code" in str(error):
-        return "it brings its own code, and remote code is never run", f"take {copy}"
+        return "it needs remote code, which is never run", f"choose {copy}"
     files = _vocabularies(folder)
     if not files:
         return (
-            f"no {VOCABULARIES[0]} or other vocabulary is in its folder",
-            "copy the tokenizer files of the model that it was made from into the folder",
+            f"its folder has no {VOCABULARIES[0]} or other vocabulary",
+            "copy the tokenizer files of its base model into the folder",
         )
     if pointers := [file.name for file in files if is_pointer(file)]:
         return f"{pointers[0]} is a Git LFS pointer, not the vocabulary", "run `git lfs pull` there"
     if files[0].name == "tekken.json":
-        return "tekken.json is a vocabulary of mistral-common, which is not supported", f"take {copy}"
+        return "tekken.json is a vocabulary of mistral-common, which is not supported", f"choose {copy}"
     kind, modules = _format(files[0])
     missing = [package for module, package in modules.items() if not _installed(module)]
     if missing:
         return (
             f"{files[0].name} is a vocabulary of {kind}, and {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed",
-            f"`pip install {' '.join(missing)}`, or take {copy}",
+            f"`pip install {' '.join(missing)}`, or choose {copy}",
         )
-    return brief(error), f"fetch the model's tokenizer files again, or take {copy}"
+    return brief(error), f"fetch the tokenizer files of the model again, or choose {copy}"
 
 
 def _vocabularies(folder: Path) -> list[Path]:
@@ -62,11 +62,11 @@ def _vocabularies(folder: Path) -> list[Path]:
 
 
 def _format(file: Path) -> tuple[str, dict[str, str]]:
-    """Whose vocabulary a file holds, and the modules that reading it takes, with their packages."""
+    """The format of a vocabulary file, and the modules needed to read it, with their packages."""
     if file.suffix != ".model":
         return "transformers", {}
     with file.open("rb") as stream:
-        text = stream.read(1) not in (b"\n", b"")  # a protocol buffer begins with the tag of its first piece
+        text = stream.read(1) not in (b"\n", b"")  # a protocol buffer begins with a tag
     if text:
         return "tiktoken", {"tiktoken": "tiktoken"}
     return "SentencePiece", {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
@@ -75,5 +75,5 @@ def _format(file: Path) -> tuple[str, dict[str, str]]:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package above it
+    except ModuleNotFoundError:  # of a parent package
         return False

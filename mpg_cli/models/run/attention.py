@@ -1,10 +1,10 @@
-"""Attention of few queries over many keys on a CPU, by plain products.
+"""Attention of few queries over many keys on a CPU, by plain matrix products.
 
-Decoding has few queries; libraries are made for prompts. For masked passes of several tokens transformers
-first copies keys and values to every head that shares them, and PyTorch's kernel computes whole blocks of
-queries where there are only a few. Plain products over the heads as they are took between nine tenths and a
-tenth of that time, least where heads share keys (AMD EPYC, two threads; `python -m benchmarks.kernels`). They
-are for float32: in half precision they would round the scores, so PyTorch's kernel stays, without the copies.
+Decoding has few queries, while libraries optimise for prompts. For masked passes of several tokens
+transformers first copies keys and values for every query head that shares them, and PyTorch's kernel computes
+whole blocks of queries. Plain products without these copies took a tenth to nine tenths of that time, least
+with shared keys (AMD EPYC, two threads; `python -m benchmarks.kernels`). They are used in float32 only: in
+half precision they would round the scores, so PyTorch's kernel is used there, without the copies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "mpg"
-SCORES = 2**22  # scores of a layer; more outgrow the processor's caches, and a kernel that stores none wins
+SCORES = 2**22  # of a layer; more do not fit the CPU caches, and a kernel that stores none is faster
 OTHER = ("softcap", "position_bias", "s_aux", "cache")  # arguments that plain products do not cover
 
 
@@ -45,8 +45,8 @@ def attend(
     (rows or 1, 1, T, S) added to the scores; returns (rows, T, H, d).
     """
     rows, heads, T, _ = query.shape
-    shared = heads // key.shape[1]  # query heads that share a head of keys
-    added = attention_mask is not None and attention_mask.dtype == query.dtype  # a boolean one is not added
+    shared = heads // key.shape[1]  # query heads a key head
+    added = attention_mask is not None and attention_mask.dtype == query.dtype  # not boolean
     plain = added and not dropout and all(kwargs.get(name) is None for name in OTHER)
     few = rows * T > 1 and query.shape[:3].numel() * key.shape[2] <= SCORES
     if plain and few and query.dtype == torch.float32:
@@ -64,15 +64,15 @@ def attend(
 
 
 def plain_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
-    """softmax(scaling * query key^T + mask) value, with one product for all queries that share a head's keys.
+    """softmax(scaling * query key^T + mask) value, with one product for all queries of a key head.
 
     Shapes as for `attend`; scaling None is d ** -0.5.
     """
     rows, heads, T, d = query.shape
-    kept, width = key.shape[1:3]
-    q = query.reshape(rows * kept, -1, d)  # (rows*h, H/h*T, d)
+    key_heads, width = key.shape[1:3]
+    q = query.reshape(rows * key_heads, -1, d)  # (rows*h, H/h*T, d)
     scores = torch.bmm(q, key.flatten(0, 1).mT)  # (rows*h, H/h*T, S)
-    each = scores.view(rows, kept, -1, T, width)  # (rows, h, H/h, T, S)
+    each = scores.view(rows, key_heads, -1, T, width)  # (rows, h, H/h, T, S)
     torch.add(mask[:, :, None], each, alpha=d**-0.5 if scaling is None else scaling, out=each)
     found = torch.bmm(scores.softmax(dim=-1), value.flatten(0, 1))  # (rows*h, H/h*T, d)
     return found.view(rows, heads, T, -1).transpose(1, 2).contiguous()  # (rows, T, H, d)

@@ -1,10 +1,9 @@
 """A KV cache that stores each token at its position in the sequence.
 
-Every sequence writes at its own length. So a rollback only lowers a number, sequences of different length
-share a pass, and nothing is padded or copied: a query at position p attends to the positions 0..p, and what
-an earlier pass left behind them is masked. Sliding windows, too, are a matter of the mask alone, which keeps
-rollback exact (transformers' sliding layers drop what has left the window). Takes the place of
-`transformers.DynamicCache`.
+Every sequence writes at its own length. So a rollback only lowers a number, sequences of different lengths
+share a pass, and nothing is padded or copied: a query at position p attends to the positions 0..p, and stale
+entries after them are masked. Sliding windows are masks as well, which keeps rollback exact (transformers'
+sliding layers drop entries outside the window). Replaces `transformers.DynamicCache`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _VERSIONS = count()
 
 @dataclass
 class Span:
-    """Where the current pass writes and reads; shared by all layers.
+    """Positions that the current pass writes and reads; shared by all layers.
 
-    `start` is the first position that each physical row writes, one number where all are equal (then writing
-    is a slice, else a scatter). `rows` are the physical rows that take part (None: all).
+    `start` is the first position that each physical row writes, an int where all are equal (then writing is
+    a slice, else a scatter). `rows` are the physical rows that take part (None: all).
     """
 
     total: int  # physical rows in the cache
@@ -34,35 +33,35 @@ class Span:
     count: int = 0  # tokens a row in this pass
     width: int = 0  # positions read: max(start) + count or more
     rows: Tensor | None = None
-    version: int = field(default_factory=lambda: next(_VERSIONS))  # changes when the storage moves
+    version: int = field(default_factory=lambda: next(_VERSIONS))  # changes with the storage
     _flat: tuple[tuple[int, int], Tensor] | None = field(default=None, init=False)
 
     def begin(self, start: int | Tensor) -> None:
-        """Set the first position of each row, for another pass."""
+        """Set the first position of each row for the next pass."""
         self.start, self._flat = start, None
 
     def targets(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Physical rows (rows, 1) and positions (rows, count) that are written, where `start` differs."""
+        """Physical rows (rows, 1) and positions (rows, count) to write, for a tensor `start`."""
         assert isinstance(self.start, Tensor)
         row = torch.arange(self.total, device=device) if self.rows is None else self.rows
         return row[:, None], self.start[:, None] + torch.arange(self.count, device=device)
 
     def flat(self, heads: int, capacity: int, device: torch.device) -> Tensor:
-        """The same as vector numbers of a layer, (rows * count * heads,), computed once a pass."""
+        """The same as flat indices of vectors in a layer, (rows * count * heads,), computed once a pass."""
         if self._flat is None or self._flat[0] != (heads, capacity):
             row, position = self.targets(device)  # (rows, 1), (rows, count)
             head = row[..., None] * heads + torch.arange(heads, device=device)  # (rows, 1, heads)
-            place = head * capacity + position[..., None]  # (rows, count, heads)
-            self._flat = (heads, capacity), place.flatten()
+            index = head * capacity + position[..., None]  # (rows, count, heads)
+            self._flat = (heads, capacity), index.flatten()
         return self._flat[1]
 
     def moved(self) -> None:
-        """Note that keys or values have other storage now."""
+        """Record that the storage of keys or values has changed."""
         self.version = next(_VERSIONS)
 
 
 def _capacity(width: int) -> int:
-    """How many positions to allocate where `width` are needed: growing copies everything."""
+    """Positions to allocate for `width`, with room to grow: growing copies everything."""
     return max(width + 128, width * 3 // 2)
 
 
@@ -79,7 +78,7 @@ class PositionLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def _grown(self, old: Tensor | None, like: Tensor, width: int) -> Tensor:
-        """Storage for `width` positions or more with `old` in it; zeroed: a masked NaN poisons sums."""
+        """Storage for at least `width` positions, filled with `old`; zeroed, as a masked NaN would spread."""
         new = like.new_zeros(self.span.total, like.shape[1], _capacity(width), like.shape[3])
         self.span.moved()
         if old is not None:
@@ -96,7 +95,7 @@ class PositionLayer(CacheLayerMixin):
         return self._write(self.keys, key_states), self._write(self.values, value_states)
 
     def reserve(self, keys: Tensor, values: Tensor, width: int) -> None:
-        """Make room for `width` positions of keys and values like these."""
+        """Allocate `width` positions for keys and values like these."""
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         assert self.keys is not None
@@ -113,8 +112,8 @@ class PositionLayer(CacheLayerMixin):
             store[s.rows, :, s.start : s.start + s.count] = new
         else:
             vectors = new.transpose(1, 2).reshape(-1, new.shape[3])  # (rows * count * heads, head size)
-            place = s.flat(store.shape[1], store.shape[2], new.device)
-            store.view(-1, new.shape[3]).index_copy_(0, place, vectors)
+            index = s.flat(store.shape[1], store.shape[2], new.device)
+            store.view(-1, new.shape[3]).index_copy_(0, index, vectors)
         return store[:, :, : s.width] if s.rows is None else store[s.rows, :, : s.width]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -130,8 +129,7 @@ class PositionLayer(CacheLayerMixin):
 class PositionCache(Cache):
     """The layers of one model over `total` physical rows, and the token at each position.
 
-    The tokens of a row are valid up to the length that its owner keeps; a position beyond it was computed
-    from tokens that may have been replaced since.
+    The owner tracks the valid length of each row; positions beyond it are stale.
     """
 
     def __init__(self, layers: int, total: int) -> None:
@@ -150,20 +148,20 @@ class PositionCache(Cache):
             self.tokens[s.targets(tokens.device)] = tokens
 
     def _widen(self, width: int, device: torch.device) -> None:
-        """Make room for the tokens of `width` positions, on this device."""
+        """Allocate tokens for `width` positions, on this device."""
         self.tokens = self.tokens.to(device)
         if self.tokens.shape[1] < width:
             self.tokens = torch.nn.functional.pad(self.tokens, (0, _capacity(width) - self.tokens.shape[1]))
 
     def holds(self, width: int) -> bool:
-        """Whether there is room for `width` positions already."""
+        """Whether `width` positions are allocated."""
         first = self.layers[0]
         return first.keys is not None and first.keys.shape[2] >= width
 
     def common(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """How many of the tokens (R, n) the physical rows (R, N) begin with, the least over N: (R,).
+        """Length (R,) of the prefix of the tokens (R, n) that all physical rows (R, N) have.
 
-        At most `lengths` (R,) of them.
+        At most `lengths` (R,).
         """
         width = min(tokens.shape[1], self.tokens.shape[1])
         own = self.tokens[rows, :width]  # (R, N, width)
@@ -194,7 +192,7 @@ class PositionCache(Cache):
 
     @torch.inference_mode()
     def take_rows(self, other: PositionCache, source: Tensor, target: Tensor) -> None:
-        """Start with rows `source` (n,) of another cache of the model as rows `target`; the rest is empty."""
+        """Initialise the rows `target` with the rows `source` (n,) of another cache of the model."""
         for layer, old in zip(self.layers, other.layers, strict=True):
             if old.keys is None or old.values is None:
                 continue
@@ -210,13 +208,13 @@ class PositionCache(Cache):
 
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
-        """Keep the physical rows (n,), in this order; one may be named twice."""
+        """Keep the physical rows (n,), in this order; duplicates are allowed."""
         self.span.total = len(rows)
         self.tokens = self.tokens[rows]
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
-                place = to_device(rows, layer.keys.device)
-                layer.keys, layer.values = layer.keys[place], layer.values[place]
+                index = to_device(rows, layer.keys.device)
+                layer.keys, layer.values = layer.keys[index], layer.values[index]
         self.span.moved()
 
     def nbytes(self) -> int:

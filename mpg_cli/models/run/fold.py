@@ -1,4 +1,4 @@
-"""A dense copy of a model with the weighted ΔW of adapters added: a drafter whose step costs a base step.
+"""A dense copy of a model with the weighted ΔW of adapters added: a drafter as fast as the base.
 
 Weights that no adapter changes are shared with the model. Independent of transformers.
 """
@@ -12,27 +12,27 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.linear import is_conv1d, plain, with_weight
+from mpg_cli.models.linear import base_layer, is_conv1d, with_weight
 from mpg_cli.models.load.adapter import Row, row_factors
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:
-    """The model with W + Σ w·s·B·A in place of W, added in float32 and rounded to the weight's dtype.
+    """A copy with W + Σ w·s·B·A in place of W, summed in float32 and rounded to the dtype of the weight.
 
     The adapters must have passed `fit_adapter`. Raises AdapterError where a sum overflows the dtype.
     """
     targets = dict.fromkeys(module for adapter, _ in row for module in adapter.pairs)
     memo: dict[int, Any] = {id(p): p for p in (*model.parameters(), *model.buffers())}
-    kept: list[object] = []  # ids in the memo are those of living objects
+    alive: list[object] = []  # keeps objects alive whose ids are in the memo
     for name, module in model.named_modules():
-        own = plain(module)
+        own = base_layer(module)
         if name in targets:
             memo[id(module)] = with_weight(own, summed_weight(name, own, row))
         elif own is not module:
             memo[id(module)] = own
     bank = getattr(model, "_mpg_bank", None)
     if bank is not None:
-        kept.append(bank)
+        alive.append(bank)
         memo[id(bank)] = "left out"
     folded: nn.Module = copy.deepcopy(model, memo)
     folded.__dict__.pop("_mpg_bank", None)

@@ -1,4 +1,4 @@
-"""One forward pass over the physical rows of a cache: positions, masks, and where the cache is written.
+"""One forward pass over the physical rows of a cache: positions, masks and cache writes.
 
 Independent of experts, sequences and drafts.
 """
@@ -22,8 +22,8 @@ from mpg_cli.sampling.scorer import to_device
 def position_bytes(model: Any) -> int:
     """Bytes of the keys and values of one position of one row, over all layers.
 
-    Layers differ in heads and sizes or share keys, and configurations name that in many ways: a pass over one
-    token measures it, once for a model.
+    Measured by a pass over one token, once for a model: layers differ in heads and sizes or share keys, and
+    configurations describe that in many ways.
     """
     found: int | None = getattr(model, "_mpg_position_bytes", None)
     if found is None:
@@ -35,10 +35,10 @@ def position_bytes(model: Any) -> int:
 
 
 class Forward:
-    """The passes of one group of rows.
+    """The forward passes of one group of rows.
 
-    `size` is for a model that lacks embeddings of the base's tokens: ids from `size` on are read as the last
-    one below it. Only drafters lack any; they draft worse after such a token, and the text stays the same.
+    `size` is for a drafter with fewer embeddings than the base: ids from `size` on are read as `size` - 1.
+    Its drafts after such a token are worse; the text is the same.
     """
 
     def __init__(self, model: Any, size: int | None = None, plan: PassPlan | None = None) -> None:
@@ -46,8 +46,8 @@ class Forward:
         self.masks = Masks(model.config.get_text_config(), model.dtype, self._device)
         self._plan = plan_of(model) if plan is None else plan
         self.recorder = self._plan.recorder()
-        # As an index, not as the number 1: a slice of the hidden states is strided, and for a strided input
-        # of three dimensions PyTorch copies the head's weight once a row.
+        # An index instead of the number 1, which slices: for a strided input of three dimensions PyTorch
+        # copies the weight of the head once a row.
         accepts = inspect.signature(model.forward).parameters
         keeps = "logits_to_keep" in accepts
         self._last_only = {"logits_to_keep": torch.tensor([-1], device=self._device)} if keeps else {}
@@ -58,11 +58,11 @@ class Forward:
         return PositionCache(self._model.config.get_text_config().num_hidden_layers, total)
 
     def read(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None) -> None:
-        """A pass that only fills the cache, over tokens (rows, T) that begin at the positions `start`.
+        """A pass that only fills the cache, over tokens (rows, T) from the positions `start` on.
 
         `rows` are the physical rows that take part (None: all).
         """
-        tokens, start = self._aim(cache, tokens, start, rows)
+        tokens, start = self._set_span(cache, tokens, start, rows)
         with torch.inference_mode():
             self._pass(cache, tokens, start, **self._last_only)
         cache.note(tokens)
@@ -76,11 +76,11 @@ class Forward:
         *,
         alone: bool,
     ) -> Tensor:
-        """The same with the logits (rows, T, V); those of a recorded pass are valid until the next one.
+        """The same, returning logits (rows, T, V); those of a recorded pass are valid until the next pass.
 
         The rounding of a sequence that is `alone` depends on its length only.
         """
-        tokens, start = self._aim(cache, tokens, start, rows)
+        tokens, start = self._set_span(cache, tokens, start, rows)
         span = cache.span
         if self._device.type == "cpu" and rows is None and span.count <= 2 and not alone:
             span.width = self._plan.step_width(cache.layers[0].keys, span.width)
@@ -96,10 +96,10 @@ class Forward:
         cache.note(tokens)
         return logits
 
-    def _aim(
+    def _set_span(
         self, cache: PositionCache, tokens: Tensor, start: int | Tensor, rows: Tensor | None
     ) -> tuple[Tensor, int | Tensor]:
-        """Set where the pass writes and what it reads; returns tokens and start on the device."""
+        """Set the span of the pass; returns tokens and start on the device."""
         span, last = cache.span, start if isinstance(start, int) else int(start.max())
         span.count, span.width = tokens.shape[1], last + tokens.shape[1]
         span.width = self._plan.width(span.width, self._device)
@@ -111,7 +111,7 @@ class Forward:
         )
 
     def _pass(self, cache: PositionCache, tokens: Tensor, start: int | Tensor, **kwargs: Any) -> Tensor:
-        """The pass itself; tokens and start are on the device."""
+        """Run the model; tokens and start are on the device."""
         span = cache.span
         span.begin(start)
         first: Any = start if isinstance(start, int) else start[:, None]

@@ -1,7 +1,7 @@
 """The stacked layer: one `baddbmm` a projection adds a different LoRA to each row of a forward pass.
 
 Rows are expert-major: of R·M sequences the first M belong to row 0, the next M to row 1, and so on. A stack
-of K adapters serves the **last** K rows; the rows before it (the reference, prompt-only experts) stay plain:
+of K adapters applies to the **last** K rows; the rows before (the reference, prompt-only experts) stay plain:
 y[-K:] += (x[-K:] @ A) @ B with A (K, d_in, r), B (K, r, d_out), the scale folded into B and shorter ranks
 padded with zeros. x and y are contiguous views: no copies, no index tensors, no hooks.
 
@@ -19,28 +19,28 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from mpg_cli.errors import AdapterError
-from mpg_cli.models.linear import linear_shape, plain
+from mpg_cli.models.linear import base_layer, linear_shape
 from mpg_cli.models.load.adapter import Row, row_factors
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.plan import plan_of
 
 
 class _Switch:
-    """Shared by all stacked layers of a model: the name of the active stack and the rows of the pass."""
+    """State shared by all stacked layers of a model: the active stack and the rows of the pass."""
 
-    __slots__ = ("behind", "name", "rows")
+    __slots__ = ("name", "rows", "skipped")
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.rows = 1
-        self.behind = 0
+        self.skipped = 0  # rows after those of the pass
 
 
 class StackedLinear(nn.Module):
-    """Stands in for a linear layer; adds the active stack's LoRA to the last rows of its output.
+    """Replaces a linear layer; adds the LoRA of the active stack to the last rows of its output.
 
-    The parameters are the base layer's own, under the same names, so state dictionaries, tied weights and
-    `get_output_embeddings` see no difference; the base layer computes its part itself.
+    Its parameters are those of the base layer, under the same names, so state dictionaries, tied weights and
+    `get_output_embeddings` work unchanged; the base layer computes its own output.
     """
 
     def __init__(self, base: nn.Module, switch: _Switch) -> None:
@@ -55,13 +55,13 @@ class StackedLinear(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
         self.training = base.training
         # Not a submodule: its parameters would get a second name.
-        object.__setattr__(self, "stands_for", base)
+        object.__setattr__(self, "wrapped_layer", base)
         self.base_forward: Callable[[Tensor], Tensor] = base.forward
         self.switch = switch
         self.stacks: dict[str | None, tuple[int, Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (R·M, T, d_in) or (R·M·T, d_in) → y of the same leading shape; R as the switch says."""
+        """x (R·M, T, d_in) or (R·M·T, d_in) → y of the same leading shape; R is `switch.rows`."""
         y = self.base_forward(x)
         switch = self.switch
         stack = self.stacks.get(switch.name)
@@ -69,18 +69,18 @@ class StackedLinear(nn.Module):
             return y
         size, a, b = stack
         rows = switch.rows
-        k = min(size - switch.behind, rows)  # served rows of this pass
+        k = min(size - switch.skipped, rows)  # adapted rows of this pass
         if k <= 0:
             return y
         if k < size:
-            served = slice(size - switch.behind - k, size - switch.behind)
-            a, b = a[served], b[served]
+            used = slice(size - switch.skipped - k, size - switch.skipped)
+            a, b = a[used], b[used]
         if x.shape[0] % rows:
             raise RuntimeError(f"internal error: {x.shape[0]} sequences cannot be {rows} rows")
         if not y.is_contiguous():
             y = y.contiguous()
         x_rows, y_rows = x, y
-        # Of one sequence the rows are there already; a compiled pass serves any number of them.
+        # One sequence needs no view; a compiled pass must work for any number of them.
         if is_compiling() or x.dim() != 3 or x.shape[0] != rows:
             x_rows = x.reshape(rows, -1, self.d_in)  # (R, M·T, d_in)
             y_rows = y.view(rows, -1, self.d_out)  # (R, M·T, d_out)
@@ -91,13 +91,13 @@ class StackedLinear(nn.Module):
 
     def extra_repr(self) -> str:
         names = ", ".join(map(str, self.stacks))
-        return f"{type(plain(self)).__name__}, {self.d_in} → {self.d_out}, stacks: {names}"
+        return f"{type(base_layer(self)).__name__}, {self.d_in} → {self.d_out}, stacks: {names}"
 
 
 class LoraBank:
     """The named stacks of a model. A layer is replaced in place when a stack first adapts it.
 
-    Make it after the model is on its device and in its dtype; stacks are stored in each layer's own.
+    Create it once the model is on its device and in its dtype: stacks use those of each layer.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -109,7 +109,7 @@ class LoraBank:
 
     @classmethod
     def of(cls, model: nn.Module) -> LoraBank:
-        """The one bank of a model; its layers are replaced once."""
+        """The bank of a model, created at the first call."""
         bank: LoraBank | None = getattr(model, "_mpg_bank", None)
         if bank is None:
             bank = cls(model)
@@ -122,20 +122,20 @@ class LoraBank:
         return tuple(self._sizes)
 
     def size(self, name: str) -> int:
-        """K, the number of rows that the stack serves."""
+        """K, the number of rows of the stack."""
         return self._sizes[name]
 
     def add(self, name: str, rows: Sequence[Row]) -> None:
         """Build the stack `name` of K = len(rows) rows, each a list of (adapter, weight) whose ΔW add up.
 
-        An expert is the row [(a, 1.0)]; the merged drafter one row [(a1, w1), (a2, w2), …]: the exact sum of
-        the weighted ΔW, the A's stacked and the weighted, scaled B's side by side. Rows may be empty.
+        An expert is the row [(a, 1.0)]. The merged drafter is one row [(a1, w1), (a2, w2), …]: the exact sum
+        of the weighted ΔW, with the A's and the weighted, scaled B's concatenated. Rows may be empty.
         The adapters must have passed `fit_adapter`. Raises AdapterError where a factor overflows the dtype.
         """
         if name in self._sizes:
-            raise RuntimeError(f"internal error: there is a stack {name!r} already")
+            raise RuntimeError(f"internal error: stack {name!r} exists already")
         if not rows:
-            raise RuntimeError(f"internal error: the stack {name!r} has no rows")
+            raise RuntimeError(f"internal error: stack {name!r} has no rows")
         targets = dict.fromkeys(module for row in rows for adapter, _ in row for module in adapter.pairs)
         built = {module: _stack(module, rows, self._weight(module)) for module in targets}
         for module, (a, b) in built.items():
@@ -143,13 +143,13 @@ class LoraBank:
         self._sizes[name] = len(rows)
 
     def remove(self, name: str) -> None:
-        """Drop a stack and its memory."""
+        """Remove a stack and free its memory."""
         del self._sizes[name]
         for layer in self._layers.values():
             layer.stacks.pop(name, None)
 
     def folded(self, row: Row) -> nn.Module:
-        """The model with the weighted adapters added to a copy of its weights; one copy for equal rows."""
+        """A copy of the model with the weighted adapters added to its weights; cached by row."""
         key = tuple((adapter.fingerprint, weight) for adapter, weight in row)
         model = self._folded.get(key)
         if model is None:
@@ -159,35 +159,35 @@ class LoraBank:
 
     @contextmanager
     def active(self, name: str | None, rows: int = 1, run: range | None = None) -> Iterator[None]:
-        """Within it, forward passes have `rows` expert-major rows, the last K served by the stack `name`.
+        """Context of passes over `rows` expert-major rows, the last K of them adapted by stack `name`.
 
-        None: every row is the plain base. With `run` only these of the rows are in the passes. Nests; the
-        state before is restored at the end.
+        None: every row is the plain base. `run` restricts the passes to these of the rows. Nests; the former
+        state is restored on exit.
         """
         if name is not None:
             size = self._sizes.get(name)
             if size is None:
-                raise RuntimeError(f"internal error: there is no stack {name!r}")
+                raise RuntimeError(f"internal error: no stack {name!r}")
             if size > rows:
                 raise RuntimeError(f"internal error: {size} adapters for {rows} rows")
         run = range(rows) if run is None else run
         switch = self._switch
-        before = switch.name, switch.rows, switch.behind
-        switch.name, switch.rows, switch.behind = name, len(run), rows - run.stop
+        before = switch.name, switch.rows, switch.skipped
+        switch.name, switch.rows, switch.skipped = name, len(run), rows - run.stop
         try:
             yield
         finally:
-            switch.name, switch.rows, switch.behind = before
+            switch.name, switch.rows, switch.skipped = before
 
     def memory(self) -> int:
-        """Bytes that the stacks take."""
+        """Bytes of all stacks."""
         stacks = (stack for layer in self._layers.values() for stack in layer.stacks.values())
         return sum(tensor.numel() * tensor.element_size() for _, a, b in stacks for tensor in (a, b))
 
     def detach(self) -> None:
-        """Give the model its own layers back and drop all stacks."""
+        """Restore the original layers of the model and drop all stacks."""
         for module, layer in self._layers.items():
-            self._replace(module, plain(layer))
+            self._replace(module, base_layer(layer))
         self._layers.clear()
         self._sizes.clear()
 
@@ -228,5 +228,5 @@ def _stack(module: str, rows: Sequence[Row], weight: Tensor) -> tuple[Tensor, Te
             f"adapter {', '.join(labels)}: {module} exceeds the range of {kind}",
             hint="choose --dtype bfloat16 or float32",
         )
-    # Stored as PEFT stores them and transposed as views: the fastest layout for `bmm` on the CPU in bfloat16.
+    # Stored like PEFT's, as transposed views: the fastest layout for `bmm` in bfloat16 on a CPU.
     return stack_a.mT, stack_b.mT  # (K, d_in, r), (K, r, d_out)

@@ -11,10 +11,10 @@ from mpg_cli.errors import ModelError
 
 
 def context_length(config: Any) -> int | None:
-    """Positions that can be used, prompt and reply together; None where the configuration has no limit.
+    """Positions for prompt and reply together; None where the configuration has no limit.
 
-    Long RoPE has one set of factors up to the original length and another beyond, and transformers chooses
-    for a whole pass by its longest row: within the original length no row can disturb another.
+    Long RoPE has one set of factors up to the original length and another beyond it, which transformers
+    chooses for a whole pass by its longest row. Limiting rows to the original length keeps them independent.
     """
     limit: int | None = getattr(config, "max_position_embeddings", None)
     rope = getattr(config, "rope_parameters", None) or {}
@@ -48,11 +48,11 @@ class Masks:
         self.blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
 
     def clamp(self, positions: Tensor) -> Tensor:
-        """Padding after a shorter sequence may lie past the last learned position; it is never read."""
+        """Clamp positions to the context: padding may exceed it, and is never read."""
         return positions if self.limit is None else positions.clamp(max=self.limit - 1)
 
     def build(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
-        """positions (rows, T) of the queries -> (rows, 1, T, width), a dict of them for mixed models."""
+        """positions (rows, T) of the queries -> (rows, 1, T, width); mixed models: a dict by layer type."""
         key = torch.arange(width, device=self.device)
         seen = key <= positions[:, None, :, None]  # (rows, 1, T, width)
         masks = {}

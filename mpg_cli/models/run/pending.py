@@ -1,7 +1,4 @@
-"""Pending tokens: committed or drafted, and not in the cache yet. The next pass feeds them.
-
-After a sequence's own tokens comes padding.
-"""
+"""Pending tokens: committed or drafted tokens that are not in the cache yet. The next pass feeds them."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from mpg_cli.sampling.scorer import padded
 
 
 class PendingTokens:
-    """The pending tokens of B sequences: the first `counts[b]` of `tokens[:, b]`, (R, B, N, W) in all."""
+    """The pending tokens of B sequences, (R, B, N, W): the first `counts[b]` of each, then padding."""
 
     def __init__(self, rows: int, batch: int, candidates: int) -> None:
         self.tokens = torch.zeros(rows, batch, candidates, 0, dtype=torch.long)
         self.counts = torch.zeros(batch, dtype=torch.long)
 
     def insert(self, slots: Sequence[int], last: Tensor) -> None:
-        """Put other sequences into these slots; the last token of each row's prompt (R, P) is pending."""
+        """Start new sequences in these slots, with the last prompt token of each row (R, P) pending."""
         self._widen(1)
         self.tokens[..., 0][:, list(slots)] = last[:, :, None]
         self.counts[list(slots)] = 1
 
     def append(self, tokens: Tensor) -> None:
-        """One more token for each candidate of each sequence, (B, N)."""
+        """Append a token to each candidate of each sequence, (B, N)."""
         self._put(tokens[:, :, None])
         self.counts = self.counts + 1
 
@@ -49,7 +46,7 @@ class PendingTokens:
         return self.tokens[..., : int(self.counts.max()) + drafts.shape[2]]  # (R, B, N, W+T)
 
     def clear(self) -> None:
-        """Everything was fed."""
+        """Drop all pending tokens after they were fed."""
         self.counts = torch.zeros_like(self.counts)
 
     def select(self, slots: Tensor) -> None:
@@ -60,9 +57,9 @@ class PendingTokens:
         """Write tokens (B, 1 or N, n) after the pending ones, without counting them."""
         n = tokens.shape[2]
         self._widen(int(self.counts.max()) + n)
-        place = self.counts[:, None] + torch.arange(n)  # (B, n)
+        index = self.counts[:, None] + torch.arange(n)  # (B, n)
         shape = (*self.tokens.shape[:3], n)
-        self.tokens.scatter_(3, place[:, None].expand(shape), tokens.expand(shape))
+        self.tokens.scatter_(3, index[:, None].expand(shape), tokens.expand(shape))
 
     def _widen(self, width: int) -> None:
         more = width - self.tokens.shape[3]

@@ -1,7 +1,7 @@
-"""How the passes of a model are made, as far as that changes their time and the rounding, and nothing else.
+"""How work is divided into passes; a plan changes only speed and rounding.
 
-`PassPlan` is the plain way. models/fast has another one, which `accelerate` gives to a model; the rows ask
-the plan of their model and know no more about what makes passes fast.
+`PassPlan` is the default. `accelerate` of models/fast sets a faster one on a model; the rows depend on this
+interface alone.
 """
 
 from __future__ import annotations
@@ -21,56 +21,56 @@ class Recorder(Protocol):
     """Records passes and replays them."""
 
     def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: int) -> Tensor:
-        """`do(tokens, start)` or a replay of it; valid until the next pass.
+        """Run `do(tokens, start)` or replay a recording of it; the result is valid until the next pass.
 
-        `width` is how many positions of the cache are read, `version` changes when the cache has moved.
+        `width` is the number of cache positions read, `version` changes with the storage of the cache.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PassPlan:
-    """Every prompt of every row is read alone, all sequences are scored together, nothing is recorded."""
+    """Reads every prompt of every row separately, scores all sequences together, records nothing."""
 
     prefill_block: int = 512  # prompt tokens a pass, over its sequences: bounds the memory of long prompts
 
     def prompts_together(self, missing: Mapping[int, int]) -> list[list[int]]:
-        """Slots whose prompts share passes, by how many tokens have to be read there."""
+        """Groups of slots whose prompts share passes, from the number of tokens to read in each."""
         return [[slot] for slot in missing]
 
     def rows_together(self, missing: Sequence[int]) -> list[range]:
-        """Neighbouring rows that share passes, by how many tokens each has to read; not those with none."""
+        """Runs of neighbouring rows that share passes, from the number of tokens to read (0: left out)."""
         return [range(row, row + 1) for row, amount in enumerate(missing) if amount]
 
     def sequences_together(
         self, lengths: Sequence[int], position_bytes: int, weight_bytes: int
     ) -> list[list[int]]:
-        """Sequences that are scored in one pass, by the positions that each has in the cache.
+        """Groups of sequences that are scored in one pass, from their lengths in the cache.
 
-        `position_bytes` is what one position of one sequence takes there, `weight_bytes` the model's size.
+        `position_bytes` is the size of a position of a sequence in the cache, `weight_bytes` the model size.
         """
         return [list(range(len(lengths)))]
 
     def width(self, needed: int, device: torch.device) -> int:
-        """How many positions of the cache a pass reads; the mask hides those beyond the ones needed."""
+        """Number of cache positions that a pass reads; the mask hides those beyond `needed`."""
         return needed
 
     def step_width(self, keys: Tensor | None, needed: int) -> int:
-        """The same for a pass of few tokens a row on a CPU, of a layer's keys (rows, heads, capacity, d)."""
+        """The same for a pass of few tokens a row on a CPU, over keys (rows, heads, capacity, d)."""
         return needed
 
     def recorder(self) -> Recorder | None:
-        """What records the passes of one group of rows, if they are recorded."""
+        """A recorder for the passes of one group of rows; None: they are not recorded."""
         return None
 
     def prepare_copy(self, copy: Any, model: Any) -> None:
-        """Give a folded copy of the model what its plan has given to the model."""
+        """Apply to a folded copy what the plan has applied to the model."""
 
 
 PLAIN = PassPlan()
 
 
 def plan_of(model: Any) -> PassPlan:
-    """The plan of a model: the plain one unless it was accelerated."""
+    """The plan of a model, PLAIN unless it was accelerated."""
     plan: PassPlan = getattr(model, "_mpg_plan", PLAIN)
     return plan

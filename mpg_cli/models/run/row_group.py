@@ -1,9 +1,9 @@
 """The rows of one forward pass: the reference and all experts, for a batch of sequences.
 
 The physical batch is R*B*N: R rows of a blend, B sequences in slots, N candidates of each. The row is the
-slowest index, so that the stacked LoRA works on contiguous views. The sampler needs two calls: `score` feeds
+slowest index, so that the stacked LoRA works on contiguous views. The sampler uses two calls: `score` feeds
 the pending tokens and a draft and returns log-probabilities after each token, `commit` drops the rejected
-tail and appends what was committed. Independent of sampling and of text.
+tail and appends the committed tokens. Independent of sampling and of text.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Prompt = Sequence[Sequence[int]]  # token ids for each row of one sequence
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
-    """Log-probabilities over the last axis of logits, float32, which may be overwritten.
+    """Log-probabilities over the last axis of float32 logits, in place on a CPU.
 
-    On a CPU they are: a batch has megabytes of them, and new memory costs more than the sums.
+    A batch has megabytes of logits, and allocating memory would take longer than the sums.
     """
     if logits.device.type != "cpu" or not logits.is_contiguous():
         return torch.log_softmax(logits, dim=-1)
@@ -53,9 +53,9 @@ class RowGroup:
         keys: Sequence[Hashable] = (),
         plan: PassPlan | None = None,
     ) -> None:
-        """`vocabulary` is what scores range over (None: all logits of the model). `keys` identify what each
-        row computes: rows of the same model and key give the same for the same tokens, see `reuse_prefix`.
-        `plan` replaces the model's plan of passes.
+        """`vocabulary` are the tokens that are scored (None: all logits of the model). `keys` identify the
+        adapters of each row: rows of the same model and key are equal, see `reuse_prefix`. `plan` replaces
+        the plan of the model.
         """
         self.model, self.vocabulary = model, vocabulary
         self.names = tuple(names)
@@ -65,8 +65,8 @@ class RowGroup:
         lacks = vocabulary is not None and (rows := embedded(model)) < vocabulary.size  # only drafters
         self.plan = plan_of(model) if plan is None else plan
         self.forward = Forward(model, rows if lacks else None, self.plan)
-        self._position_bytes = self.rows * candidates * position_bytes(model)  # of one sequence
-        self.read_tokens = 0  # prompt tokens that all rows have read so far, reused ones not counted
+        self._position_bytes = self.rows * candidates * position_bytes(model)  # of a sequence
+        self.read_tokens = 0  # prompt tokens read so far over all rows, reused ones not counted
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.reset()
 
@@ -76,28 +76,28 @@ class RowGroup:
         self.cache = self.forward.new_cache(R * B * N)
         self.cached = torch.zeros(R, B, dtype=torch.long)  # tokens in the cache
         self.shared = torch.zeros(R, B, dtype=torch.long)  # of these, equal in all candidates
-        self.pending = PendingTokens(R, B, N)  # tokens still to be fed
+        self.pending = PendingTokens(R, B, N)  # tokens to be fed
         self._bad: Tensor | None = None  # (R,) rows that returned NaN since the last check
 
     def reuse_prefix(self, others: Sequence[RowGroup]) -> None:
-        """Start with what rows of the same key have in the cache of another group of the same model.
+        """Copy the cache of rows with the same key from another group of the same model.
 
-        Of several groups the one with most of such rows is taken, of several rows one of the same name.
+        Takes the group with the most such rows, and of several such rows one with the same name.
         """
         models = [g for g in others if g.model is self.model and g.candidates == self.candidates]
         sources = [(g, g._rows_for(self)) for g in models if g.batch == self.batch]
         if not sources:
             return
         old, found = max(sources, key=lambda source: len(source[1]))
-        own, theirs = torch.tensor(list(found), dtype=torch.long), torch.tensor(list(found.values()))
+        own, of_old = torch.tensor(list(found), dtype=torch.long), torch.tensor(list(found.values()))
         if len(own):
             slots = torch.arange(self.batch)
-            source, target = (g._physical(slots)[r].flatten() for g, r in ((old, theirs), (self, own)))
+            source, target = (g._physical(slots)[r].flatten() for g, r in ((old, of_old), (self, own)))
             self.cache.take_rows(old.cache, source, target)
-            self.cached[own] = self.shared[own] = old.cached[theirs]
+            self.cached[own] = self.shared[own] = old.cached[of_old]
 
     def _rows_for(self, new: RowGroup) -> dict[int, int]:
-        """Rows of the new group, and for each the row of this group with its key."""
+        """Rows of the new group by number, with the row of this group that has the same key."""
         found: dict[int, int] = {}
         for row, (name, key) in enumerate(zip(new.names, new.keys, strict=True)):
             same = [r for r, own in enumerate(self.keys) if own == key]
@@ -118,9 +118,9 @@ class RowGroup:
             plan=self.plan,
         )
 
-    def copy(self, other: RowGroup, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        """Put copies of the sequences in the slots `theirs` of a clone, just inserted there, into `slots`."""
-        old, new = torch.tensor(list(theirs)), torch.tensor(list(slots))
+    def copy(self, other: RowGroup, source_slots: Sequence[int], slots: Sequence[int]) -> None:
+        """Copy newly inserted sequences from the slots `source_slots` of a clone into `slots`."""
+        old, new = torch.tensor(list(source_slots)), torch.tensor(list(slots))
         source, target = other._physical(old), self._physical(new)  # (R, P, 1), (R, P, N)
         known = other.cached[:, old]  # (R, P)
         end = int(known.max())
@@ -131,19 +131,19 @@ class RowGroup:
     # -- the protocol of the sampler -------------------------------------------------------------
 
     def prefill(self, prompts: Sequence[Prompt]) -> None:
-        """Read the prompts of all B sequences."""
+        """Prefill the prompts of all B sequences."""
         self.insert(range(self.batch), prompts)
 
     def insert(self, slots: Sequence[int], prompts: Sequence[Prompt]) -> None:
-        """Replace the sequences in these slots by new ones with these prompts; the others keep their state.
+        """Start new sequences with these prompts in these slots; the other slots keep their state.
 
         All but the last prompt token enter the cache; that one is pending, so that the first `score` starts
-        from it as every other starts from the last committed token. A prefix that a row of the slot has in
+        from it, as later ones start from the last committed token. A prefix that a row of the slot has in
         the cache is not read again: the next turn of a conversation costs its new tokens, the next sample
         nothing.
         """
         ids_of = {b: [torch.tensor(list(ids)) for ids in p] for b, p in zip(slots, prompts, strict=True)}
-        missing: dict[int, int] = {}  # tokens to read in a slot, the most of its rows
+        missing: dict[int, int] = {}  # tokens to read in a slot, the maximum over its rows
         for b, prompt in ids_of.items():
             ends = torch.tensor([len(ids) - 1 for ids in prompt])  # (R,)
             known = self._known(b, prompt, ends)  # (R,)
@@ -155,13 +155,13 @@ class RowGroup:
         self.pending.insert(slots, last)
 
     def _known(self, b: int, prompt: Sequence[Tensor], ends: Tensor) -> Tensor:
-        """How many of the first `ends` (R,) prompt tokens the rows of slot b have in the cache, (R,)."""
+        """Length of the prompt prefix that the rows of slot b have in the cache, at most `ends`: (R,)."""
         rows = self._physical(torch.tensor([b]))[:, 0]  # (R, N)
         tokens = torch.nn.utils.rnn.pad_sequence(list(prompt), batch_first=True)  # (R, n)
         return self.cache.common(rows, tokens, torch.minimum(self.cached[:, b], ends))
 
     def _read(self, slots: Sequence[int], prompts: Sequence[Sequence[Tensor]]) -> None:
-        """Read what the cache lacks of P prompts but for their last tokens."""
+        """Read the uncached tokens of P prompts, without their last ones."""
         ends = torch.tensor([[len(ids) - 1 for ids in prompt] for prompt in prompts]).T  # (R, P)
         missing = ends - self.cached[:, list(slots)]  # (R, P)
         for run in self.plan.rows_together(missing.max(dim=1).values.tolist()):
@@ -195,7 +195,7 @@ class RowGroup:
     def score(self, drafts: Tensor) -> Scores:
         """Log-probabilities after the last committed token and after each drafted one.
 
-        drafts: (B, N, T) token ids, T >= 0. Returns scores of T+1 positions, float32. The drafts are part of
+        drafts: (B, N, T) token ids, T >= 0. Returns scores of T+1 positions, float32. The drafts belong to
         the sequence until `commit` drops them. `check` raises for NaN.
         """
         R, B, N, T = self.rows, self.batch, self.candidates, drafts.shape[2]
@@ -221,7 +221,7 @@ class RowGroup:
             name = self.names[int(bad.nonzero()[0, 0])]
             raise NumericsError(
                 f"the model returned NaN in the row of {name}",
-                hint="try --dtype float32; if it stays, the weights of that model or adapter are damaged",
+                hint="try --dtype float32; if that fails, the weights of that model or adapter are damaged",
             )
 
     def push(self, tokens: Tensor) -> None:
@@ -231,7 +231,7 @@ class RowGroup:
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:
-        """For each sequence: drop its last `drop` tokens, then append `tokens`, which are pending.
+        """For each sequence: drop its last `drop` tokens, then append `tokens` as pending ones.
 
         `winner` is the candidate that continues (default 0); the others get a copy of its cache.
         """
@@ -246,15 +246,15 @@ class RowGroup:
                 self._share(b, best[b])
 
     def select(self, slots: Sequence[int]) -> None:
-        """Keep the sequences in these slots, in this order; one that is named twice is there twice."""
-        place = torch.tensor(list(slots), dtype=torch.long)
-        self.cache.select_rows(self._physical(place).flatten())
-        self.batch = len(place)
-        self.cached, self.shared = self.cached[:, place], self.shared[:, place]
-        self.pending.select(place)
+        """Keep the sequences in these slots, in this order; a slot given twice is duplicated."""
+        index = torch.tensor(list(slots), dtype=torch.long)
+        self.cache.select_rows(self._physical(index).flatten())
+        self.batch = len(index)
+        self.cached, self.shared = self.cached[:, index], self.shared[:, index]
+        self.pending.select(index)
 
     def bytes_per_token(self) -> int:
-        """Bytes that one more token of every sequence takes in the cache."""
+        """Bytes in the cache for one more token of every sequence."""
         return self.batch * self._position_bytes
 
     # -- passes ----------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class RowGroup:
         return rows * self.candidates + torch.arange(self.candidates)  # (R, P, N)
 
     def _share(self, b: int, winner: int) -> None:
-        """Give the other candidates of sequence b what the winner has cached since all were equal."""
+        """Copy the cache of the winner to the other candidates of sequence b, from where they differ."""
         begin, end = int(self.shared[:, b].min()), int(self.cached[:, b].max())
         if begin < end:
             first = (torch.arange(self.rows) * self.batch + b) * self.candidates  # (R,)
@@ -302,7 +302,7 @@ class RowGroup:
         return nullcontext() if self.bank is None else self.bank.active(self.stack, self.rows, run)
 
     def _scores(self, logits: Tensor) -> Scores:
-        """Scores of logits (R, B, N, T+1, V), which may be overwritten; NaN is noted for `check`."""
+        """Scores from logits (R, B, N, T+1, V), which may be overwritten; NaN is recorded for `check`."""
         logits = self.vocabulary.fit(logits) if self.vocabulary else logits.float()
         first = self.vocabulary.first if self.vocabulary else 0
         logit = logits[..., first].clone()  # (R, B, N, T+1)

@@ -1,4 +1,4 @@
-"""The rows of a blend, on one model or several: what the sampler scores and commits."""
+"""The rows of a blend, on one model or several: the scorer of the sampler."""
 
 from __future__ import annotations
 

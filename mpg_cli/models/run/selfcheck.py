@@ -1,7 +1,7 @@
-"""Check of an architecture that the tests do not cover: its rows must equal its plain forward pass.
+"""Self-check of architectures that the tests do not cover: rows must equal the plain forward pass.
 
-Architectures differ in how they use positions, masks and a cache. One that differs from what `Forward`
-assumes would give wrong probabilities without an error.
+Architectures differ in their use of positions, masks and a cache. One that violates the assumptions of
+`Forward` would give wrong probabilities without an error.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TESTED = frozenset(
     {"llama", "qwen2", "qwen3", "mistral", "gemma3_text", "gemma4_text", "phi3", "gpt2", "gpt_neox"}
 )
 LENGTHS = (5, 9)  # two sequences of different length, a rollback in between
-CLOSE = {torch.float32: 1e-3}  # mean difference of log-probabilities; half precision rounds far more
+CLOSE = {torch.float32: 1e-3}  # mean difference of log-probabilities
 CLOSE_HALF = 0.05
-WINDOW = 4  # of sliding layers during the check, so that the sequences outgrow it
+WINDOW = 4  # of sliding layers during the check, shorter than the sequences
 
 
 def check_rows(model: Any, name: str, tested: Collection[str] = TESTED) -> None:
-    """Compare ragged, cached, rolled back rows with plain passes, but for architectures that are `tested`.
+    """Compare ragged, cached, rolled back rows with plain passes, unless the architecture is `tested`.
 
     Raises ModelError where they differ.
     """
@@ -43,16 +43,16 @@ def check_rows(model: Any, name: str, tested: Collection[str] = TESTED) -> None:
     except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError) as error:
         raise ModelError(
             f"model {name} ({config.model_type}) cannot be served: {type(error).__name__}: {error}",
-            hint=f"architectures that are tested: {', '.join(sorted(TESTED))}",
+            hint=f"tested architectures: {', '.join(sorted(TESTED))}",
         ) from error
     finally:
         if window:
             config.sliding_window = window
-    if not all(gap <= CLOSE.get(model.dtype, CLOSE_HALF) for gap in gaps):  # NaN is no number below
+    if not all(gap <= CLOSE.get(model.dtype, CLOSE_HALF) for gap in gaps):  # false for NaN
         raise ModelError(
             f"model {name} ({config.model_type}) cannot be served exactly: with the cache its "
             f"log-probabilities differ by {max(gaps):.2g} on average from those without",
-            hint=f"architectures that are tested: {', '.join(sorted(TESTED))}",
+            hint=f"tested architectures: {', '.join(sorted(TESTED))}",
         )
 
 
@@ -60,7 +60,7 @@ def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     """Mean difference of the log-probabilities after the last two tokens of each stream."""
     rows = RowGroup(model, ["reference"], batch=len(streams))
     rows.prefill([[stream[:-2].tolist()] for stream in streams])
-    rows.score(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # rejected altogether
+    rows.score(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # all rejected
     rows.commit([3] * len(streams), [[int(stream[-2])] for stream in streams])
     last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
     served = rows.score(last).log_probs[0, :, 0]  # (B, 2, V)

@@ -1,7 +1,6 @@
-"""The row of a drafter: it steps token by token, and reads nothing back from the device within a chunk.
+"""The row of a drafter, stepped token by token without synchronising with the device within a chunk.
 
-On a GPU every read waits for all work before it. So drafted tokens stay on the device until `commit`, and the
-check for NaN waits until then.
+On a GPU every read synchronises. So drafted tokens stay on the device, and NaN is checked in `commit`.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from mpg_cli.sampling.scorer import Scores
 
 
 class StepRow(RowGroup):
-    """One row that feeds pushed tokens from the device that they are on."""
+    """One row that feeds pushed tokens without a copy from their device."""
 
-    def __init__(self, model: Any, names: Sequence[str], **how: Any) -> None:
+    def __init__(self, model: Any, names: Sequence[str], **options: Any) -> None:
         self._pushed: Tensor | None = None  # (B, N)
-        super().__init__(model, names, **how)
+        super().__init__(model, names, **options)
 
     def reset(self) -> None:
-        """Empty the cache and drop what was pushed."""
+        """Empty the cache and drop pushed tokens."""
         super().reset()
         self._pushed = None
 
@@ -41,7 +40,7 @@ class StepRow(RowGroup):
         return self._scores(logits)
 
     def push(self, tokens: Tensor) -> None:
-        """Append one token to each candidate of each sequence, (B, N): to be fed next time."""
+        """Append one token to each candidate of each sequence, (B, N); the next pass feeds it."""
         self._flush()
         if bool(self.pending.counts.any()):
             super().push(tokens)

@@ -1,4 +1,4 @@
-"""Token ids to text as they arrive: never half a character, never the start of a stop string."""
+"""Streaming detokenization: never half a character, never the start of a stop string."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 REPLACEMENT = "\ufffd"
-PATIENCE = 8  # tokens; a valid character is complete long before
-MARKS = range(0xD800, 0xE000)  # surrogates: decoded text has none
+MAX_HELD = 8  # tokens; more than any valid character has
+MARKS = range(0xD800, 0xE000)  # surrogates, which decoded text never contains
 
 
 class Detokenizer:
     """Decodes a reply token by token.
 
-    A token's text depends on its neighbours (byte-level pieces, sentencepiece's spaces), so each is
-    decoded behind the tokens of the last emitted piece, and held back while it ends in an incomplete
+    The text of a token depends on its neighbours (byte-level pieces, SentencePiece spaces), so each is
+    decoded after the tokens of the last emitted piece, and held back while it ends in an incomplete
     character.
     """
 
@@ -23,14 +23,14 @@ class Detokenizer:
         """`before` is the text that the tokens continue."""
         self.tokenizer = tokenizer
         known = tokenizer(before, add_special_tokens=False)["input_ids"] if before else []
-        self.ids: list[int] = list(known[-PATIENCE:])  # from the last emitted piece on
-        self.emitted = len(self.ids)  # how many of `ids` are text already
+        self.ids: list[int] = list(known[-MAX_HELD:])  # from the last emitted piece on
+        self.emitted = len(self.ids)  # number of `ids` whose text was emitted
 
     def push(self, token: int) -> str:
-        """The text that this token completes: often its own, sometimes none."""
+        """The text that this token completes, which may be empty."""
         self.ids.append(token)
         text = self._pending()
-        if (not text or text.endswith(REPLACEMENT)) and len(self.ids) - self.emitted < PATIENCE:
+        if (not text or text.endswith(REPLACEMENT)) and len(self.ids) - self.emitted < MAX_HELD:
             return ""
         self.ids, self.emitted = self.ids[self.emitted :], len(self.ids) - self.emitted
         return text
@@ -54,8 +54,8 @@ class Detokenizer:
 class StopStrings:
     """Finds the first stop string in a stream of text; holds back what might be the start of one.
 
-    The names of special tokens are never shown. A stop string counts with those that it names, whole, as in
-    `end<|im_end|>`, and among the shown text as if they were not there.
+    Special tokens are never shown. A stop string matches with the special tokens that it contains, as in
+    `end<|im_end|>`, and it matches the shown text without any.
     """
 
     def __init__(self, stops: Sequence[str], specials: Iterable[str] = ()) -> None:
@@ -64,19 +64,19 @@ class StopStrings:
         self.found = False
         self._held = ""
         named = sorted((name for name in set(specials) if any(name in stop for stop in stops)), key=len)
-        # One character a special token, which no text has, so that a stop string never has part of a name.
+        # A character that no text contains for each special token: stop strings match whole names only.
         self._marks = {name: chr(MARKS.start + n) for n, name in enumerate(reversed(named))}
         self._coded = tuple(map(self._code, stops))
 
     def push(self, text: str) -> str:
-        """The text that may be shown now. `found` tells whether a stop string was reached."""
+        """The text that may be shown now; sets `found` at a stop string."""
         self._held += text
-        places = [place for place in range(len(self._held)) if ord(self._held[place]) not in MARKS]
-        shown = "".join(self._held[place] for place in places)
+        indices = [i for i in range(len(self._held)) if ord(self._held[i]) not in MARKS]
+        shown = "".join(self._held[i] for i in indices)
         ends = [_search(self._held, self._coded), _search(shown, self.stops)]
-        ends[1] = ends[1][0] and places[ends[1][0] - 1] + 1, ends[1][1]  # a place in the held text
+        ends[1] = ends[1][0] and indices[ends[1][0] - 1] + 1, ends[1][1]  # an index of the held text
         self.found = any(found for _, found in ends)
-        piece = self._take(min(place for place, found in ends if found or not self.found))
+        piece = self._take(min(end for end, found in ends if found or not self.found))
         self._held = "" if self.found else self._held
         return piece
 
@@ -85,7 +85,7 @@ class StopStrings:
         return self.push(self._marks.get(name, chr(MARKS.stop - 1)))
 
     def flush(self) -> str:
-        """What was held back; the reply is over and no stop string came of it."""
+        """The held back text, at the end of a reply without a stop string."""
         return self._take(len(self._held))
 
     def _code(self, stop: str) -> str:
@@ -94,27 +94,27 @@ class StopStrings:
         return stop
 
     def _take(self, end: int) -> str:
-        """What may be shown of the text before `end`, which is held no longer."""
+        """Remove the held text before `end`; returns what may be shown of it."""
         taken, self._held = self._held[:end], self._held[end:]
         return "".join(char for char in taken if ord(char) not in MARKS)
 
 
 def _search(text: str, stops: Sequence[str]) -> tuple[int, bool]:
-    """Where the first stop string begins, or else what may become one; which it is."""
-    found = [place for place in map(text.find, stops) if place >= 0]
+    """Where the first stop string begins, or the start of a possible one; whether it is complete."""
+    found = [begin for begin in map(text.find, stops) if begin >= 0]
     if found:
         return min(found), True
     return len(text) - max((_overlap(text, stop) for stop in stops), default=0), False
 
 
 def _overlap(held: str, stop: str) -> int:
-    """Length of the longest end of the held text that begins `stop`."""
+    """Length of the longest suffix of the held text that is a prefix of `stop`."""
     return next((n for n in range(min(len(stop) - 1, len(held)), 0, -1) if held.endswith(stop[:n])), 0)
 
 
 @lru_cache(maxsize=8)
 def special_texts(tokenizer: Any) -> Mapping[int, str]:
-    """Special tokens, whose text is no part of a reply, and what they are called."""
+    """Special tokens by id, whose text is not part of a reply."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     texts = {id_: str(token) for id_, token in added.items() if token.special}
     return texts | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
@@ -123,7 +123,7 @@ def special_texts(tokenizer: Any) -> Mapping[int, str]:
 class ReplyText:
     """The text of one reply as its tokens are committed, up to an end token or a stop string.
 
-    It begins with `prefill`, which the tokens continue; stop strings are searched for after it.
+    It begins with `prefill`, which the tokens continue; stop strings are searched after it.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ReplyText:
         return self.stops.found
 
     def push(self, tokens: Sequence[int]) -> tuple[str, int]:
-        """The new text that may be shown, and how many of the tokens were used: all, or up to a stop."""
+        """The new text that may be shown, and the number of tokens used: all, or up to a stop string."""
         piece, used = "", 0
         for token in tokens:
             used += 1
@@ -158,7 +158,7 @@ class ReplyText:
         return piece, used
 
     def flush(self) -> str:
-        """What was held back for a character or a stop string that never came."""
+        """The text held back for a character or a stop string that stayed incomplete."""
         if self.stopped:
             return ""
         piece = self.stops.push(self.detokenizer.flush())

@@ -15,11 +15,11 @@ from mpg_cli.models.text.vocabulary import check_ids
 def render(
     tokenizer: Any, prompting: Prompting, persona_prompt: str | None = None, size: int | None = None
 ) -> list[int]:
-    """Token ids of one row: system text (request's, then the persona's), the turns, the reply's opening and
-    the prefill.
+    """Token ids of one row: system text (of the request, then of the persona), turns, opening of the reply,
+    prefill.
 
-    `size` is how many tokens the models have embeddings for (None: all). Raises UsageError if messages meet a
-    tokenizer without a chat template, the template refuses them, or a token has no embedding.
+    `size` is the number of tokens with embeddings (None: all). Raises UsageError if messages need a chat
+    template and there is none, the template rejects them, or a token has no embedding.
     """
     if prompting.messages is not None:
         turns: list[Message] = list(prompting.messages)
@@ -47,37 +47,39 @@ def render(
         text = _through_template(tokenizer, system, turns, prompting)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
-        raise UsageError("the prompt is empty for this model", hint="its tokenizer drops all of it")
+        raise UsageError(
+            "the prompt has no tokens for this model", hint="write text that its tokenizer keeps"
+        )
     if size is not None:
         check_ids(tokenizer, ids, size)
     return list(ids)
 
 
 def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], prompting: Prompting) -> str:
-    """The template's text. Raises ModelError where it fails, UsageError where it refuses messages."""
+    """The rendered template. Raises ModelError where it fails, UsageError where it rejects messages."""
     arguments = prompting.template_args
     own = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
     taken = sorted(arguments.keys() & own)
     if taken:
         raise RangeError(
             "--template-arg",
-            f"{taken[0]} is no switch of a template",
-            hint="it sets variables of the model's chat template, such as enable_thinking=false",
+            f"{taken[0]} is not a variable of a chat template",
+            hint="give a variable such as enable_thinking=false",
         )
     try:
         arranged = arrange(tokenizer, system, turns, arguments)
     except Refused as error:
         if prompting.messages is None and not arguments:
             raise ModelError(
-                f"this model's chat template fails: {error}", hint="--raw goes without it"
+                f"this model's chat template fails: {error}", hint="use --raw, which skips it"
             ) from error
         raise UsageError(
-            f"this model's chat template refuses the messages: {error}",
-            hint="most templates want user and assistant turns in alternation, a user turn first",
+            f"this model's chat template rejects the messages: {error}",
+            hint="alternate user and assistant turns, a user turn first",
         ) from error
     if arranged is None:
         raise ModelError(
-            "this model's chat template leaves out or changes what the user says",
-            hint="--raw goes without it" if prompting.messages is None else None,
+            "this model's chat template drops or changes user text",
+            hint="use --raw, which skips it" if prompting.messages is None else None,
         )
     return arranged.opened(tokenizer, prompting.prefill, arguments)

@@ -1,4 +1,4 @@
-"""The prompt or the messages of a request, checked when it is made. Torch-free."""
+"""The prompt or the messages of a request, validated on construction. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpg_cli.errors import UsageError
 class Prompting:
     """Either a prompt or messages, and how they become the prompt of a row.
 
-    Messages may end with an assistant turn: it becomes the `prefill`, and a user turn is the last.
+    A last assistant turn of the messages becomes the `prefill`.
     """
 
     prompt: str | None = None
@@ -28,19 +28,19 @@ class Prompting:
             begun = self.messages[-1]["content"]
             if begun and self.prefill:
                 raise UsageError(
-                    "the reply begins twice: the messages end with an assistant turn, and a prefill is given",
+                    "the reply has two beginnings: a last assistant turn of the messages, and a prefill",
                     hint="leave one out",
                 )
             object.__setattr__(self, "messages", self.messages[:-1])
             object.__setattr__(self, "prefill", begun or self.prefill)
         if self.messages == ():
-            raise UsageError("the messages have no user turn", hint="the model answers the last one")
+            raise UsageError("the messages have no user turn", hint="add one, which the model answers")
         if (self.prompt is None) == (self.messages is None):
             raise UsageError(
                 "give either a prompt or --messages", hint='as in mpg generate -p pirate "Hello"'
             )
         if self.prompt is not None and not self.prompt.strip():
-            raise UsageError("the prompt is empty", hint="say something, the model answers it")
+            raise UsageError("the prompt is empty", hint="write what to answer")
         if self.raw and self.messages is not None:
             raise UsageError("--raw skips the chat template, which messages need", hint="leave one out")
         if self.raw and self.template_args:
@@ -48,5 +48,5 @@ class Prompting:
 
     @property
     def question(self) -> str:
-        """What the reply answers: the prompt, or the last turn of the messages."""
+        """The prompt, or the last turn of the messages."""
         return self.messages[-1]["content"] if self.messages else self.prompt or ""

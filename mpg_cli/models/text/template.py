@@ -1,7 +1,7 @@
-"""Conversations in the form that a chat template renders completely.
+"""Conversations in a form that a chat template renders completely.
 
-Some templates refuse a system turn or drop it; some expect content as a list of parts, for some roles or for
-all, and drop a string.
+Some templates reject or drop a system turn; some expect content as a list of parts, for some or all roles,
+and drop strings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Message = Mapping[str, str]
-PARTED = [  # roles whose content a template may want as parts
+PARTED = [  # roles whose content a template may expect as parts
     frozenset(roles)
     for roles in (
         (),
@@ -25,62 +25,62 @@ PARTED = [  # roles whose content a template may want as parts
 ]
 
 _OPENING = re.compile(r"(?P<tag></?[a-z_|]+>)\s*$")
-_TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # how transformers finds the end of a turn; a template may show it twice
+_TAG = "CONTINUE_FINAL_MESSAGE_TAG"  # marks the end of a turn in transformers; a template may render it twice
 _MARK = "[reply]"
-_THOUGHT = "</think>"  # templates leave out the thoughts before it
+_THOUGHT = "</think>"  # templates drop the text before it
 
 
 class Refused(Exception):
-    """The template cannot render the messages; the text is its error, or what is wrong."""
+    """The template cannot render the messages, for the reason in the text."""
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Messages in the form that a template renders; the content of these `roles` is passed as parts."""
+    """Messages in a form that a template renders; the content of `roles` is passed as parts."""
 
     messages: tuple[Message, ...]
     roles: frozenset[str] = frozenset()
 
     def opened(self, tokenizer: Any, prefill: str, arguments: Mapping[str, Any]) -> str:
-        """The template's text up to the reply, with its prefill."""
+        """The rendered text up to the reply, with its prefill."""
         messages = [_parted(message, self.roles) for message in self.messages]
         if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
             return text
         whole = _applied(tokenizer, messages, arguments, add_generation_prompt=True)
-        opening = _OPENING.search(whole)  # of a thought, say; a prefill may contain it itself
+        opening = _OPENING.search(whole)  # such as <think>, which a prefill may contain as well
         if opening and prefill.lstrip().startswith(opening["tag"]):
             whole = whole[: opening.start()]
         return whole + prefill
 
     def answered(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
-        """The text of `opened`, and what follows it where the model replies `reply`, the end included.
+        """The text of `opened`, and its continuation by `reply` with the end of the turn.
 
-        Some templates open every reply with a thought, cut the thoughts out of it, or render earlier turns
+        Some templates open every reply with a thought, remove thoughts from it, or render earlier turns
         differently once there is a reply. Raises Refused for a reply that cannot follow its opening.
         """
         opened, closed = self.opened(tokenizer, "", arguments), self._closed(tokenizer, reply, arguments)
         header = opened.rstrip()
-        space, goes_on = opened[len(header) :], closed.startswith(header)
+        space, continues = opened[len(header) :], closed.startswith(header)
         opening = _OPENING.search(opened)
         tag = opening["tag"] if opening else ""
-        begun = bool(tag) and reply.startswith(tag)  # the reply repeats how its thought is opened
-        before, said, _ = _bare(closed).rpartition(_bare(reply))
-        if goes_on and not begun and len(before + said) > len(_bare(header)):
+        begun = bool(tag) and reply.startswith(tag)  # the reply repeats the opening of the thought
+        before, found, _ = _bare(closed).rpartition(_bare(reply))
+        if continues and not begun and len(before + found) > len(_bare(header)):
             body = closed[len(header) :]
             return opened, body[len(space) :] if body.startswith(space) else body.lstrip()
         before, mark, end = self._closed(tokenizer, _MARK, arguments).rpartition(_MARK)
         if not mark:
-            raise Refused("it leaves out what the assistant says")
+            raise Refused("it drops assistant text")
         if begun:
             return opened, reply[len(tag) :].removeprefix(space) + end
-        if goes_on:  # with what the template cut
+        if continues:  # the template removed part of the reply
             return opened, reply + end
         if opening and closed.startswith(opened[: opening.start()].rstrip()):
             if not _closes(reply, tag):
-                raise Refused(f"it opens every reply with {tag!r}, and this one does not begin so")
+                raise Refused(f"it opens every reply with {tag!r}, and this one does not begin with it")
             return opened, reply + end
         if not before.rstrip().endswith(header[-1:]):
-            raise Refused("it writes replies elsewhere than it opens them")
+            raise Refused("it renders replies in another place than their opening")
         lead = before[len(before.rstrip()) :].removeprefix(space)  # between the opening and a reply
         return opened, lead + reply + end
 
@@ -90,7 +90,7 @@ class Arranged:
 
 
 def _closes(reply: str, tag: str) -> bool:
-    """Whether it ends a thought that was opened before it, as a model's reply after such an opening does."""
+    """Whether the reply closes a thought that the template has opened."""
     thought, closing, _ = reply.partition(f"</{tag[1:]}")
     return bool(closing) and tag not in thought
 
@@ -98,9 +98,9 @@ def _closes(reply: str, tag: str) -> bool:
 def arrange(
     tokenizer: Any, system: str, turns: Sequence[Message], arguments: Mapping[str, Any]
 ) -> Arranged | None:
-    """The conversation in a form that renders all system and user text; None if there is none.
+    """The conversation in a form that renders all system and user text; None if no form does.
 
-    Where there is no place for a system turn, the first user turn begins with it. Raises Refused.
+    Without support for a system turn its text is prepended to the first user turn. Raises Refused.
     """
     if system:
         try:
@@ -116,8 +116,11 @@ def arrange(
 
 
 def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, Any]) -> Arranged | None:
-    """Strings or parts, whichever the template renders completely. Raises Refused as for strings."""
-    # A mark before each text: a short one may stand in the template by itself.
+    """The messages as strings or parts, whichever the template renders completely.
+
+    Raises Refused, with the error for strings, where it renders neither.
+    """
+    # Mark each text: a short one may occur in the template itself.
     marked = [{**m, "content": f"[{i}:]{m['content']}"} for i, m in enumerate(messages)]
     refusal: Refused | None = None
     without_replies: Arranged | None = None
@@ -142,7 +145,7 @@ def _whole(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, 
 
 
 def _parted(message: Message, roles: frozenset[str]) -> Mapping[str, Any]:
-    """The message, with its content as parts if it has one of these roles."""
+    """The message, with its content as parts if it has one of `roles`."""
     if message["role"] not in roles:
         return message
     return {**message, "content": _parts(message["content"])}
@@ -153,16 +156,16 @@ def _parts(content: str) -> list[dict[str, str]]:
 
 
 def _bare(text: str) -> str:
-    """Without white space, which templates trim and fold."""
+    """The text without white space, which templates trim and fold."""
     return "".join(text.split())
 
 
 def _begun(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], prefill: str, arguments: Mapping[str, Any]
 ) -> str | None:
-    """The template's text with an open last turn; None where that does not end with the prefill as it is.
+    """The rendered text with an open last turn; None where it does not end with the exact prefill.
 
-    A template may open a new reply differently, with a thought for instance.
+    A template may open a new reply differently, for instance with a thought.
     """
 
     def begun(text: str) -> str:
@@ -178,13 +181,13 @@ def _begun(
 
 
 def _applied(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], **how: bool
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], **options: bool
 ) -> str:
-    """The template's text. Raises Refused."""
+    """The rendered text. Raises Refused."""
     from jinja2.exceptions import TemplateError
 
     try:
-        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **arguments)
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **options, **arguments)
     except (TemplateError, TypeError, ValueError) as error:
         raise Refused((str(error).splitlines() or [type(error).__name__])[0]) from error
     return text

@@ -1,8 +1,8 @@
-"""Token ids: which may be sampled, which a model has embeddings for, and whether two tokenizers agree.
+"""Token ids: which may be sampled, which have embeddings, and whether two tokenizers agree.
 
-A tokenizer may have tokens without an embedding: a pad token that was added for training, names that a
-library adds. They matter where a prompt contains them. Embeddings, in turn, are padded beyond the tokenizer,
-to other sizes from model to model, and a padded id has a probability like any other.
+A tokenizer may have tokens without an embedding, such as a pad token added for training; they matter if a
+prompt contains them. Embeddings, in turn, are padded beyond the tokenizer, to sizes that differ between
+models, and a padded id has a probability like any other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mpg_cli.sampling.scorer import to_device
 
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
 SAMPLES = ("Hello, world!", " 1234 + 5", "Ünïcödé 你好 🙂\n\tdef f(x):", "<|im_start|>user</s>")
-TURNS = [  # conversations that show what a template puts around text
+TURNS = [  # conversations that reveal the tokens that a template adds
     [{"role": "user", "content": "a"}],
     [{"role": "system", "content": "a"}, {"role": "user", "content": "a"}],
     [{"role": role, "content": "a"} for role in ("user", "assistant", "user")],
@@ -29,14 +29,14 @@ TURNS = [  # conversations that show what a template puts around text
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Ids from 0 to below `size`, but for the `holes` between them."""
+    """Ids from 0 to `size` - 1, except the `holes`."""
 
     size: int
     holes: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, ids: Iterable[int]) -> Vocabulary:
-        """Exactly these ids, without negative ones, which mean none; at least one must be there."""
+        """Exactly these ids, without negative ones, which mean no token; at least one must remain."""
         known = {id_ for id_ in ids if id_ >= 0}
         size = max(known) + 1
         return cls(size, tuple(sorted(set(range(size)) - known)) if len(known) < size else ())
@@ -60,25 +60,25 @@ class Vocabulary:
         return 0 <= id_ < self.size and id_ not in self._holes
 
     def fit(self, logits: Tensor) -> Tensor:
-        """Logits (..., V) over these ids, (..., size), float32: cut off beyond them, impossible where the
-        model has none and in the holes. In float32 logits the holes are overwritten.
+        """Logits (..., V) over these ids, (..., size), float32: cut at `size`, -inf where the model has none,
+        IMPOSSIBLE in the holes. Float32 logits are overwritten there.
         """
         logits = logits[..., : self.size].float()
         if missing := self.size - logits.shape[-1]:
             logits = torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
         if self.holes:
             with torch.inference_mode():
-                logits.index_fill_(-1, self._places(logits.device), IMPOSSIBLE)
+                logits.index_fill_(-1, self._holes_on(logits.device), IMPOSSIBLE)
         return logits
 
-    def _places(self, device: torch.device) -> Tensor:
+    def _holes_on(self, device: torch.device) -> Tensor:
         """The holes on a device, copied there once."""
-        if device not in self._sent:
-            self._sent[device] = to_device(torch.tensor(self.holes), device)
-        return self._sent[device]
+        if device not in self._copies:
+            self._copies[device] = to_device(torch.tensor(self.holes), device)
+        return self._copies[device]
 
     @cached_property
-    def _sent(self) -> dict[torch.device, Tensor]:
+    def _copies(self) -> dict[torch.device, Tensor]:
         return {}
 
 
@@ -100,10 +100,10 @@ def served_tokens(*models: Any) -> int:
 
 
 def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
-    """Check that the model has embeddings for text and for the tokens that a template puts around it.
+    """Check that the model has embeddings for text and for the tokens that a template adds.
 
-    Raises ModelError. Other tokens may lack one until a prompt has them, see `check_ids`; a pad token
-    among them is dropped, so that a trainer pads with the end token.
+    Raises ModelError. Other tokens may lack one unless a prompt has them, see `check_ids`; a pad token
+    without one is unset, so that training pads with the end token.
     """
     size, vocabulary = embedded(model), tokenizer.get_vocab()
     beyond = {token: id_ for token, id_ in vocabulary.items() if id_ >= size}
@@ -113,7 +113,7 @@ def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
     if not beyond.keys() <= tokenizer.get_added_vocab().keys():
         raise ModelError(
             f"model {name}: its tokenizer has token {top}, its embedding ends at {size - 1}",
-            hint="tokenizer and weights do not belong together",
+            hint="use the tokenizer that belongs to the weights",
         )
     if in_use := sorted(_surroundings(tokenizer) & set(beyond.values())):
         token = tokenizer.convert_ids_to_tokens(in_use[0])
@@ -128,19 +128,19 @@ def check_tokenizer(model: Any, tokenizer: Any, name: str) -> None:
 
 
 def check_same(base: Any, other: Any, size: int) -> str | None:
-    """How the tokenizer of another model differs, so that it cannot decode with the base; None if it can.
+    """The difference that keeps another model from decoding with the base; None if their tokenizers agree.
 
-    `size` is how many tokens the other model has embeddings for. Added tokens that no
-    conversation contains, such as a pad token, may differ.
+    `size` is the number of tokens with embeddings in the other model. Added tokens that no conversation
+    contains, such as a pad token, may differ.
     """
-    own, theirs = base.get_vocab(), other.get_vocab()
-    apart = {token for token, _ in own.items() ^ theirs.items()}
-    spare = _spare(base, apart & own.keys()) | (apart - own.keys())
-    spare &= _spare(other, apart & theirs.keys()) | (apart - theirs.keys())
-    if wrong := apart - spare:
-        token = min(wrong, key=lambda token: (own.get(token, theirs.get(token)), token))
-        return f"token {token!r} is {theirs.get(token)} there and {own.get(token)} in the base"
-    samples = [text for text in SAMPLES if not any(token in text for token in apart)]
+    ids, other_ids = base.get_vocab(), other.get_vocab()
+    differing = {token for token, _ in ids.items() ^ other_ids.items()}
+    spare = _spare(base, differing & ids.keys()) | (differing - ids.keys())
+    spare &= _spare(other, differing & other_ids.keys()) | (differing - other_ids.keys())
+    if wrong := differing - spare:
+        token = min(wrong, key=lambda token: (ids.get(token, other_ids.get(token)), token))
+        return f"token {token!r} is {other_ids.get(token)} there and {ids.get(token)} in the base"
+    samples = [text for text in SAMPLES if not any(token in text for token in differing)]
     if any(base.encode(text) != other.encode(text) for text in samples):
         return "it splits text differently"
     if lacking := sorted(id_ for id_ in _surroundings(base) | _end(base) if id_ >= size):
@@ -150,25 +150,25 @@ def check_same(base: Any, other: Any, size: int) -> str | None:
 
 
 def check_ids(tokenizer: Any, ids: list[int], size: int) -> None:
-    """Raises UsageError for a prompt with a token that has no embedding."""
+    """Raise UsageError for a prompt with a token that has no embedding."""
     beyond = next((id_ for id_ in ids if id_ >= size), None)
     if beyond is not None:
         token = tokenizer.convert_ids_to_tokens(beyond)
         raise UsageError(
-            f"the prompt has the token {token!r} ({beyond}), for which there is no embedding",
-            hint=f"leave it out: the tokenizer has it, the weights have tokens up to {size - 1}",
+            f"the prompt has the token {token!r} ({beyond}), which has no embedding",
+            hint=f"leave it out; the weights have tokens up to {size - 1}",
         )
 
 
 def _spare(tokenizer: Any, tokens: set[str]) -> set[str]:
-    """Those of these tokens that were added to the tokenizer and that no conversation contains."""
+    """Those of the tokens that were added to the tokenizer and that no conversation contains."""
     added = tokenizer.get_added_vocab()
     in_use = _surroundings(tokenizer) | _end(tokenizer)
     return {token for token in tokens if token in added and added[token] not in in_use}
 
 
 def _surroundings(tokenizer: Any) -> set[int]:
-    """Ids that the template, or the tokenizer itself, puts around text."""
+    """Ids that the template, or the tokenizer itself, adds around text."""
     from jinja2.exceptions import TemplateError
 
     if not getattr(tokenizer, "chat_template", None):

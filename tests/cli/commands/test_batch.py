@@ -281,4 +281,4 @@ def test_a_token_that_the_model_lacks_is_reported_by_its_field(run: Any) -> None
     (record,) = out
     assert code == 1
     assert record["error"]["message"].startswith("logit_bias 5000: ")
-    assert "has no token of that id" in record["error"]["message"]
+    assert "is not a token id of" in record["error"]["message"]

@@ -121,7 +121,7 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
         (("top-p", "0"), "top-p: 0 must be above 0"),
         (("repetition-penalty", "0"), "repetition-penalty: 0 must be above 0"),
         (("chunk-size", "65"), "chunk-size: 65 must be between 0 and 64"),
-        (("threshold", "2"), "threshold: '2' is no threshold"),
+        (("threshold", "2"), "threshold: '2' is not a threshold"),
         (("candidates", "1000"), "candidates: 1000 must be between 1 and 64"),
         (("seed", str(2**64)), "must be between 0 and 2^64 - 1"),
         (("stats", "maybe"), "stats: must be true or false"),

@@ -152,8 +152,8 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--chunk-size", "big"], "--chunk-size 'big' must be auto or a whole number"),
         (["--threshold", "max"], "--threshold belongs to --rule threshold"),
         (["--threshold-window", "64"], "--threshold-window belongs to --rule threshold"),
-        (["--rule", "threshold", "--threshold", "2"], "--threshold '2' is no threshold"),
-        (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is no threshold"),
+        (["--rule", "threshold", "--threshold", "2"], "--threshold '2' is not a threshold"),
+        (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is not a threshold"),
         (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
         (["--rule", "greedy"], "unknown rule 'greedy' (choose from exact, threshold, block)"),
         (["--target", "sum"], "unknown target 'sum' (choose from product, mixture)"),
@@ -232,7 +232,7 @@ def test_wrong_flags_are_refused(cli: Cli, argv: list[str], message: str) -> Non
         (["--messages", "-"], b'[{"role":"user","content":"x","nme":"y"}]', "unknown key 'nme'"),
         (["--messages", "-"], b'[{"role":"user","content":"\\ud800"}]', "is not UTF-8 text"),
         (["--messages", "-"], b'[{"role":"user","content":" "}]', "the last user turn of --messages is"),
-        (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "ends with a turn of assistant"),
+        (["--messages", "-"], b'[{"role":"assistant","content":"x"}]', "must have role user, not assistant"),
         (["caf\udce9"], b"", "the prompt is not UTF-8 text"),
         (["--system", "\udce9", "x"], b"", "--system is not UTF-8 text"),
     ],
@@ -393,7 +393,7 @@ def test_help_names_what_works(cli: Cli) -> None:
 
 def test_a_system_turn_only_comes_first() -> None:
     turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
-    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn behind"):
+    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn after"):
         parse_messages(json.dumps(turns))
     assert len(parse_messages(json.dumps(turns[1:]))) == 2
 

@@ -307,7 +307,7 @@ def test_check_compares_whole_weights(adapted: Cli, model: Path) -> None:
         tensors[key] += 1
     code, out, _ = adapted(*argv)
     assert code == 1
-    assert "norm.weight: the file brings its own version, and it is not the base's" in out
+    assert "norm.weight: the file has a version that differs from the base" in out
 
 
 def test_new_names_no_model_that_is_not_there(adapted: Cli) -> None:

@@ -59,7 +59,10 @@ def test_the_table_names_every_drafter_and_the_next_command(mpg: Any, tmp_path: 
         (["-p", "bold", "--plot", "nowhere/x.svg"], "there is no folder nowhere"),
         (["-p", "bold", "--drafter", "persona:calm"], "is not in the blend"),
         (["-p", "bold", "--drafter", "auto"], "--drafter auto cannot be tuned"),
-        (["-p", "bold", "--rule", "threshold", "--drafter", "lookup"], "does not go with --rule threshold"),
+        (
+            ["-p", "bold", "--rule", "threshold", "--drafter", "lookup"],
+            "cannot be used with --rule",
+        ),
         (["-p", "bold", "--threshold", "0.9"], "--threshold belongs to --rule threshold"),
         (["-p", "bold", "--prompts", "nowhere.txt"], "--prompts nowhere.txt cannot be read"),
         (["--seconds", "1"], "a persona is missing"),

@@ -48,7 +48,7 @@ def test_devices(
     [
         ("cuda", 0, "device cuda is not available", "--device cpu"),
         ("cuda:1", 0, "device cuda:1 is not available", "--device cpu"),
-        ("cuda:1", 1, "device cuda:1 does not exist", "there is cuda:0"),
+        ("cuda:1", 1, "device cuda:1 does not exist", "choose cuda:0"),
         ("cuda:4", 4, "device cuda:4 does not exist", "cuda:0 to cuda:3"),
         ("mps", 1, "device mps is not available", "--device cpu"),
         ("gpu", 1, "unknown device 'gpu'", "--device takes auto"),
@@ -83,8 +83,8 @@ def test_an_unknown_dtype() -> None:
         (CUDA, 7, False, 10, torch.float16, "no bfloat16; published in bfloat16, may overflow"),
         (MPS, 0, False, None, torch.float16, "Apple"),
         (CPU, 0, True, SMALL, torch.float32, "small model"),
-        (CPU, 0, True, SMALL + 1, torch.bfloat16, "multiplies bfloat16"),
-        (CPU, 0, True, None, torch.bfloat16, "multiplies bfloat16"),
+        (CPU, 0, True, SMALL + 1, torch.bfloat16, "has bfloat16 instructions"),
+        (CPU, 0, True, None, torch.bfloat16, "has bfloat16 instructions"),
         (CPU, 0, False, None, torch.float32, "no fast bfloat16"),
     ],
 )

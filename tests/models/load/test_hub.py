@@ -229,7 +229,7 @@ def test_a_shard_that_the_repository_lacks(hub: StubHub, folder: Path) -> None:
     names = sharded(folder, NAMES["with two endings"])
     (folder / names[-1]).unlink()
     hub.repositories["someone/tiny"] = folder
-    assert f"is not complete: its files name {names[-1]}, which is not there" in refused("someone/tiny")
+    assert f"is incomplete: its files refer to {names[-1]}, which is missing" in refused("someone/tiny")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_an_index_names_safetensors_of_its_own_folder(
     (folder / INDEX_FILE).write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
     hub.repositories["someone/tiny"] = folder
     for name in ("someone/tiny", str(folder)):
-        assert f"names {shard!r}, which is no safetensors file in the folder" in refused(name)
+        assert f"lists {shard!r}, which is not a safetensors file in the folder" in refused(name)
     assert not any(cache.rglob("*.safetensors"))
 
 

@@ -86,7 +86,7 @@ SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
         (
             "tokenizer_config.json",
             b'{"tokenizer_class": "XTokenizer", "auto_map": {"AutoTokenizer": ["x.X", null]}}',
-            "it brings its own code, and remote code is never run",
+            "it needs remote code, which is never run",
             "with tokenizer.json",
         ),
         ("vocab.json", b'{"a": 0}', "tokenizer cannot be loaded", "fetch the model's tokenizer files again"),
@@ -116,9 +116,7 @@ def test_a_pad_token_past_the_embedding_is_no_harm(
     assert 3 in prompt_ids(loaded, "w3")
     assert loaded.vocabulary.size == 96
     assert loaded.tokenizer.pad_token is None, "a trainer pads with the end token"
-    with pytest.raises(
-        UsageError, match=r"token '\[PAD\]' \(96\), for which there is no embedding"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"token '\[PAD\]' \(96\), which has no embedding") as caught:
         prompt_ids(loaded, "w3 [PAD]")
     assert "up to 95" in str(caught.value.hint)
 
