@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: rivals that sample the same law, runs in turn, ratios of medians."""
+"""The benchmarks: baselines sample the same distribution, runs are interleaved, ratios are of medians."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from benchmarks import kernels
-from benchmarks.compare import RIVALS, with_experts
-from benchmarks.measure import SAYS_PEAK, Measured, measure, peak_memory
-from benchmarks.models import Subject, bundled, random_model
-from benchmarks.ours import Ours, scaled_to
-from benchmarks.page import goals, page
-from benchmarks.rivals import (
+from benchmarks.baselines import (
     generate_base,
     generate_merged,
     generate_merged_in_place,
     mixed_batch,
     sequential,
 )
+
+from benchmarks import kernels
+from benchmarks.compare import BASELINES, with_experts
+from benchmarks.measure import PEAK_PREFIX, Measured, measure, peak_memory
+from benchmarks.models import Subject, bundled, random_model
+from benchmarks.ours import Ours, scaled_to
+from benchmarks.page import goals, page
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
 from mpg_cli.models.fast.prepacked import available
 from mpg_cli.sampling.params import Scheme
@@ -52,9 +52,9 @@ def test_a_merged_adapter_is_the_same_model_in_place_and_in_a_copy(tiny: Subject
     assert generate_merged_in_place(own)(12) == copied != plain
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_every_rival_answers_all_prompts(tiny: Subject, name: str) -> None:
-    run = RIVALS[name](tiny)
+    run = BASELINES[name](tiny)
     assert [len(reply) for reply in run(1)] == [1, 1]
     replies = run(12)
     assert all(1 <= len(reply) <= 12 for reply in replies)
@@ -113,15 +113,15 @@ def test_what_a_session_says_of_its_drafts_is_of_whole_replies(tiny: Subject) ->
 def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:
     (found,) = measure(lambda: None, {"a": lambda limit: [[0]]}, 8, 1, torch.device("cpu"))
     assert found.decode_steps is None
-    shown = Table("mpg-tiny", 5, 1.0, 1.0, 2, 8, tuple(replace(found, name=name) for name in RIVALS))
+    shown = Table("mpg-tiny", 5, 1.0, 1.0, 2, 8, tuple(replace(found, name=name) for name in BASELINES))
     assert "None" not in table(shown)
 
 
-def test_mpg_runs_packed_weights_and_its_rivals_plain_ones(tmp_path: Path) -> None:
-    subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).made_ready()
-    assert is_repacked(subject.served.model) == available(torch.bfloat16)
+def test_mpg_runs_packed_weights_and_its_baselines_plain_ones(tmp_path: Path) -> None:
+    subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).with_prepared()
+    assert is_repacked(subject.prepared.model) == available(torch.bfloat16)
     assert not is_repacked(subject.loaded.model)
-    for run in (RIVALS[PLAIN](subject), Ours(subject, Scheme(drafter="none"))):
+    for run in (BASELINES[PLAIN](subject), Ours(subject, Scheme(drafter="none"))):
         assert [1 <= len(reply) <= 2 for reply in run(2)] == [True] * len(subject.prompts)
 
 
@@ -148,10 +148,10 @@ def test_the_weight_is_found_by_its_magnitude(
 
 
 def test_peak_memory_is_that_of_the_command() -> None:
-    """Resident where the command says nothing of a GPU, else what it says."""
+    """Resident memory, or the GPU peak if the command reports one."""
     python = [sys.executable, "-c"]
     assert 300 < peak_memory([*python, "block = bytearray(b'1') * (300 * 2**20)"]) < 500
-    assert peak_memory([*python, f"print({SAYS_PEAK!r} + '7')"]) == 7
+    assert peak_memory([*python, f"print({PEAK_PREFIX!r} + '7')"]) == 7
     with pytest.raises(RuntimeError, match=r"^ValueError: no room$"):
         peak_memory([*python, "raise ValueError('no room')"])
     with pytest.raises(RuntimeError, match="exit status 3"):

@@ -1,4 +1,4 @@
-"""Reading data: what is used, and that every bad row is told with its file and line."""
+"""Reading data: usable rows, and a problem with file and line for every other row."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
             "the key 'content' occurs twice in one object",
         ),
         ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt contains half"),
-        ("[" * 100_000, "not JSON", "not JSON that can be read"),
+        ("[" * 100_000, "not JSON", "cannot be parsed"),
     ],
 )
 def test_a_bad_row_is_named_and_the_rest_is_used(tmp_path: Path, row: Any, kind: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The folder of an unfinished run: which checkpoint counts, and that another run is not mistaken for it."""
+"""The folder of an unfinished run: which checkpoint is used, and that other settings are refused."""
 
 from __future__ import annotations
 
