@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
+from benchmarks import kernels
 from benchmarks.baselines import (
     generate_base,
     generate_merged,
@@ -19,8 +21,6 @@ from benchmarks.baselines import (
     mixed_batch,
     sequential,
 )
-
-from benchmarks import kernels
 from benchmarks.compare import BASELINES, with_experts
 from benchmarks.measure import PEAK_PREFIX, Measured, measure, peak_memory
 from benchmarks.models import Subject, bundled, random_model

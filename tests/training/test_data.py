@@ -215,7 +215,7 @@ def test_text_after_an_empty_list_is_reported(tmp_path: Path) -> None:
 def test_a_dash_gets_a_hint_how_to_read_a_pipe() -> None:
     with pytest.raises(UsageError) as caught:
         read_data([Path("-")], "dpo")
-    assert caught.value.hint == "--data /dev/stdin reads what is piped in"
+    assert caught.value.hint == "use --data /dev/stdin to read from a pipe"
 
 
 def test_plain_responses(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_plain_responses(tmp_path: Path) -> None:
     assert [row.replies for row in data.rows] == [("Arr!",)]
     assert [problem.message for problem in data.problems] == [
         "response is missing (found: prompt, chosen, rejected); "
-        "pairs of chosen and rejected train without --sft"
+        "leave out --sft to train on pairs of chosen and rejected"
     ]
 
 
@@ -244,7 +244,7 @@ def test_too_little_data_is_refused() -> None:
         check_enough(9, "dpo", 3)
     with pytest.raises(UsageError) as caught:
         check_enough(0, "sft", 3)
-    assert caught.value.hint == 'a line of JSON for each row: {"prompt": …, "response": …}'
+    assert caught.value.hint == 'give one JSON object per line: {"prompt": …, "response": …}'
 
 
 def rows(prompts: Iterable[str]) -> list[Row]:

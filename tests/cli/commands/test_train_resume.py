@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_resumed_by_the_same_command(
 
     found, _, err = mpg(*argv, "--beta", "0.2")
     assert found == 2
-    assert "it was another: beta was 0.1 and is 0.2" in err
+    assert "with other settings: beta was 0.1 and is 0.2" in err
     summary = trained(mpg, model, "--persona-dir", "out")
     assert (summary["resumed_at"], summary["steps"]) == (2, 6)
     assert not run.exists()
