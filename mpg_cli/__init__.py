@@ -1,4 +1,4 @@
-"""mpg: several personas at once, blended while a language model decodes.
+"""mpg: blend several personas while a language model decodes.
 
     import mpg_cli
 
@@ -6,7 +6,7 @@
     reply = speaker.reply("How should I spend my weekend?", seed=7)
     print(reply.text, reply.stats.acceptance_rate)
 
-docs/api.md describes the names below. Nothing heavy is imported before one of them is used.
+docs/api.md describes the names below. Each is imported on first use.
 """
 
 from __future__ import annotations

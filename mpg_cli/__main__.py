@@ -7,8 +7,8 @@ import sys
 
 
 def main() -> int:
-    """Run `mpg`; a Ctrl-C while its modules still load ends it as quietly as one later."""
-    gc.disable()  # until a command runs: imports leave no garbage, and collecting costs half a bare start
+    """Run `mpg` and return its exit code; Ctrl-C during the imports gives no traceback either."""
+    gc.disable()  # until a command runs: imports make no garbage, collecting costs half a bare start
     try:
         from mpg_cli.cli.app import main as run
     except KeyboardInterrupt:

@@ -1,8 +1,7 @@
-"""`mpg` as a library: load a model with a blend, get replies or their events, change the blend.
+"""`mpg` as a library: load a model with a blend, generate replies or their events, change the blend.
 
-Options, defaults and checks are those of `mpg generate`; `help(mpg_cli.load)` lists them. Torch loads with
-the first model. Whatever a caller can get wrong is an `MpgError` (`mpg_cli.errors`) with `message` and
-`hint`.
+Options, defaults and checks are those of `mpg generate`; `help(mpg_cli.load)` lists them. Torch is imported
+with the first model. Invalid input raises an `MpgError` (`mpg_cli.errors`) with `message` and `hint`.
 """
 
 from __future__ import annotations
@@ -37,30 +36,30 @@ Prompt = (
 )  # a text, or messages {"role", "content"} that end with a user turn, or with the reply's beginning after it
 Folder = str | PathLike[str]
 
-_READ = ("prompt", "prompt_file", "messages")  # a caller has the prompt at hand
+_PROMPTS = ("prompt", "prompt_file", "messages")  # the API takes the prompt as an argument
 _LOAD = Keywords(ModelOptions, BlendOptions, Scheme, without=("personas",))
-_REPLIES = Keywords(PromptOptions, Sampling, RunOptions, without=_READ)
-_REPLY = Keywords(PromptOptions, Sampling, RunOptions, without=(*_READ, "samples"))
+_REPLIES = Keywords(PromptOptions, Sampling, RunOptions, without=_PROMPTS)
+_REPLY = Keywords(PromptOptions, Sampling, RunOptions, without=(*_PROMPTS, "samples"))
 _GENERATE = Keywords(
     *(ModelOptions, BlendOptions, Scheme, PromptOptions, Sampling, RunOptions),
-    without=(*_READ, "personas", "samples"),
+    without=(*_PROMPTS, "personas", "samples"),
 )
 
 
 def blend(persona: str, *, persona_dirs: Sequence[Folder] = (), scale: float = 1.0) -> Blend:
     """The experts and weights of a persona expression such as `INTJ+pirate:0.5`, weights times `scale`.
 
-    Raises ExpressionError where it does not parse, PersonaError for unknown or broken personas, UsageError
-    for a folder that is not there or where every weight is zero.
+    Raises ExpressionError for a syntax error, PersonaError for unknown or invalid personas, UsageError for a
+    missing folder or if every weight is zero.
     """
     registry = load_default([Path(folder) for folder in persona_dirs])
     return resolve(expression.parse(persona), registry, scale)
 
 
 class Speaker:
-    """A loaded model and a blend of personas. `load` makes one; it is for one thread at a time.
+    """A loaded model and a blend of personas, made by `load`; not thread-safe.
 
-    As a context manager it frees the memory of its adapters at the end.
+    As a context manager it frees the memory of its adapters on exit.
     """
 
     def __init__(self, session: Session, request: Request, persona_dirs: tuple[Path, ...]) -> None:
@@ -80,15 +79,15 @@ class Speaker:
     def events(
         self, prompt: Prompt, *, sampling: Sampling | None = None, explain: bool = False, **options: Any
     ) -> Iterator[Event]:
-        """What happens while replies are sampled: Started, then Round and Text in turn, then Finished.
+        """Sample replies and yield their events: Started, then Round and Text in turn, then Finished.
 
-        Notice may come anywhere. A round is a draft and its verification, so events come while the reply
-        grows; a consumer that stops reading stops the sampling. With `explain` each Finished has an
-        `explanation`. Without a seed one is drawn, Started says which. Options that are given here replace
-        those of `sampling`.
+        A Notice may come anywhere. A round is one draft and its verification, so events arrive while the
+        reply grows; sampling stops when the iterator is closed. With `explain` each Finished has an
+        `explanation`. Without a seed a random one is used, reported in Started. Options override the fields
+        of `sampling`.
 
-        Raises UsageError at once for unknown options and values out of range; ContextError, while iterating,
-        if the prompt leaves no room; NumericsError if a model yields NaN.
+        Raises UsageError at once for unknown options and values out of range; while iterating ContextError if
+        the prompt leaves no room for a reply, NumericsError if a model produces NaN.
         """
         _REPLIES.check("events", options)
         run = _REPLIES.build(RunOptions, options)
@@ -112,33 +111,33 @@ class Speaker:
     def reply(
         self, prompt: Prompt, *, sampling: Sampling | None = None, explain: bool = False, **options: Any
     ) -> Finished:
-        """One reply in full: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
+        """Sample one reply: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
         _REPLY.check("reply", options)
         events = self.events(prompt, sampling=sampling, explain=explain, **options)
         [finished] = [event for event in events if isinstance(event, Finished)]
         return finished
 
     def change(self, persona: str | Blend, *, scale: float = 1.0) -> None:
-        """Use another blend from now on. What stays the same is neither loaded nor read again.
+        """Use another blend from now on. Experts in both blends keep their weights and caches.
 
-        Adapters given to `load` leave the blend. `scale` is for an expression; a Blend has its weights.
-        Raises ExpressionError, PersonaError, UsageError, AdapterError, ModelError; the blend is then what it
-        was.
+        Adapters given to `load` are dropped. `scale` applies to an expression; a Blend has its own weights.
+        Raises ExpressionError, PersonaError, UsageError, AdapterError, ModelError and then keeps the old
+        blend.
         """
         options = BlendOptions(scale=scale, persona_dirs=self._persona_dirs)
-        request = _blended(self._request, persona, options)
+        request = _with_blend(self._request, persona, options)
         self._session.change(request)
         self._request = request
 
     def stop(self) -> None:
-        """End the reply under way after its next round; its finish reason is "interrupted".
+        """Stop the current reply after its next round, with the finish reason "interrupted".
 
-        May be called from another thread or a signal handler.
+        Safe to call from another thread or a signal handler.
         """
         self._session.stop()
 
     def close(self) -> None:
-        """Free the memory of the adapters; the speaker cannot be used any more."""
+        """Free the memory of the adapters; the speaker cannot be used afterwards."""
         self._session.close()
 
     def __enter__(self) -> Speaker:
@@ -161,28 +160,28 @@ def load(
     report: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Speaker:
-    """Load a model (id of the Hugging Face hub, or a folder) and the experts of a blend.
+    """Load a model (a Hugging Face hub id or a folder) and the experts of a blend.
 
-    `persona` is an expression or what `blend` returned; `adapters` are LoRAs beside it or in its place.
-    Options that are given here replace those of `scheme`. `report` is told what takes time.
+    `persona` is an expression or a Blend; `adapters` are LoRAs in addition to it or instead of it. Options
+    override the fields of `scheme`. `report` is called with progress messages.
 
-    Raises UsageError and its kinds before any weights load; ModelError and AdapterError where model or
-    experts cannot be loaded or do not fit.
+    Raises UsageError and its subclasses before any weights load; ModelError and AdapterError if the model or
+    an expert cannot be loaded or does not fit.
     """
     _LOAD.check("load", options)
-    way: Scheme = _LOAD.build(Scheme, options, scheme)
-    way.check_given(_LOAD.keys(options).__contains__)
-    experts: BlendOptions = _LOAD.build(BlendOptions, options)
+    own_scheme: Scheme = _LOAD.build(Scheme, options, scheme)
+    own_scheme.check_given(_LOAD.keys(options).__contains__)
+    blend_options: BlendOptions = _LOAD.build(BlendOptions, options)
     request = Request(
         model=_LOAD.build(ModelOptions, options),
-        prompting=Prompting("-"),  # until a reply is asked for
+        prompting=Prompting("-"),  # a placeholder; every reply has its own
         sampling=Sampling(),
-        scheme=way,
+        scheme=own_scheme,
     )
-    request = _blended(request, persona, experts)
+    request = _with_blend(request, persona, blend_options)
     from mpg_cli.engine.session import Session  # torch and transformers
 
-    return Speaker(Session.open(request, report), request, experts.persona_dirs)
+    return Speaker(Session.open(request, report), request, blend_options.persona_dirs)
 
 
 @_GENERATE.of
@@ -195,17 +194,17 @@ def generate(
     explain: bool = False,
     **options: Any,
 ) -> Finished:
-    """Load the model, reply once, return text, token ids and statistics. For many replies use `load`.
+    """Load the model and sample one reply: text, token ids and statistics. For several replies use `load`.
 
-    Raises what `load` and `Speaker.reply` raise.
+    Errors as for `load` and `Speaker.reply`.
     """
     _GENERATE.check("generate", options)
     with load(persona, scheme=scheme, **_LOAD.part(options)) as speaker:
         return speaker.reply(prompt, sampling=sampling, explain=explain, **_REPLY.part(options))
 
 
-def _blended(request: Request, persona: str | Blend | None, options: BlendOptions) -> Request:
-    """The request with another blend, checked as the commands check it."""
+def _with_blend(request: Request, persona: str | Blend | None, options: BlendOptions) -> Request:
+    """The request with another blend, checked as in the commands."""
     if isinstance(persona, Blend):
         experts = blending.Experts(persona, blending.read_adapters(options.adapters, options.scale))
         blending.check_weights(experts, request.scheme.target)
@@ -220,8 +219,8 @@ def _blended(request: Request, persona: str | Blend | None, options: BlendOption
     )
 
 
-def _prompting(prompt: Prompt, how: PromptOptions) -> Prompting:
-    """What is said, with the checks of files and options: it may come from anywhere."""
+def _prompting(prompt: Prompt, options: PromptOptions) -> Prompting:
+    """The prompt with its options. Raises UsageError for invalid text or messages, as for a prompt file."""
     if isinstance(prompt, str):
         text, turns = check_text("the prompt", prompt), None
     elif isinstance(prompt, Sequence):
@@ -230,4 +229,4 @@ def _prompting(prompt: Prompt, how: PromptOptions) -> Prompting:
     else:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError("the prompt must be text or a list of messages", hint=hint)
-    return Prompting(text, turns, how.system, how.raw, how.template_args, how.prefill or "")
+    return Prompting(text, turns, options.system, options.raw, options.template_args, options.prefill or "")

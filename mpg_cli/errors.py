@@ -1,7 +1,7 @@
-"""What a user can get wrong, as exceptions with a remedy, and the exit codes of the command.
+"""Exceptions for user errors, and the exit codes of the command.
 
-Anything a user can cause is an `MpgError`: one message, where it happened, a hint what to do.
-Everything else is a bug and may show a traceback (with MPG_DEBUG=1).
+Every error that a user can cause is an `MpgError`: one message that names the place, and a hint with the
+remedy. Any other exception is a bug; MPG_DEBUG=1 shows its traceback.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILURE = 1  # loading and running: model, adapter, context
-    USAGE = 2  # whatever can be decided before weights load
+    USAGE = 2  # errors found before weights load
     INTERRUPTED = 130  # Ctrl-C
     TERMINATED = 143  # SIGTERM
 
 
 class MpgError(Exception):
-    """A mistake with a message, an optional hint and the exit code it leads to."""
+    """A user error: a message, an optional hint and an exit code."""
 
     exit_code: ExitCode = ExitCode.FAILURE
 
@@ -33,42 +33,42 @@ class MpgError(Exception):
 
 
 class UsageError(MpgError):
-    """Flags, expressions, persona files, prompts: decided before any weights load."""
+    """An invalid flag, expression, persona file or prompt; raised before any weights load."""
 
     exit_code = ExitCode.USAGE
 
 
 class RangeError(UsageError):
-    """A setting that cannot be, or not with this value: `setting` is its name, `fault` what is said of it."""
+    """An invalid value of an option: the message is `setting` (the option's name) followed by `fault`."""
 
     def __init__(self, setting: str, fault: str, *, hint: str | None = None) -> None:
         super().__init__(f"{setting} {fault}", hint=hint)
         self.setting, self.fault = setting, fault
 
-    def called(self, setting: str) -> RangeError:
-        """The same, where the setting has another name."""
+    def renamed(self, setting: str) -> RangeError:
+        """The same error under another name of the option."""
         return RangeError(setting, self.fault, hint=self.hint)
 
 
 class UnknownChoice(RangeError):
-    """A value that is none of those that a setting has: `unknown drafter 'x' (choose from auto, …)`."""
+    """A value that is not among the option's choices: `unknown drafter 'x' (choose from auto, …)`."""
 
     def __init__(self, setting: str, value: str, choices: Iterable[str], *, close: str = "") -> None:
         super().__init__(setting, f"{value} is unknown")
-        self._given = value, tuple(choices), close
+        self._arguments = value, tuple(choices), close
         name = setting.removeprefix("--").replace("-", " ")
-        self.message = f"unknown {name} {value} (choose from {', '.join(self._given[1])}){close}"
+        self.message = f"unknown {name} {value} (choose from {', '.join(self._arguments[1])}){close}"
         self.args = (self.message,)
 
-    def called(self, setting: str) -> UnknownChoice:
-        """The same, where the setting has another name."""
-        value, choices, close = self._given
+    def renamed(self, setting: str) -> UnknownChoice:
+        """The same error under another name of the option."""
+        value, choices, close = self._arguments
         return UnknownChoice(setting, value, choices, close=close)
 
 
-def require(fine: bool, setting: str, value: object, must: str, hint: str | None = None) -> None:
-    """Raise RangeError where a setting does not have a value that it `must` have."""
-    if not fine:
+def require(valid: bool, setting: str, value: object, must: str, hint: str | None = None) -> None:
+    """Raise RangeError unless `valid`; `must` names the valid values, such as `must be positive`."""
+    if not valid:
         shown = f"{value:g}" if isinstance(value, float) else value
         raise RangeError(setting, f"{shown} {must}", hint=hint)
 
@@ -82,15 +82,15 @@ class ExpressionError(UsageError):
 
 
 class PersonaError(UsageError):
-    """A persona that is unknown, or a persona file that is not as the schema says."""
+    """An unknown persona, or a persona file that violates the schema."""
 
 
 class ModelError(MpgError):
-    """A model that is unknown, cannot be reached or cannot be served exactly."""
+    """A model that is unknown, unreachable or unsupported."""
 
 
 class AdapterError(MpgError):
-    """An adapter that is missing, damaged, of another shape or of an unsupported kind."""
+    """An adapter that is missing, damaged, of the wrong shape or of an unsupported kind."""
 
 
 class ContextError(MpgError):
@@ -98,31 +98,31 @@ class ContextError(MpgError):
 
 
 class NumericsError(MpgError):
-    """NaN from a model; the message names the row (persona) it came from."""
+    """A model produced NaN; the message names the row (persona)."""
 
 
 def unwritable(what: str, error: OSError) -> UsageError:
-    """The error of a flag and its file, such as `--output replies.jsonl`, that cannot be opened to write."""
+    """The error for a file that cannot be opened for writing; `what` is such as `--output replies.jsonl`."""
     return UsageError(
         f"{what} cannot be written: {error.strerror}",
         hint="choose a file in an existing directory that you may write to",
     )
 
 
-_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python and PyTorch have a class for it, for CUDA, and words for the CPU."""
+    """Whether memory ran out. PyTorch has an exception class for CUDA, but only messages for the CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
         return error.errno == ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def brief(error: Exception) -> str:
-    """The first line of an error (two where the first announces the second), or its kind."""
+    """The first line of an error's message (two if the first ends in a colon), or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -7,7 +7,7 @@ from itertools import chain
 from time import monotonic, sleep
 
 from mpg_cli.batch.lines import InputFormat
-from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file, goes_on
+from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file, is_incomplete
 
 FIRST_LINES_SECONDS = 2.0  # how long to wait for the first lines of a pipe
 _POLL = 0.02
@@ -49,4 +49,4 @@ def _is_conclusive(head: list[bytes], format_: InputFormat) -> bool:
     if format_ == "text":
         return bool(line)
     ends = line.startswith((b"{", b"[")) and not line.endswith((b"{", b"[", b",", b":"))
-    return ends and not goes_on(b"".join(head))
+    return ends and not is_incomplete(b"".join(head))

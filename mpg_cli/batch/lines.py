@@ -194,7 +194,7 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
 
 def with_field_names(error: RangeError, names: Mapping[str, str]) -> RangeError:
     """The same error, naming the field of the line instead of the option."""
-    return error.called(names.get(error.setting, error.setting))
+    return error.renamed(names.get(error.setting, error.setting))
 
 
 def error_text(error: MpgError) -> str:

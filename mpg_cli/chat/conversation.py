@@ -82,7 +82,7 @@ class Conversation:
     def say(self, text: str) -> Iterator[Event]:
         """The events of the reply to one more user turn. Raises ContextError if there is no room for it."""
         self._unanswered = text
-        return self._reply(self.transcript, Exchange(text, "", self.transcript.turn_count + 1))
+        return self._reply(self.transcript, Exchange(text, "", self.transcript.count + 1))
 
     def retry(self) -> Iterator[Event]:
         """The events of another reply to the last user turn, from a new random stream.
@@ -109,7 +109,7 @@ class Conversation:
 
     def clear(self) -> None:
         """Remove all exchanges; the system text and the blend stay."""
-        self.transcript = Transcript(self.transcript.system, turn_count=self.transcript.turn_count)
+        self.transcript = Transcript(self.transcript.system, count=self.transcript.count)
         self.last = None
 
     def set_system(self, text: str | None) -> None:

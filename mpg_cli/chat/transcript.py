@@ -43,7 +43,7 @@ class Transcript:
 
     system: str | None = None
     exchanges: tuple[Exchange, ...] = ()
-    turn_count: int = 0  # turns so far, removed ones included
+    count: int = 0  # turns so far, removed ones included
 
     @property
     def messages(self) -> Turns:
@@ -58,8 +58,8 @@ class Transcript:
 
     def plus(self, exchange: Exchange) -> Transcript:
         """A transcript with one more exchange."""
-        turn_count = max(self.turn_count, exchange.turn)
-        return replace(self, exchanges=(*self.exchanges, exchange), turn_count=turn_count)
+        count = max(self.count, exchange.turn)
+        return replace(self, exchanges=(*self.exchanges, exchange), count=count)
 
     def without_last(self) -> Transcript:
         """A transcript without the last exchange."""
@@ -92,7 +92,7 @@ class SavedChat:
             "persona": self.persona,
             "adapters": [{"path": path, "weight": weight} for path, weight in self.adapters],
             "seed": self.seed,
-            "said": self.transcript.turn_count,
+            "turns": self.transcript.count,
             "sequence": [[exchange.turn, exchange.attempt] for exchange in exchanges],
             "messages": list(self.transcript.messages),
         }
@@ -175,8 +175,8 @@ def _transcript(data: dict[str, Any], name: str) -> Transcript:
         Exchange(user["content"], reply["content"], turn, attempt)
         for user, reply, (turn, attempt) in zip(users, replies, sequence, strict=True)
     )
-    turn_count = _number(_field(data, "said", int, name), MAX_SEED, "said", name)
-    return Transcript(system, exchanges, max([turn_count, *(exchange.turn for exchange in exchanges)]))
+    count = _number(_field(data, "turns", int, name), MAX_SEED, "turns", name)
+    return Transcript(system, exchanges, max([count, *(exchange.turn for exchange in exchanges)]))
 
 
 def _adapter(item: object, name: str) -> tuple[str, float]:

@@ -15,19 +15,19 @@ import typer
 
 from mpg_cli import __version__
 from mpg_cli.cli import completion
-from mpg_cli.cli.lazy_group import Lazy, lazy_group, quicken
+from mpg_cli.cli.lazy_group import Lazy, bypass_pydantic, lazy_group
 from mpg_cli.config.precedence import Defaults
 from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams, discard
 
-# Typer carries its own Click since 0.26 and exports of its exceptions only this one.
+# Typer bundles its own Click since 0.26 and exports only this one of its exceptions.
 _ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-_PYDANTIC = r"Value error, |Input should (?=be a valid)|, unable to parse .*"  # compiled when it is needed
+_PYDANTIC = r"Value error, |Input should (?=be a valid)|, unable to parse .*"  # compiled on first use
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-# Each module loads when its command is called; the line is that of the help.
+# A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
     "generate": Lazy("mpg_cli.cli.commands.generate:generate", "Reply to a prompt as a blend of personas."),
     "explain": Lazy(
@@ -37,14 +37,14 @@ COMMANDS = {
     "compare": Lazy(
         "mpg_cli.cli.commands.compare:compare", "Reply to a prompt as several blends, side by side."
     ),
-    "chat": Lazy("mpg_cli.cli.commands.chat:chat", "Talk with a blend of personas, turn by turn."),
+    "chat": Lazy("mpg_cli.cli.commands.chat:chat", "Chat with a blend of personas, turn by turn."),
     "tune": Lazy("mpg_cli.cli.commands.tune:tune", "Find the fastest drafter and chunk size for a blend."),
-    "eval": Lazy("mpg_cli.cli.commands.eval:app", "Measure what a blend shows."),
+    "eval": Lazy("mpg_cli.cli.commands.eval:app", "Evaluate a blend."),
     "train": Lazy("mpg_cli.cli.commands.train:train", "Train a persona from preferences."),
     "models": Lazy(
-        "mpg_cli.cli.commands.models:models", "List the models at hand and the experts that fit each."
+        "mpg_cli.cli.commands.models:models", "List the local models and the experts that fit each."
     ),
-    "personas": Lazy("mpg_cli.cli.commands.personas:personas", "See, check, make and import personas."),
+    "personas": Lazy("mpg_cli.cli.commands.personas:personas", "List, check, create and import personas."),
     "doctor": Lazy("mpg_cli.cli.commands.doctor:doctor", "Check the installation."),
     "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of the options."),
 }
@@ -52,7 +52,7 @@ COMMANDS = {
 app = typer.Typer(
     name="mpg",
     cls=lazy_group(COMMANDS, _CONTEXT),
-    help="Several personas at once, blended while a language model decodes.",
+    help="Blend several personas while a language model decodes.",
     epilog='Start with: mpg generate -p pirate "How do I make tea?"',
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,8 +60,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"mpg {__version__}")
         raise typer.Exit()
 
@@ -100,11 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     command: Any = typer.main.get_command(app)
-    quicken(command)
+    bypass_pydantic(command)
     if os.environ.get("_MPG_COMPLETE"):
-        completion.answer(command, argv)
+        completion.complete(command, argv)
     if argv and argv[0] in ("--show-completion", "--install-completion"):
-        completion.mend_scripts()
+        completion.patch_zsh_script()
     defaults = _defaults(command, argv)
     try:
         with command.make_context("mpg", argv, default_map=defaults.by_command) as context:
@@ -115,25 +115,25 @@ def _run(argv: list[str]) -> int:
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except _ClickUsageError as error:
-        raise _in_our_words(error, defaults, argv) from None
+        raise _usage_error(error, defaults, argv) from None
     except UsageError as error:
         named = error.setting if isinstance(error, RangeError) else error.message
         origin = defaults.origin(named, argv)
         if origin is not None:
-            error.hint = f"{origin} sets it" + (f"; {error.hint}" if error.hint else "")
+            error.hint = f"set by {origin}" + (f"; {error.hint}" if error.hint else "")
         raise
     return ExitCode.OK
 
 
 def _defaults(command: Any, argv: list[str]) -> Defaults:
-    """From environment and config file; a broken file prevents neither help nor repair."""
+    """Defaults from environment and config file; --help, config and doctor work with an invalid file too."""
     if not argv or argv[0].startswith("-") or argv[0] == "config":
         return Defaults()
     from mpg_cli.config.paths import config_file
 
     if not any(name.startswith("MPG_") for name in os.environ) and not os.path.exists(config_file()):
         return Defaults()
-    from mpg_cli.cli import option_table  # all groups and YAML load only where they are needed
+    from mpg_cli.cli import option_table  # imports all option groups and YAML
     from mpg_cli.config.file import Config
 
     try:
@@ -146,23 +146,23 @@ def _defaults(command: Any, argv: list[str]) -> Defaults:
         raise
 
 
-def _in_our_words(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
-    """A usage error of Click as one of ours."""
+def _usage_error(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
+    """Click's usage error as a UsageError."""
     message = re.sub(_PYDANTIC, "", error.format_message()).replace(": be a", ": must be a").rstrip(".")
     origin = defaults.origin(message, argv)
     path = error.ctx.command_path if error.ctx is not None else "mpg"
-    hint = f"{origin} sets it" if origin else f"{path} --help shows what there is"
+    hint = f"set by {origin}" if origin else f"see {path} --help"
     return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
 def _failure(streams: Streams, error: Exception) -> ExitCode:
-    """Tell what went wrong, once, and the exit code for it."""
-    traced = _trace_if_asked()
+    """Report the error on stderr and return its exit code."""
+    traced = _print_traceback_in_debug_mode()
     if isinstance(error, MpgError):
         _report(streams, f"error: {error.message}", error.hint)
         return error.exit_code
     if is_out_of_memory(error):
-        hint = "a smaller model, --dtype bfloat16, fewer personas or a shorter text need less"
+        hint = "use a smaller model, --dtype bfloat16, fewer personas or a shorter text"
         _report(streams, "error: not enough memory", hint)
         return ExitCode.FAILURE
     if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
@@ -174,18 +174,18 @@ def _failure(streams: Streams, error: Exception) -> ExitCode:
     return ExitCode.FAILURE
 
 
-def _trace_if_asked() -> bool:
-    """Print the traceback of the exception being handled where MPG_DEBUG=1 asks for it."""
-    asked = os.environ.get("MPG_DEBUG") == "1"
-    if asked:
+def _print_traceback_in_debug_mode() -> bool:
+    """With MPG_DEBUG=1 print the traceback of the current exception; whether it was printed."""
+    debug = os.environ.get("MPG_DEBUG") == "1"
+    if debug:
         import traceback
 
         traceback.print_exc()
-    return asked
+    return debug
 
 
 def _report(streams: Streams, message: str, hint: str | None) -> None:
-    with contextlib.suppress(OSError):  # nobody listens
-        streams.say(f"mpg: {message}")
+    with contextlib.suppress(OSError):  # stderr is closed
+        streams.message(f"mpg: {message}")
         if hint:
-            streams.say(f"hint: {hint}")
+            streams.message(f"hint: {hint}")

@@ -1,4 +1,4 @@
-"""One `mpg batch`: lines to the runner, its records to the output, progress to the terminal."""
+"""One run of `mpg batch`: input lines to the runner, records to the output, progress to the terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class BatchRun:
-    """One `mpg batch`: reading, answering, writing."""
+    """One run of `mpg batch`."""
 
     def __init__(self, defaults: Request, blend: BlendOptions, options: BatchOptions, *, quiet: bool) -> None:
         self._defaults, self._blends = defaults, Blends(defaults, blend)
@@ -35,7 +35,7 @@ class BatchRun:
         self._streams = Streams.current()
 
     def perform(self) -> ExitCode:
-        """Answer all lines; the exit code."""
+        """Process all lines and return the exit code."""
         from mpg_cli.batch.log import open_log
 
         with ExitStack() as stack:
@@ -61,9 +61,9 @@ class BatchRun:
                     )
                 )
                 seed = int(log.config["seed"])
-            return self._answer(source, raw, log, seed)
+            return self._process(source, raw, log, seed)
 
-    def _answer(
+    def _process(
         self,
         source: Source,
         raw: Iterator[bytes | None],
@@ -73,7 +73,7 @@ class BatchRun:
         from mpg_cli.render.progress import BatchProgress
 
         if self._defaults.seed is None:
-            self._say(f"seed {seed}")
+            self._notice(f"seed {seed}")
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
@@ -85,7 +85,7 @@ class BatchRun:
             smaller = open_drafter(defaults, loaded, status.update)
             signals.check()
         for text in loaded.notices:
-            self._say(text)
+            self._notice(text)
         scheduler = Scheduler(
             loaded,
             batch_size=self._options.batch_size,
@@ -97,9 +97,9 @@ class BatchRun:
             source.check_lengths(self._reader(), runner.check)
         if source.is_terminal:
             what = "a prompt" if self._format == "text" else 'an object such as {"prompt": "Hello"}'
-            self._say(f"type {what} on each line; Ctrl-D ends")
+            self._notice(f"type {what} on each line; Ctrl-D ends the input")
         progress = BatchProgress(self._streams, source.count(), quiet=self._quiet, typed=source.is_terminal)
-        # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
+        # After Ctrl-C the running lines are completed, after SIGTERM they are dropped.
         graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
@@ -110,7 +110,7 @@ class BatchRun:
         return self._end(progress, log, graceful.exit_code)
 
     def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
-        """Every record as soon as it is there."""
+        """Write each record as soon as it is complete."""
         from mpg_cli.batch.runner import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
         from mpg_cli.render.records import record_of
@@ -129,25 +129,25 @@ class BatchRun:
         if as_json:
             self._streams.stderr.write(json.dumps(progress.totals.as_json()) + "\n")
         elif not self._quiet:
-            self._streams.say(progress.summary())
+            self._streams.message(progress.summary())
         if ended_by is not None:
             if log is not None:
-                self._say("interrupted; the same command goes on where it stopped")
+                self._notice("interrupted; run the same command again to resume")
             return ended_by
         totals = progress.totals
         if not (totals.done or totals.failed or totals.skipped):
-            self._say("INPUT has no lines")
+            self._notice("INPUT has no lines")
         elif log is not None:
             log.forget_absent()
         failed = totals.failed + (log.failed if log else 0)
         if failed and not as_json:
             lines = "1 line" if failed == 1 else f"{failed} lines"
-            self._say(f"{lines} failed; --retry-errors tries again")
+            self._notice(f"{lines} failed; use --retry-errors to try again")
         return ExitCode.FAILURE if failed else ExitCode.OK
 
-    def _say(self, text: str) -> None:
+    def _notice(self, text: str) -> None:
         if not self._quiet:
-            self._streams.say(f"mpg: {text}")
+            self._streams.message(f"mpg: {text}")
 
     def _reader(self) -> LineReader:
         return LineReader(self._defaults, self._format, self._blends)
@@ -155,7 +155,7 @@ class BatchRun:
     def _open_lines(
         self, raw: Iterator[bytes | None], log: BatchLog | None, progress: BatchProgress
     ) -> Iterator[Line | BadLine | None]:
-        """The lines that no earlier run has answered; None where none has come yet."""
+        """Lines without a reply from an earlier run; None while the next line has not arrived."""
         try:
             for line in self._reader().read(raw):
                 if line is not None and log is not None and log.done(line.id, line.digest):
@@ -164,6 +164,6 @@ class BatchRun:
                     yield line
         except OSError as error:
             raise MpgError(
-                f"INPUT cannot be read any further: {error.strerror}",
-                hint="with --output the same command goes on where it stopped",
+                f"INPUT cannot be read to the end: {error.strerror}",
+                hint="with --output, run the same command again to resume",
             ) from None

@@ -1,4 +1,4 @@
-"""The loop of a chat: turns and commands from a reader to a conversation, its events to a renderer."""
+"""The chat loop: turns and commands from a reader to a conversation, its events to a renderer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mpg_cli.cli.line_reader import LineReader
-from mpg_cli.cli.slash import Leave, SlashCommands
+from mpg_cli.cli.slash import EndChat, SlashCommands
 from mpg_cli.errors import ExitCode, ModelError, MpgError
 from mpg_cli.io import signals
 from mpg_cli.options.blend import BlendOptions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ChatLoop:
-    """Turn by turn until the input ends; a turn that fails is told and the chat goes on."""
+    """Runs turns until the input ends; a failed turn is reported and the chat continues."""
 
     def __init__(
         self,
@@ -36,26 +36,26 @@ class ChatLoop:
         self._failed = False
 
     def run(self, reader: LineReader) -> ExitCode:
-        """Read and answer; the exit code."""
+        """Run until the input ends and return the exit code."""
         self._welcome()
-        typed, refused = self._streams.stdin_tty, 0
+        typed, interrupts = self._streams.stdin_tty, 0
         while True:
             try:
                 text = reader.read()
             except KeyboardInterrupt:
                 if not typed:
                     raise
-                refused += 1
+                interrupts += 1
                 signals.forget()
-                self._streams.say("\nCtrl-D or /exit leaves" if refused > 1 else "")
+                self._streams.message("\nCtrl-D or /exit ends the chat" if interrupts > 1 else "")
                 continue
             except MpgError as error:
-                self._tell(error)
+                self._report(error)
                 continue
-            refused = 0
+            interrupts = 0
             if text is None:
                 if typed:
-                    self._streams.say("")  # the shell's prompt on a line of its own
+                    self._streams.message("")  # the shell's prompt on a line of its own
                 return ExitCode.FAILURE if self._failed and not typed else ExitCode.OK
             if text.strip():
                 ended_by = self._answer(text)
@@ -63,31 +63,31 @@ class ChatLoop:
                     return ended_by
 
     def _answer(self, text: str) -> ExitCode | None:
-        """One turn or command; the exit code if the chat ends with it."""
+        """Run one turn or command; the exit code if it ends the chat."""
         try:
             if text.startswith("/") and not text.startswith("//"):
                 events = self.commands.perform(text)
             else:
                 events = self._chat.say(text.removeprefix("/") if text.startswith("//") else text)
             return None if events is None else self._reply(events)
-        except Leave:
+        except EndChat:
             return ExitCode.FAILURE if self._failed and not self._streams.stdin_tty else ExitCode.OK
         except MpgError as error:
-            self._tell(error)
-        except (MemoryError, RuntimeError) as error:  # of torch: the chat is worth more than this turn
+            self._report(error)
+        except (MemoryError, RuntimeError) as error:  # from torch: keep the chat
             if os.environ.get("MPG_DEBUG") == "1":
                 raise
-            hint = "the chat goes on, /save keeps it; MPG_DEBUG=1 shows the traceback and ends it"
-            self._tell(ModelError(f"the turn failed: {error}", hint=hint))
+            hint = "the chat continues, /save saves it; set MPG_DEBUG=1 for the traceback"
+            self._report(ModelError(f"the turn failed: {error}", hint=hint))
         except KeyboardInterrupt:  # a second Ctrl-C, or one while personas load
             if not self._streams.stdin_tty:
                 raise
             signals.forget()
-            self._streams.say("interrupted")
+            self._streams.message("interrupted")
         return None
 
     def _reply(self, events: Iterable[Event]) -> ExitCode | None:
-        """Draw a reply; Ctrl-C ends it and, on a pipe, the chat."""
+        """Render a reply; Ctrl-C ends the reply and, on a pipe, the chat."""
         renderer = make_renderer(self._format, self._streams, self._commentary)
         try:
             with signals.Graceful(self._chat.stop) as graceful:
@@ -103,14 +103,14 @@ class ChatLoop:
         if self._streams.stdin_tty and not self._commentary.quiet:
             exchanges = len(chat.transcript.exchanges)
             words = welcome_words(chat.session.persona, chat.session.loaded.id, request.seed or 0, exchanges)
-            self._streams.say(words, dim=True)
+            self._streams.message(words, dim=True)
         elif self._format not in ("json", "events") and (
             self._commentary.drawn or not self._commentary.quiet
         ):
-            self._streams.say(f"seed {request.seed}")
+            self._streams.message(f"seed {request.seed}")
 
-    def _tell(self, error: MpgError) -> None:
+    def _report(self, error: MpgError) -> None:
         self._failed = True
-        self._streams.say(f"mpg: error: {error.message}")
+        self._streams.message(f"mpg: error: {error.message}")
         if error.hint:
-            self._streams.say(f"hint: {error.hint}")
+            self._streams.message(f"hint: {error.hint}")

@@ -1,8 +1,8 @@
-"""What may follow on the command line: values of options and arguments for the shell's TAB. Torch-free.
+"""Shell completion of option values and arguments. Torch-free.
 
-Each completer gets the context (options that stand before) and the word so far. None fails: no suggestion is
-better than an error in the middle of a line. The shells evaluate some of what they are given, so only
-harmless characters leave this file.
+A completer gets the context (the options before the cursor) and the incomplete word. It never raises: an
+error would end up in the middle of the user's command line. Shells evaluate parts of their suggestions, so
+only safe characters are returned.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Suggestion = tuple[str, str]  # a value, and what it is
 Completer = Callable[[typer.Context, str], list[Suggestion]]
 
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
-# The terms of an expression that are done, the last + included.
-_DONE = re.compile(r"(?:[A-Za-z0-9_+:. -]*\+)?[ ]*(?=[A-Za-z0-9_-]*$)")
+# The complete terms of an expression, including the last +.
+_COMPLETE_TERMS = re.compile(r"(?:[A-Za-z0-9_+:. -]*\+)?[ ]*(?=[A-Za-z0-9_-]*$)")
 _UNSAFE = re.compile(r"[^\w ,.;()/-]")
 _LONGEST = 70  # characters of a description
 
 
 def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Completer:
-    """A completer that offers what starts as the word does, without regard to case, or nothing."""
+    """A completer that filters by the incomplete word (ignoring case) and returns nothing on errors."""
 
     @wraps(complete)
     def completer(ctx: typer.Context, incomplete: str) -> list[Suggestion]:
@@ -47,7 +47,7 @@ def _quiet(complete: Callable[[typer.Context, str], Iterable[Suggestion]]) -> Co
 @_quiet
 def expression(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
     """Persona names at the end of an expression: `INTJ:0.7+pi` to `INTJ:0.7+pirate`."""
-    done = _DONE.match(incomplete)
+    done = _COMPLETE_TERMS.match(incomplete)
     if done is None or re.search(r":\s*\+\s*$", done.group()):  # a sign, not the next term
         return []
     return [(done.group() + name, about) for name, about in _names(ctx)]
@@ -61,20 +61,20 @@ def persona(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """Tags that personas have."""
+    """The tags of all personas."""
     tags = {tag for persona in _registry(ctx).personas for tag in persona.tags}
     return [(tag, "") for tag in sorted(tags) if _WORD.fullmatch(tag)]
 
 
 @_quiet
 def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """The bundled model and those in the hub's cache; folders are the shell's business."""
+    """The bundled model and the models in the hub cache; the shell completes folders."""
     return _models()
 
 
 @_quiet
 def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """Drafters by name, the personas of the blend, models at hand."""
+    """Drafters by name, the personas of the blend, local models."""
     from mpg_cli.sampling.params import DRAFTERS
 
     plain = [name for name in DRAFTERS if name != "auto" or ctx.info_name != "tune"]
@@ -84,7 +84,7 @@ def drafter(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 
 def choice(*values: str) -> Completer:
-    """One of a few words."""
+    """A completer for a fixed set of values."""
 
     @_quiet
     def one(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
@@ -103,7 +103,7 @@ def config_key(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """Values of the key that stands before, as the option of that name has them."""
+    """Values of the option that the preceding key names."""
     from mpg_cli.cli.option_table import options
 
     option = options()[str(ctx.params.get("key") or "")]
@@ -115,7 +115,7 @@ def config_value(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 
 def _registry(ctx: typer.Context) -> Registry:
-    """The personas of the folders that the line, the environment or the library name."""
+    """The personas on the search path, with the folders of the command line or the environment first."""
     from mpg_cli.personas import registry
 
     given: str | Sequence[str | Path] = ctx.params.get("persona_dir") or ()
@@ -130,7 +130,7 @@ def _names(ctx: typer.Context) -> list[Suggestion]:
 
 
 def _in_blend(ctx: typer.Context, name: str) -> bool:
-    """Whether the persona is an expert of the blend on the line; true where there is none to tell by."""
+    """Whether the persona is an expert of the blend on the command line; true if there is no valid blend."""
     from mpg_cli.errors import MpgError
     from mpg_cli.personas import expression, registry
 
@@ -157,5 +157,5 @@ def _models() -> list[Suggestion]:
 
 
 def _plain(text: str) -> str:
-    """A description without anything that a shell or a terminal could take for its own."""
+    """A description without characters that a shell or a terminal would interpret."""
     return " ".join(_UNSAFE.sub("", text).split())[:_LONGEST]

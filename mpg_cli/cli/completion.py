@@ -1,4 +1,4 @@
-"""Answers the shells' scripts in completions/, which are Typer's; bash breaks words where `mpg` does not."""
+"""Completion requests from Typer's shell scripts (completions/); undoes bash's word breaks at `:` and `=`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_BREAKS = re.compile("[:=]+")
+_WORD_BREAKS = re.compile("[:=]+")
 _LAST_OPTION = re.compile(r"\s--[a-z-]+=(?=[\"']?[^\s\"']*$)")
 _ZSH_VALUE = re.compile(r"^(?:_arguments '\*: :\(\()?\"")  # where a suggestion starts
-# zsh runs a function file of $fpath on the first TAB: define, and answer at once. Typer's only defines.
+# On the first TAB zsh only runs the file in $fpath. Typer's script defines the function; this calls it too.
 _ZSH_END = '\n[[ $zsh_eval_context[-1] == loadautofunc ]] && %(complete_func)s "$@"\n'
 
 
-def mend_scripts() -> None:
-    """Let `--show-completion` and `--install-completion` write a zsh script that answers the first TAB."""
+def patch_zsh_script() -> None:
+    """Let `--show-completion` and `--install-completion` write a zsh script that completes at once."""
     from typer import _completion_shared
 
     scripts = getattr(_completion_shared, "_completion_scripts", {})
@@ -26,22 +26,23 @@ def mend_scripts() -> None:
         scripts["zsh"] = scripts["zsh"].rstrip() + _ZSH_END
 
 
-def answer(command: Any, argv: list[str]) -> None:
-    """Tell the shell that asks what may follow; exits."""
-    # Typer renders help as rich's markup where there is rich: slow to load, and ours is no markup.
+def complete(command: Any, argv: list[str]) -> None:
+    """Print the suggestions for the shell and exit."""
+    # With rich installed, Typer renders help as rich markup: slow to import, and our help is plain text.
     sys.modules["rich"] = None  # type: ignore[assignment]
-    said = _bash_words() if os.environ.get("_MPG_COMPLETE") == "complete_bash" else _value_alone()
+    bash = os.environ.get("_MPG_COMPLETE") == "complete_bash"
+    convert = _join_bash_words() if bash else _restore_option()
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out):
             command.main(args=argv, prog_name="mpg")
     finally:
         if sys.stdout is not None:  # closed
-            sys.stdout.write("".join(said(line) + "\n" for line in out.getvalue().splitlines() if line))
+            sys.stdout.write("".join(convert(line) + "\n" for line in out.getvalue().splitlines() if line))
 
 
-def _bash_words() -> Callable[[str], str]:
-    """Tell Typer the words as they were typed; what turns its suggestions into what bash expects."""
+def _join_bash_words() -> Callable[[str], str]:
+    """Pass Typer the words as typed; returns the conversion of its suggestions for bash."""
     words = os.environ.get("COMP_WORDS", "").split("\n")
     current = os.environ.get("COMP_CWORD", "")
     if not current.isdigit():
@@ -53,8 +54,8 @@ def _bash_words() -> Callable[[str], str]:
     return lambda line: line.removeprefix(done)
 
 
-def _value_alone() -> Callable[[str], str]:
-    """For zsh and fish, whose suggestions replace the whole of `--option=value`: put the option back."""
+def _restore_option() -> Callable[[str], str]:
+    """For zsh and fish, where a suggestion replaces all of `--option=value`: prepend the option."""
     typed = _LAST_OPTION.search(os.environ.get("_TYPER_COMPLETE_ARGS", ""))
     if typed is None:
         return str
@@ -65,16 +66,16 @@ def _value_alone() -> Callable[[str], str]:
 
 
 def joined(words: Sequence[str]) -> tuple[list[str], str]:
-    """Words up to the cursor as they were typed, and what bash holds for done of the last one's value.
+    """The words up to the cursor as typed, and the part of the last one that bash treats as complete.
 
-    Bash breaks words at `:` and `=`: `--drafter persona:pi` comes as five words, and what completes the last
-    one, `pi`, must not repeat `persona:`.
+    Bash breaks words at `:` and `=`: of `--drafter persona:pi` the last word is `pi`, and its completion must
+    not repeat `persona:`.
     """
     whole: list[str] = []
     done = ""
     glued = False  # the word before was a break
     for place, word in enumerate(words):
-        is_break = _BREAKS.fullmatch(word) is not None
+        is_break = _WORD_BREAKS.fullmatch(word) is not None
         if whole and (is_break or glued):
             last = place == len(words) - 1
             done = whole[-1] + (word if is_break else "") if last else done

@@ -1,4 +1,4 @@
-"""The user's editor."""
+"""Opens a file in the user's editor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpg_cli.errors import MpgError, UsageError
 
 
 def command() -> list[str]:
-    """The command of the user's editor. Raises UsageError where none is set."""
+    """The command of the user's editor ($VISUAL or $EDITOR). Raises UsageError if neither is set."""
     try:
         words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
     except ValueError:
@@ -23,7 +23,7 @@ def command() -> list[str]:
 
 
 def edit(words: Sequence[str], file: Path) -> None:
-    """Let the user edit the file. Raises MpgError where the editor fails."""
+    """Open the file in the editor and wait for it. Raises MpgError if the editor fails."""
     try:
         code = subprocess.run([*words, str(file)], check=False).returncode
     except OSError as error:

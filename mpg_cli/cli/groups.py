@@ -1,10 +1,10 @@
-"""Groups of options as parameters of a command: one dataclass in its signature becomes all of its flags.
+"""Option groups as parameters of a command: a dataclass in the signature becomes all of its flags.
 
     @with_groups
     def generate(ctx: typer.Context, prompt: PromptOptions, sampling: Sampling) -> None: ...
 
-Typer sees the options of the groups, the command gets the groups built and checked. `Pick` takes a part of a
-group: `Annotated[PromptOptions, Pick(without=("raw",))]`.
+Typer sees the options, the command receives the groups, built and checked. `Pick` selects options of a group:
+`Annotated[PromptOptions, Pick(without=("raw",))]`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from mpg_cli.cli import completers
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.option import Option, build, options_of
 
 
 @dataclass(frozen=True)
 class Pick:
-    """Which options of a group a command has, by `Option.key`, and defaults of its own."""
+    """Selects options of a group for a command, by `Option.key`, and overrides their defaults."""
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
@@ -40,8 +42,12 @@ class Pick:
                 yield one
 
 
+SearchPath = Annotated[BlendOptions, Pick(only=("persona_dir",))]
+ModelName = Annotated[ModelOptions, Pick(only=("model",))]
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer takes it, with the options of its groups in their places."""
+    """The command with a signature for Typer: each group replaced by its options."""
     own = inspect.signature(command, eval_str=True).parameters
     groups = {name: found for name, p in own.items() if (found := _group(p.annotation)) is not None}
     shown: list[inspect.Parameter] = []
@@ -64,7 +70,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(ctx: typer.Context, key: str) -> bool:
-    """Whether the option stands on the command line."""
+    """Whether the option was given on the command line."""
     source = ctx.get_parameter_source(key)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -76,7 +82,7 @@ def chosen(ctx: typer.Context, key: str) -> bool:
 
 
 def _group(annotation: Any) -> tuple[type, tuple[Option, ...]] | None:
-    """The group that a parameter is annotated with and its options; None for any other parameter."""
+    """The group that annotates a parameter, and its options; None for any other annotation."""
     pick = Pick()
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
@@ -87,7 +93,7 @@ def _group(annotation: Any) -> tuple[type, tuple[Option, ...]] | None:
 
 
 def _parameter(one: Option) -> inspect.Parameter:
-    """The parameter that Typer makes an option or an argument of; the group itself checks choices."""
+    """The Typer parameter of an option or argument; the group itself checks choices."""
     default = one.default if one.text is None else one.text
     kind: Any = one.kind
     if one.many:

@@ -1,6 +1,6 @@
-"""A group of commands that are imported when they are called, and parameters that are read without pydantic.
+"""Command groups that import a command when it is called, and parameters parsed without pydantic.
 
-`mpg --help` and TAB would otherwise wait for the modules of all commands.
+Both keep `mpg --help` and shell completion fast.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import typer.main
 
 
 class Lazy(NamedTuple):  # quicker to define than a dataclass
-    """A command: where it is (`module:attribute`, a function or a Typer) and its line in the help.
+    """A command: its `target` (`module:attribute`, a function or a Typer app) and its line in the help.
 
-    The module's EPILOG, if it has one, is that of the command.
+    The command's epilog is the module's EPILOG, if any.
     """
 
     target: str
@@ -25,7 +25,7 @@ class Lazy(NamedTuple):  # quicker to define than a dataclass
 
 
 def lazy_group(lazy: Mapping[str, Lazy], context: Mapping[str, Any]) -> type[typer.core.TyperGroup]:
-    """The class of a group with these commands; `context` are the context settings of each."""
+    """A group class with these commands; `context` holds the context settings of each."""
 
     class Group(typer.core.TyperGroup):
         def __init__(self, **attributes: Any) -> None:
@@ -48,19 +48,19 @@ def lazy_group(lazy: Mapping[str, Lazy], context: Mapping[str, Any]) -> type[typ
     return Group
 
 
-def quicken(command: Any) -> None:
-    """Let plain values of the command's parameters be read at once; what is unusual still goes Typer's way.
+def bypass_pydantic(command: Any) -> None:
+    """Parse plain values of the command's parameters directly; leave all others to Typer.
 
-    Typer (from 0.29) validates with pydantic, whose import takes longer than all else that is done at start.
+    Typer (from 0.29) validates with pydantic, whose import takes longer than the rest of the start-up.
     """
-    all_of = command.get_params
+    original = command.get_params
 
     def get_params(ctx: Any) -> list[Any]:
-        parameters: list[Any] = all_of(ctx)
+        parameters: list[Any] = original(ctx)
         for parameter in parameters:
             slow = getattr(parameter, "get_runtime_param", None)
             if slow is not None and "get_runtime_param" not in vars(parameter):
-                parameter.get_runtime_param = _Quick(parameter.type_descriptor, slow).itself
+                parameter.get_runtime_param = _PlainReader(parameter.type_descriptor, slow).get
         return parameters
 
     command.get_params = get_params
@@ -71,7 +71,7 @@ def _summary(commands: Mapping[str, Any], lazy: Mapping[str, Lazy], name: str) -
 
 
 class _Commands(MutableMapping[str, Any]):
-    """Click's commands by name; one is imported when it is looked up."""
+    """Click's commands by name; a command is imported when it is looked up."""
 
     def __init__(self, lazy: Mapping[str, Lazy], context: Mapping[str, Any], made: Mapping[str, Any]) -> None:
         self._lazy, self._context = lazy, context
@@ -99,7 +99,7 @@ class _Commands(MutableMapping[str, Any]):
 
 
 def _load(name: str, lazy: Lazy, context: Mapping[str, Any]) -> Any:
-    """The command, as Typer makes it."""
+    """Import the command and convert it to Click's."""
     place, _, attribute = lazy.target.partition(":")
     module = import_module(place)
     found = getattr(module, attribute)
@@ -113,7 +113,7 @@ def _load(name: str, lazy: Lazy, context: Mapping[str, Any]) -> Any:
     group: Any = typer.main.get_command(parent)
     command = group.commands[name]
     for one in (command, *getattr(command, "commands", {}).values()):
-        quicken(one)
+        bypass_pydantic(one)
     return command
 
 
@@ -121,17 +121,17 @@ def _nothing() -> None:
     pass
 
 
-class _Unusual(Exception):
-    """A value that is not plainly of its type."""
+class _NotPlain(Exception):
+    """A value or parameter that Typer itself must handle."""
 
 
-class _Quick:
-    """Reads values of one parameter; has the one method that Typer calls on its own readers."""
+class _PlainReader:
+    """Parses values of one parameter, in place of Typer's runtime parameter (only `coerce` is used)."""
 
     def __init__(self, descriptor: Any, slow: Callable[[], Any]) -> None:
         self._descriptor, self._slow = descriptor, slow
 
-    def itself(self) -> _Quick:
+    def get(self) -> _PlainReader:
         return self
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -141,7 +141,7 @@ class _Quick:
             return () if many else None
         try:
             return self._read(value)
-        except _Unusual:
+        except _NotPlain:
             return self._slow().coerce(value, param=param, ctx=ctx)
 
     def _read(self, value: Any) -> Any:
@@ -151,10 +151,10 @@ class _Quick:
             or info.min is not None
             or info.max is not None
         ):
-            raise _Unusual
+            raise _NotPlain
         if get_origin(kind) is list:
             if not isinstance(value, list | tuple):
-                raise _Unusual
+                raise _NotPlain
             return [_plain(item, get_args(kind)[0]) for item in value]
         return _plain(value, kind)
 
@@ -163,7 +163,7 @@ _CONDITIONS = ("parser", "click_type", "exists", "resolve_path", "writable", "al
 
 
 def _plain(value: Any, kind: Any) -> Any:
-    """`value` as text, number, truth, path or one of a few words. Raises _Unusual."""
+    """`value` as text, number, boolean, path or literal. Raises _NotPlain."""
     if get_origin(kind) is Literal:
         if isinstance(value, str) and value in get_args(kind):
             return value
@@ -184,5 +184,5 @@ def _plain(value: Any, kind: Any) -> Any:
             try:
                 return kind(value)
             except ValueError:
-                raise _Unusual from None
-    raise _Unusual
+                raise _NotPlain from None
+    raise _NotPlain

@@ -1,4 +1,4 @@
-"""Every option that the config file may set, once, from the groups that the commands share."""
+"""The options that the config file may set, collected from the option groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.config.file import Config, load_config
-from mpg_cli.config.key import Key, Keys, known
+from mpg_cli.config.key import Key, Keys, find_key
 from mpg_cli.config.precedence import Sources
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
@@ -30,8 +30,8 @@ from mpg_cli.options.report import ListFormat, ReportFormat, TreeFormat
 from mpg_cli.options.run import RunOptions
 from mpg_cli.sampling.params import Sampling, Scheme
 
-# Where two groups have an option of one name, the first one says what the file may hold. Groups of commands
-# that do more than sample (evaluation, training, new personas) are not for the file.
+# If two groups have an option of the same name, the first defines the valid values in the file. Options of
+# evaluation, training and persona files are not configurable.
 GROUPS: tuple[type, ...] = (
     ModelOptions,
     BlendOptions,
@@ -53,7 +53,7 @@ _OTHER_FORMATS = (ReportFormat, ListFormat, TreeFormat, MethodsOptions)
 
 @cache
 def _table() -> Mapping[str, tuple[type, Option]]:
-    """Group and option by name (`top-p`); arguments have none."""
+    """Group and option by name (`top-p`), without arguments."""
     found: dict[str, tuple[type, Option]] = {}
     for kind in GROUPS:
         for one in options_of(kind):
@@ -69,32 +69,32 @@ def options() -> Mapping[str, Option]:
 
 @cache
 def keys() -> Keys:
-    """What config/ asks of the options, by name."""
+    """The config keys of the options, by name."""
     return {name: _key(kind, one) for name, (kind, one) in _table().items()}
 
 
 @cache
 def formats() -> frozenset[str]:
-    """The values that --format has in any command: one for others is none for this."""
+    """All values of --format over all commands; a command ignores a configured value of other commands."""
     every = (one for kind in (*GROUPS, *_OTHER_FORMATS) for one in options_of(kind))
     return frozenset(choice for one in every if one.name == "format" for choice in one.choices)
 
 
 def sources(config: Config | None = None) -> Sources:
-    """Environment and config file (or `config` for it). Raises UsageError for mistakes in the file."""
+    """Environment and config file (`config` replaces the file). Raises UsageError for an invalid file."""
     return Sources(keys(), load_config(keys()) if config is None else config, os.environ, formats())
 
 
 def key(name: str) -> Key:
-    """The key of that name in the config file. Raises UsageError where there is none."""
+    """The config key of that name. Raises UsageError if it is unknown."""
     try:
-        return known(keys(), name)
+        return find_key(keys(), name)
     except UsageError as error:
         raise UsageError(f"{visible(name, 60)}: {error.message}", hint=error.hint) from None
 
 
 def effective(key: Key, sources: Sources) -> tuple[Any, str]:
-    """The value that commands use and where it comes from; None and words where there is no fixed default."""
+    """The value in effect and its origin; None and a description if there is no fixed default."""
     value, origin = sources.value(key.name)
     if value is not None:
         return value, visible(origin)
@@ -117,12 +117,12 @@ def _key(kind: type, one: Option) -> Key:
 
 
 def _check(kind: type, one: Option, value: Any) -> None:
-    """Raise UsageError where the group does not take the value with everything else as it is by default."""
+    """Raise UsageError if the group rejects the value, all other options at their defaults."""
     build(kind, {one.key: value})
 
 
 def _check_persona(value: Any) -> None:
-    """Raise UsageError for an expression that does not parse; which personas there are depends on folders."""
+    """Raise UsageError for an expression that does not parse; known personas depend on the folders."""
     from mpg_cli.personas import expression
 
     for text in value:

@@ -1,4 +1,4 @@
-"""Where the prompt comes from: the argument, a file, stdin, or a conversation as JSON."""
+"""Reads the prompt from the argument, a file, stdin, or a JSON conversation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mpg_cli.options.prompt import PromptOptions
 
 
 def read_prompting(options: PromptOptions, streams: Streams) -> Prompting:
-    """What is said to the model; stdin is read for `-`, or where no prompt is given."""
+    """The prompt or messages with their options; stdin is read for `-` or if there is no prompt."""
     text, turns = _read(options, streams)
     return Prompting(
         prompt=text,
@@ -31,7 +31,7 @@ def read_prompting(options: PromptOptions, streams: Streams) -> Prompting:
 
 
 def _read(options: PromptOptions, streams: Streams) -> tuple[str | None, Turns | None]:
-    """The prompt or the messages, one of them."""
+    """The prompt and None, or None and the messages."""
     prompt, file, messages = options.prompt, options.prompt_file, options.messages
     given = {"PROMPT": prompt, "--prompt-file": file, "--messages": messages}
     named = [name for name, value in given.items() if value is not None]
@@ -45,14 +45,14 @@ def _read(options: PromptOptions, streams: Streams) -> tuple[str | None, Turns |
     if prompt is not None and prompt != "-":
         return check_text("the prompt", prompt), None
     if prompt is None and streams.stdin_tty:
-        hint = 'as in: mpg generate -p pirate "How do I make tea?"; or pipe it in, or use - to type it'
+        hint = 'as in: mpg generate -p pirate "How do I make tea?"; or pipe it in, or give - to type it'
         raise UsageError("a prompt is missing", hint=hint)
     return _without_newline(_stdin(streams)), None
 
 
 def parse_messages(text: str) -> Turns:
-    """A JSON list of {role, content} that ends with a user turn, or an object with one as its messages, or a
-    saved chat up to its last user turn.
+    """Messages from JSON: a list of {role, content} that ends with a user turn, an object with such a list as
+    `messages`, or a saved chat up to its last user turn. Raises UsageError.
     """
     try:
         data = json.loads(text)
@@ -61,7 +61,7 @@ def parse_messages(text: str) -> Turns:
         raise UsageError(f"--messages is not JSON: {error.msg} at {where}") from None
     except RecursionError:
         raise UsageError("--messages is nested too deeply") from None
-    except ValueError as error:  # a number beyond Python's limit
+    except ValueError as error:  # an integer with too many digits for Python
         raise UsageError(f"--messages cannot be read: {error}") from None
     if is_saved_chat(data):
         return answered_turns(data, "--messages")
@@ -71,14 +71,14 @@ def parse_messages(text: str) -> Turns:
 
 
 def _of_request(data: Mapping[str, Any]) -> Any:
-    """The messages of an object that asks for no more than a reply to them, as for OpenAI's interface."""
+    """The messages of an OpenAI-style request. Raises UsageError for other fields that change the reply."""
     from mpg_cli.batch.fields import effective_fields
 
-    beside = min(effective_fields(data, "openai").keys() - {"messages"}, default=None)
-    if beside is not None:
+    other = min(effective_fields(data, "openai").keys() - {"messages"}, default=None)
+    if other is not None:
         raise UsageError(
-            f"--messages has '{visible(beside, 60)}' beside the messages",
-            hint="leave it out there, and give it as a flag",
+            f"--messages has the field '{visible(other, 60)}' in addition to the messages",
+            hint="remove it from the file and give it as an option",
         )
     return data["messages"]
 
@@ -109,5 +109,5 @@ def _decoded(raw: bytes, source: str) -> str:
 
 
 def _without_newline(text: str) -> str:
-    """Without the line end that an editor or `echo` puts there; one, not all."""
+    """The text without one line end, as added by an editor or `echo`."""
     return text.removesuffix("\r\n" if text.endswith("\r\n") else "\n")

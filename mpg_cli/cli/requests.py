@@ -1,4 +1,4 @@
-"""From the options of a command that samples to the request that it makes, and to a session for it."""
+"""Builds the request of a sampling command from its options, and the session for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # TAB and --help need none of these
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """All options that make a request: the prompt, the blend, the model and the way to sample."""
+    """All options of a request: prompt, blend, model, sampling, seed and scheme."""
 
     prompt: PromptOptions = group(PromptOptions)
     blend: BlendOptions = group(BlendOptions)
@@ -38,77 +38,82 @@ class RequestOptions:
     scheme: Scheme = group(Scheme)
 
     def with_prompt(self, text: str) -> RequestOptions:
-        """The same with this prompt, whatever else there was to read."""
+        """The same options with `text` as the only prompt."""
         return replace(self, prompt=replace(self.prompt, prompt=text, prompt_file=None, messages=None))
 
 
 def read_request(
-    ctx: typer.Context, asked: RequestOptions, streams: Streams, *, of_lines: bool = False
+    ctx: typer.Context, request_options: RequestOptions, streams: Streams, *, per_line: bool = False
 ) -> Request:
-    """One prompt, one blend and the way to sample. Raises UsageError for what is wrong or does not fit.
+    """The request of one prompt and one blend. Raises UsageError for invalid or conflicting options.
 
-    `of_lines`: it has the defaults of lines that may name blends of their own, so it needs none.
+    With `per_line` the request holds defaults for input lines that may name their own blend, so it may have
+    none.
     """
     from mpg_cli.cli.prompts import read_prompting
     from mpg_cli.engine.request import Request
     from mpg_cli.personas import blending
 
-    asked.scheme.check_given(lambda key: given(ctx, key))
-    blendless = of_lines and not (asked.blend.personas or asked.blend.adapters)
-    experts = blending.Experts() if blendless else blending.resolve(asked.blend, asked.scheme.target)
-    scheme = asked.scheme if of_lines else asked.scheme.on(experts.names)
+    request_options.scheme.check_given(lambda key: given(ctx, key))
+    blendless = per_line and not (request_options.blend.personas or request_options.blend.adapters)
+    experts = (
+        blending.Experts()
+        if blendless
+        else blending.resolve(request_options.blend, request_options.scheme.target)
+    )
+    scheme = request_options.scheme if per_line else request_options.scheme.on(experts.names)
     return Request(
-        model=asked.model,
-        prompting=read_prompting(asked.prompt, streams),
-        sampling=asked.sampling,
+        model=request_options.model,
+        prompting=read_prompting(request_options.prompt, streams),
+        sampling=request_options.sampling,
         scheme=scheme,
         blend=experts.blend,
         adapters=experts.adapters,
-        seed=asked.run.seed,
-        samples=asked.run.samples,
-        sequence_id=asked.run.sequence_id,
+        seed=request_options.run.seed,
+        samples=request_options.run.samples,
+        sequence_id=request_options.run.sequence_id,
     )
 
 
 def read_columns(
-    ctx: typer.Context, columns: CompareOptions, asked: RequestOptions, streams: Streams
+    ctx: typer.Context, columns: CompareOptions, request_options: RequestOptions, streams: Streams
 ) -> list[Request]:
-    """A request for each column of a comparison: one prompt, one seed, the blends apart."""
+    """A request per column of a comparison: the same prompt and seed, one blend each."""
     from mpg_cli.cli.prompts import read_prompting
 
-    blends = [replace(asked.blend, personas=(text,)) for text in columns.personas]
-    blends += [replace(asked.blend, adapters=(text,)) for text in columns.adapters]
+    blends = [replace(request_options.blend, personas=(text,)) for text in columns.personas]
+    blends += [replace(request_options.blend, adapters=(text,)) for text in columns.adapters]
     if len(blends) < 2:
         raise UsageError("compare takes at least two personas", hint="as in -p INTJ -p pirate")
-    unread = asked.with_prompt("-- until every blend has been checked --")
+    unread = request_options.with_prompt("-- a placeholder: check all blends before reading stdin --")
     requests = [read_request(ctx, replace(unread, blend=blend), streams) for blend in blends]
-    seed = secrets.randbelow(2**32) if asked.run.seed is None else asked.run.seed
-    prompting = read_prompting(asked.prompt, streams)
+    seed = secrets.randbelow(2**32) if request_options.run.seed is None else request_options.run.seed
+    prompting = read_prompting(request_options.prompt, streams)
     return [replace(request, prompting=prompting, seed=seed) for request in requests]
 
 
-def of_saved_chat(ctx: typer.Context, asked: RequestOptions, saved: SavedChat) -> RequestOptions:
-    """The options of a chat that goes on: what it holds, where the command line does not say otherwise."""
+def with_saved_chat(ctx: typer.Context, request_options: RequestOptions, saved: SavedChat) -> RequestOptions:
+    """The options of a resumed chat: its saved values, except for options of the command line."""
     from mpg_cli.personas.expression import format_weight
 
-    blend, model, run = asked.blend, asked.model, asked.run
+    blend, model, run = request_options.blend, request_options.model, request_options.run
     if not (given(ctx, "persona") or given(ctx, "adapter")):
         blend = replace(
             blend,
             personas=(saved.persona,) if saved.persona else (),
             adapters=tuple(f"{path}:{format_weight(weight)}" for path, weight in saved.adapters),
-            scale=blend.scale if given(ctx, "scale") else 1.0,  # the saved weights have it in them
+            scale=blend.scale if given(ctx, "scale") else 1.0,  # the saved weights include the scale
         )
     if not given(ctx, "model"):
         revision = model.revision if given(ctx, "revision") else saved.revision
         model = replace(model, name=saved.model, revision=revision)
     if not given(ctx, "seed"):
         run = replace(run, seed=saved.seed)
-    return replace(asked, blend=blend, model=model, run=run)
+    return replace(request_options, blend=blend, model=model, run=run)
 
 
 def default_model_notice(ctx: typer.Context, model: str) -> str | None:
-    """What to tell a user who has not chosen a model."""
+    """A notice if the user has not chosen a model."""
     if model != DEFAULT_MODEL or chosen(ctx, "model"):
         return None
     return (
@@ -118,7 +123,7 @@ def default_model_notice(ctx: typer.Context, model: str) -> str | None:
 
 
 def open_session(ctx: typer.Context, request: Request, commentary: Commentary) -> Session:
-    """Load the model and the experts, with a status line; say so where the model is the default."""
+    """Load the model and the experts with a status line; a notice if the model is the default."""
     from mpg_cli.io import signals
 
     if notice := default_model_notice(ctx, request.model.name):
@@ -132,7 +137,7 @@ def open_session(ctx: typer.Context, request: Request, commentary: Commentary) -
     return session
 
 
-def leave(code: ExitCode | None) -> None:
-    """End the command with an exit code; None and OK: it goes on."""
+def exit_unless_ok(code: ExitCode | None) -> None:
+    """End the command with this exit code unless it is None or OK."""
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""The commands of a chat, `/persona` to `/exit`: text in, a change of the conversation or words on stderr."""
+"""The commands of a chat, `/persona` to `/exit`: they change the conversation or print to stderr."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from mpg_cli.engine.events import Event
 
 
-class Leave(Exception):
-    """The user wants to go."""
+class EndChat(Exception):
+    """The user ended the chat with a command."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """How a command is written and what it does."""
+    """A command's usage and its help line."""
 
     usage: str
     help: str
@@ -41,28 +41,28 @@ class Command:
 
 
 COMMANDS = (
-    Command("/persona [EXPR]", "show the blend, or go on with another one"),
-    Command("/weight NAME W", "another weight for one persona of the blend; 0 takes it out"),
+    Command("/persona [EXPR]", "show the blend, or switch to another one"),
+    Command("/weight NAME W", "change the weight of one persona of the blend; 0 removes it"),
     Command("/explain", "the log-ratio contribution of each persona to each token of the last reply"),
-    Command("/retry", "another reply to the last turn"),
-    Command("/undo", "take the last turn and its reply back"),
-    Command("/drop [N]", "forget the oldest turn, or the N oldest, and their replies"),
-    Command("/clear", "forget everything that was said"),
+    Command("/retry", "sample another reply to the last turn"),
+    Command("/undo", "remove the last turn and its reply"),
+    Command("/drop [N]", "remove the oldest turn, or the N oldest, with their replies"),
+    Command("/clear", "remove all turns"),
     Command("/system [TEXT|-]", "show, set or (-) remove the system text"),
     Command("/seed [N]", "show or set the seed"),
-    Command("/save FILE", "save the chat; mpg chat --load FILE goes on with it"),
-    Command("/stats", "statistics of this chat: acceptance, tokens, prompt tokens that were read"),
-    Command("/help", "this list"),
-    Command("/exit", "leave, like Ctrl-D"),
+    Command("/save FILE", "save the chat; resume it with mpg chat --load FILE"),
+    Command("/stats", "statistics of this chat: acceptance, tokens, prompt tokens computed"),
+    Command("/help", "list the commands"),
+    Command("/exit", "end the chat, like Ctrl-D"),
 )
 NAMES = tuple(command.name for command in COMMANDS)
 INPUT_HELP = (
-    'A backslash at its end continues a line; lines between """ belong together; // begins a turn with /.'
+    'End a line with a backslash to continue it; enclose several lines in """; start with // for a literal /.'
 )
 
 
 class SlashCommands:
-    """Performs the commands on a conversation; `blend` has the scale and the folders of the command line."""
+    """Runs commands on a conversation; `blend` has the scale and the folders of the command line."""
 
     def __init__(self, conversation: Conversation, streams: Streams, blend: BlendOptions) -> None:
         self._chat, self._streams = conversation, streams
@@ -70,24 +70,24 @@ class SlashCommands:
         self._tokens = self._read = 0
 
     def perform(self, line: str) -> Iterable[Event] | None:
-        """Do what the line says; the events of a reply where it draws one. Raises MpgError, Leave."""
+        """Run the command in `line`; returns the events of a reply, if any. Raises MpgError, EndChat."""
         name, _, rest = line.strip().partition(" ")
         name = name.lower()
         if name == "/quit":
             name = "/exit"
         if name not in NAMES:
-            close = did_you_mean(name, NAMES, 1) or "; /help lists them"
-            raise UsageError(f"there is no command {visible(name, 40)}{close}")
+            close = did_you_mean(name, NAMES, 1) or "; see /help"
+            raise UsageError(f"unknown command {visible(name, 40)}{close}")
         method: Callable[[str], Iterable[Event] | None] = getattr(self, "_" + name[1:])
         return method(check_text("the line", rest.strip()))
 
     def count(self) -> None:
-        """A reply is over: add up what was read for it."""
+        """Add the prompt tokens of the last reply to the totals."""
         self._tokens += self._chat.reading.tokens
         self._read += self._chat.reading.read
 
     def complete(self, before: str) -> Sequence[str]:
-        """What may follow on a line."""
+        """The completions after the start of a line."""
         if not before.strip():
             return [c.name + " " * (c.name != c.usage) for c in COMMANDS]
         command = before.split()[0].lower()
@@ -103,12 +103,12 @@ class SlashCommands:
             terms = expression.parse(text)
             blend = registry.resolve(terms, registry.load_default(self._directories), self._scale)
             self._change(replace(request, blend=blend))
-        self._say(self._blend())
+        self._print(self._blend())
 
     def _weight(self, text: str) -> None:
         name, _, number = text.rpartition(" ")
         if not name.strip():
-            raise UsageError("/weight takes a name and a weight", hint="as in /weight pirate 0.5")
+            raise UsageError("/weight needs a name and a weight", hint="as in /weight pirate 0.5")
         wanted, *others = expression.parse(f"{name.strip()}:{number}")
         if others:
             raise UsageError("/weight takes one persona at a time", hint="as in /weight pirate 0.5")
@@ -117,7 +117,7 @@ class SlashCommands:
         of_terms = {term.name.lower() for term in terms}
         of_adapters = {place.name.lower() for place, _ in request.adapters}
         if wanted.name.lower() not in of_terms | of_adapters:
-            raise self._not_there(wanted.name)
+            raise self._not_in_blend(wanted.name)
         terms = tuple(wanted if term.name.lower() == wanted.name.lower() else term for term in terms)
         if wanted.name.lower() in of_adapters:
             self._change(self._with_adapter(request, wanted))
@@ -125,7 +125,7 @@ class SlashCommands:
             kept = [term for term in terms if term.weight]
             known = registry.load_default(self._directories)
             self._change(replace(request, blend=registry.resolve(kept, known) if kept else None))
-        self._say(self._blend())
+        self._print(self._blend())
 
     def _with_adapter(self, request: Request, wanted: expression.Term) -> Request:
         """The request with another weight for an adapter of the command line."""
@@ -137,36 +137,36 @@ class SlashCommands:
         ]
         return replace(request, adapters=tuple((place, weight) for place, weight in weighed if weight))
 
-    def _not_there(self, name: str) -> UsageError:
-        """That a persona is not in the blend, and how it gets there."""
+    def _not_in_blend(self, name: str) -> UsageError:
+        """The error for a persona outside the blend, with a hint how to add it."""
         request = self._chat.request
-        there = [*expression.parse(request.blend.expression)] if request.blend else []
-        names = [*(t.name for t in there), *(place.name for place, _ in request.adapters)]
+        terms = [*expression.parse(request.blend.expression)] if request.blend else []
+        names = [*(t.name for t in terms), *(place.name for place, _ in request.adapters)]
         personas = registry.load_default(self._directories).personas
         close = nearest(name, names, 1)
         if close:
             hint = f"did you mean {close[0]}?"
-        elif name.lower() in {persona.name.lower() for persona in personas} and there:
-            hint = f"/persona {expression.format_expression([*there, expression.Term(name)])} adds it"
+        elif name.lower() in {persona.name.lower() for persona in personas} and terms:
+            hint = f"add it with /persona {expression.format_expression([*terms, expression.Term(name)])}"
         else:
             hint = f"the blend has {', '.join(names)}"
         return UsageError(f"{name} is not in the blend", hint=hint)
 
     def _change(self, request: Request) -> None:
-        """Go on with another blend, if it is one and the persona that drafts is still in it."""
+        """Switch to another blend. Raises UsageError if it is empty or lacks the persona that drafts."""
         experts = Experts(request.blend, request.adapters)
         blending.check_weights(experts, request.scheme.target)
         request.scheme.on(experts.names)
         with self._streams.status("loading the personas") as status:
             notices = self._chat.change(request, status.update)
         for notice in notices:
-            self._say(f"mpg: {notice}")
+            self._print(f"mpg: {notice}")
 
     def _blend(self) -> str:
         experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in self._chat.session.experts)
         return f"{self._chat.session.persona}: {experts}"
 
-    # -- what was said ---------------------------------------------------------------------------
+    # -- turns -----------------------------------------------------------------------------------
 
     def _retry(self, text: str) -> Iterable[Event]:
         self._nothing_after("/retry", text)
@@ -174,25 +174,25 @@ class SlashCommands:
 
     def _undo(self, text: str) -> None:
         self._nothing_after("/undo", text)
-        gone = self._chat.undo()
-        self._say(f"taken back: {visible(gone.user, 60)}")
+        removed = self._chat.undo()
+        self._print(f"removed: {visible(removed.user, 60)}")
 
     def _drop(self, text: str) -> None:
         count = _number(text, "/drop", "/drop 2") if text else 1
         dropped = self._chat.drop(count)
-        which = "the oldest exchange is" if dropped == 1 else f"the {dropped} oldest exchanges are"
-        self._say(f"{which} forgotten" if dropped else "there is nothing to forget")
+        which = "the oldest exchange" if dropped == 1 else f"the {dropped} oldest exchanges"
+        self._print(f"removed {which}" if dropped else "there is no exchange to remove")
 
     def _clear(self, text: str) -> None:
         self._nothing_after("/clear", text)
         self._chat.clear()
-        self._say("everything that was said is forgotten")
+        self._print("removed all exchanges")
 
     def _system(self, text: str) -> None:
         if text:
             self._chat.set_system(None if text == "-" else text)
         system = self._chat.transcript.system
-        self._say(f"system text: {system}" if system else "there is no system text")
+        self._print(f"system text: {system}" if system else "there is no system text")
 
     def _seed(self, text: str) -> None:
         if text:
@@ -200,15 +200,15 @@ class SlashCommands:
             if seed > MAX_SEED:
                 raise UsageError("a seed is between 0 and 2^64 - 1")
             self._chat.set_seed(seed)
-        self._say(f"seed {self._chat.request.seed}")
+        self._print(f"seed {self._chat.request.seed}")
 
     def _save(self, text: str) -> None:
         if not text:
-            raise UsageError("/save takes a file", hint="as in /save chat.json")
+            raise UsageError("/save needs a file", hint="as in /save chat.json")
         save_chat(Path(text), self._chat.saved())
-        self._say(f"saved to {visible(text)}")
+        self._print(f"saved to {visible(text)}")
 
-    # -- what is told ----------------------------------------------------------------------------
+    # -- reports ---------------------------------------------------------------------------------
 
     def _explain(self, text: str) -> None:
         self._nothing_after("/explain", text)
@@ -229,25 +229,25 @@ class SlashCommands:
             whole=(self._tokens, self._read),
             seed=seed or 0,
         )
-        self._say(words.aligned([*rows, ("blend", self._chat.session.persona)]))
+        self._print(words.aligned([*rows, ("blend", self._chat.session.persona)]))
 
     def _help(self, text: str) -> None:
-        self._say(words.aligned([(command.usage, command.help) for command in COMMANDS]))
-        self._say(INPUT_HELP)
+        self._print(words.aligned([(command.usage, command.help) for command in COMMANDS]))
+        self._print(INPUT_HELP)
 
     def _exit(self, text: str) -> None:
         self._nothing_after("/exit", text)
-        raise Leave
+        raise EndChat
 
     def _nothing_after(self, name: str, text: str) -> None:
         if text:
-            raise UsageError(f"{name} takes nothing after it", hint="/help lists the commands")
+            raise UsageError(f"{name} takes no argument", hint="see /help")
 
-    def _say(self, text: str) -> None:
-        self._streams.say(text)
+    def _print(self, text: str) -> None:
+        self._streams.message(text)
 
 
 def _number(text: str, name: str, example: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{name} takes a whole number, not '{visible(text, 40)}'", hint=f"as in {example}")
-    return int(text[:25])  # far beyond any limit, and Python's own comes later
+    return int(text[:25])  # far beyond any limit here, but below Python's limit on digits

@@ -1,7 +1,7 @@
-"""Changes one key of the config file and leaves the rest, comments and order included, as it is.
+"""Edits one key of the config file and preserves everything else, including comments and order.
 
-The edit is made in the text where the parser says that the value stands, and then read back: what would
-change anything else is refused.
+The edit replaces the text at the parser's marks. The result is parsed again, and an edit that would change
+any other key is refused.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mpg_cli.io.files import write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.io.yaml_text import scalar
 
-Edit = Callable[[str, Any], str]  # the text and its mapping node (None: empty) to the new text
+Edit = Callable[[str, Any], str]  # maps the text and its mapping node (None if empty) to the new text
 
 
 def read_value(key: Key, words: Sequence[str]) -> Value:
-    """Words of the command line as the value of a key. Raises UsageError as the file itself would."""
+    """Command-line words as the value of a key. Raises UsageError with the checks of the file itself."""
     if not key.many and len(words) != 1:
         hint = "put a value with spaces in quotes"
         raise UsageError(f"{key.name} takes one value, not {len(words)}", hint=hint)
@@ -38,7 +38,7 @@ def read_value(key: Key, words: Sequence[str]) -> Value:
 
 
 def _of_word(key: Key, word: str) -> str | int | float | bool:
-    """A word as the type of the key's values, where it is one."""
+    """A word converted to the key's type if possible, else the word."""
     if key.kind is bool:
         return {"true": True, "false": False}.get(word.lower(), word)
     for kind in (int, float) if key.kind in (int, float) else ():
@@ -50,7 +50,7 @@ def _of_word(key: Key, word: str) -> str | int | float | bool:
 
 
 def set_key(file: Path, key: str, value: Value) -> None:
-    """Write the value of a key. Raises UsageError where the file is no YAML or cannot be changed safely."""
+    """Write the value of a key. Raises UsageError if the file is not YAML or cannot be edited safely."""
     written = f"[{', '.join(map(_item, value))}]" if isinstance(value, list) else scalar(value)
 
     def edit(text: str, root: Any) -> str:
@@ -65,7 +65,7 @@ def set_key(file: Path, key: str, value: Value) -> None:
 
 
 def unset_key(file: Path, key: str) -> bool:
-    """Take a key out; whether it was there. Raises UsageError as `set_key` does."""
+    """Remove a key; returns whether it was set. Raises UsageError as `set_key` does."""
     found = False
 
     def edit(text: str, root: Any) -> str:
@@ -82,13 +82,13 @@ def unset_key(file: Path, key: str) -> bool:
     return found
 
 
-def _change(file: Path, edit: Edit, outcome: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Edit the text, check that it now says what it should, and replace the file."""
+def _change(file: Path, edit: Edit, expected: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Edit the text, check that it parses to the expected data, and replace the file."""
     text = _read(file)
     before = safe_yaml.parse(text, file, error=UsageError)
     if len(before) > 1:
-        raise UsageError(f"{visible(str(file))}:{before[1].line}: a config file is one document")
-    wanted = outcome(before[0].data if before else {})
+        raise UsageError(f"{visible(str(file))}:{before[1].line}: a config file must be a single document")
+    wanted = expected(before[0].data if before else {})
     changed = edit(text, yaml.compose(text, Loader=yaml.SafeLoader) if before else None)
     try:
         after = safe_yaml.parse(changed, file, error=UsageError)
@@ -96,8 +96,8 @@ def _change(file: Path, edit: Edit, outcome: Callable[[dict[str, Any]], dict[str
         after = ()
     if (after[0].data if after else {}) != wanted or (wanted and not after):
         raise UsageError(
-            f"{visible(str(file))} is written in a way that cannot be changed from here",
-            hint="edit it by hand; one `key: value` a line is the usual way",
+            f"{visible(str(file))} has a layout that mpg cannot edit safely",
+            hint="edit it by hand; write one `key: value` per line",
         )
     if changed != text:
         write_atomic(file, changed, make_folder=True)
@@ -115,7 +115,7 @@ def _read(file: Path) -> str:
 
 
 def _end(text: str, node: Any) -> int:
-    """Where a value ends. The parser's mark for a block of items lies beyond the comments that follow it."""
+    """The end of a value. The parser's end mark of a block list is after the comments that follow it."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(last, tuple) else last
@@ -126,7 +126,7 @@ def _end(text: str, node: Any) -> int:
 
 
 def _item(text: str | int) -> str:
-    """One item of a list on one line."""
+    """A list item in flow style."""
     if isinstance(text, int):
         return str(text)
     return json.dumps(text, ensure_ascii=False) if "," in text else scalar(text)

@@ -1,4 +1,4 @@
-"""The user's config file. Precedence is Click's: flag, `MPG_*`, this file, default."""
+"""Reads the user's config file. Precedence: flag, `MPG_*`, config file, default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mpg_cli.config.key import Keys, Value, checked, known
+from mpg_cli.config.key import Keys, Value, checked, find_key
 from mpg_cli.config.paths import config_file
 from mpg_cli.errors import UsageError
 from mpg_cli.io import safe_yaml
@@ -16,14 +16,14 @@ from mpg_cli.io.text import visible
 
 @dataclass(frozen=True)
 class Config:
-    """What the config file sets: values by parameter name (`max_tokens` for `max-tokens`)."""
+    """The values of the config file by parameter name (`max_tokens` for `max-tokens`)."""
 
     file: Path
     values: Mapping[str, Value] = field(default_factory=dict)
 
 
 def load_config(keys: Keys, file: Path | None = None) -> Config:
-    """The config file, empty if there is none. Raises one UsageError with all that is wrong in it."""
+    """The config file, empty if it does not exist. Raises one UsageError that lists all errors in it."""
     file = file or config_file()
     if not os.path.exists(file):
         return Config(file)
@@ -31,13 +31,13 @@ def load_config(keys: Keys, file: Path | None = None) -> Config:
     if not documents:
         return Config(file)
     if len(documents) > 1:
-        raise UsageError(f"{visible(str(file))}:{documents[1].line}: a config file is one document")
+        raise UsageError(f"{visible(str(file))}:{documents[1].line}: a config file must be a single document")
     values: dict[str, Value] = {}
     problems: list[str] = []
     hint = None
     for name, raw in documents[0].data.items():
         try:
-            values[name.replace("-", "_")] = checked(known(keys, name), raw)
+            values[name.replace("-", "_")] = checked(find_key(keys, name), raw)
         except UsageError as error:
             problems.append(f"{documents[0].where((name,))}: {error.message}")
             hint = error.hint

@@ -1,4 +1,4 @@
-"""What config file and environment may say for an option: name, type and the check of a value."""
+"""Keys of the config file and their environment variables: name, type and check of the values."""
 
 from __future__ import annotations
 
@@ -15,51 +15,53 @@ Value = str | int | float | bool | list[str] | list[int]
 
 @dataclass(frozen=True)
 class Key:
-    """What the config file and the environment may say for one option, made from the option.
+    """The key of one option.
 
-    `kind` is the type of one value, `many` whether there may be several; `check` raises UsageError, in the
-    words of the option, for a value of that type that the option does not have.
+    `kind` is the type of one value, `many` allows several. `check` is the option's own check: it raises
+    UsageError for an invalid value of that type.
     """
 
     name: str  # "top-p"
     kind: type  # str, int, float or bool
     check: Callable[[Value], None]
     many: bool = False
-    numeric: bool = False  # text that may be written as a number
-    home: bool = False  # a leading ~ is the home folder
-    in_file: bool = True  # otherwise the file may not set it
-    separator: str = "\n"  # beside the newline, between several values in a variable
+    numeric: bool = False  # text that the file may contain as a number
+    home: bool = False  # expand a leading ~
+    in_file: bool = True  # whether the file may set it
+    separator: str = "\n"  # of several values in the variable, in addition to the newline
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
+        """The environment variable."""
         return "MPG_" + self.name.upper().replace("-", "_")
 
     @property
     def parameter(self) -> str:
-        """Its name as an identifier."""
+        """The name as an identifier."""
         return self.name.replace("-", "_")
 
     def split(self, text: str) -> list[str]:
-        """The values in the text of its variable."""
+        """The values in the text of the variable."""
         return [part for part in text.replace(self.separator, "\n").split("\n") if part]
 
 
 Keys = Mapping[str, Key]
 
 
-def known(keys: Keys, name: str) -> Key:
-    """The key of that name. Raises UsageError where the file cannot have it."""
+def find_key(keys: Keys, name: str) -> Key:
+    """The key of that name. Raises UsageError if it is unknown or not allowed in the file."""
     if name in keys and keys[name].in_file:
         return keys[name]
     if name in keys:
-        raise UsageError("is an option of the command line only", hint="leave it out of the config file")
+        raise UsageError("is a command-line option only", hint="remove it from the config file")
     names = [key.name for key in keys.values() if key.in_file]
-    raise UsageError(f"unknown option{did_you_mean(name, names, 1) or '; known are ' + ', '.join(names)}")
+    raise UsageError(
+        f"unknown option{did_you_mean(name, names, 1) or ' (choose from ' + ', '.join(names) + ')'}"
+    )
 
 
 def checked(key: Key, raw: Any) -> Value:
-    """The value that the file holds for a key, `raw`, as one of the option. Raises UsageError."""
+    """The value `raw` of the file, converted and checked. Raises UsageError."""
     value = _typed(key, raw)
     try:
         key.check(value)
@@ -69,8 +71,8 @@ def checked(key: Key, raw: Any) -> Value:
 
 
 def _typed(key: Key, raw: Any) -> Value:
-    """The value as the type that the option has. Raises UsageError for one of another type."""
-    from mpg_cli.io.safe_yaml import kind_of  # YAML loads where there is a file
+    """The value converted to the type of the option. Raises UsageError for another type."""
+    from mpg_cli.io.safe_yaml import kind_of  # imports YAML, needed only with a config file
 
     if key.many:
         items = raw if isinstance(raw, list) else [raw]
@@ -90,7 +92,7 @@ def _typed(key: Key, raw: Any) -> Value:
     if key.numeric and number:
         return str(raw)
     if raw == "" and key.kind is str:
-        raise UsageError("is empty; leave the key out")
+        raise UsageError("is empty; remove the key")
     kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(key.kind)
     found = raw if number and key.kind is int else kind_of(raw)
     remedy = "" if kind else "; put it in quotes"

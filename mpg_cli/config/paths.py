@@ -1,11 +1,11 @@
-"""The package's data folder, the user's folders (XDG), and the config file's place in them."""
+"""Paths: the package's data folder, the user's XDG folders and the config file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-DATA = Path(__file__).parents[1] / "data"  # what the package brings along
+DATA = Path(__file__).parents[1] / "data"  # bundled with the package
 
 
 def config_dir() -> Path:
@@ -24,16 +24,16 @@ def state_dir() -> Path:
 
 
 def persona_dir() -> Path:
-    """The user's own personas."""
+    """The folder of the user's own personas."""
     return config_dir() / "personas"
 
 
 def config_file() -> Path:
-    """Where the config file is, if there is one."""
+    """The path of the config file, which may not exist."""
     return config_dir() / "config.yaml"
 
 
 def _xdg(variable: str, default: str) -> Path:
-    # The specification says to ignore a relative path; expanduser never raises, Path.home() does.
+    # The XDG specification says to ignore relative paths. expanduser never raises, Path.home() may.
     base = os.environ.get(variable, "")
     return Path(base if os.path.isabs(base) else os.path.join(os.path.expanduser("~"), default), "mpg")

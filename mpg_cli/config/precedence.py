@@ -1,4 +1,4 @@
-"""Defaults of options from outside the command line: MPG_* variables, and below them the config file."""
+"""Defaults of options from MPG_* variables and, with lower precedence, the config file."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from mpg_cli.config.key import Key, Keys
 
-if TYPE_CHECKING:  # YAML loads where there is a file
+if TYPE_CHECKING:  # imports YAML, needed only with a config file
     from mpg_cli.config.file import Config
 
 _FLAG = re.compile(r"--[a-z][a-z-]*")
-_FORMAT = "--format"  # the one option whose values differ between the commands
+_FORMAT = "--format"  # the only option whose values differ between commands
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """Click's `default_map` for every command, and where each value came from."""
+    """Click's `default_map`, and the origin of each value."""
 
     by_command: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)  # "--top-p" to "MPG_TOP_P" or a file
 
     def origin(self, message: str, argv: Sequence[str]) -> str | None:
-        """Where the option that an error message names first was set, if not on the command line."""
+        """The origin of the first option named in an error message; None if it was on the command line."""
         match = _FLAG.search(message)
         if match is None or any(arg.split("=")[0] == match.group() for arg in argv):
             return None
@@ -33,7 +33,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Sources:
-    """What environment and config file say of the options; `formats` are those of any command."""
+    """Settings from environment and config file; `formats` are the --format values of all commands."""
 
     keys: Keys
     config: Config
@@ -41,9 +41,9 @@ class Sources:
     formats: frozenset[str] = frozenset()
 
     def value(self, name: str, *, many: bool = False) -> tuple[Any, str]:
-        """The value of an option by name, and its variable or the file; None and "" where neither sets it.
+        """The value of an option and its origin (variable or file); None and "" if it is not set.
 
-        A variable holds one text, or several for an option that repeats (`many`, where it has no key).
+        The variable of a repeatable option holds several values (`many` is used for options without a key).
         """
         key = self.keys.get(name) or Key(name, str, check=_anything, many=many)
         if text := self.environ.get(key.variable):
@@ -53,7 +53,7 @@ class Sources:
         return None, ""
 
     def defaults(self, group: Any, argv: Sequence[str]) -> Defaults:
-        """Defaults of the command that `argv` calls, of Click's `group` or of a group in it."""
+        """Defaults for the command that `argv` calls in Click's `group` or a nested group."""
         path: list[str] = []
         command = group
         for word in argv:
@@ -68,7 +68,7 @@ class Sources:
         return Defaults(found, origins)
 
     def _of_command(self, command: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values by parameter, and where each comes from by flag."""
+        """Values by parameter, and origins by flag."""
         found: dict[str, Any] = {}
         origins: dict[str, str] = {}
         for parameter in command.params:
@@ -76,26 +76,26 @@ class Sources:
             if flag is None:
                 continue
             value, origin = self.value(flag[2:], many=parameter.multiple)
-            if value is not None and not (flag == _FORMAT and self._of_other_commands(parameter, value)):
+            if value is not None and not (flag == _FORMAT and self._is_foreign_format(parameter, value)):
                 found[parameter.name] = _fitted(value, many=parameter.multiple)
                 origins[flag] = origin
         return found, origins
 
-    def _of_other_commands(self, parameter: Any, value: Any) -> bool:
-        """Whether it is a format that only other commands have: it was not set for this one.
+    def _is_foreign_format(self, parameter: Any, value: Any) -> bool:
+        """Whether only other commands have this format, so that this command ignores it.
 
-        What a command has is its metavar, as in `auto|plain|json`.
+        The metavar lists the command's own formats, as in `auto|plain|json`.
         """
         own = str(getattr(parameter, "metavar", "") or value).split("|")
         return value in self.formats and value not in own
 
 
 def _anything(value: Any) -> None:
-    """The check of an option without a key: its command has another."""
+    """No check, for options without a key; their command checks them."""
 
 
 def _fitted(value: Any, *, many: bool) -> Any:
-    """A list or one value, as the parameter has it: one command's list is another's text."""
+    """The value as a list or a single value, as the command's parameter expects it."""
     if many:
         return value if isinstance(value, list) else [value]
     return value[0] if isinstance(value, list) and value else value

@@ -44,8 +44,9 @@ def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabul
 class BlendRows:
     """Rows for a batch of B sequences of one blend: reference, experts, and the drafter's.
 
-    `smaller` is the model that drafts, where the scheme names one; `notices` is what the user should know.
-    Rows of `before` with the same weights are reused with what they have read.
+    Each sequence has N `candidates`, by default the scheme's. `smaller` is the model that drafts, where the
+    scheme names one; `notices` is what the user should know. Rows of `before` with the same weights are
+    reused with what they have read.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class BlendRows:
         scheme: Scheme,
         *,
         batch: int = 1,
+        candidates: int | None = None,
         smaller: LoadedModel | None = None,
         before: BlendRows | None = None,
     ) -> None:
         self.loaded, self.bank, self.experts = loaded, bank, tuple(experts)
-        self.batch, self.candidates = batch, scheme.threshold.candidates
+        self.batch, self.candidates = batch, candidates or scheme.threshold.candidates
         self.notices: list[str] = []
         self._reusable = before.groups if before else ()
         scheme = self._decide(scheme)

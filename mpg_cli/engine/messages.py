@@ -14,7 +14,7 @@ from typing import Any
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import check_text, visible
 
-# What the speakers are called, and who they are.
+# Names of roles, and the role that each is.
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -42,9 +42,9 @@ UNREAD = {
 }
 
 
-def role_of(said: Any) -> str | None:
+def role_of(name: Any) -> str | None:
     """The role in ROLES, without regard to case; None for any other."""
-    return ROLES.get(said.lower()) if isinstance(said, str) else None
+    return ROLES.get(name.lower()) if isinstance(name, str) else None
 
 
 def says_nothing(value: Any) -> bool:
@@ -87,7 +87,7 @@ def check_turns(data: Any, name: str) -> Turns:
 
 
 def check_messages(data: Any, name: str) -> Turns:
-    """Messages of decoded JSON, whoever speaks last. System turns can only come first; they become one."""
+    """Messages of decoded JSON, of any last role. System turns can only come first; they become one."""
     if not isinstance(data, list) or not data:
         hint = 'as in [{"role": "user", "content": "Hello"}]'
         raise UsageError(f"{name} must be a list of messages", hint=hint)
@@ -120,7 +120,7 @@ def _turn(where: str, item: Any) -> dict[str, str]:
         raise UsageError(f"{where}.{key} must be system, user, assistant, not {told}")
     silent = role == "system" and item.get("content", "?") is None
     turn = {"role": role, "content": "" if silent else _content(f"{where}.content", item.get("content"))}
-    if item.get("name"):  # a few templates show who of several speaks, the others pass over it
+    if item.get("name"):  # a few templates show the names of several users, the others ignore them
         turn["name"] = _text(f"{where}.name", item["name"])
     return turn
 

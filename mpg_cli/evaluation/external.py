@@ -131,7 +131,7 @@ class ExternalJudge:
 
     @staticmethod
     def _next(answers: SimpleQueue[Any]) -> Any:
-        """The next answer; signals are heard while none comes."""
+        """The next answer; signals are handled while none comes."""
         while True:
             signals.check()
             with contextlib.suppress(Empty):

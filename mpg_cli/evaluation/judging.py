@@ -46,7 +46,7 @@ class Judgement:
         return self.id, self.persona
 
     def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "persona": self.persona, "score": self.score, "said": self.answer}
+        return {"id": self.id, "persona": self.persona, "score": self.score, "answer": self.answer}
 
 
 Keep = Callable[[Judgement], None]

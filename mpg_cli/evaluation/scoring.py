@@ -20,7 +20,7 @@ from mpg_cli.models.run.masks import context_length
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.models.text.vocabulary import logits_width
-from mpg_cli.sampling.params import Scheme, TargetName, Threshold
+from mpg_cli.sampling.params import Scheme, TargetName
 from mpg_cli.sampling.scorer import padded
 from mpg_cli.sampling.targets import combine
 
@@ -72,8 +72,14 @@ def option_scores(
     for count, group in groupby(questions, key=lambda question: len(question.options)):
         alike = list(group)
         batch = _batch(loaded, 1 + len(experts), count, alike)
-        scheme = Scheme(drafter="none", threshold=Threshold(candidates=count))
-        blend_rows = BlendRows(loaded, LoraBank.of(loaded.model), experts, scheme, batch=batch)
+        blend_rows = BlendRows(
+            loaded,
+            LoraBank.of(loaded.model),
+            experts,
+            Scheme(drafter="none"),
+            batch=batch,
+            candidates=count,
+        )
         for begin in range(0, len(alike), batch):
             part = alike[begin : begin + batch]
             rows, drafts, lengths = _pass(blend_rows, part)

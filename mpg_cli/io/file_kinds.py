@@ -1,5 +1,5 @@
-"""What a file is that holds no lines of JSON, told by how it begins, and what to do: one message instead of
-an error for each line. Torch-free.
+"""Detects files that are not JSON lines by their first bytes. The result is one message with a remedy instead
+of an error for each line. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
 
-LOOK = 20  # lines among which one has to be an object
+LOOK = 20  # first lines, of which at least one must be an object
 BOM = b"\xef\xbb\xbf"
-LINES = "lines.jsonl"  # what messages call the file to make
+LINES = "lines.jsonl"  # the name of a converted file in hints
 _TO_JSON = ".to_json({into!r}, orient='records', lines=True)"
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file that is no text: how it `begins`, and what makes text of it, where something does.
+    """A binary file format: a pattern for its first bytes, and the command that converts it, if any.
 
-    `packed`: as it stands the text is in it.
+    `packed` marks archives, which contain the text unchanged.
     """
 
     name: str  # as in "FILE is a gzip archive"
@@ -34,11 +34,12 @@ class FileKind:
     packed: bool = False
 
     def hint(self, path: str, into: str = LINES) -> str | None:
-        """What to do about the file at `path`, `into` a new one."""
-        return _told(self.remedy, path, into) or None
+        """The hint to convert the file at `path` to the file `into`."""
+        return _filled(self.remedy, path, into) or None
 
 
-def _told(remedy: str, path: str, into: str = LINES, **found: str) -> str:
+def _filled(remedy: str, path: str, into: str = LINES, **found: str) -> str:
+    """The template of a remedy, filled in."""
     path = "FILE" if path == "stdin" else path
     new = f"new-{into}" if os.path.basename(path) == into else into  # never the file itself
     return remedy.format(file=shlex.quote(path), path=path, into=new, **found)
@@ -62,7 +63,7 @@ _KINDS = (
     _archive("a zstd archive", rb"\x28\xb5\x2f\xfd", "zstd -dc"),
     _archive("a 7z archive", rb"7z\xbc\xaf\x27\x1c", "7z x -so"),
     _kind("a Parquet file", rb"PAR1", "in Python: pandas.read_parquet({path!r})" + _TO_JSON),
-    _kind("a pointer of Git LFS", rb"version https://git-lfs", "fetch the file itself: git lfs pull"),
+    _kind("a Git LFS pointer", rb"version https://git-lfs", "download the file itself: git lfs pull"),
     _kind("a PDF file", rb"%PDF-"),
     PNG,
     _kind("a JPEG picture", rb"\xff\xd8\xff"),
@@ -73,12 +74,12 @@ _KINDS = (
 
 
 def kind_of(head: bytes) -> FileKind | None:
-    """The kind of a file that begins so; None for text, and for what nobody knows."""
+    """The format of a file with these first bytes; None for text and unknown formats."""
     return next((kind for kind in _KINDS if kind.begins.match(head)), None)
 
 
 def check_text_file(head: bytes, name: str, path: str) -> None:
-    """Raise UsageError for a file, `name` in messages, that does not begin as UTF-8 text does."""
+    """Raise UsageError for a file that does not begin with UTF-8 text; `name` is used in messages."""
     kind = kind_of(head)
     if kind is not None:
         raise UsageError(f"{name} is {kind.name}, not lines of text", hint=kind.hint(path))
@@ -87,15 +88,15 @@ def check_text_file(head: bytes, name: str, path: str) -> None:
         code = encoding.replace("-LE", "LE").replace("-BE", "BE")
         raise UsageError(
             f"{name} is {encoding[:6]}, not UTF-8",
-            hint=_told(f"convert it: iconv -f {code} -t UTF-8 {{file}} > {{into}}", path),
+            hint=_filled(f"convert it: iconv -f {code} -t UTF-8 {{file}} > {{into}}", path),
         )
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Text that is JSON, or nearly, but no object on each line: how it begins, what it is, and what to do.
+    """Text that is JSON or similar, but not one object per line: a pattern, a description and a remedy.
 
-    `holds`: whether the value that begins so can be of this shape (None: it is not whole).
+    `holds` tests the first JSON value of the text (None if it is incomplete).
     """
 
     begins: re.Pattern[bytes]
@@ -104,7 +105,7 @@ class _Shape:
     holds: Callable[[Any], bool] = lambda whole: True
 
 
-# Names by which the first line of a table is known, and a row that has a list or a table beside them.
+# Common column names: they identify the header of a table, and a data row that also contains a list.
 _COLUMNS = {
     *("id", "custom_id", "body", "prompt", "messages", "conversations", "question", "query", "instruction"),
     *("input", "output", "answer", "response", "completion", "chosen"),
@@ -112,7 +113,7 @@ _COLUMNS = {
 
 
 def _wraps_rows(whole: Any) -> bool:
-    """Whether nothing beside the rows says that they are a part of one."""
+    """Whether the object only wraps a list of rows, and is not itself a row."""
     return whole is None or (_COLUMNS - {"id"}).isdisjoint(map(str.lower, whole))
 
 
@@ -131,87 +132,89 @@ _SHAPES = (
     _Shape(
         re.compile(
             rb'\{\s*"(?P<key>data|rows|train|test|examples|samples|items|records|requests|prompts)"'
-            rb'\s*:\s*\[\s*\{(?!\s*"(?:role|content|from|value)")'  # that is a conversation
+            rb'\s*:\s*\[\s*\{(?!\s*"(?:role|content|from|value)")'  # not a conversation
         ),
-        "is one JSON object with its rows in {key}, not an object on each line",
-        "write its rows one a line: jq -c '.{key}[]' {file} > {into}",
+        "is one JSON object with its rows in {key}, not one object per line",
+        "write one row per line: jq -c '.{key}[]' {file} > {into}",
         _wraps_rows,
     ),
     _Shape(
         re.compile(rb'\{\s*"\w+"\s*:\s*\{\s*"0"\s*:'),
-        "is a table by columns, not a JSON object on each line",
+        "is a table by columns, not one JSON object per line",
         "in Python: pandas.read_json({path!r})" + _TO_JSON,
         _is_by_columns,
     ),
     _Shape(
         re.compile(rb"<(!doctype|html)", re.IGNORECASE),
         "is a web page, not JSON",
-        "fetch the file itself, which pages that show one call raw",
+        "download the file itself, often linked as raw",
     ),
     _Shape(
         _LIST,
-        "is a JSON list, not an object on each line",
-        "write its objects one a line: jq -c '.[]' {file} > {into}",
+        "is a JSON list, not one object per line",
+        "write one object per line: jq -c '.[]' {file} > {into}",
     ),
     _Shape(
         re.compile(rb"\{(?:[^\n]*[{\[,:])?\s*(?:\n|\Z)"),
-        "has a JSON object over several lines, not one on each",
-        "write every object on a line: jq -c . {file} > {into}",
+        "has JSON objects over several lines, not one per line",
+        "write one object per line: jq -c . {file} > {into}",
     ),
 )
 
 
 def check_rows(head: Sequence[bytes], name: str, path: str, *, hint: str, lists: bool = False) -> None:
-    """Raise UsageError for a file that begins with these lines, if none of them is a JSON object.
+    """Raise UsageError if none of the first lines of a file is a JSON object.
 
-    `hint` is for text of no known kind. With `lists`, a JSON list of objects is as good.
+    `hint` is used for text of no known kind. With `lists` a JSON list of objects is valid too.
     """
-    told = [line.removeprefix(BOM).strip() for line in head]
-    text = b"\n".join(told).strip()
+    lines = [line.removeprefix(BOM).strip() for line in head]
+    text = b"\n".join(lines).strip()
     if not text:
         return
-    said = text.decode("utf-8", "replace")
-    if text.startswith(b"{") and any(map(_is_object, _lines_after(said))):
-        return  # lines of objects, even if the first is a wrong one
-    whole, _ = _opening(said)
+    decoded = text.decode("utf-8", "replace")
+    if text.startswith(b"{") and any(map(_is_object, _lines_after(decoded))):
+        return  # lines of objects, even if the first one is invalid
+    whole, _ = _first_value(decoded)
     for shape in _SHAPES:
         found = shape.begins.match(text)
         if found is None or (lists and shape.begins is _LIST) or not shape.holds(whole):
             continue
         words = {key: value.decode() for key, value in found.groupdict().items()}
-        raise UsageError(f"{name} {shape.what.format(**words)}", hint=_told(shape.remedy, path, **words))
-    if any(line.startswith((b"{", b"[") if lists else b"{") for line in told):
+        raise UsageError(f"{name} {shape.what.format(**words)}", hint=_filled(shape.remedy, path, **words))
+    if any(line.startswith((b"{", b"[") if lists else b"{") for line in lines):
         return
     first = text.split(b"\n", 1)[0].decode("utf-8", "replace")
     if (mark := _delimiter(first, path)) is not None:
         kind = "TSV" if mark == "\t" else "CSV"
         remedy = "in Python: pandas.read_csv({path!r}, sep={mark!r})" + _TO_JSON
         raise UsageError(
-            f"{name} is {kind}, not a JSON object on each line", hint=_told(remedy, path, mark=mark)
+            f"{name} is {kind}, not one JSON object per line", hint=_filled(remedy, path, mark=mark)
         )
-    raise UsageError(f"{name} holds no JSON objects: it begins with '{visible(first, 40)}'", hint=hint)
+    raise UsageError(f"{name} has no JSON objects; it begins with '{visible(first, 40)}'", hint=hint)
 
 
-def goes_on(text: bytes) -> bool:
-    """Whether JSON begins here and does not end, so that more lines have to say what it is."""
-    said = text.removeprefix(BOM).strip().decode("utf-8", "replace")
-    value, end = _opening(said)
-    return value is None and end == len(said)
+def is_incomplete(text: bytes) -> bool:
+    """Whether the text begins a JSON value and ends before the value does."""
+    decoded = text.removeprefix(BOM).strip().decode("utf-8", "replace")
+    value, end = _first_value(decoded)
+    return value is None and end == len(decoded)
 
 
-def _lines_after(said: str) -> list[str]:
-    """The lines after the first one, unless it begins an object that they are a part of."""
-    value, end = _opening(said)
-    one_object = end == len(said) if value is None else "\n" in said[:end]
-    return [] if one_object else said.split("\n")[1:]
+def _lines_after(text: str) -> list[str]:
+    """The lines after the first one; none if they belong to the object that the first one begins."""
+    value, end = _first_value(text)
+    one_object = end == len(text) if value is None else "\n" in text[:end]
+    return [] if one_object else text.split("\n")[1:]
 
 
-def _opening(said: str) -> tuple[Any, int]:
-    """The JSON value that text begins with and its end; None and the place of the mistake if there is one,
-    which is the end of the text where the value goes on after it.
+def _first_value(text: str) -> tuple[Any, int]:
+    """The JSON value at the start of the text and its end; None and the position of the error if it is
+    invalid.
+
+    The position is the end of the text if the value is incomplete.
     """
     try:
-        return json.JSONDecoder().raw_decode(said)
+        return json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
         return None, error.pos
     except (RecursionError, ValueError):
@@ -219,15 +222,15 @@ def _opening(said: str) -> tuple[Any, int]:
 
 
 def _is_object(line: str) -> bool:
-    value, end = _opening(line)
+    value, end = _first_value(line)
     return isinstance(value, dict) and end == len(line)
 
 
 def _delimiter(first: str, path: str) -> str | None:
-    """What stands between the cells of the first line of a table."""
-    called = path.lower().endswith((".csv", ".tsv"))
+    """The delimiter of a table with this first line; None if it is not a table."""
+    named_table = path.lower().endswith((".csv", ".tsv"))
     for mark in ("\t", ",", ";"):
         cells = {cell.strip().strip('"').lower() for cell in first.split(mark)}
-        if mark in first and (called or cells & _COLUMNS):
+        if mark in first and (named_table or cells & _COLUMNS):
             return mark
     return None

@@ -1,4 +1,4 @@
-"""Files and folders that are replaced whole or not at all, and the lock that keeps a second process out."""
+"""Atomic replacement of files and folders, and an inter-process file lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.text import visible
 
-_SHOWN = 40  # characters of a file's name in that of its temporary one
+_NAME_PART = 40  # characters of the file's name in the name of its temporary file
 
 
 def write_atomic(
@@ -27,15 +27,15 @@ def write_atomic(
     what: str | None = None,
     hint: str | None = None,
 ) -> None:
-    """Replace `file` by `content` (text in UTF-8): a crash at any point leaves the old file or the new one.
+    """Replace `file` by `content` (text in UTF-8); a crash at any point leaves the old or the new file.
 
-    A link is followed and stays a link. Permissions stay; those of a new file are 0o644 less the umask. With
-    `make_folder` its folder need not exist. Where the file cannot be written it raises `error`, with `what`
-    as the file's name and with `hint`; OSError if `error` is None.
+    Symbolic links are followed and kept. Permissions are kept; a new file has 0o644 less the umask. With
+    `make_folder` a missing folder is created. Raises `error` if the file cannot be written, with `what` as
+    the file's name and with `hint`; OSError if `error` is None.
     """
     data = content.encode() if isinstance(content, str) else content
     target = Path(os.path.realpath(file))
-    part = target.with_name(f".{target.name[:_SHOWN]}.{secrets.token_hex(6)}.part")
+    part = target.with_name(f".{target.name[:_NAME_PART]}.{secrets.token_hex(6)}.part")
     try:
         if make_folder:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,19 +56,20 @@ def write_atomic(
 
 
 def check_writable(target: Path) -> None:
-    """Raise OSError for a file that is write-protected or is no regular file; it need not be there."""
+    """Raise OSError for a file that is write-protected or not a regular file; a missing file is fine."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
-    if not os.access(target, os.W_OK):  # a rename would not ask
+    if not os.access(target, os.W_OK):  # os.replace ignores it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def replace_file(part: Path, target: Path) -> None:
-    """Move the finished `part` to `target` in the same folder, durably; the permissions there stay.
+    """Rename the finished `part` to `target` in the same folder, with fsync; keeps the permissions of
+    `target`.
 
     Raises OSError.
     """
@@ -81,7 +82,7 @@ def replace_file(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target`, to be filled and given to `swapped_in`. It is gone after the block.
+    """A new empty folder beside `target`, to fill and pass to `swapped_in`; removed after the block.
 
     Raises OSError.
     """
@@ -96,7 +97,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def swapped_in(staged: Path, target: Path) -> Iterator[None]:
-    """`staged` stands at `target`, durably. If the block raises, what stood there before stands there again.
+    """Rename the folder `staged` to `target`, with fsync; restores the old folder if the block raises.
 
     Raises OSError.
     """
@@ -104,7 +105,7 @@ def swapped_in(staged: Path, target: Path) -> Iterator[None]:
     for file in staged.iterdir():
         sync(file)
     sync_folder(staged)
-    if aside.exists() and not target.exists():  # a process was killed between the two renames below
+    if aside.exists() and not target.exists():  # an earlier process was killed between the two renames below
         os.replace(aside, target)
     _remove(aside)
     try:
@@ -114,7 +115,7 @@ def swapped_in(staged: Path, target: Path) -> Iterator[None]:
         sync_folder(target.parent)
         yield
     except BaseException:
-        if not staged.exists():  # it has got there
+        if not staged.exists():  # it was renamed
             _remove(target)
         if aside.exists() and not target.exists():
             os.replace(aside, target)
@@ -124,13 +125,13 @@ def swapped_in(staged: Path, target: Path) -> Iterator[None]:
 
 
 def sync(file: Path) -> None:
-    """Have the system write a file to disk. Raises OSError."""
+    """Flush a file to disk (fsync). Raises OSError."""
     with file.open("r+b") as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the system write a folder's entries to disk, where it can."""
+    """Flush a folder's entries to disk, if the system supports it."""
     with contextlib.suppress(OSError):  # not every system opens folders, not every file system syncs them
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -140,10 +141,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(file: Path, taken: MpgError) -> BinaryIO:
-    """The file, made where it is missing and open to read and write, locked until it is closed.
+    """Open the file for reading and writing, create it if missing, and lock it until it is closed.
 
-    The lock ends with the process at the latest. Where the system or the file system has no locks there is
-    none. Raises `taken` if another process has it, OSError where the file cannot be opened.
+    The lock ends with the process at the latest. Without lock support in the system or file system the file
+    is not locked. Raises `taken` if another process holds the lock, OSError if the file cannot be opened.
     """
     while True:
         stream = open(os.open(file, os.O_RDWR | os.O_CREAT, 0o644), "r+b")  # noqa: SIM115
@@ -154,7 +155,7 @@ def lock(file: Path, taken: MpgError) -> BinaryIO:
         except BaseException:
             stream.close()
             raise
-        stream.close()  # whoever had it has removed the file meanwhile: lock the new one
+        stream.close()  # the last holder removed the file meanwhile: lock the new one
 
 
 def _lock(stream: BinaryIO, taken: MpgError) -> None:

@@ -1,4 +1,4 @@
-"""Lines of UTF-8 text from files, pipes and terminals, their length bounded. Torch-free."""
+"""Reads lines of UTF-8 text of bounded length from files, pipes and terminals. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import BinaryIO, Literal
 from mpg_cli.errors import UsageError
 from mpg_cli.io.file_kinds import BOM
 
-LONGEST = 16 * 2**20  # bytes of a line
+MAX_LINE = 16 * 2**20  # bytes
 
 
 class UnreadableLine(Exception):
-    """A line that is no text, or is too long: what kind of mistake, and the mistake in words."""
+    """A line that is not UTF-8 or too long."""
 
     def __init__(self, kind: Literal["invalid_text", "too_long"], message: str) -> None:
         super().__init__(message)
@@ -21,22 +21,22 @@ class UnreadableLine(Exception):
 
 
 def raw_lines(source: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends, broken at line feeds only; one that is too long comes cut, still too long."""
-    while raw := source.readline(LONGEST + 2):
+    """Lines with their line feeds; a line longer than MAX_LINE is cut to just above MAX_LINE bytes."""
+    while raw := source.readline(MAX_LINE + 2):
         yield raw
-        while len(raw) > LONGEST and not raw.endswith(b"\n"):
-            raw = source.readline(LONGEST + 2)
+        while len(raw) > MAX_LINE and not raw.endswith(b"\n"):
+            raw = source.readline(MAX_LINE + 2)
         if not raw.endswith(b"\n"):
-            return  # the end; a terminal that is asked again goes on
+            return  # end of input; reading a terminal again would wait for more
 
 
 def text_of(raw: bytes, number: int) -> str:
-    """A raw line (`number` from 1) as text, without its end and without the mark that some files begin with.
+    """A raw line (`number` from 1) as text, without its line end and the file's byte order mark.
 
     Raises UnreadableLine.
     """
-    if len(raw) > LONGEST:
-        raise UnreadableLine("too_long", f"the line has more than {LONGEST // 2**20} MiB")
+    if len(raw) > MAX_LINE:
+        raise UnreadableLine("too_long", f"the line is longer than {MAX_LINE // 2**20} MiB")
     raw = raw.rstrip(b"\r\n")
     if number == 1:
         raw = raw.removeprefix(BOM)
@@ -47,7 +47,7 @@ def text_of(raw: bytes, number: int) -> str:
 
 
 def read_lines(file: Path, label: str) -> list[str]:
-    """All lines of a text file. `label` names it in errors. Raises UsageError."""
+    """All lines of a text file; `label` names the file in errors. Raises UsageError."""
     found: list[str] = []
     try:
         with file.expanduser().open("rb") as source:
@@ -61,8 +61,8 @@ def read_lines(file: Path, label: str) -> list[str]:
 
 
 def read_prompts(file: Path, label: str) -> list[str]:
-    """The lines that have something on them. Raises UsageError where there are none."""
+    """The non-empty lines, stripped. Raises UsageError if there are none."""
     found = [line.strip() for line in read_lines(file, label) if line.strip()]
     if not found:
-        raise UsageError(f"{label} has no prompt", hint="write one a line")
+        raise UsageError(f"{label} has no prompts", hint="write one prompt per line")
     return found

@@ -1,8 +1,8 @@
-"""A log of JSON records, one a line, that a run appends to and a later run goes on with. Torch-free.
+"""A resumable log of JSON records, one per line. Torch-free.
 
-The log says how it was made: its configuration stands beside it (in FILE.mpg.json) or in its first line. Only
-a run of the same configuration goes on with it, and only one at a time. A run may be killed at any point: it
-leaves whole records and at most one torn line at the end, which the next run cuts.
+The configuration of the run is stored beside the log (FILE.mpg.json) or in its first line. Only a run with
+the same configuration can append to it, one process at a time. A killed run leaves complete records and at
+most one partial line at the end, which the next run truncates.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any, BinaryIO, TypeVar
 
 from mpg_cli.errors import MpgError, UsageError, unwritable
 from mpg_cli.io.files import lock, replace_file, sync_folder
-from mpg_cli.io.lines import LONGEST
+from mpg_cli.io.lines import MAX_LINE
 from mpg_cli.io.text import visible
 
 SCHEMA = 1  # of the first line
 SYNC_SECONDS = 2.0
 SIDECAR = ".mpg.json"
-_HEAD = f'{{"type": "run", "schema": {SCHEMA}, '.encode()  # how a log with its configuration in it begins
+_HEAD = f'{{"type": "run", "schema": {SCHEMA}, '.encode()  # start of a log with an embedded configuration
 
 T = TypeVar("T")
 
 
 class ResumableLog:
-    """The `--output` file of a run. Use as a context; `config` is then the configuration of the log.
+    """The `--output` file of a run, a context manager; inside it `config` is the configuration of the log.
 
-    `of` says in messages what the log is of ("a batch"), `restart_by` how to start over ("remove it"). With
-    `sidecar` the configuration stands beside the log. Those of its values that are `drawn`, not given, are
-    taken over from the log. With `restart` what was there goes.
+    In messages `of` names the run ("a batch") and `restart_by` the way to start over ("remove it"). With
+    `sidecar` the configuration is in a file beside the log. The keys `drawn` were not given by the user and
+    are taken from an existing log. `restart` discards existing records.
 
-    Raises UsageError for what is no regular file; on entering UsageError for a log of another configuration,
-    of something else, in use, or that cannot be written.
+    Raises UsageError if the file is not a regular file; on entering, UsageError if it has another
+    configuration, is not such a log, is in use, or cannot be written.
     """
 
     def __init__(
@@ -54,15 +54,17 @@ class ResumableLog:
         restart: bool = False,
     ) -> None:
         self.file = Path(os.path.realpath(os.path.expanduser(file)))
-        self.config: dict[str, Any] = json.loads(json.dumps(config))  # as it comes back from the file
+        self.config: dict[str, Any] = json.loads(json.dumps(config))  # as read back from the file
         self.name = visible(self.file.name)
         self._label = f"--output {visible(str(file))}"
-        if self.file.exists() and not self.file.is_file():  # nothing to go on with, nor to start over
-            raise UsageError(f"{self._label} is not a regular file", hint="name one, or leave out --output")
+        if self.file.exists() and not self.file.is_file():  # can neither be resumed nor replaced
+            raise UsageError(
+                f"{self._label} is not a regular file", hint="give a regular file or leave out --output"
+            )
         self._sidecar = self.file.with_name(self.file.name + SIDECAR) if sidecar else None
         self._of, self._restart_by = of, restart_by
         self._drawn, self._restart = drawn, restart
-        self._stream: io.FileIO | None = None  # unbuffered: what failed to be written is not tried again
+        self._stream: io.FileIO | None = None  # unbuffered: a failed write is not repeated on close
         self._lock: BinaryIO | None = None
         self._synced = 0.0
 
@@ -88,29 +90,29 @@ class ResumableLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # a full disk has been told already
+        with contextlib.suppress(OSError):  # a full disk was reported by `append`
             if self._stream is not None:
                 os.fsync(self._stream.fileno())
         self._close()
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record as a whole line and hand it to the system, which is made to write it at intervals.
+        """Append one record as a line, with an fsync every SYNC_SECONDS.
 
-        Raises MpgError where it cannot be written; the log then ends with the record before.
+        Raises MpgError if it cannot be written; the log then ends with the previous record.
         """
         with self._as_mpg_error():
             self._append(record)
 
     def records(self, read: Callable[[Any], T]) -> Iterator[T]:
-        """What `read` makes of each record.
+        """The result of `read` for each record.
 
-        Where it raises ValueError, LookupError, TypeError or AttributeError that is no record: UsageError.
+        Raises UsageError where `read` raises ValueError, LookupError, TypeError or AttributeError.
         """
         return (found for _, found in self._read(read))
 
     def keep(self, wanted: Callable[[Any], bool]) -> None:
-        """Write the log anew with the records that are wanted, whole or not at all. Raises MpgError."""
-        assert self._sidecar is not None, "the lock would be that of the old file"
+        """Atomically rewrite the log with only the wanted records. Raises MpgError."""
+        assert self._sidecar is not None, "the lock would be on the replaced file"
         part = self.file.with_name(self.file.name + ".part")
         with self._as_mpg_error():
             try:
@@ -131,7 +133,7 @@ class ResumableLog:
         except OSError as error:
             raise MpgError(
                 f"{self._label} cannot be written: {error.strerror}",
-                hint="make room and give the same command again: it goes on where it stopped",
+                hint="free some space and run the same command again to resume",
             ) from error
 
     # -- reading and writing -----------------------------------------------------------------------
@@ -153,7 +155,7 @@ class ResumableLog:
             while line:
                 line = line[self._stream.write(line) :]
         except BaseException:
-            with contextlib.suppress(OSError):  # a full disk may have taken half of it
+            with contextlib.suppress(OSError):  # a full disk may have stored part of it
                 self._stream.truncate(end)
             raise
         if monotonic() - self._synced > SYNC_SECONDS:
@@ -161,7 +163,7 @@ class ResumableLog:
             self._synced = monotonic()
 
     def _read(self, read: Callable[[Any], T]) -> Iterator[tuple[bytes, T]]:
-        """Each record as it stands in the log, and what `read` makes of it."""
+        """The raw line of each record, and the result of `read`."""
         with self.file.open("rb") as lines:
             for number, raw in enumerate(lines, 1):
                 if number == 1 and self._sidecar is None:
@@ -170,16 +172,16 @@ class ResumableLog:
                     found = read(json.loads(raw))
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                     raise UsageError(
-                        f"{self.name}:{number} is no record of {self._of}", hint=self._hint
+                        f"{self.name}:{number} is not a record of {self._of}", hint=self._hint
                     ) from None
                 yield raw, found
 
     # -- the configuration -------------------------------------------------------------------------
 
     def _agree(self, stream: io.FileIO) -> None:
-        """Take over what the log says of its configuration, or say it in a new one; cut a torn line."""
+        """Compare with the log's configuration, or write it to a new log; truncate a partial line."""
         size, whole = stream.seek(0, os.SEEK_END), _whole_lines(stream)
-        if size == 0 or self._is_torn_head(stream, whole):
+        if size == 0 or self._is_partial_head(stream, whole):
             stream.truncate(0)
             self._write_config()
             return
@@ -187,25 +189,25 @@ class ResumableLog:
         if whole < size:
             stream.truncate(whole)
 
-    def _is_torn_head(self, stream: io.FileIO, whole: int) -> bool:
-        """Whether a run was killed while it wrote the first line, and there is no more than that."""
+    def _is_partial_head(self, stream: io.FileIO, whole: int) -> bool:
+        """Whether the log is only part of its first line, left by a killed run."""
         if self._sidecar is not None or whole:
             return False
         stream.seek(0)
         return _HEAD.startswith(stream.read(len(_HEAD)))
 
     def _config_before(self, whole: int) -> dict[str, Any]:
-        """Raises UsageError where there is none."""
+        """The configuration stored with the log. Raises UsageError if there is none."""
         if self._lock is not None and self._sidecar is not None:
             where, text = visible(self._sidecar.name), self._lock.read()
         else:
             with self.file.open("rb") as lines:
-                where, text = "its first line", lines.readline(LONGEST) if whole else b""
+                where, text = "its first line", lines.readline(MAX_LINE) if whole else b""
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
             data = json.loads(text)
             if isinstance(data["config"], dict) and (self._sidecar is not None or data["type"] == "run"):
                 return dict(data["config"])
-        raise UsageError(f"{self.name} exists, and {where} does not say how it was made", hint=self._hint)
+        raise UsageError(f"{self.name} exists, but {where} has no configuration of a run", hint=self._hint)
 
     def _compare(self, before: dict[str, Any]) -> None:
         self.config |= {key: before[key] for key in self._drawn if key in before}
@@ -215,8 +217,8 @@ class ResumableLog:
             was, now = (visible(json.dumps(config.get(key)), 80) for config in (before, self.config))
             more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
             raise UsageError(
-                f"{self.name} was made with another {key}: {was}, now {now}{more}",
-                hint=f"give the same command to go on, choose another output, or {self._restart_by}",
+                f"{self.name} was written with a different {key}: {was}, now {now}{more}",
+                hint=f"run the same command to resume, choose another output, or {self._restart_by}",
             )
 
     def _write_config(self) -> None:
@@ -237,7 +239,7 @@ class ResumableLog:
 
 
 def _whole_lines(stream: io.FileIO) -> int:
-    """Bytes up to and including the last line end."""
+    """The number of bytes up to and including the last line end."""
     end = stream.seek(0, os.SEEK_END)
     while end > 0:
         begin = max(0, end - 65536)

@@ -1,9 +1,8 @@
-"""YAML from strangers as plain data: mappings, lists, text, numbers, booleans, null, and their lines.
+"""Parses untrusted YAML to plain data (mappings, lists, text, numbers, booleans, null) with line numbers.
 
-Built on the parser's events, not on PyYAML's constructors: nothing recurses, no alias is followed, no
-tag makes an object. Stricter than YAML on purpose: no anchors, duplicate keys, keys other than text,
-infinite numbers or control characters. Plain scalars are read as YAML 1.2 reads them, so `no` is text
-and `1e3` a number.
+Built on the parser's events, not on PyYAML's constructors: no recursion, no aliases, no objects from tags.
+Stricter than YAML on purpose: no anchors, duplicate keys, keys other than text, infinite numbers or control
+characters. Plain scalars follow YAML 1.2, so `no` is text and `1e3` a number.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from mpg_cli.io.text import HARMFUL, codepoint, visible
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-_MAX_DIGITS = 300  # as long as a float can be; int() of text is quadratic
+_MAX_DIGITS = 300  # about the largest float; int() of text is quadratic
 
 KeyPath = tuple[str | int, ...]
 
-# libyaml where PyYAML has it: the events are the same, ten times faster.
+# libyaml, if PyYAML was built with it, gives the same events ten times faster.
 _PARSER: Any = yaml.CSafeLoader if getattr(yaml, "__with_libyaml__", False) else yaml.SafeLoader
 
 _TAG = "tag:yaml.org,2002:"
@@ -35,7 +34,7 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-# What a file may not hold even outside of strings; PyYAML's parsers disagree on a byte order mark inside.
+# Forbidden anywhere in a file; PyYAML's two parsers disagree on a byte order mark inside the text.
 _RAW_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _KEY_LINE = re.compile(r"^[ \t-]*([A-Za-z_][\w-]*)[ \t]*:", re.MULTILINE)
 
@@ -50,7 +49,7 @@ class Document:
     lines: Mapping[KeyPath, int]
 
     def where(self, path: KeyPath) -> str:
-        """`FILE:LINE: KEY`, for the nearest key that the file holds of `path`."""
+        """`FILE:LINE: KEY`, with the line of the longest prefix of `path` that the file contains."""
         held = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.lines), ())
         return where_in(self.file, self.lines.get(held, self.line), path)
 
@@ -58,9 +57,9 @@ class Document:
 def read(
     file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
 ) -> tuple[Document, ...]:
-    """Documents of `file`, empty ones left out. Raises `error` naming file, line and key.
+    """The non-empty documents of `file`. Raises `error` with file, line and key.
 
-    With `noted`, mistakes in a file that can be read go there, and what was read is not to be used.
+    With `noted`, errors in a readable file are appended to it, and the returned documents must not be used.
     """
     try:
         with file.open("rb") as stream:
@@ -80,11 +79,11 @@ def read(
 def parse(
     text: str, file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
 ) -> tuple[Document, ...]:
-    """Documents of `text`, where `file` is what errors call it. Raises `error` as `read` does."""
+    """The documents of `text`; `file` names it in errors. Raises `error` as `read` does."""
     found: list[Document] = []
     try:
         for document in _Composer(file, error, noted).documents(text):
-            found.append(document)  # those before a mistake stay
+            found.append(document)  # keep the documents before an error
     except error as problem:
         if noted is None:
             raise
@@ -113,7 +112,7 @@ class _Frame:
 
 
 class _Composer:
-    """Builds plain documents from parser events, with a stack of its own."""
+    """Builds plain documents from parser events with an explicit stack."""
 
     def __init__(self, file: Path, error: type[UsageError], noted: list[str] | None = None) -> None:
         self.file = file
@@ -122,11 +121,11 @@ class _Composer:
         self.frames: list[_Frame] = []
         self.lines: dict[KeyPath, int] = {}
         self.root: Any = None
-        self.line = 1  # of the event at hand
+        self.line = 1  # of the current event
         self.first = 1  # line of the document's content
 
     def documents(self, text: str) -> Iterator[Document]:
-        """The documents of `text`; whatever is wrong with it is raised as `self.error`."""
+        """The documents of `text`. Raises `self.error` for all errors."""
         self._refuse_raw_controls(text)
         try:
             for event in yaml.parse(text, Loader=_PARSER):
@@ -147,7 +146,7 @@ class _Composer:
             if problem.problem_mark is not None:
                 self.line = problem.problem_mark.line + 1
             self._fail_unparsed(text, f"not YAML: {visible(problem.problem or 'syntax error')}")
-        except (yaml.YAMLError, ValueError, OverflowError) as problem:  # "\\UFFFFFFFF" is no character
+        except (yaml.YAMLError, ValueError, OverflowError) as problem:  # such as the escape "\\UFFFFFFFF"
             self._fail(f"not YAML: {visible(str(problem), 200)}")
 
     def _document(self) -> Document:
@@ -188,7 +187,7 @@ class _Composer:
         frame.key = key
         path = self._path()
         if key in frame.container:
-            self._note(f"this key stands twice, first in line {self.lines[path]}")
+            self._note(f"duplicate key, first in line {self.lines[path]}")
         self.lines[path] = self.line
 
     def _place(self, value: Any) -> None:
@@ -222,14 +221,14 @@ class _Composer:
         return value
 
     def _plain(self, text: str) -> Any:
-        """A scalar without quotes, by the core schema of YAML 1.2, without octal and hexadecimal."""
+        """A plain scalar by the core schema of YAML 1.2, without octal and hexadecimal numbers."""
         if text in _NULLS:
             return None
         if text in _BOOLEANS:
             return _BOOLEANS[text]
         if len(text) <= _MAX_DIGITS and _INTEGER.fullmatch(text):
             return int(text)
-        # Digits alone with a leading zero are an identifier (a commit, a date), not a number.
+        # Only digits with a leading zero: an identifier (a commit, a date), not a number.
         if _FLOAT.fullmatch(text) and not text.lstrip("+-").isdigit():
             number = float(text)
             if math.isfinite(number):
@@ -249,14 +248,14 @@ class _Composer:
             self._fail_unparsed(text, f"the control character {codepoint(bad.group())} is not allowed")
 
     def _fail_unparsed(self, text: str, message: str) -> NoReturn:
-        """Fails at `self.line`; a key that the parser has not told yet is the last that looks like one."""
+        """Fail at `self.line`, at the parser's current key or else the last text that looks like a key."""
         above = "\n".join(text.split("\n")[: self.line])
         keys = _KEY_LINE.findall(above)
         where = where_in(self.file, self.line, self._path() or tuple(keys[-1:]))
         raise self.error(f"{where}: {message}") from None
 
     def _note(self, message: str) -> None:
-        """A mistake that reading can go on behind, where somebody collects them."""
+        """Record an error that parsing can continue after; fail if errors are not collected."""
         if self.noted is None:
             self._fail(message)
         self.noted.append(f"{where_in(self.file, self.line, self._path())}: {message}")
@@ -269,7 +268,7 @@ _TAG_OF: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float"
 
 
 def kind_of(value: object) -> str:
-    """What `value` is, in the words of an error message."""
+    """The type of `value`, for error messages."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,5 +1,5 @@
-"""Ctrl-C and SIGTERM: while a reply grows the first one asks for an end between two events; otherwise,
-and the second time, they end at once.
+"""Ctrl-C and SIGTERM. During a reply the first signal requests a stop between two events; otherwise, and the
+second time, they raise at once.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any, Literal, NoReturn
 from mpg_cli.errors import ExitCode
 
 _EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-_received: ExitCode | None = None  # handlers belong to the process, and so does this
+_received: ExitCode | None = None  # global, like signal handlers
 
 
 class Terminated(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no `Exception`, so that nothing but clean-up stops it."""
+    """SIGTERM was received. Like KeyboardInterrupt it is not an `Exception`, so only clean-up handles it."""
 
 
 def raise_on_signals() -> None:
-    """From now on both unwind the main thread, so that clean-up runs, and `received` knows of it."""
+    """Install handlers that raise in the main thread, so that clean-up runs, and set `received`."""
     global _received
     _received = None
     _install(_raise)
 
 
 def received() -> ExitCode | None:
-    """The exit code of a signal that was raised; what it interrupted may have made another error of it."""
+    """The exit code of a raised signal, even if the interrupted code turned it into another error."""
     return _received
 
 
 def forget() -> None:
-    """What was raised has been dealt with: the program goes on."""
+    """Clear `received` after the signal was handled and the program continues."""
     global _received
     _received = None
 
 
 def check() -> None:
-    """Raise again what was raised before, in case a library swallowed it (imports do)."""
+    """Raise a received signal again, in case a library suppressed it (imports do)."""
     if _received is ExitCode.TERMINATED:
         raise Terminated
     if _received is ExitCode.INTERRUPTED:
@@ -47,7 +47,7 @@ def check() -> None:
 
 
 class Graceful:
-    """While it is entered, a first signal calls `stop("interrupted")`; `exit_code` tells which one came."""
+    """A context in which the first signal calls `stop("interrupted")` and sets `exit_code`."""
 
     def __init__(self, stop: Callable[[Literal["interrupted"]], None]) -> None:
         self._stop = stop
@@ -75,12 +75,12 @@ class Graceful:
 
 
 def _install(handle: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    """Handle both signals, and what handled them before. Only the main thread can."""
+    """Install a handler for both signals and return the previous ones; no-op outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    # Who started us in the background may have asked to ignore Ctrl-C.
-    wanted = [number for number in _EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handle) for number in wanted}
+    # A background job is often started with SIGINT ignored: keep that.
+    handled = [number for number in _EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handle) for number in handled}
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:

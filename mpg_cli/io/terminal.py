@@ -1,4 +1,4 @@
-"""The streams of the process and what they can show; the only place that looks at tty-ness and TERM."""
+"""The standard streams and their capabilities; the only module that checks isatty and TERM."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from io import TextIOWrapper
 from types import TracebackType
 from typing import TextIO, cast
 
-# C0 but \n and \t, DEL, C1, and the controls that reorder text (bidi).
+# C0 except \n and \t, DEL, C1, and bidirectional controls.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
-    """The text without characters that could command a terminal; pieces can be cleaned one by one."""
+    """The text without terminal control characters; works piece by piece."""
     return _CONTROLS.sub("", text)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """stdin, stdout and stderr, and what is known about the terminal behind them."""
+    """stdin, stdout and stderr, and the capabilities of the terminal."""
 
     stdin: TextIO
     stdout: TextIO
@@ -38,12 +38,12 @@ class Streams:
 
     @classmethod
     def current(cls, environ: Mapping[str, str] = os.environ) -> Streams:
-        """Those of this process now. A stream that was closed at start is replaced by an empty one."""
+        """The streams of this process; a stream closed at the start is replaced by an empty one."""
         stdin = sys.stdin or _empty("r")
         stdout = sys.stdout or _empty("w")
         stderr = sys.stderr or _empty("w")
         if isinstance(stdout, TextIOWrapper):
-            stdout.reconfigure(errors="replace")  # '?' for what the encoding lacks, no failure in mid-reply
+            stdout.reconfigure(errors="replace")  # '?' for unencodable characters, not an error in mid-reply
         movable = environ.get("TERM", "") != "dumb"
         return cls(
             stdin=stdin,
@@ -56,24 +56,24 @@ class Streams:
             movable=movable,
         )
 
-    def say(self, text: str, *, dim: bool = False) -> None:
-        """Write lines to stderr, cleaned; `dim` sets them back where stderr is a terminal with colour."""
+    def message(self, text: str, *, dim: bool = False) -> None:
+        """Write lines to stderr without control characters, dimmed with `dim` on a colour terminal."""
         text = clean(text)
         if dim and self.stderr_tty and self.color:
             text = f"\x1b[2m{text}\x1b[22m"
         try:
             self.stderr.write(text + "\n")
             self.stderr.flush()
-        except (OSError, ValueError):  # nobody listens: the reply matters, not the remark
+        except (OSError, ValueError):  # stderr is closed: ignore it, the reply matters more
             discard(self.stderr)
 
     def status(self, message: str, *, shown: bool = True) -> Status:
-        """A progress line for something slow: `with streams.status("loading") as status: ...`."""
+        """A progress line for a slow operation: `with streams.status("loading") as status: ...`."""
         return Status(self.stderr, message, shown=shown and self.stderr_tty and self.movable)
 
 
 class Status:
-    """A spinner and a message on stderr; it appears after `delay` seconds and leaves nothing behind."""
+    """A spinner and a message on stderr; it appears after `delay` seconds and is erased at the end."""
 
     FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
     PLAIN_FRAMES = "|/-\\"
@@ -87,7 +87,7 @@ class Status:
         self._thread = threading.Thread(target=self._spin, daemon=True) if shown else None
 
     def update(self, message: str) -> None:
-        """Show another message; an empty one hides the line (so that a download bar can have it)."""
+        """Show another message; an empty one hides the line (to make room for a download bar)."""
         self._message = message
 
     def __enter__(self) -> Status:
@@ -130,7 +130,7 @@ class Status:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # the terminal has gone: progress is no reason to fail
+        except (OSError, ValueError):  # the terminal is closed: stop the progress line
             self._done.set()
 
 
@@ -146,7 +146,7 @@ def _is_tty(stream: TextIO) -> bool:
 
 
 def discard(stream: TextIO | None) -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's last flush does not fail."""
+    """Redirect the stream to /dev/null, so that the interpreter's final flush does not fail."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, cast(TextIO, stream).fileno())

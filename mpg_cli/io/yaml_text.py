@@ -1,6 +1,6 @@
-"""Plain data as YAML that `safe_yaml` reads back as the same data: mappings, lists, text, numbers, booleans.
+"""Writes plain data as YAML that `safe_yaml` parses to the same data.
 
-PyYAML's own writer quotes by the rules of YAML 1.1; `1e3` as text would come back as a number.
+PyYAML's own writer quotes by the rules of YAML 1.1: the text `1e3` would be read back as a number.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z](?:[\w./()+-]|, |; | (?! ))*[\w./()+-]|[A-Za-z]", re.ASCII)
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off"))
-# Inside of quotes: what ends a line for YAML or may not stand in a file.
+# Escaped inside quotes: line breaks of YAML and characters that a file must not contain.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_MAX_PLAIN = 200  # characters of an unquoted scalar
 _NOT_IN_BLOCK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-_LONGEST_KEY = 120  # written; longer keys need a line of their own, YAML's limit is 1,024
-_LONGEST_PLAIN = 200
+_MAX_KEY = 120  # characters; longer keys go on a line of their own (YAML's limit is 1,024)
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
-    """One document. Keys are text; floats must be finite and text free of control characters."""
+    """One YAML document. Keys must be text, floats finite, text free of control characters."""
     return "\n".join(_mapping(data)) + "\n"
 
 
 def scalar(value: Any) -> str:
-    """Text, number, boolean or nothing on one line."""
+    """Text, a number, a boolean or None on one line."""
     if isinstance(value, str):
-        plain = len(value) <= _LONGEST_PLAIN and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+        plain = len(value) <= _MAX_PLAIN and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
         return value if plain else _quoted(value)
     if value is None:
         return "null"
@@ -37,21 +37,21 @@ def scalar(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """In the quotes of JSON, which YAML shares."""
+    """Text in double quotes with JSON's escapes, which YAML shares."""
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def _mapping(data: Mapping[str, Any]) -> Iterator[str]:
     for key, value in data.items():
         name = scalar(key)
-        if len(name) > _LONGEST_KEY:
+        if len(name) > _MAX_KEY:
             yield f"? {name}"
             name = ""
         yield from _entry(f"{name}:", value)
 
 
 def _entry(key: str, value: Any) -> Iterator[str]:
-    """`key` with a value behind it or in the lines below."""
+    """`key` with its value on the same line or on the lines below."""
     if isinstance(value, Mapping) and value:
         yield key
         yield from _indented(_mapping(value))
@@ -88,7 +88,7 @@ def _short(value: Any) -> str:
 
 
 def _is_block(text: str) -> bool:
-    """Whether a literal block can hold `text`: no line may hang on white space at its start or end."""
+    """Whether a literal block can represent `text`: no line may depend on white space at its ends."""
     return (
         not text.endswith("\n\n")
         and not text[:1].isspace()

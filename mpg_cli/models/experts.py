@@ -17,7 +17,7 @@ from mpg_cli.models.load.sources import fetch_adapter
 from mpg_cli.models.prepare import prepare_model
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import Base, find_base
-from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, told
+from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, notices
 from mpg_cli.personas.matching import ExpertKind, Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
@@ -103,7 +103,7 @@ def find_experts(
             experts.append(Expert(part.persona.name, part.weight, prompt, persona_prompt=prompt))
         else:
             experts.append(replace(choice.taken.made, weight=part.weight))
-    for text in told(choices, base, loaded.id):
+    for text in notices(choices, base, loaded.id):
         notice(text)
     for place, weight in adapters:
         adapter = cache.get(place, partial(_at, place, loaded, base, report, notice))
@@ -180,7 +180,7 @@ def _checked(
     """Shapes decide; another base name is worth a notice only (it is often a local path or a mirror)."""
     adapter = fit_adapter(read_adapter(path, label), loaded.model)
     made_for = adapter.base_name
-    if made_for and not (base.goes_by(made_for) or base.is_of_family(made_for)):
+    if made_for and not (base.has_name(made_for) or base.is_of_family(made_for)):
         said = visible(made_for, 80)
         notice(f"adapter {label} says it was made for {said}; it fits {loaded.id} by shape")
     return adapter

@@ -1,4 +1,4 @@
-"""Which personas are blended, and how strongly. Torch-free."""
+"""Options of the blend: personas, adapters, weights. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpg_cli.options.option import check_fields, option
 
 @dataclass(frozen=True)
 class BlendOptions:
-    """The personas and adapters of a blend as the user writes them; personas/blending.py resolves them."""
+    """The personas and adapters of a blend as given by the user; personas/blending.py resolves them."""
 
     personas: tuple[str, ...] = option(
         (),
@@ -24,11 +24,10 @@ class BlendOptions:
         (),
         "--adapter",
         metavar="PATH|REPO[:WEIGHT]",
-        help="A LoRA adapter as one more expert: a PEFT folder, or OWNER/NAME[/FOLDER][@REVISION] of the "
-        "hub.",
+        help="A LoRA adapter as another expert: a PEFT folder, or OWNER/NAME[/FOLDER][@REVISION] on the hub.",
         in_config=False,
     )
-    scale: float = option(1.0, metavar="X", help="Scales every weight of the blend.")
+    scale: float = option(1.0, metavar="X", help="Multiplies every weight of the blend.")
     persona_dirs: tuple[Path, ...] = option(
         (),
         "--persona-dir",

@@ -1,4 +1,4 @@
-"""Options that one command has for itself. Torch-free."""
+"""Options of single commands. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal
 from mpg_cli.options import readers
 from mpg_cli.options.option import option
 
-MAX_BATCH = 4096  # prompts that run together
+MAX_BATCH = 4096  # prompts in a batch
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """`mpg batch`: where lines come from and replies go, and how many run together."""
+    """`mpg batch`: input, output, batch size and error handling."""
 
     input: Path = option(argument=True, metavar="INPUT", help="JSONL, - for stdin.")
     output: Path | None = option(
-        None, short="-o", metavar="FILE", help="Append replies there; else to stdout.", in_config=False
+        None, short="-o", metavar="FILE", help="Append replies to FILE instead of stdout.", in_config=False
     )
     input_format: Literal["jsonl", "text"] = option(
-        "jsonl", help="text: a prompt on every line.", in_config=False
+        "jsonl", help="text: one prompt per line.", in_config=False
     )
     batch_size: int | None = option(
         None,
@@ -30,21 +30,23 @@ class BatchOptions:
         text="auto",
         low=1,
         high=MAX_BATCH,
-        help="Prompts that run together; auto fits the memory.",
+        help="Number of prompts in a batch; auto: as many as fit in memory.",
         in_config=False,
     )
     max_experts: int | None = option(
         None,
         metavar="N",
         low=1,
-        help="Adapters and checkpoints in memory at a time.",
+        help="Maximum number of adapters and checkpoints in memory.",
         shown="all",
         in_config=False,
     )
-    strict: bool = option(False, help="Check every line first; any bad one stops the run.", in_config=False)
-    force_restart: bool = option(False, help="Replace an output that is there.", in_config=False)
-    retry_errors: bool = option(False, help="Try lines again that failed before.", in_config=False)
-    format: Literal["auto", "json"] = option("auto", help="json: the summary as an object on stderr.")
+    strict: bool = option(False, help="Check all lines first and stop if one is invalid.", in_config=False)
+    force_restart: bool = option(False, help="Replace an existing output.", in_config=False)
+    retry_errors: bool = option(False, help="Retry the lines that failed in an earlier run.", in_config=False)
+    format: Literal["auto", "json"] = option(
+        "auto", help="json: print the summary as a JSON object on stderr."
+    )
 
     @property
     def output_file(self) -> Path | None:
@@ -54,20 +56,20 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """`mpg chat`: the saved chat it goes on with, and the history of typed lines."""
+    """`mpg chat`: the saved chat to resume, and the input history."""
 
     load: Path | None = option(
         None,
         metavar="FILE",
-        help="Go on with a chat that /save wrote; options given here replace what it holds.",
+        help="Resume a chat written by /save; options of the command line override the saved ones.",
         in_config=False,
     )
-    history: bool = option(True, "--history/--no-history", help="Remember typed lines for the next chat.")
+    history: bool = option(True, "--history/--no-history", help="Keep typed lines for the next chat.")
 
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """`mpg compare`: a blend for each column, and the layout."""
+    """`mpg compare`: the blend of each column, and the layout."""
 
     personas: tuple[str, ...] = option(
         (),
@@ -85,7 +87,7 @@ class CompareOptions:
         in_config=False,
     )
     format: Literal["auto", "columns", "plain", "json"] = option(
-        "auto", help="auto: columns on a terminal, plain on a pipe; json: one object a reply."
+        "auto", help="auto: columns on a terminal, plain on a pipe; json: one object per reply."
     )
 
 
@@ -96,39 +98,39 @@ class ExplainOptions:
     html: Path | None = option(
         None,
         metavar="FILE",
-        help="Also write a page for a browser; it needs no network.",
+        help="Also write a self-contained HTML page.",
         in_config=False,
     )
     format: Literal["auto", "terminal", "json"] = option(
         "auto",
-        help="auto: colours on a terminal, JSON on a pipe; terminal: on a pipe signs instead of colours.",
+        help="auto: terminal on a terminal, json on a pipe; terminal on a pipe has marks instead of colours.",
     )
 
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """`mpg tune`: what is tried, for how long, and what is reported."""
+    """`mpg tune`: the prompts and drafters to measure, the time limit and the report."""
 
     prompts: Path | None = option(
         None,
         metavar="FILE",
-        help="Prompts to try, one a line.",
-        shown="8 built in",
+        help="Prompts to measure with, one per line.",
+        shown="8 built-in prompts",
         in_config=False,
     )
     drafters: tuple[str, ...] = option(
         (),
         "--drafter",
         metavar="merged|folded|reference|persona:NAME|lookup|model:PATH",
-        help="Try these drafters only.",
-        shown="all but models",
+        help="Measure only these drafters.",
+        shown="all except models",
         complete="drafter",
     )
     max_bias: float = option(
         0.02,
         metavar="X",
         low=0,
-        help="With --rule threshold: the largest bias bound that is chosen.",
+        help="With --rule threshold: the largest acceptable bias bound.",
         in_config=False,
     )
     seconds: float = option(
@@ -137,10 +139,10 @@ class TuneOptions:
         low=0,
         above=True,
         high=3600,
-        help="About how long to measure, on top of loading.",
+        help="Approximate time to measure, without loading.",
         in_config=False,
     )
     plot: Path | None = option(
-        None, metavar="FILE.svg|png", help="Draw speed against chunk size.", in_config=False
+        None, metavar="FILE.svg|png", help="Plot speed against chunk size.", in_config=False
     )
     format: Literal["text", "json"] = option("text", help="A table, or one JSON object.")

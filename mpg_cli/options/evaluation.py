@@ -1,4 +1,4 @@
-"""The prompts, questionnaires and judges of `mpg eval`, and where records go. Torch-free."""
+"""Options of `mpg eval`: prompts, questionnaires, judges and output. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,58 +12,60 @@ from mpg_cli.options import readers
 from mpg_cli.options.option import option
 
 JUDGES = """\
-The judge is one of three. markers: a persona shows where its words stand in enough sentences; the package has
-words for its own personas. classifier: TF-IDF and a logistic regression, trained on texts of the personas, of
-which a quarter is held out to say how often it is right (needs pip install 'mpg-cli[eval]'). --judge-url: a
-model is asked for a number from 0 to 10 about every reply and persona; the key is read from MPG_JUDGE_KEY."""
+Judges. markers: a reply shows a persona if enough sentences contain one of its markers; the package has
+markers for its own personas. classifier: TF-IDF and logistic regression, trained on texts of the personas; a
+quarter is held out to estimate its accuracy (needs pip install 'mpg-cli[eval]'). external: the model at
+--judge-url rates every reply and persona from 0 to 10; the API key is read from MPG_JUDGE_KEY."""
 JudgeName = Literal["auto", "markers", "classifier", "external", "none"]
 
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """The prompts that a blend replies to, and the file that keeps the replies."""
+    """The prompts of a study, and the file of its replies."""
 
-    prompts: Path | None = option(None, metavar="FILE", help="Prompts, one a line.", shown="60 everyday ones")
-    count: int | None = option(None, metavar="N", help="The first N prompts only.", shown="all")
+    prompts: Path | None = option(
+        None, metavar="FILE", help="Prompts, one per line.", shown="60 everyday prompts"
+    )
+    count: int | None = option(None, metavar="N", help="Use only the first N prompts.", shown="all")
     output: Path | None = option(
         None,
         short="-o",
         metavar="FILE.jsonl",
-        help="Keep replies and judgements as they come; the same command goes on where it stopped.",
+        help="Append replies and judgements to FILE; run the same command again to resume.",
     )
 
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """The judge of which personas a reply shows."""
+    """The judge that rates which personas a reply shows."""
 
     judge: JudgeName = option(
         "auto",
-        help="The judge of the replies; auto: what the options below belong to, else markers.",
+        help="The judge of the replies; auto: the judge of the options below, or markers without any.",
     )
     markers: Path | None = option(
         None,
         metavar="FILE.yaml",
-        help="Words of each persona: {persona: [regular expression, …]}.",
-        shown="those of the bundled personas",
+        help="Markers of each persona: {persona: [regular expression, …]}.",
+        shown="markers of the bundled personas",
     )
     train_texts: Path | None = option(
         None,
         metavar="FILE.jsonl",
-        help="Texts to train the classifier on, lines {persona, text}.",
+        help="Training texts of the classifier, lines {persona, text}.",
         shown="texts of the bundled personas",
     )
     judge_url: str | None = option(
         None,
         metavar="URL",
-        help="An OpenAI-compatible server to ask, as http://localhost:8000/v1.",
+        help="OpenAI-compatible server of the judge, such as http://localhost:8000/v1.",
     )
     judge_model: str | None = option(
-        None, metavar="NAME", read=readers.text("--judge-model"), help="The model of that server."
+        None, metavar="NAME", read=readers.text("--judge-model"), help="Model of the judge on that server."
     )
 
     def kind(self, default: JudgeName = "markers") -> JudgeName:
-        """The judge that is meant. Raises UsageError for flags that do not go together."""
+        """The judge that the options select. Raises UsageError for conflicting options."""
         given: dict[JudgeName, str] = {}
         if self.markers is not None:
             given["markers"] = "--markers"
@@ -78,7 +80,7 @@ class JudgeOptions:
             name = next(iter(given), default)
         for kind, flag in given.items():
             if kind != name:
-                raise UsageError(f"{flag} does not go with --judge {name}", hint="leave one out")
+                raise UsageError(f"{flag} conflicts with --judge {name}", hint="leave one out")
         return name
 
 
@@ -94,42 +96,44 @@ class RoleplayOptions:
         None,
         metavar="TEXT",
         read=readers.text("--ask"),
-        help="With --data: what a line without a question is asked.",
+        help="With --data: the question of lines without one.",
         shown="Tell me about yourself.",
     )
 
     def check_given(self, given: Callable[[str], bool]) -> None:
-        """Raise UsageError where an option that was `given`, by its key, does not go with the others."""
+        """Raise UsageError for conflicting options; `given` tests by key whether an option was given."""
         if self.data is None:
             for flag in ("--data-weights", "--ask"):
                 if given(flag[2:].replace("-", "_")):
-                    raise UsageError(f"{flag} belongs to --data", hint="leave it out")
+                    raise UsageError(f"{flag} needs --data", hint=f"add --data or leave out {flag}")
             return
         for flag in ("--persona", "--adapter", "--prompts"):
             if given(flag[2:]):
-                raise UsageError(f"{flag} does not go with --data, whose lines have their own")
+                raise UsageError(
+                    f"{flag} conflicts with --data, whose lines have their own", hint="leave one out"
+                )
 
 
 @dataclass(frozen=True)
 class QuizOptions:
-    """`mpg eval mbti`: the questionnaire, and how it is put."""
+    """`mpg eval mbti`: the questionnaire, its readout and the plot."""
 
     all_types: bool = option(
-        False, "--all", help="The sixteen types, each with the --persona given; one table for all."
+        False, "--all", help="Score all sixteen types, each blended with the --persona, in one table."
     )
     items: Path | None = option(
-        None, metavar="FILE.json", help="Another questionnaire.", shown="one of 96 items"
+        None, metavar="FILE.json", help="A questionnaire in place of the built-in one.", shown="96 items"
     )
     readout: Literal["text", "letter"] = option(
         "text",
-        help="Score the texts of the options, or letters that name them; letters are for large models.",
+        help="Score the texts of the options, or the letters that label them (for large models).",
     )
-    plot: Path | None = option(None, metavar="FILE.svg|png", help="Draw the scores with their intervals.")
+    plot: Path | None = option(None, metavar="FILE.svg|png", help="Plot the scores with their intervals.")
 
 
 @dataclass(frozen=True)
 class MethodsOptions:
-    """`mpg eval compare`: what comes of the comparison."""
+    """`mpg eval compare`: the plot and the report."""
 
-    plot: Path | None = option(None, metavar="FILE.svg|png", help="Draw presence against fluency.")
+    plot: Path | None = option(None, metavar="FILE.svg|png", help="Plot presence against fluency.")
     format: Literal["text", "json", "csv"] = option("text", help="A table, one JSON object, or CSV.")

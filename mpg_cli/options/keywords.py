@@ -1,4 +1,4 @@
-"""Groups of options as keyword arguments of Python functions. Torch-free."""
+"""Option groups as keyword arguments of Python functions. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Keywords:
-    """The options of some groups as keyword arguments, by `Option.keyword`; those in `without` left out.
+    """The options of groups as keyword arguments, by `Option.keyword`, except those in `without`.
 
     LOAD = Keywords(ModelOptions, BlendOptions)
 
@@ -32,42 +32,42 @@ class Keywords:
         self._options = {one.keyword: one for one in options if one.keyword not in without}
 
     def of(self, function: Function) -> Function:
-        """The function, with the options in its signature in place of `**options`, and in its docstring."""
+        """A decorator: lists the options in the signature, in place of `**options`, and in the docstring."""
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        more = [
+        added = [
             inspect.Parameter(name, kind=_KEYWORD, default=one.default, annotation=one.annotation)
             for name, one in self._options.items()
         ]
-        function.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-        told = [_wrap(f"{name}: {one.help}") for name, one in self._options.items()]
-        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *told])
+        function.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        lines = [_wrap(f"{name}: {one.help}") for name, one in self._options.items()]
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines])
         return function
 
     def check(self, function: str, options: Mapping[str, Any]) -> None:
-        """Raise UsageError for a name that is none of these."""
+        """Raise UsageError for an unknown keyword."""
         for name in options.keys() - self._options.keys():
             raise UsageError(
                 f"{function}() has no option '{name}'{did_you_mean(name, self._options, most=1)}",
-                hint=f"its options are {', '.join(self._options)}",
+                hint=f"choose from {', '.join(self._options)}",
             )
 
     def part(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that are of these."""
+        """The items of `options` that belong to these groups."""
         return {name: value for name, value in options.items() if name in self._options}
 
     def keys(self, options: Mapping[str, Any]) -> set[str]:
-        """`Option.key` of those that were given."""
+        """`Option.key` of the given options."""
         return {self._options[name].key for name in self.part(options)}
 
     def build(self, group: type, options: Mapping[str, Any], base: Any = None) -> Any:
-        """A group from the options; what is not given is as in `base`, or has its default.
+        """A group from the options; missing ones are taken from `base` or their defaults.
 
-        Raises UsageError, and RangeError with the name of the keyword, for a value that cannot be.
+        Raises UsageError, or RangeError with the name of the keyword, for an invalid value.
         """
         values = {self._options[name].key: value for name, value in self.part(options).items()}
         try:
             return build(group, values, base)
         except RangeError as error:
             names = {one.setting: name for name, one in self._options.items()}
-            raise error.called(names.get(error.setting, error.setting)) from None
+            raise error.renamed(names.get(error.setting, error.setting)) from None

@@ -1,8 +1,8 @@
-"""One option, stated once: its flag, values, help and default stand at a field of a frozen dataclass.
+"""Options, each defined once: flag, type, range, help and default are metadata of a dataclass field.
 
-A *group* is a frozen dataclass whose fields are made by `option` (or `group`, for a group inside a group).
-The flags of the commands, MPG_* variables, keys of the config file, fields of a batch line and keyword
-arguments of the Python API all come from the groups. Torch-free.
+A *group* is a frozen dataclass whose fields are made by `option` (or `group`, for a nested group).
+Command-line flags, MPG_* variables, config keys, fields of batch lines and keyword arguments of the Python
+API all derive from the groups. Torch-free.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ from mpg_cli.errors import RangeError, UnknownChoice
 from mpg_cli.io.text import did_you_mean, visible
 
 _OPTION, _GROUP = "option", "group"  # keys of a field's metadata
-_WORDS: Mapping[Any, str] = {
+_TYPE_NAMES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
     bool: "True or False",
     Mapping: "a mapping",
 }
-_SEPARATORS: dict[type, str] = {int: ",", Path: os.pathsep}  # that a value of this type cannot contain
+_SEPARATORS: dict[type, str] = {
+    int: ",",
+    Path: os.pathsep,
+}  # characters that values of the type cannot contain
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a command line, an environment, a file and a caller may say for one field of a group.
+    """One option of a group.
 
-    `kind` is the type of one value on the command line (str, int, float, bool, Path), `type` that of the
-    field in Python (`annotation` but for None); `many` says whether it may be repeated. Numbers lie in
-    `low` … `high`, where `above` excludes `low`. `read` turns text into the field's value; `text` is then the
-    default as text. A default of MISSING: it has to be given.
+    `kind` is the type of one value on the command line (str, int, float, bool, Path), `type` the type of the
+    field in Python (`annotation` without None); `many` marks a repeatable option. Numbers lie in `low` …
+    `high`; `above` excludes `low`. `read` converts text to the field's value; `text` is then the default as
+    text. An option whose default is MISSING is required.
     """
 
     field: str
@@ -48,7 +51,7 @@ class Option:
     help: str
     kind: type
     many: bool
-    optional: bool  # None is a value
+    optional: bool  # None is a valid value
     default: Any
     metavar: str = ""
     short: str = ""
@@ -56,44 +59,44 @@ class Option:
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
-    remedy: str = ""  # hint where the value is out of range
-    shown: str = ""  # default in words, where the value itself says little
-    complete: str | tuple[str, ...] = ""  # what completes it: a completer by name, or words
+    remedy: str = ""  # hint if the value is out of range
+    shown: str = ""  # description of the default, for help
+    complete: str | tuple[str, ...] = ""  # shell completion: the name of a completer, or the values
     read: Callable[[Any], Any] | None = None
     text: str | None = None
     in_config: bool = True  # whether the config file may set it
     numeric: bool = False  # text that the config file may write as a number
-    separator: str = "\n"  # beside the newline, between several values in an environment variable
-    home: bool = False  # a leading ~ is the home folder
+    separator: str = "\n"  # of several values in an environment variable, in addition to the newline
+    home: bool = False  # expand a leading ~
 
     @property
     def name(self) -> str:
-        """Its name without dashes in front, as in the config file: `top-p`."""
+        """The name without leading dashes, as in the config file: `top-p`."""
         return self.flag.split("/")[0].removeprefix("--") or self.field.replace("_", "-")
 
     @property
     def key(self) -> str:
-        """Its name as an identifier, as for the command's parameter: `top_p`."""
+        """The name as an identifier, as of the command's parameter: `top_p`."""
         return self.name.replace("-", "_")
 
     @property
     def keyword(self) -> str:
-        """Its name in Python and in lines of a batch: as `key`, or the field's where it holds several."""
+        """The name in Python and in batch lines: the field's name if repeatable, else `key`."""
         return self.field if self.many else self.key
 
     @property
     def setting(self) -> str:
-        """What messages call it: its flag, or the argument's metavar."""
+        """The name in messages: the flag, or the argument's metavar."""
         return f"--{self.name}" if self.flag else self.metavar
 
     def check(self, value: Any) -> None:
-        """Raise RangeError for a value that the option does not have."""
+        """Raise RangeError for an invalid value."""
         if value is None and self.optional:
             return
         kinds = self._kinds
         for one in value if get_origin(self.type) is tuple else (value,):
             if kinds and not any(_is_a(one, kind) for kind in kinds):
-                words = " or ".join(_WORDS[kind] for kind in kinds)
+                words = " or ".join(_TYPE_NAMES[kind] for kind in kinds)
                 raise RangeError(self.setting, f"must be {words}, not {visible(repr(one), 60)}")
         if self.choices and value not in self.choices:
             raise unknown(self.setting, value, self.choices)
@@ -102,10 +105,10 @@ class Option:
 
     @property
     def _kinds(self) -> tuple[Any, ...]:
-        """The types that one value may have in Python; none where only the group can tell."""
+        """The valid Python types of one value; empty if the group itself checks them."""
         one = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
         kinds = get_args(one) if get_origin(one) in (Union, types.UnionType) else (get_origin(one) or one,)
-        return kinds if all(kind in _WORDS for kind in kinds) else ()
+        return kinds if all(kind in _TYPE_NAMES for kind in kinds) else ()
 
     def _check_number(self, value: float) -> None:
         inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
@@ -129,10 +132,10 @@ class Option:
 
 
 def option(default: Any = MISSING, flag: str = "", /, *, help: str, **how: Any) -> Any:
-    """A field of a group that is an option; `how` are the further attributes of `Option`.
+    """A dataclass field for an option; `how` holds further attributes of `Option`.
 
-    `flag` is `--` and the field's name where it is left out; `argument=True` makes it an argument. Without a
-    `metavar` the choices are shown.
+    The default `flag` is `--` and the field's name; `argument=True` makes a positional argument. The default
+    `metavar` lists the choices.
     """
     metadata = {_OPTION: {"flag": flag, "help": help, **how}}
     if callable(default):
@@ -141,13 +144,13 @@ def option(default: Any = MISSING, flag: str = "", /, *, help: str, **how: Any) 
 
 
 def group(kind: type) -> Any:
-    """A field of a group that is a group itself; its options stand among those of the outer one."""
+    """A dataclass field for a nested group; its options join those of the outer group."""
     return dataclasses.field(default_factory=kind, metadata={_GROUP: kind})
 
 
 @cache
 def options_of(kind: type) -> tuple[Option, ...]:
-    """The options of a group, those of groups in it included, in the order of its fields."""
+    """The options of a group and its nested groups, in the order of the fields."""
     own, found = _own(kind), list[Option]()
     for field in dataclasses.fields(kind):
         if _GROUP in field.metadata:
@@ -158,9 +161,10 @@ def options_of(kind: type) -> tuple[Option, ...]:
 
 
 def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
-    """A group from values by `Option.key`, texts read; what is not there is as in `base`, or has its default.
+    """A group from values by `Option.key`; text is converted, missing values come from `base` or the
+    defaults.
 
-    Raises UsageError for a value that cannot be.
+    Raises UsageError for an invalid value.
     """
     own, arguments = _own(kind), dict[str, Any]()
     for field in dataclasses.fields(kind):
@@ -176,9 +180,9 @@ def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
 
 
 def check_fields(group: Any) -> None:
-    """Raise RangeError for a field that its option does not allow.
+    """Raise RangeError for a field with an invalid value.
 
-    `build` does so; groups that are built elsewhere too call it in their `__post_init__`.
+    `build` calls it; groups that are also constructed directly call it in `__post_init__`.
     """
     kind: type = type(group)
     for name, one in _own(kind).items():
@@ -186,7 +190,7 @@ def check_fields(group: Any) -> None:
 
 
 def unknown(setting: str, value: object, choices: Collection[str]) -> UnknownChoice:
-    """The error of a value that is none of those that a setting has."""
+    """The error for a value that is not among the choices."""
     return UnknownChoice(
         setting, f"'{visible(str(value), 60)}'", choices, close=did_you_mean(str(value), choices, most=1)
     )
@@ -194,13 +198,13 @@ def unknown(setting: str, value: object, choices: Collection[str]) -> UnknownCho
 
 @cache
 def _own(kind: type) -> Mapping[str, Option]:
-    """The options of a group's own fields by field, without those of groups in it."""
+    """The options of a group by field name, without nested groups."""
     hints = get_type_hints(kind)
     return {f.name: _option(f, hints[f.name]) for f in dataclasses.fields(kind) if _OPTION in f.metadata}
 
 
 def _read(option: Option, value: Any) -> Any:
-    """The field's value of what was given: one item or a list becomes a tuple, and texts are read."""
+    """A given value as the field's value: one item or a list becomes a tuple, text is converted."""
     if not option.many:
         value = _path(option, value)
         return option.read(value) if option.read is not None and isinstance(value, str) else value
@@ -213,7 +217,7 @@ def _read(option: Option, value: Any) -> Any:
 
 
 def _path(option: Option, value: Any) -> Any:
-    """A path where the option takes paths, its text where it takes text."""
+    """A Path if the option takes paths, a path's text if it takes text."""
     if option.kind is Path and isinstance(value, str | os.PathLike):
         return Path(value)
     return os.fspath(value) if option.kind is str and isinstance(value, os.PathLike) else value
@@ -244,7 +248,7 @@ def _option(field: dataclasses.Field[Any], annotation: Any) -> Option:
 
 
 def _is_a(value: object, kind: Any) -> bool:
-    """Whether a value is of a type; a whole number is a number, and a truth value is none."""
+    """Whether a value has the type; an int counts as float, a bool never as a number."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float) if kind is float else isinstance(value, kind)

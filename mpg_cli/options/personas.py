@@ -1,4 +1,4 @@
-"""Where `mpg personas` writes, and what the user says of a new or an imported persona. Torch-free."""
+"""Options of new and imported persona files. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from mpg_cli.errors import UsageError
 from mpg_cli.io.text import HARMFUL
 from mpg_cli.options.option import option
 
-_LONGEST_USER = 100  # letters
+_MAX_USER_NAME = 100  # characters
 
 
 @dataclass(frozen=True)
 class PlaceOptions:
-    """Where persona files are written."""
+    """The folder for persona files, and whether to replace an existing one."""
 
     persona_dir: Path | None = option(
         None,
         metavar="DIR",
-        help="Folder that gets the persona file.",
+        help="Folder to write the persona file to.",
         shown="the user's persona folder",
     )
-    force: bool = option(False, help="Replace a persona, or hide one of another folder.")
+    force: bool = option(False, help="Replace an existing persona, or hide one in another folder.")
 
     @property
     def folder(self) -> Path:
-        """The folder, the home folder written out."""
+        """The folder, with ~ expanded."""
         return self.persona_dir.expanduser() if self.persona_dir else user_personas()
 
 
 @dataclass(frozen=True)
 class NewOptions:
-    """What a new persona is to be."""
+    """The contents of a new persona file."""
 
     prompt: str | None = option(
-        None, metavar="TEXT", help="System prompt of the persona.", shown="one to be rewritten"
+        None, metavar="TEXT", help="System prompt of the persona.", shown="a placeholder"
     )
     parts: str | None = option(
         None,
@@ -48,32 +48,34 @@ class NewOptions:
     base: str | None = option(
         None,
         metavar="ID",
-        help="The model that the adapter is for.",
-        shown="what the adapter says",
+        help="Base model of the adapter.",
+        shown="the base in the adapter's configuration",
         complete="model",
     )
-    description: str | None = option(None, metavar="TEXT", help="What the persona is like.")
+    description: str | None = option(None, metavar="TEXT", help="Description of the persona.")
 
 
 def _user(text: str) -> str:
     name = text.strip()
-    if not name or len(name) > _LONGEST_USER or HARMFUL.search(name) or "\n" in name:
-        raise UsageError(f"--user needs a name of one line, at most {_LONGEST_USER} characters")
+    if not name or len(name) > _MAX_USER_NAME or HARMFUL.search(name) or "\n" in name:
+        raise UsageError(f"--user must be one line of at most {_MAX_USER_NAME} printable characters")
     return name
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says beside the file to import."""
+    """Options of `mpg personas import`."""
 
-    name: str | None = option(None, metavar="NAME", help="Name of the persona.", shown="made from the file's")
+    name: str | None = option(
+        None, metavar="NAME", help="Name of the persona.", shown="derived from the file"
+    )
     user: str | None = option(
         None,
         metavar="NAME",
         read=_user,
-        help="What a card's {{user}} becomes: who talks to the persona.",
-        shown="User, or what the card says",
+        help="Value of {{user}} in a card: the name of the person who talks to the persona.",
+        shown="the card's own, or User",
     )
     base: str | None = option(
-        None, metavar="ID|DIR", help="The model that a Modelfile's adapter is for.", shown="FROM"
+        None, metavar="ID|DIR", help="Base model of a Modelfile's adapter.", shown="FROM"
     )

@@ -1,4 +1,4 @@
-"""What is said to the model, and how it is put to it. Torch-free."""
+"""Options of the prompt: its source, system text, prefill and chat template. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mpg_cli.options.option import option
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Where the prompt comes from, and what stands around it."""
+    """The prompt or messages, and the chat template's input."""
 
     prompt: str | None = option(
         None,
         argument=True,
         metavar="PROMPT",
-        help="What to say; - or nothing reads it from stdin.",
+        help="The prompt; read from stdin if it is - or missing.",
         in_config=False,
     )
     prompt_file: Path | None = option(
@@ -28,28 +28,28 @@ class PromptOptions:
     messages: str | None = option(
         None,
         metavar="FILE.json",
-        help="A conversation instead of a prompt: [{role, content}, …], - for stdin.",
+        help="A conversation in place of the prompt: [{role, content}, …]; - for stdin.",
         in_config=False,
     )
     system: str | None = option(
         None,
         metavar="TEXT",
         read=readers.text("--system"),
-        help="System text before that of the personas, for every expert.",
+        help="System text for every expert, before the persona's own.",
     )
     prefill: str | None = option(
         None,
         metavar="TEXT",
         read=readers.text("--prefill"),
-        help="The reply begins with this text and goes on from there.",
+        help="Text that the reply begins with; the model continues it.",
     )
-    raw: bool = option(False, help="Skip the chat template: the model continues the prompt.")
+    raw: bool = option(False, help="Skip the chat template; the model continues the prompt.")
     template_args: Mapping[str, Any] = option(
         dict,
         "--template-arg",
         many=True,
         metavar="KEY=VALUE",
         read=readers.template_args,
-        help="A switch of the chat template, as enable_thinking=false.",
+        help="Argument of the chat template, such as enable_thinking=false.",
         complete=("enable_thinking=false", "enable_thinking=true"),
     )

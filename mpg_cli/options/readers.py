@@ -1,4 +1,4 @@
-"""Readers of values that are more than a number: text in, typed value out, or a UsageError that says how."""
+"""Converters from option text to typed values; they raise UsageError with an example as the hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_DIGITS = 18  # of a token id
 
 
 def finite(text: str) -> float | None:
-    """The number that a text is, None where it is none or not finite."""
+    """The text as a finite number; None if it is not one."""
     try:
         value = float(text)
     except ValueError:
@@ -25,12 +25,12 @@ def finite(text: str) -> float | None:
 
 
 def quoted(text: str) -> str:
-    """A value as messages show it."""
+    """A value in quotes for messages, with control characters escaped."""
     return f"'{visible(text, 60)}'"
 
 
 def texts(flag: str) -> Any:
-    """A reader of repeated texts, which must be UTF-8."""
+    """A converter that checks repeated texts for valid UTF-8."""
 
     def read(values: Iterable[str]) -> tuple[str, ...]:
         return tuple(check_text(flag, text) for text in values)
@@ -39,7 +39,7 @@ def texts(flag: str) -> Any:
 
 
 def text(flag: str) -> Any:
-    """A reader of one text, which must be UTF-8."""
+    """A converter that checks one text for valid UTF-8."""
 
     def read(value: str) -> str:
         return check_text(flag, value)
@@ -48,7 +48,7 @@ def text(flag: str) -> Any:
 
 
 def auto_or_number(flag: str, low: int, high: int) -> Any:
-    """A reader of `auto` (None) or a whole number; the range is the option's."""
+    """A converter of `auto` (None) or a whole number; the option checks the range."""
 
     def read(value: str) -> int | None:
         if value == "auto":
@@ -56,27 +56,27 @@ def auto_or_number(flag: str, low: int, high: int) -> Any:
         try:
             return int(value)
         except ValueError:
-            hint = f"give auto, or a number from {low} to {high}"
+            hint = f"give auto or a number from {low} to {high}"
             raise RangeError(flag, f"{quoted(value)} must be auto or a whole number", hint=hint) from None
 
     return read
 
 
 def logit_bias(values: Iterable[str]) -> tuple[tuple[int, float], ...]:
-    """ID:BIAS of tokens."""
+    """Token ids and biases from ID:BIAS."""
     found = []
     for text in values:
         id_, _, bias = text.partition(":")
         value = finite(bias)
         if not re.fullmatch(rf"[0-9]{{1,{_MAX_DIGITS}}}", id_.strip()) or value is None:
-            hint = "as in --logit-bias 198:-5; the ids of a model stand in its tokenizer.json"
+            hint = "as in --logit-bias 198:-5; the token ids of a model are in its tokenizer.json"
             raise UsageError(f"--logit-bias {quoted(text)} is not ID:BIAS", hint=hint)
         found.append((int(id_), value))
     return tuple(found)
 
 
 def template_args(values: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE; the value is JSON (true, 3, "x") if it reads as such, otherwise text."""
+    """Arguments from KEY=VALUE; a value that parses as JSON (true, 3, "x") is JSON, any other is text."""
     args: dict[str, Any] = {}
     for text in values:
         key, equals, value = text.partition("=")
@@ -91,9 +91,11 @@ def template_args(values: Iterable[str]) -> dict[str, Any]:
 
 
 def sequence_id(text: str) -> int | str:
-    """As JSON has it: 3 is the number, "3" (with its quotes) and anything else is text."""
+    """As JSON: 3 is a number; "3" (with quotes) and anything else is text."""
     if not text:
-        raise UsageError("--sequence-id is empty", hint="give the number of a sample or the id of a line")
+        raise UsageError(
+            "--sequence-id is empty", hint="give the number of a sample or the id of a batch line"
+        )
     try:
         value = json.loads(text)
     except ValueError:

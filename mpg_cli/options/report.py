@@ -1,4 +1,4 @@
-"""In which form commands that report write, and whether they say more on stderr. Torch-free."""
+"""Options of commands that print reports: formats and --quiet. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mpg_cli.options.option import option
 
 @dataclass(frozen=True)
 class ReportFormat:
-    """A report, for a person or for a program."""
+    """The format of a report."""
 
-    format: Literal["text", "json"] = option("text", help="For a person, or one JSON object.")
+    format: Literal["text", "json"] = option("text", help="Readable text, or one JSON object.")
 
 
 @dataclass(frozen=True)
 class ListFormat:
-    """A list of things with their properties."""
+    """The format of a list."""
 
     format: Literal["auto", "table", "plain", "json"] = option(
-        "auto", help="auto: table on a terminal, plain (tabs between the columns) on a pipe."
+        "auto", help="auto: table on a terminal, plain (tab-separated) on a pipe."
     )
 
     def on(self, terminal: bool) -> Literal["table", "plain", "json"]:
@@ -30,7 +30,7 @@ class ListFormat:
 
 @dataclass(frozen=True)
 class TreeFormat:
-    """One thing and what it is made of."""
+    """The format of a persona with its parts."""
 
     format: Literal["auto", "tree", "plain", "json"] = option(
         "auto", help="auto: tree on a terminal, plain on a pipe."
@@ -43,6 +43,6 @@ class TreeFormat:
 
 @dataclass(frozen=True)
 class QuietOptions:
-    """Whether progress and notices are shown."""
+    """Whether to print progress and notices."""
 
-    quiet: bool = option(False, short="-q", help="No progress and no notices.")
+    quiet: bool = option(False, short="-q", help="Print no progress and no notices.")

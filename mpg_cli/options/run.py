@@ -1,4 +1,4 @@
-"""Which replies are drawn: the seed and how many. Torch-free."""
+"""Options of the samples: seed, number, sequence id. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ MAX_SEED = 2**64 - 1
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The seed, the number of samples, and which of them."""
+    """The seed, the number of samples, and the id of a single one."""
 
     seed: int | None = option(
         None,
         metavar="N",
         low=0,
         high=MAX_SEED,
-        help="The same seed gives the same reply.",
-        shown="drawn and reported",
+        help="Random seed; the same seed gives the same reply.",
+        shown="random, reported on stderr",
     )
-    samples: int = option(1, short="-n", metavar="N", low=1, help="How many replies.", in_config=False)
+    samples: int = option(1, short="-n", metavar="N", low=1, help="Number of replies.", in_config=False)
     sequence_id: int | str | None = option(
         None,
         metavar="ID",
         read=readers.sequence_id,
-        help="Repeat one reply: K is sample K of -n, '\"K\"' or other text the line of a batch with that id.",
+        help="Reproduce one reply: K is sample K of -n; '\"K\"' or other text is the batch line of that id.",
         in_config=False,
     )
 
@@ -36,6 +36,6 @@ class RunOptions:
         check_fields(self)
         if self.sequence_id is not None and self.samples > 1:
             raise UsageError(
-                "--sequence-id names one sample, --samples asks for several",
-                hint="leave one out: samples are numbered from 0",
+                "--sequence-id selects one sample and conflicts with --samples above 1",
+                hint="leave one out; samples are numbered from 0",
             )

@@ -1,4 +1,4 @@
-"""What `mpg train` learns from, and what it writes about the persona. Torch-free."""
+"""Options of `mpg train`: the data, and the fields of the persona file. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from mpg_cli.options.option import option
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The data, and what may stand in its way."""
+    """The training data, and how to treat invalid rows and existing adapters."""
 
     data: tuple[Path, ...] = option(
         (),
         metavar="FILE",
-        help="JSONL or a JSON list of pairs, as {prompt, chosen, rejected}.",
+        help="JSONL or a JSON list of preference pairs, such as {prompt, chosen, rejected}.",
         shown="required",
     )
-    strict: bool = option(False, help="Stop if any row of the data is bad.")
+    strict: bool = option(False, help="Stop if a row of the data is invalid.")
     force: bool = option(
-        False, help="Replace the persona's adapter for this model; start an unfinished run over."
+        False, help="Replace the persona's adapter for this model; restart an unfinished run."
     )
 
 
 @dataclass(frozen=True)
 class AboutOptions:
-    """What a new persona says about itself."""
+    """Fields of a new persona file."""
 
     description: str | None = option(
-        None, metavar="TEXT", read=readers.text("--description"), help="What the persona is like."
+        None, metavar="TEXT", read=readers.text("--description"), help="Description of the persona."
     )
     prompt: str | None = option(
         None,
         metavar="TEXT",
         read=readers.text("--prompt"),
-        help="System prompt, for models without an adapter of this persona.",
+        help="System prompt for models without an adapter of this persona.",
     )
     license: str | None = option(
-        None, metavar="ID", read=readers.text("--license"), help="Licence of the persona, as CC0-1.0."
+        None, metavar="ID", read=readers.text("--license"), help="Licence of the persona, such as CC0-1.0."
     )
     source: str | None = option(
         None,
         metavar="TEXT",
         read=readers.text("--source"),
-        help="Where it comes from.",
+        help="Source of the persona.",
         shown="the data's file name",
     )

@@ -1,1 +1,1 @@
-"""Personas without torch: expressions, YAML files, the registry that finds them, and blends."""
+"""Personas: expressions, YAML files, the registry and blends. Torch-free."""

@@ -1,10 +1,10 @@
-"""What an adapter_config.json says, read through an allow-list.
+"""Parses adapter_config.json with an allow-list of fields.
 
-PEFT's LoRA has some thirty fields, and other trainers add theirs. Those that only steered the training are
-inert here; a few are implemented; every other field must hold its neutral value. A field that changes the
-mathematics, or one that this program has never heard of, is a problem named by field: a silently ignored
-field is a silently wrong model. What a field says of the file's own tensors (`bias`, `modules_to_save`, the
-head of a `task_type`) is left to the tensors.
+PEFT's LoRA has some thirty fields, and other trainers add theirs. Fields that only affect training are
+ignored; a few are implemented; every other field must have its neutral value. A field that changes the
+computation, and any unknown field, is an error that names it: ignoring it would silently give a wrong model.
+Fields about the file's own tensors (`bias`, `modules_to_save`, the head of a `task_type`) are checked against
+the tensors.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpg_cli.personas.adapter_names import unshelled
+from mpg_cli.personas.adapter_names import unwrapped
 
-# Fields without influence on what a trained adapter computes.
+# Fields without effect on the output of a trained adapter.
 INERT = frozenset(
     {
         "auto_mapping",
         "base_model_name_or_path",
-        "corda_config",  # an initialisation: counts through init_lora_weights
+        "corda_config",  # an initialisation, checked by init_lora_weights
         "eva_config",
-        "fan_in_fan_out",  # PEFT follows the module's type; A and B lie the same way in either
+        "fan_in_fan_out",  # PEFT follows the module's type; A and B have the same layout in either
         "inference_mode",
         "lora_dropout",
         "lora_ga_config",
         "loftq_config",
         "megatron_core",
         "peft_version",
-        "qalora_group_size",  # counts through use_qalora
+        "qalora_group_size",  # checked by use_qalora
         "revision",
         "runtime_config",
         "task_type",  # a classifier's head is a tensor of the file
         # earlier versions of PEFT
         "merge_weights",
         "_from_model_config",
-        # where it comes from
+        # provenance
         "_name_or_path",
         "architectures",
         "base_model_class",
@@ -49,17 +49,17 @@ INERT = frozenset(
         "torch_dtype",
         "transformers_version",
         # ms-swift's own LoRA
-        "group_size",  # counts through use_qa_lora
+        "group_size",  # checked by use_qa_lora
         "lora_dtype",
     }
 )
-# Trainers' own switches begin with these: LoRA+ of ms-swift and of LLaMA-Factory, Unsloth.
+# Prefixes of trainers' own fields: LoRA+ of ms-swift and LLaMA-Factory, Unsloth.
 INERT_PREFIXES = ("lorap_", "loraplus_", "unsloth_")
-# Initialisations that leave the base as it is. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract
-# something from the base weights, so the adapter alone means nothing on the published base.
-INITIALISATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # or a truth value, or null
-BIASES = ("none", "all", "lora_only")  # which biases the file may bring
-# Fields that change the mathematics and are not implemented, with what they do.
+# Initialisations that leave the base unchanged. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract
+# from the base weights, so the adapter alone is invalid on the published base.
+INITIALISATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # or a boolean, or null
+BIASES = ("none", "all", "lora_only")
+# Fields that change the computation and are not implemented, with their effect.
 UNSUPPORTED = {
     "alora_invocation_tokens": "activated LoRA switches on in the middle of the prompt",
     "arrow_config": "Arrow routes between several adapters",
@@ -101,9 +101,9 @@ IMPLEMENTED = frozenset(
 
 @dataclass(frozen=True)
 class Targets:
-    """Which modules an adapter claims, by PEFT's rules (`matches` follows `check_target_module_exists`).
+    """The modules that an adapter targets, by PEFT's rules (`matches` follows `check_target_module_exists`).
 
-    `modules` is a regular expression for the whole name, the word "all-linear", or suffixes of names.
+    `modules` is a regular expression for the whole name, "all-linear", or suffixes of names.
     """
 
     modules: str | tuple[str, ...] = ()
@@ -113,17 +113,17 @@ class Targets:
 
     @property
     def all_linear(self) -> bool:
-        """Every linear layer but the output embedding."""
+        """Whether it targets every linear layer except the output embedding."""
         return isinstance(self.modules, str) and self.modules.lower() == "all-linear"
 
     def excludes(self, name: str) -> bool:
-        """Whether `exclude_modules` takes the module out."""
+        """Whether `exclude_modules` excludes the module."""
         if isinstance(self.exclude, str):
             return bool(self.exclude) and re.fullmatch(self.exclude, name) is not None
         return has_suffix(name, self.exclude)
 
     def matches(self, name: str) -> bool:
-        """Whether the module is claimed; for "all-linear" the caller passes linear layers only."""
+        """Whether the module is targeted; for "all-linear" the caller must pass only linear layers."""
         if self.excludes(name):
             return False
         if isinstance(self.modules, str):
@@ -133,7 +133,7 @@ class Targets:
         return has_suffix(name, self.modules) and (not self.layers or self._layer(name) in self.layers)
 
     def selects(self, *names: str) -> bool:
-        """Whether the module is claimed under any of its names."""
+        """Whether the module is targeted under any of its names."""
         return any(map(self.matches, names))
 
     def _layer(self, name: str) -> int | None:
@@ -156,42 +156,42 @@ class LoraConfig:
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     targets: Targets = Targets()
     base_name: str | None = None
-    saved: tuple[str, ...] = ()  # modules that the file brings whole
+    saved: tuple[str, ...] = ()  # modules whose full weights are in the file
 
     def rank(self, module: str) -> int:
-        """Rank that the configuration gives the module."""
+        """The rank of the module."""
         return int(_first_match(self.rank_pattern, module, self.r))
 
     def scale(self, module: str) -> float:
-        """Factor on B·A: alpha / r, with rank-stabilised LoRA alpha / √r."""
+        """The factor of B·A: alpha / r, or alpha / √r for rank-stabilised LoRA."""
         rank = self.rank(module)
         alpha = float(_first_match(self.alpha_pattern, module, self.alpha))
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
     def idle(self, modules: Sequence[str]) -> tuple[str, ...]:
-        """The patterns for ranks and alphas that fit the name of none of the modules."""
+        """The patterns for ranks and alphas that match none of the modules."""
         patterns = dict.fromkeys((*self.rank_pattern, *self.alpha_pattern))
         return tuple(one for one in patterns if not any(fits_pattern(one, name) for name in modules))
 
 
 def parse_config(data: Mapping[str, Any]) -> tuple[LoraConfig, list[str]]:
-    """Read the fields of an adapter_config.json.
+    """Parse the fields of an adapter_config.json.
 
-    Returns the configuration and all that is wrong with it, each line beginning with the field; with
-    problems the configuration must not be used.
+    Returns the configuration and a list of problems, each beginning with the field's name. With problems the
+    configuration must not be used.
     """
     problems = [*_unsupported(data)]
 
-    def take(name: str, default: Any, valid: Callable[[Any], bool], needed: str) -> Any:
+    def take(name: str, default: Any, valid: Callable[[Any], bool], expected: str) -> Any:
         value = data.get(name, default)
         if valid(value):
             return value
-        problems.append(f"{name} is {_show(value)}; it must be {needed}")
+        problems.append(f"{name} is {_show(value)}; it must be {expected}")
         return default
 
     def patterns(name: str, valid: Callable[[Any], bool], values: str) -> dict[str, Any]:
         found = take(name, {}, _is_pattern(valid), f"a map from names to {values}") or {}
-        return {unshelled(pattern): value for pattern, value in found.items()}
+        return {unwrapped(pattern): value for pattern, value in found.items()}
 
     take("peft_type", None, lambda v: _word(v) == "lora", '"LORA"')
     take("swift_type", "LORA", lambda v: _word(v) == "lora", '"LORA"')
@@ -233,7 +233,7 @@ def _unsupported(data: Mapping[str, Any]) -> list[str]:
 
 
 def _targets(take: Callable[[str, Any, Callable[[Any], bool], str], Any]) -> Targets:
-    """The fields that select modules, each checked."""
+    """The checked fields that select modules."""
     names = "a list of module names or a regular expression"
     modules = take("target_modules", None, lambda v: bool(v) and _is_names(v), names)
     exclude = take("exclude_modules", None, lambda v: not v or _is_names(v), names)
@@ -259,7 +259,7 @@ def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
 
 
 def fits_pattern(pattern: str, name: str) -> bool:
-    """Whether a pattern fits the end of a module's name (PEFT's `get_pattern_key`)."""
+    """Whether a pattern matches the end of a module's name (PEFT's `get_pattern_key`)."""
     return re.match(rf"(.*\.)?({pattern})$", name) is not None
 
 
@@ -280,7 +280,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    """A word of a configuration in small letters; an enumeration of PEFT may carry its class's name."""
+    """A value in lower case, without the class name of PEFT's enumerations."""
     return value.rpartition(".")[2].lower() if isinstance(value, str) else ""
 
 
@@ -297,7 +297,7 @@ def _is_expression(value: Any) -> bool:
 
 
 def _is_names(value: Any) -> bool:
-    """Literal suffixes, or one regular expression."""
+    """Whether the value is a list of suffixes or one regular expression."""
     return _is_expression(value) or _is_list(value)
 
 
@@ -306,7 +306,7 @@ def _is_patterns(value: Any) -> bool:
 
 
 def _is_pattern(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A map from expressions to valid values; null and {} are the same."""
+    """A test for a map from regular expressions to valid values, or null."""
     return lambda value: (
         value is None
         or (
@@ -317,6 +317,6 @@ def _is_pattern(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _show(value: Any) -> str:
-    """A value as JSON would show it, cut to a readable length."""
+    """A value as JSON, cut to 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 60 else f"{text[:57]}…"

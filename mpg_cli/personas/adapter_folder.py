@@ -1,6 +1,6 @@
-"""What lies where the two files of a PEFT adapter should be, and what to do where they are not there.
+"""Checks for the two files of a PEFT adapter; errors describe other contents and the remedy.
 
-Told by the names of files, so that a folder and a repository of the hub get the same answer. Torch-free.
+The checks use file names, so they apply to local folders and to hub repositories. Torch-free.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from mpg_cli.personas.adapter_place import hub_address
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 NEEDED = f"an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
-LISTED = 8  # places that a hint names
+LISTED = 8  # maximum names in a hint
 MAX_CONFIG_BYTES = 8 << 20
 
 GGUF_HINT = (
-    "llama.cpp reads GGUF; use the PEFT adapter that it was converted from, a folder or a repository with "
+    "GGUF is for llama.cpp; use the PEFT adapter that it was converted from, a folder or a repository with "
     f"{WEIGHTS_FILE} and {CONFIG_FILE}"
 )
 MLX_HINT = (
-    "fuse it into its base with mlx-lm and use the result as a `checkpoint` expert: mlx_lm.fuse --model BASE "
+    "fuse it with its base by mlx-lm and use the result as a `checkpoint` expert: mlx_lm.fuse --model BASE "
     "--adapter-path FOLDER --save-path NEW (add --dequantize for a quantised BASE)"
 )
-CONVERT_HINT = """if you trust who made it, convert it once with Python, in its folder (of a repository:
-what `hf download OWNER/NAME --local-dir FOLDER` fetches):
+CONVERT_HINT = """if you trust its author, convert it once with Python in its folder (download a repository
+with `hf download OWNER/NAME --local-dir FOLDER`):
   import torch, safetensors.torch
   weights = torch.load("{name}", map_location="cpu", weights_only=True)
   safetensors.torch.save_file({{k: v.contiguous().clone() for k, v in weights.items()}}, "{weights}")"""
-IMAGE_HINT = "LoRAs of diffusers and kohya are for image models; a persona's is for a language model"
+IMAGE_HINT = "LoRAs of diffusers and kohya are for image models; a persona needs one for a language model"
 
 _PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 _MLX = ("adapters.safetensors", "adapters.npz")
@@ -43,15 +43,15 @@ _GGUF_MAGIC = b"GGUF"
 
 
 def check_folder(path: Path, where: str, error: type[MpgError] = AdapterError) -> None:
-    """That both files are there. Raises `error` saying what is there in their place.
+    """Check that both files exist. Raises `error` with a description of the actual contents.
 
-    `where` begins the message: it names the adapter.
+    `where` names the adapter at the start of the message.
     """
-    if os.path.isfile(path):  # not Path.is_file: a name may be too long for one
-        what, hint = _file(path)
+    if os.path.isfile(path):  # unlike Path.is_file it accepts names that are too long
+        what, hint = _describe_file(path)
     elif not os.path.isdir(path):
         address = hub_address(str(path))
-        what, hint = "does not exist", f"{NEEDED}; {address} means the hub" if address else NEEDED
+        what, hint = "does not exist", f"{NEEDED}; for the hub give {address}" if address else NEEDED
     else:
         files = [file.name for file in path.iterdir() if file.is_file()]
         for depth in ("*", "*/*"):
@@ -65,7 +65,7 @@ def check_folder(path: Path, where: str, error: type[MpgError] = AdapterError) -
 
 
 def load_config(content: bytes, where: str, error: type[MpgError] = AdapterError) -> dict[str, Any]:
-    """The fields of an adapter_config.json. Raises `error` for what is none of PEFT; `where` begins it."""
+    """The fields of a PEFT adapter_config.json. Raises `error`, whose message begins with `where`."""
     if len(content) > MAX_CONFIG_BYTES:
         raise error(f"{where} is larger than {MAX_CONFIG_BYTES >> 20} MiB")
     try:
@@ -73,16 +73,16 @@ def load_config(content: bytes, where: str, error: type[MpgError] = AdapterError
     except (ValueError, RecursionError) as problem:
         raise error(f"{where} is not JSON: {problem}") from None
     if not isinstance(data, dict):
-        raise error(f"{where} must hold a JSON object")
+        raise error(f"{where} must be a JSON object")
     if "peft_type" not in data and ("lora_parameters" in data or "fine_tune_type" in data):
-        raise error(f"{where} is of an MLX adapter", hint=MLX_HINT)
+        raise error(f"{where} belongs to an MLX adapter", hint=MLX_HINT)
     return data
 
 
 def refusal(files: Collection[str]) -> tuple[str, str] | None:
-    """What a folder with these files is where it is no PEFT adapter, and what to do; None where it is one.
+    """A description of a folder without a PEFT adapter and a hint; None for a PEFT adapter.
 
-    `files` are paths below the folder, with `/`. The first part continues a sentence about the folder.
+    `files` are paths relative to the folder, with `/`. The description is a predicate: "has no …".
     """
     here = {name for name in files if "/" not in name}
     if {CONFIG_FILE, WEIGHTS_FILE} <= here:
@@ -91,48 +91,48 @@ def refusal(files: Collection[str]) -> tuple[str, str] | None:
         return "is an MLX adapter", MLX_HINT
     if pickled := next((name for name in _PICKLED if name in here), None):
         hint = CONVERT_HINT.format(name=pickled, weights=WEIGHTS_FILE)
-        return f"holds its weights as pickle only ({pickled}), which can run code on loading", hint
+        return f"has only pickled weights ({pickled}), which can run code when loaded", hint
     if CONFIG_FILE in here:
         return f"has no {WEIGHTS_FILE}", _other_weights(here) or NEEDED
     if gguf := next((name for name in sorted(here) if name.lower().endswith(".gguf")), None):
-        return f"has no {CONFIG_FILE}: it holds a GGUF file ({visible(gguf, 60)})", GGUF_HINT
+        return f"has no {CONFIG_FILE} but a GGUF file ({visible(gguf, 60)})", GGUF_HINT
     if WEIGHTS_FILE in here:
         return f"has no {CONFIG_FILE}", (
-            "take it from where the adapter was made: PEFT writes both files, and the rank, lora_alpha and "
-            "target_modules stand in that one"
+            "copy it from the original adapter: PEFT writes both files, and this one has the rank, "
+            "lora_alpha and target_modules"
         )
     hints = []
     if not here.isdisjoint(_MODEL):
-        hints.append("it holds a full model; as an expert it is a `checkpoint` of a persona")
+        hints.append("it is a full model; use it as a `checkpoint` of a persona")
     if folders := below(files):
-        hints.append(f"adapters lie in its subfolders: {', '.join(folders)}")
+        hints.append(f"its subfolders have adapters: {', '.join(folders)}")
     if "pytorch_lora_weights.safetensors" in here:
         hints.append(IMAGE_HINT)
     return f"has no {CONFIG_FILE}", "; ".join(hints) or _other_weights(here) or NEEDED
 
 
-def _file(path: Path) -> tuple[str, str]:
-    """What a file is that was given where a folder is needed, and what to do."""
+def _describe_file(path: Path) -> tuple[str, str]:
+    """A description of a file given in place of a folder, and a hint."""
     with path.open("rb") as file:
         gguf = file.read(4) == _GGUF_MAGIC
     if gguf or path.suffix.lower() == ".gguf":
         return "is a GGUF file, not an adapter folder", GGUF_HINT
     if path.name in _PICKLED:
         hint = CONVERT_HINT.format(name=path.name, weights=WEIGHTS_FILE)
-        return "is a file, not an adapter folder, and a pickle, which can run code on loading", hint
+        return "is a pickle file, not an adapter folder, and can run code when loaded", hint
     if path.with_name(CONFIG_FILE).is_file():
         return "is a file, not an adapter folder", f"give its folder: {path.parent}"
     return "is a file, not an adapter folder", NEEDED
 
 
 def _other_weights(here: Collection[str]) -> str | None:
-    """A hint about weights under another name."""
+    """A hint that names safetensors files with other names."""
     others = sorted(visible(name, 60) for name in here if name.endswith(".safetensors"))
     return f"{NEEDED}; it has {', '.join(others[:LISTED])}" if others else None
 
 
 def below(files: Collection[str]) -> list[str]:
-    """Subfolders with an adapter each, checkpoints in their order."""
+    """Subfolders that contain an adapter, checkpoints in numerical order."""
     folders = {name.removesuffix(f"/{CONFIG_FILE}") for name in files if name.endswith(f"/{CONFIG_FILE}")}
     numbers = re.compile(r"\d+")
     ordered = sorted(folders, key=lambda name: (numbers.sub("", name), list(map(int, numbers.findall(name)))))

@@ -1,9 +1,9 @@
-"""What the keys of adapter files mean, however they are spelled.
+"""Maps the tensor names of adapter files to modules of a model, across naming conventions.
 
-A key is a wrapped name of a module and what the tensor is for. Trainers, and versions of PEFT and
-transformers, wrap differently: `base_model.model.model.layers.0…`, `layers.0…`,
-`language_model.model.layers.0…`. The wrappers change nothing about the mathematics, so a module is known by
-what is left without them, and only where the model has exactly one such module. Torch-free.
+A key is the name of a module, with prefixes, and the role of the tensor. The prefixes differ between trainers
+and versions of PEFT and transformers: `base_model.model.model.layers.0…`, `layers.0…`,
+`language_model.model.layers.0…`. They do not affect the computation, so modules are matched without them, but
+only if the match is unique. Torch-free.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 PREFIX = "base_model.model."
-# Segments in front of a name that say who holds the model: PEFT, TRL, transformers' multimodal models.
+# Leading segments added by wrappers of the model: PEFT, TRL, transformers' multimodal models.
 WRAPPERS = frozenset(
     {"base_model", "language_model", "llm", "model", "pretrained_model", "text_model", "thinker"}
 )
-# What torch.compile and FSDP leave anywhere in a name.
-_SHELL = re.compile(r"\b_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\\?\.")
-_PARALLEL = re.compile(r"module\\?\.")  # in front, by DDP and DeepSpeed
-# Parts of a model that pictures and sound pass, and text never does.
-_BESIDE_TEXT = re.compile(r"vision|visual|image|audio|speech|projector|connector")
+# Segments added by torch.compile and FSDP anywhere in a name.
+_WRAPPED = re.compile(r"\b_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\\?\.")
+_PARALLEL = re.compile(r"module\\?\.")  # prefix added by DDP and DeepSpeed
+# Parts of a model for images and audio.
+_NOT_TEXT = re.compile(r"vision|visual|image|audio|speech|projector|connector")
 # `lora_A.weight`, with the adapter's name `lora_A.default.weight`; `lora_A` alone by loralib.
 _HALF = re.compile(
     r"(?P<module>.+)\.lora_(?P<half>[AB])(?:\.(?!weight$|bias$)(?P<adapter>[^.]+))?(?:\.weight)?"
 )
-# A weight of the base, as PEFT's layers hold it.
-_HELD = re.compile(r"\.(?:base_layer|original_module|modules_to_save(?:\.[^.]+)?)(?=\.)")
+# A weight of the base, as stored in PEFT's layers.
+_BASE_WEIGHT = re.compile(r"\.(?:base_layer|original_module|modules_to_save(?:\.[^.]+)?)(?=\.)")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A parsed key: `half` (A or B) of a LoRA on the module `name`; None for other tensors, called `name`.
+    """A parsed key: `half` is A or B of a LoRA on the module `name`, None for any other tensor, named `name`.
 
-    `adapter` is the adapter's own name where the key carries it.
+    `adapter` is the adapter's name if the key contains it.
     """
 
     name: str
@@ -43,48 +43,49 @@ class Key:
 
 
 def parse_key(key: str) -> Key:
-    """The key without PEFT's prefix and what frameworks add, in the names of the model that was trained."""
-    name = unshelled(key)
+    """The key without the prefixes of PEFT and the frameworks, as named in the trained model."""
+    name = unwrapped(key)
     while name.startswith(PREFIX):
-        name = unshelled(name.removeprefix(PREFIX))
+        name = unwrapped(name.removeprefix(PREFIX))
     half = _HALF.fullmatch(name)
     if half is not None:
         return Key(half["module"], half["half"], half["adapter"])
-    return Key(_HELD.sub("", name))
+    return Key(_BASE_WEIGHT.sub("", name))
 
 
-def unshelled(name: str) -> str:
-    """A name, or an expression for names, without what torch.compile, FSDP and DDP put around modules."""
-    name = _SHELL.sub("", name)
+def unwrapped(name: str) -> str:
+    """A name, or a regular expression for names, without the segments of torch.compile, FSDP and DDP."""
+    name = _WRAPPED.sub("", name)
     while found := _PARALLEL.match(name):
         name = name[found.end() :]
     return name
 
 
-def beside_text(name: str) -> bool:
-    """Whether what is called so belongs to a tower for pictures or sound, or leads from it to the text."""
-    return _BESIDE_TEXT.search(name) is not None
+def is_not_text(name: str) -> bool:
+    """Whether a module of this name belongs to an image or audio tower, or projects it to the text model."""
+    return _NOT_TEXT.search(name) is not None
 
 
 class Names:
-    """Names of a model's modules or parameters, found under other spellings."""
+    """Finds the names of a model's modules or parameters under other naming conventions."""
 
     def __init__(self, names: Iterable[str], backbone: str = "") -> None:
-        """`backbone` is what the model calls its own body, such as `transformer`."""
+        """`backbone` is the attribute of the model's body, such as `transformer`."""
         self._wrappers = WRAPPERS | {backbone}
         self._by_core: dict[str, list[str]] = {}
         for name in names:
             self._by_core.setdefault(self.split(name)[1], []).append(name)
 
     def find(self, spelled: str) -> list[str]:
-        """The names that `spelled` can mean: itself if there is such a one, else all with the same core."""
+        """The names that `spelled` can refer to: itself if it exists, else all with the same core."""
         same = self._by_core.get(self.split(spelled)[1], [])
         return [spelled] if spelled in same else same
 
     def respell(self, places: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:
-        """How a file would call a name, by the wrappers that it has around those it does call.
+        """A function from the model's names to the names that a file would use, inferred from its other
+        names.
 
-        `places` are the file's spellings with what was found for them.
+        `places` maps the file's spellings to the names found for them.
         """
         wrappers: dict[str, dict[str, None]] = {}
         for spelled, found in places.items():
@@ -92,14 +93,14 @@ class Names:
                 own, core = self.split(name)
                 wrappers.setdefault(own, {})[spelled.removesuffix(core)] = None
 
-        def calls(name: str) -> list[str]:
+        def spellings(name: str) -> list[str]:
             own, core = self.split(name)
             return [f"{other}{core}" for other in wrappers.get(own, [own])]
 
-        return calls
+        return spellings
 
     def split(self, name: str) -> tuple[str, str]:
-        """The wrappers in front of a name (with the last dot), and its core."""
+        """The wrapper prefix of a name (with its last dot) and the core."""
         parts = name.split(".")
         count = 0
         while count < len(parts) - 1 and parts[count] in self._wrappers:

@@ -1,4 +1,4 @@
-"""Where `--adapter` says that an adapter lies: a folder here, or a repository of the hub."""
+"""Locations of adapters: a local folder or a hub repository; the syntax of repository ids. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
-from mpg_cli.personas.hub_id import ADDRESS, PART, REPOSITORY
 
-# A page of the hub says with tree, blob or resolve which revision of which file or folder it shows.
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_REPOSITORY = rf"{_PART}/{_PART}"
+_ADDRESS = r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)"
+_ID = re.compile(rf"(?:{_PART}/)?{_PART}")
+_NAMED = re.compile(rf"{_ADDRESS}?(?P<id>{_REPOSITORY})/?")
+# In the URL of a hub page, tree, blob or resolve precede the revision.
 _HUB = re.compile(
-    rf"(?P<url>{ADDRESS})?(?P<repo>{REPOSITORY})"
-    rf"(?:/(?:tree|blob|resolve)/(?P<shown>refs(?:/|%2F){PART}(?:/|%2F){PART}|[^/@:?#]+))?"
-    rf"(?P<subfolder>(?:/{PART})*)/?"
-    rf"(?:@(?P<revision>{PART}(?:/{PART})*))?(?(url)(?:[?#].*)?)",
+    rf"(?P<url>{_ADDRESS})?(?P<repo>{_REPOSITORY})"
+    rf"(?:/(?:tree|blob|resolve)/(?P<shown>refs(?:/|%2F){_PART}(?:/|%2F){_PART}|[^/@:?#]+))?"
+    rf"(?P<subfolder>(?:/{_PART})*)/?"
+    rf"(?:@(?P<revision>{_PART}(?:/{_PART})*))?(?(url)(?:[?#].*)?)",
     re.ASCII | re.IGNORECASE,
 )
 _FILES = (
@@ -28,12 +32,12 @@ _FILES = (
     ".zip",
     ".json",
     ".npz",
-)  # no repository is called so
+)  # suffixes that no repository has
 
 
 @dataclass(frozen=True)
 class AdapterPlace:
-    """Either `path`, a folder that need not exist, or `repo` of the hub with what was said about it."""
+    """Either `path`, a folder that may not exist, or `repo` on the hub with its revision and subfolder."""
 
     path: Path | None = None
     repo: str = ""
@@ -42,19 +46,19 @@ class AdapterPlace:
 
     @property
     def name(self) -> str:
-        """What the expert is called: the last part of the place."""
+        """The name of the expert: the last part of the location."""
         if self.path is not None:
             return self.path.resolve().name
         return (self.subfolder or self.repo).rpartition("/")[2]
 
     @property
     def identity(self) -> str:
-        """The same for every spelling of a folder."""
+        """An id that is equal for all spellings of a folder."""
         return os.path.realpath(self.path) if self.path is not None else str(self)
 
     @property
     def saved(self) -> str:
-        """What means the same place when it is read again: a folder is never taken for a repository."""
+        """Text that `adapter_place` reads back as the same location, never a folder as a repository."""
         text = str(self)
         return f"./{text}" if self.path is not None and _HUB.fullmatch(text) else text
 
@@ -66,10 +70,10 @@ class AdapterPlace:
 
 
 def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
-    """What exists, here or in `folder`, is meant; else OWNER/NAME[/SUBFOLDER][@REVISION] is of the hub.
+    """The location that `text` names: an existing path (relative to `folder`), else a repository on the hub.
 
-    So is the address of any of its pages. Below a folder that exists, and for what is called like a file, the
-    hub is not meant.
+    A repository is OWNER/NAME[/SUBFOLDER][@REVISION] or the URL of one of its pages. Text that begins with an
+    existing folder or ends in a file's suffix is a path in any case.
     """
     here = folder or Path()
     if not os.path.exists(path := here / os.path.expanduser(text)):
@@ -89,6 +93,17 @@ def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
 
 
 def hub_address(text: str) -> str | None:
-    """How to say that the hub is meant with what could be a folder; None for what it cannot have."""
+    """The unambiguous hub address of text that could also be a folder; None if it is not a repository."""
     found = _HUB.fullmatch(text)
     return None if found is None or found["url"] or ".." in text else f"hf.co/{text}"
+
+
+def is_repository(text: str) -> bool:
+    """Whether the text can be a repository id: OWNER/NAME, or NAME as of the oldest repositories."""
+    return _ID.fullmatch(text) is not None and ".." not in text
+
+
+def repository(text: str) -> str | None:
+    """OWNER/NAME from an id or an address of the hub; None for anything else."""
+    found = _NAMED.fullmatch(text)
+    return found["id"] if found and ".." not in text else None

@@ -1,4 +1,4 @@
-"""Whether a LoRA adapter's files have the shapes of a model's files. Headers alone are read."""
+"""Compares the shapes of a LoRA adapter's files with a model's files; reads only file headers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpg_cli.personas.adapter_names import Names, beside_text, parse_key
+from mpg_cli.personas.adapter_names import Names, is_not_text, parse_key
 from mpg_cli.personas.weight_files import Stored, read_header
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-SAMPLE = 4096  # bytes that two weights are compared by
+SAMPLE = 4096  # bytes of a weight that are compared
 
 _IN_LAYER = re.compile(r"(?:^|\.)(?P<layer>\d+)\.(?P<kind>.+)$")
 
-Place = tuple[int, str]  # layer and module in it, as in (3, "self_attn.q_proj")
+Place = tuple[int, str]  # layer and module, as in (3, "self_attn.q_proj")
 Shape = tuple[int, ...]
 
 
 def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
-    """Whether an adapter has the shapes and the layers of the model; None where its files do not tell.
+    """Whether an adapter has the shapes and the layers of the model; None if its files are inconclusive.
 
-    What stands before a layer's number differs between files and does not count, and modules outside of
-    layers are not compared: the loader knows all of it.
+    Prefixes before the layer's number differ between files and are ignored; modules outside of layers are not
+    compared. The loader checks everything.
     """
     try:
         config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -33,36 +33,36 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
             return False
     except (OSError, ValueError, RecursionError):
         return None
-    there: dict[Place, set[Shape]] = {}
+    available: dict[Place, set[Shape]] = {}
     for name, tensor in model.items():
         place = _place(name.removesuffix(".weight"))
         if place is not None and len(tensor.shape) == 2:
-            there.setdefault(place, set()).add(tensor.shape)
+            available.setdefault(place, set()).add(tensor.shape)
     needed = _needed(tensors)
-    if any(not {shape, shape[::-1]} & there.get(place, set()) for place, shape in needed.items()):
+    if any(not {shape, shape[::-1]} & available.get(place, set()) for place, shape in needed.items()):
         return False
     adapted = {kind for _, kind in needed}
-    if any(kind in adapted and (layer, kind) not in needed for layer, kind in there):
+    if any(kind in adapted and (layer, kind) not in needed for layer, kind in available):
         return None if _chooses_layers(config) else False
     return bool(needed) or None
 
 
 def other_weight(adapter: Mapping[str, Stored], model: Mapping[str, Stored]) -> str | None:
-    """The name of a whole weight that the adapter's file brings and that is not the model's.
+    """The name of a full weight in the adapter's file that differs from the model's, by shape or first bytes.
 
-    Their shapes and first bytes are compared. Raises OSError.
+    Raises OSError.
     """
     names = Names(model)
     for key, tensor in adapter.items():
         found = parse_key(key)
-        same = names.find(found.name) if found.half is None and not beside_text(found.name) else []
+        same = names.find(found.name) if found.half is None and not is_not_text(found.name) else []
         if len(same) == 1 and not _begins_like(tensor, model[same[0]]):
             return found.name
     return None
 
 
 def _begins_like(copy: Stored, own: Stored) -> bool:
-    """Rows may be missing at the end; what has another type is not compared."""
+    """Whether the copy has the model's shape and first bytes; rows may be missing, dtypes may differ."""
     if copy.shape[1:] != own.shape[1:] or copy.shape[:1] > own.shape[:1]:
         return False
     size = min(SAMPLE, copy.end - copy.begin)
@@ -76,7 +76,7 @@ def _first(tensor: Stored, size: int) -> bytes:
 
 
 def _needed(tensors: Mapping[str, Stored]) -> dict[Place, Shape]:
-    """The shape (d_out, d_in) of every module that is adapted in a layer that text passes."""
+    """The shape (d_out, d_in) of every adapted module in a layer of the text model."""
     halves: dict[Place, dict[str, Shape]] = {}
     for key, tensor in tensors.items():
         found = parse_key(key)
@@ -87,12 +87,12 @@ def _needed(tensors: Mapping[str, Stored]) -> dict[Place, Shape]:
 
 
 def _place(module: str) -> Place | None:
-    found = None if beside_text(module) else _IN_LAYER.search(module)
+    found = None if is_not_text(module) else _IN_LAYER.search(module)
     return (int(found["layer"]), found["kind"]) if found else None
 
 
 def _chooses_layers(config: object) -> bool:
-    """Whether the configuration may mean some of the layers only."""
+    """Whether the configuration may select only some of the layers."""
     if not isinstance(config, dict):
         return True
     if config.get("layers_to_transform") is not None or config.get("exclude_modules"):

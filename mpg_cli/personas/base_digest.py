@@ -1,7 +1,7 @@
-"""A digest of a model's files that tells it from others, whatever it is called: `base_digest` of an adapter.
+"""A digest that identifies a model by its files, independent of its name: `base_digest` of an adapter.
 
-It is the same for copies of the files in bfloat16 and float32, in one file or many, wrapped in another model
-or not, and with or without the second copy of tied embeddings. Quantised files have none.
+It is equal for copies in bfloat16 and float32, in one file or several, wrapped in another model or not, and
+with or without the second copy of tied embeddings. Quantised files have no digest.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import re
 import struct
 from collections.abc import Mapping
 
-from mpg_cli.personas.adapter_names import beside_text
+from mpg_cli.personas.adapter_names import is_not_text
 from mpg_cli.personas.weight_files import Stored
 
 PATTERN = re.compile(r"[0-9a-f]{24}")
-SAMPLE = 64  # numbers from the middle of a tensor that stand for all of it
+SAMPLE = 64  # numbers hashed from the middle of a tensor
 _WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
 _IN_LAYER = re.compile(r"\.(\d+\..+)")
-_BUFFERS = ("inv_freq", "position_ids")  # computed, and only in files of some versions
+_BUFFERS = ("inv_freq", "position_ids")  # computed, and stored only by some versions
 
 
 def base_digest(tensors: Mapping[str, Stored]) -> str | None:
-    """96 bits in hexadecimal, of the layer, name and shape of each tensor and of a few of its numbers.
+    """96 bits in hexadecimal, over the layer, name and shape of each tensor and a sample of its numbers.
 
-    The numbers are rounded to bfloat16. Names outside of layers do not count: tied embeddings have two. None
-    where there are no tensors, or some of other types than float ones. Raises OSError.
+    The numbers are rounded to bfloat16. Names outside of layers are ignored: tied embeddings have two. None
+    without tensors, or if some are not of a float type. Raises OSError.
     """
     parts: set[bytes] = set()
     for name, tensor in tensors.items():
-        if not 1 <= len(tensor.shape) <= 3 or name.endswith(_BUFFERS) or beside_text(name):
+        if not 1 <= len(tensor.shape) <= 3 or name.endswith(_BUFFERS) or is_not_text(name):
             continue
         if tensor.dtype not in _WIDTHS:
             return None

@@ -1,4 +1,4 @@
-"""From the options that name personas and adapters to a blend. Torch-free."""
+"""Resolves the options for personas and adapters to a blend. Torch-free."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _WEIGHT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 @dataclass(frozen=True)
 class Experts:
-    """The personas (None: none) and the adapters of a blend, weights with the scale in them."""
+    """The personas (None without any) and the adapters of a blend; weights include the scale."""
 
     blend: Blend | None = None
     adapters: tuple[tuple[AdapterPlace, float], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all experts, as they are written in the blend."""
+        """The names of all experts, as written in the blend."""
         personas = [expert.persona.name for expert in self.blend.experts] if self.blend else []
         return (*personas, *(place.name for place, _ in self.adapters))
 
     @property
     def expression(self) -> str:
-        """The blend as one canonical expression; adapters by the name of their folder."""
+        """The canonical expression of the blend; adapters appear by the name of their folder."""
         terms = [self.blend.expression] if self.blend else []
         for place, weight in self.adapters:
             terms.append(place.name if weight == 1 else f"{place.name}:{format_weight(weight)}")
@@ -43,8 +43,8 @@ class Experts:
 
 
 def resolve(options: BlendOptions, target: str) -> Experts:
-    """The experts that the options name. Raises UsageError and its kinds for what is unknown or missing, and
-    for weights that the target cannot have.
+    """The experts that the options name. Raises UsageError and its subclasses for unknown or missing
+    personas, and for weights that the target does not allow.
     """
     if not (options.personas or options.adapters):
         hint = "add --persona NAME, for instance -p pirate, or --adapter PATH"
@@ -59,9 +59,9 @@ def resolve(options: BlendOptions, target: str) -> Experts:
 
 
 def check_weights(experts: Experts, target: str) -> None:
-    """Raise UsageError for a blend of nothing, and for a mixture with a negative weight."""
+    """Raise UsageError for an empty blend, and for a mixture with a negative weight."""
     if experts.blend is None and not experts.adapters:
-        raise UsageError("nothing is left in the blend: every weight is zero")
+        raise UsageError("the blend is empty: every weight is zero")
     if target == "mixture":
         negative = [
             *(experts.blend.negative if experts.blend else ()),
@@ -69,14 +69,14 @@ def check_weights(experts: Experts, target: str) -> None:
         ]
         if negative:
             raise UsageError(
-                f"a mixture has no negative weights, {', '.join(negative)} has one",
-                hint="use --target product, where a negative weight pushes a persona away",
+                f"--target mixture does not allow negative weights: {', '.join(negative)}",
+                hint="use --target product, where a negative weight steers away from a persona",
             )
 
 
 def read_adapters(texts: Iterable[str], scale: float) -> tuple[tuple[AdapterPlace, float], ...]:
-    """PLACE[:WEIGHT], weights times `scale`; the same place twice adds up, a sum of zero drops out."""
-    sums: dict[str, Decimal] = {}  # by the place meant, however it is spelled
+    """Adapters from PLACE[:WEIGHT], weights times `scale`; repeated places add up, zero sums are dropped."""
+    sums: dict[str, Decimal] = {}  # by AdapterPlace.identity
     spelled: dict[str, AdapterPlace] = {}
     for text in texts:
         place, weight = _adapter(text)
@@ -91,7 +91,7 @@ def read_adapters(texts: Iterable[str], scale: float) -> tuple[tuple[AdapterPlac
 
 
 def _adapter(text: str) -> tuple[AdapterPlace, float]:
-    """PLACE or PLACE:WEIGHT; what exists as it is spelled is a path, colons and all."""
+    """An adapter from PLACE or PLACE:WEIGHT; an existing path may contain colons."""
     head, colon, tail = text.rpartition(":")
     weighted = bool(colon) and _is_number(tail) and not os.path.exists(os.path.expanduser(text))
     if weighted and _WEIGHT.fullmatch(tail.strip()) is None:
@@ -104,7 +104,7 @@ def _adapter(text: str) -> tuple[AdapterPlace, float]:
 
 
 def two_weights(flag: str, text: str, scale: float) -> tuple[float, float]:
-    """`P:Q`, each times `scale`."""
+    """The weights of `P:Q`, each times `scale`."""
     numbers = [finite(part) for part in text.split(":") if _WEIGHT.fullmatch(part.strip())]
     if len(numbers) != 2 or text.count(":") != 1:
         raise UsageError(f"{flag} {quoted(text)} is not two weights", hint=f"as in {flag} 1:0.5")
@@ -118,5 +118,5 @@ def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return False  # the colon belongs to the path
+        return False  # the colon is part of the path
     return True

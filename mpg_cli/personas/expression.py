@@ -1,4 +1,4 @@
-"""Persona expressions: `INTJ:0.7+pirate:-0.5` to terms and back. Knows no persona by name."""
+"""Parses and formats persona expressions such as `INTJ:0.7+pirate:-0.5`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpg_cli.io.text import codepoint, visible, width
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 MAX_NAME = 64
-# An effective weight is at most 10, and a file may scale a term down; past this it is a slip.
+# Effective weights are at most 10, but a file may scale a term down; beyond this it is a typo.
 MAX_TERM_WEIGHT = 1000
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -23,16 +23,16 @@ _SHOWN = (40, 24)  # characters of a long expression shown before and after the 
 
 @dataclass(frozen=True)
 class Term:
-    """One persona of an expression and the weight given to it there."""
+    """A persona of an expression and its weight there."""
 
     name: str
     weight: float = 1.0
 
 
 def parse(text: str) -> tuple[Term, ...]:
-    """Terms of an expression in order of appearance; the same persona twice adds up.
+    """The terms of an expression in order of first appearance; repeated personas are added.
 
-    Raises ExpressionError with a caret at the offending character.
+    Raises ExpressionError with a caret at the invalid character.
     """
     terms: list[Term] = []
     at = _skip(text, 0)
@@ -49,7 +49,7 @@ def parse(text: str) -> tuple[Term, ...]:
 
 
 def combine(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """One term a persona (names without regard to case), weights added, in order of appearance."""
+    """One term per persona (ignoring case), weights added, in order of first appearance."""
     sums: dict[str, tuple[str, Decimal]] = {}
     for term in terms:
         name, weight = sums.get(term.name.lower(), (term.name, Decimal(0)))
@@ -73,12 +73,12 @@ def format_weight(weight: float) -> str:
 
 
 def exact(weight: float) -> Decimal:
-    """`weight` as the decimal it was written as, so that 0.1 + 0.2 - 0.3 is nothing."""
+    """`weight` as the decimal that was written, so that 0.1 + 0.2 - 0.3 is 0."""
     return Decimal(repr(float(weight)))
 
 
 def _term(text: str, at: int) -> tuple[Term, int]:
-    """One term that starts at `at`, and where the next thing starts."""
+    """The term that starts at `at`, and the position after it."""
     name = NAME.match(text, at)
     if name is None:
         raise _no_name(text, at)
@@ -96,7 +96,7 @@ def _term(text: str, at: int) -> tuple[Term, int]:
         raise _error(f"the weight of {name.group()} is beyond {MAX_TERM_WEIGHT}", text, start)
     at = _skip(text, weight.end())
     if at == weight.end() < len(text) and text[at] not in "+-":
-        raise _error(f"{_quoted(text[at])} does not belong into a weight", text, at, hint=_WEIGHT_HINT)
+        raise _error(f"{_quoted(text[at])} is not part of a weight", text, at, hint=_WEIGHT_HINT)
     return Term(name.group(), float(weight.group())), at
 
 
@@ -135,7 +135,7 @@ def _quoted(char: str) -> str:
 
 
 def _error(message: str, text: str, at: int, *, hint: str | None = None) -> ExpressionError:
-    """The error with the part of `text` around `at`, made harmless; the caret counts what is shown."""
+    """The error with an escaped excerpt of `text` around `at`, and the caret's column in the excerpt."""
     first, last = max(0, at - _SHOWN[0]), at + _SHOWN[1]
     head = ("…" if first else "") + visible(text[first:at])
     tail = visible(text[at:last]) + ("…" if last < len(text) else "")

@@ -1,4 +1,4 @@
-"""All that is wrong with persona files, with file, line and key. Torch-free."""
+"""Finds all errors in persona files, with file, line and key. Torch-free."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mpg_cli.personas.schema import AdapterEntry, Persona
 
 @dataclass(frozen=True)
 class Found:
-    """An adapter entry of a persona, and the words for where it stands in its file."""
+    """An adapter entry of a persona and its position."""
 
     persona: Persona
     entry: AdapterEntry
@@ -25,7 +25,7 @@ class Found:
 
 @dataclass
 class Report:
-    """What was read: counts, the adapters, and what is wrong (`problems`, a line or more each)."""
+    """Counts of files and personas, all adapter entries, and `problems` (one or more lines each)."""
 
     files: int = 0
     personas: int = 0
@@ -34,7 +34,7 @@ class Report:
 
 
 def inspect(files: Iterable[Path], registry: Registry) -> Report:
-    """Read the files; parts of composites are looked up in the registry."""
+    """Check the files; parts of composites are resolved in the registry."""
     report = Report()
     first: dict[tuple[Path, str], Persona] = {}  # by folder and name
     for file in files:
@@ -44,9 +44,7 @@ def inspect(files: Iterable[Path], registry: Registry) -> Report:
             other = first.setdefault((file.parent, persona.name.lower()), persona)
             if other is not persona:
                 where = document.where(("name",))
-                report.problems.append(
-                    f"{where}: {other.where} has a persona {other.name}, this one is hidden"
-                )
+                report.problems.append(f"{where}: hidden by the persona {other.name} in {other.where}")
             report.problems += _part_problems(document, persona, registry)
             for index, entry in enumerate(persona.adapters):
                 key = next(k for k in ("path", "repo", "checkpoint") if getattr(entry, k) is not None)
@@ -56,7 +54,7 @@ def inspect(files: Iterable[Path], registry: Registry) -> Report:
 
 
 def _documents(file: Path, report: Report) -> Iterator[tuple[Document, Persona]]:
-    """The documents of a file that are personas; what is wrong with the others goes to the report."""
+    """The valid personas of a file; errors of the others are added to the report."""
     before = len(report.problems)
     try:
         documents = safe_yaml.read(file, noted=report.problems)
@@ -64,7 +62,7 @@ def _documents(file: Path, report: Report) -> Iterator[tuple[Document, Persona]]
         report.problems.append(error.message)
         return
     if not documents and len(report.problems) == before:
-        report.problems.append(f"{where_in(file)}: holds no persona")
+        report.problems.append(f"{where_in(file)}: has no persona")
     for document in documents:
         try:
             yield document, schema.parse_document(document)
@@ -73,12 +71,12 @@ def _documents(file: Path, report: Report) -> Iterator[tuple[Document, Persona]]
 
 
 def _part_problems(document: Document, persona: Persona, registry: Registry) -> Iterator[str]:
-    """Parts that cannot be resolved, each on its own, and weights that are too large together."""
+    """Parts that cannot be resolved, each separately, then weights that are too large in sum."""
     if persona.parts is None:
         return
     where = document.where(("parts",))
     terms = expression.parse(persona.parts)
-    fine = True
+    resolved = True
     for term in terms:
         try:
             if term.weight and persona.weight:
@@ -86,9 +84,9 @@ def _part_problems(document: Document, persona: Persona, registry: Registry) -> 
             else:
                 registry.get(term.name)
         except MpgError as error:
-            fine = False
+            resolved = False
             yield f"{where}: {error.message.splitlines()[0]}"
-    if fine:
+    if resolved:
         try:
             resolve(terms, registry, persona.weight)
         except MpgError as error:
@@ -96,7 +94,7 @@ def _part_problems(document: Document, persona: Persona, registry: Registry) -> 
 
 
 def _apart(message: str, file: Path) -> list[str]:
-    """One problem an item; what points into an expression takes several lines."""
+    """The problems of a message; one with a caret spans several lines."""
     found: list[str] = []
     for line in message.split("\n"):
         if found and not line.startswith(where_in(file)):

@@ -1,6 +1,6 @@
-"""Which expert a persona becomes on a model. Torch-free: no weights are read.
+"""Matches the entries of a persona with a model, by names and file headers. Torch-free.
 
-Names rank the entries, shapes decide among them: whether an adapter fits is certain only once it is loaded.
+Names rank the entries, shapes rule some out; only loading shows for certain whether an adapter fits.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from mpg_cli.errors import PersonaError
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE, fits
 from mpg_cli.personas.base import Base
-from mpg_cli.personas.model_name import says_nothing
+from mpg_cli.personas.model_name import is_generic
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
 ExpertKind = Literal["adapter", "prompt", "both", "checkpoint"]
 State = Literal["here", "hub", "missing"]
-By = Literal["digest", "name", "family", "configuration", "shapes"]  # the better one first
+By = Literal["digest", "name", "family", "configuration", "shapes"]  # best first
 _REASONS: dict[By, str] = {
     "digest": "by the digest of its base",
     "name": "by name and shapes",
@@ -31,9 +31,9 @@ _REASONS: dict[By, str] = {
 
 @dataclass(frozen=True)
 class Match:
-    """An entry that may be for the model, and what speaks for it.
+    """An entry that may be for the model, and the evidence.
 
-    `named`: its base is a name of the model; `differs`: the digest of its base is not the model's.
+    `named`: its base is a name of the model; `differs`: its base digest differs from the model's.
     """
 
     entry: AdapterEntry
@@ -43,7 +43,7 @@ class Match:
 
     @property
     def certain(self) -> bool:
-        """Whether it is for this model, so that one that does not fit is an error."""
+        """Whether it is certainly for this model, so that a misfit is an error."""
         return self.by in ("digest", "name") and self.named and not self.differs
 
     @property
@@ -54,33 +54,31 @@ class Match:
 
     @property
     def reason(self) -> str | None:
-        """Why it is taken, in words; None where it is certain."""
+        """The reason for using it, in words; None if it is certain."""
         if self.certain:
             return None
-        differs = (
-            "; the model's files have other numbers than those that it was made on" if self.differs else ""
-        )
+        differs = "; the model's weights differ from those that it was trained on" if self.differs else ""
         return _REASONS[self.by] + differs
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a persona becomes: its kind of expert (None: it has none for the model) and the entry used."""
+    """The kind of expert of a persona on a model (None without one), and the entry used."""
 
     kind: ExpertKind | None
     match: Match | None = None
 
 
 def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
-    """The entries that may be for the model, the best first.
+    """The entries that may be for the model, best first.
 
-    A digest of the base confirms; one that differs refutes nothing, but makes the name less than certain.
-    Then names count: the model's own, those of its family, and that of its configuration where they say
-    nothing. Where the persona insists on an adapter, shapes alone may decide about the others. Between equals
-    that are not certain, what is here comes before what must be fetched.
+    An equal base digest comes first; a different one excludes nothing, but the name is no longer certain.
+    Then come the model's own names, names of its family, and the name in its configuration if its own are
+    generic. If the persona requires an adapter, the rest may match by shapes alone. Among equal matches that
+    are not certain, local files come before downloads.
     """
     found = [
-        Match(entry, by, base.goes_by(entry.base), _differs(entry, base))
+        Match(entry, by, base.has_name(entry.base), _differs(entry, base))
         for entry in persona.adapters
         if (by := _by(entry, persona, base)) is not None
     ]
@@ -92,18 +90,18 @@ def ranked(persona: Persona, base: Base) -> tuple[Match, ...]:
 
 
 def best(persona: Persona, base: Base) -> Match | None:
-    """The first entry that may fit, as far as the files on this disk tell."""
+    """The first entry that may fit, by the files on this disk."""
     return next((match for match in ranked(persona, base) if may_fit(match, base)), None)
 
 
 def may_fit(match: Match, base: Base) -> bool:
-    """Whether an entry is certain, or not ruled out by its files; shapes alone must be seen to fit."""
+    """Whether an entry is certain or not ruled out by its files; a match by shapes needs fitting files."""
     fitting = True if match.certain else entry_fits(match.entry, base)
     return match.by != "shapes" if fitting is None else fitting
 
 
 def fit(persona: Persona, base: Base) -> Fit:
-    """The expert that a persona, no composite, becomes on the model."""
+    """The expert of a persona (not a composite) on the model."""
     match = best(persona, base) if persona.use != "prompt" else None
     if match is None:
         return Fit("prompt" if persona.prompt and persona.use in ("auto", "prompt") else None)
@@ -112,14 +110,14 @@ def fit(persona: Persona, base: Base) -> Fit:
     return Fit("both" if persona.use == "both" and persona.prompt else "adapter", match)
 
 
-def of_other_names(persona: Persona, base: Base) -> tuple[AdapterEntry, ...]:
-    """Adapters on this disk that fit the model by their shapes, though nothing else speaks for them."""
-    mine = [match.entry for match in ranked(persona, base)]
-    return tuple(entry for entry in persona.adapters if entry not in mine and entry_fits(entry, base))
+def fitting_by_shapes(persona: Persona, base: Base) -> tuple[AdapterEntry, ...]:
+    """Local adapters that fit the model by shapes only, and that `ranked` leaves out."""
+    matched = [match.entry for match in ranked(persona, base)]
+    return tuple(entry for entry in persona.adapters if entry not in matched and entry_fits(entry, base))
 
 
 def entry_fits(entry: AdapterEntry, base: Base) -> bool | None:
-    """Whether an adapter fits by its files; None where they are on the hub or do not tell."""
+    """Whether an adapter fits by its files; None if they are on the hub or inconclusive."""
     where = state(entry)
     if where != "here":
         return None if where == "hub" else False
@@ -130,10 +128,9 @@ def entry_fits(entry: AdapterEntry, base: Base) -> bool | None:
 
 
 def state(entry: AdapterEntry) -> State:
-    """Whether what the entry names is on this disk (`here`), must be fetched (`hub`), or is not there.
+    """Whether the entry's files are on this disk (`here`), to be downloaded (`hub`), or `missing`.
 
-    A folder counts as an adapter with its configuration and weights, and a repository as fetched where the
-    hub's cache has them.
+    An adapter needs its configuration and weights; a repository counts as local if the hub cache has both.
     """
     try:
         if _folder(entry) is not None:
@@ -144,11 +141,11 @@ def state(entry: AdapterEntry) -> State:
 
 
 def _by(entry: AdapterEntry, persona: Persona, base: Base) -> By | None:
-    """What speaks for the entry; a name that many models have must be backed by shapes."""
+    """The evidence for the entry; a generic name needs fitting shapes too."""
     if entry.base_digest is not None and entry.base_digest == base.digest:
         return "digest"
-    if base.goes_by(entry.base):
-        return "family" if "/" not in entry.base and says_nothing(entry.base) else "name"
+    if base.has_name(entry.base):
+        return "family" if "/" not in entry.base and is_generic(entry.base) else "name"
     if base.is_of_family(entry.base):
         return "family"
     if base.is_configured_as(entry.base):
@@ -165,7 +162,7 @@ _MODEL_FILES = ("config.json",)
 
 
 def _folder(entry: AdapterEntry) -> Path | None:
-    """Where the files of an entry lie on this disk. Raises PersonaError for a place that is not allowed."""
+    """The local folder of an entry's files, if complete. Raises PersonaError for a forbidden place."""
     wanted = _ADAPTER_FILES if entry.checkpoint is None else _MODEL_FILES
     path = entry.resolved_path()
     if path is not None:
@@ -177,7 +174,7 @@ def _folder(entry: AdapterEntry) -> Path | None:
 
 
 def _cached(repo: str, revision: str | None, names: Sequence[str]) -> Path | None:
-    """The folder of the files in the hub's cache, if all are there."""
+    """The folder of the files in the hub cache, if it has all of them."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -1,4 +1,4 @@
-"""Which model a name means, whoever published it, in whatever format, wherever it lies."""
+"""Normalises model names across owners, formats and folders. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _QUANTISED = (
     r"|q\df\d+(?:_\d)?|\d(?:\.\d+)?bpw"
 )
 _PRECISION = r"bf16|fp16|f16|fp32|f32|16[-_]?bits?|mlx|sharded"
-_BEFORE = r"unsloth|quantized|qat|ud|i1|imat(?:rix)?"  # in front of one of these
+_BEFORE = r"unsloth|quantized|qat|ud|i1|imat(?:rix)?"  # prefixes of these
 _AFTER = (
     r"hf|dynamic|dwq|a?sym|smashed|unquantized|actorder[-_]true|group[-_]size[-_]\d+|\d{8}|(?:\d+b[-_])?\d+g"
     r"|gs?\d+|h\d|e\dm\d|\d+x\d+"
@@ -22,25 +22,25 @@ _TAIL = re.compile(
     re.IGNORECASE,
 )
 _QUANTISES = re.compile(rf"[-_.:](?:{_QUANTISED})(?=[-_.:]|$)", re.IGNORECASE)
-_IN_FULL = "unquantized"  # a copy in full precision of weights that were trained to be quantised
+_IN_FULL = "unquantized"  # a full-precision copy of weights trained for quantisation
 
 _SNAPSHOT = re.compile(r"models--(?P<id>[^/]+)/snapshots/[^/]+$")
 _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<id>[^/]+/[^/]+)")
 _COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,}")
 _BETWEEN = re.compile(r"[-_.:~\s]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
-# What people call what a training run wrote.
+# Usual names of the output of training runs.
 _RUN = (
     r"actor|adapters?|best|checkpoints?|ckpt|dpo|epoch|exp(?:eriment)?|final|(?:fine)?tuned?|fine|grpo"
     r"|iter(?:ation)?|last|latest|lora|merged?|out(?:put)?s?|policy|ppo|results?|rlhf|runs?|sft|steps?|student|train(?:ed|ing)?"
 )
-# What says of a model what it is for, where it is from or how large, but not which it is.
+# Words for the purpose, origin or size of a model that do not identify it.
 _COMMON = re.compile(
     rf"{_RUN}|[bkmv]|base|chat|copy|default|full|global|hf|huggingface|instruct|it|llm"
     r"|local|main|master|models?|my|new|old|original|pretrained|safetensors|snapshots?|teacher|te?mp|test"
     r"|transformers|version|weights"
 )
-# Owners of quantised copies alone, of other people's models.
+# Owners that publish only quantised copies of other models.
 _QUANTISERS = re.compile(
     r"bartowski|casperhansen|hugging-quants|ista-daslab|lmstudio-community|lonestriker|mlx-community|mradermacher"
     r"|neuralmagic|prunaai|redhatai|solidrust|thebloke|turboderp",
@@ -49,7 +49,7 @@ _QUANTISERS = re.compile(
 
 
 def model_id(name: str) -> str:
-    """OWNER/NAME where `name` is a page of the hub or a snapshot in its cache, else `name` itself."""
+    """OWNER/NAME if `name` is a hub URL or a snapshot in the hub cache, else `name` itself."""
     name = name.strip().replace("\\", "/").rstrip("/") or name
     if found := _SNAPSHOT.search(name):
         return found["id"].replace("--", "/")
@@ -59,47 +59,47 @@ def model_id(name: str) -> str:
 
 
 def last_part(name: str) -> str:
-    """The name without its owner, or that of the folder."""
+    """The name without its owner, or the name of the folder."""
     return model_id(name).rpartition("/")[2]
 
 
 def is_path(name: str) -> bool:
-    """Whether no repository of the hub is called so."""
+    """Whether the name is a path, which no hub repository can have."""
     return name.startswith(("/", ".", "~")) or name.count("/") > 1 or name[1:2] == ":"
 
 
-def says_nothing(name: str) -> bool:
-    """Whether many models are called like that: `model-bf16`, `checkpoint-500`, `7b-instruct`, a commit."""
+def is_generic(name: str) -> bool:
+    """Whether the name identifies no model: `model-bf16`, `checkpoint-500`, `7b-instruct`, a commit."""
     plain = _without_format(last_part(name)).casefold()
     return _COMMIT.fullmatch(plain) is not None or all(map(_is_common, _BETWEEN.split(plain)))
 
 
-def is_of_a_run(name: str) -> bool:
-    """Whether a training run wrote it, `checkpoint-500` or `sft/model`: it is not what was trained."""
+def is_training_run(name: str) -> bool:
+    """Whether the name is that of a training run's output, such as `checkpoint-500` or `sft/model`."""
     last = "/".join(model_id(name).split("/")[-2:]) if is_path(name) else last_part(name)
     return re.search(rf"(?<![^\W\d_])(?:{_RUN})(?![^\W\d_])", last.casefold()) is not None
 
 
-def one_family(one: str, other: str) -> bool:
-    """Whether two names are equal without owner, format and case; a folder may keep the owner in its name.
+def same_family(one: str, other: str) -> bool:
+    """Whether two names are equal, ignoring owner, format and case; a folder's name may include the owner.
 
-    Names that say nothing are of no family. Names of two folders need a number, as models have.
+    Generic names have no family. Two folder names must contain a number, as names of models do.
     """
     shared = _spellings(one) & _spellings(other)
-    sure = model_id(one) == model_id(other) or _has_owner(one) or _has_owner(other)
-    return any(sure or re.search(r"\d", name) for name in shared)
+    certain = model_id(one) == model_id(other) or _has_owner(one) or _has_owner(other)
+    return any(certain or re.search(r"\d", name) for name in shared)
 
 
 def unquantised(name: str) -> str | None:
-    """What the model of full precision is called, if `name` is that of a quantised one.
+    """The name of the full-precision model if `name` is that of a quantised one, else None.
 
-    The owner stays where the plain model may be beside the quantised one.
+    The owner is kept unless it publishes only quantised models.
     """
     tail = _TAIL.search(name)
     if tail is None or tail.start() <= name.rfind("/") + 1:
         return None
     plain = name[: tail.start()]
-    if not _QUANTISES.search(tail.group()) or _IN_FULL in tail.group().lower() or says_nothing(plain):
+    if not _QUANTISES.search(tail.group()) or _IN_FULL in tail.group().lower() or is_generic(plain):
         return None
     owner, _, last = plain.rpartition("/")
     return last if _QUANTISERS.fullmatch(owner) else plain
@@ -116,7 +116,7 @@ def _has_owner(name: str) -> bool:
 
 def _spellings(name: str) -> frozenset[str]:
     owner, _, last = model_id(name).rpartition("/")
-    if says_nothing(last):
+    if is_generic(last):
         return frozenset()
     last = last.removeprefix("models--")
     owner = owner.rpartition("/")[2]
@@ -125,7 +125,7 @@ def _spellings(name: str) -> frozenset[str]:
 
 
 def _plain(name: str) -> str:
-    name = _without_format(name.replace("___", ".")).casefold()  # ModelScope's folders write a dot like that
+    name = _without_format(name.replace("___", ".")).casefold()  # a dot in ModelScope's folders
     name = re.sub(r"[\s_]+", "-", name)
     return name.removesuffix("-hf").removeprefix("meta-" if name.startswith("meta-llama") else "")
 

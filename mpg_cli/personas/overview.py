@@ -1,4 +1,4 @@
-"""What personas are made of and what they become on a model, by names and files alone. Torch-free."""
+"""Overviews of personas, their parts and their experts on a model, by names and files. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mpg_cli.personas.matching import Match, State, best, fit, state
 from mpg_cli.personas.registry import Registry, library_dir, resolve
 from mpg_cli.personas.schema import Persona
 
-MAX_NODES = 500  # of a tree that is shown
+MAX_NODES = 500  # of a displayed tree
 
 
 @dataclass(frozen=True)
 class Available:
-    """An expert that a persona has for the model; `used` says whether it is what the persona becomes."""
+    """An expert that a persona has for the model; `used` if the persona uses it."""
 
     kind: Literal["adapter", "checkpoint", "prompt"]
     used: bool
@@ -32,13 +32,13 @@ class Available:
 
     @property
     def words(self) -> str:
-        """`adapter`, with what stands in its way."""
-        note = {"here": "", "hub": " (to fetch)", "missing": " (missing)"}[self.state]
+        """The kind with the state, such as `adapter (missing)`."""
+        note = {"here": "", "hub": " (to download)", "missing": " (missing)"}[self.state]
         return self.kind + note
 
     @property
     def basis(self) -> dict[str, str]:
-        """For JSON, what it was made for and why it is taken, where the model has another name."""
+        """For JSON, the entry's base and the evidence for it, if the match is not certain."""
         if self.match is None or self.match.reason is None:
             return {}
         return {"base": self.match.entry.base, "by": self.match.by}
@@ -46,7 +46,7 @@ class Available:
 
 @dataclass(frozen=True)
 class Row:
-    """A persona of a list. A composite counts the experts of its parts, unless `problem` is in its way."""
+    """A persona of a list; for a composite the experts of its parts by kind, or a `problem`."""
 
     persona: Persona
     available: tuple[Available, ...] = ()
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def experts(self) -> str:
-        """What the persona has for the model, in a few words; what it becomes comes first."""
+        """The experts for the model in words, those in use first."""
         if self.problem is not None:
             return "broken"
         if self.persona.parts is not None:
@@ -67,23 +67,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Node:
-    """A persona inside of an expression: its weight there and multiplied out from the top."""
+    """A persona in an expression: its weight there, and the effective weight (the product from the top)."""
 
     persona: Persona
     weight: float
     effective: float
     parts: tuple[Node, ...] = ()
-    cut: bool = False  # has parts that are not shown
+    cut: bool = False  # its parts are not shown
 
 
 def rows(registry: Registry, base: Base, personas: Iterable[Persona]) -> Iterator[Row]:
-    """A row for each persona, on the model."""
+    """A row for each persona on the model."""
     for persona in personas:
         yield row(registry, base, persona)
 
 
 def row(registry: Registry, base: Base, persona: Persona) -> Row:
-    """What the persona has for the model."""
+    """The row of a persona on the model."""
     if persona.parts is None:
         return Row(persona, available(persona, base))
     try:
@@ -95,7 +95,7 @@ def row(registry: Registry, base: Base, persona: Persona) -> Row:
 
 
 def available(persona: Persona, base: Base) -> tuple[Available, ...]:
-    """The experts of a persona that is no composite, the one that it becomes first."""
+    """The experts of a persona (not a composite), those in use first."""
     chosen = fit(persona, base)
     match = best(persona, base)
     found: list[Available] = []
@@ -103,16 +103,15 @@ def available(persona: Persona, base: Base) -> tuple[Available, ...]:
         kind: Literal["adapter", "checkpoint"] = "adapter" if match.entry.checkpoint is None else "checkpoint"
         found.append(Available(kind, chosen.match is not None, match, state(match.entry)))
     if persona.prompt:
-        heard = chosen.kind == "prompt" or (chosen.match is not None and persona.use == "both")
-        found.append(Available("prompt", heard))
+        used = chosen.kind == "prompt" or (chosen.match is not None and persona.use == "both")
+        found.append(Available("prompt", used))
     return tuple(sorted(found, key=lambda one: not one.used))
 
 
 def kinds(registry: Registry, base: Base) -> dict[str, list[str]]:
-    """Names of personas, composites left out, by the kind of expert that they become on the model.
+    """Names of personas (without composites) by the kind of expert that they use on the model.
 
-    `missing` has those whose adapter or checkpoint is not where the file says, `none` those without any
-    expert for the model.
+    `missing` has personas whose adapter or checkpoint does not exist, `none` those without any expert.
     """
     found: dict[str, list[str]] = {
         kind: [] for kind in ("adapter", "both", "checkpoint", "prompt", "missing", "none")
@@ -120,24 +119,24 @@ def kinds(registry: Registry, base: Base) -> dict[str, list[str]]:
     for persona in registry.personas:
         if persona.parts is None:
             fitted = fit(persona, base)
-            gone = fitted.match is not None and state(fitted.match.entry) == "missing"
-            found["missing" if gone else fitted.kind or "none"].append(persona.name)
+            missing = fitted.match is not None and state(fitted.match.entry) == "missing"
+            found["missing" if missing else fitted.kind or "none"].append(persona.name)
     return found
 
 
 def tagged(registry: Registry, found: Iterable[Persona], tags: Sequence[str]) -> list[Persona]:
-    """Those with all of the tags. Raises UsageError for a tag that no persona of the registry has."""
+    """The personas with all of the tags. Raises UsageError for a tag that no persona of the registry has."""
     wanted = {tag.lower() for tag in tags}
-    there = {tag.lower(): tag for one in (*registry.personas, *registry.shadowed) for tag in one.tags}
+    known = {tag.lower(): tag for one in (*registry.personas, *registry.shadowed) for tag in one.tags}
     for tag in tags:
-        if tag.lower() not in there:
-            close = did_you_mean(tag, there.values()) or f"; there are {', '.join(sorted(there.values()))}"
+        if tag.lower() not in known:
+            close = did_you_mean(tag, known.values()) or f" (choose from {', '.join(sorted(known.values()))})"
             raise UsageError(f"no persona has the tag '{visible(tag, 60)}'{visible(close)}")
     return [one for one in found if wanted <= {tag.lower() for tag in one.tags}]
 
 
 def hidden_by(registry: Registry, shadowed: Persona) -> Path:
-    """The file that is found before the one of the same name."""
+    """The file that hides a shadowed persona."""
     name = shadowed.name.lower()
     for one in registry.personas:
         if one.name.lower() == name:
@@ -146,10 +145,9 @@ def hidden_by(registry: Registry, shadowed: Persona) -> Path:
 
 
 def tree(terms: Iterable[Term], registry: Registry) -> tuple[Node, ...]:
-    """The terms of an expression with all that their composites hold, weights multiplied out.
+    """The terms of an expression with the parts of composites and their effective weights.
 
-    Raises PersonaError for unknown names and for composites without an end. A tree of more than MAX_NODES
-    nodes is cut.
+    Raises PersonaError for unknown names and cyclic composites. The tree is cut at MAX_NODES nodes.
     """
     named = expression.combine(Term(registry.get(term.name).name, term.weight) for term in terms)
     resolve(named, registry)  # no cycles, no unknown parts
@@ -157,14 +155,14 @@ def tree(terms: Iterable[Term], registry: Registry) -> tuple[Node, ...]:
 
 
 class _Grower:
-    """Makes nodes, at most so many."""
+    """Builds nodes up to MAX_NODES."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._left = MAX_NODES
 
     def nodes(self, terms: Iterable[Term], above: float) -> tuple[Node, ...]:
-        """A node for each term, `above` being the weight of what holds them."""
+        """A node for each term; `above` is the effective weight of the parent."""
         return tuple(self._node(term, above) for term in terms)
 
     def _node(self, term: Term, above: float) -> Node:
@@ -181,7 +179,7 @@ class _Grower:
 
 
 def place(file: Path) -> str:
-    """Where a persona file lies, in short: `library/types.yaml`, `user/me.yaml`, else its path."""
+    """The short path of a persona file: `library/types.yaml`, `user/me.yaml`, else its path."""
     for label, folder in (("library", library_dir()), ("user", folders.persona_dir())):
         if file.parent == folder:
             return visible(f"{label}/{file.name}")

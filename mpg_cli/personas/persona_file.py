@@ -1,7 +1,7 @@
-"""The persona file of a trained adapter: a new one, or one more entry in one that is there.
+"""Writes the persona file of a trained adapter: a new file, or another entry in an existing one.
 
-An existing file is edited as text, so that comments and order stay; what comes out is read back and must say
-what was meant.
+An existing file is edited as text to preserve comments and order; the result is parsed and compared with the
+expected data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off"))
 
 @dataclass(frozen=True)
 class Texts:
-    """What a new persona says about itself beside its adapter."""
+    """The text fields of a new persona."""
 
     description: str | None = None
     prompt: str | None = None
@@ -38,7 +38,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where everything about one adapter goes: persona folder, persona name, id of the base model."""
+    """The destination of an adapter: persona folder, persona name, id of the base model."""
 
     folder: Path
     name: str
@@ -50,7 +50,7 @@ class Destination:
 
     @property
     def adapter_path(self) -> str:
-        """Of the adapter, relative to the persona file."""
+        """The path of the adapter relative to the persona file."""
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", self.base.replace("/", "--")).strip(".-") or "model"
         return f"adapters/{slug}/{self.name}"
 
@@ -65,44 +65,43 @@ class Destination:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a run lies there that can go on; that it may replace an adapter was said when it began."""
+        """Whether there is an unfinished run to resume; it was checked for --force when it started."""
         return any(self.run.glob("checkpoint-*/trainer_state.json"))
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError if no persona can have that name."""
+    """Raise UsageError for an invalid persona name."""
     if not expression.NAME.fullmatch(name) or len(name) > expression.MAX_NAME:
         raise UsageError(
-            f"'{visible(name, 60)}' is no name of a persona: a letter, then letters, digits, - and _, "
-            f"at most {expression.MAX_NAME}"
+            f"'{visible(name, 60)}' is not a valid persona name: it must be a letter, then letters, digits, "
+            f"- and _, at most {expression.MAX_NAME} characters"
         )
 
 
 def check_destination(where: Destination, texts: Texts, *, force: bool) -> Persona | None:
-    """The persona that will get one more adapter, None if it will be new.
+    """The existing persona that the adapter will be added to; None for a new one.
 
-    Raises UsageError if something of that name is there which must not be touched, or may be only with
-    `force`.
+    Raises UsageError if something of that name exists that cannot be replaced, or only with `force`.
     """
     registry = Registry.load([where.folder])
     wanted = where.name.lower()
     known = any(persona.name.lower() == wanted for persona in registry.personas)
     broken = any(wanted in problem.names for problem in registry.problems)
-    existing = registry.get(where.name) if known or broken else None  # raises what is wrong with its file
+    existing = registry.get(where.name) if known or broken else None  # raises if its file is invalid
     if existing is None:
         if where.file.exists():
-            raise UsageError(f"{visible(str(where.file))} exists and holds no persona {where.name}")
+            raise UsageError(f"{visible(str(where.file))} exists and has no persona {where.name}")
     else:
         _check_existing(existing, where, texts, force=force)
     if where.adapter.exists() and not force and not where.unfinished:
         raise UsageError(
-            f"{visible(str(where.adapter))} exists", hint="--force replaces it; or choose another name"
+            f"{visible(str(where.adapter))} exists", hint="use --force to replace it, or choose another name"
         )
     return existing
 
 
 def namesake(where: Destination) -> Persona | None:
-    """The persona of that name in another folder that is searched, the first one there is."""
+    """The first persona of that name in another folder of the search path."""
     registry, own = load_default(), os.path.realpath(where.folder)
     for persona in (*registry.personas, *registry.shadowed):
         if persona.name.lower() == where.name.lower() and os.path.realpath(persona.file.parent) != own:
@@ -111,14 +110,14 @@ def namesake(where: Destination) -> Persona | None:
 
 
 def hides(where: Destination, other: Persona) -> bool:
-    """Whether a new persona there is found before one in another folder that is searched."""
+    """Whether a new persona at `where` would hide one in another folder of the search path."""
     folders = [os.path.realpath(folder) for folder in search_path()]
     own, theirs = os.path.realpath(where.folder), os.path.realpath(other.file.parent)
     return own not in folders or folders.index(own) < folders.index(theirs)  # --persona-dir comes first
 
 
-def carried(texts: Texts, other: Persona) -> Texts:
-    """The texts, and what another persona says where they say nothing."""
+def filled_from(texts: Texts, other: Persona) -> Texts:
+    """The texts, with missing fields copied from another persona."""
     return Texts(
         description=texts.description or other.description or None,
         prompt=texts.prompt or other.prompt,
@@ -129,29 +128,29 @@ def carried(texts: Texts, other: Persona) -> Texts:
 
 
 def options_to_find(folder: Path, model: str | None) -> list[str]:
-    """The options of a command that replies as a persona in that folder on that model (None: the default)."""
+    """The command-line options to find a persona in that folder, on that model (None: the default)."""
     searched = {os.path.realpath(one) for one in search_path()}
     words = [] if os.path.realpath(folder) in searched else ["--persona-dir", str(folder)]
     return [*words, "--model", model] if model else words
 
 
 def same_base(entry: AdapterEntry, where: Destination) -> bool:
-    """Whether an adapter is for the model that will be trained on, by its own name."""
-    return Base(model_names(where.base)).goes_by(entry.base)
+    """Whether an adapter's base is the base of the destination, by name."""
+    return Base(model_names(where.base)).has_name(entry.base)
 
 
 def persona_text(
     where: Destination, texts: Texts, existing: Persona | None, base_digest: str | None = None
 ) -> str:
-    """The whole persona file. Raises UsageError if no such file can be written."""
+    """The text of the persona file. Raises UsageError if it cannot be written safely."""
     entry = AdapterEntry(
         base=where.base, folder=where.folder, path=where.adapter_path, base_digest=base_digest
     )
     if existing is None:
         if where.file.exists():
             raise UsageError(
-                f"{visible(str(where.file))} appeared meanwhile, and is left as it is",
-                hint="the same command again adds the adapter to it",
+                f"{visible(str(where.file))} was created meanwhile and is not changed",
+                hint="run the same command again to add the adapter to it",
             )
         text = _new(entry, where.name, texts)
         wanted = Persona(
@@ -180,31 +179,31 @@ def persona_text(
 def _check_existing(existing: Persona, where: Destination, texts: Texts, *, force: bool) -> None:
     if existing.file != where.file or existing.name != where.name:
         raise UsageError(
-            f"{existing.where}: there is a persona {existing.name} already",
+            f"{existing.where}: the persona {existing.name} exists already",
             hint=f"choose another name, or move it to {where.file.name}",
         )
     if existing.parts is not None:
         raise UsageError(f"{existing.where}: {existing.name} is a composite and has no adapter of its own")
     if len(safe_yaml.read(existing.file)) > 1:
         raise UsageError(
-            f"{visible(str(existing.file))} holds several personas; only a file of one is edited"
+            f"{visible(str(existing.file))} has several personas; only a file with one can be edited"
         )
-    for flag, value, said in (
+    for flag, value, current in (
         ("--description", texts.description, existing.description),
         ("--prompt", texts.prompt, existing.prompt),
         ("--license", texts.license, existing.license),
         ("--source", texts.source, existing.source),
     ):
-        if value is not None and value.split() != (said or "").split():
+        if value is not None and value.split() != (current or "").split():
             raise UsageError(
-                f"{flag} is for a new persona, and {existing.name} says something else there",
+                f"{flag} differs from the existing persona {existing.name}",
                 hint=f"edit {visible(str(existing.file))}",
             )
     for entry in existing.adapters:
         if same_base(entry, where) and not force and not where.unfinished:
             raise UsageError(
-                f"{existing.where}: {existing.name} has an adapter for {entry.base} already",
-                hint="--force replaces it; or choose another name",
+                f"{existing.where}: {existing.name} already has an adapter for {entry.base}",
+                hint="use --force to replace it, or choose another name",
             )
 
 
@@ -232,7 +231,7 @@ def _entry_lines(entry: AdapterEntry, indent: str = "  ") -> list[str]:
 
 
 def _edited(document: Document, existing: Persona, entry: AdapterEntry, where: Destination) -> str:
-    """The text with the entry in front of the others, those of the same base taken out."""
+    """The text with the entry before the others, without entries of the same base."""
     lines = document.file.read_text(encoding="utf-8").splitlines()
     if not existing.adapters:
         return "\n".join([*lines, "adapters:", *_entry_lines(entry), ""])
@@ -254,20 +253,20 @@ def _edited(document: Document, existing: Persona, entry: AdapterEntry, where: D
 
 
 def _scalar(text: str) -> str:
-    """As YAML: plain where that cannot be misread, else in the quotes of JSON, which YAML shares."""
+    """Text as YAML: plain if unambiguous, else in double quotes with JSON's escapes."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return json.dumps(text, ensure_ascii=False)
 
 
 def _check(text: str, where: Destination, wanted: Persona) -> None:
-    """What was written must read back as what was meant."""
+    """Raise UsageError unless the text parses to the wanted persona."""
     try:
         found = schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except (PersonaError, IndexError) as error:
         raise UsageError(f"the persona file would not be valid: {error}") from None
     if replace(found, line=wanted.line) != replace(wanted, file=found.file):
         raise UsageError(
-            f"{visible(str(where.file))} is written in a way that cannot be edited safely",
-            hint="write its adapters as a block list, an item a line, or move the file away",
+            f"{visible(str(where.file))} has a layout that mpg cannot edit safely",
+            hint="write its adapters as a block list, one item per line, or move the file away",
         )

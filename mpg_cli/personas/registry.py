@@ -1,4 +1,4 @@
-"""Finds personas in folders, in search order, and turns the terms of an expression into a blend."""
+"""Finds personas on the search path and resolves expressions to blends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME_LINE = re.compile(r"^[ \t\"']*name[\"']?[ \t]*:[ \t\"']*([A-Za-z][A-Za-z0-
 
 @dataclass(frozen=True)
 class Problem:
-    """A persona file, or one document of it, that cannot be used; `names` are what it may define."""
+    """An invalid persona file or document; `names` are the personas that it may define."""
 
     file: Path
     message: str
@@ -35,7 +35,7 @@ class Problem:
 
 
 class Registry:
-    """The personas of some folders; a name found twice is the one found first."""
+    """The personas of several folders; the first persona of a name hides later ones."""
 
     def __init__(self, directories: Sequence[Path], found: Iterable[Persona | Problem]) -> None:
         self.directories = tuple(directories)
@@ -46,8 +46,8 @@ class Registry:
         for item in found:
             if isinstance(item, Problem):
                 problems.append(item)
-                # A broken file does not give way to a namesake further down: that would be
-                # another persona than the one the user wrote.
+                # An invalid file also hides later personas of its names: they would not be the
+                # persona that the user wrote.
                 for name in item.names - self._first.keys():
                     self._blocked.setdefault(name, item)
             elif item.name.lower() in self._first or item.name.lower() in self._blocked:
@@ -60,7 +60,7 @@ class Registry:
 
     @classmethod
     def load(cls, directories: Iterable[Path]) -> Registry:
-        """Reads `*.yaml` and `*.yml` of each folder; missing folders and repeated ones are passed over."""
+        """Load `*.yaml` and `*.yml` of each folder; missing and repeated folders are skipped."""
         unique: dict[Path, Path] = {}
         for directory in directories:
             unique.setdefault(Path(os.path.realpath(directory)), directory)
@@ -68,27 +68,27 @@ class Registry:
         return cls(tuple(unique.values()), found)
 
     def get(self, name: str) -> Persona:
-        """The persona of that name, without regard to case. Raises PersonaError."""
+        """The persona of that name, ignoring case. Raises PersonaError."""
         persona = self._first.get(name.lower())
         if persona is not None:
             return persona
         problem = self._blocked.get(name.lower())
         if problem is not None:
             raise PersonaError(
-                f"the persona '{visible(name, 60)}' cannot be used, its file is wrong:\n{problem.message}"
+                f"the persona '{visible(name, 60)}' cannot be used, its file is invalid:\n{problem.message}"
             )
         close = did_you_mean(name, (known.name for known in self.personas))
         raise PersonaError(f"unknown persona '{visible(name, 60)}'{close}", hint=self._search_hint())
 
     def _search_hint(self) -> str:
         places = [
-            visible(os.path.join(os.curdir, directory)) + ("" if os.path.isdir(directory) else " (not there)")
+            visible(os.path.join(os.curdir, directory)) + ("" if os.path.isdir(directory) else " (missing)")
             for directory in self.directories
         ]
-        hint = f"personas are searched in: {', '.join(places) or 'no folder'}"
+        hint = f"searched in: {', '.join(places) or 'no folder'}"
         if self.problems:
             files = ", ".join(dict.fromkeys(visible(str(problem.file)) for problem in self.problems))
-            hint += f"; these files are wrong and were left out: {files}"
+            hint += f"; skipped invalid files: {files}"
         return hint
 
 
@@ -109,22 +109,22 @@ class Blend:
 
     @property
     def negative(self) -> tuple[str, ...]:
-        """Names of experts with a negative weight; a mixture cannot have them."""
+        """Names of experts with a negative weight, which a mixture does not allow."""
         return tuple(expert.persona.name for expert in self.experts if expert.weight < 0)
 
 
 def library_dir() -> Path | None:
-    """The library that comes with mpg: inside the package, or beside it in a checkout."""
+    """The bundled persona library: inside the package, or beside it in a checkout."""
     if (folders.DATA / "personas").is_dir():
         return folders.DATA / "personas"
     root = folders.DATA.parents[1]
-    # site-packages may hold a package of that name; a checkout also has the project file.
+    # site-packages may contain a package `personas`; a checkout also has pyproject.toml.
     beside = root / "personas"
     return beside if beside.is_dir() and (root / "pyproject.toml").is_file() else None
 
 
 def search_path(persona_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:
-    """Where personas are searched, first to last: `persona_dirs`, environment, ., user, library."""
+    """The search path, first to last: `persona_dirs`, MPG_PERSONA_PATH, ./personas, user, library."""
     environment = os.environ.get("MPG_PERSONA_PATH", "").split(os.pathsep)
     library = library_dir()
     return (
@@ -137,7 +137,7 @@ def search_path(persona_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:
 
 
 def load_default(persona_dirs: Sequence[Path] = ()) -> Registry:
-    """The registry of a command. Raises UsageError for a `persona_dirs` entry that is no folder."""
+    """The registry of the search path. Raises UsageError for a `persona_dirs` entry that is not a folder."""
     for directory in persona_dirs:
         if not os.path.isdir(directory):
             raise UsageError(f"--persona-dir {visible(str(directory))}: no such folder")
@@ -145,10 +145,10 @@ def load_default(persona_dirs: Sequence[Path] = ()) -> Registry:
 
 
 def resolve(terms: Iterable[Term], registry: Registry, scale: float = 1.0) -> Blend:
-    """The blend of `terms`: composites expanded, weights multiplied, equal experts added.
+    """The blend of `terms`: composites expanded, weights multiplied, repeated experts added.
 
-    The effective weight of an expert is `scale` × term × file × inside the composite. What adds up
-    to zero drops out. Raises PersonaError for unknown names, cycles, weights beyond 10 and an empty blend.
+    The effective weight of an expert is `scale` × term × file × weight in the composite; experts with a sum
+    of zero are dropped. Raises PersonaError for unknown names, cycles, weights beyond ±10 and an empty blend.
     """
     if not math.isfinite(scale):
         raise UsageError("--scale must be a finite number")
@@ -166,22 +166,22 @@ def resolve(terms: Iterable[Term], registry: Registry, scale: float = 1.0) -> Bl
             weight = expression.format_weight(expert.weight)
             raise PersonaError(
                 f"the weight of {expert.persona.name} comes to {weight}, beyond ±{MAX_WEIGHT}",
-                hint="it is scale × weight in the expression × weight in the file, added up",
+                hint="it is the sum of scale × weight in the expression × weight in the file",
             )
     if not experts:
-        raise PersonaError("no persona is left in the blend: every weight is zero")
+        raise PersonaError("the blend is empty: every weight is zero")
     return Blend(expression.format_expression(term for term in scaled if term.weight), experts)
 
 
 class _Expander:
-    """Experts of a persona with their weights in it. Each composite is expanded once, however often named."""
+    """Expands personas to experts with weights; each composite is expanded once."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.known: dict[str, dict[str, Decimal]] = {}
 
     def experts(self, persona: Persona, chain: tuple[str, ...] = ()) -> dict[str, Decimal]:
-        """Weight of each expert by name; `chain` are the composites that led here."""
+        """The weight of each expert by name; `chain` are the enclosing composites."""
         if persona.parts is None:
             return {persona.name: expression.exact(persona.weight)}
         chain = (*chain, persona.name)
@@ -213,7 +213,7 @@ def _add(sums: dict[str, Decimal], experts: dict[str, Decimal], weight: Decimal)
 
 
 def persona_files(directory: Path) -> list[Path]:
-    """The files of a folder that hold personas, in order of their names. Raises OSError."""
+    """The persona files of a folder, sorted by name. Raises OSError."""
     return sorted(
         file
         for file in directory.iterdir()
@@ -235,7 +235,7 @@ def _read_directory(directory: Path) -> Iterator[Persona | Problem]:
 
 
 def _read_file(file: Path) -> Iterator[Persona | Problem]:
-    """The personas of a file; a document that is wrong spoils itself only, broken YAML the whole file."""
+    """The personas and problems of a file; broken YAML is a problem of the whole file."""
     try:
         documents = safe_yaml.read(file)
     except PersonaError as error:
@@ -251,7 +251,7 @@ def _read_file(file: Path) -> Iterator[Persona | Problem]:
 
 
 def _possible_names(file: Path) -> frozenset[str]:
-    """Names that a file that is not YAML may define: by its own name and by lines that look like it."""
+    """Names that a file with broken YAML may define: its stem, and values of lines that look like `name:`."""
     try:
         with file.open("rb") as stream:
             text = stream.read(safe_yaml.MAX_BYTES).decode("utf-8", "replace")

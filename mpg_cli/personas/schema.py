@@ -1,4 +1,4 @@
-"""What a persona file may say. One document is one `Persona`; all that is wrong with it is one error."""
+"""The schema of persona files. A document is one `Persona`; all its errors are reported as one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mpg_cli.errors import ExpressionError, PersonaError
 from mpg_cli.io.safe_yaml import Document, KeyPath, kind_of, read
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.personas import base_digest, expression
-from mpg_cli.personas.hub_id import is_repository
+from mpg_cli.personas.adapter_place import is_repository
 
 Use = Literal["auto", "adapter", "prompt", "both"]
 
-MAX_PROBLEMS = 20  # told of one document
+MAX_PROBLEMS = 20  # reported per document
 USES: tuple[Use, ...] = ("auto", "adapter", "prompt", "both")
 
 KEYS = (
@@ -41,10 +41,10 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """Where the expert for one base model lies: exactly one of `path`, `repo` and `checkpoint`.
+    """The location of the expert for one base model: exactly one of `path`, `repo` and `checkpoint`.
 
-    `base_digest` tells the base from other models whatever its name is. `folder` is the folder of the persona
-    file; local places are relative to it and stay inside.
+    `base_digest` identifies the base independent of its name. `folder` is the folder of the persona file;
+    local paths are relative to it and must stay inside.
     """
 
     base: str
@@ -58,14 +58,14 @@ class AdapterEntry:
 
     @property
     def place(self) -> str:
-        """What the file says about where it lies."""
+        """The location as written in the file."""
         return self.path or self.repo or self.checkpoint or ""
 
     def resolved_path(self) -> Path | None:
         """The local folder, symbolic links followed; None for a repository of the hub.
 
-        A `checkpoint` is local if that folder exists. Whether a `path` exists is for the loader to say.
-        Raises PersonaError for a place outside of the folder of the persona file.
+        A `checkpoint` is local if the folder exists; a `path` need not exist. Raises PersonaError for a path
+        outside of the folder of the persona file.
         """
         place = self.path if self.path is not None else self.checkpoint
         if place is None:
@@ -76,7 +76,7 @@ class AdapterEntry:
 
 @dataclass(frozen=True)
 class Persona:
-    """One persona of a file: an expert with a prompt and adapters, or a composite with `parts`."""
+    """A persona: an expert with a prompt or adapters, or a composite with `parts`."""
 
     name: str
     file: Path
@@ -99,7 +99,7 @@ class Persona:
 
 
 def load_file(file: Path) -> tuple[Persona, ...]:
-    """Personas of `file`. Raises one PersonaError with everything that is wrong in any document."""
+    """The personas of `file`. Raises one PersonaError with the errors of all documents."""
     personas: list[Persona] = []
     problems: list[str] = []
     for document in read(file):
@@ -113,12 +113,12 @@ def load_file(file: Path) -> tuple[Persona, ...]:
 
 
 def parse_document(document: Document) -> Persona:
-    """The persona of one document. Raises one PersonaError, a line for each thing that is wrong."""
+    """The persona of one document. Raises one PersonaError with a line per error."""
     fields = _Fields(document)
     persona = _persona(fields)
     if fields.problems:
         rest = len(fields.problems) - MAX_PROBLEMS
-        more = [f"{document.where(())}: and {rest} more mistakes"] if rest > 0 else []
+        more = [f"{document.where(())}: and {rest} more errors"] if rest > 0 else []
         raise PersonaError("\n".join(fields.problems[:MAX_PROBLEMS] + more))
     return persona
 
@@ -135,12 +135,12 @@ def confined(folder: Path, place: str) -> Path:
             f"'{visible(place, 100)}' cannot be followed: {visible(str(error), 200)}"
         ) from None
     if not inside.is_relative_to(root):
-        raise PersonaError(f"'{visible(place, 100)}' leads outside of the folder of the persona file")
+        raise PersonaError(f"'{visible(place, 100)}' is outside of the folder of the persona file")
     return inside
 
 
 def _unsafe(place: str) -> str | None:
-    """Why `place` is no relative path that stays below where it starts, on any system; or None."""
+    """Why `place` is not a relative path without `..` on any system; None if it is."""
     if PurePosixPath(place).is_absolute() or PureWindowsPath(place).anchor:
         return "must be relative to the persona file, not absolute"
     if ".." in PureWindowsPath(place).parts:
@@ -151,7 +151,7 @@ def _unsafe(place: str) -> str | None:
 
 
 class _Fields:
-    """Typed access to a document that notes what is wrong instead of stopping at it."""
+    """Typed access to a document that collects errors instead of raising."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -163,13 +163,13 @@ class _Fields:
     def only(self, data: Mapping[str, Any], path: KeyPath, known: tuple[str, ...]) -> None:
         for key in data:
             if key not in known:
-                # A file that is no persona file at all is not worth a comparison for each of its keys.
+                # Skip suggestions for files with many unknown keys, which are not persona files.
                 few = len(self.problems) < MAX_PROBLEMS
-                close = (did_you_mean(key, known, 1) if few else "") or f"; known are {', '.join(known)}"
+                close = (did_you_mean(key, known, 1) if few else "") or f" (choose from {', '.join(known)})"
                 self.wrong((*path, key), f"unknown key{close}")
 
     def text(self, data: Mapping[str, Any], path: KeyPath, key: str) -> str | None:
-        """Text without the white space around it; None, and noted if wrong, where there is none."""
+        """Stripped text; None if it is missing or invalid (then an error is recorded)."""
         if key not in data:
             return None
         value = data[key]
@@ -178,14 +178,14 @@ class _Fields:
             self.wrong((*path, key), f"must be text, not {kind_of(value)}{quotes}")
             return None
         if not value.strip():
-            self.wrong((*path, key), "is empty; leave the key out")
+            self.wrong((*path, key), "is empty; remove the key")
             return None
         return value.strip()
 
     def checked(
         self, data: Mapping[str, Any], path: KeyPath, key: str, check: Callable[[str], str | None]
     ) -> str | None:
-        """As `text`, where `check` says what is wrong with it."""
+        """As `text`, with `check` returning an error message or None."""
         value = self.text(data, path, key)
         reason = None if value is None else check(value)
         if reason:
@@ -211,7 +211,7 @@ class _Fields:
 
 
 def _persona(fields: _Fields) -> Persona:
-    """The persona as far as it can be read; `fields.problems` says whether it may be used."""
+    """The persona, valid only if `fields.problems` is empty."""
     data = fields.document.data
     fields.only(data, (), KEYS)
     if "name" not in data:
@@ -224,7 +224,7 @@ def _persona(fields: _Fields) -> Persona:
     if "parts" in data:
         for key in _NOT_IN_COMPOSITES:
             if key in data:
-                fields.wrong((key,), "cannot stand beside parts")
+                fields.wrong((key,), "is not allowed with parts")
     else:
         _check_use(fields, use)
     return Persona(
@@ -245,7 +245,7 @@ def _persona(fields: _Fields) -> Persona:
 
 
 def _check_use(fields: _Fields, use: str) -> None:
-    """A persona that is no composite needs what its `use` takes."""
+    """Check that a persona (not a composite) has the keys that its `use` needs."""
     data = fields.document.data
     if "prompt" not in data and "adapters" not in data:
         fields.wrong((), "a persona needs a prompt, adapters or parts")
@@ -259,7 +259,7 @@ def _adapters(fields: _Fields) -> tuple[AdapterEntry, ...]:
     data = fields.document.data
     items = fields.items(data, (), "adapters")
     if data.get("adapters") == []:
-        fields.wrong(("adapters",), "is empty; leave the key out")
+        fields.wrong(("adapters",), "is empty; remove the key")
     entries: list[AdapterEntry] = []
     for index, item in enumerate(items):
         if isinstance(item, dict):
@@ -281,15 +281,15 @@ def _entry(fields: _Fields, item: dict[str, Any], at: KeyPath) -> AdapterEntry:
 
     fields.only(item, at, _ENTRY_KEYS)
     if "base" not in item:
-        fields.wrong((*at, "base"), "is missing: the model that this adapter is for")
+        fields.wrong((*at, "base"), "is missing: the base model of this adapter")
     places = [key for key in _PLACES if key in item]
     if len(places) != 1:
         found = " and ".join(places) or "none of them"
-        fields.wrong(at, f"needs exactly one of {', '.join(_PLACES)}, and has {found}")
+        fields.wrong(at, f"needs exactly one of {', '.join(_PLACES)}, but has {found}")
     if "path" in item:
         for key in ("revision", "subfolder"):
             if key in item:
-                fields.wrong((*at, key), "belongs to a repository, not to a path")
+                fields.wrong((*at, key), "is only for a repository, not for a path")
     return AdapterEntry(
         base=fields.text(item, at, "base") or "",
         folder=folder,
@@ -322,14 +322,16 @@ def _extensions(fields: _Fields) -> Mapping[str, Any]:
 
 def _bad_name(name: str) -> str | None:
     if not expression.NAME.fullmatch(name):
-        return f"'{visible(name, 60)}' is no name: a letter, then letters, digits, - and _"
+        return (
+            f"'{visible(name, 60)}' is not a valid name: it must be a letter, then letters, digits, - and _"
+        )
     return None if len(name) <= expression.MAX_NAME else f"longer than {expression.MAX_NAME} characters"
 
 
 def _bad_use(use: str) -> str | None:
     if use in USES:
         return None
-    return f"'{visible(use, 60)}' is none of {', '.join(USES)}{did_you_mean(use, USES, 1)}"
+    return f"unknown value '{visible(use, 60)}' (choose from {', '.join(USES)}){did_you_mean(use, USES, 1)}"
 
 
 def _bad_parts(parts: str) -> str | None:
@@ -343,16 +345,16 @@ def _bad_parts(parts: str) -> str | None:
 def _bad_repo(repo: str) -> str | None:
     if is_repository(repo):
         return None
-    return f"'{visible(repo, 100)}' is no repository of the hub, which are OWNER/NAME"
+    return f"'{visible(repo, 100)}' is not a hub repository OWNER/NAME"
 
 
 def _bad_digest(digest: str) -> str | None:
     if base_digest.PATTERN.fullmatch(digest):
         return None
-    return f"'{visible(digest, 60)}' is no digest as mpg train writes it: 24 hexadecimal digits"
+    return f"'{visible(digest, 60)}' is not a digest of mpg train, which has 24 hexadecimal digits"
 
 
 def _bad_revision(revision: str) -> str | None:
     if _REVISION.fullmatch(revision) and ".." not in revision:
         return None
-    return f"'{visible(revision, 100)}' is no commit, tag or branch"
+    return f"'{visible(revision, 100)}' is not a commit, tag or branch"

@@ -1,4 +1,4 @@
-"""What the headers of safetensors files tell: names, shapes and places of tensors."""
+"""Reads the headers of safetensors files: names, shapes and offsets of tensors. Torch-free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX_FILE = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file: its shape, its type as safetensors calls it, its first byte and the one after."""
+    """A tensor in a file: its safetensors dtype, shape, and byte range `begin`:`end`."""
 
     file: Path
     dtype: str
@@ -25,12 +25,12 @@ class Stored:
 
 
 def read_header(file: Path) -> dict[str, Stored]:
-    """The tensors of a file by name. Raises ValueError where it is damaged or not whole, and OSError."""
+    """The tensors of a file by name. Raises ValueError for a damaged or incomplete file, and OSError."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > min(size - 8, MAX_HEADER):
-            raise ValueError(f"{file.name} is truncated or no safetensors file")
+            raise ValueError(f"{file.name} is truncated or not a safetensors file")
         try:
             header = json.loads(stream.read(length))
             found = {
@@ -39,14 +39,14 @@ def read_header(file: Path) -> dict[str, Stored]:
                 if name != "__metadata__"
             }
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise ValueError(f"{file.name} is damaged or no safetensors file") from None
+            raise ValueError(f"{file.name} is damaged or not a safetensors file") from None
     if max((one.end for one in found.values()), default=8 + length) != size:
-        raise ValueError(f"{file.name} is damaged or not whole")
+        raise ValueError(f"{file.name} is damaged or incomplete")
     return found
 
 
 def model_tensors(folder: Path) -> dict[str, Stored] | None:
-    """The tensors of a model's folder by name; None where its weights are not there, or not whole."""
+    """The tensors of a model's folder by name; None if its weights are missing or incomplete."""
     try:
         files = {WEIGHTS_FILE}
         if (folder / INDEX_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Renderers take an iterator of events and draw it: live, plain, json or events."""
+"""Renderers of engine events: live, plain, json and events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from mpg_cli.errors import UsageError
 
-if TYPE_CHECKING:  # every command imports this package, few draw replies
+if TYPE_CHECKING:  # every command imports this package, few render replies
     from mpg_cli.engine.events import Event
     from mpg_cli.io.terminal import Streams
     from mpg_cli.render.commentary import Commentary
@@ -17,17 +17,17 @@ ChosenFormat = Literal["live", "plain", "json", "events"]
 
 
 class Renderer(Protocol):
-    """Draws events until they end."""
+    """Renders events until the iterator ends."""
 
     def render(self, events: Iterable[Event]) -> None: ...
 
 
 def choose_format(wanted: Format, streams: Streams, *, to_file: bool) -> ChosenFormat:
-    """`auto` is live on a terminal and plain elsewhere; live needs a terminal that can move its cursor."""
+    """Resolve `auto` to live on a terminal, else plain. Raises UsageError if live is not possible."""
     able = streams.stdout_tty and streams.movable and not to_file
     if wanted == "live" and not able:
-        reason = "--output goes to a file" if to_file else "stdout is no terminal that can move its cursor"
-        raise UsageError(f"--format live cannot be shown: {reason}", hint="use --format plain")
+        reason = "--output is a file" if to_file else "stdout is not a terminal with cursor movement"
+        raise UsageError(f"--format live is not possible: {reason}", hint="use --format plain")
     if wanted == "auto":
         return "live" if able else "plain"
     return wanted
@@ -39,7 +39,7 @@ def make_renderer(
     """The renderer of a format, writing to stdout or to `file`."""
     out = file or streams.stdout
     if chosen == "live":
-        from mpg_cli.render.live import LiveRenderer  # rich loads only where it is needed
+        from mpg_cli.render.live import LiveRenderer  # imports rich
 
         return LiveRenderer(streams, commentary)
     if chosen == "json":

@@ -1,4 +1,4 @@
-"""A bar on stderr for work whose share is known."""
+"""A progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mpg_cli.io.terminal import Streams, clean
 
 
 class Bar:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal; nothing is shown elsewhere."""
 
     def __init__(self, streams: Streams, *, shown: bool) -> None:
         self._bar: Any = None

@@ -1,4 +1,4 @@
-"""What `mpg personas list` prints: a table on a terminal, lines of tab-separated fields, or JSON."""
+"""The output of `mpg personas list`: a table, lines of tab-separated fields, or JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ ListFormat = Literal["table", "plain", "json"]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The personas that were found for a model; `shadowed` are hidden by the file beside them."""
+    """The personas found, with their experts for a model; `shadowed` pairs a hidden persona with the file
+    that hides it.
+    """
 
     model: str
     rows: tuple[Row, ...]
@@ -37,7 +39,7 @@ class Catalogue:
 
 
 def catalogue_of(known: Registry, model: str, tags: Sequence[str]) -> Catalogue:
-    """The personas with all of the tags, on the model. Raises UsageError for a tag that no persona has."""
+    """The personas with all of the tags, for the model. Raises UsageError for an unknown tag."""
     rows = tuple(overview.rows(known, find_base(model), overview.tagged(known, known.personas, tags)))
     shadowed = overview.tagged(known, known.shadowed, tags)
     broken = [row.problem for row in rows if row.problem is not None]
@@ -51,7 +53,7 @@ def catalogue_of(known: Registry, model: str, tags: Sequence[str]) -> Catalogue:
 
 
 def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) -> None:
-    """Print it; problems of files are for stderr, unless the format is JSON, which has them too."""
+    """Print the catalogue. Problems of files are included in JSON only; the caller prints them to stderr."""
     out = streams.stdout
     if chosen == "json":
         out.write(json.dumps(_as_json(catalogue)) + "\n")
@@ -64,7 +66,7 @@ def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) 
 
 
 def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
-    """name, experts, parts, tags, file, hidden by, description."""
+    """The fields name, experts, parts, tags, file, hidden by, description."""
     found: list[tuple[str, ...]] = [
         (
             row.persona.name,
@@ -98,7 +100,7 @@ def _write_table(streams: Streams, catalogue: Catalogue) -> None:
 
 
 def _width(out: TextIO) -> int | None:
-    """Of a table that no terminal shows."""
+    """The width of a table; None for the terminal's."""
     return None if out.isatty() else 160
 
 
@@ -106,11 +108,11 @@ def _folder(folder: Path) -> str:
     shown = visible(os.path.join(os.curdir, folder))
     label = place(folder / "x").rpartition("/")[0]
     name = f"{label} = {shown}" if label in ("library", "user") else shown
-    return name if folder.is_dir() else f"{name} (not there)"
+    return name if folder.is_dir() else f"{name} (missing)"
 
 
 def _table(rows: Sequence[Row], on_model: str, width: int) -> Table:
-    """Only the description gives way on a narrow terminal; on a very narrow one tags and places go."""
+    """The table; on a narrow terminal the description is cut, then tags and files are left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -123,18 +125,18 @@ def _table(rows: Sequence[Row], on_model: str, width: int) -> Table:
     ]
     rest = width - sum(widths) - 2 * len(columns)
     for title, column, own in zip(titles, columns, widths, strict=True):
-        cells = max(_LEAST, own + rest) if column.cell is _what else own
+        cells = max(_MIN_DESCRIPTION, own + rest) if column.cell is _summary else own
         table.add_column(title, no_wrap=True, overflow="ellipsis", width=cells)
     for row in rows:
         table.add_row(*(Text(column.cell(row)) for column in columns))
     return table
 
 
-_LEAST = 8  # cells of a description
+_MIN_DESCRIPTION = 8  # cells
 
 
-def _what(row: Row) -> str:
-    """The parts of a composite, and the description."""
+def _summary(row: Row) -> str:
+    """The parts of a composite and the description."""
     return visible(
         " ".join(filter(None, [(row.persona.parts or "").replace(" ", ""), row.persona.description]))
     )
@@ -144,14 +146,14 @@ def _what(row: Row) -> str:
 class _Column:
     title: str
     cell: Callable[[Row], str]
-    most: int  # cells that it insists on
-    needs: int = 0  # columns of the terminal, for it to be shown
+    most: int  # maximum width in cells
+    needs: int = 0  # minimum width of the terminal to show the column
 
 
 _COLUMNS = (
     _Column("persona", lambda row: row.persona.name, 24),
     _Column("on", lambda row: row.experts, 30),
-    _Column("what it is", _what, 20),
+    _Column("description", _summary, 20),
     _Column("tags", lambda row: visible(", ".join(row.persona.tags)), 16, needs=90),
     _Column("from", lambda row: place(row.persona.file), 30, needs=75),
 )
@@ -179,7 +181,7 @@ def _persona(persona: Persona) -> dict[str, Any]:
 
 
 def _experts(row: Row) -> Any:
-    """Of a persona a list, the one that it becomes first; of a composite its parts counted by kind."""
+    """The experts of a persona, the one in use first; for a composite the number of parts by kind."""
     if row.problem is not None:
         return None
     if row.persona.parts is not None:

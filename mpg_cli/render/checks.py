@@ -1,4 +1,4 @@
-"""The results of `mpg doctor` as a list with marks."""
+"""The output of `mpg doctor`: a list of checks with marks."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Writer:
             self._out.write(f"    {'':<{_NAME}}  {clean(anonymous(line))}\n")
 
     def end(self, checks: Sequence[Check]) -> None:
-        """How many of each kind."""
+        """Write the number of problems and warnings."""
         problems = sum(check.status == "problem" for check in checks)
         warnings = sum(check.status == "warning" for check in checks)
-        said = [
+        counts = [
             f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((problems, "problem"), (warnings, "warning"))
         ]
-        self._out.write(f"\n{' and '.join(said)} in {len(checks)} checks\n")
+        self._out.write(f"\n{' and '.join(counts)} in {len(checks)} checks\n")

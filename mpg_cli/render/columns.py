@@ -1,4 +1,4 @@
-"""Replies to one prompt side by side, or one below the other where there is no room for that."""
+"""The output of `mpg compare`: replies in columns, or stacked on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mpg_cli.render.wrap import wrap
 
 Layout = Literal["columns", "plain", "json"]
 
-NARROWEST = 26  # cells of a column
+MIN_COLUMN = 26  # cells
 GAP = " │ "
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[22m"
 
 
 def choose_layout(wanted: Literal["auto", "columns", "plain", "json"], streams: Streams) -> Layout:
-    """`auto` is columns on a terminal and blocks elsewhere."""
+    """Resolve `auto` to columns on a terminal, else plain."""
     if wanted == "auto":
         return "columns" if streams.stdout_tty else "plain"
     return wanted
 
 
 class ColumnsRenderer:
-    """Draws one blend after the other: as their replies come, or in columns when all are there.
+    """Renders one blend after another: json and plain at once, columns on exit from the context.
 
-    As a context manager it draws the columns at its end, those of an interrupted run too.
+    An interrupted run shows the columns of the finished replies.
     """
 
     def __init__(self, commentary: Commentary, layout: Layout, samples: int) -> None:
@@ -41,7 +41,7 @@ class ColumnsRenderer:
         self._replies: list[Finished] = []
 
     def render(self, events: Iterable[Event]) -> None:
-        """The replies of one blend."""
+        """Render the replies of one blend."""
         out = self._commentary.streams.stdout
         for event in events:
             match event:
@@ -61,7 +61,7 @@ class ColumnsRenderer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the columns: a band of them for each sample."""
+        """Write the columns, one band per sample."""
         streams = self._commentary.streams
         encoding = (getattr(streams.stdout, "encoding", None) or "").lower().replace("-", "")
         for sequence in dict.fromkeys(reply.sequence for reply in self._replies):
@@ -75,10 +75,10 @@ class ColumnsRenderer:
 
 
 def write_columns(out: TextIO, replies: Sequence[Finished], width: int, *, color: bool, ascii_: bool) -> None:
-    """The replies of one sample in columns of a terminal of `width` cells; stacked where it is narrow."""
+    """Write the replies of one sample in columns over `width` cells, or stacked if that is too narrow."""
     gap = GAP.replace("│", "|") if ascii_ else GAP
     each = (width - len(gap) * (len(replies) - 1)) // len(replies)
-    if each < NARROWEST:
+    if each < MIN_COLUMN:
         for reply in replies:
             lines = [(BOLD, line) for line in wrap(clean(reply.spec.persona), width)]
             lines += [("", line) for line in _wrapped(reply.text, width)]
@@ -103,7 +103,7 @@ def write_columns(out: TextIO, replies: Sequence[Finished], width: int, *, color
 
 
 def write_block(out: TextIO, reply: Finished, *, sample: bool) -> None:
-    """One reply for a pipe: a line that says whose it is, the text as it is, an empty line."""
+    """Write one reply for a pipe: a header with the persona and statistics, the raw text, an empty line."""
     of_sample = f" [{reply.sequence}]" if sample else ""
     out.write(f"== {reply.spec.persona}{of_sample}{SEPARATOR}{summary_words(reply)}\n{reply.text}\n\n")
     out.flush()
@@ -114,7 +114,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _statistics(words: str, width: int) -> list[str]:
-    """The parts of the statistics, as many on a line as fit."""
+    """The parts of the statistics, filled into lines."""
     lines: list[str] = []
     for part in words.split(SEPARATOR):
         if lines and cell_len(lines[-1] + SEPARATOR + part) <= width:

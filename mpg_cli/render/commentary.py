@@ -1,4 +1,4 @@
-"""What goes to stderr beside the reply: notices, sample separators, the seed, the statistics."""
+"""Messages on stderr around a reply: notices, sample separators, seed, statistics."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mpg_cli.render.tally import Tally, detail_lines, summary_words
 
 @dataclass(frozen=True)
 class Commentary:
-    """Writes to stderr what the user asked to be told."""
+    """Writes the requested messages to stderr."""
 
     streams: Streams
     stats: bool
     quiet: bool = False
     verbose: bool = False
     samples: int = 1
-    seed: bool = True  # report the seed on its own where no statistics show it
-    explain: bool = False  # draw explanations; elsewhere they are in the objects
-    drawn: bool = False  # the seed was not given: it is reported even with --quiet
+    seed: bool = True  # report the seed if no statistics do
+    explain: bool = False  # print explanations; JSON output includes them instead
+    drawn: bool = False  # the seed is random: report it even with --quiet
 
     @classmethod
     def of(
@@ -35,7 +35,7 @@ class Commentary:
         machine: bool,
         explain: bool = False,
     ) -> Commentary:
-        """What the options ask for; `machine` where stdout carries objects, which have the seed in them."""
+        """The commentary for the options; `machine` if stdout has JSON, which includes the seed."""
         return cls(
             streams,
             stats=notices.shown(streams.stderr_tty and not machine),
@@ -48,28 +48,28 @@ class Commentary:
         )
 
     def notice(self, message: str) -> None:
-        """Something the user should know."""
+        """Print a notice unless --quiet."""
         if not self.quiet:
-            self.streams.say(f"mpg: {message}")
+            self.streams.message(f"mpg: {message}")
 
     def begin(self, started: Started) -> None:
-        """Before a reply: the separator of samples."""
+        """Print the separator before one of several samples."""
         if self.samples > 1:
-            self.streams.say(f"--- {started.sequence}")
+            self.streams.message(f"--- {started.sequence}")
 
     def end(self, finished: Finished, tally: Tally) -> None:
-        """After a reply: its explanation where there is one, its statistics, or at least its seed."""
+        """Print the explanation of a reply, if any, and its statistics or seed."""
         if finished.explanation is not None and self.explain:
             self._explain(finished.explanation, finished)
         if self.stats and not self.quiet:
-            self.streams.say(summary_words(finished), dim=True)
+            self.streams.message(summary_words(finished), dim=True)
             if self.verbose:
-                self.streams.say("\n".join(detail_lines(finished, tally)), dim=True)
+                self.streams.message("\n".join(detail_lines(finished, tally)), dim=True)
         elif self.seed and (self.drawn or not self.quiet):
-            self.streams.say(f"seed {finished.seed}")
+            self.streams.message(f"seed {finished.seed}")
 
     def _explain(self, explanation: Explanation, finished: Finished) -> None:
         from mpg_cli.render.explain_terminal import write_explanation
 
-        to = self.streams
-        write_explanation(to.stderr, explanation, finished.spec.experts, tty=to.stderr_tty, color=to.color)
+        err = self.streams
+        write_explanation(err.stderr, explanation, finished.spec.experts, tty=err.stderr_tty, color=err.color)

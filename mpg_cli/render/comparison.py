@@ -1,4 +1,4 @@
-"""Methods side by side: a table for a person, JSON, CSV, and a plot of presence against fluency."""
+"""The output of `mpg eval compare`: a table, JSON or CSV, and a plot of presence against fluency."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIGURES = ("minimum", "mean", "all_together", "fluency")
 
 
 def write_as(streams: Streams, found: Comparison, form: Literal["text", "json", "csv"]) -> None:
-    """A table, one JSON object, or CSV."""
+    """Write a table, one JSON object, or CSV."""
     if form == "json":
         streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
     elif form == "csv":
@@ -30,32 +30,32 @@ def write_as(streams: Streams, found: Comparison, form: Literal["text", "json", 
 
 
 def write_comparison(stream: TextIO, found: Comparison, *, color: bool) -> None:
-    """A line a method, then ours against the best other one."""
+    """Write a row per method, then the differences between exact and the best other method."""
     head = f"{found.persona} on {found.model}, {prompts(found.ours)}, seed {found.seed}"
     rows = [[*_heads(found), *map(clean, found.ours.personas)], *map(_row, found.methods)]
-    lines = [_bold(clean(head), color), "", *_table(rows, found, color), "", *verdict(found)]
+    lines = [_bold(clean(head), color), "", *_table(rows, found, color), "", *differences(found)]
     stream.write("\n".join(lines) + "\n")
 
 
-def verdict(found: Comparison) -> list[str]:
-    """Ours against the best other method, in words, and how to read the table."""
+def differences(found: Comparison) -> list[str]:
+    """The differences between exact and the best other method, and the legend of the table."""
     different, other = found.differences, found.differences.other
     equal, of = found.as_token_by_token
     lines = [
-        f"exact against {clean(other)}, the other method of the largest minimum:",
+        f"exact compared with {clean(other)}, the other method with the largest minimum:",
         f"  minimum   {_points(different.least)}",
         f"  mean      {_points(different.mean)}",
         f"  all       {_points(different.together)}",
     ]
     if different.fluency is not None:
-        lines.append(f"  fluency   {_signed(different.fluency)} nats a token")
+        lines.append(f"  fluency   {_signed(different.fluency)} nats per token")
     return [
         *lines,
         "",
-        f"{equal} of {of} replies of exact are token for token those of token-by-token decoding.",
+        f"{equal} of {of} replies of exact are identical to token-by-token decoding.",
         clean(f"Judged by {found.judged_by}."),
-        "min, mean: presence over personas; all: replies that show every one; fluency: nats a token under",
-        "the base; brackets: 95 % paired bootstrap over the prompts. threshold samples the law of exact.",
+        "min, mean: presence over personas; all: replies that show every persona; fluency: nats per token",
+        "under the base; brackets: 95 % paired bootstrap over the prompts. threshold has exact's target.",
     ]
 
 
@@ -78,7 +78,7 @@ def _row(own: Metrics) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]], found: Comparison, color: bool) -> list[str]:
-    """Columns of equal width, the first to the left; ours is bold."""
+    """Aligned columns, the first to the left; the row of exact is bold."""
     wide = [max(width(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):
@@ -89,7 +89,7 @@ def _table(rows: Sequence[Sequence[str]], found: Comparison, color: bool) -> lis
 
 
 def write_csv(stream: TextIO, comparisons: Sequence[Comparison]) -> None:
-    """A line a method and blend; intervals in columns of their own."""
+    """Write a row per method and blend, with the ends of intervals in columns of their own."""
     spans = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]
     rest = ("distinct_1", "distinct_2", "distinct_3", "self_bleu", "length", "tokens_per_second")
     table = csv.writer(stream, lineterminator="\n")
@@ -120,7 +120,7 @@ def _span(data: dict[str, Any] | None) -> tuple[float | None, ...]:
 
 
 def write_plot(path: Path, found: Comparison) -> None:
-    """The least presence against fluency, a point a method. Raises MpgError where it cannot be written."""
+    """Plot the minimum presence against fluency, a point per method. Raises MpgError for a failed write."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -147,8 +147,8 @@ def write_plot(path: Path, found: Comparison) -> None:
     title = clean(f"{found.persona} on {found.model}").replace("$", r"\$")
     axes.set(
         title=title,
-        xlabel="fluency: nats a token under the base (right is better)",
-        ylabel="presence of the least shown persona",
+        xlabel="fluency: nats per token under the base (right is better)",
+        ylabel="minimum presence over the personas",
         ylim=(-0.03, 1.03),
     )
     try:
@@ -164,7 +164,7 @@ def _share(own: Estimate | None) -> str:
 
 
 def _points(own: Estimate) -> str:
-    """A difference of shares, in points of a hundred."""
+    """A difference of shares in percentage points."""
     certain = "" if own.excludes_zero else "  within chance"
     return f"{100 * own.value:+.1f} points [{100 * own.low:+.1f}, {100 * own.high:+.1f}]{certain}"
 

@@ -1,4 +1,4 @@
-"""What a dry run found, for a person or a program."""
+"""The description of a run by `--dry-run`, as text or JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpg_cli.render.jsonl import write_line
 
 
 def write_description(out: TextIO, description: Mapping[str, object], *, as_json: bool) -> None:
-    """One JSON object, or aligned lines: one a field, and one for every item of a list."""
+    """Write one JSON object, or aligned lines: one per field and one per item of a list."""
     if as_json:
         write_line(out, dict(description))
         return
@@ -30,7 +30,7 @@ def _words(item: object) -> str:
 
 
 def _field(key: str, value: object) -> str:
-    """`prompt tokens 9`; a count of bytes in a unit that can be read."""
+    """A field such as `prompt tokens 9`; bytes in a readable unit."""
     if "_bytes" in key and isinstance(value, int):
         key, value = key.replace("_bytes", ""), _size(value)
     return f"{key.replace('_', ' ')} {value}"

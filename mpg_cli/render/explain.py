@@ -1,4 +1,4 @@
-"""`mpg explain`: replies with their explanations, drawn when they are complete."""
+"""The output of `mpg explain`: complete replies with their explanations."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ChosenFormat = Literal["terminal", "json"]
 
 
 def choose_format(wanted: Format, streams: Streams) -> ChosenFormat:
-    """`auto` is colours on a terminal and objects elsewhere."""
+    """Resolve `auto` to terminal on a terminal, else json."""
     if wanted == "auto":
         return "terminal" if streams.stdout_tty else "json"
     return wanted
 
 
 class ExplainRenderer:
-    """Writes each reply to stdout, as colours or as an object, and all of them to a page at the end."""
+    """Writes each reply to stdout, coloured or as JSON, and all of them to an HTML page at the end."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ExplainRenderer:
         self._replies: list[Finished] = []
 
     def render(self, events: Iterable[Event]) -> None:
-        """Draw the events until they end; an interruption leaves the page what is complete."""
+        """Render the events until they end; after an interruption the page has the finished replies."""
         try:
             self._render(events)
         finally:
@@ -89,7 +89,7 @@ class ExplainRenderer:
 
 
 def explained_record(finished: Finished) -> dict[str, Any]:
-    """The fields of `mpg generate --format json`, then `unit`, `tokens` and `sentences`."""
+    """The record of `mpg generate --format json` with `unit`, `tokens` and `sentences` at the top level."""
     record = finished.record()
     explanation: dict[str, Any] = record.pop("explanation")
     return {**record, **explanation}

@@ -1,7 +1,7 @@
-"""Explained replies as one HTML page that needs nothing else: no network, light and dark, hover and keys.
+"""Explained replies as a self-contained HTML page: light and dark, usable by mouse and keyboard.
 
-Everything that a model or a user wrote is escaped, and the page's policy lets nothing run but its own
-script. Without scripts the colours, bars and tables are there all the same.
+All text of models and users is escaped, and the content security policy allows only the page's own script.
+Colours, bars and tables work without scripts.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mpg_cli.render.palette import HUES
 from mpg_cli.render.tally import acceptance_words
 
 FOLDER = Path(__file__).parent / "page"
-LEVELS = 10  # of strength
-BAR = 200  # width of a bar in the units of its picture
+LEVELS = 10  # of colour strength
+BAR = 200  # width of a bar in SVG units
 
 ORIGINS = {"accepted": "drafted and accepted", "corrected": "corrected", "bonus": "not drafted"}
 
 
 def write_page(replies: Sequence[Finished], prompt: str) -> str:
-    """The page for the samples of one request; at least one."""
+    """The page for one or more samples of a request."""
     script, style = _read("page.js"), _style()
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    title = f"{replies[0].spec.persona}: the contributions of each persona, word by word"
+    title = f"{replies[0].spec.persona}: contributions of each persona to each token"
     return Template(_read("page.html")).substitute(
         policy=escape(policy),
         title=_text(title),
@@ -45,7 +45,7 @@ def write_page(replies: Sequence[Finished], prompt: str) -> str:
 
 
 class _Body:
-    """What is inside <main>."""
+    """The content of <main>."""
 
     def __init__(self, replies: Sequence[Finished], prompt: str) -> None:
         self._replies, self._prompt = replies, prompt
@@ -76,7 +76,7 @@ class _Body:
             for hue, i in enumerate(self._shown)
         )
         rest = len(self._names) - len(self._shown)
-        more = f"<span>{rest} more contributed less and are grey</span>" if rest else ""
+        more = f"<span>{rest} more with smaller contributions are grey</span>" if rest else ""
         steps = "".join(f'<span class="s{level}"></span>' for level in (1, 3, 5, 7, 9, 10))
         what = "contributed most to it" if self._nats else "most exceeds its share of the blend"
         ends = ("0", "3 nats and more") if self._nats else ("its share", "it alone")
@@ -130,7 +130,7 @@ class _Body:
             self._token(f"r{place}t{at}", explanation, explanation.tokens[at])
             for at in range(sentence.first, sentence.end)
         )
-        if sentence.first == 0:  # what was not sampled has no colour
+        if sentence.first == 0:  # the prefill was not sampled and has no colour
             words = _text(clean(explanation.prefill)) + words
         words = words.strip()
         bars = "".join(self._bar(sentence.contributions[i], hue, i) for hue, i in enumerate(self._shown))
@@ -172,7 +172,7 @@ class _Body:
     # -- numbers ---------------------------------------------------------------------------------
 
     def _numbers(self, place: int, explanation: Explanation) -> str:
-        """Every token in a table: for eyes, for programs that read aloud, and for the script."""
+        """A table of all tokens, for readers, screen readers and the script."""
         head = "".join(f'<th scope="col">{_text(name)}</th>' for name in self._names)
         rows = []
         for at, token in enumerate(explanation.tokens):
@@ -192,19 +192,19 @@ class _Body:
 
     def _footer(self) -> str:
         if self._nats:
-            said = (
-                "A value is w·δ: the persona's weight times the log of how much more likely its expert makes "
-                "the token than the plain model, in nats. +1 means e ≈ 2.7 times as likely. Values add up: a "
-                "bar is the sum over its sentence, left of the line where the persona counted against it."
+            text = (
+                "A value is w·δ: the persona's weight times the log-ratio of the token's probability under "
+                "its expert and under the plain model, in nats. +1 means e ≈ 2.7 times as likely. Values add "
+                "up: a bar is the sum over its sentence, left of the line for a negative sum."
             )
         else:
-            said = (
-                "A value is the share of a persona in a token: how likely it came from its expert. "
-                "A bar is the sum over its sentence: the tokens that came from the persona, on average."
+            text = (
+                "A value is the share of a persona in a token: the probability that its expert produced it. "
+                "A bar is the sum over its sentence: the expected number of tokens from the persona."
             )
         return (
-            f"<footer><p>{said} Point at a token, or move with Tab and the arrow keys, for all values. "
-            "Press a persona's name to see its contributions alone.</p></footer>"
+            f"<footer><p>{text} Point at a token, or move with Tab and the arrow keys, for all values. "
+            "Press a persona's name to show only its contributions.</p></footer>"
         )
 
 
@@ -217,12 +217,12 @@ def _origin(token: Token) -> str:
     words = ORIGINS[token.origin]
     if token.rejected is None:
         return words
-    said = f"“{_visible(token.rejected.text)}”" if token.rejected.text else "the end"
-    return f"{words}: the draft was {said}"
+    draft = f"“{_visible(token.rejected.text)}”" if token.rejected.text else "the end"
+    return f"{words}: the draft was {draft}"
 
 
 def _visible(text: str) -> str:
-    """Line ends as a sign, so that a token stays in its cell."""
+    """The text with line ends and tabs as symbols, to keep a token on one line."""
     return clean(text).replace("\n", "⏎").replace("\t", "⇥")
 
 
@@ -239,7 +239,7 @@ def _span(name: str, content: str) -> str:
 
 
 def _style() -> str:
-    """The page's rules, and those that come from the palette."""
+    """The style sheet, with the rules generated from the palette."""
     levels = "".join(f".s{n} {{ --mix: calc(var(--full) * {n / LEVELS:g}); }}\n" for n in range(LEVELS + 1))
     light = "".join(f".t.p{i}, .p{i} {{ --hue: {hue.light}; }}\n" for i, hue in enumerate(HUES))
     dark = "".join(f".t.p{i}, .p{i} {{ --hue: {hue.dark}; }}\n" for i, hue in enumerate(HUES))
@@ -253,5 +253,5 @@ def _read(name: str) -> str:
 
 
 def _hash(content: str) -> str:
-    """What the policy calls content that may be used."""
+    """The hash of inline content for the content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -1,8 +1,8 @@
-"""An explained reply for a terminal: tokens in the colour of the persona that contributed most, a legend,
-bars for each sentence.
+"""An explained reply on a terminal: a legend, tokens in the colour of the persona with the largest
+contribution, bars for each sentence.
 
-Colours are read on dark and on light terminals: text in a middle tone, then bold, then a block. Without
-colour the same is said with signs. Text of a model reaches rich as `Text` without control characters.
+Colours are legible on dark and light terminals: text in a middle tone, then bold, then a block. Without
+colour, marks replace them. Text of a model reaches rich as `Text` without control characters.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 MEDIUM, STRONG = 0.393, 0.777  # strengths: 0.5 and 1.5 nats
 SCALE = "from 0.05 nats in colour, from 0.5 bold, from 1.5 a block"
 BAR = 24  # cells
-WIDTH = 100  # where no terminal shows it
-KEYS = "abcdefgh"  # of personas where there is no colour
-AGAINST = "-░"  # of a bar; the second where the terminal has it
+WIDTH = 100  # columns outside a terminal
+KEYS = "abcdefgh"  # of personas, without colour
+NEGATIVE = "-░"  # the bar of a negative value, in ASCII and in UTF-8
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -67,10 +67,10 @@ class _Drawing:
         longest = max((abs(s.contributions[i]) for s in sentences for i in self._shown), default=0.0)
         for sentence in sentences:
             self._print(self._text(""))
-            begun = self._text("")
-            if sentence.first == 0:  # what was not sampled has no colour
-                begun.append(clean(self._explanation.prefill), style="dim" if self._color else "")
-            self._print(begun + self._sentence(sentence, stripped=not begun))
+            prefill = self._text("")
+            if sentence.first == 0:  # it was not sampled and has no colour
+                prefill.append(clean(self._explanation.prefill), style="dim" if self._color else "")
+            self._print(prefill + self._sentence(sentence, stripped=not prefill))
             for i in self._shown:
                 self._print(self._bar(sentence, i, longest))
 
@@ -87,7 +87,9 @@ class _Drawing:
                 line.append(f"[{self._key(i)}")
             line.append(f" {name} {self._weights[i]:g}" + ("" if self._color else "]"))
         if len(self._shown) < len(self._explanation.names):
-            line.append(f"  and {len(self._explanation.names) - len(self._shown)} that contributed less")
+            line.append(
+                f"  and {len(self._explanation.names) - len(self._shown)} more with smaller contributions"
+            )
         mixture = self._explanation.unit == "share"
         what = "exceeds its share most" if mixture else "contributed most"
         if self._color:
@@ -98,7 +100,8 @@ class _Drawing:
             line.append(", ", style="dim")
             line.append("not drafted", style="italic")
             line.append(
-                "; bars: contributions added up" + ("" if mixture else f", {AGAINST[self._blocks]} against"),
+                "; bars: contributions added up"
+                + ("" if mixture else f", {NEGATIVE[self._blocks]} negative"),
                 style="dim",
             )
         else:
@@ -133,7 +136,7 @@ class _Drawing:
         return (f"bold {hue}" if strength >= MEDIUM else hue) + marks
 
     def _signed(self, tokens: Sequence[Token]) -> Iterable[str]:
-        """Tokens with signs for origin and strength; those in a row of one persona share a bracket."""
+        """Tokens with marks for origin and strength; consecutive tokens of one persona share a bracket."""
         before: int | None = None
         for token in tokens:
             lead, word = _split(clean(token.text))
@@ -161,10 +164,10 @@ class _Drawing:
         return line
 
     def _cells(self, value: float, longest: float) -> str:
-        """A bar; one against the sentence is drawn thin."""
+        """The bar of a value; a negative one is drawn thin."""
         eighths = round(8 * BAR * abs(value) / longest) if longest else 0
         if value < 0:
-            return AGAINST[self._blocks] * round(eighths / 8)
+            return NEGATIVE[self._blocks] * round(eighths / 8)
         if not self._blocks:
             return "#" * round(eighths / 8)
         return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
@@ -172,7 +175,7 @@ class _Drawing:
     # -- colours ---------------------------------------------------------------------------------
 
     def _strongest(self, token: Token) -> tuple[int | None, float]:
-        """The persona whose colour the token has, if one does, and how strong it is."""
+        """The persona whose colour the token has, if any, and the strength."""
         strongest = self._explanation.strongest(token)
         if strongest is None or strongest not in self._shown:
             return None, 0.0

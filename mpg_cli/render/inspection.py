@@ -1,4 +1,4 @@
-"""What `mpg personas check` prints: a line for each mistake, and a summary."""
+"""The output of `mpg personas check`: a line per error, and a summary."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from mpg_cli.personas.inspection import Report
 
 
 def write_problems(streams: Streams, problems: Iterable[str]) -> None:
-    """Each of them, at once."""
+    """Write a line per problem and flush."""
     for problem in problems:
         streams.stdout.write(clean(problem) + "\n")
     streams.stdout.flush()
 
 
 def write_summary(streams: Streams, report: Report, problems: int, note: str) -> None:
-    """What was read and how many problems there are."""
+    """Write the counts of files, personas, adapters and problems."""
     counts = (
         _count(report.files, "file"),
         _count(report.personas, "persona"),
         _count(len(report.adapters), "adapter"),
     )
-    outcome = _count(problems, "problem") if problems else "all right"
+    outcome = _count(problems, "problem") if problems else "no problems"
     streams.stdout.write(f"{', '.join(counts)}: {outcome}{note}\n")
 
 

@@ -1,4 +1,4 @@
-"""The reply for programs: one JSON object a sample, or one an event; ASCII only, one a line."""
+"""Replies or events as JSON lines, ASCII only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpg_cli.render.tally import Tally
 
 
 class JsonRenderer:
-    """`--format json`: one object when a reply is complete; notices go to stderr."""
+    """`--format json`: one object per finished reply; notices go to stderr."""
 
     def __init__(self, out: TextIO, commentary: Commentary) -> None:
         self._out = out
@@ -37,7 +37,7 @@ class JsonRenderer:
 
 
 class EventsRenderer:
-    """`--format events`: everything that happens, as it happens."""
+    """`--format events`: one object per event."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -49,7 +49,7 @@ class EventsRenderer:
 
 
 def write_line(out: TextIO, record: dict[str, Any]) -> None:
-    """One object on one line, at once. JSON has no infinity and no NaN: they become null."""
+    """Write one object on a line and flush. Infinity and NaN, which JSON lacks, become null."""
     out.write(json.dumps(finite(record), ensure_ascii=True, allow_nan=False) + "\n")
     out.flush()
 

@@ -1,7 +1,7 @@
-"""The reply on a terminal as it grows: lines scroll by, below them the one in progress and a status.
+"""The growing reply on a terminal: finished lines scroll up, below them the line in progress and a status.
 
-Only the last two lines are ever drawn again, so neither a long reply nor a small screen disturbs it.
-Text of a model or a persona reaches rich as `Text` without control characters, never as markup.
+Only the last two lines are redrawn, so long replies and small screens work. Text of a model or a persona
+reaches rich as `Text` without control characters, never as markup.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-REFRESH = 12  # drawings a second that a flood of events gets
-BURST = 4  # drawings after a pause that need not wait
+REFRESH = 12  # maximum redraws per second
+BURST = 4  # redraws without delay after a pause
 
 
 class LiveRenderer:
-    """Draws replies on a terminal; whatever ends it, the text stays and the terminal is as before."""
+    """Renders replies on a terminal; restores the terminal at the end, also after an error."""
 
     def __init__(self, streams: Streams, commentary: Commentary) -> None:
         self._commentary = commentary
@@ -43,12 +43,12 @@ class LiveRenderer:
             highlight=False,
         )
         self._live: Live | None = None
-        self._credit, self._asked = float(BURST), monotonic()  # drawings that may be made now
+        self._credit, self._updated = float(BURST), monotonic()  # redraws allowed now
         self._column = Column()
         self._tally: Tally | None = None
 
     def render(self, events: Iterable[Event]) -> None:
-        """Draw the events until they end."""
+        """Render the events until they end."""
         try:
             for event in events:
                 self._draw(event)
@@ -80,30 +80,30 @@ class LiveRenderer:
                     self._commentary.end(event, tally)
 
     def _show(self) -> None:
-        """Start drawing below the text. (A `Live` cannot be started twice.)"""
+        """Start drawing below the text with a new `Live`, which cannot be started twice."""
         self._live = Live(
             console=self._console,
             get_renderable=self._lower,
-            auto_refresh=False,  # a thread would draw between our own writes
+            auto_refresh=False,  # a thread would interfere with our own writes
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
             vertical_overflow="crop",
         )
         self._live.start(refresh=True)
-        self._console.show_cursor(True)  # a job that is stopped or killed leaves it as it is
+        self._console.show_cursor(True)  # a stopped or killed job would leave it hidden
 
     def _refresh(self) -> None:
-        """Draw the lower lines again: at once after a pause, in a flood REFRESH times a second."""
+        """Redraw the lower lines: at once after a pause, otherwise at most REFRESH times per second."""
         now = monotonic()
-        self._credit = min(BURST, self._credit + REFRESH * (now - self._asked))
-        self._asked = now
+        self._credit = min(BURST, self._credit + REFRESH * (now - self._updated))
+        self._updated = now
         if self._live is not None and self._credit >= 1:
             self._credit -= 1
             self._live.refresh()
 
     def _above(self, lines: list[str]) -> None:
-        """Print finished lines above what is drawn: that is taken away first, never moved."""
+        """Print finished lines above the lower lines, which are erased and drawn again."""
         if lines and self._live is not None:
             self._erase()
             self._print(lines)
@@ -112,7 +112,7 @@ class LiveRenderer:
             self._print(lines)
 
     def _erase(self) -> None:
-        """Stop drawing and remove what was drawn below the text."""
+        """Stop drawing and erase the lower lines."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -126,7 +126,7 @@ class LiveRenderer:
             self._print([rest] if rest else [])
 
     def _lower(self) -> RenderableType:
-        """What is drawn again and again: the line in progress and the status, one row each."""
+        """The lower lines: the line in progress and the status."""
         status = progress_words(self._tally) if self._tally is not None else ""
         status = clean(status).replace("\n", " ")
         rows = [

@@ -1,4 +1,4 @@
-"""What a questionnaire found: bars, tables, JSON, a plot in a file."""
+"""The output of `mpg eval mbti`: bars, a table or JSON, and a plot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALF = 15  # columns of a bar on either side
 
 
 def write_as(streams: Streams, found: Findings, *, as_json: bool, table: bool) -> None:
-    """One JSON object, a table of several blends, or bars of one."""
+    """Write one JSON object, a table of several blends, or bars of one."""
     if as_json:
         streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
     elif table:
@@ -27,10 +27,10 @@ def write_as(streams: Streams, found: Findings, *, as_json: bool, table: bool) -
 
 
 def write_report(stream: TextIO, found: Findings, *, color: bool) -> None:
-    """The type, and for each dimension a bar, the score and how far it is from the base."""
+    """Write the type, and for each dimension a bar, the score and the difference to the base."""
     sheet = found.sheets[0]
     name = clean(f"{sheet.persona} on {found.model}")
-    lines = [f"{name}: {_bold(sheet.type, color)}   (the base alone: {found.base.type})", ""]
+    lines = [f"{name}: {_bold(sheet.type, color)}   (base: {found.base.type})", ""]
     for own, base, moved in zip(sheet.scores, found.base.scores, found.shift(sheet), strict=True):
         first, second = tuple(own.dimension)
         chance = "" if own.excludes_chance else "  within chance"
@@ -44,59 +44,60 @@ def write_report(stream: TextIO, found: Findings, *, color: bool) -> None:
 
 
 def legend(found: Findings) -> str:
-    """How to read the numbers."""
+    """The legend of the numbers."""
     return (
         "Scores run from +1 (all first pole) over 0 (chance) to -1 (all second pole), with 95 % t-intervals\n"
-        f"over the items; moved is the difference to the base, item by item. Read by {found.readout}, "
+        f"over the items; moved is the difference to the base, item by item. Readout {found.readout}, "
         f"target {found.target}."
     )
 
 
 def bar(value: float, mark: str) -> str:
-    """A bar from the middle: to the left for the first pole, to the right for the second."""
+    """A bar from the centre: to the left for the first pole, to the right for the second."""
     size = round(abs(value) * HALF)
     left, right = (size, 0) if value > 0 else (0, size)
     return "·" * (HALF - left) + mark * left + "│" + mark * right + "·" * (HALF - right)
 
 
 def write_table(stream: TextIO, found: Findings) -> None:
-    """A line a blend, the base first, and where each asked type was read."""
+    """Write a row per blend, the base first, and the confusion matrix of the types."""
     wide = max(len(sheet.persona) for sheet in (found.base, *found.sheets))
     heads = "  ".join(f"{dimension:<20}" for dimension in _dimensions(found))
-    lines = [f"{'':{wide}}  read  {heads}".rstrip()]
+    lines = [f"{'':{wide}}  type  {heads}".rstrip()]
     for sheet in (found.base, *found.sheets):
         cells = "  ".join(f"{_interval(score):<20}" for score in sheet.scores)
         lines.append(f"{sheet.persona:{wide}}  {sheet.type:<4}  {cells}".rstrip())
-    asked = [sheet.persona.split("+")[0] for sheet in found.sheets]
-    read = [sheet.type for sheet in found.sheets]
-    lines += ["", *confusion(asked, read), "", recovered(asked, read), "", legend(found)]
+    intended = [sheet.persona.split("+")[0] for sheet in found.sheets]
+    scored = [sheet.type for sheet in found.sheets]
+    lines += ["", *confusion(intended, scored), "", recovered(intended, scored), "", legend(found)]
     stream.write(clean("\n".join(lines)) + "\n")
 
 
-def confusion(asked: Sequence[str], read: Sequence[str]) -> list[str]:
-    """Rows are the types that were asked, columns those that were read."""
+def confusion(intended: Sequence[str], scored: Sequence[str]) -> list[str]:
+    """The confusion matrix: a row per persona's type, a column per scored type."""
     lines = [
-        ("read" if place == 0 else "").ljust(6) + " ".join(name[place] for name in asked)
-        for place in range(len(read[0]))
+        ("score" if place == 0 else "").ljust(6) + " ".join(name[place] for name in intended)
+        for place in range(len(scored[0]))
     ]
-    for own, found in zip(asked, read, strict=True):
-        marks = ("●" if name == found == own else "○" if name == found else "·" for name in asked)
+    for own, found in zip(intended, scored, strict=True):
+        marks = ("●" if name == found == own else "○" if name == found else "·" for name in intended)
         lines.append(f"{own:<6}" + " ".join(marks))
     return lines
 
 
-def recovered(asked: Sequence[str], read: Sequence[str]) -> str:
-    """How many types, and how many letters of each dimension."""
-    right = sum(own == found for own, found in zip(asked, read, strict=True))
+def recovered(intended: Sequence[str], scored: Sequence[str]) -> str:
+    """The number of types recovered, and of letters in each dimension."""
+    pairs = list(zip(intended, scored, strict=True))
+    right = sum(own == found for own, found in pairs)
     letters = [
-        f"{dimension} {sum(own[place] == found[place] for own, found in zip(asked, read, strict=True))}"
+        f"{dimension} {sum(own[place] == found[place] for own, found in pairs)}"
         for place, dimension in enumerate(DIMENSIONS)
     ]
-    return f"{right} of {len(asked)} types are read as asked; letters: {', '.join(letters)}"
+    return f"{right} of {len(intended)} types recovered; letters: {', '.join(letters)}"
 
 
 def write_plot(path: Path, found: Findings) -> None:
-    """Scores with their intervals, a panel a dimension. Raises MpgError where it cannot be written."""
+    """Plot scores with intervals, a panel per dimension. Raises MpgError if the file cannot be written."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,4 +1,4 @@
-"""Models at hand, for a person or a program."""
+"""The output of `mpg models`: local models as a table, lines or JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mpg_cli.personas.base import find_base
 from mpg_cli.personas.registry import Registry
 from mpg_cli.render.description import write_description
 
-WIDTH = 160  # of a table that no terminal shows
-LEAST = 24  # columns of a model's id; other columns give way before
+WIDTH = 160  # columns outside a terminal
+MIN_ID = 24  # columns of a model's id; other columns are cut first
 COLUMNS = ("", "model", "family", "size", "context", "adapters", "checkpoints", "prompts")
 _LEFT = ("", "model", "family")
 
 
 def row(info: ModelInfo, registry: Registry, in_use: str) -> dict[str, Any]:
-    """All that is told of a model, ready for JSON; `in_use` is the id of the one that commands take."""
+    """The JSON record of a model; `in_use` is the id of the default model."""
     own = str(info.folder) if info.source == "folder" else info.id
     base = find_base(own, None if info.source == "folder" else info.revision)
     return {
@@ -40,7 +40,7 @@ def row(info: ModelInfo, registry: Registry, in_use: str) -> dict[str, Any]:
 
 
 def write_all(streams: Streams, rows: Sequence[Mapping[str, Any]], shown: str) -> None:
-    """A table, lines with tabs (id first), or one JSON list; what is wrong with a model stands below it."""
+    """Write a table with problems below, tab-separated lines (id first), or one JSON list."""
     if shown == "json":
         streams.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     elif shown == "plain":
@@ -52,7 +52,7 @@ def write_all(streams: Streams, rows: Sequence[Mapping[str, Any]], shown: str) -
 
 
 def write_one(streams: Streams, row: Mapping[str, Any], *, as_json: bool) -> None:
-    """One model with the names of the experts that fit it."""
+    """Write one model with the names of the experts that fit it."""
     if as_json:
         streams.stdout.write(json.dumps(row, ensure_ascii=False, indent=1) + "\n")
         return
@@ -73,8 +73,8 @@ def write_one(streams: Streams, row: Mapping[str, Any], *, as_json: bool) -> Non
         "context": row["context"],
         "problem": row["problem"],
     }
-    told = {key: value for key, value in facts.items() if value is not None}
-    write_description(streams.stdout, told | experts, as_json=False)
+    known = {key: value for key, value in facts.items() if value is not None}
+    write_description(streams.stdout, known | experts, as_json=False)
 
 
 def _write_table(streams: Streams, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -94,11 +94,11 @@ def _write_table(streams: Streams, rows: Sequence[Mapping[str, Any]]) -> None:
             justify="left" if title in _LEFT else "right",
             overflow="fold" if title == "model" else "ellipsis",
             no_wrap=title != "model",
-            min_width=min(longest, LEAST) if title == "model" else None,
+            min_width=min(longest, MIN_ID) if title == "model" else None,
         )
     for row in rows:
         family, parameters, disk, *rest = _cells(row)
-        size = parameters or disk  # of the weights, where they are in files that tell
+        size = parameters or disk  # number of parameters if known, else size on disk
         mark = "*" if row["in_use"] else ""
         cells = [mark, row["id"], family.removesuffix("ForCausalLM"), size, *rest]
         table.add_row(*(Text(clean(cell)) for cell in cells), style="dim" if row["problem"] else None)
@@ -109,7 +109,7 @@ def _write_table(streams: Streams, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    """Architecture to prompts."""
+    """The columns from architecture to prompts."""
     experts = row["experts"]
     return [
         row["architecture"] or "",
@@ -123,7 +123,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _count(number: int | None) -> str | None:
-    """`1.6 M`."""
+    """A number such as `1.6 M`."""
     if number is None:
         return None
     for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
@@ -133,7 +133,7 @@ def _count(number: int | None) -> str | None:
 
 
 def _size(count: int) -> str:
-    """Bytes in a decimal unit, as the hub tells them."""
+    """Bytes in a decimal unit, as on the hub."""
     for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= limit:
             return f"{count / limit:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Colours of personas, told apart by colour-blind eyes as well (after Okabe and Ito, and Tol)."""
+"""Colours of personas, distinguishable with colour blindness (after Okabe and Ito, and Tol)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Hue:
     name: str
     light: str  # on a light page: bars, and tints behind dark text
     dark: str  # on a dark page: the same behind light text
-    ink: str  # in a terminal: as text it reads on black and on white, as background under white text
-    ansi: str  # where a terminal has 16 colours
+    ink: str  # in a terminal: legible as text on black and on white, and as background of white text
+    ansi: str  # in a terminal of 16 colours
 
 
 HUES = (

@@ -1,4 +1,4 @@
-"""The reply as it is: raw text to a pipe, a file or a simple terminal, flushed as it comes."""
+"""Replies as raw text to a pipe, a file or a simple terminal, flushed after each event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpg_cli.render.tally import Tally
 
 
 class PlainRenderer:
-    """Writes each reply's text and one newline; `tty` strips what could command a terminal."""
+    """Writes the text of each reply and a newline; with `tty` control characters are removed."""
 
     def __init__(self, out: TextIO, commentary: Commentary, *, tty: bool = False) -> None:
         self._out = out
@@ -22,7 +22,7 @@ class PlainRenderer:
         self._wrote = False
 
     def render(self, events: Iterable[Event]) -> None:
-        """Draw the events until they end."""
+        """Write the events until they end."""
         tally: Tally | None = None
         try:
             for event in events:
@@ -41,7 +41,7 @@ class PlainRenderer:
                         self._commentary.end(event, tally)
                         tally = None
         finally:
-            if tally is not None and self._wrote:  # ended without `Finished`: leave the next line to others
+            if tally is not None and self._wrote:  # interrupted: end the line
                 with contextlib.suppress(OSError):
                     self._write("\n")
 

@@ -1,4 +1,4 @@
-"""What `mpg personas show` prints of one persona or of an expression: a tree, plain lines or JSON."""
+"""The output of `mpg personas show`: a persona or an expression as a tree, plain lines or JSON."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ShowFormat = Literal["tree", "plain", "json"]
 
 @dataclass(frozen=True)
 class Portrait:
-    """An expression: its tree, the experts it comes to, and what each has for the model.
+    """An expression: its tree, its experts with effective weights, and their kinds for the model.
 
-    `persona` is the one that the expression names, where it names a single one.
+    `persona` is set if the expression is the name of a single persona.
     """
 
     expression: str
@@ -39,7 +39,7 @@ class Portrait:
 
 
 def portrait_of(text: str, known: Registry, model: str) -> Portrait:
-    """The persona or the expression on the model. Raises UsageError for what is unknown or no expression."""
+    """The persona or the expression on the model. Raises UsageError for invalid or unknown names."""
     terms = expression.parse(text)
     nodes = overview.tree(terms, known)
     blend = resolve(terms, known)
@@ -56,7 +56,7 @@ def portrait_of(text: str, known: Registry, model: str) -> Portrait:
 
 
 def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> None:
-    """Print it."""
+    """Print the portrait."""
     out = streams.stdout
     if chosen == "json":
         out.write(json.dumps(_as_json(portrait)) + "\n")
@@ -73,20 +73,20 @@ def write_portrait(streams: Streams, portrait: Portrait, chosen: ShowFormat) -> 
     elif composite:
         out.write("".join(f"{line}\n" for line in _indented(portrait)))
     if composite:
-        makes = "  ".join(f"{name} {format_weight(weight)}" for name, weight in portrait.experts)
-        out.write(f"\nexperts on {visible(portrait.model)}: {makes}\n")
+        experts = "  ".join(f"{name} {format_weight(weight)}" for name, weight in portrait.experts)
+        out.write(f"\nexperts on {visible(portrait.model)}: {experts}\n")
     out.flush()
 
 
 def _columns(streams: Streams) -> int | None:
-    """Of the terminal, where stdout is one."""
+    """The width of the terminal, None if stdout is not one."""
     import shutil
 
     return shutil.get_terminal_size().columns if streams.stdout_tty else None
 
 
 def _write_about(out: TextIO, persona: Persona, portrait: Portrait, columns: int | None) -> None:
-    """A line a field, or more where a terminal is narrow; without what could command a terminal."""
+    """Write the fields, wrapped to `columns`, without control characters."""
     fields = list(_fields(persona, portrait))
     width = max(len(key) for key, _ in fields)
     for key, value in fields:
@@ -143,20 +143,20 @@ def _places(entry: AdapterEntry) -> Iterable[tuple[str, str | None]]:
 
 
 def _used(portrait: Portrait, persona: Persona) -> str:
-    """The kind of expert that a persona becomes on the model, and what is in its way."""
+    """The kinds of experts that a persona uses on the model, with their state."""
     used = [one.words for one in portrait.available.get(persona.name, ()) if one.used]
     return " + ".join(used) or "none"
 
 
 def _reasons(portrait: Portrait, persona: Persona) -> Iterator[str]:
-    """Why an adapter is taken that was made for a model of another name."""
+    """The reasons for using an adapter whose base has another name."""
     for one in portrait.available.get(persona.name, ()):
         if one.used and one.match is not None and one.match.reason is not None:
             yield f"{one.match.words}, {one.match.reason}"
 
 
 def _label(node: Node, portrait: Portrait) -> str:
-    """Name, weight there, and below the top the weight that it comes to."""
+    """The name, the weight, the effective weight if different, and the kind of expert."""
     words = [node.persona.name, format_weight(node.weight)]
     if node.effective != node.weight:
         words.append(f"= {format_weight(node.effective)}")

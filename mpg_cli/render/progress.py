@@ -1,4 +1,4 @@
-"""How far a batch is: a bar on a terminal, a line a minute elsewhere, and a summary at the end."""
+"""The progress of a batch: a bar on a terminal, a line per minute elsewhere, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 LOG_SECONDS = 60.0
-TOLD = 5  # errors that are told one by one
+MAX_SHOWN_ERRORS = 5
 
 
 @dataclass
 class Totals:
-    """Counts of a run."""
+    """The counts of a run."""
 
     done: int = 0
     failed: int = 0
-    skipped: int = 0  # answered by earlier runs
-    tokens: int = 0  # committed, of lines under way as well
+    skipped: int = 0  # completed by earlier runs
+    tokens: int = 0  # committed, including unfinished lines
     stats: Stats = field(default_factory=Stats)  # of the finished replies
     batch_size: int | None = None
     seconds: float = 0.0
@@ -36,7 +36,7 @@ class Totals:
         return self.tokens / self.seconds if self.seconds > 0 and self.tokens else None
 
     def as_json(self) -> dict[str, Any]:
-        """The summary for machines."""
+        """The summary as JSON."""
         return {
             "done": self.done,
             "failed": self.failed,
@@ -50,9 +50,9 @@ class Totals:
 
 
 class BatchProgress:
-    """Shows the events of a batch on stderr; `totals` is what came of it.
+    """Shows the events of a batch on stderr and counts them in `totals`.
 
-    `typed`: the lines come from the terminal, where a bar would run through them.
+    `typed` suppresses the bar: the lines are typed on the terminal.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BatchProgress:
             self._start_bar()
 
     def skip(self) -> None:
-        """A line that an earlier run has answered."""
+        """Count a line that an earlier run has completed."""
         self.totals.skipped += 1
         if self._bar is not None and self.totals.skipped % 100 == 0:
             self._draw()
@@ -77,32 +77,32 @@ class BatchProgress:
         totals = self.totals
         match event:
             case Notice():
-                self._say(f"mpg: {event.message}")
+                self._print(f"mpg: {event.message}")
             case Sized():
                 totals.batch_size = event.batch_size
-                self._say(f"mpg: {event.batch_size} prompts run together: {event.reason}")
+                self._print(f"mpg: {event.batch_size} prompts in a batch: {event.reason}")
             case LineDone():
                 totals.done += 1
                 totals.stats += event.finished.stats
             case LineFailed():
                 totals.failed += 1
-                if totals.failed <= TOLD:
-                    self._say(f"mpg: line {event.line.number}: {event.message}")
-                elif totals.failed == TOLD + 1:
-                    self._say("mpg: further errors are in the output only")
+                if totals.failed <= MAX_SHOWN_ERRORS:
+                    self._print(f"mpg: line {event.line.number}: {event.message}")
+                elif totals.failed == MAX_SHOWN_ERRORS + 1:
+                    self._print("mpg: further errors are in the output only")
             case Progress():
                 totals.tokens += event.tokens
         totals.seconds = monotonic() - self._began
         self._draw()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def summary(self) -> str:
-        """One line at the end."""
+        """The summary in one line."""
         return SEPARATOR.join(self._words())
 
     # -- below ---------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class BatchProgress:
         words = [
             f"{totals.done} answered",
             f"{totals.failed} failed" if totals.failed else "",
-            f"{totals.skipped} were there already" if totals.skipped else "",
+            f"{totals.skipped} skipped" if totals.skipped else "",
             f"{totals.tokens} tokens",
             "" if speed is None else f"{speed:.3g} tokens/s" if speed < 100 else f"{speed:.0f} tokens/s",
             "" if rate is None else f"{rate:.0%} accepted",
@@ -143,14 +143,16 @@ class BatchProgress:
     def _draw(self) -> None:
         totals = self.totals
         if self._bar is not None:
-            seen = totals.done + totals.failed + totals.skipped
-            self._bar.update(self._task, completed=seen, words=SEPARATOR.join(self._words()[1:]))
+            processed = totals.done + totals.failed + totals.skipped
+            self._bar.update(self._task, completed=processed, words=SEPARATOR.join(self._words()[1:]))
         elif not self._quiet and monotonic() - self._logged >= LOG_SECONDS:
             self._logged = monotonic()
             of = "" if self._total is None else f" of {self._total}"
-            self._streams.say(f"mpg: {SEPARATOR.join([f'{totals.done}{of} answered', *self._words()[1:]])}")
+            self._streams.message(
+                f"mpg: {SEPARATOR.join([f'{totals.done}{of} answered', *self._words()[1:]])}"
+            )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._quiet:
             return
         if self._bar is not None:
@@ -160,4 +162,4 @@ class BatchProgress:
 
             self._bar.console.print(Text(clean(text)), soft_wrap=True)
         else:
-            self._streams.say(text)
+            self._streams.message(text)

@@ -1,4 +1,4 @@
-"""The records of a batch: one JSON object a line of input (formats page)."""
+"""The records of a batch: one JSON object per input line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mpg_cli.render.jsonl import finite
 
 
 def record_of(event: LineDone | LineFailed) -> dict[str, Any]:
-    """The record of an answered or failed line; `input` (OpenAI: the end of `id`) is the line's digest."""
+    """The record of a finished or failed line; `input` (OpenAI: the end of `id`) is the line's digest."""
     return failed_record(event) if isinstance(event, LineFailed) else done_record(event)
 
 
 def done_record(event: LineDone) -> dict[str, Any]:
-    """The fields of `mpg generate --format json`, or OpenAI's shape with ours under `mpg`."""
+    """The fields of `mpg generate --format json`; for OpenAI lines a response with them under `mpg`."""
     line, finished = event.line, event.finished
     reply = finished.record()
     reply["acceptance"] = finished.stats.acceptance_rate
@@ -49,7 +49,7 @@ def done_record(event: LineDone) -> dict[str, Any]:
 
 
 def failed_record(event: LineFailed) -> dict[str, Any]:
-    """What went wrong and in which line."""
+    """The line's number and its error."""
     line, error = event.line, {"code": event.code, "message": event.message}
     if line.openai:
         return {

@@ -1,4 +1,4 @@
-"""Values of options as `mpg config` prints them."""
+"""The output of `mpg config`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from mpg_cli.io.terminal import Streams, clean
 
 
 def write_setting(streams: Streams, value: Any, note: str = "", *, name: str = "") -> None:
-    """A value, after its name where there is one."""
+    """Write a value, after its name if given."""
     write_line(streams, (f"{name}: " if name else "") + _shown(value) + note)
 
 
 def write_unset(streams: Streams, name: str, default: str) -> None:
-    """An option that nothing sets, with its default in words."""
+    """Write an option that is not set, with a description of its default."""
     write_line(streams, f"# {name}:" + (f" {default}" if default else ""))
 
 
 def write_line(streams: Streams, text: str) -> None:
-    """A line, harmless on a terminal and as it is on a pipe."""
+    """Write a line, without control characters on a terminal."""
     streams.stdout.write((clean(text) if streams.stdout_tty else text) + "\n")
 
 

@@ -15,7 +15,7 @@ from mpg_cli.render.bar import Bar
 
 @contextmanager
 def under_way(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]:
-    """The study with its progress on stderr; notices come when it is over."""
+    """The study with its progress shown on stderr, and its notices after the end."""
     if study.output is not None:
         check_output(study.output)
     notices: list[str] = []
@@ -39,8 +39,8 @@ def under_way(study: Study, streams: Streams, *, quiet: bool) -> Iterator[Study]
         except BaseException:
             stack.close()
             if study.output is not None and signals.received() is not None and not quiet:
-                streams.say("mpg: interrupted; the same command goes on where it stopped")
+                streams.message("mpg: interrupted; run the same command again to resume")
             raise
     if not quiet:
         for notice in dict.fromkeys(notices):
-            streams.say(f"mpg: {notice}")
+            streams.message(f"mpg: {notice}")

@@ -1,4 +1,4 @@
-"""What the replies of a blend show: bars and numbers, or JSON."""
+"""The output of `mpg eval style`: bars and numbers, or JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAR = 20  # columns
 
 
 def write_findings(streams: Streams, found: Findings, *, as_json: bool) -> None:
-    """One JSON object, or bars and numbers."""
+    """Write one JSON object, or bars and numbers."""
     if as_json:
         streams.stdout.write(json.dumps(found.as_json(), ensure_ascii=False) + "\n")
     else:
@@ -23,7 +23,7 @@ def write_findings(streams: Streams, found: Findings, *, as_json: bool) -> None:
 
 
 def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
-    """Presence of each persona, then what is said about all replies."""
+    """Write the presence of each persona, then the metrics of all replies."""
     own = found.metrics
     head = f"{found.persona} on {found.model}, {prompts(own)}, seed {found.seed}"
     lines = [_bold(clean(head), color), ""]
@@ -36,7 +36,7 @@ def write_style(stream: TextIO, found: Findings, *, color: bool) -> None:
 
 
 def presence_lines(own: Metrics) -> list[str]:
-    """A bar a persona; the least, the mean and all together below."""
+    """A bar per persona; below them the minimum, the mean and the share of replies that show all."""
     rows = [(clean(name), shown) for name, shown in zip(own.personas, own.presence, strict=True)]
     wide = max(18, *(width(name) + 2 for name, _ in rows))
     lines = [
@@ -53,7 +53,7 @@ def facts(own: Metrics) -> list[tuple[str, str]]:
     """Fluency, diversity, length, speed."""
     found = []
     if own.fluency is not None:
-        found.append(("fluency", f"{interval(own.fluency)} nats a token under the base"))
+        found.append(("fluency", f"{interval(own.fluency)} nats per token under the base"))
     distinct = ", ".join(f"{value:.2f}" for value in own.distinct.values() if value is not None)
     found.append(("distinct-1, 2, 3", distinct or "no words"))
     if own.self_bleu is not None:
@@ -67,18 +67,18 @@ def facts(own: Metrics) -> list[tuple[str, str]]:
 
 
 def legend(found: Findings) -> list[str]:
-    """Who judged, and what the intervals are."""
+    """The judge, and the meaning of the intervals."""
     judged = f"Judged by {found.judged_by}." if found.metrics.judged else "No judge was given."
     return [clean(judged), "In brackets: 95 % bootstrap intervals over the prompts."]
 
 
 def prompts(own: Metrics) -> str:
-    """How many prompts."""
+    """The number of prompts in words."""
     return "1 prompt" if len(own.prompts) == 1 else f"{len(own.prompts)} prompts"
 
 
 def bar(share: float) -> str:
-    """A bar for a share of 1."""
+    """A bar for a share between 0 and 1."""
     size = round(share * BAR)
     return "█" * size + "·" * (BAR - size)
 

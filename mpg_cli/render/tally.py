@@ -1,4 +1,4 @@
-"""What a renderer shows of a reply as it grows: its statistics in a few words."""
+"""Statistics of a growing or finished reply in a few words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN_BY_TOKEN = "token by token"  # in place of an acceptance rate
 
 
 class Tally:
-    """One reply so far: its statistics, and the chunk size in use."""
+    """The statistics of the reply so far and the current chunk size."""
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
@@ -19,7 +19,7 @@ class Tally:
         self.chunk_size: int | str = spec.chunk_size
 
     def add(self, round_: Round) -> None:
-        """One more round."""
+        """Add a round."""
         self.stats = round_.stats
         if round_.draft:
             self.chunk_size = len(round_.draft)
@@ -31,7 +31,7 @@ def blend_words(spec: RunSpec) -> str:
 
 
 def progress_words(tally: Tally) -> str:
-    """One line while the reply grows."""
+    """The status line of a growing reply."""
     stats = tally.stats
     if not stats.passes:
         return "reading the prompt"
@@ -48,12 +48,12 @@ def progress_words(tally: Tally) -> str:
 
 
 def summary_words(finished: Finished) -> str:
-    """One line after the reply."""
+    """The statistics line of a finished reply."""
     stats = finished.stats
     per_pass = stats.committed_per_pass
     parts = [
         TOKEN_BY_TOKEN if stats.acceptance_rate is None else acceptance_words(stats, " accepted"),
-        f"{per_pass:.2f} tokens a pass" if per_pass is not None else "",
+        f"{per_pass:.2f} tokens per pass" if per_pass is not None else "",
         _speed(stats),
         f"{finished.usage.completion_tokens} tokens",
         _threshold_words(stats),
@@ -66,13 +66,13 @@ def summary_words(finished: Finished) -> str:
 
 
 def acceptance_words(stats: Stats, verb: str = "") -> str:
-    """`90% accepted (9 of 10 evaluated)`; empty where nothing was."""
+    """`90% accepted (9 of 10 evaluated)`; empty if no drafts were evaluated."""
     rate = stats.acceptance_rate
     return "" if rate is None else f"{rate:.0%}{verb} ({stats.accepted} of {stats.evaluated} evaluated)"
 
 
 def detail_lines(finished: Finished, tally: Tally) -> list[str]:
-    """What `-v` adds: what was sampled, from whom, and where the time went."""
+    """The lines of `-v`: model, experts, sampling scheme, rounds, contributions, timings."""
     spec, stats, seconds = finished.spec, finished.stats, finished.stats.seconds
     model, scheme = spec.model, spec.scheme
     experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in spec.experts)
@@ -88,7 +88,7 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
             "sampled",
             f"{scheme.target} by {scheme.rule}, drafter {scheme.drafter}, chunk {spec.chunk_size}",
         ),
-        ("prompt", f"{finished.usage.prompt_tokens} tokens, a reply of at most {spec.max_tokens}"),
+        ("prompt", f"{finished.usage.prompt_tokens} tokens, reply of at most {spec.max_tokens}"),
         ("rounds", _histogram_words(stats)),
         ("contribution", _contribution_words(tally)),
         (
@@ -114,7 +114,7 @@ def _speed(stats: Stats) -> str:
 
 
 def _threshold_words(stats: Stats) -> str:
-    """Thresholds, clipped share and the largest kappa in short; empty outside the threshold rule."""
+    """Last threshold, clipped share and largest kappa; empty for other rules."""
     if not stats.chunks:
         return ""
     last = stats.thresholds[-1] if stats.thresholds else 0.0
@@ -122,7 +122,7 @@ def _threshold_words(stats: Stats) -> str:
 
 
 def _histogram_words(stats: Stats) -> str:
-    """How many rounds accepted how many drafted tokens: `accepted 0: 3, 1: 5, ...`."""
+    """The number of rounds by accepted tokens: `9, by tokens accepted 0: 3, 1: 6`."""
     if not stats.evaluated:
         return f"{stats.passes} without drafts"
     counts = ", ".join(f"{accepted}: {rounds}" for accepted, rounds in enumerate(stats.histogram))
@@ -134,7 +134,7 @@ def _contribution_words(tally: Tally) -> str:
     if means is None:
         return ""
     names = (expert.name for expert in tally.spec.experts)
-    unit = "share of the token" if tally.spec.scheme.target == "mixture" else "nats a token"
+    unit = "share of the token" if tally.spec.scheme.target == "mixture" else "nats per token"
     listed = ", ".join(f"{name} {mean:+.2f}" for name, mean in zip(names, means, strict=True))
     return f"{listed} ({unit})"
 

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a bar on a terminal, a line now and then on a pipe."""
+"""The progress of training on stderr: a bar on a terminal, periodic lines on a pipe."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from mpg_cli.io.terminal import Streams
 from mpg_cli.training.watch import Figures
 
-LINE_SECONDS = 30.0  # between two lines on a pipe
-_SHARE = 0.1  # of the steps between two lines, if that is later
+LINE_SECONDS = 30.0  # maximum time between two lines on a pipe
+_SHARE = 0.1  # maximum share of the steps between two lines
 
 
 class Progress:
@@ -22,8 +22,8 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._doing = "training"
-        self._told_step = 0
-        self._told_at = time.monotonic()
+        self._last_step = 0
+        self._last_time = time.monotonic()
 
     def __enter__(self) -> Progress:
         if not self._quiet and self._streams.stderr_tty and self._streams.movable:
@@ -45,14 +45,14 @@ class Progress:
         if self._bar is not None:
             self._show(text)
         elif not self._quiet:
-            self._streams.say(f"mpg: {text}")
+            self._streams.message(f"mpg: {text}")
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
-            told = figures.summary(brief=True) if figures else ""
-            self._show(self._doing, total=total, completed=done, figures=told)
+            text = figures.summary(brief=True) if figures else ""
+            self._show(self._doing, total=total, completed=done, figures=text)
         elif not self._quiet and figures is not None and self._due(done, total):
-            self._streams.say(f"step {done}/{total}: {figures.summary()}")
+            self._streams.message(f"step {done}/{total}: {figures.summary()}")
 
     def stopping(self) -> None:
         self._doing = "stopping"
@@ -65,12 +65,12 @@ class Progress:
         self._bar.update(self._task, description=text, **fields)
 
     def _due(self, done: int, total: int) -> bool:
-        """The first step, the last, and between them neither too often nor too seldom."""
+        """Whether to print a line: at the first and last step, after LINE_SECONDS or _SHARE of the steps."""
         now = time.monotonic()
-        waited = now - self._told_at >= LINE_SECONDS
-        due = self._told_step == 0 or done >= total or waited or done - self._told_step >= _SHARE * total
+        waited = now - self._last_time >= LINE_SECONDS
+        due = self._last_step == 0 or done >= total or waited or done - self._last_step >= _SHARE * total
         if due:
-            self._told_step, self._told_at = done, now
+            self._last_step, self._last_time = done, now
         return due
 
 

@@ -1,4 +1,4 @@
-"""What `mpg tune` found, for a person: a table, a curve in the terminal, a plot in a file."""
+"""The output of `mpg tune`: a table and a curve, JSON, and a plot."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 CURVE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # chunk sizes of the curve
 BAR = 32  # columns
-WIDTH = 120  # of a table that no terminal shows
+WIDTH = 120  # columns outside a terminal
 PLOTS = (".svg", ".png", ".pdf")
 
 
 def token_by_token(profile: Profile) -> Choice:
-    """The yardstick: decoding without drafts."""
+    """The baseline: decoding without drafts."""
     return next(choice for choice in profile.choices if choice.drafter == "none")
 
 
 def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
-    """Table, curve of the best drafter, and what to do with it."""
+    """Write the table, the curve of the best drafter, and the options to use it."""
     from rich.console import Console
 
     width = None if stream.isatty() else WIDTH
@@ -38,9 +38,9 @@ def write_report(stream: TextIO, profile: Profile, *, color: bool) -> None:
 
 
 def advice(profile: Profile) -> str:
-    """One sentence: what is fastest, and how to have it."""
+    """The fastest drafter and chunk size, and the options to use them, in one sentence."""
     best, base = profile.choices[profile.best], token_by_token(profile).measured or 0.0
-    # Where the text depends on the drafter, auto is merged, and none where that is slower.
+    # If the text depends on the drafter (rules other than exact), auto is merged, or none if that is faster.
     auto = [best.drafter] if profile.key.get("rule") == "exact" else ["merged"]
     auto += ["none"] if profile.chunk_size("merged", 1) == 0 else []
     named = best.drafter.startswith("model:") or best.drafter not in auto
@@ -85,14 +85,14 @@ def _table(profile: Profile) -> Table:
 
 
 def _effect(choice: Choice, base: Choice) -> str:
-    """Σ wδ a token against that without drafts."""
+    """Σ wδ per token, and the baseline's."""
     if choice.effect is None or base.effect is None:
         return ""
     return f"{choice.effect:.3g} (none {base.effect:.3g})" if choice is not base else f"{choice.effect:.3g}"
 
 
 def _bars(curve: tuple[float, ...], chosen: int) -> list[str]:
-    """A line a chunk size."""
+    """A bar per chunk size."""
     sizes = sorted({*CURVE, chosen})
     most = max(curve)
     return [
@@ -104,19 +104,19 @@ def _bars(curve: tuple[float, ...], chosen: int) -> list[str]:
 
 
 def check_plot(path: Path) -> None:
-    """Raises UsageError if that file cannot become a plot; before any work."""
+    """Raise UsageError if a plot cannot be written to this file; called before any work."""
     if path.suffix.lower() not in PLOTS:
-        raise UsageError(f"--plot {path} is no plot file", hint=f"end its name in {', '.join(PLOTS)}")
+        raise UsageError(f"--plot {path} has an unknown format", hint=f"use the suffix {', '.join(PLOTS)}")
     if not path.resolve().parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}", hint="make it first")
+        raise UsageError(f"--plot {path}: the folder {path.parent} does not exist", hint="create it first")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UsageError("--plot needs matplotlib", hint="pip install 'mpg-cli[plot]'") from None
+        raise UsageError("--plot needs matplotlib", hint="install it: pip install 'mpg-cli[plot]'") from None
 
 
 def write_plot(path: Path, profile: Profile) -> None:
-    """Predicted curves and measured points. Raises MpgError where the file cannot be written."""
+    """Plot predicted curves and measured points. Raises MpgError if the file cannot be written."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -143,7 +143,7 @@ def write_plot(path: Path, profile: Profile) -> None:
 
 
 def as_json(profile: Profile, file: Path) -> dict[str, Any]:
-    """The result for machines; `auto` is the chunk size that each drafter has from now on."""
+    """The result as JSON; `auto` is the chunk size of each drafter under --chunk-size auto."""
     data = profile.as_json()
     for choice, row in zip(profile.choices, data["choices"], strict=True):
         row["auto"] = profile.chunk_size(choice.drafter, choice.candidates)

@@ -1,4 +1,4 @@
-"""Text that grows, cut into lines of a terminal: word wrap by cells, wide characters count two."""
+"""Word wrap of growing text by terminal cells; wide characters count as two."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PIECES = re.compile(" +|[^ ]+")
 
 
 class Column:
-    """The lines of a growing text: `add` returns those that are complete, `partial` is the one in progress.
+    """The lines of a growing text: `add` returns the complete ones, `partial` is the line in progress.
 
-    A word that outgrows its line moves to the next one as a whole, so a complete line never changes.
-    Spaces at a break hang beyond the edge and are dropped when the line is complete.
+    A word that does not fit moves to the next line as a whole, so a complete line never changes. Spaces at a
+    break are dropped from complete lines.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Column:
         return self._partial.rstrip(" ")
 
     def add(self, text: str, width: int) -> list[str]:
-        """Append cleaned text; the lines it completed, each at most `width` cells."""
+        """Append cleaned text; returns the lines completed by it, each of at most `width` cells."""
         lines: list[str] = []
         *ended, rest = (self._partial + text).split("\n")
         for line in ended:
@@ -34,13 +34,13 @@ class Column:
         return lines + [part.rstrip(" ") for part in full]
 
     def end(self) -> str:
-        """Take what is left of the line in progress."""
+        """Return and clear the line in progress."""
         rest, self._partial = self.partial, ""
         return rest
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """One line of text as lines of at most `width` cells (hanging spaces not counted); never empty."""
+    """Wrap one line to lines of at most `width` cells (without trailing spaces); at least one line."""
     width = max(2, width)  # room for one wide character
     lines: list[str] = []
     line, used = "", 0
@@ -59,7 +59,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def _untabbed(line: str) -> str:
-    """Tabs as spaces up to the next stop."""
+    """The line with tabs expanded to spaces."""
     if "\t" not in line:
         return line
     head, *cells = line.split("\t")

@@ -81,7 +81,7 @@ def read_request(
         raise UsageError("--data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
     other = persona_file.namesake(where) if existing is None else None
     if other is not None:
-        texts = persona_file.carried(texts, other)
+        texts = persona_file.filled_from(texts, other)
     if existing is None and texts.source is None:
         files = ", ".join(file.name for file in options.data)
         texts = replace(texts, source=_text(f"trained with mpg on {files}"))

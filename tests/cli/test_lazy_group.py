@@ -15,7 +15,7 @@ import typer
 
 from mpg_cli.cli import option_table
 from mpg_cli.cli.app import COMMANDS, app
-from mpg_cli.cli.lazy_group import _Quick
+from mpg_cli.cli.lazy_group import _PlainReader
 from mpg_cli.config.file import Config
 
 ROOT = Path(__file__).parents[2]
@@ -140,13 +140,13 @@ def slow() -> Any:
     ids=str,
 )
 def test_plain_values_are_read_at_once(kind: Any, value: Any, expected: Any) -> None:
-    found = _Quick(Descriptor(kind), slow).coerce(value, Parameter(), None)
+    found = _PlainReader(Descriptor(kind), slow).coerce(value, Parameter(), None)
     assert (found, type(found)) == (expected, type(expected))
 
 
 def test_conditions_are_for_typer() -> None:
-    assert _Quick(Descriptor(int, min=1), slow).coerce("7", Parameter(), None) == "slow"
-    assert _Quick(Descriptor(Path, exists=True), slow).coerce("x", Parameter(), None) == "slow"
+    assert _PlainReader(Descriptor(int, min=1), slow).coerce("7", Parameter(), None) == "slow"
+    assert _PlainReader(Descriptor(Path, exists=True), slow).coerce("x", Parameter(), None) == "slow"
 
 
 def test_wrong_values_get_the_same_message(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ def test_an_experts_order_and_the_way_to_draft_are_no_part_of_a_profile(world: P
     assert key(Scheme()) != key(Scheme(rule="block"))
     paper = Scheme(rule="threshold")
     assert key(paper) == key(replace(paper, threshold=Threshold(candidates=8)))
-    for threshold in (Threshold(window=9), Threshold(fixed=1.0), Threshold(quantile=0.9), Threshold(ahead=2)):
+    for threshold in (Threshold(window=9), Threshold("fixed:1"), Threshold("0.9"), Threshold(ahead=2)):
         assert key(paper) != key(replace(paper, threshold=threshold))
     json.dumps(key(paper))
 

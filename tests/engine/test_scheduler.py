@@ -16,6 +16,8 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel, load_model
+from mpg_cli.models.prepare import load_prepared
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import Scheme, Threshold
 from tests.engine.requests import answer, ids, one, passes, running, short, sizes, texts
 from tests.engine.world import finished
@@ -105,9 +107,11 @@ def test_short_prompts_are_prefilled_ahead_and_say_the_same(
 
 @pytest.mark.parametrize("drafter", ["lookup", "none"])
 def test_short_prompts_share_their_prefill_and_long_ones_do_not(
-    world: Path, loaded: LoadedModel, drafter: str
+    world: Path, drafter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a pass that is no round; these drafters have none of their own."""
+    """Of passes that are no rounds; these drafters have none of their own."""
+    monkeypatch.setenv("MPG_FAST", "1")
+    loaded = load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
     scheme = Scheme(drafter=drafter)
 
     def prefills(prompt: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.errors import UsageError
-from mpg_cli.io.lines import LONGEST, UnreadableLine, raw_lines, read_lines, read_prompts, text_of
+from mpg_cli.io.lines import MAX_LINE, UnreadableLine, raw_lines, read_lines, read_prompts, text_of
 
 
 def test_a_line_ends_at_a_line_feed_only(tmp_path: Path) -> None:
@@ -28,15 +28,15 @@ class Bounded(io.BytesIO):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         assert size is not None
-        assert 0 < size <= LONGEST + 2
+        assert 0 < size <= MAX_LINE + 2
         return super().readline(size)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_a_line_that_is_too_long_is_read_in_pieces_and_refused(end: bytes) -> None:
-    source = Bounded(b"x" * (3 * LONGEST) + end + b"short\n" * bool(end))
+    source = Bounded(b"x" * (3 * MAX_LINE) + end + b"short\n" * bool(end))
     first, *rest = raw_lines(source)
-    assert len(first) == LONGEST + 2
+    assert len(first) == MAX_LINE + 2
     assert rest == ([b"short\n"] if end else [])
     with pytest.raises(UnreadableLine, match="more than 16 MiB") as caught:
         text_of(first, 1)
@@ -45,12 +45,12 @@ def test_a_line_that_is_too_long_is_read_in_pieces_and_refused(end: bytes) -> No
 
 def test_a_cut_inside_a_character_is_still_too_long() -> None:
     with pytest.raises(UnreadableLine, match="more than 16 MiB"):
-        text_of(next(raw_lines(io.BytesIO(b"x" + "ü".encode() * LONGEST))), 1)
+        text_of(next(raw_lines(io.BytesIO(b"x" + "ü".encode() * MAX_LINE))), 1)
 
 
 def test_the_longest_line_is_read() -> None:
-    raw = b"x" * (LONGEST - 1) + b"\n"
-    assert len(text_of(next(raw_lines(io.BytesIO(raw))), 1)) == LONGEST - 1
+    raw = b"x" * (MAX_LINE - 1) + b"\n"
+    assert len(text_of(next(raw_lines(io.BytesIO(raw))), 1)) == MAX_LINE - 1
 
 
 def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ import pytest
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import read_adapter
-from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
+from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place, is_repository, repository
 from mpg_cli.personas.blending import read_adapters as adapters
-from mpg_cli.personas.hub_id import is_repository, repository
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def experts(blend: Blend) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "text, strength, canonical, expected",
+    "text, scale, canonical, expected",
     [
         ("I", 1, "I", [("I", 1)]),
         ("i:0.5+N", 1, "I:0.5+N", [("I", 0.5), ("N", 1)]),
@@ -58,9 +58,9 @@ def experts(blend: Blend) -> list[tuple[str, float]]:
     ],
 )
 def test_effective_weights(
-    text: str, strength: float, canonical: str, expected: list[tuple[str, float]]
+    text: str, scale: float, canonical: str, expected: list[tuple[str, float]]
 ) -> None:
-    blend = resolve(parse(text), POLES, strength)
+    blend = resolve(parse(text), POLES, scale)
     assert experts(blend) == expected
     assert blend.expression == canonical
     # The canonical expression, which reports name, is the whole blend.
@@ -73,7 +73,7 @@ def test_negative_names_the_experts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, strength, message",
+    "text, scale, message",
     [
         ("I:10.1", 1, "the weight of I comes to 10.1, beyond ±10"),
         ("I:-6+i:-6", 1, "the weight of I comes to -12, beyond ±10"),
@@ -87,16 +87,16 @@ def test_negative_names_the_experts() -> None:
         ("I+zzz:0", 1, "unknown persona 'zzz'"),
     ],
 )
-def test_blends_that_cannot_be(text: str, strength: float, message: str) -> None:
+def test_blends_that_cannot_be(text: str, scale: float, message: str) -> None:
     with pytest.raises(PersonaError) as caught:
-        resolve(parse(text), POLES, strength)
+        resolve(parse(text), POLES, scale)
     assert caught.value.message == message
 
 
-@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -float("inf")])
-def test_strength_is_finite(strength: float) -> None:
-    with pytest.raises(UsageError, match="strength"):
-        resolve(parse("I"), POLES, strength)
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf")])
+def test_the_scale_is_finite(scale: float) -> None:
+    with pytest.raises(UsageError, match="scale"):
+        resolve(parse("I"), POLES, scale)
 
 
 def test_unknown_part_names_the_composite() -> None:
@@ -148,7 +148,7 @@ def test_composites_that_double_at_each_level_expand_at_once() -> None:
     ),
     st.floats(-2, 2),
 )
-def test_weights_are_linear_in_the_terms(terms: list[Term], strength: float) -> None:
+def test_weights_are_linear_in_the_terms(terms: list[Term], scale: float) -> None:
     sums = dict.fromkeys([*"INTJP", "pirate"], 0.0)
     for term in terms:
         inside = {
@@ -157,9 +157,9 @@ def test_weights_are_linear_in_the_terms(terms: list[Term], strength: float) -> 
             "pirate": {"pirate": 2.0},
         }.get(term.name, {term.name: 1.0})
         for name, weight in inside.items():
-            sums[name] += strength * term.weight * weight
+            sums[name] += scale * term.weight * weight
     try:
-        blend = resolve(terms, POLES, strength)
+        blend = resolve(terms, POLES, scale)
     except PersonaError:
         largest = max(map(abs, sums.values()))
         assert largest > MAX_WEIGHT - 1e-9 or largest < 1e-9

@@ -74,7 +74,7 @@ def test_its_configuration_counts_where_its_names_say_nothing() -> None:
     )
     for name, counts in (*((one, True) for one in nothing), *((one, False) for one in runs)):
         base = Base(model_names(name), own="org/big")
-        assert not base.goes_by("org/big")
+        assert not base.has_name("org/big")
         assert not base.is_of_family("org/big")
         assert base.is_configured_as("mirror/big-4bit") == counts
         assert not base.is_configured_as("org/small")

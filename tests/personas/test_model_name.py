@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpg_cli.personas.base import base_name, model_names
-from mpg_cli.personas.model_name import model_id, one_family, says_nothing, unquantised
+from mpg_cli.personas.model_name import is_generic, model_id, same_family, unquantised
 
 _ANYTHING = """
     . model model-bf16 model-4bit model_fp16 merged_16bit merged_model_fp16 bf16-model awq GPTQ 4bit base
@@ -58,8 +58,8 @@ ANYTHING, FORMATS = _ANYTHING.split(), _FORMATS.split()
     ],
 )
 def test_one_family(one: str, other: str) -> None:
-    assert one_family(one, other)
-    assert one_family(other, one)
+    assert same_family(one, other)
+    assert same_family(other, one)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_one_family(one: str, other: str) -> None:
     ],
 )
 def test_two_families(one: str, other: str) -> None:
-    assert not one_family(one, other)
-    assert not one_family(other, one)
+    assert not same_family(one, other)
+    assert not same_family(other, one)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_a_snapshot_of_the_cache_is_known_by_its_repository() -> None:
 
 @pytest.mark.parametrize("name", [*ANYTHING, "./model", "x/checkpoint-500", "0a" * 20])
 def test_names_that_say_nothing(name: str) -> None:
-    assert says_nothing(name)
+    assert is_generic(name)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mpg-tiny", "a/X", "phi-1_5", "org/llama-7b-sft-v2", "o1-mini"])
 def test_names_that_say_something(name: str) -> None:
-    assert not says_nothing(name)
+    assert not is_generic(name)
 
 
 def test_what_a_persona_file_calls_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

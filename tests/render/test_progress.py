@@ -9,7 +9,7 @@ from mpg_cli.batch.runner import LineDone, LineFailed
 from mpg_cli.engine.events import Finished, Notice, Progress, Sized
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
-from mpg_cli.render.progress import TOLD, BatchProgress
+from mpg_cli.render.progress import MAX_SHOWN_ERRORS, BatchProgress
 from mpg_cli.sampling.params import Sampling
 from tests.render.replies import reply, streams, written
 
@@ -44,11 +44,11 @@ def test_counts_and_the_summary() -> None:
 def test_only_the_first_errors_are_listed() -> None:
     to = streams()
     shown = BatchProgress(to, None)
-    for number in range(TOLD + 10):
+    for number in range(MAX_SHOWN_ERRORS + 10):
         shown.show(failed(number))
-    assert written(to.stderr).count("the prompt is empty") == TOLD
+    assert written(to.stderr).count("the prompt is empty") == MAX_SHOWN_ERRORS
     assert written(to.stderr).count("in the output only") == 1
-    assert shown.totals.failed == TOLD + 10
+    assert shown.totals.failed == MAX_SHOWN_ERRORS + 10
 
 
 def test_a_log_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from mpg_cli.personas import schema
 from mpg_cli.personas.persona_file import (
     Destination,
     Texts,
-    carried,
     check_destination,
     check_name,
+    filled_from,
     hides,
     namesake,
     persona_text,
@@ -202,7 +202,7 @@ def test_texts_of_a_namesake_are_defaults(tmp_path: Path, monkeypatch: pytest.Mo
     other = namesake(where(tmp_path))
     assert other is not None
     assert other.file == theirs / "crew.yaml"
-    texts = carried(Texts(description="Rum.", source="me"), other)
+    texts = filled_from(Texts(description="Rum.", source="me"), other)
     assert texts == Texts("Rum.", "Speak.", "CC0-1.0", "me", ("sea",))
     assert parsed(persona_text(where(tmp_path), texts, None), tmp_path).prompt == "Speak."
     assert namesake(where(tmp_path, name="nobody")) is None

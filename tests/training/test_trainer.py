@@ -206,7 +206,7 @@ def test_every_loss_of_trl_runs(chat_model: Path, tmp_path: Path, loss: str) -> 
 
 
 def test_the_ipo_margin_is_per_reply() -> None:
-    """The minimum of TRL's per-token form is at 1/(2β) nats per reply; the weight is divided by its length."""
+    """TRL's per-token form is minimal at 1/(2β) nats per reply; the weight is divided by its length."""
     settings = resolve(Choices(beta=0.125, loss="ipo"), 2_000_000, None)
     names, (weight, likelihood), beta = _loss(settings, tokens=20.0)
     assert (names, likelihood) == (["ipo", "sft"], 1.0)

@@ -1,4 +1,4 @@
-"""`mpg batch`: a file of prompts to a file of replies, resumable."""
+"""`mpg batch`: replies to a file of prompts, resumable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, leave, read_request
+from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_request
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import BatchOptions
 from mpg_cli.options.report import QuietOptions
@@ -19,31 +19,31 @@ Examples:
   cat prompts.jsonl | mpg batch - -p bard > replies.jsonl
 \b
 A line: {"id"?, "prompt" | "messages", "persona"?, "system"?, "seed"?, "max_tokens"?, "temperature"?, ...,
-"metadata"?}, or a line of an OpenAI batch file. The same command goes on where an earlier run stopped;
-a line's reply depends neither on the batch size nor on the order.
+"metadata"?}, or a line of an OpenAI batch file. Run the same command again to resume an interrupted run. The
+reply to a line does not depend on the batch size or the order of the lines.
 \b
-Exit status: 0 every line answered, 1 some line failed or the run did, 2 wrong usage, 130 interrupted,
+Exit status: 0 all lines succeeded, 1 a line or the run failed, 2 usage error, 130 interrupted,
 143 terminated."""
 
-OF_THE_LINES = ("prompt", "prompt_file", "messages", "prefill", "samples", "sequence_id")
+SET_BY_LINES = ("prompt", "prompt_file", "messages", "prefill", "samples", "sequence_id")
 
 
 @with_groups
 def batch(
     ctx: typer.Context,
     options: BatchOptions,
-    asked: Annotated[RequestOptions, Pick(without=OF_THE_LINES)],
+    request_options: Annotated[RequestOptions, Pick(without=SET_BY_LINES)],
     notices: QuietOptions,
 ) -> None:
     """Reply to every prompt of a file.
 
-    Prompts run together through one loaded model, and each reply is written as soon as it is there. Lines
-    may name their own personas, system text, seed and sampling fields.
+    Prompts share the passes of one loaded model, and each reply is written as soon as it is complete. Lines
+    may set their own personas, system text, seed and sampling fields.
     """
     from mpg_cli.cli.batch_run import BatchRun
 
     streams = Streams.current()
-    defaults = read_request(ctx, asked.with_prompt("-- that of the line --"), streams, of_lines=True)
+    defaults = read_request(ctx, request_options.with_prompt("-- set by the line --"), streams, per_line=True)
     if not notices.quiet and (notice := default_model_notice(ctx, defaults.model.name)):
-        streams.say(f"mpg: {notice}")
-    leave(BatchRun(defaults, asked.blend, options, quiet=notices.quiet).perform())
+        streams.message(f"mpg: {notice}")
+    exit_unless_ok(BatchRun(defaults, request_options.blend, options, quiet=notices.quiet).perform())

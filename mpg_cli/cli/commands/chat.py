@@ -1,4 +1,4 @@
-"""`mpg chat`: turns from a terminal or a pipe to a conversation, its events to a renderer."""
+"""`mpg chat`: a conversation with a blend, on a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, given, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, leave, of_saved_chat, read_request
+from mpg_cli.cli.requests import (
+    RequestOptions,
+    default_model_notice,
+    exit_unless_ok,
+    read_request,
+    with_saved_chat,
+)
 from mpg_cli.config.paths import state_dir
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
@@ -25,30 +31,29 @@ Examples:
   mpg chat --load evening.json
   printf 'Hello\\n/persona bard\\nAgain, please\\n' | mpg chat -p pirate
 \b
-/help in a chat lists its commands: /persona and /weight change the blend between two turns.
-Ctrl-C stops a reply and keeps its text so far, Ctrl-D ends the chat. A backslash at its end continues a line;
-lines between \"\"\" belong together. On a pipe each line is a turn, stdout carries the replies and nothing
-else, and the exit status is 1 if a turn failed.
-Turn 3 is drawn with the sequence id turn-3, after one /retry with turn-3-retry-1; mpg generate --messages
-with that --sequence-id and the same --seed gives the same reply."""
+/help in a chat lists the commands; /persona and /weight change the blend between turns. Ctrl-C stops a
+reply and keeps its text so far, Ctrl-D ends the chat. End a line with a backslash to continue it, or
+enclose several lines in \"\"\". On a pipe each line is a turn, stdout has only the replies, and the exit
+status is 1 if a turn failed. Turn 3 has the sequence id turn-3, after one /retry turn-3-retry-1; mpg
+generate --messages with that --sequence-id and the same --seed reproduces the reply."""
 
-NOT_OF_A_CHAT = ("prompt", "prompt_file", "messages", "raw", "samples", "sequence_id")
+NOT_IN_CHAT = ("prompt", "prompt_file", "messages", "raw", "samples", "sequence_id")
 
 
 @with_groups
 def chat(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(without=NOT_OF_A_CHAT)],
+    request_options: Annotated[RequestOptions, Pick(without=NOT_IN_CHAT)],
     talk: ChatOptions,
     form: FormatOptions,
     notices: NoticeOptions,
 ) -> None:
-    """Talk with a blend of personas, turn by turn.
+    """Chat with a blend of personas, turn by turn.
 
-    The model stays loaded and caches what it has read: a turn costs its new tokens, a change of weights
-    nothing but the drafter's tokens, a new persona only its own.
+    The model stays loaded and keeps its caches: a turn computes only its new tokens, a change of weights only
+    the drafter's tokens, a new persona only its own row.
     """
-    from mpg_cli.chat.transcript import Transcript, load_chat  # TAB and --help need none of these
+    from mpg_cli.chat.transcript import Transcript, load_chat  # not needed for completion and --help
     from mpg_cli.cli.chat_loop import ChatLoop
     from mpg_cli.cli.line_reader import LineReader
     from mpg_cli.render.commentary import Commentary
@@ -56,14 +61,14 @@ def chat(
     streams = Streams.current()
     chosen = choose_format(form.format, streams, to_file=False)
     saved = load_chat(talk.load) if talk.load is not None else None
-    asked = asked if saved is None else of_saved_chat(ctx, asked, saved)
-    request = read_request(ctx, asked.with_prompt("-- the first turn --"), streams)
+    request_options = request_options if saved is None else with_saved_chat(ctx, request_options, saved)
+    request = read_request(ctx, request_options.with_prompt("-- the first turn --"), streams)
     machine = chosen in ("json", "events")
     commentary = replace(Commentary.of(streams, notices, request, machine=machine), seed=False)
     request = replace(request, seed=secrets.randbelow(2**32) if request.seed is None else request.seed)
     transcript = saved.transcript if saved else Transcript()
     if saved is None or given(ctx, "system"):
-        transcript = replace(transcript, system=asked.prompt.system or None)
+        transcript = replace(transcript, system=request_options.prompt.system or None)
     if saved is None and (notice := default_model_notice(ctx, request.model.name)):
         commentary.notice(notice)
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
@@ -71,8 +76,8 @@ def chat(
 
         conversation = Conversation.open(request, transcript, status.update)
         signals.check()
-    loop = ChatLoop(conversation, commentary, chosen, asked.blend)
+    loop = ChatLoop(conversation, commentary, chosen, request_options.blend)
     history = state_dir() / "chat_history" if talk.history else None
     with closing(LineReader(streams, history, loop.commands.complete)) as reader:
         code = loop.run(reader)
-    leave(code)
+    exit_unless_ok(code)

@@ -1,4 +1,4 @@
-"""`mpg compare`: one prompt to several blends on one loaded model, their replies side by side."""
+"""`mpg compare`: replies of several blends to one prompt, side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, leave, read_columns
+from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_columns
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import CompareOptions
@@ -19,26 +19,26 @@ Examples:
   mpg compare "Plan my week" -p INTJ:0.5 -p INTJ -p INTJ:2 --seed 7
   mpg compare "Plan my week" -p noir -p bard -n 3 --format json
 \b
-Every -p is a column of its own here, where generate adds them up; so is every --adapter.
-All columns use the same seed. The model is loaded once, and so is a persona that several columns have."""
+Every -p and every --adapter is a column of its own (generate adds them up). All columns use the same seed.
+The model is loaded once, and so is a persona in several columns."""
 
 
 @with_groups
 def compare(
     ctx: typer.Context,
     columns: CompareOptions,
-    asked: Annotated[RequestOptions, Pick(without=("persona", "adapter", "sequence_id"))],
+    request_options: Annotated[RequestOptions, Pick(without=("persona", "adapter", "sequence_id"))],
     notices: QuietOptions,
 ) -> None:
     """Reply to a prompt as several blends, side by side.
 
-    Each -p is a column: its reply, how much of its drafts was accepted, tokens and tokens a second.
+    Each -p is a column with its reply, acceptance rate, number of tokens and tokens per second.
     """
-    from mpg_cli.render.columns import ColumnsRenderer, choose_layout  # TAB and --help need none of these
+    from mpg_cli.render.columns import ColumnsRenderer, choose_layout  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
 
     streams = Streams.current()
-    requests = read_columns(ctx, columns, asked, streams)
+    requests = read_columns(ctx, columns, request_options, streams)
     model = requests[0].model.name
     commentary = Commentary(streams, stats=False, quiet=notices.quiet)
     renderer = ColumnsRenderer(commentary, choose_layout(columns.format, streams), requests[0].samples)
@@ -57,4 +57,4 @@ def compare(
                 renderer.render(session.replies(request))
                 if graceful.exit_code is not None:
                     break
-    leave(graceful.exit_code)
+    exit_unless_ok(graceful.exit_code)

@@ -1,4 +1,4 @@
-"""`mpg config`: what config file and environment set, and changes to the file."""
+"""`mpg config`: shows the settings of the config file and the environment, and edits the file."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Examples:
   mpg config get model -v
   mpg config list --all
 \b
-A key is the long name of an option. Precedence: option, MPG_NAME in the environment, this file, default.
-A variable of an option that repeats holds one value a line; commas separate token ids and biases as well
-(MPG_LOGIT_BIAS=198:-5,50256:-100), colons separate folders (MPG_PERSONA_DIR=mine:ours)."""
+A key is the long name of an option. Precedence: option, MPG_NAME in the environment, config file, default.
+The variable of a repeatable option holds one value per line; token ids and biases may also be separated by
+commas (MPG_LOGIT_BIAS=198:-5,50256:-100), folders by colons (MPG_PERSONA_DIR=mine:ours)."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-# Each module loads when its command is called; the line is that of the help.
+# A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
-    "get": Lazy(
-        "mpg_cli.cli.commands.config_show:get", "Print the value that a command would use for an option."
-    ),
+    "get": Lazy("mpg_cli.cli.commands.config_show:get", "Print the value of an option that commands use."),
     "set": Lazy("mpg_cli.cli.commands.config_set:set_", "Set an option in the config file."),
-    "unset": Lazy("mpg_cli.cli.commands.config_set:unset", "Take an option out of the config file."),
-    "list": Lazy("mpg_cli.cli.commands.config_show:list_", "List what the file and the environment set."),
-    "path": Lazy("mpg_cli.cli.commands.config_set:path", "Print where the config file is or would be."),
+    "unset": Lazy("mpg_cli.cli.commands.config_set:unset", "Remove an option from the config file."),
+    "list": Lazy(
+        "mpg_cli.cli.commands.config_show:list_", "List the options set in the file and the environment."
+    ),
+    "path": Lazy("mpg_cli.cli.commands.config_set:path", "Print the path of the config file."),
 }
 
 app = typer.Typer(
     cls=lazy_group(COMMANDS, CONTEXT),
-    help="Show and change the defaults of the options.",
+    help="Show and change the defaults of options.",
     epilog=EPILOG,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

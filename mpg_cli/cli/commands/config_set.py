@@ -1,4 +1,4 @@
-"""`mpg config set`, `unset` and `path`: the config file, changed with its comments kept."""
+"""`mpg config set`, `unset` and `path`: edit the config file and keep its comments."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ def set_(
         list[str],
         typer.Argument(
             metavar="VALUE...",
-            help="One value; several for options that repeat.",
+            help="One value; several for repeatable options.",
             autocompletion=completers.config_value,
         ),
     ],
 ) -> None:
     """Set an option in the config file.
 
-    Comments and everything else in the file stay as they are.
+    Comments and all other keys are preserved.
     """
     from mpg_cli.config import edit
 
     own = option_table.key(key)
     edit.set_key(config_file(), key, edit.read_value(own, value))
     if os.environ.get(own.variable):
-        Streams.current().say(f"mpg: {own.variable} is set and goes before the file")
+        Streams.current().message(f"mpg: {own.variable} is set and overrides the file")
 
 
 def unset(key: Annotated[str, typer.Argument(metavar="KEY", autocompletion=completers.config_key)]) -> None:
-    """Take an option out of the config file.
+    """Remove an option from the config file.
 
-    This works for keys that are no option too, and where the file has mistakes.
+    Unknown keys can be removed too, and invalid values do not matter.
     """
     from mpg_cli.config import edit
 
     if not edit.unset_key(config_file(), key):
-        Streams.current().say(f"mpg: {visible(key, 60)} is not in {visible(str(config_file()))}")
+        Streams.current().message(f"mpg: {visible(key, 60)} is not in {visible(str(config_file()))}")
         raise typer.Exit(1)
 
 
 def path() -> None:
-    """Print where the config file is or would be."""
+    """Print the path of the config file."""
     write_line(Streams.current(), str(config_file()))

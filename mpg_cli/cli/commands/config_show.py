@@ -1,4 +1,4 @@
-"""`mpg config get` and `list`: what config file and environment set."""
+"""`mpg config get` and `list`: the settings of the config file and the environment."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from mpg_cli.cli.commands.config_set import Key
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render.settings import write_setting, write_unset
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each value comes from.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the origin of each value.")]
 
 
 def get(key: Key, verbose: Verbose = False) -> None:
-    """Print the value that a command would use for an option.
+    """Print the value of an option that commands use.
 
-    Exit status 1 where nothing sets it and it has no fixed default.
+    Exit status 1 if the option is not set and has no fixed default.
     """
     streams = Streams.current()
     value, origin = option_table.effective(option_table.key(key), option_table.sources())
     if value is None:
-        streams.say(f"mpg: {key} is not set{f' (default: {origin})' if origin else ''}")
+        streams.message(f"mpg: {key} is not set{f' (default: {origin})' if origin else ''}")
         raise typer.Exit(1)
     write_setting(streams, value, f"  ({origin})" if verbose else "")
 
 
 def list_(
-    all_: Annotated[bool, typer.Option("--all", "-a", help="Also options that have their default.")] = False,
+    all_: Annotated[bool, typer.Option("--all", "-a", help="Include options at their default.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """List what the file and the environment set."""
+    """List the options set in the file and the environment."""
     streams, sources = Streams.current(), option_table.sources()
     for key in option_table.keys().values():
         if not key.in_file:

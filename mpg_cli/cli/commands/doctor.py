@@ -1,4 +1,4 @@
-"""`mpg doctor`: is everything here that a reply needs, and does the engine compute what it should?"""
+"""`mpg doctor`: checks the installation and the results of the engine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpg_cli import __version__
-from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.picks import SearchPath
+from mpg_cli.cli.groups import Pick, SearchPath, with_groups
 from mpg_cli.errors import ExitCode
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.model import ModelOptions
@@ -24,8 +23,8 @@ Examples:
   mpg doctor --model Qwen/Qwen3-0.6B --network
   mpg doctor --format json > report.json
 \b
-The JSON is for bug reports: home folder and user name are left out. Nothing is fetched or changed.
-Exit status: 0 no problem was found, 1 there is one."""
+The JSON is for bug reports: home folder and user name are left out. Nothing is downloaded or changed.
+Exit status: 0 no problem found, 1 problems found."""
 
 
 @with_groups
@@ -36,15 +35,15 @@ def doctor(
     self_check: Annotated[
         bool,
         typer.Option(
-            "--self-check/--no-self-check", help="Run the engine on the bundled model, for seconds."
+            "--self-check/--no-self-check", help="Run the engine on the bundled model; takes seconds."
         ),
     ] = True,
-    network: Annotated[bool, typer.Option("--network", help="Ask the hub whether it answers.")] = False,
+    network: Annotated[bool, typer.Option("--network", help="Check the connection to the hub.")] = False,
 ) -> None:
     """Check the installation.
 
-    Versions, device and memory, files and folders, personas and their adapters, the terminal, and whether
-    the engine on the bundled model computes what it should.
+    Versions, device and memory, files and folders, personas and their adapters, the terminal, and the results
+    of the engine on the bundled model.
     """
     from mpg_cli.cli.option_table import keys
     from mpg_cli.diagnostics.check import run
@@ -56,16 +55,16 @@ def doctor(
     known = registry.load_default(folders.persona_dirs)
     writer = Writer(streams) if form.format == "text" else None
     found: list[Check] = []
-    for section, look in sections(model, known, keys(), streams, network=network, self_check=self_check):
+    for section, check in sections(model, known, keys(), streams, network=network, self_check=self_check):
         with streams.status(f"checking: {section}"):
-            checks = list(run(section, look))
+            checks = list(run(section, check))
         found += checks
         if writer:
             writer.write(checks)
     if writer:
         writer.end(found)
     else:
-        told = {"mpg": __version__, "checks": [check.as_json() for check in found]}
-        streams.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+        report = {"mpg": __version__, "checks": [check.as_json() for check in found]}
+        streams.stdout.write(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     if any(check.status == "problem" for check in found):
         raise typer.Exit(ExitCode.FAILURE)

@@ -1,4 +1,4 @@
-"""`mpg eval`: what a blend shows, measured."""
+"""`mpg eval`: evaluations of a blend."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import typer
 
 from mpg_cli.cli.lazy_group import Lazy, lazy_group
 
-# Of RequestOptions: what a questionnaire needs, and what a set of replies does not need or sets itself.
-QUIZZED = (
+# RequestOptions that a questionnaire has, and those that a study of replies lacks or sets itself.
+QUESTIONNAIRE_OPTIONS = (
     *("system", "raw", "template_arg", "persona", "adapter", "scale", "persona_dir"),
     *("model", "revision", "device", "dtype", "target"),
 )
-NOT_STUDIED = ("prompt", "prompt_file", "messages", "prefill", "compile", "samples", "sequence_id")
+NOT_IN_STUDIES = ("prompt", "prompt_file", "messages", "prefill", "compile", "samples", "sequence_id")
 STUDY_DEFAULTS = {"max_tokens": 256, "seed": 0, "drafter": "merged"}
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
-# Each module loads when its command is called; the line is that of the help.
+# A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
-    "style": Lazy("mpg_cli.cli.commands.eval_style:style", "How much of each persona a blend shows."),
-    "compare": Lazy("mpg_cli.cli.commands.eval_compare:compare", "A blend against all other ways to get it."),
-    "mbti": Lazy("mpg_cli.cli.commands.eval_mbti:mbti", "Put an MBTI questionnaire to a blend."),
+    "style": Lazy(
+        "mpg_cli.cli.commands.eval_style:style",
+        "Measure how much of each persona the replies of a blend show.",
+    ),
+    "compare": Lazy(
+        "mpg_cli.cli.commands.eval_compare:compare",
+        "Compare a blend with other ways to combine its personas.",
+    ),
+    "mbti": Lazy("mpg_cli.cli.commands.eval_mbti:mbti", "Run an MBTI questionnaire on a blend."),
 }
 
 app = typer.Typer(
     cls=lazy_group(COMMANDS, CONTEXT),
-    help="Measure what a blend shows.",
+    help="Evaluate a blend.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=CONTEXT,
@@ -34,4 +40,4 @@ app = typer.Typer(
 
 @app.callback()
 def _root() -> None:
-    """Measure what a blend shows."""
+    """Evaluate a blend."""

@@ -1,4 +1,4 @@
-"""`mpg eval compare`: a blend against the other ways to get several personas out of one model."""
+"""`mpg eval compare`: a blend and other ways to combine several personas on one model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpg_cli.cli.commands.eval import NOT_STUDIED, STUDY_DEFAULTS
+from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS
 from mpg_cli.cli.groups import Pick, with_groups
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
 from mpg_cli.errors import UsageError
@@ -24,11 +24,11 @@ The methods: base (no persona), single:NAME (one persona alone, at weight 1), pr
 all personas joined, no adapter), merged (one model with the weighted sum of all adapters in its weights),
 merged 1/K (the same with the weights divided by the number of personas), mixture, threshold (the product by
 the rule of the paper), exact (the product by the exact rule: ours). All reply to the same prompts with the
-same seeds and the same sampling; the text of exact is compared with token-by-token decoding.
+same seeds and sampling options; the text of exact is compared with token-by-token decoding.
 \b
 {JUDGES}
 \b
-Exit status: 0 done, 2 wrong usage, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
+Exit status: 0 success, 2 usage error, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
 143 terminated."""
 
 # The comparison sets these itself.
@@ -38,15 +38,18 @@ OWN = ("target", "rule", "threshold", "threshold_window", "candidates", "ahead")
 @with_groups
 def compare(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(without=(*NOT_STUDIED, *OWN), defaults=STUDY_DEFAULTS)],
+    request_options: Annotated[
+        RequestOptions, Pick(without=(*NOT_IN_STUDIES, *OWN), defaults=STUDY_DEFAULTS)
+    ],
     options: StudyOptions,
     judges: JudgeOptions,
     methods: MethodsOptions,
     notices: QuietOptions,
 ) -> None:
-    """Compare a blend with the other ways to get its personas out of one model.
+    """Compare a blend with other ways to combine its personas.
 
-    A table of presence, fluency and speed, and the difference between ours and the best other method.
+    The result is a table of presence, fluency and speed, and the difference between exact and the best other
+    method.
     """
     from mpg_cli.evaluation.request import study_of_blend
     from mpg_cli.evaluation.study import compare
@@ -59,10 +62,10 @@ def compare(
         check_plot(methods.plot)
     if judges.judge == "none":
         raise UsageError("a comparison needs a judge", hint="choose markers, classifier or external")
-    request = read_request(ctx, asked.with_prompt("?"), streams)
+    request = read_request(ctx, request_options.with_prompt("?"), streams)
     study = study_of_blend(request, options, judges, apart=True)
     if not notices.quiet and (notice := default_model_notice(ctx, request.model.name)):
-        streams.say(f"mpg: {notice}")
+        streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:
         found = compare(running)
     if methods.plot is not None:

@@ -1,4 +1,4 @@
-"""`mpg eval style`: how much of each persona the replies of a blend show, and at what cost."""
+"""`mpg eval style`: how much of each persona the replies of a blend show, their fluency and diversity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpg_cli.cli.commands.eval import NOT_STUDIED, STUDY_DEFAULTS
+from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS
 from mpg_cli.cli.groups import Pick, given, with_groups
 from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
 from mpg_cli.io.terminal import Streams
@@ -24,20 +24,20 @@ Examples:
 {JUDGES}
 \b
 Fluency is the mean log-probability of the reply's tokens under the base, after the prompt without a persona.
-distinct-n is the share of different n-grams, self-BLEU how much the replies repeat each other.
+distinct-n is the share of distinct n-grams, self-BLEU the similarity of the replies to each other.
 \b
 --data has role-playing lines {{"profile": "…", "personality": "…", "reference_answer": "…"}}: both texts are
-experts of the line's own blend, with a "question" if it has one. The reference answer is shown to an external
-judge and gives a BLEU. See docs/eval.md.
+experts of the line's own blend; a line may have a "question". The reference answer is shown to an external
+judge and used for BLEU. See docs/eval.md.
 \b
-Exit status: 0 done, 2 wrong usage, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
+Exit status: 0 success, 2 usage error, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
 143 terminated."""
 
 
 @with_groups
 def style(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(without=NOT_STUDIED, defaults=STUDY_DEFAULTS)],
+    request_options: Annotated[RequestOptions, Pick(without=NOT_IN_STUDIES, defaults=STUDY_DEFAULTS)],
     roles: RoleplayOptions,
     options: StudyOptions,
     judges: JudgeOptions,
@@ -56,13 +56,13 @@ def style(
 
     streams = Streams.current()
     roles.check_given(lambda key: given(ctx, key))
-    request = read_request(ctx, asked.with_prompt("?"), streams, of_lines=roles.data is not None)
+    request = read_request(ctx, request_options.with_prompt("?"), streams, per_line=roles.data is not None)
     if roles.data is None:
         study = study_of_blend(request, options, judges)
     else:
-        study = study_of_roles(request, roles, options, judges, asked.blend.scale)
+        study = study_of_roles(request, roles, options, judges, request_options.blend.scale)
     if not notices.quiet and (notice := default_model_notice(ctx, request.model.name)):
-        streams.say(f"mpg: {notice}")
+        streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:
         found = style(running)
     write_findings(streams, found, as_json=form.format == "json")

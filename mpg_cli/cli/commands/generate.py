@@ -1,4 +1,4 @@
-"""`mpg generate`: options to a request, the request to a session, its events to a renderer."""
+"""`mpg generate`: replies of a blend to a prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.requests import RequestOptions, leave, open_session, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_session, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
@@ -21,28 +21,28 @@ Examples:
   mpg generate --adapter adapters/poet:0.8 --prompt-file letter.txt --output reply.txt
   git log -5 | mpg generate -p pirate --system "Summarise." --format json
 \b
-stdout carries the reply and nothing else; notices and statistics go to stderr.
-Every option with a long name can be set by MPG_NAME (MPG_MODEL, MPG_MAX_TOKENS) and in config.yaml:
-option before environment before file before default.
+stdout has only the reply; notices and statistics go to stderr.
+Every option with a long name can be set by MPG_NAME (MPG_MODEL, MPG_MAX_TOKENS) and in config.yaml.
+Precedence: option, environment, file, default.
 \b
-Exit status: 0 done, 2 wrong usage, 1 the model, an adapter or the run failed, 130 interrupted,
+Exit status: 0 success, 2 usage error, 1 the model, an adapter or the run failed, 130 interrupted,
 143 terminated."""
 
 
 @with_groups
 def generate(
     ctx: typer.Context,
-    asked: RequestOptions,
+    request_options: RequestOptions,
     form: FormatOptions,
     notices: NoticeOptions,
     output: OutputOptions,
 ) -> None:
     """Reply to a prompt as a blend of personas.
 
-    The personas are combined at every token of the reply. Drafted chunks are verified by all of them in one
-    pass; with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
+    The personas are combined at every token of the reply. All of them verify a drafted chunk in one pass;
+    with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.engine.explained import explained  # TAB and --help need none of these
+    from mpg_cli.engine.explained import explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.description import write_description
     from mpg_cli.render.output import OutputFile
@@ -50,7 +50,7 @@ def generate(
     streams = Streams.current()
     chosen = choose_format(form.format, streams, to_file=output.output is not None)
     machine = chosen in ("json", "events")
-    request = read_request(ctx, asked, streams)
+    request = read_request(ctx, request_options, streams)
     commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
     ended_by = None
     with OutputFile(output.output) if output.output is not None else nullcontext() as file:
@@ -65,4 +65,4 @@ def generate(
                 events = session.replies(request)
                 renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
             ended_by = graceful.exit_code
-    leave(ended_by)
+    exit_unless_ok(ended_by)

@@ -1,4 +1,4 @@
-"""`mpg models`: which models are at hand, and which experts of the library fit each."""
+"""`mpg models`: local models and the experts that fit each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli import completers
-from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.picks import SearchPath
+from mpg_cli.cli.groups import SearchPath, with_groups
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
 from mpg_cli.options.model import DEFAULT_MODEL
@@ -20,9 +19,9 @@ Examples:
   mpg models mpg-tiny
   mpg models --format json | jq -r '.[].id'
 \b
-* marks the model that commands use unless --model names another. An expert fits by the name of its base in
-its persona file, or of the same model elsewhere, with the shapes that the files have; all is sure once it
-loads. No weights are read and nothing is fetched."""
+* marks the default of --model. An expert fits if the base in its persona file names this model (or another
+copy of it) and the shapes in the files agree; only loading makes it certain. No weights are read and
+nothing is downloaded."""
 
 
 @with_groups
@@ -33,16 +32,16 @@ def models(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Tell all about this one: an id or a folder.",
+            help="Show one model in detail: an id or a folder.",
             show_default=False,
             autocompletion=completers.model,
         ),
     ] = None,
 ) -> None:
-    """List the models at hand and the experts that fit each.
+    """List the local models and the experts that fit each.
 
-    The bundled model, models in the Hugging Face cache, and the folder that MPG_MODEL or the config file
-    names. Personas without an adapter or checkpoint for a model are used through their prompts.
+    The bundled model, models in the Hugging Face cache, and the folder named by MPG_MODEL or the config file.
+    Personas without an adapter or checkpoint for a model use their prompts.
     """
     from mpg_cli.cli.option_table import sources
     from mpg_cli.models.load import catalogue
@@ -54,12 +53,12 @@ def models(
     chosen = str(sources().value("model")[0] or DEFAULT_MODEL)
     found = catalogue.at_hand(chosen)
     for warning in found.warnings:
-        streams.say(f"mpg: {warning}")
+        streams.message(f"mpg: {warning}")
     if model is not None:
         row = report.row(found.get(model), known, found.in_use)
         report.write_one(streams, row, as_json=form.format == "json")
         return
     if found.in_use not in found.ids:
-        streams.say(f"mpg: {visible(chosen, 80)}, the model in use, is not on this disk yet")
+        streams.message(f"mpg: {visible(chosen, 80)}, the default model, is not downloaded yet")
     rows = [report.row(info, known, found.in_use) for info in found.models]
     report.write_all(streams, rows, form.on(streams.stdout_tty))

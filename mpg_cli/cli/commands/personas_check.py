@@ -1,4 +1,4 @@
-"""`mpg personas check`: every mistake in persona files, and whether their adapters fit a model."""
+"""`mpg personas check`: reports all errors in persona files and whether their adapters fit a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli import completers
-from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.picks import SearchPath
+from mpg_cli.cli.groups import SearchPath, with_groups
 from mpg_cli.errors import ExitCode
 from mpg_cli.io.terminal import Streams
 
@@ -19,10 +18,10 @@ Examples:
   mpg personas check personas/ extra.yaml
   mpg personas check personas/ --model mpg-tiny
 \b
-Each mistake is a line FILE:LINE: KEY: what is wrong. With --model the adapters for it are read and compared
-with the shapes of the model; its weights are not loaded, and nothing but its config.json is fetched.
+Each error is a line FILE:LINE: KEY: message. With --model the shapes of its adapters are compared with those
+of the model; weights are not loaded, and only the model's config.json is downloaded.
 \b
-Exit status: 0 all is right, 2 a persona file is wrong, 1 an adapter is damaged, not there or does not fit."""
+Exit status: 0 no errors, 2 a persona file is invalid, 1 an adapter is damaged, missing or does not fit."""
 
 
 @with_groups
@@ -32,15 +31,15 @@ def check(
         list[Path] | None,
         typer.Argument(
             metavar="PATH",
-            help="Persona files and folders of them.",
-            show_default="every folder that is searched",
+            help="Persona files, or folders of them.",
+            show_default="all folders of the search path",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             metavar="ID|DIR",
-            help="Compare the adapters for this model with its shapes.",
+            help="Check that the adapters for this model have its shapes.",
             show_default=False,
             autocompletion=completers.model,
         ),

@@ -1,4 +1,4 @@
-"""`mpg personas import`: character cards and Ollama Modelfiles to persona files."""
+"""`mpg personas import`: converts character cards and Ollama Modelfiles to persona files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ Examples:
   mpg personas import Modelfile --name mario --base Qwen/Qwen3-0.6B
   mpg personas import card.json --dry-run
 \b
-Read are Character Cards V1, V2 and V3 (JSON, PNG, .charx), characters of Pygmalion and
-text-generation-webui (JSON, YAML) and Ollama Modelfiles. What may not enter a prompt is kept
-under `extensions` in the persona file. GGUF files cannot be used; the message says what to do
-instead.
+Formats: Character Cards V1, V2 and V3 (JSON, PNG, .charx), characters of Pygmalion and
+text-generation-webui (JSON, YAML) and Ollama Modelfiles. Fields that do not belong in a prompt are kept
+under `extensions` in the persona file. GGUF files are not supported.
 \b
-Exit status: 0 all are imported, 2 wrong usage, or files that could not be; the others are."""
+Exit status: 0 all files imported, 2 usage error or a file could not be imported (the others are)."""
 
 
 @with_groups
@@ -40,7 +39,7 @@ def import_(
         bool, typer.Option("--dry-run", help="Show the persona files on stdout and write nothing.")
     ] = False,
 ) -> None:
-    """Turn character cards and Ollama Modelfiles into persona files."""
+    """Convert character cards and Ollama Modelfiles to persona files."""
     from mpg_cli.personas.importing.importer import Importer, check_files
     from mpg_cli.personas.importing.place import write
 
@@ -55,15 +54,15 @@ def import_(
                 streams.stdout.write(("---\n" if shown else "") + taken.persona.text)
                 shown += 1
             for notice in () if notices.quiet else taken.persona.notices:
-                streams.say(f"mpg: {taken.label}: {notice}")
+                streams.message(f"mpg: {taken.label}: {notice}")
             if not dry_run:
                 write(taken.persona)
                 if not notices.quiet:
-                    streams.say(f"mpg: wrote {taken.persona.where.file}; try: {taken.command}")
+                    streams.message(f"mpg: wrote {taken.persona.where.file}; try: {taken.command}")
         except MpgError as error:
             if len(files) == 1:
                 raise
             failed += 1
-            streams.say(f"mpg: error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+            streams.message(f"mpg: error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
     if failed:
         raise UsageError(f"{failed} of {len(files)} files could not be imported")

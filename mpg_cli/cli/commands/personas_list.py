@@ -1,4 +1,4 @@
-"""`mpg personas list`: what personas there are, and what each is on a model."""
+"""`mpg personas list`: personas and their experts for a model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli import completers
-from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.picks import ModelName, SearchPath
+from mpg_cli.cli.groups import ModelName, SearchPath, with_groups
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.report import ListFormat
 
@@ -18,8 +17,8 @@ Examples:
   mpg personas list --tag character --model Qwen/Qwen3-0.6B
   mpg personas list | cut -f 1
 \b
-On a pipe a line is: name, experts, parts, tags, file, hidden by, description, with tabs between. A persona's
-experts are those for the model, the one that it becomes first: adapter, checkpoint or prompt."""
+On a pipe a line is: name, experts, parts, tags, file, hidden by, description, separated by tabs. The
+experts of a persona are those for the model (adapter, checkpoint or prompt), the one in use first."""
 
 
 @with_groups
@@ -31,12 +30,12 @@ def list_(
         list[str] | None,
         typer.Option(
             metavar="TAG",
-            help="Only personas with this tag; repeat for several.",
+            help="Only personas with this tag; repeat to require several.",
             autocompletion=completers.tag,
         ),
     ] = None,
 ) -> None:
-    """List personas, and the experts that they have for a model."""
+    """List personas and their experts for a model."""
     from mpg_cli.personas import registry
     from mpg_cli.render.catalogue import catalogue_of, write_catalogue
 
@@ -46,4 +45,4 @@ def list_(
     write_catalogue(streams, catalogue, form.on(streams.stdout_tty))
     for message in catalogue.problems:
         for line in message.splitlines():
-            streams.say(f"mpg: {line}")
+            streams.message(f"mpg: {line}")

@@ -1,4 +1,4 @@
-"""`mpg personas new`: a persona file to start from, valid as it is."""
+"""`mpg personas new`: writes a persona file to start from, valid as it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def new(
     place: PlaceOptions,
     edit: Annotated[bool, typer.Option("--edit", help="Open the file in an editor.")] = False,
 ) -> None:
-    """Write a persona file to start from."""
+    """Write a new persona file."""
     from mpg_cli.cli import editor
     from mpg_cli.personas.importing.place import check_free, write
     from mpg_cli.personas.importing.scaffold import make
@@ -45,17 +45,17 @@ def new(
     streams.stdout.write(f"{visible(str(file))}\n")
     streams.stdout.flush()
     for notice in made.notices:
-        streams.say(f"mpg: {notice}")
+        streams.message(f"mpg: {notice}")
     if command:
         editor.edit(command, file)
-        load_file(file)  # raises what is wrong with it now
+        load_file(file)  # raises if the edited file is invalid
     model = _model(wanted.base, made.where.base)
     words = ["mpg", "generate", "-p", name, *options_to_find(place.folder, model)]
-    streams.say(f"mpg: try: {shlex.join(words)} '…'")
+    streams.message(f"mpg: try: {shlex.join(words)} '…'")
 
 
 def _model(given: str | None, base: str) -> str | None:
-    """What --model takes for the base of an adapter: a folder as it was given, or an id."""
+    """The value of --model for the base of an adapter: a folder as given, or an id."""
     if given and os.path.isdir(given):
         return given
-    return base if base and ("/" in base or base == given) else None  # else it is a folder's name
+    return base if base and ("/" in base or base == given) else None  # otherwise a folder's name

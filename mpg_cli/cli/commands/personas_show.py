@@ -1,4 +1,4 @@
-"""`mpg personas show`: a persona in full, or an expression as a tree."""
+"""`mpg personas show`: shows a persona in full, or an expression as a tree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli import completers
-from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.picks import ModelName, SearchPath
+from mpg_cli.cli.groups import ModelName, SearchPath, with_groups
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.report import TreeFormat
 
@@ -18,7 +17,8 @@ Examples:
   mpg personas show INTJ
   mpg personas show INTJ:0.5+pirate --format json
 \b
-A weight in a tree is that beside the name; after = it is multiplied out from the top."""
+In a tree the number after a name is its weight there; the number after = is the product of the weights
+from the top."""
 
 
 @with_groups
@@ -36,7 +36,7 @@ def show(
     folders: SearchPath,
     form: TreeFormat,
 ) -> None:
-    """Show a persona in full; composites and expressions as a tree."""
+    """Show a persona in full, a composite or an expression as a tree."""
     from mpg_cli.personas import registry
     from mpg_cli.render.portrait import portrait_of, write_portrait
 

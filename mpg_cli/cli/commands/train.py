@@ -1,4 +1,4 @@
-"""`mpg train`: data and options to one run, and its outcome to a persona that `mpg generate` finds."""
+"""`mpg train`: trains a persona's adapter and writes it with its persona file."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Examples:
   mpg train grump --data prefs.jsonl --loss sigmoid --beta 0.2 --epochs 1 --rank 32
   mpg train bard --sft --data sonnets.jsonl --description "Speaks in verse." --license CC0-1.0
 \b
-It needs TRL and PEFT: pip install 'mpg-cli[train]'. Chosen and rejected should differ in the persona and in
-nothing else. Bad rows are named and left out. An interrupted run keeps its last checkpoint: the same command
-without --force resumes it, with --force it starts over. The summary goes to stdout, the rest to stderr.
+Training needs TRL and PEFT: pip install 'mpg-cli[train]'. Chosen and rejected replies should differ only in
+the persona. Invalid rows are reported and skipped. An interrupted run keeps its last checkpoint: run the same
+command again to resume, with --force to start over. The summary goes to stdout, everything else to stderr.
 \b
-Exit status: 0 done, 2 wrong usage or data, 1 the model or the run failed, 130 interrupted,
+Exit status: 0 success, 2 usage error or invalid data, 1 the model or the run failed, 130 interrupted,
 143 terminated."""
 
 
@@ -46,8 +46,8 @@ def train(
 ) -> None:
     """Train a persona from preferences.
 
-    A LoRA adapter learns to tell the chosen from the rejected replies (DPO, IPO and the like) and is written
-    with a persona file, so that `mpg generate --persona NAME` uses it at once.
+    A LoRA adapter is trained to prefer the chosen over the rejected replies (DPO, IPO and similar losses) and
+    written with a persona file, ready for `mpg generate --persona NAME`.
     """
     from mpg_cli.cli.requests import default_model_notice
     from mpg_cli.render.training import Progress
@@ -55,15 +55,17 @@ def train(
     from mpg_cli.training.notices import Notices
 
     streams = Streams.current()
-    told = Notices(streams.say, quiet=notices.quiet)
+    reporter = Notices(streams.message, quiet=notices.quiet)
     workflow.check_extra()
     where = workflow.destination(place.folder, name, model.name)
-    request = workflow.read_request(where, model, data, about, choices, dict(template.template_args), told)
+    request = workflow.read_request(
+        where, model, data, about, choices, dict(template.template_args), reporter
+    )
     if notice := default_model_notice(ctx, model.name):
-        told.say(notice)
+        reporter.say(notice)
     with streams.status(f"loading {model.name}", shown=not notices.quiet) as status:
         ready = workflow.prepare(request, status.update)
-    outcome = workflow.perform(request, ready, told, Progress(streams, quiet=notices.quiet))
+    outcome = workflow.perform(request, ready, reporter, Progress(streams, quiet=notices.quiet))
     if isinstance(outcome, ExitCode):
         raise typer.Exit(outcome)
     shown = json.dumps(outcome.as_dict(), ensure_ascii=False) if form.format == "json" else outcome.as_text()

@@ -1,4 +1,4 @@
-"""`mpg tune`: measures a blend on this machine and saves the fastest drafter and chunk size."""
+"""`mpg tune`: finds and saves the fastest drafter and chunk size of a blend on this machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Examples:
   mpg tune -p pirate --rule threshold --max-bias 0.1
   mpg tune -p pirate --model Qwen/Qwen3-0.6B --drafter merged --drafter none --format json
 \b
-The result is saved in the cache folder. --drafter auto and --chunk-size auto, the defaults, read it for the
-same model, experts, weights, target, rule, device and precision. Under the rules exact and block only the
-speed changes; under exact not even the text of a seed does."""
+The result is saved in the cache folder and used by --drafter auto and --chunk-size auto, the defaults, for
+the same model, experts, weights, target, rule, device and precision. It changes only the speed under the
+rules exact and block; under exact a seed gives the same text."""
 
 NOT_TUNED = (
     *("prompt", "prompt_file", "messages", "prefill", "raw", "template_arg", "max_tokens"),
@@ -35,16 +35,16 @@ NOT_TUNED = (
 @with_groups
 def tune(
     ctx: typer.Context,
-    asked: Annotated[RequestOptions, Pick(without=NOT_TUNED)],
+    request_options: Annotated[RequestOptions, Pick(without=NOT_TUNED)],
     tuning: TuneOptions,
     notices: QuietOptions,
 ) -> None:
     """Find the fastest drafter and chunk size for a blend.
 
-    It measures what a step of each drafter and a pass over all personas cost and how much is accepted,
+    Measures the time of a step of each drafter and of a pass over all personas, and the acceptance rates;
     predicts the speed of every chunk size, runs the best few, and saves the result.
     """
-    from mpg_cli.personas.blending import Experts  # TAB and --help need none of these
+    from mpg_cli.personas.blending import Experts  # not needed for completion and --help
     from mpg_cli.render import tuning as report
     from mpg_cli.render.bar import Bar
     from mpg_cli.tuning import plan
@@ -52,20 +52,23 @@ def tune(
     streams, quiet = Streams.current(), notices.quiet
     if tuning.plot is not None:
         report.check_plot(tuning.plot)
-    request = read_request(ctx, asked.with_prompt(plan.PROMPTS[0]), streams)
+    request = read_request(ctx, request_options.with_prompt(plan.PROMPTS[0]), streams)
     names = Experts(request.blend, request.adapters).names
     drafters = plan.drafters(tuning.drafters, names, request.scheme)
-    prompts, request = plan.prompts(tuning.prompts, asked.prompt.system), plan.measured_request(request)
+    prompts, request = (
+        plan.prompts(tuning.prompts, request_options.prompt.system),
+        plan.measured_request(request),
+    )
     if not quiet and (notice := default_model_notice(ctx, request.model.name)):
-        streams.say(f"mpg: {notice}")
+        streams.message(f"mpg: {notice}")
     with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
         from mpg_cli.engine.profile import write_profile  # torch loads here
         from mpg_cli.tuning.tuner import Tuner
 
-        bench, notices = plan.open_bench(request, prompts, drafters, status.update)
+        bench, messages = plan.open_bench(request, prompts, drafters, status.update)
         signals.check()
-    for message in () if quiet else notices:
-        streams.say(f"mpg: {message}")
+    for message in () if quiet else messages:
+        streams.message(f"mpg: {message}")
     with Bar(streams, shown=not quiet) as bar:
         tried = plan.distinct_drafters(drafters, bench.experts)
         profile = Tuner(bench, tried, tuning.max_bias, tuning.seconds).run(bar.show)

@@ -23,7 +23,7 @@ from mpg_cli.models.linear import FLOATS
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import LoraConfig, Targets, parse_config
 from mpg_cli.personas.adapter_folder import check_folder, load_config
-from mpg_cli.personas.adapter_names import beside_text, parse_key
+from mpg_cli.personas.adapter_names import is_not_text, parse_key
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 MERGE_HINT = "merge it into its base (PEFT's merge_and_unload) and use the result as a `checkpoint` expert"
@@ -133,7 +133,7 @@ def _read_tensors(path: Path, label: str) -> dict[str, Tensor]:
 def _of_text(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The tensors of modules that text passes through, and the names of the other modules."""
     names = {key: parse_key(key).name for key in tensors}
-    others = dict.fromkeys(name for name in names.values() if beside_text(name))
+    others = dict.fromkeys(name for name in names.values() if is_not_text(name))
     return {key: tensors[key] for key, name in names.items() if name not in others}, tuple(others)
 
 

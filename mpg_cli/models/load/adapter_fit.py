@@ -17,7 +17,7 @@ from mpg_cli.models.linear import is_conv1d, linear_shape, plain
 from mpg_cli.models.load.adapter import MERGE_HINT, TOKENS_HINT, Adapter, LoraPair
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import Targets, fits_pattern, has_suffix
-from mpg_cli.personas.adapter_names import Names, beside_text
+from mpg_cli.personas.adapter_names import Names, is_not_text
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 
@@ -129,7 +129,7 @@ def _claimed(
     head, body = _output_embedding(model), _text_body(model, modules)
     for name, module in modules.items():
         base = plain(module)
-        of_text = name.startswith(body) and not beside_text(name)
+        of_text = name.startswith(body) and not is_not_text(name)
         if not name or not (of_text or module is head):
             continue
         if targets.all_linear and (module is head or not (isinstance(base, nn.Linear) or is_conv1d(base))):
@@ -154,7 +154,7 @@ def _unclear(idle: Iterable[str], taken: Set[str], modules: Mapping[str, nn.Modu
     """
     for pattern in idle:
         meant = [name for name in modules if fits_pattern(pattern, name)]
-        if not beside_text(pattern) and (not meant or not taken.isdisjoint(meant)):
+        if not is_not_text(pattern) and (not meant or not taken.isdisjoint(meant)):
             yield pattern
 
 
@@ -188,7 +188,7 @@ def check_copies(
             problems.add("the file brings its own version, and it is not the base's; not implemented", name)
             hint = hint or MERGE_HINT
     for name, _ in model.named_modules():
-        whole = has_suffix(name, saved) and not beside_text(name)
+        whole = has_suffix(name, saved) and not is_not_text(name)
         if whole and not any(weight.startswith(f"{name}.") for weight in there):
             problems.add("modules_to_save names it, but the file has no weights for it", name)
     return hint

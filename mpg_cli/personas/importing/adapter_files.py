@@ -1,4 +1,4 @@
-"""The adapter that a Modelfile names: a PEFT folder, a file in one, or a repository of the hub."""
+"""Finds and checks the adapter of a Modelfile: a PEFT folder, a file in one, or a hub repository."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ _NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a re
 
 
 def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | AdapterPlace:
-    """The files, or the place on the hub, that `value` names, relative to `folder`. Raises UsageError."""
+    """The local files or the hub repository that `value` names; paths are relative to `folder`.
+
+    Raises UsageError.
+    """
     what = f"{where}: the adapter '{visible(value, 100)}'"
     place = adapter_place(value, folder)
     if place.path is not None and os.path.exists(place.path):
         return local_adapter(place.path, what)
     if is_gguf_name(value):
-        raise UsageError(f"{what} is GGUF, which mpg cannot use", hint=ADAPTER_HINT)
+        raise UsageError(f"{what} is GGUF, which mpg does not support", hint=ADAPTER_HINT)
     if place.path is not None:
         raise UsageError(f"{what} does not exist", hint=_NEEDS)
     return place
 
 
 def local_adapter(path: Path, what: str) -> LocalAdapter:
-    """The files of the adapter in a folder, or beside the weights `path`; `what` begins messages.
+    """The files of the adapter in the folder `path`, or of the weights file `path`.
 
-    Raises UsageError.
+    Raises UsageError, whose message begins with `what`.
     """
     weights = path / WEIGHTS_FILE
     if path.is_file() and path.suffix.lower() == ".safetensors":
@@ -44,7 +47,7 @@ def local_adapter(path: Path, what: str) -> LocalAdapter:
         if not path.with_name(CONFIG_FILE).is_file():
             raise UsageError(f"{what} has no {CONFIG_FILE}", hint=_NEEDS)
     elif not weights.exists() and is_gguf(path):
-        raise UsageError(f"{what} is GGUF, which mpg cannot use", hint=ADAPTER_HINT)
+        raise UsageError(f"{what} is GGUF, which mpg does not support", hint=ADAPTER_HINT)
     else:
         check_folder(path, what, UsageError)
     _check_header(weights, what)
@@ -52,9 +55,9 @@ def local_adapter(path: Path, what: str) -> LocalAdapter:
 
 
 def base_of(adapter: LocalAdapter, where: str) -> str | None:
-    """The model that the adapter's configuration names, as a persona file calls it. Raises UsageError.
+    """The base model in the adapter's configuration, as a name for persona files. Raises UsageError.
 
-    None where it names none, or only a path that says nothing.
+    None if there is none, or only a path with a generic name.
     """
     name = f"{where}: {visible(str(adapter.config))}"
     try:
@@ -70,17 +73,19 @@ def base_of(adapter: LocalAdapter, where: str) -> str | None:
     return base_name(base) if isinstance(base, str) and base.strip() and base.isprintable() else None
 
 
-def runnable(base: str) -> tuple[str, str | None]:
-    """The model of full precision in place of a quantised one, and then a notice."""
+def full_precision(base: str) -> tuple[str, str | None]:
+    """The full-precision model for a quantised one, with a notice; any other model unchanged."""
     plain = unquantised(base)
     if plain is None:
         return base, None
-    notice = f"{visible(base, 80)} is quantised, which mpg does not run; the base is {visible(plain, 80)}"
-    return plain, f"{notice} (--base names another)"
+    notice = (
+        f"{visible(base, 80)} is quantised, which mpg does not support; using {visible(plain, 80)} as base"
+    )
+    return plain, f"{notice} (choose another with --base)"
 
 
 def local_path(value: str, folder: Path | None) -> Path | None:
-    """`value` as a path beside the Modelfile, `~` the home folder; None for what no system takes as one."""
+    """`value` as a path relative to the Modelfile, with ~ expanded; None if it is not a valid path."""
     try:
         path = (folder or Path()) / os.path.expanduser(value)
         path.exists()
@@ -90,12 +95,12 @@ def local_path(value: str, folder: Path | None) -> Path | None:
 
 
 def _check_header(weights: Path, what: str) -> None:
-    """That the file is safetensors and complete; values are for the loader to judge."""
+    """Raise UsageError unless the file is complete safetensors; the loader checks the tensors."""
     try:
-        whole = bool(read_header(weights))
+        complete = bool(read_header(weights))
     except OSError as error:
         raise UsageError(f"{what}: {visible(weights.name, 60)} cannot be read: {error.strerror}") from None
     except ValueError:
-        whole = False
-    if not whole:
-        raise UsageError(f"{what}: {visible(weights.name, 60)} is damaged or no safetensors file")
+        complete = False
+    if not complete:
+        raise UsageError(f"{what}: {visible(weights.name, 60)} is damaged or not a safetensors file")

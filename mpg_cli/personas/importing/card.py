@@ -1,4 +1,4 @@
-"""Character cards and characters of other programs as data: what kind it is, and its fields, type-checked."""
+"""Reads character cards and characters of other programs: their format and their type-checked fields."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mpg_cli.personas.importing.json_text import parse_json
 from mpg_cli.personas.importing.other_kinds import WHAT, refusal
 from mpg_cli.personas.importing.png import text_chunks
 
-MAX_NAME = 200  # characters; it is put in wherever the card says {{char}}
+MAX_NAME = 200  # characters; it replaces every {{char}}
 
 _SPECS = {"chara_card_v2": 2, "chara_card_v3": 3}
-_CHUNKS = ("ccv3", "chara")  # the first that is there is the card
+_CHUNKS = ("ccv3", "chara")  # the first one present is the card
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card as it was read. `raw` is the whole object, `data` its fields by the names of V2."""
+    """A parsed card: `raw` is the whole object, `data` its fields by the names of V2."""
 
-    kind: str  # what it is, in words
+    kind: str  # the format in words
     raw: Mapping[str, Any]
     data: Mapping[str, Any]
     where: str
     notices: tuple[str, ...] = field(default=())
 
     def text(self, key: str) -> str:
-        """A field of text, empty where it is missing. Raises UsageError for another type."""
+        """A text field, "" if missing. Raises UsageError for another type."""
         value = self.data.get(key)
         if value is None:
             return ""
@@ -46,7 +46,7 @@ class Card:
         return value.replace("\r\n", "\n").replace("\r", "\n").strip()
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """The texts of a list; whatever else is in it, or instead of it, is passed over."""
+        """The texts of a list field; other items and types are ignored."""
         value = self.data.get(key)
         items = value if isinstance(value, list) else []
         return tuple(item.strip() for item in items if isinstance(item, str) and item.strip())
@@ -57,12 +57,12 @@ class Card:
 
     @property
     def char(self) -> str:
-        """What {{char}} stands for: the nickname of V3, else the name."""
+        """The value of {{char}}: the nickname of V3, else the name."""
         return (self.v3 and self.text("nickname")) or self.name
 
     @property
     def v3(self) -> bool:
-        """Whether the fields that are new in V3 count."""
+        """Whether the fields introduced by V3 are used."""
         return self.raw.get("spec") == "chara_card_v3"
 
 
@@ -72,8 +72,8 @@ def from_png(data: bytes, where: str) -> Card:
     key = next((name for name in _CHUNKS if name in chunks), None)
     if key is None:
         raise UsageError(
-            f"{where}: the picture holds no character card",
-            hint="download the original; sites that convert or shrink pictures drop the card",
+            f"{where}: the picture has no character card",
+            hint="download the original; sites that convert or resize pictures remove the card",
         )
     texts = chunks[key]
     raw = _decoded(texts[0], f"{where}: the text '{key}'")
@@ -84,17 +84,17 @@ def from_png(data: bytes, where: str) -> Card:
 
 
 def from_charx(file: BinaryIO, where: str) -> Card:
-    """The card in a zip. Raises UsageError."""
+    """The card in a .charx file (a zip). Raises UsageError."""
     return from_json(card_json(file, where), where)
 
 
 def from_json(raw: bytes, where: str, notices: tuple[str, ...] = ()) -> Card:
-    """The card in JSON. Raises UsageError for what is none."""
+    """The card in JSON. Raises UsageError if it is not one."""
     return from_data(parse_json(raw, where), where, notices)
 
 
 def from_data(card: Any, where: str, notices: tuple[str, ...] = ()) -> Card:
-    """The card in plain data, of JSON or YAML. Raises UsageError for what is none."""
+    """The card in parsed JSON or YAML. Raises UsageError if it is not one."""
     if not isinstance(card, dict):
         raise UsageError(f"{where}: not a character card but {kind_of(card)}", hint=WHAT)
     spec, data = card.get("spec"), card.get("data")
@@ -105,21 +105,21 @@ def from_data(card: Any, where: str, notices: tuple[str, ...] = ()) -> Card:
     elif character := find_character(card):
         found = character
         if spec and not version:
-            told = f"the spec '{visible(str(spec), 60)}' is not known; it was read as a {found.kind}"
-            notices = (*notices, told)
+            notice = f"unknown spec '{visible(str(spec), 60)}'; it was read as a {found.kind}"
+            notices = (*notices, notice)
     else:
         raise refusal(card, where)
     return _checked(Card(found.kind, card, found.data, where, notices))
 
 
 def _named(data: Mapping[str, Any], card: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a card, with the name that stands above them if they have none."""
+    """The fields of a card; a missing name is taken from the enclosing object."""
     name = data.get("name")
     return data if name and str(name).strip() else {**data, "name": card.get("name")}
 
 
 def _decoded(text: bytes, what: str) -> bytes:
-    """Base64 as readers of cards take it: in lines, URL-safe or without its padding; or the JSON as it is."""
+    """Decoded base64 (with line breaks, URL-safe or unpadded, as in other card readers), or plain JSON."""
     packed = b"".join(text.split()).strip(b"\0")
     if packed.startswith(b"{"):
         return text
@@ -137,12 +137,12 @@ def _checked(card: Card) -> Card:
     return card
 
 
-def _newer(said: Any, version: int) -> tuple[str, ...]:
-    """What the user should know about a version that is newer than this program."""
+def _newer(spec_version: Any, version: int) -> tuple[str, ...]:
+    """A notice if the card's version is newer than the supported one."""
     try:
-        newer = float(said) > version + (0 if version == 3 else 0.99)
+        newer = float(spec_version) > version + (0 if version == 3 else 0.99)
     except (TypeError, ValueError):
         return ()
     if not newer:
         return ()
-    return (f"the card says version {visible(str(said), 20)}, newer than what is known here ({version}.0)",)
+    return (f"the card has version {visible(str(spec_version), 20)}, newer than the supported {version}.0",)

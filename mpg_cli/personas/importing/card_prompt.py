@@ -1,8 +1,8 @@
-"""A character card as a persona: its prompt by the rules of the specifications, and all else kept.
+"""Converts a character card to a persona: the prompt by the card specifications, other fields kept.
 
-Into the prompt go system_prompt, description, personality, scenario, constant entries of the lorebook,
-mes_example, first_mes, the Character's Note (extensions.depth_prompt) and post_history_instructions.
-creator_notes, tags, creator, character_version, names and comments of lorebooks, assets and dates never do.
+The prompt consists of system_prompt, description, personality, scenario, constant entries of the lorebook,
+mes_example, first_mes, the Character's Note (extensions.depth_prompt) and post_history_instructions. It never
+includes creator_notes, tags, creator, character_version, names and comments of lorebooks, assets and dates.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from mpg_cli.personas.importing.macros import Macros
 from mpg_cli.personas.importing.plain import paragraphs
 from mpg_cli.personas.importing.sanitize import one_line, without_controls
 
-# Where a card has no system_prompt of its own, and for {{original}} in one that has.
+# For cards without a system_prompt, and for {{original}} in a card's system_prompt.
 FALLBACK = "You are {{char}}. Reply as {{char}} would, and stay in character."
-USER = "User"  # what {{user}} stands for unless --user or the card says otherwise
+USER = "User"  # the value of {{user}} without --user and a name in the card
 
-# Parts example conversations; END_OF_DIALOG does so in Character.AI's.
+# Separates example conversations; Character.AI uses END_OF_DIALOG.
 _START = re.compile(r"(?:<|&lt;)\s*START\s*(?:>|&gt;)|END_OF_DIALOG", re.IGNORECASE)
-# SillyTavern's macros for texts of the card, in lower case, and the keys of these.
+# SillyTavern's macros for texts of the card, in lower case, with the card's keys.
 _OWN = {
     "description": "description",
     "chardescription": "description",
@@ -41,21 +41,21 @@ _OWN = {
 }
 _MAX_DESCRIPTION = 160
 _MAX_NOTES = 500
-_SHOWN = 5  # macros that a notice names
+_SHOWN = 5  # macros listed in a notice
 
 
 def draft_of_card(card: Card, file: str, user: str | None = None, name: str | None = None) -> Draft:
-    """The persona of a card that came from `file`.
+    """The persona of a card from `file`.
 
-    `user` is what {{user}} becomes, `name` what a card without a name is called. Raises UsageError.
+    `user` is the value of {{user}}, `name` the name for a card without one. Raises UsageError.
     """
     char = card.char or name
     if not char:
         raise UsageError(f"{card.where}: the card has no name", hint="choose one with --name")
     user = user or one_line(card.text("your_name"), MAX_NAME) or USER
     book = read_book(card.data.get("character_book"), card.where)
-    own = {macro: _parted(card.text(key)) for macro, key in _OWN.items()}
-    own |= {"chardepthprompt": _note(card), "persona": ""}  # persona: what users say of themselves
+    own = {macro: _joined(card.text(key)) for macro, key in _OWN.items()}
+    own |= {"chardepthprompt": _note(card), "persona": ""}  # persona: the user's description
     macros = Macros(char, user, card.where, fields=own)
     prompt = _prompt(card, book, macros)
     if not prompt:
@@ -74,10 +74,10 @@ def draft_of_card(card: Card, file: str, user: str | None = None, name: str | No
 
 
 def _prompt(card: Card, book: Book, macros: Macros) -> str:
-    """The system text; every part with its macros replaced, empty parts left out."""
+    """The system text: the parts with macros replaced, without empty parts."""
 
     def text(raw: str) -> str:
-        return macros.expand(_parted(raw)).strip()
+        return macros.expand(_joined(raw)).strip()
 
     def of(key: str) -> str:
         return text(card.text(key))
@@ -101,13 +101,13 @@ def _prompt(card: Card, book: Book, macros: Macros) -> str:
     return "\n\n".join(part for part in (without_controls(part).strip() for part in parts) if part)
 
 
-def _parted(raw: str) -> str:
-    """Conversations one after another, without what parts them."""
+def _joined(raw: str) -> str:
+    """Example conversations joined by empty lines in place of the separators."""
     return "\n\n".join(part.strip() for part in _START.split(raw)).strip()
 
 
 def _note(card: Card) -> str:
-    """The Character's Note, which SillyTavern puts between the last messages."""
+    """The Character's Note, which SillyTavern inserts among the last messages."""
     extensions = card.data.get("extensions")
     note = extensions.get("depth_prompt") if isinstance(extensions, dict) else None
     prompt = note.get("prompt") if isinstance(note, dict) else note
@@ -121,7 +121,7 @@ def _titled(title: str, text: str) -> str:
 
 
 def _notes(card: Card) -> str:
-    """The creator's notes: for the user, never for the model."""
+    """The creator's notes, which are for the user, not the model."""
     languages = card.data.get("creator_notes_multilingual")
     if card.v3 and isinstance(languages, dict) and isinstance(languages.get("en"), str):
         return str(languages["en"]).strip()
@@ -130,17 +130,17 @@ def _notes(card: Card) -> str:
 
 
 def _read(text: str, char: str, user: str) -> list[str]:
-    """A text as users read it, in paragraphs; none where it grows without measure."""
+    """The paragraphs of a text for display; none if its macros expand too far."""
     try:
-        return paragraphs(Macros(char, user).expand(_parted(text)))
+        return paragraphs(Macros(char, user).expand(_joined(text)))
     except UsageError:
         return []
 
 
-def _description(card: Card, said: str) -> str:
-    """One line for lists of personas: `said`, after a name that the persona cannot have."""
+def _description(card: Card, text: str) -> str:
+    """`text` in one line, preceded by the card's name if that is not a valid persona name."""
     title = one_line(card.name, 60)
-    line = one_line(said, _MAX_DESCRIPTION)
+    line = one_line(text, _MAX_DESCRIPTION)
     if title.isascii() or title in line:
         return line
     return f"{title}: {line}" if line else title
@@ -160,32 +160,32 @@ def _notices(card: Card, book: Book, macros: Macros, notes: list[str]) -> Iterat
     if notes:
         yield f"the creator's notes: {one_line(' '.join(notes), _MAX_NOTES)}"
     if book.drawn:
-        yield f"lorebook entries that chance decides on were decided once for good: {book.drawn}"
+        yield f"random lorebook entries were selected once for all replies: {book.drawn}"
     if book.waiting:
-        yield f"lorebook entries that wait for key words or the like, which mpg does not seek: {book.waiting}"
+        yield f"lorebook entries skipped because they depend on key words or the chat: {book.waiting}"
     if book.deep:
-        yield f"lorebook entries with a depth stand in the prompt, not among the messages: {book.deep}"
+        yield f"lorebook entries with a depth are in the prompt, not among the messages: {book.deep}"
     if card.text("post_history_instructions"):
-        yield "its post_history_instructions stand at the end of the prompt, not after the conversation"
+        yield "post_history_instructions are at the end of the prompt, not after the conversation"
     if _note(card):
-        yield "its Character's Note (depth_prompt) stands near the end of the prompt, not among the messages"
+        yield "the Character's Note (depth_prompt) is near the end of the prompt, not among the messages"
     if linked := _linked_book(card):
-        yield f"the lorebook '{linked}', which it names, is not in the file"
+        yield f"the linked lorebook '{linked}' is not in the file"
     greetings = len(card.texts("alternate_greetings")) + len(card.texts("group_only_greetings"))
     if greetings:
-        yield f"greetings beside the first one, which are not in the prompt: {greetings}"
+        yield f"alternate greetings left out of the prompt: {greetings}"
     if macros.settled:
         names = ", ".join("{{" + name + "}}" for name in macros.settled)
-        yield f"{names} got one value for good: a persona's prompt does not change"
+        yield f"{names} got a fixed value, because a persona's prompt does not change"
     if macros.unknown:
         shown = ", ".join(list(macros.unknown)[:_SHOWN])
         rest = len(macros.unknown) - _SHOWN
         more = f" and {rest} more" if rest > 0 else ""
-        yield f"macros that are not part of the specification stay as they are: {shown}{more}"
+        yield f"unknown macros left unchanged: {shown}{more}"
 
 
 def _linked_book(card: Card) -> str:
-    """The name of SillyTavern's lorebook beside the card, where none of its entries came with it."""
+    """The name of a SillyTavern lorebook linked by the card, if the card has no entries of its own."""
     extensions, book = card.data.get("extensions"), card.data.get("character_book")
     world = extensions.get("world") if isinstance(extensions, dict) else None
     inside = book.get("entries") if isinstance(book, dict) else book

@@ -1,4 +1,4 @@
-"""What a chat program leaves to chance: settled once, the same way for the same text and under any Python."""
+"""Random choices of chat programs made once: reproducible for the same text under any Python version."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _SIDES = re.compile(r"[0-9]{1,9}")
 _TERM = re.compile(r"([+-]?)\s*(?:([0-9]{0,3})d([0-9]{1,9})|([0-9]{1,9}))\s*", re.IGNORECASE)
 
 
-def drawn(text: str) -> random.Random:
-    """A source of randomness that is always the same for the same text."""
+def seeded(text: str) -> random.Random:
+    """A random generator seeded by the text."""
     return random.Random(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def choices(listed: str) -> list[str]:
-    """The choices of `a::b` or `a, b`, as SillyTavern parts them."""
+    """The choices of `a::b` or `a, b`, split as in SillyTavern."""
     if "::" in listed:
         return listed.split("::")
     return [value.strip().replace("\\,", ",") for value in _ESCAPED_COMMA.split(listed)]
 
 
 def rolled(formula: str, source: random.Random) -> str | None:
-    """The total of dice such as `2d6+1`, `d20` and `6`, which are the sides; None for what is none."""
+    """The total of a dice formula such as `2d6+1`, `d20` or `6` (one die of 6 sides); None if invalid."""
     if len(formula) > _MAX_FORMULA:
         return None
     if _SIDES.fullmatch(formula):

@@ -1,7 +1,7 @@
-"""Characters that are no Character Card V2 or V3, by the names that the fields of a card have.
+"""Characters in formats other than Character Card V2 and V3, mapped to the field names of a card.
 
-Card V1 (TavernAI) is the fields alone. Pygmalion, text-generation-webui, Agnai, Character.AI and Backyard
-have names of their own for them.
+Card V1 (TavernAI) has the fields at the top level. Pygmalion, text-generation-webui, Agnai, Character.AI and
+Backyard use other names for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WRAPPERS = ("data", "character")
 
 @dataclass(frozen=True)
 class Character:
-    """What kind of file it is, and its fields under the names that a card has for them."""
+    """The format of a character, and its fields by a card's field names."""
 
     kind: str
     data: Mapping[str, Any]
@@ -25,7 +25,7 @@ class Character:
 
 @dataclass(frozen=True)
 class _Format:
-    """`marks` are keys that tell the format; `fields` has its own names, and those of a card."""
+    """`marks` are keys that identify the format; `fields` maps its field names to a card's."""
 
     kind: str
     marks: frozenset[str]
@@ -91,7 +91,7 @@ _FORMATS = (
 
 
 def find_character(document: Mapping[str, Any]) -> Character | None:
-    """The character that `document` is or wraps; None if it is none."""
+    """The character in `document` or in a wrapper key of it; None if there is none."""
     for wrapper in _WRAPPERS:
         inside = document.get(wrapper)
         if isinstance(inside, dict) and (found := _character(inside, wrapper == "data")):
@@ -109,13 +109,13 @@ def _character(document: Mapping[str, Any], wrapped: bool) -> Character | None:
             break
     if isinstance(data.get("description"), dict):
         data["description"] = _attributes(data["description"])
-    # A name and a description have many files; without a name it takes two texts of a character.
+    # Many files have a name and a description; without a name two texts of a character are required.
     needed = 1 if isinstance(data.get("name"), (str, int)) else 2
     return Character(kind, data) if sum(key in data for key in TEXTS) >= needed else None
 
 
 def _attributes(persona: Mapping[str, Any]) -> str:
-    """Agnai's persona: free text, or attributes with a list of words each."""
+    """Agnai's persona as text: free text, or attributes with lists of words."""
     attributes = persona.get("attributes")
     lines: list[str] = []
     for name, words in attributes.items() if isinstance(attributes, dict) else ():

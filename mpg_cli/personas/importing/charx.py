@@ -1,4 +1,4 @@
-"""The card inside a `.charx` file, which is a zip. Nothing is unpacked to disk and only card.json is read."""
+"""Reads card.json from a `.charx` file (a zip) without unpacking anything to disk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mpg_cli.personas.importing.json_text import MAX_BYTES
 
 CARD = "card.json"
 MAX_ENTRIES = 10_000
-MAX_DIRECTORY = 4 << 20  # bytes of the list of entries, so that reading it stays cheap
-MAX_RATIO = 200  # unpacked to packed; text packs to a tenth, a bomb to a thousandth
-_SMALL = 1 << 16  # up to here a ratio says nothing
+MAX_DIRECTORY = 4 << 20  # bytes of the central directory
+MAX_RATIO = 200  # of uncompressed to compressed size: about 10 for text, 1000 for a zip bomb
+_SMALL = 1 << 16  # bytes up to which the ratio is not checked
 
 _END = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR = 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_DAMAGED = "fetch it again"
+_DAMAGED = "download it again"
 
 
 def is_zip(file: BinaryIO) -> bool:
-    """Whether `file` ends as a zip does; pictures with a zip behind them are cards too."""
+    """Whether `file` ends with a zip's end record; pictures with an appended zip are cards too."""
     return _end(file) is not None
 
 
@@ -42,16 +42,16 @@ def card_json(file: BinaryIO, where: str) -> bytes:
         zlib.error,
         EOFError,
         OSError,
-        RuntimeError,  # encrypted, or packed in a way that zipfile does not know
+        RuntimeError,  # encrypted, or an unsupported compression
         ValueError,
         struct.error,
     ) as error:
         reason = visible(str(error), 200) or "cut off"
-        raise UsageError(f"{where}: the zip inside is damaged: {reason}", hint=_DAMAGED) from None
+        raise UsageError(f"{where}: the zip is damaged: {reason}", hint=_DAMAGED) from None
 
 
 def _end(file: BinaryIO) -> tuple[int, ...] | None:
-    """Fields of the zip's end record: where it starts, entries, bytes of the directory; None without one."""
+    """The zip's end record: its offset, number of entries, bytes of the directory; None if it is missing."""
     size = file.seek(0, os.SEEK_END)
     first = max(0, size - _END.size - 0xFFFF)
     file.seek(first)
@@ -64,26 +64,26 @@ def _end(file: BinaryIO) -> tuple[int, ...] | None:
 
 
 def _check_directory(file: BinaryIO, where: str) -> None:
-    """Before Python reads the list of entries, which may be as long as the file."""
+    """Check the size of the directory before Python reads it. Raises UsageError."""
     end = _end(file)
     if end is None:
-        raise UsageError(f"{where}: not a zip file, which a .charx file is")
+        raise UsageError(f"{where}: not a zip file, as a .charx file must be")
     start, entries, directory = end
     file.seek(max(0, start - _ZIP64_LOCATOR))
     if file.read(4) == b"PK\6\7":
-        raise UsageError(f"{where}: a zip of the 64-bit kind, too large for a character card")
+        raise UsageError(f"{where}: a ZIP64 file, too large for a character card")
     if entries > MAX_ENTRIES or directory > MAX_DIRECTORY:
         raise UsageError(f"{where}: the zip has more than {MAX_ENTRIES} entries")
 
 
 def _entry(entries: list[zipfile.ZipInfo], where: str) -> zipfile.ZipInfo:
-    """The one entry that is the card; what no honest card has is refused."""
+    """The entry of the card. Raises UsageError for suspicious entries."""
     if len(entries) > MAX_ENTRIES:
         raise UsageError(f"{where}: the zip has more than {MAX_ENTRIES} entries")
     for entry in entries:
         if _leads_outside(entry.orig_filename) or _leads_outside(entry.filename):
             name = visible(entry.orig_filename, 100)
-            raise UsageError(f"{where}: the zip has an entry that leads outside of it: '{name}'")
+            raise UsageError(f"{where}: the zip has an entry with an unsafe path: '{name}'")
     cards = [entry for entry in entries if entry.filename == CARD]
     if not cards:
         near = next((e.filename for e in entries if e.filename.lower().endswith(CARD)), None)
@@ -95,7 +95,7 @@ def _entry(entries: list[zipfile.ZipInfo], where: str) -> zipfile.ZipInfo:
     if card.flag_bits & 0x1:
         raise UsageError(f"{where}: {CARD} is encrypted", hint="unpack it and import the card.json")
     if stat.S_ISLNK(card.external_attr >> 16) or card.compress_type not in _METHODS:
-        raise UsageError(f"{where}: {CARD} is stored in a way that is not supported")
+        raise UsageError(f"{where}: {CARD} is stored in an unsupported way")
     if card.file_size > MAX_BYTES:
         raise UsageError(f"{where}: {CARD} is larger than {MAX_BYTES >> 20} MiB")
     if card.file_size > max(_SMALL, MAX_RATIO * card.compress_size):
@@ -111,7 +111,7 @@ def _leads_outside(name: str) -> bool:
 def _read(archive: zipfile.ZipFile, card: zipfile.ZipInfo, where: str) -> bytes:
     content = bytearray()
     with archive.open(card) as stream:
-        # To the very end, where the checksum is verified; the size that the zip claims may be a lie.
+        # Read to the end, where zipfile verifies the checksum; the declared size may be false.
         while piece := stream.read(1 << 16):
             content += piece
             if len(content) > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""What an imported file says about a persona, before it has a place."""
+"""An imported persona before it has a name and a destination."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 
 @dataclass(frozen=True)
 class LocalAdapter:
-    """A checked LoRA adapter on disk: its two files, wherever they lie."""
+    """A checked LoRA adapter on disk: its two files."""
 
     config: Path
     weights: Path
@@ -30,21 +30,21 @@ class DraftAdapter:
         return self.found if isinstance(self.found, LocalAdapter) else None
 
     def entry(self, path: str) -> dict[str, str]:
-        """What a persona file says about it, where `path` is the place of a local one."""
+        """The entry of the persona file; `path` is the location of a local adapter."""
         if isinstance(self.found, LocalAdapter):
             return {"base": self.base, "path": path}
         hub = self.found
-        said = {"repo": hub.repo, "revision": hub.revision, "subfolder": hub.subfolder}
-        return {"base": self.base, **{key: value for key, value in said.items() if value}}
+        fields = {"repo": hub.repo, "revision": hub.revision, "subfolder": hub.subfolder}
+        return {"base": self.base, **{key: value for key, value in fields.items() if value}}
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A persona without a place. `title` is the name as the file has it, often none that a persona can have;
-    `stem` is the file's own, for a title without a letter from A to Z.
+    """An imported persona.
 
-    `extensions` is plain data as it was read; `sanitized` makes it fit for a persona file. `notices` are
-    sentences for the user.
+    `title` is the name in the file, often not a valid persona name; `stem` is the file's name, used for a
+    title without Latin letters. `extensions` is unmodified plain data, to be passed through `sanitized`.
+    `notices` are messages for the user.
     """
 
     title: str
@@ -55,6 +55,6 @@ class Draft:
     source: str | None = None
     stem: str = ""
     adapter: DraftAdapter | None = None
-    model: str | None = None  # what the next command should name with --model
+    model: str | None = None  # the value of --model for the persona
     extensions: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""JSON from strangers: Unicode, no key twice, finite numbers of a sane length, not nested without end."""
+"""Parses untrusted JSON: unique keys, finite numbers of bounded length, bounded size and nesting."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MAX_DIGITS = 300  # of a number, as in persona files
 
 
 def parse_json(raw: bytes, where: str) -> Any:
-    """The value of `raw`, where `where` is what messages call it. Raises UsageError."""
+    """The parsed value of `raw`; `where` names it in messages. Raises UsageError."""
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{where}: larger than {MAX_BYTES >> 20} MiB of JSON")
     try:
         return json.loads(
             decode(raw, where),
-            object_pairs_hook=_no_key_twice,
+            object_pairs_hook=_unique_keys,
             parse_constant=_refuse_constant,
             parse_int=_integer,
             parse_float=_number,
@@ -39,7 +39,7 @@ def decode(raw: bytes, where: str) -> str:
 
     Raises UsageError.
     """
-    encoding = json.detect_encoding(raw)  # tells from the first four bytes; not only of JSON
+    encoding = json.detect_encoding(raw)  # by the first four bytes, for any text
     try:
         return raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
@@ -52,22 +52,22 @@ def decode(raw: bytes, where: str) -> str:
 
 
 class _Refused(Exception):
-    """JSON that Python would read and this program does not."""
+    """JSON that Python accepts and mpg rejects."""
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Refused(f"the key '{visible(key, 60)}' stands twice in one object")
+                raise _Refused(f"duplicate key '{visible(key, 60)}' in one object")
             seen.add(key)
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _Refused(f"{name} is no number of JSON")
+    raise _Refused(f"{name} is not valid JSON")
 
 
 def _integer(digits: str) -> int:

@@ -1,7 +1,6 @@
-"""The curly-braced syntax of character cards (Character Card V3, "Curly Braced Syntaxes"; SillyTavern's too).
+"""Expands macros of character cards (Character Card V3, "Curly Braced Syntaxes", and SillyTavern's).
 
-A persona's prompt is fixed, so what a chat program would draw anew each time is settled once, the same way
-for the same text.
+A persona's prompt is fixed, so random macros get one value, reproducible for the same text.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from dataclasses import dataclass, field
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
-from mpg_cli.personas.importing.chance import choices, drawn, rolled
+from mpg_cli.personas.importing.chance import choices, rolled, seeded
 
-MAX_DEPTH = 16  # of macros inside macros; deeper ones stay as they are
-MAX_EXPANDED = 1 << 20  # characters of all texts together with their macros replaced
+MAX_DEPTH = 16  # of nested macros; deeper ones are not expanded
+MAX_EXPANDED = 1 << 20  # total characters of all expanded texts
 
-# Single braces are Backyard's, which has # before the speaker of a line, and a slip in other cards.
+# Single braces are used by Backyard (with # before the speaker of a line) and, by mistake, in other cards.
 _NAME = r"<(?:char|bot|user|charifnotgroup)>|(?<!\{)#?\{(?:char|character|user)\}(?!\})"
 _TOKEN = re.compile(rf"\{{\{{|\}}\}}|{_NAME}", re.IGNORECASE)
-# SillyTavern's {{trim}} takes the line ends around it away.
+# SillyTavern's {{trim}} removes the line ends around it.
 _TRIM = re.compile(r"(?<![\r\n])[\r\n]*\{\{\s*trim\s*\}\}[\r\n]*", re.IGNORECASE)
-# A name, and an argument after one colon, two or a space.
+# A name, and an argument after one or two colons or a space.
 _CALL = re.compile(r"\s*(//|\w*)\s*(:{0,2})(.*)", re.DOTALL)
 _CHAR = frozenset(("char", "bot", "charifnotgroup", "group", "name2"))
 _USER = re.compile(r"user|name1|random_user_[0-9]")
@@ -32,10 +31,10 @@ _USER = re.compile(r"user|name1|random_user_[0-9]")
 
 @dataclass
 class Macros:
-    """Replaces macros: `char` and `user` are names, `original` the text that a prompt replaces.
+    """Expands macros: `char` and `user` are names, `original` the text that a prompt replaces.
 
-    `fields` are the card's own texts by their macros in lower case; `where` names the card in messages.
-    Unknown macros stay as they are and are collected in `unknown`; `settled` are those with a random value.
+    `fields` are the card's texts by macro name in lower case; `where` names the card in messages. Unknown
+    macros are left unchanged and collected in `unknown`, random ones in `settled`.
     """
 
     char: str
@@ -51,10 +50,7 @@ class Macros:
     _room: int = field(default=MAX_EXPANDED, init=False)
 
     def expand(self, text: str) -> str:
-        """`text` with its macros replaced; what comes in is not looked at again.
-
-        Raises UsageError where it grows without measure.
-        """
+        """`text` with its macros replaced, in one pass. Raises UsageError beyond MAX_EXPANDED characters."""
         text = _TRIM.sub("", text)
         stack: list[list[str]] = [[]]
         at = 0
@@ -66,14 +62,14 @@ class Macros:
                 stack.append([])
             elif word == "}}" and len(stack) > 1:
                 body = "".join(stack.pop())
-                self._room += len(body)  # its value counts instead
+                self._room += len(body)  # replaced by its value
                 self._put(stack, self._value(body))
             elif word in ("{{", "}}"):
                 self._put(stack, token.group())
             else:
                 self._put(stack, self.user if "user" in word else self.char)
         self._put(stack, text[at:])
-        while len(stack) > 1:  # braces that were never closed
+        while len(stack) > 1:  # unclosed braces
             body = "".join(stack.pop())
             stack[-1].append("{{" + body)
         return "".join(stack[0])
@@ -82,7 +78,7 @@ class Macros:
         self._room -= len(piece)
         if self._room < 0:
             raise UsageError(
-                f"{self.where}: its texts are longer than {MAX_EXPANDED >> 20} million characters"
+                f"{self.where}: the expanded texts are longer than {MAX_EXPANDED >> 20} million characters"
             )
         stack[-1].append(piece)
 
@@ -90,14 +86,14 @@ class Macros:
         match = _CALL.match(body)
         name, colon, argument = match.groups() if match else ("", "", body)
         name = name.lower()
-        value = self._called(name, argument, body) if colon or argument else self._plain(name)
+        value = self._with_argument(name, argument, body) if colon or argument else self._plain(name)
         if value is not None:
             return value
         self.unknown["{{" + visible(body.strip(), 30) + "}}"] = None
         return "{{" + body + "}}"
 
     def _plain(self, name: str) -> str | None:
-        """What has no argument."""
+        """The value of a macro without an argument."""
         if name in _CHAR:
             return self.char
         if _USER.fullmatch(name):
@@ -106,15 +102,15 @@ class Macros:
             return self._field(name)
         return {"original": self.original, "newline": "\n", "noop": "", "//": ""}.get(name)
 
-    def _called(self, name: str, argument: str, body: str) -> str | None:
-        """What has an argument."""
+    def _with_argument(self, name: str, argument: str, body: str) -> str | None:
+        """The value of a macro with an argument."""
         if name in ("//", "hidden_key", "comment"):
             return ""
         if name == "reverse":
             return argument[::-1]
         if name in ("random", "pick"):
             self.settled[name] = None
-            return self._drawn(body).choice(choices(argument))
+            return self._random(body).choice(choices(argument))
         if name in ("roll", "dice"):
             return self._rolled(argument.strip(), body)
         if name in ("setvar", "setglobalvar"):
@@ -124,7 +120,7 @@ class Macros:
         return self._variables.get(argument.strip()) if name in ("getvar", "getglobalvar") else None
 
     def _field(self, name: str) -> str:
-        """A text of the card with its macros replaced, but no text of the card within it."""
+        """A text of the card with its macros expanded, except macros for other texts of the card."""
         if name not in self._values:
             fields, self.fields = self.fields, {}
             self._values[name] = self.expand(fields[name])
@@ -132,12 +128,12 @@ class Macros:
         return self._values[name]
 
     def _rolled(self, formula: str, body: str) -> str | None:
-        total = rolled(formula, self._drawn(body))
+        total = rolled(formula, self._random(body))
         if total is not None:
             self.settled["roll"] = None
         return total
 
-    def _drawn(self, body: str) -> random.Random:
-        """A source of its own for each time that a macro stands in the texts."""
+    def _random(self, body: str) -> random.Random:
+        """A random generator for each occurrence of a macro."""
         self._draws[body] += 1
-        return drawn(f"{self._draws[body]} {body}")
+        return seeded(f"{self._draws[body]} {body}")

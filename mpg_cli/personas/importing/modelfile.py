@@ -1,4 +1,4 @@
-"""Ollama's Modelfiles as a list of instructions, read as Ollama reads them."""
+"""Parses Ollama's Modelfiles to a list of instructions, by Ollama's rules."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ INSTRUCTIONS = (
 ROLES = ("system", "user", "assistant")
 
 _LINE = re.compile(r"[ \t]*([^ \t]+)(?:[ \t]+(.*))?")
-_TEXTS = ("system", "message", "template", "license")  # their values are often of several lines
+_TEXTS = ("system", "message", "template", "license")  # instructions whose values often span several lines
 _WORD = re.compile(r"([A-Za-z0-9_]+)[ \t]+(.*)", re.DOTALL)
 _QUOTES = ('"""', '"')
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """`name` in lower case; `key` is the name of a PARAMETER or the role of a MESSAGE."""
+    """An instruction: `name` is in lower case; `key` is the name of a PARAMETER or the role of a MESSAGE."""
 
     name: str
     value: str
@@ -44,21 +44,21 @@ class Instruction:
 
 
 def parse_modelfile(raw: bytes, where: str) -> tuple[Instruction, ...]:
-    """The instructions in order. Raises UsageError with the line for what Ollama would refuse as well."""
+    """The instructions in order. Raises UsageError with the line of the first error."""
     if len(raw) > MAX_BYTES:
-        raise UsageError(f"{where}: larger than {MAX_BYTES >> 20} MiB, no Modelfile")
+        raise UsageError(f"{where}: larger than {MAX_BYTES >> 20} MiB, too large for a Modelfile")
     text = decode(raw, where)
     if "\x00" in text:
         raise UsageError(f"{where}: not a text file")
     found = tuple(_instructions(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), where))
     if not any(instruction.name == "from" for instruction in found):
-        raise UsageError(f"{where}: no FROM line, so this is no Modelfile")
+        raise UsageError(f"{where}: no FROM line, so this is not a Modelfile")
     return found
 
 
 def _instructions(lines: list[str], where: str) -> Iterator[Instruction]:
     at = 0
-    before = ""  # the instruction that stands before
+    before = ""  # the previous instruction
     while at < len(lines):
         number, line = at + 1, lines[at]
         at += 1
@@ -78,30 +78,30 @@ def _instructions(lines: list[str], where: str) -> Iterator[Instruction]:
 
 
 def _unknown(word: str, before: str, where: str) -> UsageError:
-    """What is said of a line that begins with `word`, after an instruction `before`."""
+    """The error for a line that begins with `word`, after the instruction `before`."""
     close = "".join(f"; did you mean {known.upper()}?" for known in nearest(word, INSTRUCTIONS, 1))
-    hint = f"a Modelfile knows {', '.join(INSTRUCTIONS).upper()}"
+    hint = f"choose from {', '.join(INSTRUCTIONS).upper()}"
     if before in _TEXTS and not close:
         quotes = _QUOTES[0]
-        hint = f"text of several lines stands in three double quotes: {before.upper()} {quotes}…{quotes}"
+        hint = f"enclose text of several lines in three double quotes: {before.upper()} {quotes}…{quotes}"
     return UsageError(f"{where}: unknown instruction '{visible(word, 30)}'{close}", hint=hint)
 
 
 def _key(name: str, rest: str, where: str) -> tuple[str, str]:
-    """Name of a parameter or role of a message, and what follows."""
+    """The name of a parameter or role of a message, and the rest of the line."""
     match = _WORD.fullmatch(rest)
     if match is None:
         form = "NAME VALUE" if name == "parameter" else "ROLE TEXT"
         raise UsageError(f"{where}: {name.upper()} needs {form}")
     if name == "message" and match.group(1) not in ROLES:
-        raise UsageError(f"{where}: the role of a MESSAGE is {', '.join(ROLES)}")
+        raise UsageError(f"{where}: the role of a MESSAGE must be one of {', '.join(ROLES)}")
     return match.group(1), match.group(2)
 
 
 def _value(first: str, lines: list[str], at: int, where: str) -> tuple[str, int]:
-    """The rest of a line, or what stands in quotes from there; and the line after it.
+    """The rest of the line, or quoted text that may span lines; and the index of the next line.
 
-    As in Ollama a quote ends only where a line ends with it.
+    As in Ollama, a closing quote must be at the end of a line.
     """
     first = first.strip()
     quote = next((quote for quote in _QUOTES if first.startswith(quote)), None)

@@ -1,4 +1,4 @@
-"""An Ollama Modelfile as a persona: SYSTEM and MESSAGE make its prompt, ADAPTER its adapter."""
+"""Converts an Ollama Modelfile to a persona: SYSTEM and MESSAGE to the prompt, ADAPTER to the adapter."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
+from mpg_cli.personas.adapter_place import repository
 from mpg_cli.personas.base import base_name
-from mpg_cli.personas.hub_id import repository
-from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, local_path, runnable
+from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, full_precision, local_path
 from mpg_cli.personas.importing.draft import Draft, DraftAdapter, LocalAdapter
 from mpg_cli.personas.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
 from mpg_cli.personas.importing.modelfile import Instruction, parse_modelfile
@@ -24,9 +24,9 @@ _MAX_LICENSE = 100
 
 
 def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | None) -> Draft:
-    """The persona of a Modelfile at `path` (None: stdin); `chosen` is the base that the user names, if any.
+    """The persona of a Modelfile at `path` (None: stdin); `chosen` is the value of --base, if given.
 
-    Raises UsageError, also where a GGUF file stands in the way.
+    Raises UsageError, also for GGUF adapters.
     """
     instructions = parse_modelfile(raw, where)
     of: dict[str, list[Instruction]] = {}
@@ -37,9 +37,7 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | 
     adapter, base = _adapter(of.get("adapter", []), folder, base, where)
     prompt = _prompt(instructions) or None
     if prompt is None and adapter is None:
-        raise UsageError(
-            f"{where}: no SYSTEM, no MESSAGE and no ADAPTER, so there is no persona in it", hint=base.notice
-        )
+        raise UsageError(f"{where}: no SYSTEM, MESSAGE or ADAPTER, so it has no persona", hint=base.notice)
     parameters = read_parameters(of.get("parameter", []), where)
     licenses = [i.value for i in of.get("license", [])]
     return Draft(
@@ -57,7 +55,7 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | 
 
 @dataclass(frozen=True)
 class _Base:
-    """The model of FROM: `name` for the persona file, `choice` for --model; or what to do instead."""
+    """The model of FROM: `name` for the persona file, `choice` for --model; or a notice if unsupported."""
 
     name: str | None = None
     choice: str | None = None
@@ -65,7 +63,7 @@ class _Base:
 
 
 def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
-    """The model that the user named with --base, or else the one of FROM if mpg can run it."""
+    """The model of --base, or else of FROM if mpg supports it."""
     value = line.value
     path = local_path(chosen or value, folder if chosen is None else None)
     if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
@@ -75,49 +73,49 @@ def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
     shown = f"'{visible(value, 100)}'"
     repo = repository(value.partition(":")[0] if "://" not in value else value)
     if is_gguf_name(value) or (path is not None and path.exists() and is_gguf(path)):
-        like = f" (the original may be called {original(repo)})" if repo else ""
-        return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not run: {BASE_HINT}{like}")
+        like = f" (perhaps {original(repo)})" if repo else ""
+        return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not support: {BASE_HINT}{like}")
     if repo is not None and ":" not in value.rpartition("/")[2]:
         return _named(repo)
     if value.startswith((".", "/", "~")):
-        return _Base(notice=f"FROM {shown} is no folder with a safetensors model: {BASE_HINT}")
-    return _Base(notice=f"FROM {shown} is a model of Ollama, which mpg does not run: {BASE_HINT}")
+        return _Base(notice=f"FROM {shown} is not a folder with a safetensors model: {BASE_HINT}")
+    return _Base(notice=f"FROM {shown} is an Ollama model, which mpg does not support: {BASE_HINT}")
 
 
 def _named(name: str) -> _Base:
-    """The model of that id, or in place of a quantised one that of full precision."""
-    plain, notice = runnable(name)
+    """The model of that id, or the full-precision model for a quantised one."""
+    plain, notice = full_precision(name)
     return _Base(plain, plain if notice is None or "/" in plain else None, notice)
 
 
 def _adapter(
     lines: Sequence[Instruction], folder: Path | None, base: _Base, where: str
 ) -> tuple[DraftAdapter | None, _Base]:
-    """The adapter, and its base: the one given, if that has a name, else what the adapter says."""
+    """The adapter and its base: `base` if it has a name, else the base in the adapter's configuration."""
     if not lines:
         return None, base
     at = f"{where}:{lines[-1].line}"
     if len(lines) > 1:
         raise UsageError(
-            f"{at}: there is more than one ADAPTER, and a persona has one a model",
+            f"{at}: there is more than one ADAPTER, but a persona has one per model",
             hint="import a persona for each and blend them: mpg generate -p one+two",
         )
     found = find_adapter(lines[0].value, folder, at)
-    said = base_of(found, at) if isinstance(found, LocalAdapter) else None
-    if base.name is None and said is not None:
-        base = _named(said)
-        if "/" not in said:  # a folder, wherever it is
+    own = base_of(found, at) if isinstance(found, LocalAdapter) else None
+    if base.name is None and own is not None:
+        base = _named(own)
+        if "/" not in own:  # a folder's name without its path
             base = replace(base, choice=None)
     if base.name is None:
         raise UsageError(
-            f"{at}: which model the adapter is for is not known: FROM names none that mpg can run",
-            hint="name the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
+            f"{at}: the base model of the adapter is unknown: FROM names none that mpg supports",
+            hint="give the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
         )
     return DraftAdapter(base.name, found), base
 
 
 def _prompt(instructions: Sequence[Instruction]) -> str:
-    """The system text (the last SYSTEM counts, as in Ollama), then the turns as an example conversation."""
+    """The system text (the last SYSTEM, as in Ollama), then the turns as an example conversation."""
     system = [i.value for i in instructions if i.name == "system"][-1:]
     messages = [i for i in instructions if i.name == "message"]
     system += [i.value for i in messages if i.key == "system"]
@@ -127,14 +125,14 @@ def _prompt(instructions: Sequence[Instruction]) -> str:
 
 
 def _kept(of: dict[str, list[Instruction]], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the file says, as plain data."""
+    """All instructions as plain data, without the adapter."""
     kept: dict[str, Any] = {}
     for name, lines in of.items():
         if name == "message":
             kept["messages"] = [{"role": i.key, "content": i.value} for i in lines]
         elif name == "parameter":
             kept["parameters"] = parameters
-        elif name != "adapter":  # a path on the machine that it came from
+        elif name != "adapter":  # a path on the author's machine
             values = [i.value for i in lines]
             kept[name] = values[0] if len(values) == 1 else values
     return kept
@@ -146,12 +144,12 @@ def _notices(
     notices = [base_notice] if base_notice else []
     flags, without = as_flags(parameters)
     if flags:
-        notices.append(f"a persona file has no sampling; the same with mpg generate: {flags}")
+        notices.append(f"sampling parameters are not part of a persona; give mpg generate: {flags}")
     if without:
         shown = ", ".join(visible(name, 40) for name in without[:10])
-        notices.append(f"parameters that mpg has no flag for: {shown}")
+        notices.append(f"parameters without an option in mpg: {shown}")
     if "template" in of:
-        notices.append("TEMPLATE is not used: the model's own chat template is")
+        notices.append("TEMPLATE is not used; mpg uses the model's own chat template")
     unused = [name.upper() for name in ("draft", "renderer", "parser", "requires") if name in of]
     if unused:
         notices.append(
@@ -161,7 +159,7 @@ def _notices(
 
 
 def _title(path: Path | None) -> str:
-    """A name from the file's: mario.Modelfile, Modelfile.mario, or the folder of a plain Modelfile."""
+    """A name from mario.Modelfile, Modelfile.mario, or the folder of a plain Modelfile."""
     if path is None:
         return ""
     parts = [part for part in path.name.split(".") if part.lower() not in ("modelfile", "txt")]

@@ -1,4 +1,4 @@
-"""A persona's name from whatever a file calls it: letters of Latin, Greek, Cyrillic, kana and Hangul."""
+"""Derives persona names from titles, with transliteration of Latin, Greek, Cyrillic, kana and Hangul."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _GREEK = {
     "υ": "y", "φ": "f", "χ": "ch", "ψ": "ps", "ω": "o",
 }  # fmt: skip
 _TABLE = _LATIN | _CYRILLIC | _GREEK
-_LONG = "ー"  # lengthens the vowel before it
+_LONG = "ー"  # the prolonged sound mark
 _SYLLABLE = re.compile(r"(?:HIRAGANA|KATAKANA) LETTER (?:SMALL )?([A-Z]+)|HANGUL SYLLABLE ([A-Z]+)")
 _APOSTROPHES = re.compile("['’ʼ`]")
-_LONGEST = 200  # characters of a title that are looked at
+_MAX_TITLE = 200  # characters of a title that are used
 
 
 def derived_name(title: str) -> str | None:
-    """A name such as a persona can have, or None where `title` has no letter that can be written so."""
-    text = unicodedata.normalize("NFKC", _APOSTROPHES.sub("", title[:_LONGEST]))
+    """A valid persona name for `title`; None if no letter of it can be transliterated."""
+    text = unicodedata.normalize("NFKC", _APOSTROPHES.sub("", title[:_MAX_TITLE]))
     ascii_text = "".join(map(_letters, text))
     name = re.sub(r"[^A-Za-z0-9_]+", "-", ascii_text).strip("-_")
     if not name:
@@ -42,13 +42,13 @@ def derived_name(title: str) -> str | None:
 
 
 def fallback_name(title: str, stem: str) -> str:
-    """A name for a `title` without such a letter: the file's, or else one that stays with the title."""
+    """A name for a `title` without such letters: from the file's stem, or a digest of the title."""
     digest = hashlib.blake2b(title.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return derived_name(stem) or f"persona-{digest}"
 
 
 def _letters(char: str) -> str:
-    """One character in ASCII letters, a space for what has none."""
+    """A character in ASCII letters, a space if it has none."""
     if char.isascii():
         return char
     if char == _LONG:
@@ -60,7 +60,7 @@ def _letters(char: str) -> str:
     if syllable is not None:
         return (syllable.group(1) or syllable.group(2)).lower()
     base = unicodedata.normalize("NFKD", char)
-    if base[0].lower() in _TABLE:  # a letter of a table under an accent
+    if base[0].lower() in _TABLE:  # an accented letter of a table
         return _letters(base[0])
     kept = "".join(part for part in base if part.isascii() and part.isprintable())
     return kept or (" " if not unicodedata.combining(char) else "")

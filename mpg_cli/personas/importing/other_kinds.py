@@ -1,4 +1,4 @@
-"""Data that is no character: what it is, and what to do instead."""
+"""Errors for data that is not a character, by its kind."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mpg_cli.io.text import visible
 from mpg_cli.personas.importing.characters import TEXTS
 
 WHAT = (
-    f"a character is a JSON or YAML object with name and {', '.join(TEXTS)}, or the like of Pygmalion "
+    f"a character is a JSON or YAML object with name and {', '.join(TEXTS)}, or the fields of Pygmalion "
     "(char_name, char_persona) or text-generation-webui (name, context); or a PNG or .charx file with one"
 )
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """`mark` is a key that only this kind has."""
+    """`mark` is a key that identifies the kind."""
 
     mark: str
     what: str
@@ -29,21 +29,21 @@ class _Kind:
 _KINDS = (
     _Kind(
         "gamestarted",
-        "a saved story of KoboldAI, not a character",
-        "if its memory describes one, make a persona of that: mpg personas new NAME --prompt '…'",
+        "a KoboldAI story, not a character",
+        "if its memory describes one, create a persona from it: mpg personas new NAME --prompt '…'",
     ),
     _Kind(
         "scenarioVersion",
-        "a scenario of NovelAI, not a character",
-        "if its context describes one, make a persona of that: mpg personas new NAME --prompt '…'",
+        "a NovelAI scenario, not a character",
+        "if its context describes one, create a persona from it: mpg personas new NAME --prompt '…'",
     ),
-    _Kind("chat_metadata", "a chat of SillyTavern, not a character", "import the card of its character"),
-    _Kind("entries", "a lorebook, not a character", "import the card that it belongs to or is part of"),
+    _Kind("chat_metadata", "a SillyTavern chat, not a character", "import the card of its character"),
+    _Kind("entries", "a lorebook, not a character", "import the card that it belongs to"),
 )
 
 
 def known_kind(document: Mapping[str, Any], where: str) -> UsageError | None:
-    """The error for an object of a kind that is known; None for others."""
+    """The error for an object of a known kind; None for others."""
     data = document.get("data")
     keys = {*document, *(data if isinstance(data, dict) else ())}
     found = (kind for kind in _KINDS if kind.mark in keys)
@@ -51,13 +51,13 @@ def known_kind(document: Mapping[str, Any], where: str) -> UsageError | None:
 
 
 def refusal(document: Mapping[str, Any], where: str) -> UsageError:
-    """The error for an object in which no character was found."""
+    """The error for an object without a character."""
     if known := known_kind(document, where):
         return known
     spec = document.get("spec")
     if spec is None:
         keys = visible(", ".join(map(str, document)), 100) or "none"
-        told = f"no spec, name and description; its keys: {keys}"
+        reason = f"it has no spec, name and description; its keys: {keys}"
     else:
-        told = f"its spec is '{visible(str(spec), 60)}', and its data {kind_of(document.get('data'))}"
-    return UsageError(f"{where}: not a character card: {told}", hint=WHAT)
+        reason = f"its spec is '{visible(str(spec), 60)}' and its data {kind_of(document.get('data'))}"
+    return UsageError(f"{where}: not a character card: {reason}", hint=WHAT)

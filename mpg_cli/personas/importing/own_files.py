@@ -1,4 +1,4 @@
-"""Files in YAML, and persona files among them: those need no import, and how they are used is told."""
+"""Reads YAML files, and refuses persona files, which need no import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def read_yaml(data: bytes, where: str) -> tuple[Document, ...]:
-    """The documents of a file, at least one. Raises UsageError."""
+    """The documents of a file, at least one. Raises UsageError for an empty or invalid file."""
     if len(data) > safe_yaml.MAX_BYTES:
         raise UsageError(f"{where}: larger than {safe_yaml.MAX_BYTES >> 20} MiB of YAML")
     documents = safe_yaml.parse(decode(data, where), Path(where), error=UsageError)
@@ -30,7 +30,7 @@ def read_yaml(data: bytes, where: str) -> tuple[Document, ...]:
 
 
 def refuse_persona(documents: Sequence[Document], where: str, path: Path | None) -> None:
-    """Raises UsageError where `documents`, from the file at `path`, are personas or meant to be."""
+    """Raise UsageError if `documents`, from the file at `path`, are valid or invalid personas."""
     if not any(map(_is_persona, documents)):
         return
     in_place = path is not None and path.suffix.lower() in _SUFFIXES
@@ -41,12 +41,12 @@ def refuse_persona(documents: Sequence[Document], where: str, path: Path | None)
             personas = tuple(map(schema.parse_document, documents))
     except PersonaError as error:
         raise UsageError(
-            f"{where}: a persona file, which needs no import, with mistakes:\n{error.message}",
-            hint=f"mend them, and use it as it is, with {_use('NAME', path)}",
+            f"{where}: a persona file, which needs no import, with errors:\n{error.message}",
+            hint=f"correct them and use the file directly: {_use('NAME', path)}",
         ) from None
     name = personas[0].name
-    first = "use it as it is" if in_place else f"save it as {name}.yaml"
-    raise UsageError(f"{where}: a persona file needs no import", hint=f"{first}, with {_use(name, path)}")
+    first = "use it directly" if in_place else f"save it as {name}.yaml and use it"
+    raise UsageError(f"{where}: a persona file needs no import", hint=f"{first}: {_use(name, path)}")
 
 
 def _use(name: str, path: Path | None) -> str:
@@ -55,9 +55,9 @@ def _use(name: str, path: Path | None) -> str:
 
 
 def _is_persona(document: Document) -> bool:
-    """Whether there is an expert, no character, and more keys of a persona than foreign ones.
+    """Whether the document has a key of an expert, is not a character, and has mostly keys of a persona.
 
-    Misspelt keys are neither; a name and a description are not yet a character.
+    Misspelt keys are not counted; name and description alone do not make a character.
     """
     keys = document.data.keys()
     if _EXPERT.isdisjoint(keys) or len(keys) > _MANY:

@@ -1,4 +1,4 @@
-"""Ollama's PARAMETER values: checked, and told as the flags of `mpg generate` that do the same."""
+"""Checks Ollama's PARAMETER values and converts them to flags of `mpg generate`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpg_cli.options.run import MAX_SEED
 from mpg_cli.personas.importing.modelfile import Instruction
 from mpg_cli.sampling.params import Sampling
 
-# Fields of Sampling, whose flags are called like them.
+# Fields of Sampling, which have the names of their flags.
 _SAMPLING = {
     "temperature": "temperature",
     "top_k": "top_k",
@@ -34,7 +34,7 @@ _MAX_DIGITS = 30
 
 
 def read_parameters(instructions: Sequence[Instruction], where: str) -> dict[str, Any]:
-    """Values by name as plain data; `stop` is a list, of others the last one counts. Raises UsageError."""
+    """Values by name; `stop` is a list, for other names the last value is used. Raises UsageError."""
     found: dict[str, Any] = {}
     for instruction in instructions:
         value = _number(instruction, where)
@@ -46,9 +46,9 @@ def read_parameters(instructions: Sequence[Instruction], where: str) -> dict[str
 
 
 def as_flags(parameters: dict[str, Any]) -> tuple[str, list[str]]:
-    """Flags of `mpg generate` as one would type them, and what has none: names, or names with values.
+    """The flags of `mpg generate`, and the parameters (or `name value`) without a flag.
 
-    Values that mpg does not take are -1 for endless replies and for a new seed each time, among others.
+    Unsupported values are, for example, -1 for replies without a limit and for random seeds.
     """
     words: list[str] = []
     without: list[str] = []
@@ -64,11 +64,11 @@ def as_flags(parameters: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _flag(name: str, value: Any) -> str | None:
-    """The flag with its value; None for a value that mpg does not take."""
+    """The flag with its value; None for an unsupported value."""
     if name == "seed":
         return f"--seed {value}" if 0 <= value <= MAX_SEED else None
     if name == "top_k":
-        value = max(0, value)  # -1 turns it off in Ollama
+        value = max(0, value)  # -1 disables it in Ollama
     field = _SAMPLING[name]
     chosen: dict[str, Any] = {field: (value,) if name == "stop" else value}
     try:
@@ -80,7 +80,7 @@ def _flag(name: str, value: Any) -> str | None:
 
 
 def _number(instruction: Instruction, where: str) -> Any:
-    """The value as a number where the parameter is one, else the text."""
+    """The value as a number for numeric parameters, else the text. Raises UsageError."""
     name, text = instruction.key, instruction.value
     if name not in _WHOLE | _REAL:
         return text

@@ -1,4 +1,4 @@
-"""Where an imported persona goes, what stands there already, and the writing of it."""
+"""Names, checks and writes an imported persona."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mpg_cli.personas.schema import Persona
 
 @dataclass(frozen=True)
 class Imported:
-    """A persona that is ready to be written: its place, the text of its file and what was lost on the way."""
+    """A persona ready to be written: its destination, the text of its file, and notices about changes."""
 
     where: Destination
     text: str
@@ -35,18 +35,20 @@ class Imported:
 
 
 def prepare(draft: Draft, folder: Path, name: str | None, label: str) -> Imported:
-    """The file of the persona under `name`, or one made from its title. Raises UsageError.
+    """The persona under `name`, or a name derived from its title. Raises UsageError.
 
-    The text reads back as what was meant.
+    Checks that the text parses to the same persona.
     """
     notices = list(draft.notices)
     name = name or derived_name(draft.title)
     if name is None:
         if not draft.title:
-            raise UsageError(f"{label}: it has no name", hint="choose a name for the persona with --name")
+            raise UsageError(f"{label}: the persona has no name", hint="choose one with --name")
         name = fallback_name(draft.title, draft.stem)
         title = visible(draft.title, 60)
-        notices.append(f"'{title}' has no letter from A to Z: the persona is {name}, or what --name says")
+        notices.append(
+            f"'{title}' has no Latin letters: the persona is named {name} (choose another name with --name)"
+        )
     check_name(name)
     where = Destination(folder, name, draft.adapter.base if draft.adapter else "")
     extensions = sanitized(draft.extensions)
@@ -57,32 +59,32 @@ def prepare(draft: Draft, folder: Path, name: str | None, label: str) -> Importe
             break
         if not extensions.shrink(excess):
             limit = safe_yaml.MAX_BYTES >> 20
-            raise UsageError(f"{label}: its prompt alone is larger than a persona file may be, {limit} MiB")
+            raise UsageError(f"{label}: the prompt is larger than the {limit} MiB of a persona file")
     _check(text, where, draft, extensions.data, label)
     local = draft.adapter.local if draft.adapter else None
     return Imported(where, text, local, (*notices, *extensions.notices()))
 
 
 def check_free(new: Imported, *, force: bool) -> None:
-    """Raises UsageError if something of that name is there that must not be touched, or only with `force`."""
+    """Raise UsageError if something of that name exists that cannot be replaced, or only with `force`."""
     where = new.where
     _check_folder(where, force=force)
     if new.adapter is not None and where.adapter.exists() and not force:
-        raise UsageError(f"{visible(str(where.adapter))} exists", hint="--force replaces it")
+        raise UsageError(f"{visible(str(where.adapter))} exists", hint="use --force to replace it")
     other = namesake(where)
     if other is not None and not force:
         hidden = hides(where, other)
-        what = "would hide the one of" if hidden else "would be hidden by the one of"
+        what = "would hide the persona in" if hidden else "would be hidden by the persona in"
         raise UsageError(
             f"the new {where.name} {what} {other.where}",
-            hint="choose another name, or --force writes it all the same",
+            hint="choose another name, or use --force",
         )
 
 
 def write(new: Imported) -> Path:
-    """The persona file, written, with its adapter beside it; nothing half-done gets a final name.
+    """Atomically write the persona file and its adapter; returns the file.
 
-    Raises UsageError where it cannot be written.
+    Raises UsageError if they cannot be written.
     """
     where = new.where
     try:
@@ -96,7 +98,7 @@ def write(new: Imported) -> Path:
 
 
 def _fields(draft: Draft, where: Destination, extensions: dict[str, object]) -> dict[str, object]:
-    """The document, empty fields left out."""
+    """The document without empty fields."""
     adapter = draft.adapter.entry(where.adapter_path) if draft.adapter else None
     fields: dict[str, object] = {
         "name": where.name,
@@ -113,17 +115,17 @@ def _fields(draft: Draft, where: Destination, extensions: dict[str, object]) -> 
 
 
 def _check(text: str, where: Destination, draft: Draft, extensions: dict[str, object], label: str) -> None:
-    """What is written must read back as what was meant."""
+    """Raise UsageError unless the text parses to the drafted persona."""
     try:
         found = schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except PersonaError as error:
-        raise UsageError(f"{label}: no valid persona comes of it: {error.message}") from None
+        raise UsageError(f"{label}: the result is not a valid persona: {error.message}") from None
     if (found.prompt, found.extensions, found.tags) != (draft.prompt, extensions, draft.tags):
-        raise UsageError(f"{label}: it cannot be kept in a persona file without a loss")
+        raise UsageError(f"{label}: it cannot be stored in a persona file without loss")
 
 
 def _check_folder(where: Destination, *, force: bool) -> None:
-    """What the folder itself has under the name."""
+    """Check the persona file and namesakes in the destination folder."""
     registry = Registry.load([where.folder])
     existing: Persona | None = None
     for persona in (*registry.personas, *registry.shadowed):
@@ -131,14 +133,14 @@ def _check_folder(where: Destination, *, force: bool) -> None:
             existing = persona
     if existing is not None and not _same(existing.file, where.file):
         raise UsageError(
-            f"{existing.where}: there is a persona {existing.name} already",
+            f"{existing.where}: the persona {existing.name} exists already",
             hint="choose another name",
         )
     if not os.path.lexists(where.file):
         return
     if not force:
         raise UsageError(
-            f"{visible(str(where.file))} exists", hint="--force replaces it; or choose another name"
+            f"{visible(str(where.file))} exists", hint="use --force to replace it, or choose another name"
         )
     others = [
         persona.name
@@ -150,7 +152,7 @@ def _check_folder(where: Destination, *, force: bool) -> None:
         others += sorted(name for name in problem.names if name.lower() not in own)
     if others:
         raise UsageError(
-            f"{visible(str(where.file))} holds other personas too: {', '.join(others[:5])}",
+            f"{visible(str(where.file))} has other personas too: {', '.join(others[:5])}",
             hint="choose another name",
         )
 
@@ -164,7 +166,7 @@ def _same(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _placed(adapter: LocalAdapter | None, where: Destination) -> Iterator[None]:
-    """The adapter stands at its place, if there is one to be copied; if the block fails, what stood there."""
+    """Copy the adapter, if any, to its destination; restores the old one if the block fails."""
     if adapter is None or _same(adapter.weights.parent, where.adapter):
         yield
         return

@@ -1,12 +1,12 @@
-"""HTML and Markdown, in which creators write their notes, as plain paragraphs."""
+"""Converts HTML and Markdown, as in creators' notes, to plain paragraphs."""
 
 from __future__ import annotations
 
 import html
 import re
 
-_LOOKED_AT = 1 << 16  # characters; more is no notes but a page
-_UNSEEN = re.compile(r"<(style|script)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
+_MAX_TEXT = 1 << 16  # characters that are converted
+_INVISIBLE = re.compile(r"<(style|script)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
 _BLOCK = re.compile(
     r"</?(?:p|div|h[1-6]|[uod]l|li|table|tr|center|section|blockquote|details|summary|hr)\b[^<>]*>",
     re.IGNORECASE,
@@ -24,8 +24,8 @@ _ADDRESS = re.compile(r"https?://\S+")
 
 
 def paragraphs(text: str) -> list[str]:
-    """What a reader of `text` would read, in paragraphs; none without a word, such as rules and pictures."""
-    text = _UNSEEN.sub("", text[:_LOOKED_AT].replace("\r\n", "\n"))
+    """The visible paragraphs of `text` that have words (no rules, no pictures)."""
+    text = _INVISIBLE.sub("", text[:_MAX_TEXT].replace("\r\n", "\n"))
     text = _TAG.sub("", _BREAK.sub("\n", _BLOCK.sub("\n\n", text)))
     text = html.unescape(_LINK.sub(r"\1", _IMAGE.sub("", text)))
     found = map(str.strip, _PARAGRAPHS.split(_MARK.sub("", _RULE.sub("\n", text))))

@@ -1,4 +1,4 @@
-"""The text that PNG and APNG files carry (tEXt, zTXt, iTXt), with lengths, checksums and sizes checked."""
+"""Reads the text chunks (tEXt, zTXt, iTXt) of PNG and APNG files, checking lengths, checksums and sizes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mpg_cli.errors import UsageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 65_536
-MAX_TEXT = 24 << 20  # bytes of all texts together, unpacked
+MAX_TEXT = 24 << 20  # total bytes of all texts, uncompressed
 
 _TEXT_TYPES = (b"tEXt", b"zTXt", b"iTXt")
-_DAMAGED = "the picture is damaged or was altered; fetch it again"
+_DAMAGED = "the picture is damaged or was edited; download it again"
 
 
 def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, list[bytes]]:
     """The texts of a PNG under the `wanted` keywords (in lower case), in the order of the file.
 
-    Keywords are compared without regard to case, as every reader of character cards does. Raises
-    UsageError for what is no PNG, or a damaged one.
+    Keywords are compared ignoring case, as in all readers of character cards. Raises UsageError for a damaged
+    or invalid PNG.
     """
     found: dict[str, list[bytes]] = {}
     room = MAX_TEXT
@@ -31,7 +31,7 @@ def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, l
         if name not in wanted:
             continue
         if not separator:
-            raise UsageError(f"{where}: the text '{name}' has no end of its keyword", hint=_DAMAGED)
+            raise UsageError(f"{where}: the text '{name}' has an unterminated keyword", hint=_DAMAGED)
         text = _text(kind, rest, name, where, room)
         room -= len(text)
         if room < 0:
@@ -41,7 +41,7 @@ def text_chunks(data: bytes, wanted: Collection[str], where: str) -> dict[str, l
 
 
 def _chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
-    """Type and content of each chunk; the checksums of those that are read are verified."""
+    """Type and content of each text chunk, with verified checksums."""
     if not data.startswith(SIGNATURE):
         raise UsageError(f"{where}: not a PNG file")
     at = len(SIGNATURE)
@@ -67,19 +67,19 @@ def _chunks(data: bytes, where: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _text(kind: bytes, rest: bytes, name: str, where: str, room: int) -> bytes:
-    """The text after keyword and NUL, unpacked; of more than `room` bytes the first ones."""
+    """The uncompressed text after keyword and NUL, cut to just above `room` bytes."""
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         # flag, method, language NUL, translated keyword NUL, text
         packed, method = rest[:1] == b"\1", rest[1:2]
         parts = rest[2:].split(b"\0", 2)
         if rest[:1] not in (b"\0", b"\1") or len(parts) < 3:
-            raise UsageError(f"{where}: the text '{name}' is no valid iTXt", hint=_DAMAGED)
+            raise UsageError(f"{where}: the text '{name}' is not valid iTXt", hint=_DAMAGED)
         rest = method + parts[2]
     elif not packed:
         rest = b"\0" + rest
     if packed and rest[:1] != b"\0":
-        raise UsageError(f"{where}: the text '{name}' is packed in an unknown way", hint=_DAMAGED)
+        raise UsageError(f"{where}: the text '{name}' has an unknown compression", hint=_DAMAGED)
     return _unpacked(rest[1:], name, where, room) if packed else rest[1:]
 
 
@@ -88,7 +88,7 @@ def _unpacked(packed: bytes, name: str, where: str, room: int) -> bytes:
     try:
         text = stream.decompress(packed, room + 1)
     except zlib.error:
-        raise UsageError(f"{where}: the text '{name}' cannot be unpacked", hint=_DAMAGED) from None
+        raise UsageError(f"{where}: the text '{name}' cannot be decompressed", hint=_DAMAGED) from None
     if len(text) <= room and not stream.eof:
         raise UsageError(f"{where}: the text '{name}' is cut off", hint=_DAMAGED)
     return text

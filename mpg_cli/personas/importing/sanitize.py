@@ -1,6 +1,6 @@
-"""Sanitizing of foreign data for a persona file; whatever is changed or left out is reported.
+"""Sanitizes imported data for a persona file and reports every change.
 
-A persona file holds no control characters, is nested at most so deep, and is at most 1 MiB long.
+A persona file has no control characters, limited nesting and at most 1 MiB.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from mpg_cli.io.safe_yaml import MAX_BYTES, MAX_DEPTH, KeyPath, describe
 from mpg_cli.io.text import HARMFUL
 
-_SHOWN = 5  # places that one notice names
+_SHOWN = 5  # places listed in a notice
 _ABOVE = 2  # levels of the file above the contents of `extensions`
 
 
 def without_controls(text: str) -> str:
-    """`text` with plain line ends, and without the characters that no persona file may hold."""
+    """`text` with Unix line ends and without the characters forbidden in persona files."""
     return HARMFUL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -29,26 +29,26 @@ def one_line(text: str, limit: int) -> str:
 
 @dataclass
 class Sanitized:
-    """Data for the key `extensions`, and the places that are not as they were."""
+    """Data for the key `extensions`, and the places that were changed."""
 
     data: dict[str, Any]
-    line_ends: list[KeyPath] = field(default_factory=list)  # were those of Windows
-    cleaned: list[KeyPath] = field(default_factory=list)  # lost control characters
-    dropped: list[KeyPath] = field(default_factory=list)  # nested too deeply, or a key that stood twice
+    line_ends: list[KeyPath] = field(default_factory=list)  # Windows line ends replaced
+    cleaned: list[KeyPath] = field(default_factory=list)  # control characters removed
+    dropped: list[KeyPath] = field(default_factory=list)  # nested too deeply, or a duplicate key
     too_large: list[KeyPath] = field(default_factory=list)
 
     def notices(self) -> list[str]:
-        """A sentence for each way in which something is not as it was."""
-        told = (
-            ("Windows line ends became plain ones in", self.line_ends),
-            ("control characters were taken out of", self.cleaned),
+        """A notice for each kind of change."""
+        changes = (
+            ("Windows line ends replaced in", self.line_ends),
+            ("control characters removed from", self.cleaned),
             ("nested too deeply for a persona file and left out:", self.dropped),
             ("too large for a persona file and left out:", self.too_large),
         )
-        return [f"{what} {_places(paths)}" for what, paths in told if paths]
+        return [f"{what} {_places(paths)}" for what, paths in changes if paths]
 
     def shrink(self, excess: int) -> bool:
-        """Leaves out the smallest part that is at least `excess` characters long, or the largest there is."""
+        """Remove the smallest part of at least `excess` characters, or the largest part; False if empty."""
         if not self.data:
             return False
         path: KeyPath = ()
@@ -68,7 +68,7 @@ class Sanitized:
 
 
 def sanitized(extensions: Mapping[str, Any]) -> Sanitized:
-    """A copy of `extensions` that a persona file can hold, if nothing else makes it too long."""
+    """A copy of `extensions` that fits in a persona file by itself."""
     result = Sanitized({})
     result.data = _copy_mapping(dict(extensions), (), result)
     while (excess := _size(result.data) - MAX_BYTES) > 0 and result.shrink(excess):
@@ -107,7 +107,7 @@ def _copy_mapping(value: dict[str, Any], path: KeyPath, result: Sanitized) -> di
 
 
 def _shallow(item: Any, path: KeyPath, result: Sanitized) -> bool:
-    """Whether there is a level left for `item`."""
+    """Whether `item` is within the nesting limit; records it otherwise."""
     if not isinstance(item, (dict, list)) or len(path) + _ABOVE <= MAX_DEPTH:
         return True
     result.dropped.append(path)
@@ -115,7 +115,7 @@ def _shallow(item: Any, path: KeyPath, result: Sanitized) -> bool:
 
 
 def _size(value: Any) -> int:
-    """About how many characters `value` takes. JSON's own writer is slow for millions of small things."""
+    """The approximate size of `value` in characters; json.dumps is slow for millions of small items."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, dict):

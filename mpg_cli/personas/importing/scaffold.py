@@ -1,4 +1,4 @@
-"""The text of a new persona file: what is known filled in, the rest as comments. Always valid."""
+"""The text of a new persona file: given fields, and comments for the rest. Always valid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mpg_cli.io.yaml_text import scalar, to_yaml
 from mpg_cli.options.personas import NewOptions
 from mpg_cli.personas import expression, schema
 from mpg_cli.personas.base import base_name
-from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, runnable
+from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, full_precision
 from mpg_cli.personas.importing.draft import DraftAdapter, LocalAdapter
 from mpg_cli.personas.importing.place import Imported
 from mpg_cli.personas.persona_file import Destination, check_name
 from mpg_cli.personas.registry import Registry, resolve, search_path
 
 _COMMENTS = """\
-# adapters:                  # experts for models; the one whose base is most like the model counts
+# adapters:                  # experts by base model; the best match for the model is used
 #   - base: Qwen/Qwen3-0.6B
 #     path: adapters/NAME      # a PEFT folder beside this file; or repo: OWNER/NAME of the hub
 # use: auto                  # auto | adapter | prompt | both
 """
 _ABOUT = """\
-# weight: 1.0                # multiplies every weight that it is named with
+# weight: 1.0                # multiplies the persona's weight in expressions
 # tags: [character]
 # license: CC0-1.0
 # source: where it comes from
@@ -33,7 +33,7 @@ _ABOUT = """\
 
 
 def make(name: str, wanted: NewOptions, folder: Path) -> Imported:
-    """The file of the persona of that name, to be written into `folder`. Raises UsageError."""
+    """The persona of that name, to be written to `folder`. Raises UsageError."""
     check_name(name)
     _check_flags(wanted)
     if wanted.parts is not None:
@@ -44,27 +44,27 @@ def make(name: str, wanted: NewOptions, folder: Path) -> Imported:
     try:
         schema.parse_document(safe_yaml.parse(text, where.file)[0])
     except PersonaError as error:
-        raise UsageError(f"no valid persona comes of it:\n{error.message}") from None
+        raise UsageError(f"the result is not a valid persona:\n{error.message}") from None
     return Imported(where, text, adapter.local if adapter else None, (notice,) if notice else ())
 
 
 def _adapter(place: str, base: str | None) -> tuple[DraftAdapter, str | None]:
-    """The adapter for the model `base`, or the one that it names itself, and a notice about that model."""
+    """The adapter for the model `base` (by default the adapter's own base), and a notice about the base."""
     found = find_adapter(place, None, "--adapter")
-    said = base_of(found, "--adapter") if isinstance(found, LocalAdapter) else None
-    base = base or said
+    own = base_of(found, "--adapter") if isinstance(found, LocalAdapter) else None
+    base = base or own
     if not base:
-        raise UsageError("the adapter does not say which model it is for", hint="add --base ID")
-    base, notice = runnable(base_name(base) or base)
+        raise UsageError("the adapter's configuration names no base model", hint="add --base ID")
+    base, notice = full_precision(base_name(base) or base)
     return DraftAdapter(base, found), notice
 
 
 def _check_flags(wanted: NewOptions) -> None:
     for flag, value in (("--prompt", wanted.prompt), ("--adapter", wanted.adapter)):
         if wanted.parts is not None and value is not None:
-            raise UsageError(f"--parts makes a composite, {flag} does not go with it", hint="leave one out")
+            raise UsageError(f"--parts makes a composite and conflicts with {flag}", hint="leave one out")
     if wanted.base is not None and wanted.adapter is None:
-        raise UsageError("--base belongs to --adapter", hint="add --adapter PATH or leave out --base")
+        raise UsageError("--base needs --adapter", hint="add --adapter PATH or leave out --base")
     for flag, value in (
         ("--prompt", wanted.prompt),
         ("--description", wanted.description),
@@ -73,11 +73,11 @@ def _check_flags(wanted: NewOptions) -> None:
         if value is not None and not value.strip():
             raise UsageError(f"{flag} is empty", hint="leave it out")
         if value is not None and (bad := HARMFUL.search(value)):
-            raise UsageError(f"{flag} holds the control character {visible(bad.group())}")
+            raise UsageError(f"{flag} has the control character {visible(bad.group())}")
 
 
 def _check_parts(parts: str, name: str, folder: Path) -> None:
-    """All parts are there, and none of them is the new persona itself."""
+    """Raise UsageError if a part is unknown or the new persona itself."""
     terms = expression.parse(parts)
     if name.lower() in {term.name.lower() for term in terms}:
         raise UsageError(f"a composite cannot contain itself: {name}")
@@ -85,7 +85,7 @@ def _check_parts(parts: str, name: str, folder: Path) -> None:
 
 
 def _lines(name: str, wanted: NewOptions, entry: dict[str, str] | None) -> Iterator[str]:
-    """The file, piece by piece."""
+    """The pieces of the file."""
     yield f"name: {scalar(name)}\n"
     if wanted.description:
         yield f"description: {scalar(' '.join(wanted.description.split()))}\n"
@@ -104,7 +104,7 @@ def _expert(name: str, wanted: NewOptions, entry: dict[str, str] | None) -> Iter
         yield "# The system prompt, for models without an adapter of this persona.\n"
         yield to_yaml({"prompt": wanted.prompt.strip()})
     elif entry is None:
-        yield "# The system prompt. Say who speaks and how; examples of words help.\n"
+        yield "# The system prompt. Describe the speaker and the style, with examples of words.\n"
         yield f"prompt: You are {name}. You answer in your own voice.\n"
     else:
         yield "# prompt: You are …          # for models without an adapter of this persona\n"

@@ -1,4 +1,4 @@
-"""A file to import, or stdin, and which format it is of: told by its content, not by its name."""
+"""Reads a file to import, or stdin, and detects its format by content."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from mpg_cli.personas.importing.own_files import read_yaml, refuse_persona
 from mpg_cli.personas.importing.png import SIGNATURE
 from mpg_cli.personas.importing.sanitize import one_line
 
-MAX_FILE = 64 << 20  # read at once
-MAX_ZIP = 512 << 20  # on disk; of it only the card is read
+MAX_FILE = 64 << 20  # bytes read into memory
+MAX_ZIP = 512 << 20  # bytes on disk; only the card is read
 
 _KINDS = (
     "character cards (.png, .json, .charx), characters of other programs (.json, .yaml) and Ollama "
     "Modelfiles can be imported"
 )
-_NOTHING = ImportOptions()
+_NO_OPTIONS = ImportOptions()
 _KEY = re.compile(r"[\"']?([A-Za-z_][\w ]*)[\"']?[ \t]*:(?:\s|$)", re.ASCII)  # at the start of YAML
 
 
-def read_draft(file: str, stdin: BinaryIO, wanted: ImportOptions = _NOTHING) -> Draft:
-    """The persona in `file`, `-` for stdin. Raises UsageError for whatever is wrong with it."""
+def read_draft(file: str, stdin: BinaryIO, wanted: ImportOptions = _NO_OPTIONS) -> Draft:
+    """The persona in `file` (`-` for stdin). Raises UsageError."""
     if file == "-":
         return _draft(io.BytesIO(_limited(stdin, "stdin")), "stdin", None, wanted)
     path = Path(os.path.expanduser(file))
@@ -77,24 +77,24 @@ def _card_of_bytes(source: BinaryIO, where: str) -> Card | None:
             raise UsageError(f"{where}: larger than {MAX_ZIP >> 20} MiB")
         return card.from_charx(source, where)
     if head.startswith(b"GGUF"):
-        raise UsageError(f"{where}: a GGUF file holds weights and no persona; {BASE_HINT}")
+        raise UsageError(f"{where}: a GGUF file has weights, not a persona; {BASE_HINT}")
     kind = kind_of(head)
     if kind is not None and kind is not PNG:
-        usual = "get the PNG that it was made from, or the card as JSON"
-        hint = kind.hint(where, "card.json") if kind.packed else usual
-        raise UsageError(f"{where}: {kind.name} holds no character card", hint=f"{hint}; {_KINDS}")
+        default = "get the original PNG, or the card as JSON"
+        hint = kind.hint(where, "card.json") if kind.packed else default
+        raise UsageError(f"{where}: {kind.name} has no character card", hint=f"{hint}; {_KINDS}")
     return None
 
 
 def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
-    """The character in JSON or YAML; None for what can only be a Modelfile."""
+    """The character in JSON or YAML; None if the file may be a Modelfile."""
     suffix = path.suffix.lower() if path else ""
     if not data.strip():
         raise UsageError(f"{where} is empty")
     if suffix in (".png", ".apng"):
-        raise UsageError(f"{where}: not a PNG file, though it is called one")
+        raise UsageError(f"{where}: not a PNG file, despite its name")
     if suffix == ".charx":
-        raise UsageError(f"{where}: not a zip file, which a .charx file is")
+        raise UsageError(f"{where}: not a zip file, as a .charx file must be")
     start = _first_line(data, where)
     if suffix in (".yaml", ".yml") or (suffix != ".json" and _is_yaml(start)):
         (found, *_) = documents = read_yaml(data, where)
@@ -113,18 +113,18 @@ def _card_of_text(data: bytes, where: str, path: Path | None) -> Card | None:
 
 
 def _is_yaml(start: str) -> bool:
-    """Whether a file that begins with this line is YAML. FROM with a colon is a mistake in a Modelfile."""
+    """Whether a file with this first line is YAML. `FROM:` is an error in a Modelfile, not YAML."""
     key = _KEY.match(start)
     return start.startswith("---") or (key is not None and key.group(1).lower() != "from")
 
 
 def _json(data: bytes, start: str, where: str) -> Any:
-    """The value of a file of JSON that begins with the line `start`. Raises UsageError."""
+    """The value of a JSON file whose first line is `start`. Raises UsageError."""
     try:
         return parse_json(data, where)
     except UsageError as error:
         try:
-            first = parse_json(start.encode(), where)  # of JSON lines
+            first = parse_json(start.encode(), where)  # the first of JSON lines
         except UsageError:
             raise error from None
         known = known_kind(first, where) if isinstance(first, dict) else None
@@ -132,7 +132,7 @@ def _json(data: bytes, start: str, where: str) -> Any:
 
 
 def _first_line(data: bytes, where: str) -> str:
-    """The first line that says something, without the space before it. Raises UsageError for no text."""
+    """The first line that is not empty or a comment, stripped. Raises UsageError if the file is not text."""
     try:
         text = decode(data, where)
     except UsageError:
