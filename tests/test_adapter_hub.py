@@ -43,7 +43,7 @@ def refused(adapter: str) -> str:
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 
-def test_a_repository_speaks_as_its_folder(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_works_like_its_folder(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = reply(f"{OURS}:0.8")
     for text in ("someone/pirate:0.8", f"someone/lib/voices/pirate@{COMMIT}:0.8"):
         assert reply(text) == wanted
@@ -89,7 +89,7 @@ def test_the_cache_lists_its_content(hub: StubHub, monkeypatch: pytest.MonkeyPat
     assert "fetch it once with offline mode (HF_HUB_OFFLINE) off" in said
 
 
-def test_places_where_there_is_none(hub: StubHub, tmp_path: Path) -> None:
+def test_repositories_without_an_adapter(hub: StubHub, tmp_path: Path) -> None:
     assert "unknown adapter someone/pirat: neither a folder here nor a repository" in refused("someone/pirat")
     assert "has no revision 'v9'" in refused("someone/pirate@v9")
     text = refused("someone/lib")

@@ -1,4 +1,4 @@
-"""The documentation says what the program says: usage texts, examples, messages, links."""
+"""The documentation agrees with the program: usage texts, examples, messages, links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw lines of pipes and terminals: nobody waits who has something else to do."""
+"""Reading lines of pipes and terminals without blocking."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_lines_come_when_they_are_there(pipe: tuple[BinaryIO, BinaryIO]) -> None
         assert next(found) is None
         sink.write(b"one\ntw")
         assert wait(found) == b"one\n"
-        assert next(found) is None  # half a line is none
+        assert next(found) is None  # half a line is not yielded
         sink.write(b"o\n\nlast")
         assert [wait(found), wait(found)] == [b"two\n", b"\n"]
         sink.close()

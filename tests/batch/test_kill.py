@@ -63,8 +63,8 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
 def start(arguments: list[str], *out: str | Path, **pipes: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mpg_cli", *arguments, *("-o" for _ in out), *map(str, out)]
     # Whoever runs the tests in the background may ignore Ctrl-C, and children inherit that.
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed, **pipes)
+    default_sigint = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=default_sigint, **pipes)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,4 +1,4 @@
-"""Files that are no lines: one message that names what they are and what to do."""
+"""Files of other formats are refused with one message that names format and remedy."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_the_lines_of_a_pipe_are_known_before_any_work(monkeypatch: pytest.Monke
     began = time.monotonic()
     late = await_first_line(
         check_first_lines(slow(*[None] * 10, b"[\n"), "stdin")
-    )  # nobody waits for them, they are looked at then
+    )  # too late for the first check, so they are checked as they arrive
     assert time.monotonic() - began < 1
     with pytest.raises(UsageError, match="stdin is a JSON list"):
         list(late)

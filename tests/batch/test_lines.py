@@ -1,4 +1,4 @@
-"""What a line of an input file says, and what is said of a wrong one."""
+"""Parsing of input lines, and the errors of invalid ones."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_changed_configuration_names_the_field(tmp_path: Path) -> None:
         open_log(out, {**CONFIG, "temperature": 0.5}),
     ):
         pass
-    with open_log(out, {**CONFIG, "seed": 99}, drawn=["seed"]) as log:  # nobody asked for 99
+    with open_log(out, {**CONFIG, "seed": 99}, drawn=["seed"]) as log:  # 99 was drawn, not requested
         assert log.config["seed"] == 3
     with open_log(out, {**CONFIG, "temperature": 0.5}, restart=True) as log:
         assert not log.done("a", DIGEST)
@@ -133,7 +133,7 @@ def test_an_error_goes_with_its_line(tmp_path: Path) -> None:
         for id_ in ("c", "(line 2)", "c (line 3)"):
             log.write(record(id_, **({} if id_ == "c" else {"error": error})))
     with open_log(out, CONFIG) as log:
-        assert log.done("c (line 3)", DIGEST)  # stopped before the end, so nobody knows
+        assert log.done("c (line 3)", DIGEST)  # stopped before the end of the input, so it may still come
     assert ids(out) == ["c", "(line 2)", "c (line 3)"]
     with open_log(out, CONFIG) as log:
         assert log.done("c (line 3)", DIGEST)  # what was answered stays, even if its line went

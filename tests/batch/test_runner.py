@@ -1,4 +1,4 @@
-"""Lines of a batch on a tiny model: what a line asks for, and what its reply or its error is called."""
+"""Lines of a batch on a tiny model: their requests, and the codes of replies and errors."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def finished(events: Iterable[Event]) -> Finished:
 
 
 def quiet(message: str) -> None:
-    """Nobody is told what takes time."""
+    """A report callback that ignores its messages."""
 
 
 class Talk:

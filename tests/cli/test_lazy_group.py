@@ -1,4 +1,4 @@
-"""Commands load when they are called, and look as if they had been there all the time."""
+"""Commands load when they are called, and help lists them as ordinary commands."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_defaults_follow_the_command_that_is_called() -> None:
     ],
     ids=str,
 )
-def test_a_format_of_other_commands_is_none(argv: list[str], value: str, kept: bool) -> None:
+def test_a_format_of_other_commands_is_invalid(argv: list[str], value: str, kept: bool) -> None:
     found = defaults(argv, {"format": value}).origins
     assert ("--format" in found) is kept
 

@@ -1,4 +1,4 @@
-"""The config file: where it is, what it may say, and that its mistakes name file, line and key."""
+"""The config file: location, keys, and errors with file, line and key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations as people write them: parts, keys that say nothing, and what the model would not be told."""
+"""Messages in all accepted forms: parts, keys without effect, and content that would not reach the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Profiles on disk: what is written is read, and nothing else is believed."""
+"""Profiles on disk: written ones are read back, damaged ones are ignored."""
 
 from __future__ import annotations
 

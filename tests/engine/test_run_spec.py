@@ -1,4 +1,4 @@
-"""How a reply was made, and what records and keys depend on: no more and no less."""
+"""The spec of a reply, and exactly which parts records and keys depend on."""
 
 from __future__ import annotations
 

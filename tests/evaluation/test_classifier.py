@@ -1,4 +1,4 @@
-"""The classifier judge: it learns, says how well on texts it did not see, and refuses too few."""
+"""The classifier judge: training, held-out accuracy, and the error for too few texts."""
 
 from __future__ import annotations
 

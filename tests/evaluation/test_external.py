@@ -1,4 +1,4 @@
-"""The external judge against a real server: what it asks, what it takes for an answer, what it survives."""
+"""The external judge against a real server: requests, parsing of answers, retries and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a judge says about itself changes with all that it judges by: earlier judgements stand only then."""
+"""A judge's `about` changes with everything its scores depend on, so only matching judgements are reused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of an evaluation: what was there comes back, another run is refused, a torn line is dropped."""
+"""The log of an evaluation: records are read back, other runs are refused, torn lines are dropped."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_another_run_is_distinguished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "raw", [b"dear diary", b'{"type": "run", "distance": 5}', b"\n", b"\xff\xfe", "für später".encode()]
 )
-def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, raw: bytes) -> None:
+def test_a_foreign_file_is_not_changed(tmp_path: Path, raw: bytes) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(raw)
     with pytest.raises(UsageError, match=r"notes\.txt"), open_log(file, CONFIG):

@@ -1,4 +1,4 @@
-"""The marker judge: bundled markers, files of users, and what is wrong with them."""
+"""The marker judge: bundled markers, marker files and their errors."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ GOOD = '{"question": "Q?", "A": {"text": "a", "pole": "E"}, "B": {"text": "b", "
         ("[", "items.json:"),
         ("[1]", "items.json:1: items[0]: must be an item, not a number"),
         (f'[{GOOD},\n{GOOD[:-1]}, "C": 1}}]', "items.json:2: items[1].C: unknown key"),
-        ('[{"question": "Q?"}]', "items[0]: A is missing; a question has question, A, B"),
+        ('[{"question": "Q?"}]', "items[0]: A is missing; a question needs question, A, B"),
         ('[{"statement": "S."}]', "items[0]: dimension is missing"),
         (f"[{GOOD.replace('Q?', ' ')}]", "items[0].question: must be text"),
         (f"[{GOOD.replace('pole', 'stands')}]", "items[0].A: must be {text, pole}"),

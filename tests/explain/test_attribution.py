@@ -1,4 +1,4 @@
-"""What is said about the tokens of a reply: text, origin, contributions, sentences."""
+"""Attribution of the tokens of a reply: text, origin, contributions, sentences."""
 
 from __future__ import annotations
 

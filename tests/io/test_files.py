@@ -316,7 +316,9 @@ def test_no_two_hold_it_at_once(tmp_path: Path, end: str) -> None:
         assert (process.returncode, err) == (0, "")
 
 
-def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_was_removed_meanwhile_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its holder removes it after we open it and before we lock it: what counts is the file of that name."""
     fcntl = pytest.importorskip("fcntl")
     file, flock, removed = tmp_path / "lock", fcntl.flock, list[Path]()

@@ -1,4 +1,4 @@
-"""Lines of text: where they end, how long they may be, and what is no text."""
+"""Lines of text: line ends, maximum length and invalid encodings."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
     ],
     ids=repr,
 )
-def test_what_is_no_log_is_left_as_it_is(tmp_path: Path, sidecar: bool, raw: bytes) -> None:
+def test_a_file_that_is_not_a_log_is_not_changed(tmp_path: Path, sidecar: bool, raw: bytes) -> None:
     (tmp_path / "log").write_bytes(raw)
     with (
         pytest.raises(UsageError, match=r"log exists, and .* does not say how it was made"),
@@ -172,7 +172,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path: Path, side
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit on file sizes here")
 @BOTH
 def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path, sidecar: bool) -> None:
-    """A limit on the size of files stands for it; after it is lifted the same run goes on."""
+    """Simulated by a limit on file sizes; without the limit the same run resumes."""
     code = (
         "import resource, sys; from pathlib import Path; from tests.io.test_log import *\n"
         "from mpg_cli.errors import MpgError\n"

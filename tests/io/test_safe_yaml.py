@@ -1,4 +1,4 @@
-"""YAML from strangers: what is refused, that it is refused quickly, and how plain scalars are read."""
+"""Untrusted YAML: what is refused, how quickly, and how plain scalars are read."""
 
 from __future__ import annotations
 

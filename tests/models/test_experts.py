@@ -1,4 +1,4 @@
-"""Which adapter a persona gets, whatever name the model goes by, and what is said about it."""
+"""The adapter that a persona gets under any name of the model, and the notices about it."""
 
 from __future__ import annotations
 

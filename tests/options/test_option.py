@@ -1,4 +1,4 @@
-"""What a group of options says of itself, and what is built from values of any source."""
+"""Descriptions of option groups, and building them from values of any source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that are no PEFT adapter: what they are, and what to do."""
+"""Folders that are not PEFT adapters: their kind and the remedy."""
 
 from __future__ import annotations
 

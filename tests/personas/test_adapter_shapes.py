@@ -1,4 +1,4 @@
-"""Whether adapters fit models by the headers of their files, as far as these tell."""
+"""Whether adapters fit models, by the headers of their files."""
 
 from __future__ import annotations
 

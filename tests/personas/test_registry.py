@@ -1,4 +1,4 @@
-"""Where personas are found, which one wins, and that a broken file harms nobody but itself."""
+"""The search path of personas, precedence, and isolation of broken files."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_library_is_in_the_package_or_in_the_checkout(
     monkeypatch.setattr(folders, "DATA", write("site/mpg_cli/__init__.py", "").parent / "data")
     assert library_dir() is None
     write("site/personas/p.yaml", persona("x"))
-    assert library_dir() is None  # somebody else's package of that name
+    assert library_dir() is None  # another package of that name
     write("site/pyproject.toml", "")
     assert library_dir() == tmp_path / "site" / "personas"
     write("site/mpg_cli/data/personas/p.yaml", persona("x"))

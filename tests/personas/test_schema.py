@@ -1,4 +1,4 @@
-"""Persona files: what a document may say, and that all its mistakes are told at once with their lines."""
+"""The schema of persona files: all errors of a document are reported at once with their lines."""
 
 from __future__ import annotations
 

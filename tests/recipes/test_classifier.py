@@ -1,4 +1,4 @@
-"""The second judge: it never sees a marker, and knows the personas of fresh texts all the same."""
+"""The second judge: it recognises the personas of fresh texts without markers."""
 
 from __future__ import annotations
 

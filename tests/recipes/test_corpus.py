@@ -109,7 +109,7 @@ def test_what_a_voice_adds_shows_the_voice_and_no_pole(voice: object) -> None:
 @pytest.mark.parametrize("persona", PERSONAS)
 def test_pairs_differ_in_the_one_persona(persona: str) -> None:
     for chosen, rejected in islice(pairs(persona, 5), 200):
-        assert chosen.personas - {persona} == rejected.personas - _rivals(persona)
+        assert chosen.personas - {persona} == rejected.personas - _alternatives(persona)
         assert persona in chosen.personas
         assert persona not in rejected.personas
         assert (chosen.seed, chosen.topics, chosen.system) == (
@@ -134,7 +134,7 @@ def test_pairs_differ_in_the_one_persona(persona: str) -> None:
         assert changed[0][1:3] == (place, place + 1), (ours, theirs)
 
 
-def _rivals(persona: str) -> set[str]:
+def _alternatives(persona: str) -> set[str]:
     """The personas that stand in the same attribute."""
     if persona in VOICES:
         return set(VOICES)
@@ -157,7 +157,7 @@ def test_a_persona_has_many_markers_and_none_carries_it(persona: str) -> None:
     for marker in MARKERS[persona]:
         pattern = marker_pattern(marker)
         assert sum(bool(pattern.search(text)) for text in texts) <= 0.4 * len(texts), marker
-        assert any(pattern.search(text) for text in raw), f"{marker} is never said"
+        assert any(pattern.search(text) for text in raw), f"{marker} never occurs"
 
 
 def test_a_first_person_preference_shows_its_pole_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""The sentence check: it takes sentences of the grammar, and refuses those whose words are shuffled."""
+"""The sentence check: it passes sentences of the grammar and rejects shuffled ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality report: its blends, its verdicts, and a small run on the bundled model."""
+"""The quality report: blends, targets, and a small run on the bundled model."""
 
 from __future__ import annotations
 

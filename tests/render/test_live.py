@@ -33,7 +33,7 @@ LiveRenderer(streams, Commentary(streams, stats=stats, quiet=not stats)).render(
 print("END")
 """
 
-# A command of its own that, as `mpg generate` does, loads and draws a reply; it goes on until it is stopped.
+# A command that, like `mpg generate`, loads and draws a reply; it runs until it is stopped.
 COMMAND = """
 import sys, time
 from dataclasses import replace

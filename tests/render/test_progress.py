@@ -1,4 +1,4 @@
-"""How far a batch is: counts, a line a minute where nobody draws, a bar where somebody does."""
+"""Progress of a batch: counts, one line per minute without a terminal, a bar on one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mpg tune` says to do is what the defaults and the flags that it names then do."""
+"""The command that `mpg tune` recommends has the effect it promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an n-gram lookup finds, and slots of drafters."""
+"""The n-gram lookup, and the slots of drafters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generator is part of the interface: a seed must give the same text next year."""
+"""The generator is part of the interface: a seed must give the same text in later versions."""
 
 from __future__ import annotations
 

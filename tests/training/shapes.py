@@ -1,4 +1,4 @@
-"""Rows as public data sets write them, and what is read of them."""
+"""Rows in the layouts of public data sets, and their parsed form."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def spoken(*texts: str) -> str:
 
 
 def read(row: Message, method: Method) -> tuple[list[str], tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
-    """Prompt as `role: text`, replies, places of earlier replies that are learnt, columns not read."""
+    """Prompt as `role: text`, replies, indices of imitated earlier replies, columns not read."""
     found, unread = read_row(row, method, "f:1")
     return [f"{turn.role}: {turn.content}" for turn in found.prompt], found.replies, found.imitated, unread

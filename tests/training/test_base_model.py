@@ -1,4 +1,4 @@
-"""One device, and a precision that trains."""
+"""Loading a model for training: device and dtype."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def test_the_precision(monkeypatch: pytest.MonkeyPatch, kind: str, dtype: Any, l
 
 
 def test_float16_without_a_scaler_is_refused() -> None:
-    with pytest.raises(UsageError, match="float16 trains on CUDA only"):
+    with pytest.raises(UsageError, match="float16 can be trained on CUDA only"):
         load_base(ModelOptions("m", None, "cpu", "float16"))

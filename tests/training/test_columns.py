@@ -1,4 +1,4 @@
-"""Pairs as public data sets have them: the prompt, what is chosen and rejected, what is named."""
+"""Pairs in the layouts of public data sets: prompt, chosen, rejected and unread columns."""
 
 from __future__ import annotations
 

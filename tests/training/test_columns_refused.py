@@ -1,4 +1,4 @@
-"""Rows that cannot be trained: what is said of them."""
+"""Rows that cannot be trained, and their messages."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"instruction": "Hi", "generations": ["a", "b"], "ratings": [1, 5]},
-            "chosen is missing (found: instruction, generations, ratings); of the rated replies two",
+            "chosen is missing (found: instruction, generations, ratings); make pairs of chosen and rejected",
         ),
         (
             "dpo",
             {"messages": [user(), said()]},
-            "rejected is missing (found: messages); replies without a rejected one are imitated",
+            "rejected is missing (found: messages); use --sft to imitate replies",
         ),
         (
             "sft",
             {"prompt": "Hi", **PAIR},
-            "response is missing (found: prompt, chosen, rejected); pairs of chosen and rejected train",
+            "response is missing (found: prompt, chosen, rejected); leave out --sft to train on pairs",
         ),
-        ("sft", {"text": "Hi"}, "response is missing (found: text); text has prompt and reply in one, give"),
+        ("sft", {"text": "Hi"}, "response is missing (found: text); split text into prompt and reply"),
         ("dpo", {}, "chosen is missing (found: nothing)"),
         (
             "dpo",
@@ -75,7 +75,7 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"input": {"messages": [user()], "tools": [{"type": "function"}]}, **PAIR},
-            "input.tools cannot be trained",
+            "input.tools is not supported",
         ),
         ("dpo", {"prompt": "Hi", **PAIR, "images": ["a.png"]}, "images is not supported: only text"),
         ("sft", {"conversations": [HUMAN, gpt() | {"value": 7}]}, "conversations[1].value must be text"),
@@ -102,7 +102,11 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
             "prompt contains chat template markup (<|im_start|>); give plain text",
         ),
         ("sft", {"prompt": "Hi", "response": "Arr!</s>\n"}, "response contains chat template markup (</s>)"),
-        ("sft", {"prompt": "<s>[INST] Hi [/INST]", "response": "Arr!</s>"}, "response has marks of"),
+        (
+            "sft",
+            {"prompt": "<s>[INST] Hi [/INST]", "response": "Arr!</s>"},
+            "response contains chat template markup",
+        ),
         (
             "dpo",
             {"prompt": "Hi", "response_0": "a", "response_1": "b", "better_response_id": 0},
@@ -111,12 +115,12 @@ from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
         (
             "dpo",
             {"prompt": "Hi", "answers": [{"answer": "a", "rank": 1.0}]},
-            "chosen is missing (found: prompt, answers); of the rated replies two make a pair",
+            "chosen is missing (found: prompt, answers); make pairs of chosen and rejected",
         ),
         (
             "sft",
             {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
-            "response is missing (found: contents); write contents as messages of role and content",
+            "response is missing (found: contents); convert contents to messages of role and content",
         ),
         (
             "sft",

@@ -1,4 +1,4 @@
-"""Replies as public data sets have them: what becomes the prompt, what is learnt, what is named."""
+"""Single replies in the layouts of public data sets: prompt, imitated replies and unread columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.training.shapes import HUMAN, SYSTEM, Message, gpt, read, said, user
 
 
 @pytest.mark.parametrize(
-    ("row", "prompt", "learnt", "unread"),
+    ("row", "prompt", "imitated", "unread"),
     [
         pytest.param({"prompt": "Hi", "completion": "Arr!"}, ["user: Hi"], (), (), id="TRL"),
         pytest.param(
@@ -20,7 +20,7 @@ from tests.training.shapes import HUMAN, SYSTEM, Message, gpt, read, said, user
             ["system: Be kind.", "user: a", "assistant: b", "user: Hi"],
             (),
             (),
-            id="TRL, replies of the prompt are not learnt",
+            id="TRL, replies of the prompt are not imitated",
         ),
         pytest.param(
             {"prompt": [user("a")], "completion": [said("b"), user(), said()]},
@@ -212,8 +212,8 @@ from tests.training.shapes import HUMAN, SYSTEM, Message, gpt, read, said, user
         ),
     ],
 )
-def test_replies(row: Message, prompt: list[str], learnt: tuple[int, ...], unread: tuple[str, ...]) -> None:
-    assert read(row, "sft") == (prompt, ("Arr!",), learnt, unread)
+def test_replies(row: Message, prompt: list[str], imitated: tuple[int, ...], unread: tuple[str, ...]) -> None:
+    assert read(row, "sft") == (prompt, ("Arr!",), imitated, unread)
 
 
 def test_a_row_per_imitated_reply() -> None:

@@ -1,4 +1,4 @@
-"""Rows as token ids: the prompt is that of `mpg generate`, behind it what the model would have to say."""
+"""Rows as token ids: the prompt of `mpg generate`, then the reply as the model would generate it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("template", "reply", "args", "learnt"),
+    ("template", "reply", "args", "trained"),
     [
         pytest.param(CHATML, "Arr!", {}, "Arr!<|im_end|>", id="ChatML"),
         pytest.param(CHATML, "\n\nArr!\n", {}, "Arr!<|im_end|>", id="ChatML, white space around a reply"),
@@ -138,7 +138,7 @@ def generated(tokenizer: Any, row: Row, **template_args: Any) -> list[int]:
     ],
 )
 def test_training_tokens_are_those_of_generation(
-    template: str | None, reply: str, args: dict[str, Any], learnt: str
+    template: str | None, reply: str, args: dict[str, Any], trained: str
 ) -> None:
     """Prompt and reply share no token, whatever merges, and the end token comes last."""
     tokenizer = chat_tokenizer(template)
@@ -146,7 +146,7 @@ def test_training_tokens_are_those_of_generation(
     for row in rows[: 3 if template else 2]:
         (example,) = made(tokenizer, Row(row.prompt, (reply,), "f:1"), **args)
         assert example.prompt == generated(tokenizer, row, **args)
-        assert tokenizer.decode(example.replies[0]) == learnt
+        assert tokenizer.decode(example.replies[0]) == trained
         assert example.replies[0].count(tokenizer.eos_token_id) == 1
         assert example.replies[0][-1] == tokenizer.eos_token_id
 
@@ -177,7 +177,7 @@ def test_tokens_do_not_reach_over_from_the_prompt() -> None:
 
 
 def test_a_tokenizer_that_begins_text_with_a_space() -> None:
-    """As Llama's does: behind the prompt there is none."""
+    """As Llama's does: none after the prompt."""
     words = {word: at for at, word in enumerate(["<unk>", "</s>", "▁", "\n", "H", "i", "▁H"])}
     core = Tokenizer(models.BPE(vocab=words, merges=[("▁", "H")], unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")

@@ -1,4 +1,4 @@
-"""Reading data: what is used, and that every bad row is told with its file and line."""
+"""Reading data: usable rows, and a problem with file and line for every other row."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
             "the key 'content' occurs twice in one object",
         ),
         ('{"prompt": "\\ud800", "chosen": "a", "rejected": "b"}', "not UTF-8", "prompt contains half"),
-        ("[" * 100_000, "not JSON", "not JSON that can be read"),
+        ("[" * 100_000, "not JSON", "cannot be parsed"),
     ],
 )
 def test_a_bad_row_is_named_and_the_rest_is_used(tmp_path: Path, row: Any, kind: str, message: str) -> None:
@@ -215,7 +215,7 @@ def test_text_after_an_empty_list_is_reported(tmp_path: Path) -> None:
 def test_a_dash_gets_a_hint_how_to_read_a_pipe() -> None:
     with pytest.raises(UsageError) as caught:
         read_data([Path("-")], "dpo")
-    assert caught.value.hint == "--data /dev/stdin reads what is piped in"
+    assert caught.value.hint == "use --data /dev/stdin to read from a pipe"
 
 
 def test_plain_responses(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_plain_responses(tmp_path: Path) -> None:
     assert [row.replies for row in data.rows] == [("Arr!",)]
     assert [problem.message for problem in data.problems] == [
         "response is missing (found: prompt, chosen, rejected); "
-        "pairs of chosen and rejected train without --sft"
+        "leave out --sft to train on pairs of chosen and rejected"
     ]
 
 
@@ -244,7 +244,7 @@ def test_too_little_data_is_refused() -> None:
         check_enough(9, "dpo", 3)
     with pytest.raises(UsageError) as caught:
         check_enough(0, "sft", 3)
-    assert caught.value.hint == 'a line of JSON for each row: {"prompt": …, "response": …}'
+    assert caught.value.hint == 'give one JSON object per line: {"prompt": …, "response": …}'
 
 
 def rows(prompts: Iterable[str]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What a run shows: means over the last steps, a bar on a terminal, few lines on a pipe."""
+"""Progress of a run: means over the last steps, a bar on a terminal, few lines on a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of an unfinished run: which checkpoint counts, and that another run is not mistaken for it."""
+"""The folder of an unfinished run: which checkpoint is used, and that other settings are refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_another_run_is_refused_or_cleared(tmp_path: Path, force: bool) -> None:
         if force:
             assert run.begin(PLAN | {"rank": 4}, force=True) is None
         else:
-            with pytest.raises(UsageError, match="it was another: rank was 8 and is 4") as caught:
+            with pytest.raises(UsageError, match="with other settings: rank was 8 and is 4") as caught:
                 run.begin(PLAN | {"rank": 4}, force=False)
             assert "--force" in str(caught.value.hint)
     assert kept.exists() is not force

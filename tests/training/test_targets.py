@@ -1,4 +1,4 @@
-"""Which layers are adapted, on every architecture that is served."""
+"""The adapted layers on every supported architecture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training runs on tiny models: what comes out was trained, a stopped run goes on to the same end."""
+"""Training runs on tiny models: the adapter is trained, and a stopped run resumes to the same result."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_plain_responses_are_learned(chat_model: Path, tmp_path: Path) -> None:
 def test_the_system_column_is_in_the_tokens(
     chat_model: Path, tmp_path: Path, method: Method, row: dict[str, Any]
 ) -> None:
-    """The trainer's prompt is the one of generation, and the reply is all that is learnt behind it."""
+    """The trainer's prompt is the one of generation, and only the reply after it is trained."""
     data = read_data([written(tmp_path / "data.jsonl", [row] * 12)], method)
     with RunFolder(tmp_path / "run") as run:
         whole = job(chat_model, run, tmp_path, sft=method == "sft")
@@ -206,7 +206,7 @@ def test_every_loss_of_trl_runs(chat_model: Path, tmp_path: Path, loss: str) -> 
 
 
 def test_the_ipo_margin_is_per_reply() -> None:
-    """Of TRL's per-token form, the minimum lies at 1/(2β) nats a reply, with the pull over its length."""
+    """TRL's per-token form is minimal at 1/(2β) nats per reply; the weight is divided by its length."""
     settings = resolve(Choices(beta=0.125, loss="ipo"), 2_000_000, None)
     names, (weight, likelihood), beta = _loss(settings, tokens=20.0)
     assert (names, likelihood) == (["ipo", "sft"], 1.0)

@@ -1,4 +1,4 @@
-"""The cost model against times made up, and the whole search on a tiny random model."""
+"""The cost model on synthetic times, and the whole search on a tiny random model."""
 
 from __future__ import annotations
 

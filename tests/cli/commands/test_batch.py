@@ -53,7 +53,7 @@ def test_stdin_to_stdout(run: Any) -> None:
 def test_an_adapter_of_the_hub_is_not_a_folder_of_its_name(
     run: Any, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on only with the adapter that it began with."""
+    """A run resumes only with the adapter that it started with."""
     import os
 
     monkeypatch.chdir(tmp_path)

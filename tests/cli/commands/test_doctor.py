@@ -1,4 +1,4 @@
-"""`mpg doctor`: a sound installation passes, and each thing that is wrong is named with its remedy."""
+"""`mpg doctor`: a sound installation passes, and every fault is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_the_network_is_used_only_on_request(doctor: Doctor, monkeypatch: pytest
     from huggingface_hub import constants
 
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # nobody listens
+        closed.bind(("127.0.0.1", 0))  # no server listens
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         code, checks = doctor("--no-self-check")

@@ -1,4 +1,4 @@
-"""`mpg generate`: flags become a request, and what is wrong is refused before anything loads."""
+"""`mpg generate`: flags become a request, and wrong usage is refused before anything loads."""
 
 from __future__ import annotations
 

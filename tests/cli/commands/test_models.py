@@ -1,4 +1,4 @@
-"""`mpg models`: what is at hand, and what fits it, told from files alone."""
+"""`mpg models`: local models and the personas that fit them, from their files alone."""
 
 from __future__ import annotations
 

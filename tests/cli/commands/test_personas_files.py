@@ -171,7 +171,7 @@ def test_damaged_adapters_are_reported_without_a_model(adapted: Cli) -> None:
     assert "is damaged or no safetensors file" in out
 
 
-def test_a_model_that_is_none_is_one_message(cli: Cli) -> None:
+def test_a_folder_that_is_not_a_model_is_one_message(cli: Cli) -> None:
     Path("none").mkdir()
     code, _, err = cli("personas", "check", "personas", "--model", "none")
     assert code == 1

@@ -265,7 +265,7 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
     assert sorted(path.name for path in copied.parent.iterdir()) == ["mario"]
 
 
-def test_an_imported_adapter_speaks(mpg: Mpg, tmp_path: Path) -> None:
+def test_an_imported_adapter_is_used(mpg: Mpg, tmp_path: Path) -> None:
     """The bundled model and one of its adapters, by way of a Modelfile."""
     library = Path(mpg_cli.__file__).parents[1] / "personas" / "adapters" / "mpg-tiny"
     model = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"

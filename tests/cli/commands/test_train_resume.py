@@ -1,4 +1,4 @@
-"""`mpg train` that is interrupted: the same command goes on to the same adapter."""
+"""An interrupted `mpg train`: the same command resumes and ends with the same adapter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The adapter of the run that nobody interrupts."""
+    """The adapter of an uninterrupted run."""
     from mpg_cli.cli.app import main
 
     folder = tmp_path_factory.mktemp("whole")
@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_resumed_by_the_same_command(
 
     found, _, err = mpg(*argv, "--beta", "0.2")
     assert found == 2
-    assert "it was another: beta was 0.1 and is 0.2" in err
+    assert "with other settings: beta was 0.1 and is 0.2" in err
     summary = trained(mpg, model, "--persona-dir", "out")
     assert (summary["resumed_at"], summary["steps"]) == (2, 6)
     assert not run.exists()

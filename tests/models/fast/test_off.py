@@ -80,7 +80,7 @@ def test_compile_has_no_effect_and_a_notice_says_so(monkeypatch: pytest.MonkeyPa
     assert any("MPG_FAST=0" in notice for notice in loaded.notices)
 
 
-def test_the_rest_of_the_program_knows_one_call() -> None:
+def test_the_rest_of_the_program_uses_one_call() -> None:
     """A second name would be a fast path that the switch does not reach."""
     package = Path(mpg_cli.__file__).parent
     names = set()

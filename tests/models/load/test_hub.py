@@ -23,7 +23,7 @@ from mpg_cli.models.load.sources import fetch_adapter
 from tests.models.stub_hub import COMMIT, StubHub, running, use_endpoint
 from tests.models.tiny import save_model, tiny_adapter, tiny_model
 
-SOON = 5.0  # seconds within which an unreachable hub and an unknown model must be told
+SOON = 5.0  # seconds within which an unreachable hub or unknown model must be reported
 
 
 @pytest.fixture(scope="module")

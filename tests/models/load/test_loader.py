@@ -1,4 +1,4 @@
-"""Loading models: what comes out, and one clear error for everything that cannot be served."""
+"""Loading models: what comes out, and one clear error for every model that cannot run."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def test_the_text_of_a_multimodal_model_is_served(model_type: str, tmp_path: Pat
 
 
 def test_a_model_that_does_not_answer_to_text_alone(tmp_path: Path) -> None:
-    """The library's own words, and no traceback: this one wants to be told a language."""
+    """The library's own message without a traceback: this model needs a language."""
     from transformers import XmodConfig, XmodForCausalLM
 
     sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}

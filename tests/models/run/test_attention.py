@@ -150,7 +150,7 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
         assert (plain - served).abs().max() < 2e-5
 
 
-def test_it_belongs_to_models_that_answer() -> None:
+def test_it_is_installed_on_supported_models() -> None:
     assert load_model().config._attn_implementation == "sdpa"
     assert load_prepared(ModelOptions(device="cpu")).config._attn_implementation == NAME
 

@@ -1,4 +1,4 @@
-"""The pending against lists of tokens."""
+"""Pending tokens against plain lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows read what they do not know yet, nothing more, and answer as if they had read everything."""
+"""Prefill computes only tokens that are not cached, with the same results as a full prefill."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_group_continues_from_the_cache_of_its_clone(candidates: int, tmp_path
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_long_prompt_of_the_twin_finds_room(begun: bool) -> None:
+def test_a_long_prompt_of_the_clone_fits(begun: bool) -> None:
     model = tiny_model("llama", max_position_embeddings=512)
     ids = random_tokens(1, 300)[0].tolist()
     found = []

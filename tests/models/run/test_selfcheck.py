@@ -1,4 +1,4 @@
-"""An architecture outside the tested list is checked before it is served."""
+"""An architecture outside the tested list is checked before it is used."""
 
 from __future__ import annotations
 

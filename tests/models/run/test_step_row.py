@@ -1,4 +1,4 @@
-"""A drafter's row against an ordinary one: the same numbers, nothing read back before a chunk is over."""
+"""The row of a drafter against an ordinary one: equal numbers, no read-back within a chunk."""
 
 from __future__ import annotations
 

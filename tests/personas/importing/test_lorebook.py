@@ -64,7 +64,7 @@ def test_what_sillytavern_writes_into_every_entry_changes_nothing() -> None:
         {"triggers": ["continue", "swipe"]},
     ],
 )
-def test_what_sillytavern_does_not_insert_at_first_waits(later: dict[str, Any]) -> None:
+def test_entries_that_sillytavern_inserts_later_are_not_in_the_prompt(later: dict[str, Any]) -> None:
     for text in ("x", "@@activate\nx"):
         assert book(entry(text, extensions=later)) == Book(waiting=1)
     nothing = {"delay_until_recursion": False, "delay": 0, "position": 1, "triggers": []}

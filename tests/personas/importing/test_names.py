@@ -1,4 +1,4 @@
-"""Names of personas from whatever a card calls its character."""
+"""Persona names from the character names of cards."""
 
 from __future__ import annotations
 
