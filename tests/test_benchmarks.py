@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from benchmarks import kernels
-from benchmarks.compare import BASELINES, with_experts
-from benchmarks.measure import SAYS_PEAK, Measured, measure, peak_memory
-from benchmarks.models import Subject, bundled, random_model
-from benchmarks.ours import Ours, scaled_to
-from benchmarks.page import goals, page
-from benchmarks.rivals import (
+from benchmarks.baselines import (
     generate_base,
     generate_merged,
     generate_merged_in_place,
     mixed_batch,
     sequential,
 )
+from benchmarks.compare import BASELINES, with_experts
+from benchmarks.measure import PEAK_PREFIX, Measured, measure, peak_memory
+from benchmarks.models import Subject, bundled, random_model
+from benchmarks.ours import Ours, scaled_to
+from benchmarks.page import goals, page
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
 from mpg_cli.models.fast.prepacked import available
 from mpg_cli.sampling.params import Scheme
@@ -117,9 +117,9 @@ def test_a_reply_that_ends_at_once_has_no_figure_for_decoding() -> None:
     assert "None" not in table(shown)
 
 
-def test_mpg_runs_packed_weights_and_its_rivals_plain_ones(tmp_path: Path) -> None:
-    subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).made_ready()
-    assert is_repacked(subject.served.model) == available(torch.bfloat16)
+def test_mpg_runs_packed_weights_and_its_baselines_plain_ones(tmp_path: Path) -> None:
+    subject = random_model("385m", 1, "cpu", "bfloat16", 16, 8, tmp_path).with_prepared()
+    assert is_repacked(subject.prepared.model) == available(torch.bfloat16)
     assert not is_repacked(subject.loaded.model)
     for run in (BASELINES[PLAIN](subject), Ours(subject, Scheme(drafter="none"))):
         assert [1 <= len(reply) <= 2 for reply in run(2)] == [True] * len(subject.prompts)
@@ -151,7 +151,7 @@ def test_peak_memory_is_that_of_the_command() -> None:
     """Resident where the command says nothing of a GPU, else what it says."""
     python = [sys.executable, "-c"]
     assert 300 < peak_memory([*python, "block = bytearray(b'1') * (300 * 2**20)"]) < 500
-    assert peak_memory([*python, f"print({SAYS_PEAK!r} + '7')"]) == 7
+    assert peak_memory([*python, f"print({PEAK_PREFIX!r} + '7')"]) == 7
     with pytest.raises(RuntimeError, match=r"^ValueError: no room$"):
         peak_memory([*python, "raise ValueError('no room')"])
     with pytest.raises(RuntimeError, match="exit status 3"):
