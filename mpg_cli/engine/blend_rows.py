@@ -45,7 +45,8 @@ class BlendRows:
     """The rows of one blend for B sequences: reference, experts, and the row of the drafter.
 
     Each sequence has N `candidates`, by default the scheme's. `smaller` is the drafting model, where the
-    scheme names one; `notices` are messages for the user. Rows of `before` with the same weights are reused with their cache.
+    scheme names one; `notices` are messages for the user. Rows of `before` with the same weights are reused
+    with their cache.
     """
 
     def __init__(

@@ -241,7 +241,7 @@ def test_a_reply_cannot_continue_after_another_has_started(world: Path) -> None:
     next(event for event in first if isinstance(event, Round))
     second = session.replies(other)
     next(event for event in second if isinstance(event, Round))
-    with pytest.raises(UsageError, match="another reply was begun"):
+    with pytest.raises(UsageError, match="another reply was started"):
         list(first)
     assert [event.text for event in second if isinstance(event, Finished)] == expected
 

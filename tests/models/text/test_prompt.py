@@ -92,7 +92,7 @@ def test_a_last_assistant_turn_is_the_prefill() -> None:
     assert (asked.messages, asked.prefill) == (turns[:1], "Sure, ")
     assert text(asked) == "<system>S</><user>Hi</><assistant>Sure, "
     assert text(asked, template=NO_SYSTEM) == "<user>S\n\nHi</><assistant>Sure, "
-    with pytest.raises(UsageError, match="begins twice"):
+    with pytest.raises(UsageError, match="has two beginnings"):
         Prompting(messages=turns, prefill="Well, ")
 
 

@@ -89,7 +89,12 @@ SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
             "it needs remote code, which is never run",
             "with tokenizer.json",
         ),
-        ("vocab.json", b'{"a": 0}', "tokenizer cannot be loaded", "fetch the model's tokenizer files again"),
+        (
+            "vocab.json",
+            b'{"a": 0}',
+            "tokenizer cannot be loaded",
+            "fetch the tokenizer files of the model again",
+        ),
     ],
 )
 def test_what_a_tokenizer_lacks(
