@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,16 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     return home
+
+
+@pytest.fixture(scope="session")
+def _built_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.world import build
+
+    return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def world(_built_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models and the personas that use them (tests/support/world.py), a copy for each file of tests."""
+    return shutil.copytree(_built_world, tmp_path_factory.mktemp("world") / "world")

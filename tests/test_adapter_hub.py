@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 import mpg_cli
 from mpg_cli.errors import AdapterError
-from tests.models.stub_hub import COMMIT, StubHub, running, use_endpoint
+from tests.support.hub import COMMIT, StubHub, running, use_endpoint
 
 OURS = Path(__file__).parents[1] / "personas" / "adapters" / "mpg-tiny" / "pirate"
 

@@ -29,7 +29,7 @@ from benchmarks.page import goals, page
 from benchmarks.table import MIXED, PLAIN, SEQUENTIAL, Table, table
 from mpg_cli.models.fast.prepacked import available
 from mpg_cli.sampling.params import Scheme
-from tests.models.tiny import is_repacked
+from tests.support.models import is_repacked
 
 
 @pytest.fixture(scope="module")

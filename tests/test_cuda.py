@@ -24,7 +24,8 @@ from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.models.tiny import ALL, is_repacked, random_tokens, tiny_adapter, tiny_model
+from tests.support.adapters import tiny_adapter
+from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -21,13 +21,13 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.chat_world import build
-from tests.models.words import byte_tokenizer
+from tests.support.tokenizers import byte_tokenizer
+from tests.support.world import build, set_context
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("world"))
+@pytest.fixture(autouse=True)
+def _room_to_talk(world: Path) -> None:
+    set_context(world, 1500)
 
 
 def request(world: Path, personas: str, **fields: Any) -> Request:
@@ -213,7 +213,8 @@ def test_only_what_changed_is_read_again(world: Path) -> None:
 
 
 def test_a_full_context_is_reported_and_the_chat_continues(tmp_path: Path) -> None:
-    world = build(tmp_path, context=150)
+    world = build(tmp_path)
+    set_context(world, 150)
     talk = Talk(world, "bold", sampling=Sampling(max_tokens=60))
     talk.say("Hello")
     notices = [e.message for e in talk.chat.say("And then?") if isinstance(e, Notice)]

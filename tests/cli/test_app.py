@@ -24,7 +24,7 @@ from mpg_cli.cli.app import app, main
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render import make_renderer
 from mpg_cli.render.commentary import Commentary
-from tests.render.replies import reply
+from tests.support.replies import reply
 
 @app.command()
 def talk(format: str = "plain", seed: bool = True):

@@ -12,7 +12,7 @@ from mpg_cli.cli.groups import Pick, chosen, given, with_groups
 from mpg_cli.cli.requests import RequestOptions
 from mpg_cli.errors import RangeError, UnknownChoice
 from mpg_cli.options.option import options_of
-from tests.options.groups import Boat, Inner
+from tests.support.groups import Boat, Inner
 
 built: list[Any] = []
 

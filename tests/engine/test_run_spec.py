@@ -19,8 +19,8 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Scheme, Threshold
-from tests.engine.world import finished, request
-from tests.render.replies import SPEC
+from tests.support.replies import SPEC
+from tests.support.requests import finished, request
 
 
 @pytest.fixture

@@ -25,10 +25,10 @@ from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.chat_world import SIZES
-from tests.engine.world import finished, request, run
-from tests.models.tiny import tiny_model
-from tests.models.words import byte_tokenizer
+from tests.support.models import BYTES, tiny_model
+from tests.support.requests import finished, request, run
+from tests.support.tokenizers import byte_tokenizer
+from tests.support.world import CONTEXT
 
 
 def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
@@ -118,7 +118,10 @@ def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
         asked := request(world, "bold:0.000001", sampling=Sampling(max_tokens=12, temperature=0))
     )
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
-    tokenizer, model = session.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    tokenizer, model = (
+        session.loaded.tokenizer,
+        tiny_model("llama", 0, **BYTES, max_position_embeddings=CONTEXT),
+    )
     ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         expected = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
@@ -143,7 +146,7 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
     target = "mixture" if case == "mixture" else "product"
     asked = request(world, personas, sampling=sampling, scheme=Scheme(target=target, chunk_size=3))  # type: ignore[arg-type]
     end = finished(asked)
-    base = tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    base = tiny_model("llama", 0, **BYTES, max_position_embeddings=CONTEXT)
     experts = [PeftModel.from_pretrained(deepcopy(base), str(world / n)).eval() for n in ("bold", "calm")]
     prompt = byte_tokenizer(extra=3)("<user>Hello</><assistant>")["input_ids"]
     weights = [part.weight for part in asked.blend.experts]  # type: ignore[union-attr]
@@ -181,7 +184,10 @@ def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter
     opened = Session.open(asked)
     session = Session(asked, opened.loaded, [replace(expert, weight=0.0) for expert in opened.experts])
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
-    tokenizer, model = opened.loaded.tokenizer, tiny_model("llama", 0, **SIZES, max_position_embeddings=160)
+    tokenizer, model = (
+        opened.loaded.tokenizer,
+        tiny_model("llama", 0, **BYTES, max_position_embeddings=CONTEXT),
+    )
     ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
     texts = []
     for penalty in (1.0, 1.3):

@@ -19,8 +19,7 @@ from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import Scheme, Threshold
-from tests.engine.requests import answer, ids, one, passes, running, short, sizes, texts
-from tests.engine.world import finished
+from tests.support.requests import answer, finished, ids, one, passes, running, short, sizes, texts
 
 SCHEMES = [Scheme(), Scheme(drafter="lookup"), Scheme(drafter="none")]
 

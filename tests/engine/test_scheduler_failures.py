@@ -14,7 +14,7 @@ from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ModelError, MpgError
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme
-from tests.engine.requests import answer, failures, ids, one, passes, short, sizes, texts
+from tests.support.requests import answer, failures, ids, one, passes, short, sizes, texts
 
 ROWS = 3  # of a request: the reference and two experts
 SICK = "~"  # a prompt with this byte makes the sick model return NaN

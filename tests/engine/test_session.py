@@ -21,7 +21,7 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme, Threshold
-from tests.engine.world import finished, request, run
+from tests.support.requests import finished, request, run
 
 
 def blend_rows(session: Session, asked: Request) -> BlendRows:

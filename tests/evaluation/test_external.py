@@ -11,7 +11,7 @@ from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.evaluation import external
 from mpg_cli.evaluation.external import ExternalJudge, endpoint, parse
 from mpg_cli.evaluation.judging import Exhibit, Judgement
-from tests.evaluation.stub import Answer, garbling, stub
+from tests.support.judge_server import Answer, garbling, stub
 
 KEY = "sk-very-secret"
 

@@ -16,8 +16,8 @@ from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.explain.attribution import Explanation, Token, distinct, explain, origins
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Seconds, Stats
-from tests.models.words import byte_tokenizer
-from tests.render.replies import SPEC, reply
+from tests.support.replies import SPEC, reply
+from tests.support.tokenizers import byte_tokenizer
 
 END = 256
 

@@ -7,8 +7,6 @@ import os
 import random
 import signal
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,15 +17,7 @@ import pytest
 
 from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.files import lock, staged_folder, swapped_in, write_atomic
-
-ROOT = Path(__file__).parents[2]
-KILLS = 12
-
-
-def start(code: str, *argv: str | Path) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code, *map(str, argv)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+from tests.io.processes import KILLS, start
 
 
 def mode(file: Path) -> int:

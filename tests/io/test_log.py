@@ -16,7 +16,7 @@ import pytest
 
 from mpg_cli.errors import UsageError
 from mpg_cli.io.log import ResumableLog
-from tests.io.test_files import KILLS, ROOT, start
+from tests.io.processes import KILLS, ROOT, start
 
 CONFIG = {"model": "m", "seed": 3, "weights": [1.0, 0.5]}
 BOTH = pytest.mark.parametrize("sidecar", [True, False], ids=["beside", "in the first line"])

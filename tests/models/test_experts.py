@@ -17,7 +17,8 @@ from mpg_cli.personas.base import find_base
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.matching import fit
 from mpg_cli.personas.registry import Registry, resolve
-from tests.models.tiny import edit_config, save_model, tiny_adapter
+from tests.support.adapters import edit_config, tiny_adapter
+from tests.support.models import save_model
 
 Persona = Callable[..., Path]
 NAMES = ("x-1b-bf16", "other", "checkpoint-500", "X-1B-Instruct", "model", "model-bf16")

@@ -9,7 +9,7 @@ import pytest
 
 from mpg_cli.errors import RangeError, UsageError
 from mpg_cli.options.keywords import Keywords
-from tests.options.groups import Boat
+from tests.support.groups import Boat
 
 SAIL = Keywords(Boat, without=("motor",))
 

@@ -10,7 +10,7 @@ import pytest
 
 from mpg_cli.errors import RangeError, UnknownChoice, UsageError
 from mpg_cli.options.option import build, options_of
-from tests.options.groups import Boat, Inner
+from tests.support.groups import Boat, Inner
 
 BY_KEY = {one.key: one for one in options_of(Boat)}
 

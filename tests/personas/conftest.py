@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-Write = Callable[[str, str], Path]
+from tests.support.files import Write
 
 
 @pytest.fixture

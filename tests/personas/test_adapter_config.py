@@ -12,7 +12,7 @@ import pytest
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.personas.adapter_config import IMPLEMENTED, INERT, UNSUPPORTED, Targets, parse_config
-from tests.models.tiny import edit_config, tiny_adapter
+from tests.support.adapters import edit_config, tiny_adapter
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import read_adapter
-from tests.models.tiny import tiny_adapter
+from tests.support.adapters import tiny_adapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

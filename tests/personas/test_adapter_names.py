@@ -15,16 +15,14 @@ from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.fold import fold
 from mpg_cli.personas.adapter_names import Names, parse_key
-from tests.models.tiny import (
+from tests.support.adapters import edit_config, edited_tensors, tiny_adapter
+from tests.support.models import (
     ALTERNATING,
     SIZES,
     WINDOW,
-    edit_config,
-    edited_tensors,
     log_probs,
     random_tokens,
     save_model,
-    tiny_adapter,
     tiny_config,
     tiny_model,
 )

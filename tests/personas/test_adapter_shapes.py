@@ -11,7 +11,8 @@ import pytest
 from mpg_cli.personas.adapter_shapes import fits
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.weight_files import Stored
-from tests.models.tiny import edited_tensors, tiny_adapter, tiny_model, tiny_multimodal
+from tests.support.adapters import edited_tensors, tiny_adapter
+from tests.support.models import tiny_model, tiny_multimodal
 
 
 def tensors(folder: Path, architecture: str = "llama", **fields: Any) -> dict[str, Stored]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.weight_files import model_tensors
-from tests.models.tiny import tiny_model
+from tests.support.models import tiny_model
 
 Tensors = dict[str, torch.Tensor]
 

@@ -11,7 +11,7 @@ from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError, UsageError
 from mpg_cli.personas import registry as module
 from mpg_cli.personas.registry import Registry, library_dir, load_default, search_path
-from tests.personas.conftest import Write
+from tests.support.files import Write
 
 
 def persona(name: str, prompt: str = "p") -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from mpg_cli.errors import PersonaError
 from mpg_cli.personas.schema import MAX_PROBLEMS, AdapterEntry, load_file
-from tests.personas.conftest import Write
+from tests.support.files import Write
 
 FULL = """\
     name: pirate

@@ -1,4 +1,4 @@
-"""Hand-made explained replies."""
+"""Hand-made explained replies, and how light a colour is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mpg_cli.engine.events import Finished, Usage
 from mpg_cli.explain.attribution import Explanation, Rejected, Token, Unit, explain
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.stats import Stats
-from tests.render.replies import SPEC
+from tests.support.replies import SPEC
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \x1b[31m\u202e[b]bold[/b] :smile: $body'
 
@@ -40,3 +40,9 @@ def explained_reply(
     ids = tuple(token.id for token in tokens)
     found: Explanation = explain(names, [1.0] * len(names), unit, tokens, prefill)
     return Finished(spec, text, ids, "stop", Usage(9, len(ids)), Stats(accepted=3, evaluated=4), found)
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b

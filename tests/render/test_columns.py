@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from mpg_cli.engine.events import Finished
 from mpg_cli.render.columns import write_block, write_columns
-from tests.render.replies import SPEC, reply
+from tests.support.replies import SPEC, reply
 
 TEXTS = ["One two three. " * 8, "短い文です。" * 12 + "\n\n\tend", "e\x1b[31mvil \u202e[bold]text[/bold]"]
 

@@ -12,8 +12,7 @@ import pytest
 from mpg_cli.explain.attribution import Token
 from mpg_cli.render.explain_html import write_page
 from mpg_cli.render.palette import HUES
-from tests.render.explained import HOSTILE, TOKENS, explained_reply
-from tests.render.test_explain_terminal import luminance
+from tests.render.explained import HOSTILE, TOKENS, explained_reply, luminance
 
 
 class Page(HTMLParser):

@@ -13,8 +13,8 @@ from mpg_cli.engine.events import Finished
 from mpg_cli.explain.attribution import Token
 from mpg_cli.render.explain_terminal import write_explanation
 from mpg_cli.render.palette import HUES
-from tests.render.explained import HOSTILE, explained_reply
-from tests.render.screen import Screen
+from tests.render.explained import HOSTILE, explained_reply, luminance
+from tests.support.screen import Screen
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 
@@ -134,12 +134,6 @@ def test_lines_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_reply_is_marked() -> None:
     assert "The reply is empty." in drawn(explained_reply(()))
-
-
-def luminance(color: str) -> float:
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mpg_cli.engine.events import Notice, Round
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.jsonl import EventsRenderer, JsonRenderer
-from tests.render.replies import reply, round_, streams, written
+from tests.support.replies import reply, round_, streams, written
 
 FIELDS = [
     *("text", "token_ids", "persona", "experts", "model", "revision", "target", "rule", "drafter"),

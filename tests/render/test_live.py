@@ -10,14 +10,14 @@ import time
 import pytest
 
 from mpg_cli.render.wrap import wrap
-from tests.render.screen import Screen, Terminal
+from tests.support.screen import Screen, Terminal
 
 DRAW = """
 import json, sys, time
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.live import LiveRenderer
 from mpg_cli.io.terminal import Streams
-from tests.render.replies import reply
+from tests.support.replies import reply
 
 pieces, options = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 
@@ -43,7 +43,7 @@ from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render import choose_format, make_renderer
 from mpg_cli.render.commentary import Commentary
-from tests.render.replies import reply
+from tests.support.replies import reply
 
 reasons = []
 

@@ -10,7 +10,7 @@ import pytest
 from mpg_cli.engine.events import Event, Notice, Started, Text
 from mpg_cli.render.commentary import Commentary
 from mpg_cli.render.plain import PlainRenderer
-from tests.render.replies import SPEC, reply, streams, written
+from tests.support.replies import SPEC, reply, streams, written
 
 HOSTILE = "[/foo] [link=http://x]:smile: \x1b[31mred\x9b2J \u202eevil\x07"
 

@@ -11,7 +11,7 @@ from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
 from mpg_cli.render.progress import MAX_SHOWN_ERRORS, BatchProgress
 from mpg_cli.sampling.params import Sampling
-from tests.render.replies import reply, streams, written
+from tests.support.replies import reply, streams, written
 
 
 def done(number: int = 1) -> LineDone:

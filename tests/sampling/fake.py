@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ def random_law(row: int, prefix: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(torch.tensor(logits, dtype=torch.float64).softmax(0).tolist())
 
 
+@lru_cache(maxsize=100_000)
+def scale(row: int, prefix: tuple[int, ...]) -> float:
+    """The logsumexp of a row's logits after `prefix`."""
+    return 1.5 * random.Random(repr(("scale", row, prefix))).gauss(1, 1)
+
+
+@lru_cache(maxsize=100_000)
+def log_probs(law: Law, rows: tuple[int, ...], prefix: tuple[int, ...]) -> Tensor:
+    """(R, V) after `prefix`."""
+    return torch.tensor([law(row, prefix) for row in rows], dtype=torch.float64).log().float()
+
+
 class FakeScorer:
     """Rows of `law`, with the bookkeeping of a model's rows: one stream a sequence and candidate."""
 
@@ -35,29 +47,21 @@ class FakeScorer:
         self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
         self.passes = 0
 
-    def scale(self, row: int, prefix: Sequence[int]) -> float:
-        """The logsumexp of a row's logits after `prefix`."""
-        return 1.5 * random.Random(repr(("scale", row, tuple(prefix)))).gauss(1, 1)
-
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
         """(R, V) after `prefix`."""
-        laws = [self.law(row, tuple(prefix)) for row in self.row_ids]
-        return torch.tensor(laws, dtype=torch.float64).log().float()
+        return log_probs(self.law, self.row_ids, tuple(prefix))
 
     def score(self, drafts: Tensor) -> Scores:
         self.passes += 1
-        out, scales = [], []  # scales: for each stream and position those of R rows
+        prefixes = []
         for streams, candidates in zip(self.streams, drafts.tolist(), strict=True):
             for n, draft in enumerate(candidates):
-                prefix = streams[n]
-                steps = [self.log_probs([*prefix, *draft[:i]]) for i in range(len(draft) + 1)]
-                out.append(torch.stack(steps, dim=1))  # (R, T+1, V)
-                places = [[*prefix, *draft[:i]] for i in range(len(draft) + 1)]
-                scales.append([[self.scale(row, place) for row in self.row_ids] for place in places])
-                streams[n] = [*prefix, *draft]
-        log_probs = torch.stack(out, dim=1).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1, V)
-        normaliser = torch.tensor(scales).movedim(2, 0).unflatten(1, drafts.shape[:2])  # (R, B, N, T+1)
-        return Scores(log_probs, normaliser)
+                prefixes += [(*streams[n], *draft[:i]) for i in range(len(draft) + 1)]
+                streams[n] = [*streams[n], *draft]
+        shape = (*drafts.shape[:2], drafts.shape[2] + 1)  # (B, N, T+1)
+        found = torch.stack([self.log_probs(prefix) for prefix in prefixes], dim=1)  # (R, B·N·(T+1), V)
+        normaliser = torch.tensor([[scale(row, prefix) for prefix in prefixes] for row in self.row_ids])
+        return Scores(found.unflatten(1, shape), normaliser.unflatten(1, shape))
 
     def check(self) -> None:
         """Nothing of it is NaN."""

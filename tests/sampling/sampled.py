@@ -16,7 +16,7 @@ from mpg_cli.sampling.params import RuleName, Sampling, Scheme, TargetName, Thre
 from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.targets import combine, warp
-from tests.sampling.fake import END, VOCABULARY, FakeScorer, Law, random_law
+from tests.sampling.fake import END, VOCABULARY, FakeScorer, Law, random_law, scale
 
 ROWS = (0, 1, 2)  # the reference and two experts
 MERGED = 9  # a row of its own: close to the target or not, any law serves as a drafter
@@ -83,9 +83,9 @@ def sample(
     return states
 
 
-def penalised(log_p: torch.Tensor, scale: float, how: Sampling, prefix: tuple[int, ...]) -> torch.Tensor:
+def penalised(log_p: torch.Tensor, normaliser: float, how: Sampling, prefix: tuple[int, ...]) -> torch.Tensor:
     """The penalties of docs/algorithm.md, token by token."""
-    z = [float(x) + scale for x in log_p]
+    z = [float(x) + normaliser for x in log_p]
     for token in range(VOCABULARY):
         if token in (*PENALISED, *prefix):
             z[token] = (
@@ -105,7 +105,7 @@ def reply_law(how: Decoding, law: Law = random_law, limit: int = LENGTH) -> dict
         if len(prefix) == limit or prefix[-1:] == (END,):
             return {prefix: mass}
         log_p = combine(how.scheme.target, scorer.log_probs(prefix), weights)
-        log_p = penalised(log_p, scorer.scale(ROWS[0], prefix), how.sampling, prefix)
+        log_p = penalised(log_p, scale(ROWS[0], prefix), how.sampling, prefix)
         p = warp(log_p, how.sampling).exp()
         leaves: dict[tuple[int, ...], float] = {}
         for token in range(VOCABULARY):

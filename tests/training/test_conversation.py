@@ -13,7 +13,7 @@ from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.training.conversation import Example, examples, reply_tokens
 from mpg_cli.training.data import Row, Turn
-from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
+from tests.support.tokenizers import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
 
 PAIR = Row((Turn("user", "Hi"),), ("Arr!", "Hello."), "f:1")
 WITH_SYSTEM = Row((Turn("system", "Be brief."), Turn("user", "Hi")), ("Arr!",), "f:2")

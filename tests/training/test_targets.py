@@ -9,7 +9,7 @@ from torch import nn
 
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.training.targets import choose_targets
-from tests.models.tiny import ALL, ARCHITECTURES, tiny_model
+from tests.support.models import ALL, ARCHITECTURES, tiny_model
 
 
 @pytest.mark.parametrize("architecture", ALL)

@@ -25,14 +25,9 @@ from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
 from mpg_cli.training.trainer import Job, Trained, _loss, train
 from mpg_cli.training.watch import Figures, Watch
-from tests.training.jobs import (
-    preferences,
-    quick_collections,
-    responses,
-    save_chat_model,
-    save_plain_model,
-    written,
-)
+from tests.support.files import written
+from tests.support.models import save_chat_model, save_model
+from tests.support.preferences import preferences, quick_collections, responses
 
 QUICK: dict[str, Any] = {"epochs": 2.0, "batch_size": 8, "learning_rate": 0.02, "rank": 4}
 
@@ -186,7 +181,7 @@ def test_the_system_column_is_in_the_tokens(
 
 
 def test_a_model_without_a_template(tmp_path: Path) -> None:
-    model = save_plain_model(tmp_path / "plain")
+    model = save_model(tmp_path / "plain")
     loaded = load_model(str(model), device="cpu")
     rows = [Row((Turn("user", f"w{n}"),), ("w5 w6", "w7 w8"), "f:1") for n in range(8)]
     pairs, _, _ = examples(rows, loaded.tokenizer, loaded.end_tokens)

@@ -18,8 +18,7 @@ from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
 from mpg_cli.tuning.measure import GRID, Bench, Variant, acceptance_by_position, effect_per_token
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
-from tests.engine.conftest import world as world
-from tests.engine.world import request
+from tests.support.requests import request
 
 TIMES = {0: 1.0, 4: 1.4, 16: 5.0}
 

@@ -9,24 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.batch.conftest import world as world
-from tests.cli.commands.conftest import Cli
+from tests.support.cli import Cli
 
 
 @pytest.fixture
-def run(world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(in_world: Cli, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs it with the model and personas of the world; exit code, stdout lines, stderr."""
-    import io
-    import sys
-
-    from mpg_cli.cli.app import main
-
-    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
+    monkeypatch.setenv("MPG_MAX_TOKENS", "6")
 
     def call(*argv: str, stdin: bytes = b"") -> tuple[int, list[dict[str, Any]], str]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = main(["batch", *argv, "--persona-dir", str(world), "--device", "cpu", "--max-tokens", "6"])
-        out, err = capsys.readouterr()
+        code, out, err = in_world("batch", *argv, stdin=stdin)
         return code, [json.loads(line) for line in out.splitlines()], err
 
     return call

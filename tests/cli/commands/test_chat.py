@@ -21,32 +21,21 @@ from typing import Any
 
 import pytest
 
-from tests.chat_world import build
+from tests.support.cli import Cli
+from tests.support.world import set_context
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("world"), context=6000)
-
-
 @pytest.fixture
-def chat(world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Pipes lines into `mpg chat` with the model and personas of the world; exit code, stdout, stderr."""
-    import io
-
-    from mpg_cli.cli.app import main
-
-    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
-    monkeypatch.setenv("MPG_PERSONA_DIR", str(world))
+def chat(world: Path, in_world: Cli) -> Run:
+    """Pipes lines into `mpg chat`; exit code, stdout, stderr."""
+    set_context(world, 6000)
 
     def run(lines: str | bytes, *argv: str) -> tuple[int, str, str]:
         raw = lines.encode() if isinstance(lines, str) else lines
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
-        code = main(["chat", "--device", "cpu", "--max-tokens", "6", *argv])
-        return code, *capfd.readouterr()
+        return in_world("chat", "--max-tokens", "6", *argv, stdin=raw)
 
     return run
 
@@ -103,7 +92,7 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
     [
         ("/wieght bold 1", "there is no command /wieght; did you mean /weight?"),
         ("/nonsense", "/help lists them"),
-        ("/persona bolt", "unknown persona 'bolt'; did you mean bold"),
+        ("/persona boldd", "unknown persona 'boldd'; did you mean bold"),
         ("/persona bold++", "a persona is missing"),
         ("/weight bold", "/weight takes a name and a weight"),
         ("/weight bold x", "the weight of bold cannot start with 'x'"),
@@ -290,6 +279,7 @@ class Tty:
 
 @pytest.fixture
 def argv(world: Path) -> list[str]:
+    set_context(world, 6000)
     folders = ["--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu"]
     return [*folders, "-p", "bold+calm", "--drafter", "none", "--seed", "5"]
 

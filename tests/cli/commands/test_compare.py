@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.chat_world import build
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("world"), context=200)
+from tests.support.cli import Cli
 
 
 @pytest.fixture
-def mpg(world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    from mpg_cli.cli.app import main
-
-    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
-    monkeypatch.setenv("MPG_PERSONA_DIR", str(world))
+def mpg(in_world: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("MPG_MAX_TOKENS", "8")
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = main([*argv, "--device", "cpu"])
-        return code, *capfd.readouterr()
-
-    return run
+    return in_world
 
 
-def test_every_persona_is_a_column_with_the_text_of_generate(mpg: Run, world: Path) -> None:
+def test_every_persona_is_a_column_with_the_text_of_generate(mpg: Cli, world: Path) -> None:
     columns = ["-p", "bold", "-p", "terse+bold:0.5", "-p", "full", "--adapter", f"{world / 'calm'}:0.5"]
     code, out, err = mpg("compare", "Hello", *columns, "--seed", "3", "-n", "2", "--format", "json")
     assert code == 0, err
@@ -50,7 +33,7 @@ def test_every_persona_is_a_column_with_the_text_of_generate(mpg: Run, world: Pa
         ]
 
 
-def test_a_pipe_gets_blocks_and_all_share_a_drawn_seed(mpg: Run) -> None:
+def test_a_pipe_gets_blocks_and_all_share_a_drawn_seed(mpg: Cli) -> None:
     code, out, err = mpg("compare", "Hello", "-p", "bold", "-p", "calm")
     assert code == 0, err
     heads = [line for line in out.splitlines() if line.startswith("== ")]
@@ -60,7 +43,7 @@ def test_a_pipe_gets_blocks_and_all_share_a_drawn_seed(mpg: Run) -> None:
     assert seeds.pop().isdigit()
 
 
-def test_columns_can_be_requested(mpg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_can_be_requested(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "90")
     code, out, err = mpg("compare", "Hello", "-p", "bold", "-p", "calm", "--format", "columns")
     assert code == 0, err
@@ -78,13 +61,13 @@ def test_columns_can_be_requested(mpg: Run, monkeypatch: pytest.MonkeyPatch) -> 
         (["Hello", "-p", "bold", "-p", "calm", "--top-p", "2"], "--top-p"),
     ],
 )
-def test_wrong_usage_is_reported_before_anything_loads(mpg: Run, argv: list[str], told: str) -> None:
+def test_wrong_usage_is_reported_before_anything_loads(mpg: Cli, argv: list[str], told: str) -> None:
     code, out, err = mpg("compare", *argv)
     assert (code, out) == (2, "")
     assert told in err
 
 
-def test_what_is_done_is_shown_although_a_later_persona_fails(mpg: Run, world: Path) -> None:
+def test_what_is_done_is_shown_although_a_later_persona_fails(mpg: Cli, world: Path) -> None:
     entry = f"{{base: {world / 'base'}, path: nowhere}}"
     (world / "broken.yaml").write_text(f"name: broken\nadapters: [{entry}]\n")
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mpg_cli
-from tests.evaluation.stub import Answer, stub
+from tests.support.judge_server import Answer, stub
 
 LIBRARY = Path(__file__).resolve().parents[3] / "personas" / "adapters" / "mpg-tiny"
 ROLE = {"profile": "You are a baker.", "personality": "You are kind.", "reference_answer": "Be gentle."}

@@ -9,29 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.batch.conftest import world as world
-from tests.cli.commands.conftest import Cli
-from tests.render.screen import Terminal
+from tests.support.cli import Cli
+from tests.support.screen import Terminal
 
 PLAIN = [*("Hello", "-p", "bold+calm:0.5", "--seed", "7", "--max-tokens", "20"), *("-q",)]
-
-
-@pytest.fixture
-def mpg(world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a command with the model and personas of the world; exit code, stdout, stderr."""
-    from mpg_cli.cli.app import main
-
-    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
-    monkeypatch.setenv("MPG_PERSONA_DIR", str(world))
-
-    def call(*argv: str) -> tuple[int, str, str]:
-        return main([*argv, "--device", "cpu"]), *capsys.readouterr()
-
-    return call
 
 
 RULES = {
@@ -44,11 +28,11 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_json_on_a_pipe_agrees_with_generate(mpg: Any, rule: str) -> None:
-    code, out, err = mpg("explain", *PLAIN, *RULES[rule])
+def test_json_on_a_pipe_agrees_with_generate(in_world: Cli, rule: str) -> None:
+    code, out, err = in_world("explain", *PLAIN, *RULES[rule])
     assert (code, err) == (0, "")
     found = json.loads(out)
-    code, out, _ = mpg("generate", *PLAIN, *RULES[rule], "--format", "events")
+    code, out, _ = in_world("generate", *PLAIN, *RULES[rule], "--format", "events")
     rounds = [e for e in map(json.loads, out.splitlines()) if e["type"] == "round"]
     finished = json.loads(out.splitlines()[-1])
     tokens = found["tokens"]
@@ -73,37 +57,37 @@ def test_json_on_a_pipe_agrees_with_generate(mpg: Any, rule: str) -> None:
     assert sum(s["end"] - s["first"] for s in found["sentences"]) == len(tokens)
 
 
-def test_the_fields_of_generate_come_first(mpg: Any) -> None:
-    _, one, _ = mpg("explain", *PLAIN)
-    _, other, _ = mpg("generate", *PLAIN, "--format", "json")
+def test_the_fields_of_generate_come_first(in_world: Cli) -> None:
+    _, one, _ = in_world("explain", *PLAIN)
+    _, other, _ = in_world("generate", *PLAIN, "--format", "json")
     explained, plain = json.loads(one), json.loads(other)
     assert list(explained) == [*plain, "unit", "tokens", "sentences"]
     del explained["stats"], plain["stats"]
     assert {name: explained[name] for name in plain} == plain
 
 
-def test_generate_carries_it_in_its_objects(mpg: Any) -> None:
-    _, out, _ = mpg("generate", *PLAIN, "--explain", "--format", "json")
-    _, own, _ = mpg("explain", *PLAIN)
+def test_generate_carries_it_in_its_objects(in_world: Cli) -> None:
+    _, out, _ = in_world("generate", *PLAIN, "--explain", "--format", "json")
+    _, own, _ = in_world("explain", *PLAIN)
     explanation = json.loads(out)["explanation"]
     assert explanation == {name: json.loads(own)[name] for name in ("unit", "tokens", "sentences")}
-    _, out, _ = mpg("generate", *PLAIN, "--explain", "--format", "events")
+    _, out, _ = in_world("generate", *PLAIN, "--explain", "--format", "events")
     assert json.loads(out.splitlines()[-1])["explanation"] == explanation
-    _, out, _ = mpg("generate", *PLAIN, "--format", "events")
+    _, out, _ = in_world("generate", *PLAIN, "--format", "events")
     assert "explanation" not in json.loads(out.splitlines()[-1])
 
 
-def test_generate_explains_on_stderr_and_stdout_keeps_the_reply(mpg: Any) -> None:
-    _, plain, _ = mpg("generate", *PLAIN)
-    code, out, err = mpg("generate", *PLAIN, "--explain")
+def test_generate_explains_on_stderr_and_stdout_keeps_the_reply(in_world: Cli) -> None:
+    _, plain, _ = in_world("generate", *PLAIN)
+    code, out, err = in_world("generate", *PLAIN, "--explain")
     assert (code, out) == (0, plain)
     assert err.startswith("[a bold 1]  [b calm 0.5]\n")
     assert re.search(r"^  a bold .*[+-]\d+\.\d\d$", err, re.MULTILINE)
 
 
-def test_the_page_is_written_whole_beside_the_output(mpg: Any, tmp_path: Path) -> None:
+def test_the_page_is_written_whole_beside_the_output(in_world: Cli, tmp_path: Path) -> None:
     page = tmp_path / "why.html"
-    code, out, err = mpg("explain", *PLAIN[:-1], "-n", "2", "--html", str(page))
+    code, out, err = in_world("explain", *PLAIN[:-1], "-n", "2", "--html", str(page))
     assert code == 0
     assert f"mpg: the page is {page}" in err
     assert len(out.splitlines()) == 2
@@ -114,19 +98,19 @@ def test_the_page_is_written_whole_beside_the_output(mpg: Any, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [page]
 
 
-def test_signs_on_request(mpg: Any) -> None:
-    code, out, _ = mpg("explain", *PLAIN, "--format", "terminal")
+def test_signs_on_request(in_world: Cli) -> None:
+    code, out, _ = in_world("explain", *PLAIN, "--format", "terminal")
     assert code == 0
     assert out.startswith("[a bold 1]")
     assert "\x1b" not in out
 
 
-def test_a_conversation_shows_its_last_turn(mpg: Any, tmp_path: Path) -> None:
+def test_a_conversation_shows_its_last_turn(in_world: Cli, tmp_path: Path) -> None:
     turns = [{"role": r, "content": f"turn <{i}>"} for i, r in enumerate(["user", "assistant", "user"])]
     (tmp_path / "talk.json").write_text(json.dumps(turns))
     page = tmp_path / "why.html"
     options = ["-p", "bold", "--max-tokens", "3", "--messages", str(tmp_path / "talk.json")]
-    assert mpg("explain", *options, "--html", str(page))[0] == 0
+    assert in_world("explain", *options, "--html", str(page))[0] == 0
     assert "turn &lt;2&gt;</p>" in page.read_text()
 
 
@@ -153,10 +137,10 @@ def test_wrong_usage_loads_nothing(cli: Cli, argv: list[str], message: str) -> N
     assert not list(Path().glob("*.part"))
 
 
-def test_a_failed_run_keeps_the_page_that_was_there(mpg: Any, tmp_path: Path) -> None:
+def test_a_failed_run_keeps_the_page_that_was_there(in_world: Cli, tmp_path: Path) -> None:
     page = tmp_path / "why.html"
     page.write_text("older")
-    code, _, err = mpg("explain", "Hello " * 100, "-p", "bold", "--html", str(page))
+    code, _, err = in_world("explain", "Hello " * 100, "-p", "bold", "--html", str(page))
     assert code == 1
     assert "the prompt has" in err
     assert page.read_text() == "older"

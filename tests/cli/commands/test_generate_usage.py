@@ -16,8 +16,8 @@ from mpg_cli.errors import UsageError
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Threshold
-from tests.cli.commands.conftest import Cli
-from tests.render.replies import streams
+from tests.support.cli import Cli
+from tests.support.replies import streams
 
 SHORT = ("--max-tokens", "4")
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from mpg_cli.personas.base import find_base
-from tests.cli.commands.conftest import Cli
+from tests.support.cli import Cli
 
 ROOT = Path(__file__).parents[3]
 

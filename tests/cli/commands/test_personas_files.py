@@ -13,7 +13,7 @@ import pytest
 
 from mpg_cli.personas.registry import library_dir
 from mpg_cli.personas.schema import load_file
-from tests.cli.commands.conftest import Cli
+from tests.support.cli import Cli
 
 WRONG = """
 name: one
@@ -292,7 +292,7 @@ def test_new_takes_any_place_of_the_hub(adapted: Cli) -> None:
 
 def test_check_compares_whole_weights(adapted: Cli, model: Path) -> None:
     from mpg_cli.models.load.loader import load_model
-    from tests.models.tiny import edited_tensors, tiny_adapter
+    from tests.support.adapters import edited_tensors, tiny_adapter
 
     base = load_model(str(model), device="cpu")
     folder = Path("mine/adapters/own")

@@ -16,10 +16,8 @@ import mpg_cli
 from mpg_cli.io import safe_yaml
 from mpg_cli.personas.importing import place
 from mpg_cli.personas.registry import Registry
-from tests.cli.commands.conftest import Cli
-from tests.cli.commands.train_runs import Mpg
-from tests.personas.importing.files import V1, charx, encoded, png, text, v2, v3
-from tests.personas.importing.test_modelfile import adapter
+from tests.support.cards import V1, adapter_folder, charx, encoded, png, text, v2, v3
+from tests.support.cli import Cli
 
 
 def user_folder() -> Path:
@@ -242,7 +240,7 @@ def test_text_of_a_card_cannot_command_the_terminal(cli: Cli) -> None:
 
 
 def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
-    source = adapter(tmp_path / "lora")
+    source = adapter_folder(tmp_path / "lora")
     Path("mario.Modelfile").write_text(
         f"FROM ./x.gguf\nADAPTER {source}\nSYSTEM You are Mario.\nPARAMETER temperature 0.7\n"
     )
@@ -257,7 +255,7 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (copied / name).read_bytes() == (source / name).read_bytes()
     assert str(tmp_path) not in (user_folder() / "mario.yaml").read_text()
-    adapter(tmp_path / "new", r=4)
+    adapter_folder(tmp_path / "new", r=4)
     Path("mario.Modelfile").write_text(f"FROM a/b\nADAPTER {tmp_path / 'new'}\n")
     refused(cli, "mario.Modelfile", "--base", "Qwen/Qwen3-0.6B")
     imported(cli, "mario.Modelfile", "--base", "Qwen/Qwen3-0.6B", "--force")
@@ -265,7 +263,7 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
     assert sorted(path.name for path in copied.parent.iterdir()) == ["mario"]
 
 
-def test_an_imported_adapter_is_used(mpg: Mpg, tmp_path: Path) -> None:
+def test_an_imported_adapter_is_used(mpg: Cli, tmp_path: Path) -> None:
     """The bundled model and one of its adapters, by way of a Modelfile."""
     library = Path(mpg_cli.__file__).parents[1] / "personas" / "adapters" / "mpg-tiny"
     model = Path(mpg_cli.__file__).parent / "data" / "mpg-tiny"
@@ -284,7 +282,7 @@ def test_an_imported_adapter_is_used(mpg: Mpg, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_adapter_behind(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("Modelfile.mario").write_text(f"FROM a/b\nADAPTER {adapter(tmp_path / 'lora')}\n")
+    Path("Modelfile.mario").write_text(f"FROM a/b\nADAPTER {adapter_folder(tmp_path / 'lora')}\n")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -295,7 +293,7 @@ def test_a_full_disk_leaves_no_adapter_behind(
 
 
 def test_dry_run_copies_no_adapter(cli: Cli, tmp_path: Path) -> None:
-    Path("Modelfile.mario").write_text(f"FROM a/b\nADAPTER {adapter(tmp_path / 'lora')}\n")
+    Path("Modelfile.mario").write_text(f"FROM a/b\nADAPTER {adapter_folder(tmp_path / 'lora')}\n")
     code, out, _ = cli("personas", "import", "Modelfile.mario", "--dry-run")
     assert code == 0
     assert "  - base: a/b\n    path: adapters/a--b/mario\n" in out

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 import typer
 
-from tests.cli.commands.train_runs import QUICK, Mpg, refused, trained
-from tests.training.jobs import preferences, save_chat_model, written
+from tests.support.cli import QUICK, Cli, refused, trained
+from tests.support.files import written
+from tests.support.models import save_chat_model
+from tests.support.preferences import preferences
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
+def test_generate_finds_the_persona_at_once(mpg: Cli, model: Path) -> None:
     summary = trained(mpg, model, "--description", "Says no.", "--license", "CC0-1.0", "--epochs", "20")
     home = Path(os.environ["XDG_CONFIG_HOME"]) / "mpg" / "personas"
     assert summary["file"] == str(home / "grump.yaml")
@@ -53,7 +55,7 @@ def test_generate_finds_the_persona_at_once(mpg: Mpg, model: Path) -> None:
     assert "grump: adapter made for tiny-one is used, by the digest of its base" in err
 
 
-def test_nothing_names_the_machine(mpg: Mpg, model: Path, tmp_path: Path) -> None:
+def test_nothing_names_the_machine(mpg: Cli, model: Path, tmp_path: Path) -> None:
     trained(mpg, model, "--persona-dir", "out")
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(path.name for path in files) == [
@@ -67,7 +69,7 @@ def test_nothing_names_the_machine(mpg: Mpg, model: Path, tmp_path: Path) -> Non
             assert str(place).encode() not in content
 
 
-def test_the_text_summary_has_the_next_command(mpg: Mpg, model: Path) -> None:
+def test_the_text_summary_has_the_next_command(mpg: Cli, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0
     lines = out.splitlines()
@@ -78,19 +80,19 @@ def test_the_text_summary_has_the_next_command(mpg: Mpg, model: Path) -> None:
     assert "rank 4, rate 0.02, 2 epochs, batch 8, seed 0" in err
 
 
-def test_quiet_prints_only_the_summary(mpg: Mpg, model: Path) -> None:
+def test_quiet_prints_only_the_summary(mpg: Cli, model: Path) -> None:
     code, out, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl", "-q")
     assert (code, err) == (0, "")
     assert out.startswith("persona grump for tiny-one: ")
 
 
-def test_responses_are_imitated(mpg: Mpg, model: Path) -> None:
+def test_responses_are_imitated(mpg: Cli, model: Path) -> None:
     summary = trained(mpg, model, "--sft", "--data", "plain.jsonl", "--eval-split", "0")
     assert summary["settings"]["method"] == "sft"
     assert summary["held_out"] is None
 
 
-def test_a_second_model_is_one_more_entry(mpg: Mpg, model: Path, tmp_path: Path) -> None:
+def test_a_second_model_is_one_more_entry(mpg: Cli, model: Path, tmp_path: Path) -> None:
     trained(mpg, model, "--persona-dir", "out")
     other = save_chat_model(tmp_path / "tiny-two")
     trained(mpg, other, "--persona-dir", "out")
@@ -103,7 +105,7 @@ def test_a_second_model_is_one_more_entry(mpg: Mpg, model: Path, tmp_path: Path)
         assert mpg("generate", *argv, "--model", base, "hi")[0] == 0
 
 
-def test_a_persona_of_the_library_is_carried_over(mpg: Mpg, model: Path) -> None:
+def test_a_persona_of_the_library_is_carried_over(mpg: Cli, model: Path) -> None:
     """The new file hides it, so the bundled model falls back from its adapter to the prompt."""
     code, out, err = mpg("train", "pirate", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0, err
@@ -127,7 +129,7 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Mpg, model: Path) -> None
     assert kinds == {"I": "adapter", "pirate": "prompt"}
 
 
-def test_what_is_given_comes_before_what_is_carried(mpg: Mpg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_given_comes_before_what_is_carried(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from mpg_cli.training import workflow
 
     asked: list[Any] = []
@@ -151,7 +153,7 @@ def test_what_is_given_comes_before_what_is_carried(mpg: Mpg, monkeypatch: pytes
     assert (grump.prompt, grump.tags) == (None, ())
 
 
-def test_an_adapter_is_replaced_only_by_force(mpg: Mpg, model: Path) -> None:
+def test_an_adapter_is_replaced_only_by_force(mpg: Cli, model: Path) -> None:
     first = trained(mpg, model, "--persona-dir", "out")
     weights = Path(first["adapter"]) / "adapter_model.safetensors"
     before = weights.read_bytes()
@@ -162,14 +164,14 @@ def test_an_adapter_is_replaced_only_by_force(mpg: Mpg, model: Path) -> None:
     assert weights.read_bytes() != before
 
 
-def test_the_same_run_gives_the_same_adapter(mpg: Mpg, model: Path) -> None:
+def test_the_same_run_gives_the_same_adapter(mpg: Cli, model: Path) -> None:
     one = Path(trained(mpg, model, "--persona-dir", "a")["adapter"])
     two = Path(trained(mpg, model, "--persona-dir", "b")["adapter"])
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_bad_rows_are_named_counted_and_left_out(mpg: Mpg, model: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_named_counted_and_left_out(mpg: Cli, model: Path, tmp_path: Path) -> None:
     bad = [{"prompt": "x", "chosen": "", "rejected": "b"}, "{", {"prompt": "x", "chosen": "a"}]
     written(tmp_path / "bad.jsonl", [*preferences(20), *bad])
     argv = ("grump", "--model", model, *QUICK, "--data", "bad.jsonl")
@@ -192,14 +194,14 @@ def test_bad_rows_are_named_counted_and_left_out(mpg: Mpg, model: Path, tmp_path
     assert json.loads(out)["rows"]["left_out"] == 3
 
 
-def test_columns_that_are_not_read_are_named(mpg: Mpg, model: Path, tmp_path: Path) -> None:
+def test_columns_that_are_not_read_are_named(mpg: Cli, model: Path, tmp_path: Path) -> None:
     written(tmp_path / "more.jsonl", [row | {"id": 1, "\x1b[2J": "x"} for row in preferences(20)])
     code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "more.jsonl")
     assert code == 0
     assert "mpg: columns of the data that are not used: id, \\x1b[2J\n" in err
 
 
-def test_single_replies_with_a_label_get_a_hint(mpg: Mpg, tmp_path: Path) -> None:
+def test_single_replies_with_a_label_get_a_hint(mpg: Cli, tmp_path: Path) -> None:
     written(tmp_path / "kto.jsonl", [{"prompt": "x", "completion": "a", "label": True}] * 12)
     err = refused(mpg, "grump", "--data", "kto.jsonl")
     assert "kto.jsonl:1: label labels single replies (KTO); give pairs of chosen and" in err
@@ -207,7 +209,7 @@ def test_single_replies_with_a_label_get_a_hint(mpg: Mpg, tmp_path: Path) -> Non
     assert "too little data: 0 usable pairs; 12 more cannot be used" in err
 
 
-def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> None:
+def test_of_single_replies_the_good_ones_are_imitated(mpg: Cli, model: Path) -> None:
     rows = [{"prompt": f"say {n}", "completion": "aaaa", "label": n % 4 > 0} for n in range(24)]
     written(Path("kto.jsonl"), rows)
     code, out, err = mpg(
@@ -243,7 +245,7 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Mpg, model: Path) -> 
     ],
 )
 def test_wrong_usage_is_refused_before_anything_loads(
-    mpg: Mpg, monkeypatch: pytest.MonkeyPatch, argv: list[str], message: str
+    mpg: Cli, monkeypatch: pytest.MonkeyPatch, argv: list[str], message: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "mpg_cli.training.base_model", None)
     assert message in refused(mpg, *argv)
@@ -259,14 +261,14 @@ def test_wrong_usage_is_refused_before_anything_loads(
     ],
 )
 def test_what_the_model_does_not_allow(
-    mpg: Mpg, model: Path, argv: list[str], code: int, message: str
+    mpg: Cli, model: Path, argv: list[str], code: int, message: str
 ) -> None:
     common = ("--model", model, *QUICK, "--data", "prefs.jsonl", "--persona-dir", "out")
     Path("out/adapters/tiny-one").mkdir(parents=True)
     assert message in refused(mpg, "grump", *common, *argv, code=code)
 
 
-def test_the_missing_extra_is_one_message(mpg: Mpg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_extra_is_one_message(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
     assert refused(mpg, "grump", "--data", "prefs.jsonl", code=1) == (
         "mpg: error: training needs trl, which is not installed\nhint: pip install 'mpg-cli[train]'\n"
@@ -274,7 +276,7 @@ def test_the_missing_extra_is_one_message(mpg: Mpg, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(
-    mpg: Mpg, model: Path, monkeypatch: pytest.MonkeyPatch
+    mpg: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is kept, and the same command ends it without another step."""
     fsync = os.fsync
@@ -297,7 +299,7 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(
     assert sorted(path.name for path in Path("out/adapters/tiny-one").iterdir()) == ["grump"]
 
 
-def test_a_persona_that_hides_the_new_one_is_reported(mpg: Mpg, model: Path) -> None:
+def test_a_persona_that_hides_the_new_one_is_reported(mpg: Cli, model: Path) -> None:
     Path("personas").mkdir()
     Path("personas/mine.yaml").write_text("name: grump\nprompt: No.\n")
     code, _, err = mpg("train", "grump", "--model", model, *QUICK, "--data", "prefs.jsonl")
@@ -305,7 +307,7 @@ def test_a_persona_that_hides_the_new_one_is_reported(mpg: Mpg, model: Path) -> 
     assert "personas/mine.yaml:1 also has a persona grump and is searched first" in err
 
 
-def test_the_format_of_generate_in_the_config_does_no_harm(mpg: Mpg, model: Path) -> None:
+def test_the_format_of_generate_in_the_config_does_no_harm(mpg: Cli, model: Path) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "mpg" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("format: plain\nseed: 3\n")
@@ -315,7 +317,7 @@ def test_the_format_of_generate_in_the_config_does_no_harm(mpg: Mpg, model: Path
     assert "seed 3" in err
 
 
-def test_too_long_prompts_leave_too_little_data(mpg: Mpg, model: Path) -> None:
+def test_too_long_prompts_leave_too_little_data(mpg: Cli, model: Path) -> None:
     rows = [row | {"prompt": row["prompt"] + "x" * (100 * (n > 8))} for n, row in enumerate(preferences())]
     written(Path("long.jsonl"), rows)
     argv = ("grump", "--model", model, *QUICK, "--data", "long.jsonl", "--max-length", "40")

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from mpg_cli.training import run as run_folder
-from tests.cli.commands.train_runs import QUICK, Mpg, trained
-from tests.training.jobs import preferences, written
+from tests.support.cli import QUICK, Cli, trained
+from tests.support.files import written
+from tests.support.preferences import preferences
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,7 +48,7 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_resumed_by_the_same_command(
-    mpg: Mpg,
+    mpg: Cli,
     model: Path,
     whole: bytes,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,7 +84,7 @@ def test_an_interrupted_run_is_resumed_by_the_same_command(
 
 
 def test_a_killed_run_is_resumed_from_its_last_checkpoint(
-    mpg: Mpg, model: Path, whole: bytes, tmp_path: Path
+    mpg: Cli, model: Path, whole: bytes, tmp_path: Path
 ) -> None:
     argv = ["train", "grump", "--model", str(model), *QUICK, "--data", "prefs.jsonl", "--persona-dir", "out"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -102,7 +103,7 @@ def test_a_killed_run_is_resumed_from_its_last_checkpoint(
 
 
 def test_a_torn_checkpoint_gives_way_to_the_one_before(
-    mpg: Mpg, model: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+    mpg: Cli, model: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that replaces an adapter; it is resumed without --force, which starts it over."""
     from mpg_cli.training import trainer

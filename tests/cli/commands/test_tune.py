@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.batch.conftest import world as world
+from tests.support.cli import Cli
 
 
-@pytest.fixture
-def mpg(world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a command with the model and personas of the world; exit code, stdout, stderr."""
-    from mpg_cli.cli.app import main
-
-    monkeypatch.setenv("MPG_MODEL", str(world / "base"))
-    monkeypatch.setenv("MPG_PERSONA_DIR", str(world))
-
-    def call(*argv: str) -> tuple[int, str, str]:
-        return main([*argv, "--device", "cpu"]), *capsys.readouterr()
-
-    return call
-
-
-def test_tune_and_generate_by_what_it_found(mpg: Any, tmp_path: Path) -> None:
+def test_tune_and_generate_by_what_it_found(in_world: Cli, tmp_path: Path) -> None:
     plot = tmp_path / "speed.svg"
     options = ["--seconds", "0.5", "--drafter", "merged", "--drafter", "lookup", "--format", "json"]
-    code, out, err = mpg("tune", "-p", "bold+calm", *options, "--plot", str(plot))
+    code, out, err = in_world("tune", "-p", "bold+calm", *options, "--plot", str(plot))
     assert code == 0, err
     found = json.loads(out)
     assert Path(found["profile"]).exists()
     assert found["fastest"] == found["choices"][found["best"]]
     assert plot.read_text().startswith("<?xml")
-    code, out, err = mpg("generate", "-p", "bold+calm", "Hello", "--max-tokens", "4", "--format", "json")
+    code, out, err = in_world("generate", "-p", "bold+calm", "Hello", "--max-tokens", "4", "--format", "json")
     assert code == 0, err
     reply, fastest = json.loads(out), found["fastest"]
     assert (reply["drafter"], reply["chunk_size"]) == (fastest["drafter"], fastest["chunk_size"])
 
 
-def test_the_table_names_every_drafter_and_the_next_command(mpg: Any, tmp_path: Path) -> None:
+def test_the_table_names_every_drafter_and_the_next_command(in_world: Cli, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Hello\n\nWhat now?\n")
-    code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
+    code, out, err = in_world("tune", "-p", "bold", "--seconds", "0.3", "--prompts", str(prompts))
     assert code == 0, err
     for word in ("merged", "reference", "persona:bold", "lookup", "none", "used from now on"):
         assert word in out
@@ -68,17 +53,17 @@ def test_the_table_names_every_drafter_and_the_next_command(mpg: Any, tmp_path: 
         (["--seconds", "1"], "a persona is missing"),
     ],
 )
-def test_wrong_usage(mpg: Any, argv: list[str], message: str) -> None:
-    code, out, err = mpg("tune", *argv)
+def test_wrong_usage(in_world: Cli, argv: list[str], message: str) -> None:
+    code, out, err = in_world("tune", *argv)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_a_drafter_of_the_config_file_is_the_one_that_is_tried(mpg: Any) -> None:
+def test_a_drafter_of_the_config_file_is_the_one_that_is_tried(in_world: Cli) -> None:
     from mpg_cli.config.paths import config_file
 
     config_file().parent.mkdir(parents=True)
     config_file().write_text("drafter: reference\n")
-    code, out, err = mpg("tune", "-p", "bold", "--seconds", "0.2", "--format", "json")
+    code, out, err = in_world("tune", "-p", "bold", "--seconds", "0.2", "--format", "json")
     assert code == 0, err
     assert {choice["drafter"] for choice in json.loads(out)["choices"]} == {"none", "reference"}

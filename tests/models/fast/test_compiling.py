@@ -17,7 +17,8 @@ from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
-from tests.models.tiny import random_tokens, tiny_adapter, tiny_model
+from tests.support.adapters import tiny_adapter
+from tests.support.models import random_tokens, tiny_model
 
 
 def is_compiled(model: Any) -> bool:

@@ -16,7 +16,7 @@ from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.run.plan import Pass
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.step_row import StepRow
-from tests.models.tiny import random_tokens, tiny_model
+from tests.support.models import random_tokens, tiny_model
 
 
 class Again:

@@ -18,7 +18,8 @@ from mpg_cli.models.run.plan import PLAIN, plan_of
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.models.tiny import ALL, is_repacked, random_tokens, tiny_adapter, tiny_model
+from tests.support.adapters import tiny_adapter
+from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
 
 CLOSE = 1e-4  # log-probabilities in float32: the largest difference by another order of summation
 QUESTIONS = ("How should I spend my weekend?", "What makes a good friend?")

@@ -24,16 +24,9 @@ from mpg_cli.models.load.loader import load_model, weights_digest
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
-from tests.models.tiny import (
-    ALL,
-    edited_tensors,
-    is_repacked,
-    log_probs,
-    random_tokens,
-    save_tokenizer,
-    tiny_adapter,
-    tiny_model,
-)
+from tests.support.adapters import edited_tensors, tiny_adapter
+from tests.support.models import ALL, is_repacked, log_probs, random_tokens, tiny_model
+from tests.support.tokenizers import word_tokenizer
 
 in_bfloat16 = pytest.mark.skipif(not available(torch.bfloat16), reason="no bfloat16 kernels of oneDNN here")
 in_float32 = pytest.mark.skipif(not available(torch.float32), reason="no float32 kernels of oneDNN here")
@@ -218,7 +211,7 @@ def test_the_digest_of_the_weights_does_not_depend_on_their_layout(dtype: str) -
 def test_the_file_is_let_go_of(tmp_path: Path) -> None:
     """What is not packed is copied, else the whole file stays in memory beside the blocks."""
     half().save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
     loaded = load_model(str(tmp_path), dtype="bfloat16")
     before = {name: p.clone() for name, p in loaded.model.named_parameters()}
     places = {name: p.data_ptr() for name, p in loaded.model.named_parameters()}

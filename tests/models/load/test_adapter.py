@@ -14,14 +14,9 @@ from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.lora import LoraBank
-from tests.models.tiny import (
-    edit_config,
-    edited_tensors,
-    save_tokenizer,
-    tiny_adapter,
-    tiny_config,
-    tiny_model,
-)
+from tests.support.adapters import edit_config, edited_tensors, tiny_adapter
+from tests.support.models import tiny_config, tiny_model
+from tests.support.tokenizers import word_tokenizer
 
 WEIGHTS = "adapter_model.safetensors"
 Q = "base_model.model.model.layers.1.self_attn.q_proj"
@@ -278,7 +273,7 @@ def test_a_model_with_tokens_added_takes_adapters_of_its_base(tmp_path: Path) ->
     merged = tiny_model()
     merged.resize_token_embeddings(99)
     merged.save_pretrained(tmp_path / "merged")
-    save_tokenizer(tmp_path / "merged", 99)
+    word_tokenizer(99).save_pretrained(tmp_path / "merged")
     loaded = load_model(str(tmp_path / "merged"), device="cpu")
     assert fits(tiny_adapter(tmp_path / "pirate"), loaded.model).pairs
 
@@ -411,7 +406,7 @@ def test_experts_of_a_mixture_are_refused_and_its_attention_is_not(tmp_path: Pat
     from transformers import AutoModelForCausalLM
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    from tests.models.tiny import SIZES
+    from tests.support.models import SIZES
 
     config = CONFIG_MAPPING["qwen3_moe"](
         **SIZES, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16

@@ -20,8 +20,9 @@ from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.checkpoint import INDEX_FILE
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.load.sources import fetch_adapter
-from tests.models.stub_hub import COMMIT, StubHub, running, use_endpoint
-from tests.models.tiny import save_model, tiny_adapter, tiny_model
+from tests.support.adapters import tiny_adapter
+from tests.support.hub import COMMIT, StubHub, running, use_endpoint
+from tests.support.models import save_model, tiny_model
 
 SOON = 5.0  # seconds within which an unreachable hub or unknown model must be reported
 

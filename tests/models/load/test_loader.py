@@ -16,15 +16,9 @@ from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafte
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
-from tests.models.tiny import (
-    SIZES,
-    random_tokens,
-    save_model,
-    save_tokenizer,
-    tiny_adapter,
-    tiny_model,
-    tiny_multimodal,
-)
+from tests.support.adapters import tiny_adapter
+from tests.support.models import SIZES, random_tokens, save_model, tiny_model, tiny_multimodal
+from tests.support.tokenizers import word_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +247,7 @@ def test_encoders_that_load_as_causal_models(tmp_path: Path) -> None:
 
     sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
     BertLMHeadModel(BertConfig(**sizes)).save_pretrained(tmp_path / "bert")
-    save_tokenizer(tmp_path / "bert")
+    word_tokenizer().save_pretrained(tmp_path / "bert")
     assert "attends to later tokens" in refused(tmp_path / "bert")
 
 
@@ -269,7 +263,7 @@ def test_a_damaged_tokenizer(folder: Path) -> None:
 
 
 def test_a_tokenizer_of_a_larger_model(folder: Path) -> None:
-    save_tokenizer(folder, vocabulary=97)
+    word_tokenizer(vocabulary=97).save_pretrained(folder)
     assert "its tokenizer has token 96, its embedding ends at 95" in refused(folder)
 
 
@@ -293,13 +287,13 @@ def test_a_checkpoint_with_the_same_tokenizer(saved: Path, tmp_path: Path) -> No
 
 
 def test_a_checkpoint_with_another_tokenizer(saved: Path, folder: Path) -> None:
-    save_tokenizer(folder, last="other")
+    word_tokenizer(last="other").save_pretrained(folder)
     with pytest.raises(ModelError, match=r"another tokenizer than .*: token 'other' is 95 there and None"):
         load_checkpoint(str(folder), load(saved))
 
 
 def test_a_drafter_with_another_tokenizer(saved: Path, folder: Path) -> None:
-    save_tokenizer(folder, last="other")
+    word_tokenizer(last="other").save_pretrained(folder)
     with pytest.raises(
         ModelError, match=r"drafter .* has another tokenizer than .*: token 'other'"
     ) as caught:
@@ -325,7 +319,7 @@ def test_the_text_of_a_multimodal_model_is_served(model_type: str, tmp_path: Pat
     """Token by token with drafts that are rolled back, as transformers generates."""
     model = tiny_multimodal(model_type)
     model.save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
     served = load_prepared(ModelOptions(str(tmp_path), device="cpu"))
     prompt = random_tokens(1, 13)
     expected = model.generate(prompt, do_sample=False, max_new_tokens=12, eos_token_id=None)[0, 13:]
@@ -342,5 +336,5 @@ def test_a_model_that_does_not_answer_to_text_alone(tmp_path: Path) -> None:
 
     sizes = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
     XmodForCausalLM(XmodConfig(**sizes, is_decoder=True)).save_pretrained(tmp_path)
-    save_tokenizer(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
     assert "(xmod) does not run on text alone: Input language unknown" in refused(tmp_path)

@@ -16,7 +16,7 @@ from mpg_cli.models.run.attention import NAME, attend, use_few_queries
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
-from tests.models.tiny import ALL, tiny_model
+from tests.support.models import ALL, tiny_model
 
 WIDTH, SIZE = 23, 8
 

@@ -13,7 +13,8 @@ from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.lora import LoraBank
-from tests.models.tiny import ALL, log_probs, random_tokens, tiny_adapter, tiny_model
+from tests.support.adapters import tiny_adapter
+from tests.support.models import ALL, log_probs, random_tokens, tiny_model
 
 
 def adapters_for(model: torch.nn.Module, folder: Path, architecture: str) -> list[tuple[Adapter, float]]:

@@ -15,7 +15,8 @@ from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.lora import LoraBank, StackedLinear
 from mpg_cli.personas.adapter_config import Targets
-from tests.models.tiny import ALL, SIZES, log_probs, peft_log_probs, random_tokens, tiny_adapter, tiny_model
+from tests.support.adapters import peft_log_probs, tiny_adapter
+from tests.support.models import ALL, SIZES, log_probs, random_tokens, tiny_model
 
 TOLERANCE = 1e-5  # of log-probabilities in float32
 MOVED = 1e-2  # adapters must move them by more

@@ -11,8 +11,8 @@ import torch
 from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.run.plan import PassPlan
 from mpg_cli.models.run.row_group import RowGroup
-from tests.models.run.test_rows import CLOSE, Served, fail_at, prompts
-from tests.models.tiny import VOCABULARY, random_tokens, tiny_model
+from tests.models.run.served import CLOSE, Served, fail_at, prompts
+from tests.support.models import VOCABULARY, random_tokens, tiny_model
 
 
 def common(one: list[int], other: list[int]) -> int:

@@ -3,66 +3,21 @@
 from __future__ import annotations
 
 import random
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.fast.plan import FastPlan
-from mpg_cli.models.load.adapter import read_adapter
-from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.masks import context_length
 from mpg_cli.models.run.plan import PassPlan
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.rows import Rows
 from mpg_cli.models.text.vocabulary import Vocabulary
-from tests.models.tiny import ALL, VOCABULARY, peft_log_probs, random_tokens, tiny_adapter, tiny_model
-
-CLOSE = 1e-5
-
-
-class Served:
-    """Rows of a tiny model: the reference, a prompt-only expert, two adapters of different rank."""
-
-    def __init__(
-        self,
-        architecture: str,
-        folder: Path,
-        batch: int = 1,
-        candidates: int = 1,
-        plan: PassPlan | None = None,
-    ) -> None:
-        self.architecture = architecture
-        self.folders = [tiny_adapter(folder / "a", architecture, seed=1, r=3, use_rslora=True)]
-        self.folders.append(tiny_adapter(folder / "b", architecture, seed=2, r=6))
-        model = tiny_model(architecture)
-        adapters = [read_adapter(path, path.name) for path in self.folders]
-        adapters = [fit_adapter(adapter, model) for adapter in adapters]
-        bank = LoraBank(model)
-        bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
-        names = ["reference", "prompt", "a", "b"]
-        self.rows = RowGroup(
-            model, names, batch=batch, candidates=candidates, bank=bank, stack="experts", plan=plan
-        )
-        self.known: dict[tuple[int, tuple[int, ...]], Tensor] = {}
-
-    def expected(self, row: int, stream: list[int], last: int) -> Tensor:
-        """Log-probabilities (last, V) after each of the last tokens of the stream, by PEFT, uncached."""
-        adapter = None if row < 2 else self.folders[row - 2]
-        return peft_log_probs(self.architecture, adapter, torch.tensor([stream]))[0, -last:]
-
-
-def prompts(lengths: list[int], seed: int) -> list[list[int]]:
-    """One prompt a row; the reference and the adapters share the plain one, the prompt expert has more."""
-    plain = random_tokens(1, lengths[0], seed)[0].tolist()
-    longer = [*random_tokens(1, lengths[1], seed + 1)[0].tolist(), *plain]
-    return [plain, longer, plain, plain]
+from tests.models.run.served import CLOSE, Served, fail_at, prompts
+from tests.support.models import ALL, VOCABULARY, random_tokens, tiny_model
 
 
 @pytest.mark.parametrize("architecture", ALL)
@@ -210,18 +165,6 @@ def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
                 expected = model(torch.tensor([stream])).logits.log_softmax(-1)[0, -61:]
             assert (got[0, b, 0] - expected).abs().max() <= CLOSE
         streams = [[*stream, 9] for stream in streams]
-
-
-def fail_at(model: Any, call: int, error: type[BaseException]) -> RemovableHandle:
-    """Let the given pass of the model fail."""
-    calls = count(1)
-
-    def hook(*_: object) -> None:
-        if next(calls) == call:
-            raise error
-
-    handle: RemovableHandle = model.register_forward_pre_hook(hook)
-    return handle
 
 
 def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from mpg_cli.models.run.row_group import RowGroup
-from tests.models.tiny import VOCABULARY, tiny_model
+from tests.support.models import VOCABULARY, tiny_model
 
 TOKENS = st.integers(3, VOCABULARY - 1)
 ROUND = st.fixed_dictionaries(

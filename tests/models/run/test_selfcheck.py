@@ -14,7 +14,7 @@ from mpg_cli.models.run import selfcheck
 from mpg_cli.models.run.forward import position_bytes
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.selfcheck import check_rows
-from tests.models.tiny import SIZES, tiny_model
+from tests.support.models import SIZES, tiny_model
 
 
 def untested(model_type: str, **fields: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from mpg_cli.errors import NumericsError
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.run.step_row import StepRow
-from tests.models.tiny import random_tokens, tiny_model
+from tests.support.models import random_tokens, tiny_model
 
 EMPTY = torch.zeros(2, 1, 0, dtype=torch.long)
 

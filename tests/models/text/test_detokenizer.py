@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpg_cli.models.text.detokenizer import Detokenizer, ReplyText, StopStrings
-from tests.models.words import byte_tokenizer, metaspace_tokenizer
+from tests.support.tokenizers import byte_tokenizer, metaspace_tokenizer
 
 TOKENIZER = byte_tokenizer()
 

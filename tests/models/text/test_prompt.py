@@ -9,7 +9,7 @@ import pytest
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
-from tests.models.words import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
+from tests.support.tokenizers import DROPS_SYSTEM, NO_SYSTEM, TEMPLATE, byte_tokenizer
 
 
 def text(prompting: Prompting, persona: str | None = None, **tokenizer: Any) -> str:

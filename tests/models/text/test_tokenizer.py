@@ -19,8 +19,8 @@ from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.targets import combine
-from tests.models.tiny import save_model, tiny_model
-from tests.models.words import byte_tokenizer
+from tests.support.models import save_model, tiny_model
+from tests.support.tokenizers import byte_tokenizer
 
 CHAT = "{% for m in messages %}w5 {{ m.content }} w6 {% endfor %}"
 CHATML = "{% for m in messages %}<|im_start|> {{ m.content }} w6 {% endfor %}"

@@ -7,7 +7,7 @@ import torch
 
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.text.vocabulary import Vocabulary
-from tests.models.tiny import VOCABULARY, tiny_model
+from tests.support.models import VOCABULARY, tiny_model
 
 
 def test_of_ids() -> None:

@@ -12,7 +12,7 @@ from mpg_cli.errors import UsageError
 from mpg_cli.personas.importing import card as cards
 from mpg_cli.personas.importing.card_prompt import draft_of_card
 from mpg_cli.personas.importing.draft import Draft
-from tests.personas.importing.files import V1, encoded, png, text, v2, v3
+from tests.support.cards import V1, encoded, png, text, v2, v3
 
 
 def draft(card: Any, **options: str) -> Draft:

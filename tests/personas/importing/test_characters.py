@@ -10,7 +10,7 @@ import pytest
 from mpg_cli.personas.importing import card as cards
 from mpg_cli.personas.importing.card_prompt import draft_of_card
 from mpg_cli.personas.importing.draft import Draft
-from tests.personas.importing.files import V1, v2
+from tests.support.cards import V1, v2
 
 
 def draft(card: Any) -> Draft:

@@ -13,7 +13,7 @@ import pytest
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.importing import charx as reader
-from tests.personas.importing.files import charx, v3
+from tests.support.cards import charx, v3
 
 CARD = json.dumps(v3()).encode()
 

@@ -21,7 +21,7 @@ from mpg_cli.personas import schema
 from mpg_cli.personas.importing import place
 from mpg_cli.personas.importing.draft import Draft
 from mpg_cli.personas.importing.source import read_draft
-from tests.personas.importing.files import V1, charx, chunk, encoded, png, text, v2, v3
+from tests.support.cards import V1, charx, chunk, encoded, png, text, v2, v3
 
 MODELFILE = b'FROM llama3.2\nPARAMETER stop "x"\nSYSTEM """a\nb"""\nMESSAGE user hi\nADAPTER ./x\nLICENSE y\n'
 SEEDS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,7 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.importing.draft import Draft
 from mpg_cli.personas.importing.modelfile import parse_modelfile
 from mpg_cli.personas.importing.modelfile_persona import draft_of_modelfile
-from tests.personas.importing.files import safetensors
-
-CONFIG = {
-    "peft_type": "LORA",
-    "task_type": "CAUSAL_LM",
-    "r": 2,
-    "lora_alpha": 4,
-    "target_modules": ["q_proj"],
-    "base_model_name_or_path": "Qwen/Qwen3-0.6B",
-}
+from tests.support.cards import adapter_folder, safetensors
 
 
 def parsed(text: str) -> list[tuple[str, str, str]]:
@@ -38,13 +28,6 @@ def refused(text: str, path: Path = Path("Modelfile"), model: str | None = None)
     with pytest.raises(UsageError) as error:
         draft(text, path, model)
     return error.value.message, error.value.hint or ""
-
-
-def adapter(folder: Path, **config: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
-    (folder / "adapter_model.safetensors").write_bytes(safetensors(a=4, b=4))
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -228,7 +211,7 @@ def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -
 
 
 def test_an_adapter_beside_the_modelfile(tmp_path: Path) -> None:
-    folder = adapter(tmp_path / "lora")
+    folder = adapter_folder(tmp_path / "lora")
     for value in ("./lora", "lora/adapter_model.safetensors", str(folder)):
         found = draft(f"FROM llama3.2\nADAPTER {value}", tmp_path / "Modelfile").adapter
         assert found is not None
@@ -244,7 +227,7 @@ def test_an_adapter_beside_the_modelfile(tmp_path: Path) -> None:
 
 
 def test_a_base_in_a_folder_goes_by_its_name_and_is_chosen_by_its_path(tmp_path: Path) -> None:
-    adapter(tmp_path / "lora")
+    adapter_folder(tmp_path / "lora")
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "config.json").write_text("{}")
     found = draft("FROM ./tiny\nADAPTER lora", tmp_path / "Modelfile")
@@ -270,7 +253,7 @@ SAID = f"{QUANTISED} is quantised, which mpg does not run; the base is {PLAIN} (
 def test_a_quantised_base_is_written_as_one_that_runs(
     text: str, says: str, chosen: str | None, tmp_path: Path
 ) -> None:
-    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    adapter_folder(tmp_path / "lora", base_model_name_or_path=says)
     found = draft(text, tmp_path / "Modelfile", chosen)
     assert found.adapter is not None
     assert (found.adapter.base, found.model, found.notices) == (PLAIN, PLAIN, (SAID,))
@@ -296,7 +279,7 @@ def test_a_model_whose_owner_has_quantised_ones_alone_is_not_chosen(tmp_path: Pa
 def test_a_base_that_is_a_path_goes_by_what_it_names(
     says: str, base: str, model: str | None, tmp_path: Path
 ) -> None:
-    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    adapter_folder(tmp_path / "lora", base_model_name_or_path=says)
     found = draft("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
     assert found.adapter is not None
     assert (found.adapter.base, found.model) == (base, model)
@@ -304,7 +287,7 @@ def test_a_base_that_is_a_path_goes_by_what_it_names(
 
 @pytest.mark.parametrize("says", ["", None, "/tmp/checkpoint-500", "./model", 7, "a\nb"])
 def test_an_unknown_base_is_requested(says: object, tmp_path: Path) -> None:
-    adapter(tmp_path / "lora", base_model_name_or_path=says)
+    adapter_folder(tmp_path / "lora", base_model_name_or_path=says)
     message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
     assert "which model the adapter is for is not known" in message
     assert "--base" in hint
@@ -344,7 +327,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_adapter_is_refused(break_it: Any, message: str, tmp_path: Path) -> None:
-    break_it(adapter(tmp_path / "lora"))
+    break_it(adapter_folder(tmp_path / "lora"))
     assert message in refused("FROM a/b\nADAPTER lora", tmp_path / "Modelfile")[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mpg_cli.errors import UsageError
 from mpg_cli.personas.importing import png as reader
-from tests.personas.importing.files import HEAD, PIXELS, SIGNATURE, TAIL, chunk, png, text
+from tests.support.cards import HEAD, PIXELS, SIGNATURE, TAIL, chunk, png, text
 
 
 def read(data: bytes) -> dict[str, list[bytes]]:

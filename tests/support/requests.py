@@ -1,22 +1,48 @@
-"""Requests to the scheduler on a tiny model, and what came of them."""
+"""Requests to the tiny models of a world, one by one and to the scheduler, and what came of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mpg_cli.engine.events import Failed, Finished, Progress, Sized
+from mpg_cli.engine.events import Event, Failed, Finished, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler, SchedulerEvent
+from mpg_cli.engine.session import Session
 from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas.expression import parse
+from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, Scheme
-from tests.engine.world import request
 
 Hook = Callable[[torch.nn.Module, torch.Tensor], None]
+
+
+def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello", **fields: Any) -> Request:
+    blend = resolve(parse(personas), Registry.load([world])) if personas else None
+    whole = Request(
+        model=ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
+        prompting=Prompting(prompt),
+        sampling=fields.pop("sampling", Sampling(max_tokens=24)),
+        scheme=fields.pop("scheme", Scheme()),
+        blend=blend,
+        seed=fields.pop("seed", 7),
+    )
+    return replace(whole, **fields)
+
+
+def run(asked: Request) -> list[Event]:
+    return list(Session.open(asked).replies(asked))
+
+
+def finished(asked: Request) -> Finished:
+    return next(event for event in run(asked) if isinstance(event, Finished))
 
 
 def one(

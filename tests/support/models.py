@@ -1,4 +1,4 @@
-"""Tiny random models of real architectures and random PEFT adapters, shared by the tests.
+"""Tiny random models of real architectures, in memory and saved with a tokenizer.
 
 Weights are drawn wide enough (initializer_range 0.12) for adapters to move log-probabilities by far more than
 rounding; everything is float32 on the CPU, and the same seed gives the same weights.
@@ -6,9 +6,6 @@ rounding; everything is float32 on the CPU, and the same seed gives the same wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from tests.support.tokenizers import byte_tokenizer, word_tokenizer
 
 VOCABULARY = 96
 SIZES: dict[str, Any] = {
@@ -31,6 +30,8 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
+# Of a model that goes with `byte_tokenizer(extra=3)`.
+BYTES: dict[str, Any] = {"vocab_size": 260, "eos_token_id": 256, "bos_token_id": None, "pad_token_id": None}
 WINDOW = {"sliding_window": 8}
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
 # Layers of two sizes, keys that are values too, and two layers that look at the keys of earlier ones.
@@ -121,67 +122,17 @@ def tiny_multimodal(model_type: str) -> Any:
 
 
 def save_model(folder: Path, architecture: str = "llama", vocabulary: int = 96, **fields: Any) -> Path:
-    """A complete folder: a tiny random model with a tokenizer of whole words w0, w1, …"""
+    """A complete folder: a tiny random model with a tokenizer of whole words w0, w1, …; no template."""
     tiny_model(architecture, **fields).save_pretrained(folder)
-    save_tokenizer(folder, vocabulary)
+    word_tokenizer(vocabulary).save_pretrained(folder)
     return folder
 
 
-def save_tokenizer(folder: Path, vocabulary: int = 96, last: str = "zz") -> None:
-    """A tokenizer of whole words; `last` is the last one."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = {f"w{i}": i for i in range(vocabulary - 1)} | {last: vocabulary - 1}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0", eos_token="w1").save_pretrained(
-        folder
-    )
-
-
-def tiny_adapter(
-    folder: Path,
-    architecture: str = "llama",
-    seed: int = 1,
-    r: int = 4,
-    targets: Sequence[str] | str | None = None,
-    base: nn.Module | None = None,
-    size: float = 0.1,
-    **fields: Any,
-) -> Path:
-    """Write a random PEFT adapter (A and B non-zero) for `tiny_model(architecture)`; returns its folder.
-
-    `fields` go to peft's LoraConfig (lora_alpha, use_rslora, rank_pattern, …); `size` is the standard
-    deviation of the entries of A and B. `base` replaces the model that the adapter is made for.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    if targets is None:
-        targets = ARCHITECTURES[architecture][2]
-    config = LoraConfig(
-        r=r,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        fan_in_fan_out=architecture == "gpt2",
-        **({"lora_alpha": 2 * r, "task_type": "CAUSAL_LM"} | fields),
-    )
-    wrapped = get_peft_model(deepcopy(base) if base is not None else tiny_model(architecture), config)
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in wrapped.named_parameters():
-        if "lora_" in name:
-            parameter.data.copy_(size * torch.randn(parameter.shape, generator=generator))
-    wrapped.save_pretrained(str(folder))
+def save_chat_model(folder: Path, architecture: str = "llama", seed: int = 0, **fields: Any) -> Path:
+    """A complete folder: a tiny random model that knows bytes and a chat template."""
+    tiny_model(architecture, seed, **(BYTES | fields)).save_pretrained(folder)
+    byte_tokenizer(extra=BYTES["vocab_size"] - 257).save_pretrained(folder)
     return folder
-
-
-def peft_log_probs(architecture: str, adapter: Path | None, tokens: Tensor, **fields: Any) -> Tensor:
-    """The oracle: PEFT's log-probabilities (B, T, V) of the tiny model with one adapter (None: the base)."""
-    model = tiny_model(architecture, **fields)
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).eval()
-    return log_probs(model, tokens)
 
 
 def log_probs(model: nn.Module, tokens: Tensor) -> Tensor:
@@ -198,22 +149,3 @@ def is_repacked(model: nn.Module) -> bool:
 def random_tokens(batch: int = 2, length: int = 20, seed: int = 5) -> Tensor:
     """Token ids (B, T), special tokens excluded."""
     return torch.randint(3, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))
-
-
-@contextmanager
-def edited_tensors(folder: Path) -> Iterator[dict[str, Tensor]]:
-    """The tensors of an adapter, to be changed in place; written back at the end."""
-    from safetensors.torch import load_file, save_file
-
-    path = folder / "adapter_model.safetensors"
-    tensors: dict[str, Tensor] = load_file(path)
-    yield tensors
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-
-
-def edit_config(folder: Path, changes: Mapping[str, Any]) -> None:
-    """Set fields of an adapter's adapter_config.json."""
-    import json
-
-    path = folder / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | dict(changes)))

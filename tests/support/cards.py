@@ -8,6 +8,7 @@ import json
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -81,3 +82,20 @@ def safetensors(**shapes: int) -> bytes:
         end += 4 * count
     raw = json.dumps(header).encode()
     return struct.pack("<Q", len(raw)) + raw + bytes(end)
+
+
+ADAPTER = {
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": ["q_proj"],
+    "base_model_name_or_path": "Qwen/Qwen3-0.6B",
+}
+
+
+def adapter_folder(folder: Path, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({**ADAPTER, **config}))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors(a=4, b=4))
+    return folder

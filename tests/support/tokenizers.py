@@ -1,4 +1,4 @@
-"""A small byte-level tokenizer for the tests: 64 ASCII characters and more fall back on bytes."""
+"""Small tokenizers: of bytes with a chat template, of whole words, and of words with marks for spaces."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def byte_tokenizer(
     tokenizer.add_tokens([f"<unused{i}>" for i in range(extra)])
     tokenizer.chat_template = template
     return tokenizer
+
+
+def word_tokenizer(vocabulary: int = 96, last: str = "zz") -> Any:
+    """Whole words w0, w1, …, of which w0 is the unknown one and w1 the end; `last` is the last one."""
+    words = {f"w{i}": i for i in range(vocabulary - 1)} | {last: vocabulary - 1}
+    core = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="w0", eos_token="w1")
 
 
 def metaspace_tokenizer() -> Any:
