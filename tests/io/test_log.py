@@ -10,24 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mpg_cli.errors import UsageError
-from mpg_cli.io.log import ResumableLog
-from tests.io.processes import KILLS, ROOT, start
+from tests.io.processes import CONFIG, KILLS, ROOT, numbers, open_log, start
 
-CONFIG = {"model": "m", "seed": 3, "weights": [1.0, 0.5]}
 BOTH = pytest.mark.parametrize("sidecar", [True, False], ids=["beside", "in the first line"])
-
-
-def open_log(file: Path, config: dict[str, Any] = CONFIG, *, sidecar: bool, **how: Any) -> ResumableLog:
-    return ResumableLog(file, config, of="a test", restart_by="--again", sidecar=sidecar, **how)
-
-
-def numbers(log: ResumableLog) -> list[int]:
-    return list(log.records(lambda record: int(record["n"])))
 
 
 def written(file: Path, count: int, sidecar: bool) -> bytes:
@@ -133,7 +122,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, sidecar: bool) -> Non
 @BOTH
 def test_only_one_run_at_a_time(tmp_path: Path, sidecar: bool) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.io.test_log import *\n"
+        "import sys; from pathlib import Path; from tests.io.processes import *\n"
         f"with open_log(Path(sys.argv[1]), sidecar={sidecar}): pass"
     )
     with open_log(tmp_path / "log", sidecar=sidecar) as log:
@@ -145,7 +134,7 @@ def test_only_one_run_at_a_time(tmp_path: Path, sidecar: bool) -> None:
 
 
 RUN = (
-    "import sys; from pathlib import Path; from tests.io.test_log import *\n"
+    "import sys; from pathlib import Path; from tests.io.processes import *\n"
     "with open_log(Path(sys.argv[1]), sidecar=sys.argv[2] == 'True') as log:\n"
     "    done = numbers(log); print('begun', flush=True)\n"
     "    for n in range(len(done), 4000): log.append({'n': n, 'text': 'x' * (n % 97 * 100)})\n"
@@ -174,7 +163,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path: Path, side
 def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path, sidecar: bool) -> None:
     """Simulated by a limit on file sizes; without the limit the same run resumes."""
     code = (
-        "import resource, sys; from pathlib import Path; from tests.io.test_log import *\n"
+        "import resource, sys; from pathlib import Path; from tests.io.processes import *\n"
         "from mpg_cli.errors import MpgError\n"
         f"with open_log(Path(sys.argv[1]), sidecar={sidecar}) as log:\n"
         "    log.append({'n': 0})\n"
