@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +105,11 @@ def test_an_arrow_that_points_up_is_seen(line: str, wrong: bool, tmp_path: Path)
     path = tmp_path / "module.py"
     path.write_text(line)
     assert bool(upward("mpg_cli.models.module", path)) is wrong
+
+
+def test_no_test_imports_another_one() -> None:
+    """What tests share stands in modules that hold no tests."""
+    tests = Path(__file__).parent
+    imports = re.compile(r"^\s*(?:from|import) tests\.[\w.]*?\b(?:test_\w+|conftest)\b.*", re.MULTILINE)
+    found = [f"{file}: {line}" for file in tests.rglob("*.py") for line in imports.findall(file.read_text())]
+    assert found == []

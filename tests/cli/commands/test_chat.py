@@ -152,7 +152,7 @@ def test_bytes_that_are_not_text_are_reported_with_their_line(chat: Run) -> None
 
 
 def test_a_saved_chat_continues_and_its_messages_are_an_input_of_generate(
-    chat: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    chat: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mpg_cli.cli.app import main
 
@@ -169,7 +169,7 @@ def test_a_saved_chat_continues_and_its_messages_are_an_input_of_generate(
     assert (saved["persona"], saved["seed"]) == ("bold:0.5", 5)
     asked = ["--messages", str(again), "--seed", "5", "--sequence-id", "turn-3", "--max-tokens", "6", *plain]
     assert main(["generate", "-p", "bold:0.5", "--device", "cpu", *asked]) == 0
-    assert objects(capfd.readouterr()[0])[0]["token_ids"] == objects(whole)[2]["token_ids"]
+    assert objects(capsys.readouterr()[0])[0]["token_ids"] == objects(whole)[2]["token_ids"]
     code, _, err = chat("", "--load", str(file), "-p", "nobody")
     assert (code, "unknown persona 'nobody'" in err) == (2, True)
 
