@@ -99,13 +99,13 @@ def test_repositories_without_an_adapter(hub: StubHub, tmp_path: Path) -> None:
     assert "adapter someone/lib/voices/pirat: there is no such folder" in text
     assert "look in voices/pirate" in text
     (tmp_path / "lib" / "voices.gguf").write_bytes(b"GGUF")
-    assert "it holds a GGUF file (voices.gguf)" in refused("someone/lib/voices.gguf")
+    assert "a GGUF file (voices.gguf)" in refused("someone/lib/voices.gguf")
 
 
 def test_pickles_of_the_hub_are_not_fetched(hub: StubHub, tmp_path: Path) -> None:
     folder = tmp_path / "lib" / "voices" / "pirate"
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     text = refused("someone/lib/voices/pirate")
-    assert "holds its weights as pickle only (adapter_model.bin), which can run code on loading" in text
+    assert "has only pickled weights (adapter_model.bin), which can run code when loaded" in text
     assert "hf download OWNER/NAME --local-dir FOLDER" in text
     assert not any("adapter_model.bin" in request for request in hub.requests)

@@ -28,7 +28,7 @@ class Blends:
             self._registry = self._registry or registry.load_default(self._options.persona_dirs)
             blend = registry.resolve(expression.parse(persona), self._registry, self._options.scale)
             if self._defaults.scheme.target == "mixture" and blend.negative:
-                raise PersonaError(f"a mixture has no negative weights, {blend.negative[0]} has one")
+                raise PersonaError(f"--target mixture does not allow negative weights: {blend.negative[0]}")
             self._check_drafter(blend)
             self._known[persona] = blend
         return self._known[persona]

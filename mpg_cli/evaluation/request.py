@@ -49,7 +49,7 @@ def study_of_roles(
     assert roles.data is not None
     both = blending.two_weights("--data-weights", roles.data_weights, scale)
     if request.scheme.target == "mixture" and min(both) < 0:
-        raise UsageError("a mixture has no negative weights", hint="use --target product")
+        raise UsageError("--target mixture does not allow negative weights", hint="use --target product")
     if max(both) <= 0:
         names = ", ".join(roleplay.PERSONAS)
         raise UsageError(f"--data-weights {roles.data_weights}: one of {names} must be above 0")

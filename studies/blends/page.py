@@ -249,8 +249,8 @@ def write_plot(file: Path, outcomes: Sequence[Outcome]) -> None:
         mean = (sum(x) / len(x), sum(y) / len(y))
         axes.plot(*mean, mark, color=color, markersize=13 if name == OURS else 9, label=name)
     axes.set(
-        xlabel="fluency: nats a token under the base (right is better)",
-        ylabel="presence of the least shown persona",
+        xlabel="fluency: nats per token under the base (right is better)",
+        ylabel="minimum presence over the personas",
         ylim=(-0.03, 1.03),
     )
     figure.legend(fontsize="small", loc="outside right upper")

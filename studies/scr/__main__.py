@@ -46,7 +46,7 @@ def run(prompts: int, seeds: int, longest: int, gammas: tuple[int, ...], jobs: i
 
 def _line(setting: Setting, result: Result) -> str:
     committed, shown = result.mean("committed_per_pass") or 0.0, result.mean("shown") or 0.0
-    return f"{setting.label}: {committed:.2f} tokens a pass, shown {shown:.0%}, same {result.same_text:.0%}"
+    return f"{setting.label}: {committed:.2f} tokens per pass, shown {shown:.0%}, same {result.same_text:.0%}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -78,13 +78,13 @@ def read(raw: bytes, format_: InputFormat = "jsonl") -> bytes:
             "< 'my file' > lines.jsonl",
         ),
         (b"\n<!DOCTYPE html>\n<html>", "is a web page, not JSON", "fetch the file itself"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS", "git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer", "git lfs pull"),
         (b"\x89PNG\r\n\x1a\n", "is a PNG picture, not lines of text", ""),
         (b"id,prompt\n1,Hello\n", "is CSV", "pandas.read_csv"),
         (b'"prompt"\t"persona"\nHello\tnoir\n', "is TSV", "sep='\\t'"),
         (
             b"How are you?\nWhat now?\n",
-            "holds no JSON objects: it begins with 'How are you?'",
+            "has no JSON objects; it begins with 'How are you?'",
             "--input-format text",
         ),
     ],
@@ -129,9 +129,7 @@ def test_lines_come_as_they_are(raw: bytes) -> None:
 def test_the_remedy_makes_a_new_file() -> None:
     with pytest.raises(UsageError) as refused:
         list(check_first_lines(slow(b"[\n"), "data/lines.jsonl"))
-    assert (
-        refused.value.hint == "write its objects one a line: jq -c '.[]' data/lines.jsonl > new-lines.jsonl"
-    )
+    assert refused.value.hint == "write one object per line: jq -c '.[]' data/lines.jsonl > new-lines.jsonl"
     with pytest.raises(UsageError) as refused:
         list(check_first_lines(slow(gzip.compress(LINES, mtime=0)), "stdin"))
     assert refused.value.hint == "unpack it: gunzip -c FILE > lines.jsonl"

@@ -86,7 +86,7 @@ def test_a_changed_configuration_names_the_field(tmp_path: Path) -> None:
 def test_an_output_that_is_no_batch_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.write_text("my diary\n")
-    with pytest.raises(UsageError, match="does not say how it was made"), open_log(out, CONFIG):
+    with pytest.raises(UsageError, match="has no configuration of a run"), open_log(out, CONFIG):
         pass
     assert out.read_text() == "my diary\n"
     (tmp_path / "out.mpg.json").write_text(json.dumps({"config": CONFIG}))

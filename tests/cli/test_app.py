@@ -88,8 +88,7 @@ def test_an_unknown_command_is_one_message(capsys: pytest.CaptureFixture[str]) -
     assert app.main(["generat"]) == 2
     assert capsys.readouterr() == (
         "",
-        "mpg: error: no such command 'generat'. Did you mean 'generate'?\n"
-        "hint: mpg --help shows what there is\n",
+        "mpg: error: no such command 'generat'. Did you mean 'generate'?\nhint: see mpg --help\n",
     )
 
 

@@ -187,7 +187,7 @@ def test_a_notice_is_reported_once_per_run(world: Path, loaded: LoadedModel) -> 
     finally:
         (world / "away.yaml").unlink()
     notices = [event.message for event in answer(loaded, requests, None) if isinstance(event, Notice)]
-    assert len([text for text in notices if "so the system prompt is the expert: away" in text]) == 1
+    assert len([text for text in notices if "using the system prompt: away" in text]) == 1
     assert len(set(notices)) == len(notices)
 
 

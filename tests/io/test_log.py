@@ -63,7 +63,7 @@ def test_a_log_torn_at_any_byte_resumes(tmp_path: Path, sidecar: bool) -> None:
 def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None:
     whole = written(tmp_path / "log", 1, sidecar)
     for config, words in [
-        ({**CONFIG, "seed": 4}, r"log was made with another seed: 3, now 4$"),
+        ({**CONFIG, "seed": 4}, r"log was written with a different seed: 3, now 4$"),
         ({**CONFIG, "seed": 4, "model": "x"}, r'another model: "m", now "x" \(and seed\)'),
         ({**CONFIG, "more": True}, "another more: null, now true"),
         ({"model": "m", "seed": 3}, r"another weights: \[1.0, 0.5\], now null"),
@@ -101,7 +101,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
 def test_a_file_that_is_not_a_log_is_not_changed(tmp_path: Path, sidecar: bool, raw: bytes) -> None:
     (tmp_path / "log").write_bytes(raw)
     with (
-        pytest.raises(UsageError, match=r"log exists, and .* does not say how it was made"),
+        pytest.raises(UsageError, match=r"log exists, but .* has no configuration of a run"),
         open_log(tmp_path / "log", sidecar=sidecar),
     ):
         pass
@@ -115,7 +115,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, sidecar: bool) -> Non
         (tmp_path / "log").write_bytes(whole + line.encode() + b"\n")
         with open_log(tmp_path / "log", sidecar=sidecar) as log:
             number = 2 if sidecar else 3
-            with pytest.raises(UsageError, match=f"log:{number} is no record of a test"):
+            with pytest.raises(UsageError, match=f"log:{number} is not a record of a test"):
                 numbers(log)
 
 

@@ -149,15 +149,15 @@ def test_equal_shapes_are_offered_and_not_used(models: Path, persona: Persona, m
     expert, said = experts(persona("org/X-1B", prompt="Hi."), models / model)
     assert expert.kind == "prompt"
     assert said == [
-        f"no adapter for {models / model}, so the system prompt is the expert: p (theirs are for org/X-1B); "
-        "org/X-1B has these shapes: `use: adapter` or --adapter takes its adapters"
+        f"no adapter for {models / model}, using the system prompt: p (their adapters are for org/X-1B); "
+        "org/X-1B has the same shapes: use its adapters with `use: adapter` or --adapter"
     ]
     expert, said = experts(persona("org/X-1B", use="adapter"), models / model)
     assert (expert.kind, said) == ("adapter", [f"p: {SHAPES}"])
-    with pytest.raises(PersonaError, match=r"p asks for an adapter and has one for org/X-1B, not") as error:
+    with pytest.raises(PersonaError, match=r"p requires an adapter and has one for org/X-1B, not") as error:
         experts(persona("org/X-1B", use="both", prompt="Hi."), models / model)
     assert error.value.hint is not None
-    assert error.value.hint.startswith("`use: adapter` takes the one for org/X-1B")
+    assert error.value.hint.startswith("set `use: adapter` to use the one for org/X-1B")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_family_of_other_shapes_is_skipped(models: Path, persona: Persona, mod
     assert expert.kind == "prompt"
     assert said[0].startswith("p: adapter made for org/X-1B is not used: model.layers.")
     assert reason in said[0]
-    assert said[1].endswith("so the system prompt is the expert: p (theirs are for org/X-1B)")
+    assert said[1].endswith("using the system prompt: p (their adapters are for org/X-1B)")
     with pytest.raises(PersonaError, match="has neither a prompt nor an adapter") as error:
         experts(persona("org/X-1B"), models / model / "X-1B")
     assert reason in error.value.message
@@ -223,7 +223,7 @@ def test_a_digest_confirms_and_refutes_nothing(models: Path, persona: Persona) -
     )  # fmt: skip
     expert, _ = experts(persona(entry, prompt="Hi."), models / "other")
     assert expert.kind == "prompt"
-    differs = "; the model's files have other numbers than those that it was made on"
+    differs = "; the model's weights differ from those that it was trained on"
     for base, model, how in (
         ("org/X-1B", "x-1b-bf16", "family name"),
         ("X-1B", "tuned/X-1B", "name"),

@@ -45,7 +45,7 @@ def test_what_is_wrong_is_reported_by_the_name_of_the_keyword() -> None:
         sail("Kiel", buoys="x")
     with pytest.raises(UsageError, match=r"^sail\(\) has no option 'rope'; did you mean ropes\?$") as caught:
         sail("Kiel", rope="long")
-    assert (caught.value.hint or "").startswith("its options are port, speed, crew, sails, water_depth, ")
+    assert (caught.value.hint or "").startswith("choose from port, speed, crew, sails, water_depth, ")
     with pytest.raises(UsageError, match="no option 'motor'"):
         sail("Kiel", motor=True)
 

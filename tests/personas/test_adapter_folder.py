@@ -29,7 +29,7 @@ def refused(path: Path) -> str:
     "files, what, remedy",
     [
         ([], "has no adapter_config.json", "an adapter is a folder with adapter_config.json and"),
-        (["pirate-f16.gguf"], "it holds a GGUF file (pirate-f16.gguf)", "it was converted from"),
+        (["pirate-f16.gguf"], "a GGUF file (pirate-f16.gguf)", "it was converted from"),
         ([CONFIG, "adapters.safetensors"], "is an MLX adapter", "mlx_lm.fuse --model BASE"),
         (["adapters.npz"], "is an MLX adapter", "`checkpoint` expert"),
         (
@@ -92,7 +92,7 @@ def test_an_mlx_configuration_under_pefts_names(tmp_path: Path) -> None:
     mlx = {"fine_tune_type": "lora", "num_layers": 16, "lora_parameters": {"rank": 8, "scale": 20.0}}
     (folder / CONFIG).write_text(json.dumps(mlx))
     with pytest.raises(
-        AdapterError, match=r"adapter pirate: .*adapter_config.json is of an MLX adapter"
+        AdapterError, match=r"adapter pirate: .*adapter_config.json belongs to an MLX adapter"
     ) as it:
         read_adapter(folder, "pirate")
     assert "mlx_lm.fuse" in str(it.value.hint)

@@ -82,7 +82,7 @@ def test_below_a_folder_that_exists_nothing_is_of_the_hub() -> None:
     with pytest.raises(AdapterError) as caught:
         read_adapter(Path("adapters/poett"), "poett")
     assert "adapters/poett does not exist" in caught.value.message
-    assert str(caught.value.hint).endswith("; hf.co/adapters/poett means the hub")
+    assert str(caught.value.hint).endswith("; for the hub give hf.co/adapters/poett")
     assert adapter_place("hf.co/adapters/poett") == AdapterPlace(None, "adapters/poett")
 
 

@@ -69,7 +69,7 @@ def test_unknown_name_lists_the_nearest_and_the_places(write: Write, tmp_path: P
     with pytest.raises(PersonaError) as caught:
         found.get("priate")
     assert caught.value.message == "unknown persona 'priate'; did you mean pirate?"
-    assert caught.value.hint == f"personas are searched in: {tmp_path / 'a'}, {tmp_path / 'none'} (not there)"
+    assert caught.value.hint == f"searched in: {tmp_path / 'a'}, {tmp_path / 'none'} (missing)"
     with pytest.raises(PersonaError, match=r"^unknown persona 'x\\x1b\[31m'$"):
         found.get("x\x1b[31m")
 

@@ -84,6 +84,7 @@ def test_defaults(write: Write) -> None:
 
 
 OK = "name: x\nprompt: hi\n"
+NOT_A_NAME = "is not a valid name: it must be a letter, then letters, digits, - and _"
 
 
 @pytest.mark.parametrize(
@@ -91,14 +92,23 @@ OK = "name: x\nprompt: hi\n"
     [
         ("prompt: hi", "1: name: is missing"),
         ("name: x", "1: a persona needs a prompt, adapters or parts"),
-        ("name: 4ever\nprompt: hi", "1: name: '4ever' is no name: a letter, then letters, digits, - and _"),
-        ("name: a b\nprompt: hi", "1: name: 'a b' is no name: a letter, then letters, digits, - and _"),
-        ("name: ñ\nprompt: hi", "1: name: 'ñ' is no name: a letter, then letters, digits, - and _"),
+        (
+            "name: 4ever\nprompt: hi",
+            f"1: name: '4ever' {NOT_A_NAME}",
+        ),
+        (
+            "name: a b\nprompt: hi",
+            f"1: name: 'a b' {NOT_A_NAME}",
+        ),
+        (
+            "name: ñ\nprompt: hi",
+            f"1: name: 'ñ' {NOT_A_NAME}",
+        ),
         (f"name: {'a' * 65}\nprompt: hi", "1: name: longer than 64 characters"),
         ("name: true\nprompt: hi", "1: name: must be text, not true or false; put it in quotes"),
         ("name: 7\nprompt: hi", "1: name: must be text, not a number; put it in quotes"),
         ("name: x\nprompt:", "2: prompt: must be text, not nothing; put it in quotes"),
-        ("name: x\nprompt: ' '", "2: prompt: is empty; leave the key out"),
+        ("name: x\nprompt: ' '", "2: prompt: is empty; remove the key"),
         ("name: x\nprompt: [hi]", "2: prompt: must be text, not a list"),
         (OK + "promt: hi", "3: promt: unknown key; did you mean prompt?"),
         (OK + "wieght: 1", "3: wieght: unknown key; did you mean weight?"),
@@ -108,7 +118,10 @@ OK = "name: x\nprompt: hi\n"
         (OK + "weight: '1'", "3: weight: must be a number, not text"),
         (OK + "weight: 1e4", "3: weight: must be within ±1000"),
         (OK + f"weight: {'9' * 300}", "3: weight: must be within ±1000"),
-        (OK + "use: prmpt", "3: use: 'prmpt' is none of auto, adapter, prompt, both; did you mean prompt?"),
+        (
+            OK + "use: prmpt",
+            "3: use: unknown value 'prmpt' (choose from auto, adapter, prompt, both)",
+        ),
         (OK + "use: adapter", "3: use: 'adapter' needs the key adapters"),
         (OK + "use: both", "3: use: 'both' needs the key adapters"),
         (OK + "tags: sea", "3: tags: must be a list, not text"),
@@ -117,11 +130,11 @@ OK = "name: x\nprompt: hi\n"
         (OK + "license: 0.1", "3: license: must be text, not a number; put it in quotes"),
         (OK + "extensions: 3", "3: extensions: must be a mapping, not a number"),
         (OK + "adapters: {}", "3: adapters: must be a list, not a mapping"),
-        (OK + "adapters: []", "3: adapters: is empty; leave the key out"),
+        (OK + "adapters: []", "3: adapters: is empty; remove the key"),
         (OK + "adapters: [x]", "3: adapters[0]: must be a mapping, not text"),
         (
             OK + "adapters:\n- path: a",
-            "4: adapters[0].base: is missing: the model that this adapter is for",
+            "4: adapters[0].base: is missing: the base model of this adapter",
         ),
         (
             OK + "adapters:\n- base: b",
@@ -137,11 +150,11 @@ OK = "name: x\nprompt: hi\n"
         ),
         (
             OK + "adapters:\n- base: b\n  path: a\n  revision: v1",
-            "6: adapters[0].revision: belongs to a repository, not to a path",
+            "6: adapters[0].revision: is only for a repository, not for a path",
         ),
         (
             OK + "adapters:\n- base: b\n  repo: https://evil.example/x",
-            "5: adapters[0].repo: 'https://evil.example/x' is no repository of the hub, which are OWNER/NAME",
+            "5: adapters[0].repo: 'https://evil.example/x' is not a hub repository OWNER/NAME",
         ),
         (
             OK + "adapters:\n- base: b\n  repo: a/b\n  revision: 1234567",
@@ -149,18 +162,19 @@ OK = "name: x\nprompt: hi\n"
         ),
         (
             OK + "adapters:\n- base: b\n  path: a\n  base_digest: abcd",
-            "6: adapters[0].base_digest: 'abcd' is no digest as mpg train writes it: 24 hexadecimal digits",
+            "6: adapters[0].base_digest: 'abcd' is not a digest of mpg train, which has "
+            "24 hexadecimal digits",
         ),
         (
             OK + "adapters:\n- base: b\n  repo: a/b\n  revision: ../x",
-            "6: adapters[0].revision: '../x' is no commit, tag or branch",
+            "6: adapters[0].revision: '../x' is not a commit, tag or branch",
         ),
         (
             OK + "adapters:\n- base: b\n  repo: a/b\n  subfolder: ../x",
             "6: adapters[0].subfolder: must not contain '..'",
         ),
-        ("name: x\nparts: a\nprompt: hi", "3: prompt: cannot stand beside parts"),
-        ("name: x\nparts: a\nuse: prompt", "3: use: cannot stand beside parts"),
+        ("name: x\nparts: a\nprompt: hi", "3: prompt: is not allowed with parts"),
+        ("name: x\nparts: a\nuse: prompt", "3: use: is not allowed with parts"),
         ("name: x\nparts: [a]", "2: parts: must be text, not a list"),
     ],
 )
@@ -177,7 +191,7 @@ def test_all_mistakes_of_all_documents_are_one_error(write: Write) -> None:
     text = "name: x\nprompt: 3\nuse: bth\nweight: a\n---\nname: fine\nprompt: p\n---\nnme: y\nparts: a"
     assert errors_of(write("p.yaml", text)) == [
         "2: prompt: must be text, not a number; put it in quotes",
-        "3: use: 'bth' is none of auto, adapter, prompt, both; did you mean both?",
+        "3: use: unknown value 'bth' (choose from auto, adapter, prompt, both); did you mean both?",
         "4: weight: must be a number, not text",
         "9: nme: unknown key; did you mean name?",
         "9: name: is missing",
@@ -187,7 +201,7 @@ def test_all_mistakes_of_all_documents_are_one_error(write: Write) -> None:
 def test_mistakes_without_end_are_cut(write: Write) -> None:
     lines = errors_of(write("p.yaml", OK + "".join(f"key{n}: 1\n" for n in range(20_000))))
     assert len(lines) == MAX_PROBLEMS + 1
-    assert lines[-1] == f"1: and {20_000 - MAX_PROBLEMS} more mistakes"
+    assert lines[-1] == f"1: and {20_000 - MAX_PROBLEMS} more errors"
 
 
 @pytest.mark.parametrize(

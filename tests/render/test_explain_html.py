@@ -123,7 +123,7 @@ def test_language_title_and_settings() -> None:
     html = write_page([explained_reply()], "Hello")
     page = Page(html)
     assert page.all("html")[0][0]["lang"] == "en"
-    assert page.texts("title") == ["INTJ:0.7+pirate: the contributions of each persona, word by word"]
+    assert page.texts("title") == ["INTJ:0.7+pirate: contributions of each persona to each token"]
     assert page.all("div", "reply")[0][0]["lang"] == "", "nobody knows the language of a reply"
     facts = page.texts("dd")
     assert {"mpg-tiny", "product", "exact", "merged", "75% (3 of 4 evaluated)", "42", "stop"} <= set(facts)

@@ -111,7 +111,7 @@ def test_twelve_personas_share_eight_colours() -> None:
         for i in range(12)
     )
     output = drawn(explained_reply(tokens, names=names))
-    assert "and 4 that contributed less" in " ".join(output.split())
+    assert "and 4 more with smaller contributions" in " ".join(output.split())
     assert "[h w11!]" in output
     assert "\nw0 w1 w2 w3 [a w4!] [b w5!]" in output
     assert len(re.findall(r"[+-]\d+\.\d\d$", output, re.MULTILINE)) == len(HUES)

@@ -56,7 +56,7 @@ def test_statistics_go_to_stderr() -> None:
     out, err = drawn(reply(["Hello", " you"]), stats=True)
     assert out == "Hello you\n"
     assert "67% accepted (4 of 6 evaluated)" in err
-    assert "3.00 tokens a pass" in err
+    assert "3.00 tokens per pass" in err
     assert "tokens/s" in err
     assert "seed 42" in err
     assert len(err.splitlines()) == 1
@@ -66,7 +66,7 @@ def test_verbose_adds_rounds_seconds_and_contributions() -> None:
     _, err = drawn(reply(["Hello", " you"]), stats=True, verbose=True)
     assert "by tokens accepted 0: 0, 1: 0, 2: 2" in err
     assert "draft 0.02, score 0.04" in err
-    assert "INTJ +0.50, pirate -0.25 (nats a token)" in err
+    assert "INTJ +0.50, pirate -0.25 (nats per token)" in err
     assert "kappa" not in err
 
 

@@ -33,9 +33,9 @@ def test_counts_and_the_summary() -> None:
     totals = shown.totals
     assert (totals.done, totals.failed, totals.skipped, totals.tokens, totals.batch_size) == (1, 1, 1, 7, 8)
     assert totals.stats.acceptance_rate == pytest.approx(done().finished.stats.acceptance_rate)
-    assert "1 answered · 1 failed · 1 were there already · 7 tokens" in shown.summary()
+    assert "1 answered · 1 failed · 1 skipped · 7 tokens" in shown.summary()
     told = written(to.stderr)
-    assert "8 prompts run together: enough" in told
+    assert "8 prompts in a batch: enough" in told
     assert "line 2: the prompt is empty" in told
     assert "mpg: by the way" in told
     assert written(to.stdout) == ""

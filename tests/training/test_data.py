@@ -157,12 +157,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         (gzip.compress(b"{}", mtime=0), "prefs is a gzip archive", "unpack it: gunzip -c"),
         ("{}".encode("utf-16"), "prefs is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8"),
         (b"PAR1\x15\x04", "prefs is a Parquet file", "in Python: pandas.read_parquet("),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS", "git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer", "git lfs pull"),
         (json.dumps(GOOD, indent=1).encode(), "prefs has a JSON object over several lines", "jq -c . "),
         (json.dumps({"data": [GOOD]}).encode(), "with its rows in data, not", "jq -c '.data[]' "),
         (b"prompt\tresponse\nHi\tArr!\n", "prefs is TSV", "pandas.read_csv("),
         (repr(GOOD).encode(), "is written as Python, not as JSON", "ast.literal_eval"),
-        (b"Hi\nArr!\n", "holds no JSON objects: it begins with 'Hi'", "a row is an object on its line"),
+        (b"Hi\nArr!\n", "has no JSON objects; it begins with 'Hi'", "a row is an object on its line"),
     ],
 )
 def test_a_file_of_another_kind_is_one_message(
@@ -196,7 +196,7 @@ def test_a_first_line_that_is_torn_is_one_problem(tmp_path: Path) -> None:
 def test_a_table_gets_a_hint_how_to_convert_it(tmp_path: Path) -> None:
     file = tmp_path / "prefs.CSV"
     file.write_text("said,reply\nHi,Arr!\n")
-    with pytest.raises(UsageError, match="is CSV, not a JSON object on each line") as caught:
+    with pytest.raises(UsageError, match="is CSV, not one JSON object per line") as caught:
         read_data([file], "sft")
     assert caught.value.hint is not None
     assert "pandas.read_csv(" in caught.value.hint

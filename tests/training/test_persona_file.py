@@ -148,11 +148,11 @@ def test_a_file_that_cannot_be_edited_as_text_is_left_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("crew.yaml", "name: pirate\nprompt: x", "crew.yaml:1: there is a persona pirate already"),
-        ("pirate.yaml", "name: Pirate\nprompt: x", "there is a persona Pirate already"),
+        ("crew.yaml", "name: pirate\nprompt: x", "crew.yaml:1: the persona pirate exists already"),
+        ("pirate.yaml", "name: Pirate\nprompt: x", "the persona Pirate exists already"),
         ("pirate.yaml", "name: pirate\nparts: a + b", "pirate is a composite"),
         ("pirate.yaml", "name: pirate\nprompt: x\n---\nname: b\nprompt: y", "holds several personas"),
-        ("pirate.yaml", "name: other\nprompt: x", "exists and holds no persona pirate"),
+        ("pirate.yaml", "name: other\nprompt: x", "exists and has no persona pirate"),
     ],
 )
 def test_what_is_there_is_not_overwritten(tmp_path: Path, file: str, text: str, message: str) -> None:

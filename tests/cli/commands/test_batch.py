@@ -79,7 +79,7 @@ def test_a_file_is_resumed_and_errors_are_tried_again(run: Any, tmp_path: Path) 
     before = out.read_bytes()
     code, _, err = run(*command)
     assert (code, out.read_bytes()) == (1, before)
-    assert "4 were there already" in err
+    assert "4 skipped" in err
     mended = lines({"prompt": "a", "top_p": None}, {"prompt": "now"}, {"prompt": "c", "persona": "nobody"})
     source.write_bytes(mended + b"{\n")  # a corrected line needs no flag, for nothing was answered
     code, _, err = run(*command)
@@ -100,7 +100,7 @@ def test_once_every_line_is_corrected_no_error_is_left(run: Any, tmp_path: Path)
     code, _, err = run(*command)
     assert (code, "2 lines failed" in err) == (1, True)
     code, _, err = run(*command)
-    assert (code, "4 were there already" in err) == (1, True)
+    assert (code, "4 skipped" in err) == (1, True)
     source.write_bytes(b"")  # as of a pipe that broke: nothing is known of any line
     assert run(*command)[0] == 1
     source.write_bytes(good + lines({"id": "g", "prompt": "c"}, {"id": "c2", "prompt": "d"}))
@@ -183,7 +183,7 @@ def test_a_file_of_another_kind_is_refused_and_nothing_is_lost(
     assert out.read_bytes() == answered
     source.write_bytes(good)
     code, _, err = run(*command)
-    assert (code, "2 were there already" in err, out.read_bytes()) == (0, True, answered)
+    assert (code, "2 skipped" in err, out.read_bytes()) == (0, True, answered)
 
 
 def test_an_empty_file_is_reported(run: Any, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_an_output_with_stop_texts_and_biases_is_gone_on_with(run: Any, tmp_path
     config = json.loads(out.with_name("out.jsonl.mpg.json").read_text())["config"]
     assert (config["stop"], config["logit_bias"]) == (["x"], [[7, 1.0]])
     code, _, err = run(*asked)
-    assert (code, "1 were there already" in err) == (0, True)
+    assert (code, "1 skipped" in err) == (0, True)
 
 
 def test_penalties_of_lines_count(run: Any) -> None:

@@ -128,7 +128,7 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
         (("rule", "exakt"), "rule: unknown rule 'exakt' (choose from exact, threshold, block)"),
         (("drafter", "merge"), "did you mean merged?"),
         (("drafter", "persona:"), "unknown drafter 'persona:'"),
-        (("samples", "3"), "samples: is an option of the command line only"),
+        (("samples", "3"), "samples: is a command-line option only"),
         (("persona", "INTJ++"), "a persona is missing before +"),
         (("template-arg", "x"), "is not KEY=VALUE"),
         (("model", ""), "model: is empty"),
@@ -177,7 +177,7 @@ def test_get_prints_value_and_origin(run: Run, file: Path, monkeypatch: pytest.M
     assert run("get", "rule", "-v") == (0, "exact  (default)\n", "")
     monkeypatch.setenv("MPG_TEMPERATURE", "0.1")
     assert run("get", "temperature", "-v") == (0, "0.1  (MPG_TEMPERATURE)\n", "")
-    assert run("get", "seed") == (1, "", "mpg: seed is not set (default: drawn and reported)\n")
+    assert run("get", "seed") == (1, "", "mpg: seed is not set (default: random, reported on stderr)\n")
     code, _, err = run("get", "max_tokens")
     assert code == 2
     assert "did you mean max-tokens?" in err
@@ -187,7 +187,7 @@ def test_setting_a_key_hidden_by_the_environment_is_reported(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPG_SEED", "1")
-    assert run("set", "seed", "2") == (0, "", "mpg: MPG_SEED is set and goes before the file\n")
+    assert run("set", "seed", "2") == (0, "", "mpg: MPG_SEED is set and overrides the file\n")
 
 
 def test_list_and_path(run: Run, file: Path) -> None:
@@ -197,4 +197,4 @@ def test_list_and_path(run: Run, file: Path) -> None:
     assert not any(line.startswith("rule") for line in listed)
     every = run("list", "--all", "-v")[1]
     assert "rule: exact  # default\n" in every
-    assert "# seed: drawn and reported\n" in every
+    assert "# seed: random, reported on stderr\n" in every

@@ -91,7 +91,7 @@ def test_a_table_for_a_person(mpg: Any) -> None:
     ]
     for name in NAMES:
         assert re.search(rf"^{re.escape(name)} +\d+%", out, re.M), name
-    assert "2 of 2 replies of exact are token for token those of token-by-token decoding." in out
+    assert "2 of 2 replies of exact are identical to token-by-token decoding." in out
     assert "\x1b" not in out
 
 
@@ -123,7 +123,7 @@ def test_methods_a_blend_cannot_have_are_left_out_with_a_notice(mpg: Any, tmp_pa
     [
         ([], "a persona is missing"),
         (["-p", "pirate", "--judge", "none"], "a comparison needs a judge"),
-        (["-p", "pirate", "--plot", "x.txt"], "--plot x.txt is no plot file"),
+        (["-p", "pirate", "--plot", "x.txt"], "--plot x.txt has an unknown format"),
         (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
         (["-p", "pirate", "--drafter", "persona:zen"], "is not in the blend"),
         (

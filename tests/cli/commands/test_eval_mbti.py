@@ -87,10 +87,10 @@ def test_a_file_of_one_dimension_gives_one_letter(mpg: Any, tmp_path: Path) -> N
         (["-p", "nobody-here"], "unknown persona"),
         (["-p", "E", "--items", "nowhere.json"], "nowhere.json: cannot be read"),
         (["-p", "E", "--items", "bad.json"], "bad.json:2: items[0].A: must be {text, pole}"),
-        (["-p", "E", "--plot", "x.txt"], "--plot x.txt is no plot file"),
+        (["-p", "E", "--plot", "x.txt"], "--plot x.txt has an unknown format"),
         (["-p", "E", "--readout", "speech"], "unknown readout 'speech'"),
         (["--all", "--adapter", "x"], "--adapter cannot be combined with --all"),
-        (["-p", "E+I:-1", "--target", "mixture"], "a mixture has no negative weights"),
+        (["-p", "E+I:-1", "--target", "mixture"], "--target mixture does not allow negative weights"),
         (["--all", "--items", "half.json"], "--all needs items of all dimensions"),
     ],
 )

@@ -107,7 +107,7 @@ def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Pa
     shutil.copytree(LIBRARY / "E", tmp_path / "mine")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
-    assert "was made with another blend" in err
+    assert "was written with a different blend" in err
 
 
 @pytest.mark.parametrize(
@@ -251,13 +251,13 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["-p", "pirate", "--prompts", "nowhere.txt"], "--prompts nowhere.txt cannot be read"),
         (["-p", "pirate", "--count", "0"], "--count 0 must be between 1 and 60"),
         (["-p", "pirate", "--markers", "nowhere.yaml"], "nowhere.yaml"),
-        (["-p", "pirate", "--judge", "classifier", "--markers", "m.yaml"], "--markers does not go with"),
+        (["-p", "pirate", "--judge", "classifier", "--markers", "m.yaml"], "--markers conflicts with"),
         (["-p", "pirate", "--judge-url", "http://h/v1"], "an external judge needs --judge-model"),
         (["-p", "pirate", "--judge-model", "m"], "an external judge needs --judge-url"),
         (["-p", "pirate", "--judge-url", "h", "--judge-model", "m"], "--judge-url h is not an HTTP URL"),
         (["-p", "pirate:-1"], "no persona of the blend has a positive weight"),
-        (["-p", "pirate", "--data", "roles.jsonl"], "--persona does not go with --data"),
-        (["-p", "pirate", "--ask", "x"], "--ask belongs to --data"),
+        (["-p", "pirate", "--data", "roles.jsonl"], "--persona conflicts with --data"),
+        (["-p", "pirate", "--ask", "x"], "--ask needs --data"),
         (["--data", "roles.jsonl", "--data-weights", "1"], "is not two weights"),
         (["--data", "roles.jsonl", "--judge", "markers"], "does not know the personas of --data"),
         (["-p", "mine", "--persona-dir", "."], "no markers of mine"),

@@ -89,7 +89,7 @@ def test_the_page_is_written_whole_beside_the_output(in_world: Cli, tmp_path: Pa
     page = tmp_path / "why.html"
     code, out, err = in_world("explain", *PLAIN[:-1], "-n", "2", "--html", str(page))
     assert code == 0
-    assert f"mpg: the page is {page}" in err
+    assert f"mpg: wrote {page}" in err
     assert len(out.splitlines()) == 2
     html = page.read_text(encoding="utf-8")
     count = sum(len(json.loads(line)["tokens"]) for line in out.splitlines())

@@ -80,7 +80,7 @@ def test_a_model_of_the_same_name_and_other_weights(cli: Cli, tmp_path: Path) ->
     namesake = str(tmp_path / "mpg-tiny")
     assert listed(cli, "--model", namesake)["sleuth"][1] == "adapter, prompt"
     _, out, _ = cli("personas", "show", "sleuth", "--model", namesake)
-    differs = "; the model's files have other numbers than those that it was made on"
+    differs = "; the model's weights differ from those that it was trained on"
     assert f"  adapter; adapter made for mpg-tiny, by name and shapes{differs}\n" in out
     data = json.loads(cli("personas", "show", "sleuth", "--model", namesake, "--format", "json")[1])
     assert data["experts"][0]["kinds"][0] == {

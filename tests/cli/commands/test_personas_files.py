@@ -59,7 +59,7 @@ def edit_config(**changes: object) -> None:
 def test_all_folders_are_checked(cli: Cli) -> None:
     code, out, err = cli("personas", "check")
     assert (code, err) == (0, "")
-    assert out == "4 files, 39 personas, 20 adapters: all right\n"
+    assert out == "4 files, 39 personas, 20 adapters: no problems\n"
 
 
 def test_every_mistake_has_its_place(cli: Cli) -> None:
@@ -69,12 +69,12 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
     assert (code, err) == (2, "")
     assert out.splitlines() == [
         "personas/wrong.yaml:3: prmpt: unknown key; did you mean prompt?",
-        "personas/wrong.yaml:4: use: 'nonsense' is none of auto, adapter, prompt, both",
+        "personas/wrong.yaml:4: use: unknown value 'nonsense' (choose from auto, adapter, prompt, both)",
         "personas/wrong.yaml:2: a persona needs a prompt, adapters or parts",
         "personas/wrong.yaml:7: parts: unknown persona 'nobody'",
         "personas/wrong.yaml:7: parts: unknown persona 'xyzzy'",
-        "personas/wrong.yaml:18: name: personas/wrong.yaml:9 has a persona three, this one is hidden",
-        "personas/yaml.yml:2: name: this key stands twice, first in line 1",
+        "personas/wrong.yaml:18: name: hidden by the persona three in personas/wrong.yaml:9",
+        "personas/yaml.yml:2: name: duplicate key, first in line 1",
         "personas/wrong.yaml:13: adapters[0].path: "
         f"{Path('personas/adapters/none').resolve()} is not a folder",
         "3 files, 8 personas, 1 adapter: 8 problems",
@@ -118,7 +118,7 @@ def test_paths_that_are_no_personas_are_wrong_usage(cli: Cli, path: str, message
 def test_adapters_are_compared_with_shapes(adapted: Cli) -> None:
     code, out, err = adapted("personas", "check", "mine", "--model", "mpg-tiny")
     assert (code, err) == (0, "")
-    assert out == "1 file, 1 persona, 1 adapter: all right; 1 of 1 adapters for mpg-tiny fit\n"
+    assert out == "1 file, 1 persona, 1 adapter: no problems; 1 of 1 adapters for mpg-tiny fit\n"
 
 
 def test_adapters_of_another_shape_are_reported(adapted: Cli, model: Path) -> None:
@@ -126,7 +126,7 @@ def test_adapters_of_another_shape_are_reported(adapted: Cli, model: Path) -> No
         f"name: own\nadapters:\n  - base: {model.name}\n    path: adapters/own\n"
     )
     code, out, _ = adapted("personas", "check", "mine")
-    assert (code, out) == (0, "1 file, 1 persona, 1 adapter: all right\n")
+    assert (code, out) == (0, "1 file, 1 persona, 1 adapter: no problems\n")
     code, out, _ = adapted("personas", "check", "mine", "--model", str(model))
     assert code == 1
     assert "mine/own.yaml:4: adapters[0].path: adapter own (" in out
@@ -168,7 +168,7 @@ def test_damaged_adapters_are_reported_without_a_model(adapted: Cli) -> None:
     Path("mine/adapters/own/adapter_model.safetensors").write_bytes(b"\x10" * 40)
     code, out, _ = adapted("personas", "check", "mine")
     assert code == 1
-    assert "is damaged or no safetensors file" in out
+    assert "is damaged or not a safetensors file" in out
 
 
 def test_a_folder_that_is_not_a_model_is_one_message(cli: Cli) -> None:
@@ -233,8 +233,8 @@ def test_new_names_a_base_that_runs(adapted: Cli) -> None:
     code, _, err = adapted("personas", "new", "plain", "--adapter", "mine/adapters/own")
     assert (code, err) == (
         0,
-        "mpg: unsloth/llama-3-8b-bnb-4bit is quantised, which mpg does not run; the base is "
-        "unsloth/llama-3-8b (--base names another)\n"
+        "mpg: unsloth/llama-3-8b-bnb-4bit is quantised, which mpg does not support; using "
+        "unsloth/llama-3-8b as base (choose another with --base)\n"
         "mpg: try: mpg generate -p plain --model unsloth/llama-3-8b '…'\n",
     )
     (persona,) = load_file(user_folder() / "plain.yaml")
@@ -265,11 +265,11 @@ def test_new_reports_what_a_folder_is(adapted: Cli) -> None:
     code, _, err = adapted(*argv, "mine/adapters")
     assert code == 2
     assert "--adapter: the adapter 'mine/adapters' has no adapter_config.json" in err
-    assert "adapters lie in its subfolders: own" in err
+    assert "its subfolders have adapters: own" in err
     Path("mine/adapters/own/adapter_config.json").write_text('{"fine_tune_type": "lora"}')
     code, _, err = adapted(*argv, "mine/adapters/own")
     assert code == 2
-    assert "adapter_config.json is of an MLX adapter" in err
+    assert "adapter_config.json belongs to an MLX adapter" in err
     assert "mlx_lm.fuse" in err
 
 
@@ -339,13 +339,13 @@ def test_new_with_an_adapter_of_the_hub(cli: Cli) -> None:
         (["x", "--parts", "nobody"], "unknown persona 'nobody'"),
         (["x", "--parts", "x"], "a composite cannot contain itself"),
         (["x", "--parts", "pirate", "--prompt", "y"], "--parts makes a composite"),
-        (["x", "--base", "y"], "--base belongs to --adapter"),
+        (["x", "--base", "y"], "--base needs --adapter"),
         (["x", "--adapter", "someone/lora"], "does not say which model it is for"),
         (["x", "--adapter", "./nowhere"], "does not exist"),
         (["x", "--prompt", " "], "--prompt is empty"),
-        (["x", "--prompt", "\x1b[2J"], "--prompt holds the control character"),
-        (["pirate"], "the new pirate would be hidden by the one of personas/crew.yaml:2"),
-        (["noir"], "the new noir would hide the one of"),
+        (["x", "--prompt", "\x1b[2J"], "--prompt has the control character"),
+        (["pirate"], "the new pirate would be hidden by the persona in personas/crew.yaml:2"),
+        (["noir"], "the new noir would hide the persona in"),
         (["x", "--edit"], "--edit needs an editor"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -362,7 +362,7 @@ def test_new_refuses(cli: Cli, monkeypatch: pytest.MonkeyPatch, argv: list[str],
 def test_new_replaces_with_force_only(cli: Cli) -> None:
     assert cli("personas", "new", "x", "--prompt", "old")[0] == 0
     code, _, err = cli("personas", "new", "x", "--prompt", "new")
-    assert (code, "--force replaces it" in err) == (2, True)
+    assert (code, "use --force to replace it" in err) == (2, True)
     assert cli("personas", "new", "x", "--prompt", "new", "--force")[0] == 0
     assert load_file(user_folder() / "x.yaml")[0].prompt == "new"
     assert cli("personas", "new", "noir", "--force")[0] == 0
@@ -375,7 +375,7 @@ def test_force_keeps_what_else_a_broken_file_holds(cli: Cli) -> None:
     text = "name: c\nprompt: old\n---\nname: d\nprompt: [unclosed\n"
     file.write_text(text)
     code, _, err = cli("personas", "new", "c", "--prompt", "new", "--force")
-    assert (code, "holds other personas too: d" in err) == (2, True)
+    assert (code, "has other personas too: d" in err) == (2, True)
     assert file.read_text() == text
 
 

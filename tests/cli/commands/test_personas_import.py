@@ -87,7 +87,7 @@ def test_stdin(cli: Cli) -> None:
     assert (user_folder() / "Eve.yaml").exists()
     assert "name" in refused(cli, "-", stdin=b"FROM a/b\nSYSTEM x\n")
     imported(cli, "-", "--name", "mario", stdin=b"FROM a/b\nSYSTEM x\n")
-    assert "stdin is named twice" in refused(cli, "-", "-")
+    assert "stdin is given twice" in refused(cli, "-", "-")
 
 
 def test_name_folder_and_user(cli: Cli) -> None:
@@ -109,7 +109,7 @@ def test_quiet_prints_nothing(cli: Cli) -> None:
         (("--name", "2b"), "'2b' is no name of a persona"),
         (("--user", ""), "--user needs a name"),
         (("--user", "a\nb"), "--user needs a name"),
-        (("other.json", "--name", "x"), "--name names one persona"),
+        (("other.json", "--name", "x"), "--name needs a single file"),
     ],
 )
 def test_flags_that_cannot_be_meant(cli: Cli, argv: tuple[str, ...], message: str) -> None:
@@ -118,7 +118,7 @@ def test_flags_that_cannot_be_meant(cli: Cli, argv: tuple[str, ...], message: st
 
 def test_a_name_without_letters_becomes_the_one_of_the_file(cli: Cli) -> None:
     err = imported(cli, card("dragon v2.json", name="龍"))
-    assert "'龍' has no letter from A to Z: the persona is dragon-v2, or what --name says" in err
+    assert "'龍' has no Latin letters: the persona is named dragon-v2 (choose" in err
     (persona,) = Registry.load([user_folder()]).personas
     assert (persona.name, persona.description) == ("dragon-v2", "龍: Wise.")
     assert (persona.prompt or "").startswith("You are 龍. ")
@@ -172,8 +172,7 @@ def test_mistakes_of_a_persona_file_are_reported(cli: Cli) -> None:
     Path("own.yaml").write_text("name: butler\npromt: x\nprompt: y\n")
     err = refused(cli, "own.yaml")
     assert (
-        "own.yaml: a persona file, which needs no import, with mistakes:\nown.yaml:2: promt: unknown key"
-        in err
+        "own.yaml: a persona file, which needs no import, with errors:\nown.yaml:2: promt: unknown key" in err
     )
     Path("own.yaml").write_text("name: butler\nprompt: y\n", encoding="utf-16")
     assert "is not UTF-8" in refused(cli, "own.yaml")
@@ -184,7 +183,7 @@ def test_what_is_there_is_not_replaced_without_force(cli: Cli) -> None:
     before = (user_folder() / "Ada.yaml").read_bytes()
     err = refused(cli, card(description="New."))
     assert "Ada.yaml exists" in err
-    assert "--force replaces it" in err
+    assert "use --force to replace it" in err
     assert (user_folder() / "Ada.yaml").read_bytes() == before
     imported(cli, card(description="New."), "--force")
     assert b"New." in (user_folder() / "Ada.yaml").read_bytes()
@@ -193,23 +192,23 @@ def test_what_is_there_is_not_replaced_without_force(cli: Cli) -> None:
 def test_force_spares_a_file_with_other_personas(cli: Cli) -> None:
     Path("personas/Ada.yaml").write_text("name: Ada\nprompt: x\n---\nname: other\nprompt: y\n")
     err = refused(cli, card(), "--persona-dir", "personas", "--force")
-    assert "holds other personas too: other" in err
+    assert "has other personas too: other" in err
     assert "name: other" in Path("personas/Ada.yaml").read_text()
 
 
 def test_a_persona_of_that_name_in_another_file(cli: Cli) -> None:
     err = refused(cli, card(name="Pirate"), "--persona-dir", "personas", "--force")
-    assert "crew.yaml:2: there is a persona pirate already" in err
+    assert "crew.yaml:2: the persona pirate exists already" in err
 
 
 def test_hiding_another_persona_needs_force(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     err = refused(cli, card(name="Pirate"))
-    assert "the new Pirate would be hidden by the one of personas/crew.yaml:2" in err
+    assert "the new Pirate would be hidden by the persona in personas/crew.yaml:2" in err
     Path("last").mkdir()
     Path("last/x.yaml").write_text("name: eve\nprompt: x\n")
     monkeypatch.setattr("mpg_cli.personas.registry.library_dir", lambda: Path("last"))
     err = refused(cli, card(name="Eve"))
-    assert "the new Eve would hide the one of last/x.yaml:1" in err
+    assert "the new Eve would hide the persona in last/x.yaml:1" in err
     assert "--force writes it all the same" in err
     imported(cli, card(name="Eve"), "--force")
 
@@ -228,7 +227,7 @@ def test_the_good_ones_of_several_are_imported(cli: Cli) -> None:
 
 def test_two_of_one_name_in_one_run(cli: Cli) -> None:
     err = refused(cli, card("a.json"), card("b.json"), "--force")
-    assert "b.json: a.json became the persona Ada already" in err
+    assert "b.json: the name Ada is already used for a.json" in err
 
 
 def test_text_of_a_card_cannot_command_the_terminal(cli: Cli) -> None:

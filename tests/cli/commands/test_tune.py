@@ -40,8 +40,8 @@ def test_the_table_names_every_drafter_and_the_next_command(in_world: Cli, tmp_p
     [
         (["-p", "bold", "--seconds", "0"], "--seconds 0 must be above 0 and at most 3600"),
         (["-p", "bold", "--max-bias", "-1"], "--max-bias -1 must be 0 or more"),
-        (["-p", "bold", "--plot", "x.txt"], "--plot x.txt is no plot file"),
-        (["-p", "bold", "--plot", "nowhere/x.svg"], "there is no folder nowhere"),
+        (["-p", "bold", "--plot", "x.txt"], "--plot x.txt has an unknown format"),
+        (["-p", "bold", "--plot", "nowhere/x.svg"], "the folder nowhere does not exist"),
         (["-p", "bold", "--drafter", "persona:calm"], "is not in the blend"),
         (["-p", "bold", "--drafter", "auto"], "--drafter auto cannot be tuned"),
         (

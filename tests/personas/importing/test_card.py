@@ -129,11 +129,11 @@ def test_a_newer_version_is_imported_with_a_notice(version: Any) -> None:
     [
         ([], "not a character card but a list"),
         (None, "not a character card but nothing"),
-        ({"messages": []}, "not a character card: no spec"),
-        ({"name": "x"}, "not a character card: no spec"),
-        ({"spec": "lorebook_v3", "data": {}}, "its spec is 'lorebook_v3', and its data a mapping"),
+        ({"messages": []}, "not a character card: it has no spec"),
+        ({"name": "x"}, "not a character card: it has no spec"),
+        ({"spec": "lorebook_v3", "data": {}}, "its spec is 'lorebook_v3' and its data a mapping"),
         ({"spec": ["chara_card_v2"], "data": {}}, "its spec is '['chara_card_v2']'"),
-        ({"spec": "chara_card_v2"}, "its spec is 'chara_card_v2', and its data nothing"),
+        ({"spec": "chara_card_v2"}, "its spec is 'chara_card_v2' and its data nothing"),
         ({"spec": "chara_card_v2", "data": []}, "its data a list"),
         ({"spec": "chara_card_v2", "data": {"name": ["x"]}}, "name must be text, not a list"),
         ({"instruction_template": "x"}, "no spec, name and description; its keys: instruction_template"),
@@ -175,8 +175,8 @@ def test_null_and_odd_values_in_fields_that_do_not_matter() -> None:
 @pytest.mark.parametrize(
     "raw, message",
     [
-        (b'{"name": "a", "name": "b", "description": ""}', "the key 'name' stands twice"),
-        (b'{"name": "a", "description": NaN}', "NaN is no number"),
+        (b'{"name": "a", "name": "b", "description": ""}', "duplicate key 'name'"),
+        (b'{"name": "a", "description": NaN}', "NaN is not valid JSON"),
         (b'{"name": "a", "description": 1e999}', "too large"),
         (b'{"name": "a", "description": ' + b"9" * 5000 + b"}", "more than 300 digits"),
         (b'{"name": "\xff"}', "byte 0xff in line 1 is not UTF-8"),
@@ -333,7 +333,7 @@ def test_macros_for_texts_of_the_card() -> None:
 
 
 def test_macros_that_stay_are_counted() -> None:
-    told = "macros that are not part of the specification stay as they are: {{a0}}, {{a1}}, {{a2}}, {{a3}}"
+    told = "unknown macros left unchanged: {{a0}}, {{a1}}, {{a2}}, {{a3}}"
     many = "".join(f"{{{{a{n}}}}}" for n in range(7))
     assert draft(v2(description=many)).notices == (f"{told}, {{{{a4}}}} and 2 more",)
     assert draft(v2(description=many[:24])).notices == (told,)
@@ -355,7 +355,7 @@ def test_the_same_file_gives_the_same_persona() -> None:
 
 
 def test_a_lorebook_beside_the_card_is_named() -> None:
-    told = "the lorebook 'Brim', which it names, is not in the file"
+    told = "the linked lorebook 'Brim' is not in the file"
     assert draft(v2(extensions={"world": "Brim"})).notices == (told,)
     assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": []})).notices == (told,)
     entry = {"content": "x", "constant": True}
@@ -365,7 +365,7 @@ def test_a_lorebook_beside_the_card_is_named() -> None:
 def test_a_picture_without_a_card() -> None:
     with pytest.raises(UsageError) as error:
         cards.from_png(png(text("Comment", b"x")), "x.png")
-    assert error.value.message == "x.png: the picture holds no character card"
+    assert error.value.message == "x.png: the picture has no character card"
     assert "download the original" in (error.value.hint or "")
     with pytest.raises(UsageError, match="not JSON"):
         cards.from_png(png(text("chara", base64.b64encode(b"hello"))), "x.png")

@@ -124,4 +124,4 @@ def test_a_card_without_its_spec_and_a_spec_without_its_card() -> None:
     assert draft(V1 | {"spec": "chara_card_v2"}).prompt == draft(V1).prompt
     found = draft(card | {"spec": "chara_card_v9"})
     assert found.prompt == draft(card).prompt
-    assert found.notices == ("the spec 'chara_card_v9' is not known; it was read as a Character Card V2",)
+    assert found.notices == ("unknown spec 'chara_card_v9'; it was read as a Character Card V2",)

@@ -46,7 +46,7 @@ def test_a_zip_behind_a_picture_is_read() -> None:
     "name", ["../evil", "assets/../../evil", "/etc/passwd", "..\\evil", "C:\\evil", "\\\\host\\evil"]
 )
 def test_paths_that_lead_outside_are_refused(name: str) -> None:
-    assert "leads outside" in refused(charx({"card.json": CARD, name: b"x"}))
+    assert "unsafe path" in refused(charx({"card.json": CARD, name: b"x"}))
 
 
 def test_a_card_elsewhere_is_no_card() -> None:
@@ -110,7 +110,7 @@ def test_an_encrypted_card_is_refused() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_of_packing_are_refused(method: int) -> None:
-    assert "not supported" in refused(charx({"card.json": CARD}, method))
+    assert "unsupported" in refused(charx({"card.json": CARD}, method))
 
 
 def test_a_link_is_no_card() -> None:
@@ -119,7 +119,7 @@ def test_a_link_is_no_card() -> None:
     entry.external_attr = 0o120777 << 16
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(entry, "/etc/passwd")
-    assert "not supported" in refused(file.getvalue())
+    assert "unsupported" in refused(file.getvalue())
 
 
 def test_a_wrong_checksum_is_found() -> None:
@@ -131,7 +131,7 @@ def test_the_64_bit_kind_is_refused() -> None:
     data = charx({"card.json": CARD})
     at = data.rfind(b"PK\5\6")
     locator = b"PK\6\7" + bytes(16)
-    assert "64-bit" in refused(data[:at] + locator + data[at:])
+    assert "ZIP64" in refused(data[:at] + locator + data[at:])
 
 
 @pytest.mark.parametrize("cut", [0, 3, 30, 100, -1, -22])

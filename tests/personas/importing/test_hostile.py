@@ -164,8 +164,8 @@ def test_control_characters_are_taken_out_and_named() -> None:
     new = extended({"a": "x\x1b[2Jy\r\nz", "b\x00": 1, "b": 2, "c": "\ud800", "d": "a\r\nb"})
     assert document(new)["value"] == {"a": "x[2Jy\nz", "b": 1, "c": "", "d": "a\nb"}
     (line_ends, cleaned, dropped) = new.notices
-    assert line_ends == "Windows line ends became plain ones in card.value.a, card.value.d"
-    assert cleaned == "control characters were taken out of card.value.a, card.value.b, card.value.c"
+    assert line_ends == "Windows line ends replaced in card.value.a, card.value.d"
+    assert cleaned == "control characters removed from card.value.a, card.value.b, card.value.c"
     assert dropped.endswith("card.value.b")
 
 
@@ -186,7 +186,7 @@ def test_many_small_things_that_are_too_large_together() -> None:
 
 
 def test_a_prompt_that_is_too_large_is_refused() -> None:
-    with pytest.raises(UsageError, match="its prompt alone is larger than a persona file may be, 1 MiB"):
+    with pytest.raises(UsageError, match="the prompt is larger than the 1 MiB of a persona file"):
         loaded(Draft(title="x", prompt="y" * (1 << 20), extensions={"a": "b"}))
 
 
@@ -216,14 +216,14 @@ def test_a_device_without_end() -> None:
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("x.png", b"hello", "not a PNG file, though it is called one"),
+        ("x.png", b"hello", "not a PNG file, despite its name"),
         ("x.charx", b"hello", "not a zip file"),
         ("x.json", b"hello", "not JSON"),
-        ("x.webp", b"RIFF\0\0\0\0WEBP", "a WebP picture holds no character card"),
-        ("x.json.gz", b"\x1f\x8b\x08\0", "a gzip archive holds no character card"),
-        ("x.png", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS holds no character"),
-        ("x.png", b"\xff\xd8\xff\xe0", "a JPEG picture holds no character card"),
-        ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file holds weights and no persona"),
+        ("x.webp", b"RIFF\0\0\0\0WEBP", "a WebP picture has no character card"),
+        ("x.json.gz", b"\x1f\x8b\x08\0", "a gzip archive has no character card"),
+        ("x.png", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer has no character"),
+        ("x.png", b"\xff\xd8\xff\xe0", "a JPEG picture has no character card"),
+        ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file has weights, not a persona"),
         ("x.yaml", b"name: x", "not a character card: no spec, name and description; its keys: name"),
         ("x.txt", b"Dear all,", "unknown instruction 'Dear'"),
         ("x", b"\x7fELF\0\0", "neither a character nor a Modelfile"),

@@ -111,7 +111,7 @@ def test_braces_without_end_take_no_time(text: str) -> None:
 
 
 def test_a_text_that_grows_without_measure_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"x\.json: its texts are longer than 1 million characters"):
+    with pytest.raises(UsageError, match=r"x\.json: the expanded texts are longer than 1 million characters"):
         expand("<bot>" * 100_000, char="A" * 200, where="x.json")
     with pytest.raises(UsageError, match="longer than 1 million characters"):
         Macros("Ada", "Bob", fields={"scenario": "x" * 999}).expand("{{scenario}}" * 2000)

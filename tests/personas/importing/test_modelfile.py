@@ -70,8 +70,8 @@ def test_comments_parameters_and_messages() -> None:
         ("FROM x\nPARAMETER top_k 1.5\nSYSTEM y", "M:2: top_k must be a whole number, not '1.5'"),
         ("FROM x\nSYSTEM y\nPARAMETER seed " + "9" * 5000, "M:3: seed must be a whole number"),
         ("FROM x\nPARAMETER temperature nan\nSYSTEM y", "M:2: temperature must be a number, not 'nan'"),
-        ("FROM x\nMESSAGE robot hi", "M:2: the role of a MESSAGE is system, user, assistant"),
-        ("SYSTEM y", "M: no FROM line, so this is no Modelfile"),
+        ("FROM x\nMESSAGE robot hi", "M:2: the role of a MESSAGE must be one of system, user, assistant"),
+        ("SYSTEM y", "M: no FROM line, so this is not a Modelfile"),
         ("FROM x\nSYSTEM a\x00b", "M: not a text file"),
         ("FROM x\n" + "#" * (1 << 20), "M: larger than 1 MiB"),
         ("FROM x\nTEMPLATE y", "M: no SYSTEM, no MESSAGE and no ADAPTER"),
@@ -116,11 +116,11 @@ def test_a_whole_persona() -> None:
     assert kept["system"] == ["old", "You are Mario."]
     assert kept["license"] == "\nMIT License\n\nCopyright\n"
     assert found.notices == (
-        "a persona file has no sampling; the same with mpg generate: --temperature 0.7 --top-k 40 "
+        "sampling parameters are not part of a persona; give mpg generate: --temperature 0.7 --top-k 40 "
         "--top-p 0.9 --min-p 0.05 --repetition-penalty 1.1 --seed 42 "
         "--stop '</s>' --stop 'it'\"'\"'s' --max-tokens 99",
-        "parameters that mpg has no flag for: num_ctx",
-        "TEMPLATE is not used: the model's own chat template is",
+        "parameters without an option in mpg: num_ctx",
+        "TEMPLATE is not used; mpg uses the model's own chat template",
         "REQUIRES is not used",
     )
 
@@ -131,7 +131,7 @@ def parameters(*lines: str) -> tuple[str, ...]:
 
 def test_values_that_mpg_does_not_take_are_no_flags() -> None:
     refused = ("seed -1", "num_predict -1", "top_p 2", "top_p 0", "presence_penalty -2.5", 'stop ""')
-    told = "parameters that mpg has no flag for: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
+    told = "parameters without an option in mpg: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
     assert parameters(*refused[:2], *refused[3:]) == (told.format("top_p 0.0"),)
     assert parameters(*refused[:3], *refused[4:]) == (told.format("top_p 2.0"),)
     assert parameters("seed 18446744073709551616")[0].endswith(": seed 18446744073709551616")
@@ -149,7 +149,7 @@ def test_values_that_mpg_does_not_take_are_no_flags() -> None:
     ],
 )
 def test_parameters_as_flags(line: str, flag: str) -> None:
-    assert parameters(line) == (f"a persona file has no sampling; the same with mpg generate: {flag}",)
+    assert parameters(line) == (f"sampling parameters are not part of a persona; give mpg generate: {flag}",)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
     message, hint = refused(f"FROM x\n{text}")
     name = text.split()[0]
     assert "unknown instruction" in message
-    assert hint == f'text of several lines stands in three double quotes: {name} """…"""'
+    assert hint == f'enclose text of several lines in three double quotes: {name} """…"""'
     for other in ("SYSTEM x\nPARAMTER y 1", "PARAMETER stop x\nRUN pip"):
-        assert refused(f"FROM x\n{other}")[1].startswith("a Modelfile knows FROM, ")
+        assert refused(f"FROM x\n{other}")[1].startswith("choose from FROM, ")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
         ("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", ("is a GGUF", "called Llama-3.2-3B-Instruct)")),
         ("./weights", ("is a GGUF model",)),
         ("./folder", ("is a GGUF model",)),
-        (".", ("is no folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
+        (".", ("is not a folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
     ],
 )
 def test_a_base_that_mpg_cannot_run_is_answered_with_what_to_do(
@@ -205,7 +205,7 @@ def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "x.gguf").write_bytes(b"")
     message, hint = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
-    assert message == f"M:2: the adapter '{name}' is GGUF, which mpg cannot use"
+    assert message == f"M:2: the adapter '{name}' is GGUF, which mpg does not support"
     assert "adapter_model.safetensors" in hint
     assert "take the ADAPTER line out" in hint
 
@@ -237,7 +237,10 @@ def test_a_base_in_a_folder_goes_by_its_name_and_is_chosen_by_its_path(tmp_path:
 
 QUANTISED = "unsloth/llama-3-8b-bnb-4bit"
 PLAIN = "unsloth/llama-3-8b"
-SAID = f"{QUANTISED} is quantised, which mpg does not run; the base is {PLAIN} (--base names another)"
+SAID = (
+    f"{QUANTISED} is quantised, which mpg does not support; using {PLAIN} as base "
+    "(choose another with --base)"
+)
 
 
 @pytest.mark.parametrize(
