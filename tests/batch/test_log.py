@@ -71,7 +71,7 @@ def test_a_changed_configuration_names_the_field(tmp_path: Path) -> None:
     with open_log(out, CONFIG) as log:
         log.write(record("a"))
     with (
-        pytest.raises(UsageError, match=r"another temperature: 1\.0, now 0\.5"),
+        pytest.raises(UsageError, match=r"a different temperature: 1\.0, now 0\.5"),
         open_log(out, {**CONFIG, "temperature": 0.5}),
     ):
         pass

@@ -64,7 +64,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
     whole = written(tmp_path / "log", 1, sidecar)
     for config, words in [
         ({**CONFIG, "seed": 4}, r"log was written with a different seed: 3, now 4$"),
-        ({**CONFIG, "seed": 4, "model": "x"}, r'another model: "m", now "x" \(and seed\)'),
+        ({**CONFIG, "seed": 4, "model": "x"}, r'a different model: "m", now "x" \(and seed\)'),
         ({**CONFIG, "more": True}, "another more: null, now true"),
         ({"model": "m", "seed": 3}, r"another weights: \[1.0, 0.5\], now null"),
     ]:
@@ -179,7 +179,7 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path, sideca
     assert err == ""
     told, same = out.splitlines()
     assert told.startswith("1 --output ")
-    assert "log cannot be written: File too large - make room and give the same command again" in told
+    assert "log cannot be written: File too large - free some space and run the same command again" in told
     assert same == "True"
     with open_log(tmp_path / "log", sidecar=sidecar) as log:
         assert numbers(log) == [0, 2]

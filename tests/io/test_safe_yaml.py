@@ -98,8 +98,8 @@ def test_empty_documents_are_left_out() -> None:
     [
         ("a: &x 1\nb: *x", "p.yaml:1: a", "anchors (&x)"),
         ("a: 1\nb: *x", "p.yaml:2: b", "aliases (*x)"),
-        ("a: 1\nb:\n  c: 1\n  c: 2", "p.yaml:4: b.c", "stands twice, first in line 3"),
-        ("a: {b: 1, b: 2}", "p.yaml:1: a.b", "stands twice"),
+        ("a: 1\nb:\n  c: 1\n  c: 2", "p.yaml:4: b.c", "duplicate key, first in line 3"),
+        ("a: {b: 1, b: 2}", "p.yaml:1: a.b", "duplicate key"),
         ("a: !!python/object/apply:os.system [id]", "p.yaml:1: a", "tag"),
         ("a: !!binary aGk=", "p.yaml:1: a", "tag"),
         ("a: !!set {x}", "p.yaml:1: a", "tag"),

@@ -37,22 +37,22 @@ def refused(path: Path) -> str:
             "is an MLX adapter",
             "mlx_lm.fuse",
         ),
-        (["config.json", "model.safetensors"], "has no adapter_config.json", "full model; as an expert"),
+        (["config.json", "model.safetensors"], "has no adapter_config.json", "full model; use it as"),
         (["model-00001-of-00002.safetensors", "model.safetensors.index.json"], "has no", "full model"),
         (["pytorch_lora_weights.safetensors"], "has no adapter_config.json", "are for image models"),
         ([WEIGHTS], "has no adapter_config.json", "PEFT writes both files"),
         ([CONFIG], "has no adapter_model.safetensors", "an adapter is a folder with"),
         ([CONFIG, "model.safetensors"], "has no adapter_model.safetensors", "it has model.safetensors"),
         (["style.safetensors"], "has no adapter_config.json", "it has style.safetensors"),
-        ([CONFIG, "adapter_model.bin"], "pickle only (adapter_model.bin)", "torch.load("),
-        (["adapter_model.bin"], "pickle only (adapter_model.bin)", "torch.load("),
+        ([CONFIG, "adapter_model.bin"], "only pickled weights (adapter_model.bin)", "torch.load("),
+        (["adapter_model.bin"], "only pickled weights (adapter_model.bin)", "torch.load("),
         (
             ["checkpoint-9/" + CONFIG, "checkpoint-100/" + CONFIG, "checkpoint-20/" + CONFIG],
             "has no adapter_config.json",
-            "subfolders: checkpoint-9, checkpoint-20, checkpoint-100",
+            "subfolders have adapters: checkpoint-9, checkpoint-20, checkpoint-100",
         ),
-        (["runs/one/" + CONFIG], "has no adapter_config.json", "subfolders: runs/one"),
-        (["config.json", "lora/" + CONFIG], "has no", "`checkpoint` of a persona; adapters lie in its subf"),
+        (["runs/one/" + CONFIG], "has no adapter_config.json", "subfolders have adapters: runs/one"),
+        (["config.json", "lora/" + CONFIG], "has no", "`checkpoint` of a persona; its subf"),
     ],
 )
 def test_a_folder_is_classified_by_its_files(
@@ -71,7 +71,7 @@ def test_a_folder_is_classified_by_its_files(
     [
         ("pirate.gguf", "is a GGUF file", "it was converted from"),
         ("no-suffix", "is a GGUF file", "it was converted from"),
-        ("adapter_model.bin", "and a pickle, which can run code", "torch.load("),
+        ("adapter_model.bin", "and can run code", "torch.load("),
         ("style.safetensors", "is a file, not an adapter folder", "an adapter is a folder with"),
     ],
 )

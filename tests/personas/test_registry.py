@@ -97,7 +97,7 @@ def test_broken_file_stops_its_own_personas_only(tmp_path: Path, kind: str) -> N
     assert [problem.file for problem in found.problems] == [file]
     assert found.problems[0].message.startswith(f"{file}:")
     # Not the namesake further down, which is another persona than the one the user wrote.
-    with pytest.raises(PersonaError, match="its file is wrong") as caught:
+    with pytest.raises(PersonaError, match="its file is invalid") as caught:
         found.get("Pirate")
     assert found.problems[0].message in caught.value.message
     assert [item.prompt for item in found.shadowed] == ["another"]

@@ -120,7 +120,7 @@ NOT_A_NAME = "is not a valid name: it must be a letter, then letters, digits, - 
         (OK + f"weight: {'9' * 300}", "3: weight: must be within ±1000"),
         (
             OK + "use: prmpt",
-            "3: use: unknown value 'prmpt' (choose from auto, adapter, prompt, both)",
+            "3: use: unknown value 'prmpt' (choose from auto, adapter, prompt, both); did you mean prompt?",
         ),
         (OK + "use: adapter", "3: use: 'adapter' needs the key adapters"),
         (OK + "use: both", "3: use: 'both' needs the key adapters"),
@@ -138,11 +138,11 @@ NOT_A_NAME = "is not a valid name: it must be a letter, then letters, digits, - 
         ),
         (
             OK + "adapters:\n- base: b",
-            "4: adapters[0]: needs exactly one of path, repo, checkpoint, and has none of them",
+            "4: adapters[0]: needs exactly one of path, repo, checkpoint, but has none of them",
         ),
         (
             OK + "adapters:\n- base: b\n  path: a\n  repo: a/b",
-            "4: adapters[0]: needs exactly one of path, repo, checkpoint, and has path and repo",
+            "4: adapters[0]: needs exactly one of path, repo, checkpoint, but has path and repo",
         ),
         (
             OK + "adapters:\n- base: b\n  pth: a\n  repo: a/b",
@@ -214,9 +214,9 @@ def test_mistakes_without_end_are_cut(write: Write) -> None:
         ("a/../../x", "must not contain '..'"),
         ("a\\..\\x", "must not contain '..'"),
         ("~/x", "~ is not expanded"),
-        ("out", "leads outside"),
-        ("out/deeper", "leads outside"),
-        ("chain", "leads outside"),
+        ("out", "is outside"),
+        ("out/deeper", "is outside"),
+        ("chain", "is outside"),
     ],
 )
 @pytest.mark.parametrize("key", ["path", "checkpoint"])
@@ -244,7 +244,7 @@ def test_resolved_path_follows_links_inside_and_checks_again(write: Write, tmp_p
     # The link is turned after the file was read.
     (folder / "link").unlink()
     (folder / "link").symlink_to(tmp_path)
-    with pytest.raises(PersonaError, match="leads outside"):
+    with pytest.raises(PersonaError, match="is outside"):
         entry.resolved_path()
 
 

@@ -85,7 +85,7 @@ def test_text_that_may_not_enter_a_prompt_is_stored_elsewhere() -> None:
         assert found.source is not None
         assert "by SECRET creator, version SECRET version" in found.source
         assert "the creator's notes: SECRET notes" in found.notices
-        assert any("wait for key words" in notice and notice.endswith(": 1") for notice in found.notices)
+        assert any("depend on key words" in notice and notice.endswith(": 1") for notice in found.notices)
 
 
 def test_the_system_prompt_replaces_the_usual_one_and_may_hold_it() -> None:
@@ -120,7 +120,7 @@ def test_line_ends_and_control_characters_of_a_prompt() -> None:
 @pytest.mark.parametrize("version", ["3.1", "4", 5.0])
 def test_a_newer_version_is_imported_with_a_notice(version: Any) -> None:
     card = v3() | {"spec_version": version}
-    assert any("newer than what is known" in notice for notice in draft(card).notices)
+    assert any("newer than the supported" in notice for notice in draft(card).notices)
     assert draft(v3()).notices == draft(v3() | {"spec_version": "x"}).notices == ()
 
 
@@ -268,7 +268,7 @@ def test_the_characters_note_stands_before_the_last_instructions() -> None:
     note = {"prompt": "{{char}} never lies.", "depth": 4, "role": "system"}
     found = draft(v2(extensions={"depth_prompt": note}, post_history_instructions="Be brief."))
     assert (found.prompt or "").endswith("Wise.\n\nAda never lies.\n\nBe brief.")
-    assert any("Character's Note (depth_prompt) stands near the end" in told for told in found.notices)
+    assert any("Character's Note (depth_prompt) is near the end" in told for told in found.notices)
     for nothing in ({"prompt": ""}, {"prompt": None}, {"depth": 4}, None, []):
         assert draft(v2(extensions={"depth_prompt": nothing})).notices == ()
 

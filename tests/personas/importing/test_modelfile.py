@@ -74,7 +74,7 @@ def test_comments_parameters_and_messages() -> None:
         ("SYSTEM y", "M: no FROM line, so this is not a Modelfile"),
         ("FROM x\nSYSTEM a\x00b", "M: not a text file"),
         ("FROM x\n" + "#" * (1 << 20), "M: larger than 1 MiB"),
-        ("FROM x\nTEMPLATE y", "M: no SYSTEM, no MESSAGE and no ADAPTER"),
+        ("FROM x\nTEMPLATE y", "M: no SYSTEM, MESSAGE or ADAPTER"),
     ],
 )
 def test_mistakes_are_reported_with_their_line(text: str, message: str) -> None:
@@ -194,7 +194,7 @@ def test_a_base_that_mpg_cannot_run_is_answered_with_what_to_do(
     named = draft(text, tmp_path / "Modelfile", "Qwen/Qwen3-0.6B")
     assert (named.notices, named.model) == ((), "Qwen/Qwen3-0.6B")
     message, hint = refused(f"FROM {base}\nTEMPLATE x", tmp_path / "Modelfile")
-    assert "there is no persona in it" in message
+    assert "it has no persona" in message
     assert words[0] in hint
 
 
@@ -207,7 +207,7 @@ def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -
     message, hint = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
     assert message == f"M:2: the adapter '{name}' is GGUF, which mpg does not support"
     assert "adapter_model.safetensors" in hint
-    assert "take the ADAPTER line out" in hint
+    assert "remove the ADAPTER line" in hint
 
 
 def test_an_adapter_beside_the_modelfile(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_quantised_base_is_written_as_one_that_runs(
 def test_a_model_whose_owner_has_quantised_ones_alone_is_not_chosen(tmp_path: Path) -> None:
     found = draft("FROM TheBloke/Llama-2-7B-AWQ\nSYSTEM x", tmp_path / "Modelfile")
     assert found.model is None
-    assert "the base is Llama-2-7B (" in found.notices[0]
+    assert "using Llama-2-7B as base (" in found.notices[0]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_base_that_is_a_path_goes_by_what_it_names(
 def test_an_unknown_base_is_requested(says: object, tmp_path: Path) -> None:
     adapter_folder(tmp_path / "lora", base_model_name_or_path=says)
     message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
-    assert "which model the adapter is for is not known" in message
+    assert "the base model of the adapter is unknown" in message
     assert "--base" in hint
 
 
@@ -310,7 +310,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
         "subfolder": "voices/pirate",
     }
     message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
-    assert "which model the adapter is for is not known" in message
+    assert "the base model of the adapter is unknown" in message
     assert "--base" in hint
 
 
@@ -319,13 +319,16 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
     [
         (lambda f: (f / "adapter_config.json").unlink(), "has no adapter_config.json"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "has no adapter_model.safetensors"),
-        (lambda f: (f / "adapter_config.json").write_text("[]"), "must hold a JSON object"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "must be a JSON object"),
         (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
         (lambda f: (f / "adapter_config.json").write_text('{"r": 0}'), "the adapter cannot be used"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"secret" * 9), "no safetensors file"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "no safetensors file"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\2" + bytes(7) + b"{}"), "no safetensors"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 99), "no safetensors file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"secret" * 9), "not a safetensors file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "not a safetensors file"),
+        (
+            lambda f: (f / "adapter_model.safetensors").write_bytes(b"\2" + bytes(7) + b"{}"),
+            "not a safetensors",
+        ),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 99), "not a safetensors file"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(safetensors(a=4)[:-1]), "damaged"),
     ],
 )
