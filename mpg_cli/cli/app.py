@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "personas": Lazy("mpg_cli.cli.commands.personas:personas", "List, check, create and import personas."),
     "doctor": Lazy("mpg_cli.cli.commands.doctor:doctor", "Check the installation."),
-    "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of the options."),
+    "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of options."),
 }
 
 app = typer.Typer(

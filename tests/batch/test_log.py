@@ -90,7 +90,7 @@ def test_an_output_that_is_no_batch_is_left_alone(tmp_path: Path) -> None:
         pass
     assert out.read_text() == "my diary\n"
     (tmp_path / "out.mpg.json").write_text(json.dumps({"config": CONFIG}))
-    with pytest.raises(UsageError, match="out:1 is no record"), open_log(out, CONFIG):
+    with pytest.raises(UsageError, match="out:1 is not a record"), open_log(out, CONFIG):
         pass
     assert out.read_text() == "my diary\n"
 

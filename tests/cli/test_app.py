@@ -121,7 +121,7 @@ def failing(error: BaseException) -> Callable[[list[str]], int]:
             1,
             "mpg: internal error: ZeroDivisionError: by zero; set MPG_DEBUG=1 for the traceback\n",
         ),
-        (MemoryError(), 1, "mpg: error: not enough memory\nhint: a smaller model"),
+        (MemoryError(), 1, "mpg: error: not enough memory\nhint: use a smaller model"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "mpg: error: not enough memory\n"),
         (OSError(12, "Cannot allocate memory"), 1, "mpg: error: not enough memory\n"),
         (ImportError("cannot allocate memory in static TLS block"), 1, "mpg: internal error: ImportError"),

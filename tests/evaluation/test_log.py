@@ -47,7 +47,7 @@ def test_another_run_is_distinguished(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     with open_log(file, CONFIG):
         pass
-    with pytest.raises(UsageError, match="another seed"), open_log(file, {**CONFIG, "seed": 1}):
+    with pytest.raises(UsageError, match="different seed"), open_log(file, {**CONFIG, "seed": 1}):
         pass
     (tmp_path / "notes.txt").write_text("dear diary\n")
     with (

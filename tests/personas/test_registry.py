@@ -104,7 +104,7 @@ def test_broken_file_stops_its_own_personas_only(tmp_path: Path, kind: str) -> N
     with pytest.raises(PersonaError, match="unknown persona 'bard'") as unknown:
         found.get("bard")
     assert unknown.value.hint is not None
-    assert f"left out: {file}" in unknown.value.hint
+    assert f"skipped invalid files: {file}" in unknown.value.hint
 
 
 def test_broken_file_further_down_is_only_a_notice(write: Write, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_each_line_of_a_pipe_is_a_turn_and_stdout_has_the_replies(chat: Run) -> 
     assert code == 0, err
     assert [reply["sequence"] for reply in objects(out)] == ["turn-1", "turn-2"]
     assert "exchanges    2" in err
-    assert re.search(r"all prompts +\d+ tokens over all rows, \d+ read, \d+ known", err)
+    assert re.search(r"all prompts +\d+ tokens over all rows, \d+ computed, \d+ cached", err)
     code, plain, err = chat('Hello\n//\n"""\nmore\nlines"""\n', "-p", "bold", "--seed", "5")
     assert code == 0, err
     assert plain.startswith(objects(out)[0]["text"])
@@ -96,7 +96,7 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("/persona bold++", "a persona is missing"),
         ("/weight bold", "/weight takes a name and a weight"),
         ("/weight bold x", "the weight of bold cannot start with 'x'"),
-        ("/weight terse 1", "/persona bold+terse adds it"),
+        ("/weight terse 1", "add it with /persona bold+terse"),
         ("/weight bolt 1", "did you mean bold?"),
         ("/weight bold+calm 1", "/weight takes one persona at a time"),
         ("/weight bold 0", "every weight is zero"),
@@ -299,7 +299,7 @@ def test_ctrl_c_stops_the_reply_and_ctrl_d_leaves(argv: list[str], tmp_path: Pat
     tty.interrupt("half a turn")
     tty.until(r"\r\n> ")
     tty.interrupt()
-    tty.until("Ctrl-D or /exit leaves")
+    tty.until("Ctrl-D or /exit ends the chat")
     tty.until("> ")
     tty.type("/wei\t")
     tty.until("/weight ")

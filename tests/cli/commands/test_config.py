@@ -141,7 +141,7 @@ def test_what_an_option_refuses_is_not_written(
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\nhint:") <= 1
-    assert "sets it" not in err
+    assert "set by" not in err
     assert file.read_text() == FILE
 
 

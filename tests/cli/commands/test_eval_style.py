@@ -93,7 +93,7 @@ def test_a_second_run_resumes_the_first(mpg: Any, tmp_path: Path) -> None:
     assert json.loads(again)["presence"] == json.loads(whole)["presence"]
     code, out, err = mpg(*argv, "--seed", "5")
     assert (code, out) == (2, "")
-    assert "another seed" in err
+    assert "different seed" in err
 
 
 def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     "more, what",
     [
-        (["--chunk-size", "2"], "another chunk size"),
-        (["--drafter", "reference"], "another drafter"),
-        (["--temperature", "0.5"], "another sampling"),
+        (["--chunk-size", "2"], "different chunk size"),
+        (["--drafter", "reference"], "different drafter"),
+        (["--temperature", "0.5"], "different sampling"),
     ],
 )
 def test_another_way_to_draft_is_another_run(mpg: Any, more: list[str], what: str) -> None:
@@ -134,7 +134,7 @@ def test_a_persona_of_negative_weight_with_another_prompt_is_another_run(mpg: An
     (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are very dull.\n")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
-    assert "another blend" in err
+    assert "different blend" in err
 
 
 def test_a_smaller_model_drafts(mpg: Any, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--device", "tpu"], "unknown device 'tpu' (choose from auto, cuda, cuda:N, mps, cpu)"),
         (["--dtype", "int8"], "unknown dtype 'int8' (choose from auto, bfloat16, float16, float32)"),
         (["--model", ""], "--model is empty"),
-        (["--sequence-id", "1", "-n", "2"], "--sequence-id names one sample"),
+        (["--sequence-id", "1", "-n", "2"], "--sequence-id selects one sample"),
         (["--format", "live"], "--format live is not possible: stdout is not a terminal"),
         (["--persona-dir", "nowhere"], "nowhere: no such folder"),
         (["--tempreture", "1"], "no such option: --tempreture"),
@@ -374,16 +374,16 @@ def test_flag_before_environment_before_file_before_default(cli: Cli, tmp_path: 
 
 def test_an_error_names_the_variable_or_file_behind_it(cli: Cli, tmp_path: Path) -> None:
     cli.monkeypatch.setenv("MPG_TOP_P", "7")
-    assert "hint: MPG_TOP_P sets it" in cli.refused("-p", "pirate", "hello")
+    assert "hint: set by MPG_TOP_P" in cli.refused("-p", "pirate", "hello")
     assert "MPG_TOP_P" not in cli.refused("-p", "pirate", "hello", "--top-p=8")
     cli.monkeypatch.delenv("MPG_TOP_P")
     cli.monkeypatch.setenv("MPG_TOP_K", "many")
-    assert "hint: MPG_TOP_K sets it" in cli.refused("-p", "pirate", "hello")
+    assert "hint: set by MPG_TOP_K" in cli.refused("-p", "pirate", "hello")
     cli.monkeypatch.delenv("MPG_TOP_K")
     config = tmp_path / "config" / "mpg" / "config.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("drafter: persona:poet\n")
-    assert f"hint: {config} sets it" in cli.refused("-p", "pirate", "hello")
+    assert f"hint: set by {config}" in cli.refused("-p", "pirate", "hello")
 
 
 def test_help_names_what_works(cli: Cli) -> None:

@@ -157,7 +157,7 @@ def test_formats_of_other_commands_are_ignored(cli: Cli, monkeypatch: pytest.Mon
     monkeypatch.setenv("MPG_FORMAT", "jsn")
     code, _, err = cli("personas", "list")
     assert code == 2
-    assert "hint: MPG_FORMAT sets it" in err
+    assert "hint: set by MPG_FORMAT" in err
 
 
 def test_environment_and_config_reach_commands_of_the_group(
@@ -169,7 +169,7 @@ def test_environment_and_config_reach_commands_of_the_group(
     monkeypatch.setenv("MPG_PERSONA_DIR", str(tmp_path / "nowhere"))
     code, _, err = cli("personas", "list")
     assert code == 2
-    assert err.endswith("nowhere: no such folder\nhint: MPG_PERSONA_DIR sets it\n")
+    assert err.endswith("nowhere: no such folder\nhint: set by MPG_PERSONA_DIR\n")
 
 
 def test_folders_can_stand_in_the_config(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

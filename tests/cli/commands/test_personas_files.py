@@ -143,7 +143,7 @@ def test_other_models_of_the_family_are_compared_and_skipped(adapted: Cli, model
     assert code == 0
     where = "mine/own.yaml:4: adapters[0].path"
     assert out.startswith(f"{where}: adapter made for someone/{model.name} is not used: model.layers.")
-    assert out.endswith(f"all right; no local adapter is used on {model}\n")
+    assert out.endswith(f"no problems; no local adapter is used on {model}\n")
     Path("mine/own.yaml").write_text(text + entry.format("MPG-tiny-GGUF"))
     code, out, _ = adapted("personas", "check", "mine", "--model", "mpg-tiny")
     assert (code, out.split("; ")[1]) == (0, "1 of 1 adapters for mpg-tiny fit\n")
@@ -335,12 +335,12 @@ def test_new_with_an_adapter_of_the_hub(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["2x"], "'2x' is no name of a persona"),
+        (["2x"], "'2x' is not a valid persona name"),
         (["x", "--parts", "nobody"], "unknown persona 'nobody'"),
         (["x", "--parts", "x"], "a composite cannot contain itself"),
         (["x", "--parts", "pirate", "--prompt", "y"], "--parts makes a composite"),
         (["x", "--base", "y"], "--base needs --adapter"),
-        (["x", "--adapter", "someone/lora"], "does not say which model it is for"),
+        (["x", "--adapter", "someone/lora"], "names no base model"),
         (["x", "--adapter", "./nowhere"], "does not exist"),
         (["x", "--prompt", " "], "--prompt is empty"),
         (["x", "--prompt", "\x1b[2J"], "--prompt has the control character"),

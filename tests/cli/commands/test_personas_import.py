@@ -106,9 +106,9 @@ def test_quiet_prints_nothing(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (("--name", "2b"), "'2b' is no name of a persona"),
-        (("--user", ""), "--user needs a name"),
-        (("--user", "a\nb"), "--user needs a name"),
+        (("--name", "2b"), "'2b' is not a valid persona name"),
+        (("--user", ""), "--user must be one line"),
+        (("--user", "a\nb"), "--user must be one line"),
         (("other.json", "--name", "x"), "--name needs a single file"),
     ],
 )
@@ -157,7 +157,7 @@ def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
     err = refused(cli, f"my files/{file}")
     told, hint = err.splitlines()
     assert told == f"mpg: error: my files/{file}: a persona file needs no import"
-    first, command = hint.removeprefix("hint: ").split(", with ")
+    first, command = hint.removeprefix("hint: ").split(": ", 1)
     if not file.endswith((".yaml", ".yml")):
         assert first == "save it as butler.yaml"
         Path("my files", file).rename("my files/butler.yaml")
@@ -209,7 +209,7 @@ def test_hiding_another_persona_needs_force(cli: Cli, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mpg_cli.personas.registry.library_dir", lambda: Path("last"))
     err = refused(cli, card(name="Eve"))
     assert "the new Eve would hide the persona in last/x.yaml:1" in err
-    assert "--force writes it all the same" in err
+    assert "or use --force" in err
     imported(cli, card(name="Eve"), "--force")
 
 
@@ -244,7 +244,7 @@ def test_a_modelfile_with_its_adapter(cli: Cli, tmp_path: Path) -> None:
         f"FROM ./x.gguf\nADAPTER {source}\nSYSTEM You are Mario.\nPARAMETER temperature 0.7\n"
     )
     err = imported(cli, "mario.Modelfile")
-    assert "the same with mpg generate: --temperature 0.7" in err
+    assert "give mpg generate: --temperature 0.7" in err
     assert err.endswith("try: mpg generate -p mario --model Qwen/Qwen3-0.6B '…'\n")
     (persona,) = Registry.load([user_folder()]).personas
     (entry,) = persona.adapters

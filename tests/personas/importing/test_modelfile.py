@@ -173,8 +173,11 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
     "base, words",
     [
         ("./llama.gguf", ("is a GGUF model", "--model Qwen/Qwen3-0.6B")),
-        ("llama3.2:3b", ("is a model of Ollama", "--model Qwen/Qwen3-0.6B")),
-        ("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", ("is a GGUF", "called Llama-3.2-3B-Instruct)")),
+        ("llama3.2:3b", ("is an Ollama model", "--model Qwen/Qwen3-0.6B")),
+        (
+            "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M",
+            ("is a GGUF", "perhaps Llama-3.2-3B-Instruct)"),
+        ),
         ("./weights", ("is a GGUF model",)),
         ("./folder", ("is a GGUF model",)),
         (".", ("is not a folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
