@@ -94,7 +94,7 @@ def test_repositories_without_an_adapter(hub: StubHub, tmp_path: Path) -> None:
     assert "has no revision 'v9'" in refused("someone/pirate@v9")
     text = refused("someone/lib")
     assert "adapter someone/lib has no adapter_config.json" in text
-    assert "subfolders: voices/pirate" in text
+    assert "subfolders have adapters: voices/pirate" in text
     text = refused("someone/lib/voices/pirat")
     assert "adapter someone/lib/voices/pirat: there is no such folder" in text
     assert "look in voices/pirate" in text

@@ -156,7 +156,7 @@ def test_adapters_are_experts_as_on_the_command_line() -> None:
     [
         ({}, "a persona is missing"),
         ({"persona": "pirate", "scale": 0}, "every weight is zero"),
-        ({"persona": "pirate:-1", "scheme": Scheme(target="mixture")}, "no negative weights"),
+        ({"persona": "pirate:-1", "scheme": Scheme(target="mixture")}, "not allow negative weights"),
         ({"persona": "pirate", "scheme": Scheme(drafter="persona:bard")}, "not in the blend"),
         ({"persona": "pirate", "drafter": "mergd"}, "unknown drafter 'mergd' .choose from auto, merged"),
         ({"persona": "pirate", "device": "gpu"}, "unknown device 'gpu' .choose from auto, cuda"),

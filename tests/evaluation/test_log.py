@@ -51,7 +51,7 @@ def test_another_run_is_distinguished(tmp_path: Path) -> None:
         pass
     (tmp_path / "notes.txt").write_text("dear diary\n")
     with (
-        pytest.raises(UsageError, match=r"notes\.txt exists, and its first line has no configuration"),
+        pytest.raises(UsageError, match=r"notes\.txt exists, but its first line has no configuration"),
         open_log(tmp_path / "notes.txt", CONFIG),
     ):
         pass

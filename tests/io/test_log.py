@@ -65,7 +65,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
     for config, words in [
         ({**CONFIG, "seed": 4}, r"log was written with a different seed: 3, now 4$"),
         ({**CONFIG, "seed": 4, "model": "x"}, r'a different model: "m", now "x" \(and seed\)'),
-        ({**CONFIG, "more": True}, "another more: null, now true"),
+        ({**CONFIG, "more": True}, "different more: null, now true"),
         ({"model": "m", "seed": 3}, r"another weights: \[1.0, 0.5\], now null"),
     ]:
         with (

@@ -193,7 +193,7 @@ def test_the_next_entry_has_its_turn(models: Path, persona: Persona) -> None:
     expert, said = experts(persona(*entries, prompt="Hi."), models / "X-1B")
     assert expert.basis == "adapter made for org/X-1B, by family name and shapes"
     assert said == [
-        "p: adapter made for mirror/X-1B is not used: the adapter made for org/X-1B comes first",
+        "p: adapter made for mirror/X-1B is not used: the adapter made for org/X-1B has priority",
         "p: adapter made for org/X-1B is used, by family name and shapes",
     ]
     gone = {"base": "org/X-1B", "path": "gone"}
@@ -278,7 +278,7 @@ def test_what_is_here_comes_before_what_must_be_fetched(
     write(away, here, prompt="Hi.")
     expert, said = experts(folder, models / "X-1B")
     assert expert.basis == "adapter made for org/X-1B, by family name and shapes"
-    assert said[0] == "p: adapter made for other/X-1B is not used: the adapter made for org/X-1B comes first"
+    assert said[0] == "p: adapter made for other/X-1B is not used: the adapter made for org/X-1B has priority"
     write(away, prompt="Hi.")
     expert, said = spoken(folder, models / "X-1B")
     assert expert.kind == "prompt"

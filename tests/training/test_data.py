@@ -158,7 +158,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("{}".encode("utf-16"), "prefs is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8"),
         (b"PAR1\x15\x04", "prefs is a Parquet file", "in Python: pandas.read_parquet("),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer", "git lfs pull"),
-        (json.dumps(GOOD, indent=1).encode(), "prefs has a JSON object over several lines", "jq -c . "),
+        (json.dumps(GOOD, indent=1).encode(), "prefs has JSON objects over several lines", "jq -c . "),
         (json.dumps({"data": [GOOD]}).encode(), "with its rows in data, not", "jq -c '.data[]' "),
         (b"prompt\tresponse\nHi\tArr!\n", "prefs is TSV", "pandas.read_csv("),
         (repr(GOOD).encode(), "is written as Python, not as JSON", "ast.literal_eval"),

@@ -56,7 +56,7 @@ def edited(folder: Path, text: str, base: str, *, force: bool = False) -> str:
 
 @pytest.mark.parametrize("name", ["", "7up", "a b", "../x", "x" * 500])
 def test_a_name_that_no_persona_can_have(name: str) -> None:
-    with pytest.raises(UsageError, match="is no name of a persona"):
+    with pytest.raises(UsageError, match="is not a valid persona name"):
         check_name(name)
 
 
@@ -115,7 +115,7 @@ def test_a_persona_without_adapters_gets_its_first(tmp_path: Path) -> None:
 
 
 def test_the_same_base_is_replaced_only_by_force(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="pirate has an adapter for other/model already") as caught:
+    with pytest.raises(UsageError, match="pirate already has an adapter for other/model") as caught:
         edited(tmp_path, COMMENTED, "other/model")
     assert caught.value.hint is not None
     assert "--force" in caught.value.hint
@@ -129,7 +129,7 @@ def test_the_same_base_is_replaced_only_by_force(tmp_path: Path) -> None:
 
 def test_the_same_base_goes_by_its_name_alone_too(tmp_path: Path) -> None:
     text = COMMENTED.replace("other/model", "Qwen3-0.6B")
-    with pytest.raises(UsageError, match=r"an adapter for Qwen3-0\.6B already"):
+    with pytest.raises(UsageError, match=r"already has an adapter for Qwen3-0\.6B"):
         edited(tmp_path, text, "Qwen/Qwen3-0.6B")
     mirror = COMMENTED.replace("other/model", "mirror/Qwen3-0.6B")
     assert len(parsed(edited(tmp_path, mirror, "Qwen/Qwen3-0.6B"), tmp_path).adapters) == 3
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_edited_as_text_is_left_alone(tmp_path: Path) -> N
         ("crew.yaml", "name: pirate\nprompt: x", "crew.yaml:1: the persona pirate exists already"),
         ("pirate.yaml", "name: Pirate\nprompt: x", "the persona Pirate exists already"),
         ("pirate.yaml", "name: pirate\nparts: a + b", "pirate is a composite"),
-        ("pirate.yaml", "name: pirate\nprompt: x\n---\nname: b\nprompt: y", "holds several personas"),
+        ("pirate.yaml", "name: pirate\nprompt: x\n---\nname: b\nprompt: y", "has several personas"),
         ("pirate.yaml", "name: other\nprompt: x", "exists and has no persona pirate"),
     ],
 )
@@ -172,7 +172,7 @@ def test_texts_do_not_change_an_existing_persona(tmp_path: Path) -> None:
     (tmp_path / "pirate.yaml").write_text(COMMENTED)
     same = Texts(prompt="Speak as a pirate. Always.")
     assert check_destination(where(tmp_path), same, force=False) is not None
-    with pytest.raises(UsageError, match="--description is for a new persona"):
+    with pytest.raises(UsageError, match="--description differs from the existing persona"):
         check_destination(where(tmp_path), Texts(description="new"), force=True)
 
 
@@ -186,7 +186,7 @@ def test_an_adapter_without_a_persona_is_not_overwritten(tmp_path: Path) -> None
 
 def test_a_file_that_appears_during_the_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "pirate.yaml").write_text("name: pirate\nprompt: x\n")
-    with pytest.raises(UsageError, match="appeared meanwhile"):
+    with pytest.raises(UsageError, match="was created meanwhile"):
         persona_text(where(tmp_path), Texts(), None)
 
 
@@ -231,7 +231,7 @@ def test_an_unfinished_run_needs_no_second_permission_to_replace(tmp_path: Path)
     (tmp_path / "pirate.yaml").write_text(COMMENTED)
     target = where(tmp_path, "other/model")
     target.run.mkdir(parents=True)
-    with pytest.raises(UsageError, match="has an adapter for other/model already"):
+    with pytest.raises(UsageError, match="already has an adapter for other/model"):
         check_destination(target, Texts(), force=False)
     (target.run / "checkpoint-3").mkdir()
     (target.run / "checkpoint-3" / "trainer_state.json").touch()

@@ -55,7 +55,7 @@ def test_columns_can_be_requested(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["Hello", "-p", "bold"], "at least two personas"),
         (["Hello", "-p", "bold", "-p", "nobody"], "unknown persona 'nobody'"),
-        (["Hello", "-p", "bold", "-p", "calm:-1", "--target", "mixture"], "no negative weights"),
+        (["Hello", "-p", "bold", "-p", "calm:-1", "--target", "mixture"], "not allow negative weights"),
         (["Hello", "-p", "bold", "-p", "calm", "--drafter", "persona:bold"], "is not in the blend"),
         (["", "-p", "bold", "-p", "calm"], "the prompt is empty"),
         (["Hello", "-p", "bold", "-p", "calm", "--top-p", "2"], "--top-p"),

@@ -69,7 +69,7 @@ def test_all_prints_the_sixteen_types_and_the_confusion(mpg: Any) -> None:
     assert len(rows) == 16
     assert all(row.count("●") + row.count("○") == 1 for row in rows)
     right = sum(row.count("●") for row in rows)
-    assert f"{right} of 16 types are read as asked" in out
+    assert f"{right} of 16 types recovered" in out
 
 
 def test_a_file_of_one_dimension_gives_one_letter(mpg: Any, tmp_path: Path) -> None:

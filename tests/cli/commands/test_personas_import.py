@@ -159,7 +159,7 @@ def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
     assert told == f"mpg: error: my files/{file}: a persona file needs no import"
     first, command = hint.removeprefix("hint: ").split(": ", 1)
     if not file.endswith((".yaml", ".yml")):
-        assert first == "save it as butler.yaml"
+        assert first == "save it as butler.yaml and use it"
         Path("my files", file).rename("my files/butler.yaml")
     argv = shlex.split(command)
     assert argv[:2] == ["mpg", "generate"]
