@@ -66,7 +66,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
         ({**CONFIG, "seed": 4}, r"log was written with a different seed: 3, now 4$"),
         ({**CONFIG, "seed": 4, "model": "x"}, r'a different model: "m", now "x" \(and seed\)'),
         ({**CONFIG, "more": True}, "different more: null, now true"),
-        ({"model": "m", "seed": 3}, r"another weights: \[1.0, 0.5\], now null"),
+        ({"model": "m", "seed": 3}, r"different weights: \[1.0, 0.5\], now null"),
     ]:
         with (
             pytest.raises(UsageError, match=words) as caught,

@@ -291,7 +291,7 @@ def test_what_is_here_comes_before_what_must_be_fetched(
     assert expert.kind == "adapter"
     assert said == [f"p: {SHAPES}"]
     write(away, use="adapter")
-    with pytest.raises(PersonaError, match="for other/X-1B: it is not on this disk, and not fetched for"):
+    with pytest.raises(PersonaError, match="for other/X-1B: it is not on this disk, and matches by"):
         spoken(folder, models / "other")
 
 
