@@ -158,7 +158,7 @@ def test_an_adapter_is_replaced_only_by_force(mpg: Cli, model: Path) -> None:
     weights = Path(first["adapter"]) / "adapter_model.safetensors"
     before = weights.read_bytes()
     argv = ("grump", "--model", model, *QUICK, "--data", "prefs.jsonl", "--persona-dir", "out", "--seed", "1")
-    assert "grump has an adapter for tiny-one already" in refused(mpg, *argv)
+    assert "grump already has an adapter for tiny-one" in refused(mpg, *argv)
     assert weights.read_bytes() == before
     trained(mpg, model, "--persona-dir", "out", "--seed", "1", "--force")
     assert weights.read_bytes() != before
@@ -334,7 +334,7 @@ def test_rows_that_do_not_fit_are_counted_in_words(capsys: pytest.CaptureFixture
     from mpg_cli.training.notices import Notices
 
     trained: Any = SimpleNamespace(too_long=1, cut=2)
-    Notices(Streams.current().say, quiet=False).lengths(trained, 128)
+    Notices(Streams.current().message, quiet=False).lengths(trained, 128)
     assert capsys.readouterr().err == (
         "mpg: left out, no room for a reply in 128 tokens: 1 prompt (--max-length)\n"
         "mpg: cut at 128 tokens: 2 rows (--max-length)\n"
