@@ -83,18 +83,18 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("bold:0.25+terse:0.5", 9, "turn-3"),
     ]
     assert re.search(r"\[a \w+ [\d.]+\]", err)  # the legend of the explanation
-    assert "taken back: Again" in err
+    assert "removed: Again" in err
     assert "bold:0.25+terse:0.5: terse 0.5 (prompt), bold 0.25 (adapter)" in err
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/wieght bold 1", "there is no command /wieght; did you mean /weight?"),
-        ("/nonsense", "/help lists them"),
+        ("/wieght bold 1", "unknown command /wieght; did you mean /weight?"),
+        ("/nonsense", "see /help"),
         ("/persona boldd", "unknown persona 'boldd'; did you mean bold"),
         ("/persona bold++", "a persona is missing"),
-        ("/weight bold", "/weight takes a name and a weight"),
+        ("/weight bold", "/weight needs a name and a weight"),
         ("/weight bold x", "the weight of bold cannot start with 'x'"),
         ("/weight terse 1", "add it with /persona bold+terse"),
         ("/weight bolt 1", "did you mean bold?"),
@@ -105,12 +105,12 @@ def test_commands_change_the_blend_and_the_chat(chat: Run) -> None:
         ("/seed -1", "/seed takes a whole number"),
         ("/seed 99999999999999999999999999", "between 0 and 2^64 - 1"),
         ("/drop x", "/drop takes a whole number"),
-        ("/save", "/save takes a file"),
+        ("/save", "/save needs a file"),
         ("/save no/such/folder/chat.json", "cannot be written"),
         ("/retry", "the chat has no exchange yet"),
         ("/undo", "the chat has no exchange yet"),
         ("/explain", "no complete reply to explain"),
-        ("/clear now", "/clear takes nothing after it"),
+        ("/clear now", "/clear takes no argument"),
         ("x" * 7000, "the chat is full"),
     ],
 )
