@@ -212,7 +212,7 @@ def test_options_show_in_the_signature_and_the_docstring() -> None:
     assert {*parameters, *of_reply} - {"self", "report"} == set(
         inspect.signature(mpg_cli.generate).parameters
     )
-    assert "min_p: Drop tokens below P" in (mpg_cli.Speaker.reply.__doc__ or "")
+    assert "min_p: Drop tokens less likely than P" in (mpg_cli.Speaker.reply.__doc__ or "")
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,9 @@ def test_a_wrong_option_of_a_reply_is_reported_by_its_name(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         speaker.reply("Hello", **wrong)
+
+
+def test_thresholds_of_another_rule_are_refused_in_a_scheme_too() -> None:
+    scheme = mpg_cli.Scheme(threshold=mpg_cli.Threshold(candidates=2))
+    with pytest.raises(mpg_cli.MpgError, match="belong to rule threshold, not to exact"):
+        mpg_cli.load("pirate", scheme=scheme)

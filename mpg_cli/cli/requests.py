@@ -61,7 +61,8 @@ def read_request(
         if blendless
         else blending.resolve(request_options.blend, request_options.scheme.target)
     )
-    scheme = request_options.scheme if per_line else request_options.scheme.on(experts.names)
+    scheme = request_options.scheme.effective
+    scheme = scheme if per_line else scheme.on(experts.names)
     return Request(
         model=request_options.model,
         prompting=read_prompting(request_options.prompt, streams),

@@ -78,7 +78,8 @@ def _typed(key: Key, raw: Any) -> Value:
         items = raw if isinstance(raw, list) else [raw]
         if not items or not all(type(item) is key.kind and item != "" for item in items):
             what = "a whole number or a list of them" if key.kind is int else "text or a list of texts"
-            raise UsageError(f"must be {what}, not {kind_of(raw)}")
+            wrong = next((item for item in items if type(item) is not key.kind), raw)
+            raise UsageError(f"must be {what}, not {kind_of(wrong)}")
         return [os.path.expanduser(item) for item in items] if key.home else items
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if key.kind is bool and isinstance(raw, bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpg_cli.errors import UsageError
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.run import RunOptions
@@ -31,3 +32,8 @@ class Request:
 
     def __post_init__(self) -> None:
         RunOptions(self.seed, self.samples, self.sequence_id)  # checks them
+        if self.scheme != self.scheme.effective:
+            raise UsageError(
+                f"threshold, candidates and ahead belong to rule threshold, not to {self.scheme.rule}",
+                hint='use Scheme(rule="threshold"), or leave out threshold',
+            )

@@ -89,7 +89,8 @@ def blended(request: Request, target: TargetName, rule: RuleName) -> Request:
     if rule == "threshold" and (not_loaded or scheme.drafter == "lookup"):
         scheme = replace(scheme, drafter="merged")
     chunk = None if rule == "threshold" and scheme.chunk_size == 0 else scheme.chunk_size
-    return replace(request, scheme=replace(scheme, target=target, rule=rule, chunk_size=chunk))
+    scheme = replace(scheme, target=target, rule=rule, chunk_size=chunk).effective
+    return replace(request, scheme=scheme)
 
 
 def token_by_token(request: Request, target: TargetName = "product") -> Request:

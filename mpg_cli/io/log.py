@@ -211,10 +211,11 @@ class ResumableLog:
 
     def _compare(self, before: dict[str, Any]) -> None:
         self.config |= {key: before[key] for key in self._drawn if key in before}
-        changed = [key for key in {**before, **self.config} if before.get(key) != self.config.get(key)]
+        then, own = _flat(before), _flat(self.config)
+        changed = [key for key in {**then, **own} if then.get(key) != own.get(key)]
         if changed:
             key = changed[0]
-            was, now = (visible(json.dumps(config.get(key)), 80) for config in (before, self.config))
+            was, now = (visible(json.dumps(config.get(key)), 80) for config in (then, own))
             more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
             raise UsageError(
                 f"{self.name} was written with a different {key}: {was}, now {now}{more}",
@@ -249,6 +250,15 @@ def _whole_lines(stream: io.FileIO) -> int:
             return begin + place + 1
         end = begin
     return 0
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the entries of inner objects by their own names, as in `sampling.top_p`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        inner = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
+        flat |= inner or {key: value}
+    return flat
 
 
 def _hash(config: Mapping[str, Any]) -> str:

@@ -253,13 +253,16 @@ class Scheme:
         object.__setattr__(self, "drafter", _drafter(self.drafter))
         if self.rule != "exact" and self.drafter == "auto":
             object.__setattr__(self, "drafter", "merged")
-        if self.rule != "threshold":  # thresholds of the config file apply to their rule only
-            object.__setattr__(self, "threshold", Threshold())
         if self.rule == "threshold" and self.drafter == "lookup":
             raise UsageError(
                 "--drafter lookup cannot be used with --rule threshold: it cannot propose every token",
                 hint="use --rule exact or block, or another drafter",
             )
+
+    @property
+    def effective(self) -> Scheme:
+        """The scheme without thresholds that its rule ignores; the config file may set them for all rules."""
+        return self if self.rule == "threshold" else replace(self, threshold=Threshold())
 
     def check_given(self, given: Callable[[str], bool]) -> None:
         """Raise UsageError for an option with no effect beside the others, if `given(key)` holds for it."""

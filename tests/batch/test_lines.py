@@ -250,7 +250,7 @@ def test_null_is_nothing_wherever_it_stands() -> None:
         (
             {"messages": [{"role": "assistant", "content": "x"}]},
             "bad_value",
-            "; the model answers the last user",
+            "; end with a user turn",
         ),
         (openai() | {"url": "/v1/completions"}, "unsupported", "lines with a prompt and use --raw"),
         (openai() | {"url": "/v1/responses"}, "unsupported", "write its input as messages"),

@@ -67,7 +67,6 @@ def test_under_other_rules_the_way_to_draft_is_part_of_a_batch(asked: Request) -
     block = replace(asked, scheme=Scheme(rule="block"))
     assert changed(block, scheme=Scheme(rule="block", drafter="lookup"))
     assert changed(block, scheme=Scheme(rule="block", chunk_size=7))
-    assert not changed(block, scheme=Scheme(rule="block", threshold=Threshold(window=9)))
     threshold = replace(asked, scheme=Scheme(rule="threshold"))
     assert changed(threshold, scheme=Scheme(rule="threshold", threshold=Threshold(window=9)))
 

@@ -183,7 +183,7 @@ def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
     )
     (other / "adapter_model.safetensors").write_bytes((world / "bold/adapter_model.safetensors").read_bytes())
     events = run(request(world, "", adapters=((AdapterPlace(other), 1.0),)))
-    assert any(isinstance(e, Notice) and "made for somewhere/else" in e.message for e in events)
+    assert any(isinstance(e, Notice) and "names somewhere/else as its base" in e.message for e in events)
 
 
 def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
@@ -265,7 +265,7 @@ def test_falling_back_on_the_prompt_is_reported(world: Path) -> None:
         "name: fallback\nprompt: Be odd.\nadapters: [{base: elsewhere, path: calm}]\n"
     )
     notices = [e.message for e in run(request(world, "fallback+bold")) if isinstance(e, Notice)]
-    assert any("the system prompt is the expert: fallback" in message for message in notices)
+    assert any("using the system prompt: fallback" in message for message in notices)
 
 
 def test_adapters_without_personas(world: Path) -> None:

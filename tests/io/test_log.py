@@ -64,6 +64,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
     whole = written(tmp_path / "log", 1, sidecar)
     for config, words in [
         ({**CONFIG, "seed": 4}, r"log was written with a different seed: 3, now 4$"),
+        ({**CONFIG, "sampling": {"top_p": 1}}, r"with a different sampling\.top_p: null, now 1$"),
         ({**CONFIG, "seed": 4, "model": "x"}, r'a different model: "m", now "x" \(and seed\)'),
         ({**CONFIG, "more": True}, "different more: null, now true"),
         ({"model": "m", "seed": 3}, r"different weights: \[1.0, 0.5\], now null"),

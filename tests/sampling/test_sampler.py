@@ -167,7 +167,8 @@ def test_a_lookup_cannot_serve_the_threshold_rule() -> None:
 
 
 def test_other_rules_have_one_candidate() -> None:
-    assert decoding(rule="block", threshold=Threshold(candidates=2)).scheme.threshold.candidates == 1
+    with pytest.raises(ValueError, match="belong to rule threshold"):
+        decoding(rule="block", threshold=Threshold(candidates=2))
 
 
 def test_a_reply_that_is_ended_leaves_the_others() -> None:

@@ -272,5 +272,5 @@ def test_a_token_that_the_model_lacks_is_reported_by_its_field(run: Any) -> None
     code, out, _ = run("-", "-p", "bold", stdin=lines({"prompt": "a", "logit_bias": {"5000": 1}}))
     (record,) = out
     assert code == 1
-    assert record["error"]["message"].startswith("logit_bias 5000: ")
+    assert record["error"]["message"].startswith("logit_bias 5000 is not a token id")
     assert "is not a token id of" in record["error"]["message"]

@@ -184,7 +184,7 @@ def test_bad_rows_are_named_counted_and_left_out(mpg: Cli, model: Path, tmp_path
         [
             "mpg: error: 3 rows of the data cannot be used:",
             *lines,
-            "hint: correct them, or leave out --strict",
+            "hint: correct them, or leave out --strict to skip them",
             "",
         ]
     )

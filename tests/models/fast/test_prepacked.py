@@ -168,7 +168,7 @@ def test_an_adapters_copy_of_a_weight_is_compared_by_value(tmp_path: Path) -> No
     assert adapter.copies.keys() >= {"lm_head.weight"}
     with edited_tensors(folder) as tensors:
         tensors["base_model.model.lm_head.base_layer.weight"] += 0.1
-    with pytest.raises(AdapterError, match="brings its own version"):
+    with pytest.raises(AdapterError, match="has a version that differs from the base"):
         fit_adapter(read_adapter(folder, "pirate"), model)
 
 

@@ -170,7 +170,7 @@ def test_a_full_model_instead_of_an_adapter(tmp_path: Path) -> None:
 def test_adapters_in_subfolders_are_pointed_out(folder: Path) -> None:
     text = refused_parent = refused(folder.parent)
     assert refused_parent.startswith("adapter pirate")
-    assert "subfolders: pirate" in text
+    assert "subfolders have adapters: pirate" in text
 
 
 def test_missing_weights(folder: Path) -> None:

@@ -291,7 +291,7 @@ def test_a_pickled_adapter(hub: StubHub, tmp_path: Path) -> None:
     folder = tiny_adapter(tmp_path / "repo")
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     hub.repositories["someone/pirate"] = folder
-    with pytest.raises(AdapterError, match="pickle only"):
+    with pytest.raises(AdapterError, match="only pickled weights"):
         fetch_adapter("someone/pirate")
 
 
