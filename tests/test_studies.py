@@ -52,7 +52,7 @@ def test_a_short_run_writes_page_plots_and_numbers(tmp_path: Path) -> None:
 def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--short"])
-    assert "give --out" in capsys.readouterr().err
+    assert "--short needs --out" in capsys.readouterr().err
 
 
 def test_whole_chunks_redrafted_are_accepted_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
