@@ -32,7 +32,7 @@ class Decoding:
         if self.scheme.rule == "threshold" and self.scheme.chunk_size is None:
             raise ValueError("rule threshold needs a fixed chunk size")
         if self.scheme != self.scheme.effective:
-            raise ValueError(f"candidates and chunks ahead belong to rule threshold, not to {self.scheme.rule}")
+            raise ValueError(f"candidates and ahead belong to rule threshold, not to {self.scheme.rule}")
 
     @cached_property
     def draft_sampling(self) -> Sampling:
