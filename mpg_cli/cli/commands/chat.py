@@ -10,13 +10,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, given, with_groups
-from mpg_cli.cli.requests import (
-    RequestOptions,
-    default_model_notice,
-    exit_unless_ok,
-    read_request,
-    with_saved_chat,
-)
+from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_request
 from mpg_cli.config.paths import state_dir
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
@@ -56,6 +50,7 @@ def chat(
     from mpg_cli.chat.transcript import Transcript, load_chat  # not needed for completion and --help
     from mpg_cli.cli.chat_loop import ChatLoop
     from mpg_cli.cli.line_reader import LineReader
+    from mpg_cli.cli.requests import with_saved_chat
     from mpg_cli.render.commentary import Commentary
 
     streams = Streams.current()

@@ -55,10 +55,8 @@ def tune(
     request = read_request(ctx, request_options.with_prompt(plan.PROMPTS[0]), streams)
     names = Experts(request.blend, request.adapters).names
     drafters = plan.drafters(tuning.drafters, names, request.scheme)
-    prompts, request = (
-        plan.prompts(tuning.prompts, request_options.prompt.system),
-        plan.measured_request(request),
-    )
+    prompts = plan.prompts(tuning.prompts, request_options.prompt.system)
+    request = plan.measured_request(request)
     if not quiet and (notice := default_model_notice(ctx, request.model.name)):
         streams.message(f"mpg: {notice}")
     with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
