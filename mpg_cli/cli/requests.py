@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -80,6 +79,8 @@ def read_columns(
     ctx: typer.Context, columns: CompareOptions, request_options: RequestOptions, streams: Streams
 ) -> list[Request]:
     """A request per column of a comparison: the same prompt and seed, one blend each."""
+    import secrets  # not needed for completion and --help
+
     from mpg_cli.cli.prompts import read_prompting
 
     blends = [replace(request_options.blend, personas=(text,)) for text in columns.personas]
