@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from mpg_cli.engine.request import Request
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas.blending import Experts
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.personas.expression import format_weight
 from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
@@ -180,8 +180,5 @@ def scheme_json(scheme: Scheme) -> dict[str, Any]:
 
 
 def expression_of(request: Request) -> str:
-    """The blend as one canonical expression; `--adapter` experts by their folder name."""
-    terms = [request.blend.expression] if request.blend else []
-    for place, weight in request.adapters:
-        terms.append(place.name if weight == 1 else f"{place.name}:{format_weight(weight)}")
-    return "+".join(terms)
+    """The blend as one canonical expression; `--adapter` experts by the name of their folder."""
+    return Experts(request.blend, request.adapters).expression
