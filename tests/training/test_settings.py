@@ -67,7 +67,7 @@ def test_the_context_bounds_the_length() -> None:
         ({"likelihood": math.nan}, "--likelihood nan must be 0 or more"),
         ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
         ({"seed": -1}, "--seed -1 must be 0 or more"),
-        ({"sft": True, "beta": 0.2}, "--beta belongs to preference data"),
+        ({"sft": True, "beta": 0.2}, "--beta applies to preference data"),
         ({"loss": "sft", "likelihood": 1.0}, "--likelihood conflicts with --loss sft"),
     ],
 )
