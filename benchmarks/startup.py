@@ -50,7 +50,9 @@ def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float
     """Seconds of processor time and of wall-clock time."""
     began = time.perf_counter()
     with open(os.devnull, "w") as nowhere:
-        process = subprocess.Popen(command, env={**_ENVIRONMENT, **environment}, stdout=nowhere, stderr=nowhere)
+        process = subprocess.Popen(
+            command, env={**_ENVIRONMENT, **environment}, stdout=nowhere, stderr=nowhere
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
