@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mpg_cli.engine.request import Request
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.option import options_of
 from mpg_cli.personas.blending import Experts
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 
 if TYPE_CHECKING:
     from mpg_cli.models.load.loader import LoadedModel
@@ -30,19 +31,8 @@ DESCRIPTION = (
     "max_tokens",
 )
 # Parts that the text of a batch depends on, and those that matter only under rules other than exact.
-RESUME = (
-    "model",
-    "revision",
-    "dtype",
-    "compiled",
-    "system",
-    "raw",
-    "template_args",
-    "target",
-    "rule",
-    "seed",
-)
-RESUME_INEXACT = ("drafter", "chunk_size", "threshold")
+RESUME = ("model", "revision", "dtype", "system", "raw", "template_args", "target", "rule", "seed")
+RESUME_INEXACT = ("drafter", "chunk_size")
 # Parts that the replies of an evaluation and their speed depend on.
 EVALUATION = (
     *("model", "revision", "device", "dtype", "system", "raw", "template_args"),
@@ -147,6 +137,7 @@ class RunSpec:
 def resume_key(request: Request, seed: int) -> dict[str, Any]:
     """Everything that the replies of a batch depend on, as requested: no model is loaded yet.
 
+    Keys are `Option.keyword`, and `persona`.
     Under the exact rule no text depends on the drafter; device and batch size never matter.
     """
     spec = RunSpec(
@@ -159,10 +150,13 @@ def resume_key(request: Request, seed: int) -> dict[str, Any]:
         seed=seed,
     )
     names = RESUME if request.scheme.rule == "exact" else (*RESUME, *RESUME_INEXACT)
+    threshold = options_of(Threshold) if request.scheme.rule == "threshold" else ()
     experts = request.blend.experts if request.blend else ()
     return {
         **spec.part(*names),
+        **{one.keyword: getattr(request.scheme.threshold, one.field) for one in threshold},
         **request.sampling.as_json(),
+        "compile": request.model.compile,
         "persona": {expert.persona.name: expert.weight for expert in experts},
         "adapters": {place.saved: weight for place, weight in request.adapters},
     }
