@@ -7,6 +7,7 @@ back; the checks here reject all of these.
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ LISTED = 5  # wrong weights listed in a message
 CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
 SAMPLE = 64  # elements of each parameter in a digest
 
+_LOADING = threading.Lock()  # from_pretrained replaces functions of torch and transformers meanwhile
 _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
@@ -87,7 +89,7 @@ def load_model(
     chosen_device = choose_device(device)
     if dtype != "auto":
         choose_dtype(dtype, chosen_device.value)  # fail before anything is fetched
-    with silence():
+    with _LOADING, silence():
         folder, identity, commit, notices = find_model(name_or_path, revision, offline)
         checkpoint = inspect_folder(folder, identity)
         config, model_class = read_config(folder, identity)
