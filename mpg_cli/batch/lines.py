@@ -24,7 +24,7 @@ from mpg_cli.batch.fields import (
 )
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
-from mpg_cli.errors import MpgError, RangeError, UsageError
+from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.file_kinds import BOM
 from mpg_cli.io.lines import UnreadableLine, text_of
 from mpg_cli.io.text import check_text, visible
@@ -147,8 +147,9 @@ class LineReader:
         try:
             replace(self._defaults, seed=seed)  # checks its range
             sampling = replace(self._defaults.sampling, **sampling_values(values))
-        except RangeError as error:
-            raise with_field_names(error, names_of(values)) from None
+        except UsageError as error:
+            error.rename(names_of(values))
+            raise
         return Line(
             number=number,
             id=name,
@@ -191,11 +192,6 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
         if values.get(name, expected) != expected:
             why = "the reply continues a final assistant turn, and only that"
             raise LineError("unsupported", f"{name} cannot be {str(not expected).lower()} here: {why}")
-
-
-def with_field_names(error: RangeError, names: Mapping[str, str]) -> RangeError:
-    """The same error, naming the field of the line instead of the option."""
-    return error.renamed(names.get(error.setting, error.setting))
 
 
 def error_text(error: MpgError) -> str:
