@@ -26,11 +26,12 @@ from mpg_cli.options.option import Option, build, options_of
 
 @dataclass(frozen=True)
 class Pick:
-    """Selects options of a group for a command, by `Option.key`, and overrides their defaults."""
+    """Selects options of a group for a command, by `Option.key`, and overrides their defaults and helps."""
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    helps: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: type) -> Iterator[Option]:
         """The options, in the order of the group."""
@@ -39,7 +40,7 @@ class Pick:
                 if one.key in self.defaults:
                     own = self.defaults[one.key]
                     one = dataclasses.replace(one, default=own, text=None, shown="")
-                yield one
+                yield dataclasses.replace(one, help=self.helps.get(one.key, one.help))
 
 
 SearchPath = Annotated[BlendOptions, Pick(only=("persona_dir",))]
