@@ -1,7 +1,7 @@
 """Parameters of sampling: `Sampling`, `Scheme` and `Threshold`. Torch-free.
 
 They are option groups (options/option.py) and the values that every layer uses. Each checks its ranges and
-raises UsageError; messages name a value by its flag, which RangeError can replace by another name.
+raises UsageError; messages name a value by its flag, which MpgError.rename can replace by another name.
 """
 
 from __future__ import annotations
