@@ -123,24 +123,24 @@ def test_errors_are_reported_and_the_chat_continues(chat: Run, line: str, told: 
     assert out.strip("\n")
 
 
-def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(
-    chat: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mpg_cli.models.run.row_group import RowGroup
+def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(chat: Run) -> None:
+    from torch.nn.modules.module import register_module_forward_pre_hook
+    from transformers import PreTrainedModel
 
-    whole, calls = RowGroup._pass, 0
+    passes = 0
 
-    def short_of_memory(self: RowGroup, *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
+    def run_short(module: Any, inputs: Any) -> None:
+        nonlocal passes
+        passes += isinstance(module, PreTrainedModel) and hasattr(module, "lm_head")
+        if passes == 6:
             raise RuntimeError("CUDA out of memory")
-        return whole(self, *args, **kwargs)
 
     _, expected, _ = chat("Hello\n", "-p", "bold", "--seed", "5")
-    calls = 0
-    monkeypatch.setattr(RowGroup, "_pass", short_of_memory)
-    code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
+    hook = register_module_forward_pre_hook(run_short)
+    try:
+        code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
+    finally:
+        hook.remove()
     assert (code, "the turn failed: CUDA out of memory" in err) == (1, True)
     assert out.endswith(expected)
 
