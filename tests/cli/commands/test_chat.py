@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.steps import after_passes
 from tests.support.world import set_context
 
 ROOT = Path(__file__).parents[3]
@@ -124,23 +125,13 @@ def test_errors_are_reported_and_the_chat_continues(chat: Run, line: str, told: 
 
 
 def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(chat: Run) -> None:
-    from torch.nn.modules.module import register_module_forward_pre_hook
-    from transformers import PreTrainedModel
-
-    passes = 0
-
-    def run_short(module: Any, inputs: Any) -> None:
-        nonlocal passes
-        passes += isinstance(module, PreTrainedModel) and hasattr(module, "lm_head")
-        if passes == 6:
+    def run_short(number: int) -> None:
+        if number == 6:
             raise RuntimeError("CUDA out of memory")
 
     _, expected, _ = chat("Hello\n", "-p", "bold", "--seed", "5")
-    hook = register_module_forward_pre_hook(run_short)
-    try:
+    with after_passes(run_short):
         code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
-    finally:
-        hook.remove()
     assert (code, "the turn failed: CUDA out of memory" in err) == (1, True)
     assert out.endswith(expected)
 
