@@ -104,9 +104,7 @@ def fitted(folder: Path, model: nn.Module) -> Adapter:
 def refused(folder: Path, model: nn.Module | None = None) -> str:
     """The error of reading it, or of fitting it to the model; it must name the adapter."""
     with pytest.raises(AdapterError) as caught:
-        adapter = read_adapter(folder, "pirate")
-        if model is not None:
-            fit_adapter(adapter, model)
+        read_adapter(folder, "pirate") if model is None else fitted(folder, model)
     assert "pirate" in caught.value.message
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
