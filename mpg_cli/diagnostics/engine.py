@@ -34,8 +34,13 @@ def look(device: str) -> Iterator[Check]:
         blend=registry.resolve(expression.parse(BLEND), known),
         seed=SEED,
     )
-    drafted = _reply(Session, request)
-    token_by_token = _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    yield from compare(
+        _reply(Session, request), _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    )
+
+
+def compare(drafted: Finished, token_by_token: Finished) -> Iterator[Check]:
+    """Whether two replies to one request are the same, and how many drafted tokens were accepted."""
     same = drafted.token_ids == token_by_token.token_ids
     count, passes = len(drafted.token_ids), drafted.stats.passes
     if same and count:

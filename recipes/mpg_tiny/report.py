@@ -11,7 +11,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -78,6 +78,9 @@ REASONS: dict[str, str] = {
 }
 
 
+Judges = tuple[Classifier, SentenceCheck]
+
+
 class Bench:
     """The model with its adapters; logs progress."""
 
@@ -123,8 +126,17 @@ class Bench:
         return Sample(blend, tuple(texts))
 
 
-def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Page:
-    """Sample and evaluate the model below ``root``: all blends of the library, or those given."""
+def measure(
+    root: Path,
+    replies: int,
+    blends: Sequence[str] | None = None,
+    judges: Judges | None = None,
+    reasons: Mapping[str, str] = REASONS,
+) -> Page:
+    """Sample and evaluate the model below ``root``: all blends of the library, or those given.
+
+    ``judges`` are trained on the grammar unless given; ``reasons`` explain missed figures.
+    """
     bench = Bench(root, ("", *(library_blends() if blends is None else blends)))
     prompts = list(islice(cycle(PROMPTS), replies))
     samples = []
@@ -134,7 +146,7 @@ def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Pa
     typed = [sample for sample in samples if sample.blend.kind == TYPE_CHARACTER]
     engine = [bench.through_engine(sample.blend, prompts) for sample in typed[:1]]
     bench.log("the program's own engine")
-    second, check = Classifier(), SentenceCheck()
+    second, check = judges or (Classifier(), SentenceCheck())
     bench.log("second judge and sentence check")
     figures = all_figures(samples, second, check) + [engine_figure(sample) for sample in engine]
     systems = persona_prompts()
@@ -146,7 +158,7 @@ def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Pa
     for blend in mixed[:: max(1, len(mixed) // TRUNCATED)]:
         figures += truncated_figures(bench.sample(blend, prompts, min_p=MIN_P), check)
     bench.log(f"min-p {MIN_P}")
-    return Page(root, replies, SEED, samples, figures, check.least, REASONS)
+    return Page(root, replies, SEED, samples, figures, check.least, reasons)
 
 
 def write_report(page: Page) -> None:
@@ -194,8 +206,10 @@ def try_weights(
                 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of the report."""
+def main(
+    arguments: list[str] | None = None, judges: Judges | None = None, reasons: Mapping[str, str] = REASONS
+) -> int:
+    """Command line of the report; see `measure` for judges and reasons."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -219,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         weights, min_ps = args.type_weight or [None], args.min_p or [Sampling().min_p]
         try_weights(args.root or ROOT, args.replies, tried, weights, min_ps)
         return 0
-    page = measure(args.root or ROOT, args.replies, args.blends)
+    page = measure(args.root or ROOT, args.replies, args.blends, judges, reasons)
     if args.blends and args.root is None:
         for figure in page.figures:
             print(f"{figure.name}: {number(figure)} {figure.evidence}".rstrip())
