@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mpg_cli.errors import AdapterError, MpgError
-from mpg_cli.models.load.gguf.header import read_header
+from mpg_cli.io.gguf_header import read_header
 
 
 @pytest.fixture
