@@ -82,7 +82,7 @@ def is_gguf(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -97,7 +97,7 @@ def gguf_files(folder: Path) -> list[Path]:
         if (folder / "config.json").exists():
             return []
         return sorted(file for file in folder.iterdir() if file.suffix.lower() == SUFFIX and file.is_file())
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

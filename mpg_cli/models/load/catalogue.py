@@ -136,7 +136,7 @@ def local_model(name: str) -> ModelInfo | None:
     """The model in the folder or the GGUF file `name`; None where there is none."""
     path = Path(os.path.expanduser(name))
     files = gguf_files(path)
-    if path.is_dir() and len(files) != 1:
+    if os.path.isdir(path) and len(files) != 1:
         return read_model(path, str(path.resolve()), "folder")
     path = with_own_name(files[0] if files else path)
     if not is_gguf(path):

@@ -137,9 +137,9 @@ def model_folder(
         return found.path, None, list(found.notices)
     file = open_gguf(found.path, found.id)
     chosen = choose_dtype(dtype, device, parameters=file.parameters)
-    notice = memory_notice(file, chosen.value)
+    notices = [*found.notices, *memory_notice(file, chosen.value)]
     reason = f"{chosen.reason}; the file is {file.header.quantisation}"
-    return convert(file, chosen.value, report), Choice(chosen.value, reason), [*found.notices, notice]
+    return convert(file, chosen.value, report), Choice(chosen.value, reason), notices
 
 
 def load_checkpoint(

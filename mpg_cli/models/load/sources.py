@@ -72,7 +72,7 @@ def _local(name: str) -> FoundModel | None:
         blob = ollama.find_blob(name)
         return FoundModel(blob.path, blob.id, notices=blob.notices)
     path = Path(os.path.expanduser(name))
-    if path.is_dir():
+    if os.path.isdir(path):
         files = gguf_files(path)
         if len(files) > 1:
             raise ModelError(
@@ -82,7 +82,7 @@ def _local(name: str) -> FoundModel | None:
         if not files:
             return FoundModel(path, str(path.resolve()))
         path = files[0]
-    if path.exists():
+    if os.path.exists(path):
         if path.suffix.lower() != SUFFIX and not is_gguf(path):
             raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
         path = with_own_name(path)

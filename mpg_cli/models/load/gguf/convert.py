@@ -120,13 +120,15 @@ def convert(file: Gguf, dtype: torch.dtype, report: Callable[[str], None] = lamb
     return target
 
 
-def memory_notice(file: Gguf, dtype: torch.dtype) -> str:
-    """The notice about the memory that a file takes."""
+def memory_notice(file: Gguf, dtype: torch.dtype) -> list[str]:
+    """The notice about the memory that a quantised file takes, if it is one."""
     header = file.header
-    return (
+    if header.quantisation in ("F32", "F16", "BF16"):
+        return []
+    return [
         f"{header.path.name} is {header.quantisation} ({size_text(header.size)}); dequantised to "
         f"{str(dtype)[6:]} it takes {size_text(_bytes(file, dtype))} of memory"
-    )
+    ]
 
 
 def write_model(file: Gguf, dtype: torch.dtype, folder: Path, report: Callable[[str], None]) -> Any:
@@ -143,7 +145,10 @@ def write_model(file: Gguf, dtype: torch.dtype, folder: Path, report: Callable[[
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # any type, for values that do not go together
-        raise ModelError(f"{label}: its metadata is not valid: {brief(error)}") from error
+        raise ModelError(
+            f"{label}: its metadata do not go together: {brief(error)}",
+            hint="choose another file of the model",
+        ) from error
     check_class(type(model), config, file.id)
     weights = match_weights(header, model, label)
     config.architectures, config.dtype = [type(model).__name__], dtype
