@@ -141,9 +141,10 @@ def _scored(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> A
     if read_flag(metadata, "remove_extra_whitespaces", False, name):
         raise refused(name, "removes extra white space, which is not supported")
     made = {text: pairs for text in vocabulary.ids if (pairs := list(_halves(text, vocabulary.ids)))}
-    order = sorted(made, key=lambda text: -scores[vocabulary.ids[text]])
+    order = sorted(made, key=lambda text: (-scores[vocabulary.ids[text]], -len(text)))
     for first, second in itertools.pairwise(order):
-        if scores[vocabulary.ids[first]] == scores[vocabulary.ids[second]]:
+        # Runs of spaces have one score: merged from the left, each made as long as possible before the next.
+        if scores[vocabulary.ids[first]] == scores[vocabulary.ids[second]] and len({*first, *second}) > 1:
             pair = f"{visible(first, 40)!r} and {visible(second, 40)!r}"
             raise refused(name, f"gives {pair} the same score, so that the order of merges is unknown")
     if lacking := [token for token in BYTES if token not in vocabulary.ids]:
