@@ -140,8 +140,12 @@ def _scored(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> A
         raise refused(name, f"has a token of {max(map(len, vocabulary.ids))} characters")
     if read_flag(metadata, "remove_extra_whitespaces", False, name):
         raise refused(name, "removes extra white space, which is not supported")
-    made = {text: pairs for text in vocabulary.ids if (pairs := list(_halves(text, vocabulary.ids)))}
-    order = sorted(made, key=lambda text: (-scores[vocabulary.ids[text]], -len(text)))
+    made = {  # what is found in text beforehand is never merged, unless spaces turn into it
+        text: list(_halves(text, vocabulary.ids))
+        for text, id_ in vocabulary.ids.items()
+        if SPACE in text or not vocabulary.matched(id_)
+    }
+    order = sorted(filter(made.get, made), key=lambda text: (-scores[vocabulary.ids[text]], -len(text)))
     for first, second in itertools.pairwise(order):
         # Runs of spaces have one score: merged from the left, each made as long as possible before the next.
         if scores[vocabulary.ids[first]] == scores[vocabulary.ids[second]] and len({*first, *second}) > 1:
