@@ -39,8 +39,10 @@ def sentencepiece() -> Mapping[str, Any]:
     core = Tokenizer(models.BPE())
     core.normalizer = normalizers.Replace(" ", "▁")
     tokens, _ = _train(core, [])
-    metadata = _tokens(CLASSIC, [*(f"<0x{byte:02X}>" for byte in range(256)), *tokens])
-    rank = {token: -float(i) for i, token in enumerate(tokens)}
+    tokens = [token for token in tokens if set(token) != {"▁"} or len(token) == 1]
+    runs = ["▁" * length for length in (2, 3, 4, 6, 7, 8)]  # of one score, as in the vocabulary of Llama 2
+    metadata = _tokens(CLASSIC, [*(f"<0x{byte:02X}>" for byte in range(256)), *tokens, *runs])
+    rank = {token: -float(i) for i, token in enumerate(tokens)} | dict.fromkeys(runs, -1e9)
     return {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.pre": "default",

@@ -16,7 +16,7 @@ from typing import Any
 from mpg_cli.errors import ModelError, brief
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.gguf.pretokenizers import PRE_TOKENIZERS
-from mpg_cli.models.load.gguf.templates import find_template
+from mpg_cli.models.load.gguf.templates import check_template, find_template
 from mpg_cli.models.load.gguf.vocabulary import PREFIX, Vocabulary, read_flag, read_list, refused
 from mpg_cli.models.load.tokenizer import REBUILT
 
@@ -31,7 +31,6 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path, name: str) -> Non
     `metadata` is that of the file's header, `name` the model in messages. Raises ModelError where token ids
     might be wrong, and for a chat template that is not Jinja.
     """
-    from jinja2.exceptions import TemplateSyntaxError
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = Vocabulary.read(metadata, name)
@@ -45,16 +44,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path, name: str) -> Non
         tokenizer_object=core, clean_up_tokenization_spaces=False, **vocabulary.named(), **{REBUILT: True}
     )
     tokenizer.chat_template = find_template(metadata, vocabulary, adds_bos)
-    try:
-        if tokenizer.chat_template:
-            tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
-    except TemplateSyntaxError as error:
-        raise ModelError(
-            f"model {name}: its chat template is no valid Jinja: {brief(error)} (line {error.lineno})",
-            hint="choose another file of the model",
-        ) from error
-    except Exception:  # a template may reject this conversation; rendering a prompt reports it
-        pass
+    check_template(tokenizer, name)
     tokenizer.save_pretrained(folder)
 
 
