@@ -9,7 +9,7 @@ normalisation of Qwen), this is llama.cpp's form: it is what the users of a GGUF
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 _SUFFIX = r"'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -20,8 +20,10 @@ _QWEN2 = rf"{_SUFFIX}|{_LETTERS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}"
 _LLAMA3 = _QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
 _UPPER, _LOWER = r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]"  # letters beyond ASCII count as both
 _CASED = rf"[^\r\n\p{{L}}\p{{N}}]?(?:{_UPPER}*{_LOWER}+|{_UPPER}+{_LOWER}*)"
+_REST = rf"{_SIGNS}[\r\n/]*|{_SPACES}"
 _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 _DIGIT = r"\p{N}"
+_CJK = r"[\u0800-\u9fa5\uac00-\ud7ff&&\S]+"
 
 
 @dataclass(frozen=True)
@@ -33,52 +35,21 @@ class PreTokenizer:
     add_bos: bool = False  # unless the file says otherwise
 
 
-_llama3 = PreTokenizer((_LLAMA3,))
-_llama3_whole = replace(_llama3, ignore_merges=True, add_bos=True)
-_qwen2 = PreTokenizer((_QWEN2,))
-_gpt2 = PreTokenizer((_GPT2,))
-_digits_gpt2 = PreTokenizer((_DIGIT, _GPT2))
-_bloom = PreTokenizer((_BLOOM,))
-_gpt4o = PreTokenizer((rf"{_CASED}(?:{_SUFFIX})?|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_SPACES}",))
-
+_TABLE = (
+    ("gpt-2 a.x-4.0 exaone4 gigachat granite-docling jais mellum mpt olmo phi-2 trillion", (_GPT2,)),
+    ("smollm codeshell command-r exaone minerva-7b refact starcoder", (_DIGIT, _GPT2)),
+    ("qwen2 deepseek-r1-qwen f2llmv2 grok-2 hunyuan kormo megrez solar-open stablelm2", (_QWEN2,)),
+    ("bailingmoe bailingmoe2 llada-moe", (_QWEN2,)),
+    ("smaug-bpe chatglm-bpe dbrx", (_LLAMA3,)),
+    ("llama-bpe falcon-h1 falcon3 lfm2 llama-v3 llama3 midm-2.0 pixtral", (_LLAMA3,), True, True),
+    ("gpt-4o kanana2 llama4 minimax-m2", (rf"{_CASED}(?:{_SUFFIX})?|{_DIGIT}{{1,3}}|{_REST}",)),
+    ("tekken", (rf"{_CASED}|{_DIGIT}|{_REST}",), True, True),
+    ("falcon", (r"[\p{P}$+<=>^~|`]+", _GPT2, r"[0-9][0-9][0-9]")),
+    ("bloom gpt3-finnish poro-chat", (_BLOOM,)),
+    ("viking", (_BLOOM, _DIGIT)),
+    ("seed-coder", (rf"{_SUFFIX}|{_LETTERS}|{_DIGIT}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",)),
+    ("deepseek-coder", (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, _DIGIT)),
+)
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
-    "bailingmoe": PreTokenizer((rf"{_SUFFIX}|{_LETTERS}|\p{{N}}|{_SIGNS}[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",)),
-    "bloom": _bloom,
-    "command-r": _digits_gpt2,
-    "deepseek-coder": PreTokenizer(
-        (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", _DIGIT)
-    ),
-    "deepseek-r1-qwen": _qwen2,
-    "exaone": _digits_gpt2,
-    "exaone4": _gpt2,
-    "falcon": PreTokenizer((r"[\p{P}$+<=>^~|`]+", _GPT2, r"[0-9][0-9][0-9]")),
-    "falcon3": _llama3_whole,
-    "gigachat": _gpt2,
-    "gpt-2": _gpt2,
-    "gpt-4o": _gpt4o,
-    "gpt3-finnish": _bloom,
-    "llama-bpe": _llama3_whole,
-    "llama-v3": _llama3_whole,
-    "llama3": _llama3_whole,
-    "megrez": _qwen2,
-    "mellum": _gpt2,
-    "minerva-7b": _digits_gpt2,
-    "minimax-m2": _gpt4o,
-    "olmo": _gpt2,
-    "phi-2": _gpt2,
-    "pixtral": _llama3_whole,
-    "poro-chat": _bloom,
-    "qwen2": _qwen2,
-    "refact": _digits_gpt2,
-    "seed-coder": PreTokenizer((rf"{_SUFFIX}|{_LETTERS}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",)),
-    "smaug-bpe": _llama3,
-    "smollm": _digits_gpt2,
-    "stablelm2": _qwen2,
-    "starcoder": _digits_gpt2,
-    "superbpe": PreTokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
-    "tekken": PreTokenizer(
-        (rf"{_CASED}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), ignore_merges=True, add_bos=True
-    ),
-    "trillion": _gpt2,
-    "viking": PreTokenizer((_BLOOM, _DIGIT)),
+    name: PreTokenizer(*fields) for names, *fields in _TABLE for name in names.split()
 }

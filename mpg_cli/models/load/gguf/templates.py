@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mpg_cli.errors import ModelError, brief
 from mpg_cli.models.load.gguf.vocabulary import Vocabulary
 
 # By the token that ends a turn and one that begins it. Base models have these tokens too, so a format is
@@ -47,3 +48,23 @@ def find_template(metadata: Mapping[str, Any], vocabulary: Vocabulary, adds_bos:
         if end in ends and start in vocabulary.ids:
             return ("{{ bos_token }}" if adds_bos else "") + template
     return None
+
+
+def check_template(tokenizer: Any, name: str) -> None:
+    """Raise ModelError where the template of a tokenizer is not Jinja.
+
+    It may reject the conversation here; rendering a prompt reports that.
+    """
+    from jinja2.exceptions import TemplateSyntaxError
+
+    if not tokenizer.chat_template:
+        return
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    except TemplateSyntaxError as error:
+        raise ModelError(
+            f"model {name}: its chat template is no valid Jinja: {brief(error)} (line {error.lineno})",
+            hint="choose another file of the model",
+        ) from error
+    except Exception:
+        pass

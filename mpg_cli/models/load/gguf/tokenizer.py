@@ -16,8 +16,9 @@ from typing import Any
 from mpg_cli.errors import ModelError, brief
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.gguf.pretokenizers import PRE_TOKENIZERS
-from mpg_cli.models.load.gguf.templates import find_template
+from mpg_cli.models.load.gguf.templates import check_template, find_template
 from mpg_cli.models.load.gguf.vocabulary import PREFIX, Vocabulary, read_flag, read_list, refused
+from mpg_cli.models.load.tokenizer import REBUILT
 
 SPACE = "▁"  # of SentencePiece
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]  # tokens for characters that are none
@@ -30,7 +31,6 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path, name: str) -> Non
     `metadata` is that of the file's header, `name` the model in messages. Raises ModelError where token ids
     might be wrong, and for a chat template that is not Jinja.
     """
-    from jinja2.exceptions import TemplateSyntaxError
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = Vocabulary.read(metadata, name)
@@ -41,19 +41,10 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path, name: str) -> Non
     except Exception as error:  # the class that tokenizers raises
         raise refused(name, f"cannot be built: {brief(error)}") from error
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, clean_up_tokenization_spaces=False, **vocabulary.named()
+        tokenizer_object=core, clean_up_tokenization_spaces=False, **vocabulary.named(), **{REBUILT: True}
     )
     tokenizer.chat_template = find_template(metadata, vocabulary, adds_bos)
-    try:
-        if tokenizer.chat_template:
-            tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
-    except TemplateSyntaxError as error:
-        raise ModelError(
-            f"model {name}: its chat template is no valid Jinja: {brief(error)} (line {error.lineno})",
-            hint="choose another file of the model",
-        ) from error
-    except Exception:  # a template may reject this conversation; rendering a prompt reports it
-        pass
+    check_template(tokenizer, name)
     tokenizer.save_pretrained(folder)
 
 
@@ -70,7 +61,7 @@ def _core(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> tup
     if kind == "gpt2":
         core, adds_bos = _byte_level(metadata, vocabulary, name)
     elif kind == "llama":
-        core, adds_bos = _scored(metadata, vocabulary, name), True
+        core, adds_bos = _sentencepiece(metadata, vocabulary, name), True
     else:
         shown = visible(str(kind), 40)
         raise refused(name, f"is a vocabulary of the kind {shown}; gpt2 and llama are supported")
@@ -127,28 +118,13 @@ def _byte_level(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) 
     return core, pre.add_bos
 
 
-def _scored(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> Any:
-    """A SentencePiece BPE on characters: tokens of higher scores are made first."""
+def _sentencepiece(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> Any:
+    """A BPE on characters, with a mark for spaces and tokens for the bytes of other characters."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    scores = read_list(metadata, "scores", float, name, max(vocabulary.tokens) + 1)
-    if not scores:
-        raise refused(name, "has no scores, which decide what is merged")
-    if not all(map(math.isfinite, scores)):
-        raise refused(name, "has scores that are no finite numbers")
-    if sum(len(text) ** 2 for text in vocabulary.ids) > MOST_WORK:
-        raise refused(name, f"has a token of {max(map(len, vocabulary.ids))} characters")
     if read_flag(metadata, "remove_extra_whitespaces", False, name):
         raise refused(name, "removes extra white space, which is not supported")
-    made = {text: pairs for text in vocabulary.ids if (pairs := list(_halves(text, vocabulary.ids)))}
-    order = sorted(made, key=lambda text: -scores[vocabulary.ids[text]])
-    for first, second in itertools.pairwise(order):
-        if scores[vocabulary.ids[first]] == scores[vocabulary.ids[second]]:
-            pair = f"{visible(first, 40)!r} and {visible(second, 40)!r}"
-            raise refused(name, f"gives {pair} the same score, so that the order of merges is unknown")
-    if lacking := [token for token in BYTES if token not in vocabulary.ids]:
-        raise refused(name, f"lacks the token {lacking[0]}, which characters outside of it need")
-    merges = [pair for text in order for pair in made[text]]
+    merges = _scored_merges(metadata, vocabulary, name)
     prefix = read_flag(metadata, "add_space_prefix", True, name)
     core = Tokenizer(models.BPE(vocab=dict(vocabulary.ids), merges=merges, byte_fallback=True))
     spaces = normalizers.Replace(" ", SPACE)
@@ -156,6 +132,29 @@ def _scored(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> A
     text = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     core.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if prefix else text)
     return core
+
+
+def _scored_merges(metadata: Mapping[str, Any], vocabulary: Vocabulary, name: str) -> list[tuple[str, str]]:
+    """The pairs that make up each token, in the order of the scores of the tokens."""
+    ids = vocabulary.ids
+    scores = read_list(metadata, "scores", float, name, max(vocabulary.tokens) + 1)
+    if not scores or not all(map(math.isfinite, scores)):
+        raise refused(name, "has no scores, which decide what is merged")
+    if sum(len(text) ** 2 for text in ids) > MOST_WORK:
+        raise refused(name, f"has a token of {max(map(len, ids))} characters")
+    # What is found in text beforehand is never merged, unless it has a mark that spaces turn into.
+    merged = [text for text, id_ in ids.items() if SPACE in text or not vocabulary.matched(id_)]
+    made = {text: pairs for text in merged if (pairs := list(_halves(text, ids)))}
+    order = sorted(made, key=lambda text: (-scores[ids[text]], -len(text)))
+    for first, second in itertools.pairwise(order):
+        # Runs of spaces have one score: merged from the left, each made as long as possible before the next.
+        if scores[ids[first]] == scores[ids[second]] and len({*first, *second}) > 1:
+            pair = f"{visible(first, 40)!r} and {visible(second, 40)!r}"
+            raise refused(name, f"gives {pair} the same score, so that the order of merges is unknown")
+    # llama.cpp merges characters that are no tokens as well; the BPE of tokenizers does not.
+    if lacking := sorted({*BYTES, *"".join(order)} - ids.keys()):
+        raise refused(name, f"lacks the token {visible(lacking[0], 40)!r}, from which others are made")
+    return [pair for text in order for pair in made[text]]
 
 
 def _halves(text: str, ids: Mapping[str, int]) -> Iterator[tuple[str, str]]:

@@ -83,7 +83,8 @@ class Vocabulary:
 
     def special(self, id_: int) -> bool:
         """Whether a token is left out of the text of a reply."""
-        return self.types[id_] in (UNKNOWN, CONTROL) or self.tokens[id_] in _ENDS
+        kind = self.types[id_]
+        return kind in (UNKNOWN, CONTROL) or (kind != USER_DEFINED and self.tokens[id_] in _ENDS)
 
     def matched(self, id_: int) -> bool:
         """Whether a token is found in text before the rest is tokenised."""
