@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from mpg_cli.errors import ModelError, MpgError
 from mpg_cli.io.text import visible
 
 MAGIC = b"GGUF"
+SUFFIX = ".gguf"
 VERSIONS = (2, 3)
 _OLDER = (b"lmgg", b"tjgg", b"algg", b"fmgg")  # ggml, ggjt, ggla, ggmf as little-endian numbers
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -73,6 +75,30 @@ class Header:
         for tensor in self.tensors:
             counts[tensor.type] = counts.get(tensor.type, 0) + tensor.count
         return max(counts, key=lambda name: counts[name]) if counts else "empty"
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins like a GGUF file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def with_own_name(file: Path) -> Path:
+    """The absolute path of a file; a link keeps its own name, since those of the hub lead to hashes."""
+    return Path(os.path.realpath(file.parent), file.name)
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The GGUF files in a folder, by name; none where it is no folder or has a model of its own."""
+    try:
+        if (folder / "config.json").exists():
+            return []
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() == SUFFIX and file.is_file())
+    except OSError:
+        return []
 
 
 def read_header(path: Path, label: str = "", error: type[MpgError] = ModelError) -> Header:

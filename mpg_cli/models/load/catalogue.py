@@ -1,4 +1,4 @@
-"""Local models: the bundled one, those in the Hugging Face cache, folders. Torch-free.
+"""Local models: the bundled one, converted GGUF files, the Hugging Face cache, folders. Torch-free.
 
 Reads only config.json and the headers of safetensors files; a model without a `problem` may still fail to
 load.
@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mpg_cli.config.conversions import conversions
 from mpg_cli.config.paths import DATA
 from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 from mpg_cli.options.model import DEFAULT_MODEL
 
 BUNDLED_FOLDER = DATA / DEFAULT_MODEL
 
-Source = Literal["bundled", "cache", "folder"]
+Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
 
 
@@ -30,6 +33,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 class ModelInfo:
     """A model as described by its files. `id` is the value for `--model`.
 
+    `source` is "file" for a GGUF file that is not converted yet, which then is `folder`.
     `size` is in bytes on disk, `context` in positions, `problem` the reason why it cannot be served.
     """
 
@@ -60,7 +64,7 @@ class LocalModels:
 
     def get(self, name: str) -> ModelInfo:
         """The model with this id, or in this folder. Raises UsageError where there is none."""
-        info = next((info for info in self.models if info.id == name), None) or folder_model(name)
+        info = next((info for info in self.models if info.id == name), None) or local_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
@@ -71,10 +75,10 @@ class LocalModels:
 
 
 def local_models(in_use: str) -> LocalModels:
-    """The bundled model, those in the cache, and the model in use if it is a folder."""
+    """The bundled model, the converted ones, those in the cache, and the one in use if it is on this disk."""
     in_cache, warnings = cached()
-    found = [bundled(), *in_cache]
-    named = None if in_use == DEFAULT_MODEL else folder_model(in_use)
+    found = [bundled(), *converted(), *in_cache]
+    named = None if in_use == DEFAULT_MODEL else local_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
     return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
@@ -107,17 +111,65 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
     return found, [str(warning).splitlines()[0] for warning in cache.warnings]
 
 
-def folder_model(name: str) -> ModelInfo | None:
-    """The model in the folder `name`; None where there is no such folder."""
-    folder = Path(os.path.expanduser(name))
-    return read_model(folder, str(folder.resolve()), "folder") if folder.is_dir() else None
+def converted() -> list[ModelInfo]:
+    """The models converted from GGUF files; `id` is that file."""
+    return [read_model(one.folder, one.id, "converted") for one in conversions()]
+
+
+def remove_converted(identity: str) -> int:
+    """Remove the conversions of this id, of all dtypes; returns the bytes freed.
+
+    The GGUF file stays. Raises UsageError where there are none, or they cannot be removed.
+    """
+    found = [info for info in converted() if info.id == identity]
+    if not found:
+        raise UsageError(f"{visible(identity, 80)} is not a converted model")
+    for info in found:
+        try:
+            shutil.rmtree(info.folder)
+        except OSError as error:
+            raise UsageError(f"{info.folder} cannot be removed: {error.strerror}") from None
+    return sum(info.size for info in found)
+
+
+def local_model(name: str) -> ModelInfo | None:
+    """The model in the folder or the GGUF file `name`; None where there is none."""
+    path = Path(os.path.expanduser(name))
+    files = gguf_files(path)
+    if path.is_dir() and len(files) != 1:
+        return read_model(path, str(path.resolve()), "folder")
+    path = with_own_name(files[0] if files else path)
+    if not is_gguf(path):
+        return None
+    return next((info for info in converted() if info.id == str(path)), None) or _gguf_file(path)
+
+
+def _gguf_file(path: Path) -> ModelInfo:
+    """A GGUF file that is not converted."""
+    try:
+        header = read_header(path, "file")
+    except ModelError as error:
+        return ModelInfo(str(path), "file", path, problem=error.message.removeprefix("file "))
+    architecture = header.text("general.architecture")
+    context = header.metadata.get(f"{architecture}.context_length")
+    return ModelInfo(
+        id=str(path),
+        source="file",
+        folder=path,
+        architecture=architecture or None,
+        dtype=header.quantisation,
+        parameters=sum(tensor.count for tensor in header.tensors),
+        size=header.size,
+        context=context if isinstance(context, int) else None,
+    )
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model name` loads: bundled, in the cache or a folder; None: not on this disk."""
+    """The model that `--model name` loads: bundled, in a cache, a folder or file; None: not on this disk."""
     if name == DEFAULT_MODEL:
         return bundled()
-    return next((info for info in cached()[0] if info.id == name), None) or folder_model(name)
+    known = [*converted(), *cached()[0]]
+    return next((info for info in known if info.id == name), None) or local_model(name)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:
