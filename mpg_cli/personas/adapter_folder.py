@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import AdapterError, MpgError
-from mpg_cli.io.gguf_header import MAGIC
+from mpg_cli.io.gguf_header import is_gguf
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_place import hub_address, is_gguf_file
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
@@ -41,8 +41,7 @@ _MODEL = ("config.json", "model.safetensors", "model.safetensors.index.json")
 def gguf_file(path: Path) -> Path | None:
     """The adapter in GGUF at `path`: the file itself, or the one file of a folder without a PEFT adapter."""
     if os.path.isfile(path):  # unlike Path.is_file it accepts names that are too long
-        with path.open("rb") as file:
-            return path if is_gguf_file(path.name) or file.read(len(MAGIC)) == MAGIC else None
+        return path if is_gguf_file(path.name) or is_gguf(path) else None
     if not os.path.isdir(path):
         return None
     files = adapter_files([file.name for file in path.iterdir() if file.is_file()])

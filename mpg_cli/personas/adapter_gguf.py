@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpg_cli.errors import AdapterError, MpgError
-from mpg_cli.io.gguf_header import Header, read_header
+from mpg_cli.io.gguf_header import Header, TensorInfo, read_header
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_names import Names, is_not_text
 from mpg_cli.personas.model_name import model_id
-from mpg_cli.personas.weight_files import Stored
 
 # Architectures of llama.cpp whose linear layers have the layout of transformers, and the model types there.
 PLAIN: Mapping[str, tuple[str, ...]] = {
@@ -58,14 +57,14 @@ _LISTED = 20  # problems in a message
 class GgufLora:
     """An adapter's header: `tensors` by key in the manner of PEFT, such as `blk.3.attn_q.lora_A.weight`.
 
-    `alpha` is None where the scale is 1; `base_name` is the hub id of the base if the file has it. The dtype
-    of a tensor is the name of its type in GGUF.
+    `alpha` is None where the scale is 1; `base_name` is the hub id of the base if the file has it.
     """
 
+    header: Header = field(repr=False)
     architecture: str
     alpha: float | None
     base_name: str | None
-    tensors: Mapping[str, Stored] = field(repr=False)
+    tensors: Mapping[str, TensorInfo] = field(repr=False)
 
 
 def read_lora(path: Path, where: str, error: type[MpgError] = AdapterError) -> GgufLora:
@@ -87,11 +86,11 @@ def read_lora(path: Path, where: str, error: type[MpgError] = AdapterError) -> G
         found = _TENSOR.fullmatch(tensor.name)
         assert found is not None
         key = f"{found['module']}.lora_{found['half'].upper()}.weight"
-        tensors[key] = Stored(path, tensor.type, tensor.shape, tensor.start, tensor.start + tensor.size)
+        tensors[key] = tensor
     alpha = float(header.metadata.get("adapter.lora.alpha", 0))
     address = header.text("general.base_model.0.repo_url")
     base = model_id(address)
-    return GgufLora(architecture, alpha or None, base if base != address else None, tensors)
+    return GgufLora(header, architecture, alpha or None, base if base != address else None, tensors)
 
 
 def _metadata_problems(header: Header) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from mpg_cli.io.gguf_header import SUFFIX
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -23,10 +24,9 @@ _HUB = re.compile(
     rf"(?:@(?P<revision>{_PART}(?:/{_PART})*))?(?(url)(?:[?#].*)?)",
     re.ASCII | re.IGNORECASE,
 )
-GGUF_SUFFIX = ".gguf"
 _FILES = (
     ".safetensors",
-    GGUF_SUFFIX,
+    SUFFIX,
     ".bin",
     ".pt",
     ".pth",
@@ -53,7 +53,7 @@ class AdapterPlace:
         """The name of the expert: the last part of the location."""
         last = self.path.resolve().name if self.path is not None else (self.subfolder or self.repo)
         last = last.rpartition("/")[2]
-        return last[: -len(GGUF_SUFFIX)] if is_gguf_file(last) else last
+        return last[: -len(SUFFIX)] if is_gguf_file(last) else last
 
     @property
     def identity(self) -> str:
@@ -100,7 +100,7 @@ def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
 
 def is_gguf_file(name: str) -> bool:
     """Whether the name of a path is that of a GGUF file."""
-    return name.lower().endswith(GGUF_SUFFIX)
+    return name.lower().endswith(SUFFIX)
 
 
 def hub_address(text: str) -> str | None:

@@ -37,7 +37,9 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
             return False
     except (OSError, ValueError, RecursionError):
         return None
-    return _compare(_needed(tensors), model, some=_chooses_layers(config))
+    return _compare(
+        _needed({key: one.shape for key, one in tensors.items()}), model, some=_chooses_layers(config)
+    )
 
 
 def _gguf_fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
@@ -50,7 +52,7 @@ def _gguf_fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
     renamed = {
         spelled: model[f"{name}.weight"] for name, spelled in names.items() if f"{name}.weight" in model
     }
-    return _compare(_needed(found.tensors), renamed, some=True)
+    return _compare(_needed({key: one.shape for key, one in found.tensors.items()}), renamed, some=True)
 
 
 def _compare(needed: Mapping[Place, Shape], model: Mapping[str, Stored], *, some: bool) -> bool | None:
@@ -96,14 +98,14 @@ def _first(tensor: Stored, size: int) -> bytes:
         return file.read(size)
 
 
-def _needed(tensors: Mapping[str, Stored]) -> dict[Place, Shape]:
-    """The shape (d_out, d_in) of every adapted module in a layer of the text model."""
+def _needed(shapes: Mapping[str, Shape]) -> dict[Place, Shape]:
+    """The shape (d_out, d_in) of every adapted module in a layer of the text model, by A and B."""
     halves: dict[Place, dict[str, Shape]] = {}
-    for key, tensor in tensors.items():
+    for key, shape in shapes.items():
         found = parse_key(key)
         place = _place(found.name)
-        if found.half is not None and place is not None and len(tensor.shape) == 2:
-            halves.setdefault(place, {})[found.half] = tensor.shape
+        if found.half is not None and place is not None and len(shape) == 2:
+            halves.setdefault(place, {})[found.half] = shape
     return {place: (of["B"][0], of["A"][1]) for place, of in halves.items() if len(of) == 2}
 
 

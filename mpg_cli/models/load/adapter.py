@@ -20,7 +20,7 @@ from torch import Tensor
 from mpg_cli.errors import AdapterError
 from mpg_cli.io.text import visible
 from mpg_cli.models.linear import FLOATS
-from mpg_cli.models.load.gguf import lora
+from mpg_cli.models.load.gguf.weights import numbers
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import LoraConfig, Targets, parse_config
 from mpg_cli.personas.adapter_folder import check_folder, gguf_file, load_config
@@ -124,8 +124,8 @@ def _read_gguf(path: Path, label: str) -> Adapter:
     found = read_lora(path, f"adapter {label}: {path}")
     problems, pairs = Problems(), {}
     halves: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in lora.read_tensors(found.tensors).items():
-        parsed = parse_key(key)
+    for key, info in found.tensors.items():
+        parsed, tensor = parse_key(key), numbers(found.header, info)
         if (text := _bad_values(tensor)) is not None:
             problems.add(text, parsed.name)
         halves.setdefault(parsed.name, {})[parsed.half or ""] = tensor

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_place import repository
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, full_precision, local_path
 from mpg_cli.personas.importing.draft import Draft, DraftAdapter, LocalAdapter
-from mpg_cli.personas.importing.gguf import is_gguf, is_gguf_name
 from mpg_cli.personas.importing.modelfile import Instruction, parse_modelfile
 from mpg_cli.personas.importing.parameters import as_flags, read_parameters
 from mpg_cli.personas.importing.sanitize import one_line, without_controls
 
 _OLLAMA = "ollama:"
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
+_OF_GGUF = re.compile(r"[-_.]gguf$", re.IGNORECASE)  # repositories of GGUF files
 _MAX_DESCRIPTION = 160
 _MAX_LICENSE = 100
 
@@ -71,16 +73,16 @@ def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
     """The model of --base, or else of FROM if mpg supports it."""
     value = line.value
     path = local_path(chosen or value, folder if chosen is None else None)
-    if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
+    if path is not None and path.is_dir() and (path / "config.json").is_file():
         return _Base(base_name(str(path)), str(path))
-    if path is not None and path.is_file() and is_gguf(path):
+    if path is not None and (len(gguf_files(path)) == 1 or is_gguf(path)):
         return _Base(choice=str(path), local=base_name(str(path.resolve())))
     if chosen is not None:
         return _Base(chosen, chosen) if chosen.startswith(_OLLAMA) else _named(chosen)
     repo = repository(value.partition(":")[0] if "://" not in value else value)
-    if repo is not None and ":" not in value.rpartition("/")[2] and not is_gguf_name(value):
+    if repo is not None and ":" not in value.rpartition("/")[2] and not _OF_GGUF.search(repo):
         return _named(repo)
-    if value.startswith((".", "/", "~")) or (repo is None and is_gguf_name(value)):
+    if value.startswith((".", "/", "~")) or value.lower().endswith(SUFFIX):
         return _Base(
             notice=f"FROM '{visible(value, 100)}' is neither a GGUF file nor a folder with a safetensors "
             "model: generate with another one, for instance --model Qwen/Qwen3-0.6B"

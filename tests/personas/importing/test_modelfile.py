@@ -176,6 +176,7 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
     [
         ("./llama.gguf", "{}/llama.gguf"),
         ("./weights", "{}/weights"),
+        ("./folder", "{}/folder"),
         ("llama3.2:3b", "ollama:llama3.2:3b"),
         ("llama3.2", "ollama:llama3.2:latest"),
         ("hf.co/x/Y-GGUF:Q4_K_M", "ollama:hf.co/x/Y-GGUF:Q4_K_M"),
@@ -183,7 +184,9 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
     ],
 )
 def test_a_base_in_gguf_or_of_ollama_is_the_model(base: str, model: str, tmp_path: Path) -> None:
-    (tmp_path / "llama.gguf").write_bytes(b"")
+    (tmp_path / "llama.gguf").write_bytes(b"GGUF")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"GGUF")
     (tmp_path / "weights").write_bytes(b"GGUF\3\0\0\0")
     text = f"FROM {base}\nSYSTEM You are Mario."
     found = draft(text, tmp_path / "Modelfile")
@@ -230,7 +233,7 @@ def test_an_adapter_in_gguf(value: str, tmp_path: Path) -> None:
         assert (found.base, found.local and found.local.weights) == (name, file)
     lora_file(file)  # names no base
     for base, name in (("llama3.2", "ollama:llama3.2:latest"), ("./Llama-1B.gguf", "Llama-1B.gguf")):
-        (tmp_path / "Llama-1B.gguf").touch()
+        (tmp_path / "Llama-1B.gguf").write_bytes(b"GGUF")
         found = draft(f"FROM {base}\nADAPTER {value}", tmp_path / "Modelfile").adapter
         assert found is not None
         assert found.base == name

@@ -1,37 +1,19 @@
-"""LoRA adapters in GGUF: dequantised, with the module names of the model and the layout of transformers."""
+"""LoRA adapters in GGUF on a model: its module names, and the layout of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mpg_cli.errors import AdapterError
+from mpg_cli.models.load.gguf.weights import halves_apart
 from mpg_cli.personas.adapter_config import Targets
 from mpg_cli.personas.adapter_gguf import ARCHITECTURES, INTERLEAVED, gguf_names
-from mpg_cli.personas.weight_files import Stored
 
 if TYPE_CHECKING:
     from mpg_cli.models.load.adapter import Adapter
-
-
-def read_tensors(stored: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """The tensors in float32. Raises OSError."""
-    from gguf import GGMLQuantizationType, dequantize
-
-    found = {}
-    for key, tensor in stored.items():
-        with tensor.file.open("rb") as file:
-            file.seek(tensor.begin)
-            data = np.frombuffer(file.read(tensor.end - tensor.begin), np.uint8)
-        rows = data.reshape(*tensor.shape[:-1], -1)
-        numbers = dequantize(rows, GGMLQuantizationType[tensor.dtype]).reshape(tensor.shape)
-        found[key] = torch.from_numpy(numbers.astype(np.float32))
-    return found
 
 
 def of_model(adapter: Adapter, model: nn.Module) -> Adapter:
@@ -54,8 +36,8 @@ def of_model(adapter: Adapter, model: nn.Module) -> Adapter:
     pairs = {}
     for spelled, pair in adapter.pairs.items():
         heads = _heads(spelled, config) if architecture in INTERLEAVED else None
-        if heads is not None:
-            pair = replace(pair, b=_halves_apart(pair.b, heads))
+        if heads is not None and len(pair.b) % (2 * heads) == 0:  # else fit_adapter names the shapes
+            pair = replace(pair, b=halves_apart(pair.b, heads))
         found = places.get(spelled, [])
         pairs[found[0] if len(found) == 1 else spelled] = pair
     return replace(adapter, pairs=pairs, targets=Targets(tuple(pairs)), architecture=None)
@@ -68,10 +50,3 @@ def _heads(module: str, config: Any) -> int | None:
     if module.endswith(".attn_k"):
         return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     return None
-
-
-def _halves_apart(b: Tensor, heads: int) -> Tensor:
-    """The rows of B (d_out, r), per head the first halves before the second: undoes LlamaModel.permute."""
-    if len(b) % (2 * heads):  # of another model; fit_adapter names its shape
-        return b
-    return b.reshape(heads, -1, 2, b.shape[1]).transpose(1, 2).reshape(b.shape)
