@@ -108,10 +108,10 @@ def write_model(path: Path, model: Any, architecture: str = "llama") -> Path:
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    words = [f"w{number}" for number in range(config.vocab_size)]
+    words = ["a", "b", "ab", *(f"w{number}" for number in range(3, config.vocab_size))]
     writer.add_token_list(words)
     writer.add_token_types([gguf.TokenType.NORMAL] * len(words))
-    writer.add_token_merges(["w 0"])
+    writer.add_token_merges(["a b"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_add_bos_token(False)

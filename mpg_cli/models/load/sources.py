@@ -27,7 +27,10 @@ _LISTED = 12  # files in a message
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model on this disk: `path` is its folder or its GGUF file, `revision` its commit on the hub."""
+    """A model on this disk: `path` is its folder or its GGUF file.
+
+    `revision` is its commit on the hub, or the digest of a model of Ollama.
+    """
 
     path: Path
     id: str
@@ -71,7 +74,7 @@ def _local(name: str) -> FoundModel | None:
         return FoundModel(BUNDLED_FOLDER, name)
     if ollama.is_ollama(name):
         blob = ollama.find_blob(name)
-        return FoundModel(blob.path, blob.id, notices=blob.notices)
+        return FoundModel(blob.path, blob.id, blob.digest, blob.notices)
     path = Path(os.path.expanduser(name))
     if path.is_dir():
         files = gguf_files(path)
