@@ -76,7 +76,7 @@ def _local(name: str) -> FoundModel | None:
         blob = ollama.find_blob(name)
         return FoundModel(blob.path, blob.id, blob.digest, blob.notices)
     path = Path(os.path.expanduser(name))
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it accepts names that are too long
         files = gguf_files(path)
         if len(files) > 1:
             raise ModelError(
@@ -86,7 +86,7 @@ def _local(name: str) -> FoundModel | None:
         if not files:
             return FoundModel(path, str(path.resolve()))
         path = files[0]
-    if path.exists():
+    if os.path.exists(path):
         if path.suffix.lower() != SUFFIX and not is_gguf(path):
             raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
         path = with_own_name(path)
