@@ -70,7 +70,7 @@ class LocalModels:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
                 f"{did_you_mean(name, self.ids)}",
-                hint="name a model of the hub with --model of a command, which fetches it",
+                hint="name a folder, or fetch a model of the hub first, as with mpg generate --model ID",
             )
         return info
 
