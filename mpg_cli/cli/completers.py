@@ -68,7 +68,7 @@ def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """The bundled model and the models in the hub cache; the shell completes folders."""
+    """The bundled model, the models in the hub cache and those of Ollama; the shell completes folders."""
     return _models()
 
 
@@ -146,6 +146,7 @@ def _in_blend(ctx: typer.Context, name: str) -> bool:
 def _models() -> list[Suggestion]:
     from huggingface_hub import constants
 
+    from mpg_cli.models.load import ollama
     from mpg_cli.options.model import DEFAULT_MODEL
 
     found = [(DEFAULT_MODEL, "bundled")]
@@ -153,7 +154,7 @@ def _models() -> list[Suggestion]:
         name = folder.name.removeprefix("models--").replace("--", "/")
         if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
             found.append((name, "in the cache"))
-    return found
+    return [*found, *((name, "of Ollama") for name in ollama.names())]
 
 
 def _plain(text: str) -> str:

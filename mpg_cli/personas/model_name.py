@@ -49,12 +49,17 @@ _QUANTISERS = re.compile(
 
 
 def model_id(name: str) -> str:
-    """OWNER/NAME if `name` is a hub URL or a snapshot in the hub cache, else `name` itself."""
+    """OWNER/NAME if `name` is a hub URL or a snapshot in the hub cache, else `name` itself.
+
+    A model of Ollama gets its tag.
+    """
     name = name.strip().replace("\\", "/").rstrip("/") or name
     if found := _SNAPSHOT.search(name):
         return found["id"].replace("--", "/")
     if found := _ADDRESS.match(name):
         return found["id"]
+    if name.startswith("ollama:") and ":" not in name.rpartition("/")[2].removeprefix("ollama:"):
+        return f"{name}:latest"
     return name
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mpg_cli.config.paths import DATA
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.models.load import ollama
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 from mpg_cli.options.model import DEFAULT_MODEL
 
@@ -133,7 +134,9 @@ def remove_converted(identity: str) -> int:
 
 
 def local_model(name: str) -> ModelInfo | None:
-    """The model in the folder or the GGUF file `name`; None where there is none."""
+    """The model in the folder or the GGUF file `name`, or that of Ollama; None where there is none."""
+    if ollama.is_ollama(name):
+        return _of_ollama(name)
     path = Path(os.path.expanduser(name))
     files = gguf_files(path)
     if os.path.isdir(path) and len(files) != 1:
@@ -142,6 +145,15 @@ def local_model(name: str) -> ModelInfo | None:
     if not is_gguf(path):
         return None
     return next((info for info in converted() if info.id == str(path)), None) or _gguf_file(path)
+
+
+def _of_ollama(name: str) -> ModelInfo | None:
+    try:
+        blob = ollama.find_blob(name)
+    except ModelError:
+        return None
+    done = next((info for info in converted() if info.id == blob.id), None)
+    return done or replace(_gguf_file(blob.path), id=blob.id, revision=blob.digest)
 
 
 def _gguf_file(path: Path) -> ModelInfo:
