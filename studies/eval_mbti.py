@@ -85,7 +85,8 @@ def main() -> None:
 
 def ask(names: tuple[str, ...], items: tuple[Item, ...]) -> Findings:
     """The sheets of these blends, in float32 on the CPU."""
-    return run(Quiz(tuple(map(blend, names)), names, items, ModelOptions(dtype="float32", device="cpu")))
+    model = ModelOptions("mpg-tiny", device="cpu", dtype="float32")
+    return run(Quiz(tuple(map(blend, names)), names, items, model))
 
 
 def page(found: Findings, far: Findings) -> str:

@@ -201,7 +201,7 @@ def test_options_are_keywords_over_those_of_a_value(speaker: mpg_cli.Speaker) ->
 
 def test_options_show_in_the_signature_and_the_docstring() -> None:
     parameters = inspect.signature(mpg_cli.load).parameters
-    assert parameters["model"].default == "mpg-tiny"
+    assert parameters["model"].default == "auto"
     assert {"device", "adapters", "persona_dirs", "scale", "drafter", "threshold_window"} <= set(parameters)
     assert not {"options", "personas", "temperature"} & set(parameters)
     of_reply = inspect.signature(mpg_cli.Speaker.reply).parameters

@@ -18,6 +18,11 @@ def cache_dir() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
+def models_dir() -> Path:
+    """The folder of models that were fetched or converted."""
+    return cache_dir() / "models"
+
+
 def state_dir() -> Path:
     """`$XDG_STATE_HOME/mpg`, by default `~/.local/state/mpg`."""
     return _xdg("XDG_STATE_HOME", os.path.join(".local", "state"))

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, NAMES, SMOLLM2, smollm2
 from mpg_cli.personas.base_digest import base_digest
 from mpg_cli.personas.model_name import is_generic, is_path, is_training_run, last_part, model_id, same_family
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
-_BUNDLED = DATA / "mpg-tiny"
 _CONFIG_FILE = "config.json"
 
 
@@ -90,15 +89,18 @@ def base_name(model: str) -> str | None:
 def _places(name: str) -> tuple[str, ...]:
     """The absolute and the resolved path of an existing folder; any other name unchanged."""
     folder = os.path.expanduser(name)
-    if name == _BUNDLED.name or not os.path.isdir(folder):
+    if name in NAMES or not os.path.isdir(folder):
         return (name,)
     return os.path.abspath(folder), str(Path(folder).resolve())
 
 
 def _folder(identity: str, revision: str | None) -> Path | None:
     """The folder of the model's files: the bundled model, a folder or the hub cache."""
-    if identity == _BUNDLED.name:
-        return _BUNDLED
+    if identity == BUNDLED:
+        return BUNDLED_FOLDER
+    if identity == SMOLLM2:
+        place = smollm2(revision)
+        return place.path if place and place.path.is_dir() else None
     folder = Path(os.path.expanduser(identity))
     if folder.is_dir():
         return folder

@@ -69,7 +69,7 @@ def write_one(streams: Streams, row: Mapping[str, Any], *, as_json: bool) -> Non
         "architecture": row["architecture"],
         "dtype": row["dtype"],
         "parameters": _count(row["parameters"]),
-        "disk": _size(row["size_bytes"]),
+        "disk": size(row["size_bytes"]),
         "context": row["context"],
         "problem": row["problem"],
     }
@@ -114,7 +114,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["architecture"] or "",
         _count(row["parameters"]) or "",
-        _size(row["size_bytes"]),
+        size(row["size_bytes"]),
         str(row["context"] or ""),
         str(len(experts["adapter"]) + len(experts["both"])),
         str(len(experts["checkpoint"])),
@@ -132,7 +132,7 @@ def _count(number: int | None) -> str | None:
     return str(number)
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes in a decimal unit, as on the hub."""
     for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= limit:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.named_models import (
+    BUNDLED,
+    BUNDLED_FOLDER,
+    GET_SMOLLM2,
+    NAMES,
+    SMOLLM2,
+    SMOLLM2_REPO,
+    smollm2,
+)
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
-from mpg_cli.options.model import DEFAULT_MODEL
-
-BUNDLED_FOLDER = DATA / DEFAULT_MODEL
 
 Source = Literal["bundled", "cache", "folder"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
@@ -60,36 +65,49 @@ class LocalModels:
 
     def get(self, name: str) -> ModelInfo:
         """The model with this id, or in this folder. Raises UsageError where there is none."""
-        info = next((info for info in self.models if info.id == name), None) or folder_model(name)
+        info = _of_name(self.models, name) or folder_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
                 f"{did_you_mean(name, self.ids)}",
-                hint="name a model of the hub with --model of a command, which fetches it",
+                hint=f"mpg models get NAME fetches a model of the hub, {GET_SMOLLM2} a small one",
             )
         return info
 
 
 def local_models(in_use: str) -> LocalModels:
-    """The bundled model, those in the cache, and the model in use if it is a folder."""
+    """The bundled model, smollm2, those in the cache, and the model in use if it is a folder."""
     in_cache, warnings = cached()
-    found = [bundled(), *in_cache]
-    named = None if in_use == DEFAULT_MODEL else folder_model(in_use)
+    found = [*named_models(), *in_cache]
+    named = _of_name(found, in_use) if in_use in NAMES else folder_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
     return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
 
 
+def named_models() -> list[ModelInfo]:
+    """The demonstration model of the package, and smollm2 if it is here."""
+    place = smollm2()
+    found = [bundled()]
+    if place is not None:
+        found.append(read_model(place.path, SMOLLM2, "cache", place.revision))
+    return found
+
+
 def bundled() -> ModelInfo:
     """The demonstration model of the package."""
-    return read_model(BUNDLED_FOLDER, DEFAULT_MODEL, "bundled")
+    return read_model(BUNDLED_FOLDER, BUNDLED, "bundled")
 
 
 def cached() -> tuple[list[ModelInfo], list[str]]:
-    """Models in the hub cache in the order of their ids, and warnings about the cache."""
+    """Models in the hub cache in the order of their ids, and warnings about the cache.
+
+    A complete copy of smollm2 is left out: it is listed by its name.
+    """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
+    place = smollm2()
     try:
         cache = scan_cache_dir()
     except CacheNotFound:
@@ -101,6 +119,8 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
         if repo.repo_type != "model" or not repo.revisions:
             continue
         revision = max(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified))
+        if repo.repo_id == SMOLLM2_REPO and place and place.path.is_dir():
+            continue
         if (revision.snapshot_path / "config.json").is_file():
             info = read_model(revision.snapshot_path, repo.repo_id, "cache", revision.commit_hash)
             found.append(info)
@@ -114,10 +134,15 @@ def folder_model(name: str) -> ModelInfo | None:
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model name` loads: bundled, in the cache or a folder; None: not on this disk."""
-    if name == DEFAULT_MODEL:
-        return bundled()
-    return next((info for info in cached()[0] if info.id == name), None) or folder_model(name)
+    """The model that `--model name` loads: by its name, in the cache or a folder; None: not on this disk."""
+    return _of_name(named_models(), name) or _of_name(cached()[0], name) or folder_model(name)
+
+
+def _of_name(models: Sequence[ModelInfo], name: str) -> ModelInfo | None:
+    """The model of that id; smollm2 of the hub's cache has its id on the hub as well."""
+    wanted = (name, SMOLLM2) if name == SMOLLM2_REPO else (name,)
+    here = (info for info in models if info.id in wanted)
+    return next((info for info in here if info.id == name or info.source == "cache"), None)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:

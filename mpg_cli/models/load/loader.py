@@ -22,7 +22,6 @@ from mpg_cli.models.load.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.load.sources import find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
-from mpg_cli.options.model import DEFAULT_MODEL
 
 LISTED = 5  # wrong weights listed in a message
 CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
@@ -35,9 +34,10 @@ _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the resolved folder, or "mpg-tiny"; `given_name` the name as given, `revision` the
-    commit on the hub, `notices` are messages for the user. `config` is that of the model, with
-    `_name_or_path` as published. `compiled`: its passes use torch.compile.
+    `id` is the hub id, the resolved folder, "mpg-tiny" or "smollm2"; `given_name` the name as given,
+    `revision` the commit on the hub or, of a GGUF file of smollm2, its digest; `notices` are messages for the
+    user. `config` is that of the model, with `_name_or_path` as published. `compiled`: its passes use
+    torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -73,14 +73,14 @@ class LoadedModel:
 
 
 def load_model(
-    name_or_path: str = DEFAULT_MODEL,
+    name_or_path: str,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     *,
     offline: bool = False,
 ) -> LoadedModel:
-    """Load a causal language model from a folder, the hub or its cache; "mpg-tiny" is the bundled one.
+    """Load a causal language model from a folder, the hub or its cache, or "mpg-tiny" or "smollm2".
 
     Raises ModelError for problems of the name, the files, the kind of model or the device.
     """

@@ -9,11 +9,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models.load import hub
-from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
-from mpg_cli.options.model import DEFAULT_MODEL
 from mpg_cli.personas import adapter_folder, adapter_shapes
 
 
@@ -21,13 +20,16 @@ def find_model(
     name: str, revision: str | None, offline: bool, *, config_only: bool = False
 ) -> tuple[Path, str, str | None, list[str]]:
     """Folder, id, commit and notices of the model `name`, fetched with all files or config.json alone."""
-    folder = BUNDLED_FOLDER if name == DEFAULT_MODEL else Path(os.path.expanduser(name))
-    if name == DEFAULT_MODEL or os.path.isdir(folder):
+    if name == SMOLLM2:
+        place = find_smollm2(revision)
+        return place.path, name, place.revision, []
+    folder = BUNDLED_FOLDER if name == BUNDLED else Path(os.path.expanduser(name))
+    if name == BUNDLED or os.path.isdir(folder):
         if revision is not None:
             raise ModelError(f"--revision needs a model of the hub, and {name} is a folder")
         if not folder.is_dir():
             raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
-        return folder, name if name == DEFAULT_MODEL else str(folder.resolve()), None, []
+        return folder, name if name == BUNDLED else str(folder.resolve()), None, []
     if os.path.exists(folder):
         raise ModelError(f"model {name} is a file, must be a folder or a hub id")
 

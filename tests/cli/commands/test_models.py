@@ -91,7 +91,7 @@ def copied(folder: Path, **config: Any) -> Path:
 
 
 def rows(run: Run, *argv: str) -> dict[str, Any]:
-    code, out, err = run(*argv, "--format", "json")
+    code, out, err = run("list", *argv, "--format", "json")
     assert code == 0, err
     return {row["id"]: row for row in json.loads(out)}
 
@@ -155,7 +155,7 @@ def test_a_model_that_cannot_run_has_a_reason(
 ) -> None:
     spoil(copied(snapshot(hub, "org/bad")))
     assert problem in rows(run)["org/bad"]["problem"]
-    code, out, err = run("--format", "table")
+    code, out, err = run("list", "--format", "table")
     assert (code, err) == (0, "")
     assert f"org/bad: {'has its ' if 'pickle' in problem else ''}" in out
 
@@ -168,7 +168,7 @@ def test_a_folder_of_the_environment_is_in_use(
     monkeypatch.setenv("MPG_MODEL", "mine")
     found = rows(run)
     assert [name for name, row in found.items() if row["in_use"]] == [str(folder.resolve())]
-    code, out, _ = run("mine")
+    code, out, _ = run("show", "mine")
     assert code == 0
     assert out.splitlines()[0].endswith(f"{folder.resolve()} (in use)")
     monkeypatch.setenv("MPG_MODEL", "org/absent")
@@ -176,7 +176,7 @@ def test_a_folder_of_the_environment_is_in_use(
 
 
 def test_a_model_that_is_not_there(run: Run) -> None:
-    code, out, err = run("mpg-tinny")
+    code, out, err = run("show", "mpg-tinny")
     assert (code, out) == (2, "")
     assert "did you mean mpg-tiny?" in err
 
@@ -192,7 +192,7 @@ def test_no_cache_at_all(run: Run, hub: Path) -> None:
     hub.rmdir()
     assert list(rows(run)) == ["mpg-tiny"]
     hub.write_text("a file")
-    code, out, err = run("--format", "plain")
+    code, out, err = run("list", "--format", "plain")
     assert code == 0
     assert out.startswith("mpg-tiny\t*\tLlamaForCausalLM\t1.6 M\t")
     assert "cache cannot be read" in err
