@@ -19,7 +19,7 @@ def cache_dir() -> Path:
 
 
 def models_dir() -> Path:
-    """The folder of models that were fetched or converted."""
+    """The folder of converted and fetched models."""
     return cache_dir() / "models"
 
 

@@ -1,4 +1,4 @@
-"""`mpg models remove`: removes a downloaded model from the disk."""
+"""`mpg models remove`: removes a downloaded or converted model from the disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from mpg_cli.cli import completers
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
-from mpg_cli.io.text import visible
+from mpg_cli.io.text import size_text, visible
 
 EPILOG = """\b
 Examples:
@@ -24,20 +24,22 @@ def remove(
         str,
         typer.Argument(
             metavar="NAME",
-            help="smollm2, or the id of a model in the Hugging Face cache.",
+            help="A name that mpg models lists.",
             show_default=False,
             autocompletion=completers.model_to_remove,
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a downloaded model from the disk."""
-    from mpg_cli.models.load.removal import find_download
-    from mpg_cli.render.models import size
+    """Remove a model that was downloaded or converted from the disk.
+
+    A GGUF file of yours stays where it is; what mpg made of it is removed.
+    """
+    from mpg_cli.models.load.removal import find_removable
 
     streams = Streams.current()
-    found = find_download(name)
-    what = f"{visible(found.name)} ({size(found.size)})"
+    found = find_removable(name)
+    what = f"{visible(found.name)} ({size_text(found.size)})"
     if not yes:
         if not (streams.stdin_tty and streams.stderr_tty):
             raise UsageError(f"there is no terminal to ask on, so {what} is kept", hint="confirm with --yes")
@@ -45,4 +47,4 @@ def remove(
             streams.message("mpg: nothing is removed")
             return
     found.remove()
-    streams.message(f"mpg: removed {visible(found.name)}, {size(found.size)} are free again")
+    streams.message(f"mpg: removed {visible(found.name)}, {size_text(found.size)} are free again")

@@ -1,4 +1,4 @@
-"""Local models: the bundled one, those in the Hugging Face cache, folders. Torch-free.
+"""Local models: the bundled one, converted GGUF files, the Hugging Face cache, folders. Torch-free.
 
 Reads only config.json and the headers of safetensors files; a model without a `problem` may still fail to
 load.
@@ -10,10 +10,11 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mpg_cli.config.conversions import conversions, find_conversion
 from mpg_cli.config.named_models import (
     BUNDLED,
     BUNDLED_FOLDER,
@@ -24,10 +25,11 @@ from mpg_cli.config.named_models import (
     smollm2,
 )
 from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 
-Source = Literal["bundled", "cache", "folder"]
+Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
 
 
@@ -35,6 +37,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 class ModelInfo:
     """A model as described by its files. `id` is the value for `--model`.
 
+    `source` is "file" for a GGUF file that is not converted yet, which then is `folder`.
     `size` is in bytes on disk, `context` in positions, `problem` the reason why it cannot be served.
     """
 
@@ -65,7 +68,7 @@ class LocalModels:
 
     def get(self, name: str) -> ModelInfo:
         """The model with this id, or in this folder. Raises UsageError where there is none."""
-        info = _of_name(self.models, name) or folder_model(name)
+        info = _of_name(self.models, name) or local_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
@@ -76,10 +79,10 @@ class LocalModels:
 
 
 def local_models(in_use: str) -> LocalModels:
-    """The bundled model, smollm2, those in the cache, and the model in use if it is a folder."""
+    """Models with a name, converted ones, those in the cache, and the one in use if it is on this disk."""
     in_cache, warnings = cached()
-    found = [*named_models(), *in_cache]
-    named = _of_name(found, in_use) if in_use in NAMES else folder_model(in_use)
+    found = [*named_models(), *converted(), *in_cache]
+    named = _of_name(found, in_use) if in_use in NAMES else local_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
     return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
@@ -89,8 +92,15 @@ def named_models() -> list[ModelInfo]:
     """The demonstration model of the package, and smollm2 if it is here."""
     place = smollm2()
     found = [bundled()]
-    if place is not None:
+    if place is None:
+        return found
+    conversion = find_conversion(SMOLLM2)
+    if place.path.is_dir():
         found.append(read_model(place.path, SMOLLM2, "cache", place.revision))
+    elif conversion is not None:
+        found.append(read_model(conversion.folder, SMOLLM2, "converted", place.revision))
+    else:
+        found.append(replace(_gguf_file(place.path), id=SMOLLM2, revision=place.revision))
     return found
 
 
@@ -127,15 +137,46 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
     return found, [str(warning).splitlines()[0] for warning in cache.warnings]
 
 
-def folder_model(name: str) -> ModelInfo | None:
-    """The model in the folder `name`; None where there is no such folder."""
-    folder = Path(os.path.expanduser(name))
-    return read_model(folder, str(folder.resolve()), "folder") if folder.is_dir() else None
+def converted() -> list[ModelInfo]:
+    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name."""
+    return [read_model(one.folder, one.id, "converted") for one in conversions() if one.id != SMOLLM2]
+
+
+def local_model(name: str) -> ModelInfo | None:
+    """The model in the folder or the GGUF file `name`; None where there is none."""
+    path = Path(os.path.expanduser(name))
+    files = gguf_files(path)
+    if path.is_dir() and len(files) != 1:
+        return read_model(path, str(path.resolve()), "folder")
+    path = with_own_name(files[0] if files else path)
+    if not is_gguf(path):
+        return None
+    return next((info for info in converted() if info.id == str(path)), None) or _gguf_file(path)
+
+
+def _gguf_file(path: Path) -> ModelInfo:
+    """A GGUF file that is not converted."""
+    try:
+        header = read_header(path, "file")
+    except ModelError as error:
+        return ModelInfo(str(path), "file", path, problem=error.message.removeprefix("file "))
+    architecture = header.text("general.architecture")
+    context = header.metadata.get(f"{architecture}.context_length")
+    return ModelInfo(
+        id=str(path),
+        source="file",
+        folder=path,
+        architecture=architecture or None,
+        dtype=header.quantisation,
+        parameters=sum(tensor.count for tensor in header.tensors),
+        size=header.size,
+        context=context if isinstance(context, int) else None,
+    )
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model name` loads: by its name, in the cache or a folder; None: not on this disk."""
-    return _of_name(named_models(), name) or _of_name(cached()[0], name) or folder_model(name)
+    """The model that `--model name` loads: by name, in a cache, a folder, a file; None: not on this disk."""
+    return _of_name([*named_models(), *converted(), *cached()[0]], name) or local_model(name)
 
 
 def _of_name(models: Sequence[ModelInfo], name: str) -> ModelInfo | None:

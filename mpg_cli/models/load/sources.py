@@ -1,37 +1,56 @@
-"""Sources of models and adapters: the bundled model, a folder, the hub or its cache."""
+"""Sources of models and adapters: the bundled model, a folder or GGUF file, Ollama, the hub or its cache."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
-from mpg_cli.models.load import hub
+from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, with_own_name
+from mpg_cli.io.text import visible
+from mpg_cli.models.load import hub, ollama
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
 from mpg_cli.personas import adapter_folder, adapter_shapes
 
+_FILE_OF_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+):(?P<file>[^:]+)")
+_LISTED = 12  # files in a message
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model on this disk: `path` is its folder or its GGUF file, `revision` its commit on the hub."""
+
+    path: Path
+    id: str
+    revision: str | None = None
+    notices: tuple[str, ...] = ()
+
 
 def find_model(
-    name: str, revision: str | None, offline: bool, *, config_only: bool = False
-) -> tuple[Path, str, str | None, list[str]]:
-    """Folder, id, commit and notices of the model `name`, fetched with all files or config.json alone."""
+    name: str, revision: str | None = None, offline: bool = False, *, config_only: bool = False
+) -> FoundModel:
+    """The model `name`, fetched with all files or, unless it is a GGUF file, config.json alone.
+
+    A name is that of the bundled model or smollm2, a folder, a GGUF file or the folder of one, `ollama:NAME`,
+    a hub id or `OWNER/NAME:FILE.gguf`. Raises ModelError where there is no such model.
+    """
     if name == SMOLLM2:
         place = find_smollm2(revision)
-        return place.path, name, place.revision, []
-    folder = BUNDLED_FOLDER if name == BUNDLED else Path(os.path.expanduser(name))
-    if name == BUNDLED or os.path.isdir(folder):
+        return FoundModel(place.path, name, place.revision)
+    found = _local(name)
+    if found is not None:
         if revision is not None:
-            raise ModelError(f"--revision needs a model of the hub, and {name} is a folder")
-        if not folder.is_dir():
-            raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
-        return folder, name if name == BUNDLED else str(folder.resolve()), None, []
-    if os.path.exists(folder):
-        raise ModelError(f"model {name} is a file, must be a folder or a hub id")
+            raise ModelError(f"--revision needs a model of the hub, and {name} is on this disk")
+        return found
+    if file := _FILE_OF_REPO.fullmatch(name):
+        return _fetch_file(file["repo"], file["file"], revision, offline)
 
     def choose(files: Sequence[str]) -> list[str]:
         return [CONFIG_FILE] if config_only and CONFIG_FILE in files else choose_files(name, files)
@@ -41,8 +60,65 @@ def find_model(
 
     complete, rest = (lambda folder: True, lambda folder: []) if config_only else (is_complete, shards)
     request = hub.FetchRequest("model", ModelError, CONFIG_FILE, choose, complete, rest)
-    found = hub.fetch(name, revision, request, offline=offline)
-    return found.folder, name, found.revision, [found.notice] if found.notice else []
+    snapshot = hub.fetch(name, revision, request, offline=offline)
+    return FoundModel(snapshot.folder, name, snapshot.revision, tuple(filter(None, [snapshot.notice])))
+
+
+def _local(name: str) -> FoundModel | None:
+    """The model, if the name is not one of the hub."""
+    if name == BUNDLED:
+        if not BUNDLED_FOLDER.is_dir():
+            raise ModelError(f"the bundled model is missing: {BUNDLED_FOLDER}", hint="install mpg-cli again")
+        return FoundModel(BUNDLED_FOLDER, name)
+    if ollama.is_ollama(name):
+        blob = ollama.find_blob(name)
+        return FoundModel(blob.path, blob.id, notices=blob.notices)
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():
+        files = gguf_files(path)
+        if len(files) > 1:
+            raise ModelError(
+                f"folder {name} has {len(files)} GGUF files and no {CONFIG_FILE}",
+                hint=f"choose one of {_some([str(file) for file in files])}",
+            )
+        if not files:
+            return FoundModel(path, str(path.resolve()))
+        path = files[0]
+    if path.exists():
+        if path.suffix.lower() != SUFFIX and not is_gguf(path):
+            raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
+        path = with_own_name(path)
+        return FoundModel(path, str(path))
+    if path.suffix.lower() == SUFFIX and not _FILE_OF_REPO.fullmatch(name):
+        raise ModelError(
+            f"there is no file {name}", hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf"
+        )
+    return None
+
+
+def _fetch_file(repo: str, file: str, revision: str | None, offline: bool) -> FoundModel:
+    """One GGUF file of a repository."""
+    name = f"{repo}:{file}"
+
+    def choose(files: Sequence[str]) -> list[str]:
+        if file in files and file.lower().endswith(SUFFIX):
+            return [file]
+        there = [one for one in files if one.lower().endswith(SUFFIX)]
+        close = [one for one in there if file.lower() in one.lower()] or there
+        hint = f"choose one of {_some(close)}" if there else "it has no GGUF files at all"
+        raise ModelError(f"model {repo} has no GGUF file {visible(file, 80)}", hint=hint)
+
+    request = hub.FetchRequest(
+        "model", ModelError, file, choose, lambda folder: (folder / file).is_file(), name=name
+    )
+    snapshot = hub.fetch(repo, revision, request, offline=offline)
+    notices = tuple(filter(None, [snapshot.notice]))
+    return FoundModel(snapshot.folder / file, name, snapshot.revision, notices)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(visible(name, 80) for name in names[:_LISTED]) + more
 
 
 def fetch_adapter(
