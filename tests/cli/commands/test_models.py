@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from mpg_cli.models.load import catalogue
+from tests.support.hub import snapshot, use_cache
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,14 +51,7 @@ parts: tuned + lost
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the hub; nothing can be fetched."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_manager
-
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(_cache_manager, "HF_HUB_CACHE", str(folder), raising=False)
-    return folder
+    return use_cache(tmp_path / "hub", monkeypatch)
 
 
 @pytest.fixture
@@ -69,17 +63,6 @@ def run(hub: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return code, *capsys.readouterr()
 
     return call
-
-
-def snapshot(hub: Path, name: str) -> Path:
-    """A model's place in the cache, as the hub's client makes it."""
-    repo = hub / f"models--{name.replace('/', '--')}"
-    (repo / "refs").mkdir(parents=True)
-    (repo / "refs" / "main").write_text("0a" * 20)
-    (repo / "blobs").mkdir()
-    folder = repo / "snapshots" / ("0a" * 20)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def copied(folder: Path, **config: Any) -> Path:
