@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mpg_cli.io.text import check_text, did_you_mean, visible
+from mpg_cli.options.blend import BlendOptions
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.option import Option, options_of
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.options.run import RunOptions
-from mpg_cli.sampling.params import Sampling
+from mpg_cli.sampling.params import Sampling, Scheme
 
 Use = Literal["line", "sampling", "none", "fixed"]
 Shape = Literal["own", "openai"]
@@ -110,6 +112,8 @@ def _unknown(name: str, shape: Shape) -> str:
         place = "in the body of OpenAI lines" if shape == "own" else "in lines without custom_id and body"
         return f"the field '{name}' belongs {place}{FIELDS[other][name].why}"
     known = [field.name for field in FIELDS[shape].values() if field.affects_reply]
+    if name in _OF_COMMAND:
+        return f"the field '{name}' cannot differ between lines: give {_OF_COMMAND[name]} for all of them"
     hint = did_you_mean(name, known, most=1) or "; put data that is only copied to the record into metadata"
     return f"unknown field '{visible(name, 60)}'{hint}"
 
@@ -312,6 +316,13 @@ _TABLE = [
     *_fixed("the models have no such parameter; ask for it in the prompt", verbosity=("medium",)),
     *_fixed("put it into chat_template_kwargs", enable_thinking=(), thinking_budget=(), thinking=()),
 ]
+# Options of the command that hold for all lines: the flag by the name that a field would have.
+_OF_COMMAND: Mapping[str, str] = {
+    one.keyword: one.flag
+    for kind in (Scheme, ModelOptions, BlendOptions, PromptOptions)
+    for one in options_of(kind)
+    if one.flag and one.key != "persona"
+}
 _SHAPES: tuple[Shape, ...] = ("own", "openai")
 FIELDS: Mapping[Shape, Mapping[str, Field]] = {
     shape: {field.name: field for field in _TABLE if shape in field.shapes} for shape in _SHAPES

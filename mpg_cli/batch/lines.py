@@ -166,7 +166,8 @@ class LineReader:
         default = self._defaults.prompting
         prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (messages is None):
-            raise LineError("missing_prompt", "the line needs either a prompt or messages")
+            fault = "has no prompt and no messages" if prompt is None else "has both a prompt and messages"
+            raise LineError("missing_prompt", f"the line {fault}; give one of them")
         if prompt is not None and not prompt.strip():
             raise LineError("empty_prompt", "the prompt is empty")
         turns = None if messages is None else check_turns(messages, "messages")

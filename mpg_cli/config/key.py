@@ -53,7 +53,9 @@ def find_key(keys: Keys, name: str) -> Key:
     if name in keys and keys[name].in_file:
         return keys[name]
     if name in keys:
-        raise UsageError("is a command-line option only", hint="remove it from the config file")
+        raise UsageError(
+            "is a command-line option only", hint=f"give it as --{name}, or in {keys[name].variable}"
+        )
     names = [key.name for key in keys.values() if key.in_file]
     raise UsageError(
         f"unknown option{did_you_mean(name, names, 1) or ' (choose from ' + ', '.join(names) + ')'}"
@@ -74,6 +76,8 @@ def _typed(key: Key, raw: Any) -> Value:
     """The value converted to the type of the option. Raises UsageError for another type."""
     from mpg_cli.io.safe_yaml import kind_of  # imports YAML, needed only with a config file
 
+    if raw == "" and key.kind is str:
+        raise UsageError("is empty; remove the key")
     if key.many:
         items = raw if isinstance(raw, list) else [raw]
         if not items or not all(type(item) is key.kind and item != "" for item in items):
@@ -92,8 +96,6 @@ def _typed(key: Key, raw: Any) -> Value:
         return os.path.expanduser(raw) if key.home else raw
     if key.numeric and number:
         return str(raw)
-    if raw == "" and key.kind is str:
-        raise UsageError("is empty; remove the key")
     kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(key.kind)
     found = raw if number and key.kind is int else kind_of(raw)
     remedy = "" if kind else "; put it in quotes"

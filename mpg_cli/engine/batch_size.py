@@ -27,7 +27,7 @@ def fitting_batch(rows: BlendRows) -> tuple[int, str]:
     most = MAX_BATCH.get(device.type, 16)
     fit = max(1, int(MEMORY_SHARE.get(device.type, 0.5) * free) // each)
     size = min(fit, most)
-    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"the most on {device.type}"
+    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"the maximum on {device.type}"
     return size, why
 
 

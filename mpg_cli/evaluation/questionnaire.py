@@ -115,7 +115,7 @@ def _document(file: Path) -> Document:
     try:
         raw = file.expanduser().read_bytes()
     except OSError as problem:
-        raise UsageError(f"{visible(str(file))}: cannot be read: {problem.strerror}") from None
+        raise UsageError(f"--items {visible(str(file))} cannot be read: {problem.strerror}") from None
     if len(raw) > safe_yaml.MAX_BYTES:
         raise UsageError(f"{visible(str(file))}: larger than {safe_yaml.MAX_BYTES >> 20} MiB")
     try:

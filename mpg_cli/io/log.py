@@ -277,8 +277,8 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with the entries of inner objects by their own names, as in `sampling.top_p`."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        inner = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
-        flat |= inner or {key: value}
+        inner = isinstance(value, dict)
+        flat |= {f"{key}.{name}": item for name, item in value.items()} if inner else {key: value}
     return flat
 
 

@@ -49,7 +49,7 @@ def advice(profile: Profile) -> str:
     how = f"used from now on{' with ' if flags else ''}{' '.join(flags)}"
     if best.chunk_size == 0:
         return f"token-by-token decoding is fastest here, {how}"
-    gain = f"{(best.measured or 0.0) / base:.2f} times token-by-token decoding" if base else ""
+    gain = f"{(best.measured or 0.0) / base:.2f} times as fast as token by token" if base else ""
     return f"fastest: drafter {best.drafter}, chunks of {best.chunk_size}, {gain}; {how}"
 
 

@@ -271,7 +271,7 @@ class Scheme:
                 hint = f"add --rule threshold or leave out {own.flag}"
                 raise UsageError(f"{own.flag} belongs to --rule threshold", hint=hint)
         if self.drafter == "none" and self.chunk_size and given("chunk_size"):
-            message = "--drafter none drafts nothing, --chunk-size does not go with it"
+            message = "--chunk-size conflicts with --drafter none, which drafts nothing"
             raise UsageError(message, hint="leave one out")
 
     def on(self, personas: Sequence[str]) -> Scheme:

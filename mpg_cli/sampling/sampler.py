@@ -104,7 +104,7 @@ class Sampler:
         if bool(log_p[live, ..., 0].isnan().any()):
             raise NumericsError(
                 "no token has any probability left in the blend",
-                hint="the experts exclude each other, or a penalty is out of all proportion",
+                hint="the experts exclude each other, or a penalty is far too large",
             )
         found = verify(self.states, draft, log_p, sizes, self.decoding)
         rounds = self._rounds(found, draft, sizes, scores.log_probs, weights)

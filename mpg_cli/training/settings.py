@@ -53,9 +53,7 @@ def _targets(text: str) -> tuple[str, ...]:
 class Choices:
     """The user's choices; None: by the size of the model."""
 
-    sft: bool = option(
-        False, help="The data is single replies, as {prompt, response} or {messages}: imitate them."
-    )
+    sft: bool = option(False, help="Imitate single replies: the data is {prompt, response} or {messages}.")
     loss: str | None = option(
         None,
         metavar="NAME",
@@ -68,7 +66,7 @@ class Choices:
         metavar="B",
         low=0,
         above=True,
-        help="How tightly the adapter is held to the base; with ipo the margin is 1/(2B) nats a reply.",
+        help="How tightly the adapter is held to the base; with ipo the margin is 1/(2B) nats per reply.",
         shown="0.1",
     )
     likelihood: float | None = option(
@@ -97,14 +95,14 @@ class Choices:
         shown="every linear layer",
     )
     learning_rate: float | None = option(
-        None, metavar="X", low=0, above=True, help="The peak; it warms up and decays.", shown=_BY_SIZE
+        None, metavar="X", low=0, above=True, help="Peak, after a warm-up; then it decays.", shown=_BY_SIZE
     )
     epochs: float | None = option(
         None, metavar="N", low=0, above=True, help="Passes over the data.", shown=_BY_SIZE
     )
-    batch_size: int | None = option(None, metavar="N", low=1, help="Rows a step.", shown=f"{_BATCH}")
+    batch_size: int | None = option(None, metavar="N", low=1, help="Rows per step.", shown=f"{_BATCH}")
     micro_batch: int | None = option(
-        None, metavar="N", low=1, help="Rows at a time in memory, at most.", shown=_BY_SIZE
+        None, metavar="N", low=1, help="Largest number of rows in memory at a time.", shown=_BY_SIZE
     )
     max_length: int | None = option(
         None,
@@ -118,9 +116,9 @@ class Choices:
         metavar="X",
         low=0,
         high=0.5,
-        help="Share of the data, by prompts, held out for the test at the end.",
+        help="Share of the data, by prompts, held out for an evaluation at the end.",
     )
-    seed: int = option(0, metavar="N", low=0, help="Decides split, order and start of the adapter.")
+    seed: int = option(0, metavar="N", low=0, help="Random seed of split, order and initial adapter.")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -141,11 +139,11 @@ class Choices:
         for flag, value in (("--loss", self.loss), ("--beta", self.beta), ("--likelihood", self.likelihood)):
             if self.method == "sft" and value is not None:
                 raise UsageError(
-                    f"{flag} belongs to preference data and does not go with --sft",
+                    f"{flag} applies to preference data only and conflicts with --sft",
                     hint=f"leave out {flag} or --sft",
                 )
             if self.loss == "sft" and flag != "--loss" and value is not None:
-                raise UsageError(f"{flag} does not go with --loss sft, which is the likelihood alone")
+                raise UsageError(f"{flag} conflicts with --loss sft, which is the likelihood alone")
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ def test_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
         ("persona: INTJ++", "1: persona: a persona is missing before +"),
         ("samples: 3", "1: samples: is a command-line option only"),
         ("output: x", "1: output: is a command-line option only"),
+        ("stop: ''", "1: stop: is empty; remove the key"),
         ("stop: []", "1: stop: must be text or a list of texts, not a list"),
         ("seed: 1\nseed: 2", "2: seed: duplicate key, first in line 1"),
         ("model: &m x", "1: model: anchors (&m) are not allowed"),

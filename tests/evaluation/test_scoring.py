@@ -148,7 +148,7 @@ def test_each_pole_moves_its_dimension(findings: Findings) -> None:
 
 
 def test_asking_together_is_asking_alone(findings: Findings) -> None:
-    """One lineup of all experts with other weights gives what the blend's own lineup gives, and again."""
+    """The rows of all experts with other weights give what the rows of the blend give, repeatedly."""
     quiz = Quiz(
         (blend("INTJ+pirate"),), ("x",), ITEMS[:20], ModelOptions("mpg-tiny", device="cpu", dtype="float32")
     )

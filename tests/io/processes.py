@@ -12,7 +12,7 @@ from mpg_cli.io.log import ResumableLog
 
 ROOT = Path(__file__).parents[2]
 KILLS = 12
-CONFIG = {"model": "m", "seed": 3, "weights": [1.0, 0.5]}
+CONFIG = {"model": "m", "seed": 3, "weights": [1.0, 0.5], "args": {}}
 
 
 def start(code: str, *argv: str | Path) -> subprocess.Popen[str]:

@@ -67,6 +67,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
         ({**CONFIG, "sampling": {"top_p": 1}}, r"with a different sampling\.top_p: null, now 1$"),
         ({**CONFIG, "seed": 4, "model": "x"}, r'a different model: "m", now "x" \(and seed\)'),
         ({**CONFIG, "more": True}, "different more: null, now true"),
+        ({**CONFIG, "args": {"thinking": False}}, r"different args\.thinking: null, now false$"),
         ({"model": "m", "seed": 3}, r"different weights: \[1.0, 0.5\], now null"),
     ]:
         with (

@@ -18,12 +18,12 @@ SLOW = Choice("merged", 1, 3, 0.9, 90.0, 90.0)
         (
             "exact",
             (MERGED, BASELINE),
-            "chunks of 3, 1.50 times token-by-token decoding; used from now on",
+            "chunks of 3, 1.50 times as fast as token by token; used from now on",
         ),
         (
             "exact",
             (Choice("folded", 1, 5, 0.9, 200.0, 200.0), BASELINE),
-            "token-by-token decoding; used from now on",
+            "as fast as token by token; used from now on",
         ),
         ("exact", (BASELINE, SLOW), "token-by-token decoding is fastest here, used from now on"),
         (
@@ -31,7 +31,7 @@ SLOW = Choice("merged", 1, 3, 0.9, 90.0, 90.0)
             (Choice("model:a", 1, 5, 0.9, 1.0, 200.0), BASELINE),
             "from now on with --drafter model:a",
         ),
-        ("block", (MERGED, BASELINE), "1.50 times token-by-token decoding; used from now on"),
+        ("block", (MERGED, BASELINE), "1.50 times as fast as token by token; used from now on"),
         ("block", (Choice("lookup", 1, 5, 0.9, 1.0, 200.0), BASELINE), "from now on with --drafter lookup"),
         ("threshold", (BASELINE, SLOW), "token-by-token decoding is fastest here, used from now on"),
         (

@@ -67,8 +67,8 @@ def test_the_context_bounds_the_length() -> None:
         ({"likelihood": math.nan}, "--likelihood nan must be 0 or more"),
         ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
         ({"seed": -1}, "--seed -1 must be 0 or more"),
-        ({"sft": True, "beta": 0.2}, "--beta belongs to preference data"),
-        ({"loss": "sft", "likelihood": 1.0}, "--likelihood does not go with --loss sft"),
+        ({"sft": True, "beta": 0.2}, "--beta applies to preference data"),
+        ({"loss": "sft", "likelihood": 1.0}, "--likelihood conflicts with --loss sft"),
     ],
 )
 def test_wrong_choices_are_refused(choice: dict[str, Any], message: str) -> None:

@@ -22,7 +22,7 @@ Examples:
   git log -5 | mpg generate -p pirate --system "Summarise." --format json
 \b
 stdout has only the reply; notices and statistics go to stderr.
-Every option with a long name can be set by MPG_NAME (MPG_MODEL, MPG_MAX_TOKENS) and in config.yaml.
+Every option with a long name can be set by MPG_NAME (MPG_MODEL, MPG_MAX_TOKENS), most also in config.yaml.
 Precedence: option, environment, file, default.
 \b
 Exit status: 0 success, 2 usage error, 1 the model, an adapter or the run failed, 130 interrupted,

@@ -128,7 +128,10 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
         (("rule", "exakt"), "rule: unknown rule 'exakt' (choose from exact, threshold, block)"),
         (("drafter", "merge"), "did you mean merged?"),
         (("drafter", "persona:"), "unknown drafter 'persona:'"),
-        (("samples", "3"), "samples: is a command-line option only"),
+        (
+            ("samples", "3"),
+            "samples: is a command-line option only\nhint: give it as --samples, or in MPG_SAMPLES",
+        ),
         (("persona", "INTJ++"), "a persona is missing before +"),
         (("template-arg", "x"), "is not KEY=VALUE"),
         (("model", ""), "model: is empty"),

@@ -85,7 +85,7 @@ def test_a_file_of_one_dimension_gives_one_letter(mpg: Any, tmp_path: Path) -> N
     [
         ([], "a persona is missing"),
         (["-p", "nobody-here"], "unknown persona"),
-        (["-p", "E", "--items", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["-p", "E", "--items", "nowhere.json"], "--items nowhere.json cannot be read"),
         (["-p", "E", "--items", "bad.json"], "bad.json:2: items[0].A: must be {text, pole}"),
         (["-p", "E", "--plot", "x.txt"], "--plot x.txt has an unknown format"),
         (["-p", "E", "--readout", "speech"], "unknown readout 'speech'"),

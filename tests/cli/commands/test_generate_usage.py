@@ -172,7 +172,7 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--rule", "threshold", "--ahead", "99"], "--ahead 99 must be between 1 and 16"),
         (["--drafter", "refrence"], "did you mean reference?"),
         (["--drafter", "persona:poet"], "the blend has pirate"),
-        (["--drafter", "none", "--chunk-size", "4"], "--drafter none drafts nothing"),
+        (["--drafter", "none", "--chunk-size", "4"], "--chunk-size conflicts with --drafter none"),
         (["--scale", "nan"], "--scale nan must be a finite number"),
         (["--scale", "0"], "every weight is zero"),
         (["--scale", "11"], "beyond ±10"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mpg_cli.models.load import catalogue
+from mpg_cli.config.named_models import BUNDLED_FOLDER
 from tests.support.hub import snapshot, use_cache
 
 Run = Callable[..., tuple[int, str, str]]
@@ -67,7 +67,7 @@ def run(hub: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def copied(folder: Path, **config: Any) -> Path:
     """The bundled model with another configuration."""
-    shutil.copytree(catalogue.BUNDLED_FOLDER, folder, dirs_exist_ok=True)
+    shutil.copytree(BUNDLED_FOLDER, folder, dirs_exist_ok=True)
     data = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(data | config))
     return folder

@@ -240,7 +240,7 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Cli, model: Path) -> 
             ["grump", "--data", "prefs.jsonl", "--format", "live"],
             "unknown format 'live' (choose from text, json)",
         ),
-        (["grump", "--data", "prefs.jsonl", "--sft", "--beta", "1"], "--beta belongs to preference data"),
+        (["grump", "--data", "prefs.jsonl", "--sft", "--beta", "1"], "--beta applies to preference data"),
         (["grump", "--data", "prefs.jsonl", "--prompt", "\x1b[2J"], "the persona file would not be valid"),
     ],
 )
