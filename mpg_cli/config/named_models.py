@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpg_cli.config.paths import DATA, models_dir
+from mpg_cli.config.paths import DATA, hub_cache_dir, models_dir
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
 
@@ -66,9 +66,7 @@ def find_smollm2(revision: str | None) -> Place:
 
 def smollm2_places() -> Iterator[Place]:
     """All weights of smollm2 on this disk; looks at one folder of the hub's cache and one of mpg's."""
-    from huggingface_hub import constants
-
-    repo = Path(constants.HF_HUB_CACHE, f"models--{SMOLLM2_REPO.replace('/', '--')}")
+    repo = hub_cache_dir() / f"models--{SMOLLM2_REPO.replace('/', '--')}"
     main = ""
     with contextlib.suppress(OSError, ValueError):
         main = (repo / "refs" / "main").read_text(encoding="utf-8").strip()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,27 @@ def test_adapters_for_it_match_under_both_names(cache: Path) -> None:
         assert base.folder.name == NEW
     assert not find_base("mpg-tiny").has_name("smollm2")
     assert base_name("smollm2") == SMOLLM2_REPO
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/c"},
+        {"HF_HOME": "~/hf", "XDG_CACHE_HOME": "/c"},
+        {"HF_HOME": "/$OTHER/hf", "OTHER": "x"},
+        {"HUGGINGFACE_HUB_CACHE": "~/old", "HF_HOME": "/hf"},
+        {"HF_HUB_CACHE": "~/new", "HUGGINGFACE_HUB_CACHE": "/old"},
+    ],
+    ids=str,
+)
+def test_the_cache_of_the_hub_is_that_of_its_client(environ: dict[str, str]) -> None:
+    code = (
+        "from huggingface_hub import constants; from mpg_cli.config.paths import hub_cache_dir; "
+        "print(constants.HF_HUB_CACHE, hub_cache_dir(), sep='\\n')"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    command = [sys.executable, "-c", code]
+    env = {"HOME": "/home/someone", **kept, **environ}
+    theirs, ours = subprocess.run(command, env=env, capture_output=True, text=True).stdout.splitlines()
+    assert ours == theirs

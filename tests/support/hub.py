@@ -121,10 +121,11 @@ def etag(file: Path) -> str:
 
 
 def use_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What HF_HUB_CACHE does, which huggingface_hub reads when it is imported."""
+    """HF_HUB_CACHE for mpg, and what it does to huggingface_hub, which reads it when it is imported."""
     from huggingface_hub.utils import _cache_manager
 
     folder.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
     monkeypatch.setattr(_cache_manager, "HF_HUB_CACHE", str(folder), raising=False)
     return folder
