@@ -33,13 +33,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
 
 
 def reply(adapter: str) -> str:
-    with mpg_cli.load(None, adapters=[adapter], device="cpu") as speaker:
+    with mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu") as speaker:
         return speaker.reply("How do I make tea?", seed=3).text
 
 
 def refused(adapter: str) -> str:
     with pytest.raises(AdapterError) as caught:
-        mpg_cli.load(None, adapters=[adapter], device="cpu")
+        mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu")
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 

@@ -44,7 +44,7 @@ def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
 
     def call(*argv: str) -> tuple[int, str, str]:
-        common = ["--max-tokens", "24", "--count", "4", "--dtype", "float32"]
+        common = ["--model", "mpg-tiny", "--max-tokens", "24", "--count", "4", "--dtype", "float32"]
         return main(["eval", "compare", *common, *argv]), *capsys.readouterr()
 
     return call
