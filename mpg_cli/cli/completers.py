@@ -68,7 +68,7 @@ def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """Models that have a name and those in the hub cache; the shell completes folders."""
+    """Models that have a name, those in the hub cache and those of Ollama; the shell completes folders."""
     from mpg_cli.config.named_models import AUTO
 
     return [*_models(), (AUTO, "smollm2 if it is here, else mpg-tiny")]
@@ -84,10 +84,10 @@ def model_to_get(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def model_to_remove(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """The models that were downloaded."""
-    from mpg_cli.config.named_models import BUNDLED
+    """The models that were downloaded or converted."""
+    from mpg_cli.models.load.removal import removable
 
-    return [one for one in _models() if one[0] != BUNDLED]
+    return [(name, "") for name in removable()]
 
 
 @_quiet
@@ -165,6 +165,7 @@ def _models() -> list[Suggestion]:
     from huggingface_hub import constants
 
     from mpg_cli.config.named_models import BUNDLED, SMOLLM2, SMOLLM2_REPO, smollm2
+    from mpg_cli.models.load import ollama
 
     found = [(BUNDLED, "bundled")]
     if smollm2() is not None:
@@ -173,7 +174,7 @@ def _models() -> list[Suggestion]:
         name = folder.name.removeprefix("models--").replace("--", "/")
         if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
             found.append((name, "in the cache"))
-    return found
+    return [*found, *((name, "of Ollama") for name in ollama.names())]
 
 
 def _plain(text: str) -> str:

@@ -40,9 +40,12 @@ def conversions() -> list[Conversion]:
 
 
 def find_conversion(identity: str) -> Conversion | None:
-    """The conversion of a GGUF file, of the folder that has it alone, or of a name; the newest of several."""
+    """The conversion of a GGUF file, of the folder that has it alone, or of a name; the newest of several.
+
+    A name of Ollama may lack the tag `latest`.
+    """
     path = Path(os.path.expanduser(identity))
     files = gguf_files(path)
-    names = {identity, str(with_own_name(files[0] if len(files) == 1 else path))}
+    names = {identity, f"{identity}:latest", str(with_own_name(files[0] if len(files) == 1 else path))}
     found = [one for one in conversions() if one.id in names]
     return max(found, key=lambda one: (one.folder / SOURCE_FILE).stat().st_mtime, default=None)

@@ -219,8 +219,7 @@ class _Reader:
 
     def data_start(self, metadata: Mapping[str, Any]) -> int:
         alignment = metadata.get("general.alignment", 32)
-        power = isinstance(alignment, int) and alignment > 0 and alignment & (alignment - 1) == 0
-        if isinstance(alignment, bool) or not power or alignment > _LARGEST_ALIGNMENT:
+        if type(alignment) is not int or not 0 < alignment <= _LARGEST_ALIGNMENT or alignment.bit_count() > 1:
             self.fail(f"is damaged: its alignment is {visible(str(alignment), 40)}")
         return -(-self.at // alignment) * alignment
 

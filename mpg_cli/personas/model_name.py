@@ -51,7 +51,10 @@ _QUANTISERS = re.compile(
 
 
 def model_id(name: str) -> str:
-    """OWNER/NAME if `name` is a hub URL, a snapshot in the hub cache or `smollm2`, else `name` itself."""
+    """OWNER/NAME if `name` is a hub URL, a snapshot in the hub cache or `smollm2`, else `name` itself.
+
+    A model of Ollama gets its tag.
+    """
     if name == SMOLLM2:
         return SMOLLM2_REPO
     name = name.strip().replace("\\", "/").rstrip("/") or name
@@ -59,6 +62,8 @@ def model_id(name: str) -> str:
         return found["id"].replace("--", "/")
     if found := _ADDRESS.match(name):
         return found["id"]
+    if name.startswith("ollama:") and ":" not in name.rpartition("/")[2].removeprefix("ollama:"):
+        return f"{name}:latest"
     return name
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mpg_cli.cli.completion import joined
 from tests.cli.shells import ROOT, SCRIPTS, START, Shell
+from tests.support.ollama import pulled
 
 FOLDER = ROOT / "completions"
 HOSTILE = r"""
@@ -133,7 +134,13 @@ def test_models_are_the_bundled_one_and_those_in_the_cache(tmp_path: Path) -> No
     words = cache | {"COMP_WORDS": "mpg\ngenerate\n--model\n"}
     assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["mpg-tiny", "org/small", "auto"]
     words = cache | {"COMP_WORDS": "mpg\nmodels\nremove\n"}
-    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["org/small"]
+    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["org/half", "org/small"]
+
+
+def test_models_of_ollama_are_offered(tmp_path: Path) -> None:
+    pulled(tmp_path, "library/qwen3/0.6b", [("model", b"GGUF")])
+    words = {"COMP_WORDS": "mpg\ngenerate\n--model\nolla", "COMP_CWORD": "3", "OLLAMA_MODELS": str(tmp_path)}
+    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["ollama:qwen3:0.6b"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from mpg_cli.config.named_models import (
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.models.load import ollama
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
 
 Source = Literal["bundled", "cache", "folder", "file", "converted"]
@@ -143,7 +144,9 @@ def converted() -> list[ModelInfo]:
 
 
 def local_model(name: str) -> ModelInfo | None:
-    """The model in the folder or the GGUF file `name`; None where there is none."""
+    """The model in the folder or the GGUF file `name`, or that of Ollama; None where there is none."""
+    if ollama.is_ollama(name):
+        return _of_ollama(name)
     path = Path(os.path.expanduser(name))
     files = gguf_files(path)
     if path.is_dir() and len(files) != 1:
@@ -152,6 +155,15 @@ def local_model(name: str) -> ModelInfo | None:
     if not is_gguf(path):
         return None
     return next((info for info in converted() if info.id == str(path)), None) or _gguf_file(path)
+
+
+def _of_ollama(name: str) -> ModelInfo | None:
+    try:
+        blob = ollama.find_blob(name)
+    except ModelError:
+        return None
+    done = next((info for info in converted() if info.id == blob.id), None)
+    return done or replace(_gguf_file(blob.path), id=blob.id, revision=blob.digest)
 
 
 def _gguf_file(path: Path) -> ModelInfo:

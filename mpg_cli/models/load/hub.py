@@ -122,14 +122,19 @@ def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
 
 def _in_cache(repo: str, revision: str | None, wanted: FetchRequest) -> str | None:
     """A hint about other files of the repository in the cache."""
+    folder = cached_folder(repo, revision)
+    return wanted.others(folder) if folder is not None else None
+
+
+def cached_folder(repo: str, revision: str | None) -> Path | None:
+    """The folder of the repository in the cache, with the files that were fetched."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    return wanted.others(Path(folder))
 
 
 def _list_files(repo: str, revision: str | None, wanted: FetchRequest) -> list[str]:

@@ -17,6 +17,7 @@ from mpg_cli.models.load.loader import model_folder, read_config
 from mpg_cli.models.load.sources import fetch_adapter, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import check_same, embedded
+from mpg_cli.personas.adapter_folder import gguf_file
 from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE, other_weight
 from mpg_cli.personas.schema import AdapterEntry
 from mpg_cli.personas.weight_files import model_tensors, read_header
@@ -73,7 +74,7 @@ def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
     if path is None:
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
-    tensors = model_tensors(base.folder)
+    tensors = model_tensors(base.folder) if gguf_file(path) is None else None
     if tensors is not None and (differing := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
         raise AdapterError(
             f"adapter {label} ({path}) does not fit the model:\n"

@@ -89,7 +89,7 @@ def is_ollama(name: str) -> bool:
 
 def names() -> list[str]:
     """The ids of all models of Ollama on this disk that this user may list, sorted."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for folder in _folders():
         found |= {name.key: f"{PREFIX}{name}" for name in _manifests(folder, [])}
     return sorted(found.values())

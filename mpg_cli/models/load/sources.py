@@ -18,6 +18,7 @@ from mpg_cli.io.text import visible
 from mpg_cli.models.load import hub, ollama
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
 from mpg_cli.personas import adapter_folder, adapter_shapes
+from mpg_cli.personas.adapter_place import AdapterPlace, is_gguf_file, is_repository
 
 _FILE_OF_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+):(?P<file>[^:]+)")
 _LISTED = 12  # files in a message
@@ -25,7 +26,10 @@ _LISTED = 12  # files in a message
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model on this disk: `path` is its folder or its GGUF file, `revision` its commit on the hub."""
+    """A model on this disk: `path` is its folder or its GGUF file.
+
+    `revision` is its commit on the hub, or the digest of a model of Ollama.
+    """
 
     path: Path
     id: str
@@ -72,9 +76,9 @@ def _local(name: str) -> FoundModel | None:
         return FoundModel(BUNDLED_FOLDER, name)
     if ollama.is_ollama(name):
         blob = ollama.find_blob(name)
-        return FoundModel(blob.path, blob.id, notices=blob.notices)
+        return FoundModel(blob.path, blob.id, blob.digest, blob.notices)
     path = Path(os.path.expanduser(name))
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it accepts names that are too long
         files = gguf_files(path)
         if len(files) > 1:
             raise ModelError(
@@ -84,7 +88,7 @@ def _local(name: str) -> FoundModel | None:
         if not files:
             return FoundModel(path, str(path.resolve()))
         path = files[0]
-    if path.exists():
+    if os.path.exists(path):
         if path.suffix.lower() != SUFFIX and not is_gguf(path):
             raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
         path = with_own_name(path)
@@ -129,47 +133,63 @@ def fetch_adapter(
     offline: bool = False,
     notice: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """The folder of an adapter from the hub or its cache, downloaded if necessary; never pickled weights.
+    """The folder or GGUF file of an adapter from the hub or its cache; never pickled weights.
 
-    `notice` gets a message if the hub cannot be reached and the cache is used. Raises AdapterError for an
-    unknown repository, one without an adapter there, an unreachable hub.
+    A `subfolder` that ends in .gguf is a file. `notice` gets a message if the hub cannot be reached and the
+    cache is used. Raises AdapterError for an unknown repository, one without an adapter there, an unreachable
+    hub.
     """
-    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    wanted = [prefix + adapter_shapes.CONFIG_FILE, prefix + adapter_shapes.WEIGHTS_FILE]
-    place = f"{repo}/{prefix}".rstrip("/")
+    inside = subfolder.strip("/") if subfolder else ""
+    prefix = f"{inside}/" if inside and not is_gguf_file(inside) else ""
+    place = str(AdapterPlace(None, repo, revision, inside or None))
 
     def instead(files: Sequence[str]) -> str:
-        return f"look in {', '.join(adapter_folder.below(files)) or 'the repository itself'}"
+        found = [*adapter_folder.below(files), *sorted(filter(is_gguf_file, files))[: adapter_folder.LISTED]]
+        return f"look in {', '.join(found) or 'the repository itself'}"
 
     def cached(folder: Path) -> str | None:
-        found = folder.rglob(adapter_shapes.CONFIG_FILE)
+        found = [*folder.rglob(adapter_shapes.CONFIG_FILE), *folder.rglob("*.gguf")]
         files = [file.relative_to(folder).as_posix() for file in found if file.parent != folder / prefix]
         return f"the cache has other adapters of this repository: {instead(files)}" if files else None
 
     def choose(files: Sequence[str]) -> list[str]:
+        if is_gguf_file(inside):
+            if inside not in files:
+                raise AdapterError(f"adapter {place}: there is no such file", hint=instead(files))
+            return [inside]
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
-        if not below and subfolder and subfolder in files:
-            below = [subfolder.rpartition("/")[2]]  # it is a file
+        if not below and inside in files:
+            below = [inside.rpartition("/")[2]]  # it is a file
         if not below:
             raise AdapterError(f"adapter {place}: there is no such folder", hint=instead(files))
         if refused := adapter_folder.refusal(below):
             raise AdapterError(f"adapter {place} {refused[0]}", hint=refused[1])
-        return wanted
+        return [prefix + name for name in adapter_folder.adapter_files(below) or ()]
 
     with silence():
+        wanted = [inside] if is_gguf_file(inside) else _cached_names(repo, revision, prefix)
         request = hub.FetchRequest(
             "adapter",
             AdapterError,
             wanted[0],
             choose,
-            lambda folder: (folder / wanted[1]).is_file(),
-            name=place + (f"@{revision}" if revision else ""),
+            lambda folder: all((folder / name).is_file() for name in wanted),
+            name=place,
             others=cached,
         )
         found = hub.fetch(repo, revision, request, offline=offline)
     if found.notice:
         notice(found.notice)
-    return found.folder / prefix
+    return found.folder / inside
+
+
+def _cached_names(repo: str, revision: str | None, prefix: str) -> list[str]:
+    """The files of an adapter as the cache has them, by default PEFT's two."""
+    folder = hub.cached_folder(repo, revision) if is_repository(repo) else None
+    kept = folder / prefix if folder is not None else None
+    here = [file.name for file in kept.iterdir()] if kept is not None and kept.is_dir() else []
+    names = adapter_folder.adapter_files(here) or [adapter_shapes.CONFIG_FILE, adapter_shapes.WEIGHTS_FILE]
+    return [prefix + name for name in names]
 
 
 @contextlib.contextmanager

@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
+import mpg_cli
 from mpg_cli.errors import ModelError
 from mpg_cli.models.load import ollama
+from mpg_cli.models.load.catalogue import local_model
 from mpg_cli.models.load.ollama import find_blob
+from tests.support.adapters import tiny_adapter
+from tests.support.llama_cpp import write_lora, write_model
+from tests.support.models import tiny_model
 from tests.support.ollama import LIST, blob, manifest, named, pulled
 
 WEIGHTS = b"GGUF weights"
@@ -237,3 +242,31 @@ def test_files_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
             denied.chmod(mode)
             assert said in text
             assert "sudo usermod -aG ollama $USER" in text
+
+
+def test_a_model_of_ollama_loads_with_its_adapter_and_counts_as_the_base_of_personas(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model and adapter are read from the blobs, and a persona names the model as Ollama does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = tiny_model("llama")
+    peft = tiny_adapter(tmp_path / "peft", base=model)
+    lora = write_lora(tmp_path / "lora.gguf", peft, model)
+    whole = write_model(tmp_path / "model.gguf", model)
+    pulled(folder, "me/tiny/latest", [("model", whole.read_bytes()), ("adapter", lora.read_bytes())])
+    (notice,) = find_blob("ollama:me/tiny").notices
+    named = notice.rpartition(" ")[2]
+    (tmp_path / "p.yaml").write_text(
+        "name: ours\nuse: adapter\nadapters: [{base: 'ollama:me/tiny', path: lora.gguf}]\n"
+        "---\nname: plain\nprompt: ab\n"
+    )
+    shared: dict[str, Any] = {"model": "ollama:me/tiny", "device": "cpu", "dtype": "float32"}
+    told: list[str] = []
+    for personas, adapters in ((None, [named]), ("ours", []), (None, [str(peft)]), ("plain", [])):
+        with mpg_cli.load(personas, adapters=adapters, persona_dirs=[tmp_path], **shared) as speaker:
+            assert speaker.model == "ollama:me/tiny:latest"
+            told.append(speaker.reply("abba", seed=3, max_tokens=12).text)
+    assert told[0] == told[1] == told[2] != told[3]
+    info = local_model("ollama:me/tiny")
+    assert info is not None
+    assert (info.id, info.source, info.problem) == ("ollama:me/tiny:latest", "converted", None)

@@ -83,8 +83,7 @@ def read_weight(header: Header, weight: Weight, config: Any, dtype: torch.dtype,
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         count = heads.get(weight.name.split(".")[-2])
         if count is not None:
-            pairs = made.reshape(count, -1, 2, *made.shape[1:])  # (heads, size / 2, 2, …)
-            made = pairs.transpose(1, 2).reshape(made.shape)
+            made = halves_apart(made, count)
     elif _is_transposed(weight.name, architecture):
         made = made.T
     if not bool(torch.isfinite(made).all()):
@@ -93,6 +92,12 @@ def read_weight(header: Header, weight: Weight, config: Any, dtype: torch.dtype,
             hint="its weights are damaged" if dtype == torch.float32 else "try --dtype float32",
         )
     return made.contiguous()
+
+
+def halves_apart(rows: Tensor, heads: int) -> Tensor:
+    """The rows of q or k with each head's first half before its second, which llama.cpp interleaves."""
+    pairs = rows.reshape(heads, -1, 2, *rows.shape[1:])  # (heads, size / 2, 2, …)
+    return pairs.transpose(1, 2).reshape(rows.shape)
 
 
 def numbers(header: Header, tensor: TensorInfo, dtype: torch.dtype = torch.float32) -> Tensor:
