@@ -36,13 +36,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
 
 
 def reply(adapter: str) -> str:
-    with mpg_cli.load(None, adapters=[adapter], device="cpu") as speaker:
+    with mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu") as speaker:
         return speaker.reply("How do I make tea?", seed=3).text
 
 
 def refused(adapter: str) -> str:
     with pytest.raises(AdapterError) as caught:
-        mpg_cli.load(None, adapters=[adapter], device="cpu")
+        mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu")
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 
@@ -57,7 +57,7 @@ def test_a_repository_works_like_its_folder(hub: StubHub, monkeypatch: pytest.Mo
 
 
 def test_the_command_takes_one(hub: StubHub, tmp_path: Path) -> None:
-    home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    home = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     command = [
         "generate",
         "--model",

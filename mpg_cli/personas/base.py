@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from mpg_cli.config.conversions import find_conversion
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, NAMES, SMOLLM2, smollm2
 from mpg_cli.io.gguf_header import is_gguf
 from mpg_cli.personas.base_digest import base_digest
 from mpg_cli.personas.model_name import is_generic, is_path, is_training_run, last_part, model_id, same_family
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
-_BUNDLED = DATA / "mpg-tiny"
 _CONFIG_FILE = "config.json"
 
 
@@ -70,8 +69,9 @@ def find_base(identity: str, revision: str | None = None) -> Base:
 
     A GGUF file has its own name and the one in its metadata, which its conversion keeps.
     """
-    conversion = find_conversion(identity)
-    folder = conversion.folder if conversion is not None else _folder(identity, revision)
+    named = _folder(identity, revision) if identity in NAMES else None
+    conversion = find_conversion(identity) if named is None else None
+    folder = conversion.folder if conversion is not None else named or _folder(identity, revision)
     own = _own_name(folder / _CONFIG_FILE) if folder is not None else None
     places = _places(identity)
     if conversion is not None:
@@ -99,15 +99,18 @@ def base_name(model: str) -> str | None:
 def _places(name: str) -> tuple[str, ...]:
     """The absolute and the resolved path of an existing folder or GGUF file; any other name unchanged."""
     folder = os.path.expanduser(name)
-    if name == _BUNDLED.name or not (os.path.isdir(folder) or is_gguf(Path(folder))):
+    if name in NAMES or not (os.path.isdir(folder) or is_gguf(Path(folder))):
         return (name,)
     return os.path.abspath(folder), str(Path(folder).resolve())
 
 
 def _folder(identity: str, revision: str | None) -> Path | None:
     """The folder of the model's files: the bundled model, a folder or the hub cache."""
-    if identity == _BUNDLED.name:
-        return _BUNDLED
+    if identity == BUNDLED:
+        return BUNDLED_FOLDER
+    if identity == SMOLLM2:
+        place = smollm2(revision)
+        return place.path if place and place.path.is_dir() else None
     folder = Path(os.path.expanduser(identity))
     if folder.is_dir():
         return folder

@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mpg_cli.config.conversions import conversions
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.conversions import conversions, find_conversion
+from mpg_cli.config.named_models import (
+    BUNDLED,
+    BUNDLED_FOLDER,
+    GET_SMOLLM2,
+    NAMES,
+    SMOLLM2,
+    SMOLLM2_REPO,
+    smollm2,
+)
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load import ollama
 from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
-from mpg_cli.options.model import DEFAULT_MODEL
-
-BUNDLED_FOLDER = DATA / DEFAULT_MODEL
 
 Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
@@ -65,36 +69,56 @@ class LocalModels:
 
     def get(self, name: str) -> ModelInfo:
         """The model with this id, or in this folder. Raises UsageError where there is none."""
-        info = next((info for info in self.models if info.id == name), None) or local_model(name)
+        info = _of_name(self.models, name) or local_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
                 f"{did_you_mean(name, self.ids)}",
-                hint="name a folder, or fetch a model of the hub first, as with mpg generate --model ID",
+                hint=f"mpg models get NAME fetches a model of the hub, {GET_SMOLLM2} a small one",
             )
         return info
 
 
 def local_models(in_use: str) -> LocalModels:
-    """The bundled model, the converted ones, those in the cache, and the one in use if it is on this disk."""
+    """Models with a name, converted ones, those in the cache, and the one in use if it is on this disk."""
     in_cache, warnings = cached()
-    found = [bundled(), *converted(), *in_cache]
-    named = None if in_use == DEFAULT_MODEL else local_model(in_use)
+    found = [*named_models(), *converted(), *in_cache]
+    named = _of_name(found, in_use) if in_use in NAMES else local_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
     return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
 
 
+def named_models() -> list[ModelInfo]:
+    """The demonstration model of the package, and smollm2 if it is here."""
+    place = smollm2()
+    found = [bundled()]
+    if place is None:
+        return found
+    conversion = find_conversion(SMOLLM2)
+    if place.path.is_dir():
+        found.append(read_model(place.path, SMOLLM2, "cache", place.revision))
+    elif conversion is not None:
+        found.append(read_model(conversion.folder, SMOLLM2, "converted", place.revision))
+    else:
+        found.append(replace(_gguf_file(place.path), id=SMOLLM2, revision=place.revision))
+    return found
+
+
 def bundled() -> ModelInfo:
     """The demonstration model of the package."""
-    return read_model(BUNDLED_FOLDER, DEFAULT_MODEL, "bundled")
+    return read_model(BUNDLED_FOLDER, BUNDLED, "bundled")
 
 
 def cached() -> tuple[list[ModelInfo], list[str]]:
-    """Models in the hub cache in the order of their ids, and warnings about the cache."""
+    """Models in the hub cache in the order of their ids, and warnings about the cache.
+
+    A complete copy of smollm2 is left out: it is listed by its name.
+    """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
+    place = smollm2()
     try:
         cache = scan_cache_dir()
     except CacheNotFound:
@@ -106,6 +130,8 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
         if repo.repo_type != "model" or not repo.revisions:
             continue
         revision = max(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified))
+        if repo.repo_id == SMOLLM2_REPO and place and place.path.is_dir():
+            continue
         if (revision.snapshot_path / "config.json").is_file():
             info = read_model(revision.snapshot_path, repo.repo_id, "cache", revision.commit_hash)
             found.append(info)
@@ -113,24 +139,8 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
 
 
 def converted() -> list[ModelInfo]:
-    """The models converted from GGUF files; `id` is that file."""
-    return [read_model(one.folder, one.id, "converted") for one in conversions()]
-
-
-def remove_converted(identity: str) -> int:
-    """Remove the conversions of this id, of all dtypes; returns the bytes freed.
-
-    The GGUF file stays. Raises UsageError where there are none, or they cannot be removed.
-    """
-    found = [info for info in converted() if info.id == identity]
-    if not found:
-        raise UsageError(f"{visible(identity, 80)} is not a converted model")
-    for info in found:
-        try:
-            shutil.rmtree(info.folder)
-        except OSError as error:
-            raise UsageError(f"{info.folder} cannot be removed: {error.strerror}") from None
-    return sum(info.size for info in found)
+    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name."""
+    return [read_model(one.folder, one.id, "converted") for one in conversions() if one.id != SMOLLM2]
 
 
 def local_model(name: str) -> ModelInfo | None:
@@ -177,11 +187,15 @@ def _gguf_file(path: Path) -> ModelInfo:
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model name` loads: bundled, in a cache, a folder or file; None: not on this disk."""
-    if name == DEFAULT_MODEL:
-        return bundled()
-    known = [*converted(), *cached()[0]]
-    return next((info for info in known if info.id == name), None) or local_model(name)
+    """The model that `--model name` loads: by name, in a cache, a folder, a file; None: not on this disk."""
+    return _of_name([*named_models(), *converted(), *cached()[0]], name) or local_model(name)
+
+
+def _of_name(models: Sequence[ModelInfo], name: str) -> ModelInfo | None:
+    """The model of that id; smollm2 of the hub's cache has its id on the hub as well."""
+    wanted = (name, SMOLLM2) if name == SMOLLM2_REPO else (name,)
+    here = (info for info in models if info.id in wanted)
+    return next((info for info in here if info.id == name or info.source == "cache"), None)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:

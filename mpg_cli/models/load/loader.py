@@ -24,7 +24,6 @@ from mpg_cli.models.load.gguf.convert import convert, memory_notice, open_gguf
 from mpg_cli.models.load.sources import FoundModel, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
-from mpg_cli.options.model import DEFAULT_MODEL
 
 LISTED = 5  # wrong weights listed in a message
 CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
@@ -43,9 +42,10 @@ def _no_report(text: str) -> None:
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the resolved folder or GGUF file, or "mpg-tiny"; `given_name` the name as given,
-    `revision` the commit on the hub, `notices` are messages for the user. `config` is that of the model, with
-    `_name_or_path` as published. `compiled`: its passes use torch.compile.
+    `id` is the hub id, the resolved folder or GGUF file, "mpg-tiny" or "smollm2"; `given_name` the name as
+    given, `revision` the commit on the hub or, of a GGUF file of smollm2, its digest; `notices` are messages
+    for the user. `config` is that of the model, with `_name_or_path` as published. `compiled`: its passes use
+    torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -81,7 +81,7 @@ class LoadedModel:
 
 
 def load_model(
-    name_or_path: str = DEFAULT_MODEL,
+    name_or_path: str,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",

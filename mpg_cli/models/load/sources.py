@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, with_own_name
 from mpg_cli.io.text import visible
 from mpg_cli.models.load import hub, ollama
-from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
-from mpg_cli.options.model import DEFAULT_MODEL
 from mpg_cli.personas import adapter_folder, adapter_shapes
 from mpg_cli.personas.adapter_place import AdapterPlace, is_gguf_file, is_repository
 
@@ -43,9 +42,12 @@ def find_model(
 ) -> FoundModel:
     """The model `name`, fetched with all files or, unless it is a GGUF file, config.json alone.
 
-    A name is that of the bundled model, a folder, a GGUF file or the folder of one, `ollama:NAME`, a hub id
-    or `OWNER/NAME:FILE.gguf`. Raises ModelError where there is no such model.
+    A name is that of the bundled model or smollm2, a folder, a GGUF file or the folder of one, `ollama:NAME`,
+    a hub id or `OWNER/NAME:FILE.gguf`. Raises ModelError where there is no such model.
     """
+    if name == SMOLLM2:
+        place = find_smollm2(revision)
+        return FoundModel(place.path, name, place.revision)
     found = _local(name)
     if found is not None:
         if revision is not None:
@@ -68,7 +70,7 @@ def find_model(
 
 def _local(name: str) -> FoundModel | None:
     """The model, if the name is not one of the hub."""
-    if name == DEFAULT_MODEL:
+    if name == BUNDLED:
         if not BUNDLED_FOLDER.is_dir():
             raise ModelError(f"the bundled model is missing: {BUNDLED_FOLDER}", hint="install mpg-cli again")
         return FoundModel(BUNDLED_FOLDER, name)
