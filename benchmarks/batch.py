@@ -83,10 +83,10 @@ def compare(
 
 def bundled(repeats: int, count: int, dtype: str) -> None:
     """INTJ+pirate on the bundled model, batch size 32."""
-    loaded = load_prepared(ModelOptions(device="cpu", dtype=dtype))
+    loaded = load_prepared(ModelOptions("mpg-tiny", device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
-    request = Request(ModelOptions(), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
+    request = Request(ModelOptions("mpg-tiny"), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
     schedulers = (Scheduler(loaded, batch_size=1), Scheduler(loaded, batch_size=32))
     compare(f"mpg-tiny {dtype}, batch 32", request, schedulers, (count // 16, count), 128, repeats)
 
@@ -94,7 +94,7 @@ def bundled(repeats: int, count: int, dtype: str) -> None:
 def large(repeats: int, experts: int, count: int) -> None:
     """Random adapters of rank 16 on a random Qwen3 of 385 M parameters, bf16, batch size 8."""
     model = build_model("385m", None, torch.bfloat16, torch.device("cpu"))
-    base = load_model(device="cpu", dtype="float32")  # for its tokenizer
+    base = load_model("mpg-tiny", device="cpu", dtype="float32")  # for its tokenizer
     loaded = replace(base, model=model, config=model.config, id="random-qwen3")
     loaded = prepare_model(loaded)
     cache, adapters = ExpertCache(), []
@@ -103,7 +103,12 @@ def large(repeats: int, experts: int, count: int) -> None:
         cache.get(place, partial(random_adapter, model, n))
         adapters.append((place, 0.2))
     request = Request(
-        ModelOptions(), Prompting("?"), Sampling(), Scheme(drafter="none"), adapters=tuple(adapters), seed=1
+        ModelOptions("mpg-tiny"),
+        Prompting("?"),
+        Sampling(),
+        Scheme(drafter="none"),
+        adapters=tuple(adapters),
+        seed=1,
     )
     schedulers = (
         Scheduler(loaded, batch_size=1, cache=cache),

@@ -161,7 +161,7 @@ def write_adapter(folder: Path, pairs: Mapping[str, LoraPair]) -> Path:
 
 def bundled(device: str, dtype: str) -> Subject:
     """mpg-tiny with the five adapters of INTJ+pirate."""
-    loaded = load_model(device=device, dtype=dtype)
+    loaded = load_model("mpg-tiny", device=device, dtype=dtype)
     library = library_dir()
     assert library is not None, "the persona library is missing"
     folder = library / "adapters" / "mpg-tiny"
@@ -175,7 +175,9 @@ def random_model(
     shape: str, layers: int | None, device: str, dtype: str, context: int, tokens: int, scratch: Path
 ) -> Subject:
     """A random Qwen3 with five random adapters, written to `scratch`; its prompts have `context` tokens."""
-    tiny = load_model(device=device, dtype=dtype)  # for its tokenizer and the choice of the device
+    tiny = load_model(
+        "mpg-tiny", device=device, dtype=dtype
+    )  # for its tokenizer and the choice of the device
     model = build_model(shape, layers, tiny.dtype.value, tiny.device.value)
     folders = tuple(scratch / f"random{n}" for n in range(5))
     for n, folder in enumerate(folders):

@@ -186,7 +186,7 @@ def load(
     own_scheme.check_given(_LOAD.keys(options).__contains__)
     blend_options: BlendOptions = _LOAD.build(BlendOptions, options)
     request = Request(
-        model=_LOAD.build(ModelOptions, options),
+        model=_LOAD.build(ModelOptions, options).resolved(),
         prompting=Prompting("-"),  # a placeholder; every reply has its own
         sampling=Sampling(),
         scheme=own_scheme,

@@ -17,7 +17,7 @@ from PIL import Image  # Pillow comes with matplotlib
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 REPLY = [
-    *("-p", "INTJ+pirate", "How should I spend my weekend?"),
+    *("-p", "INTJ+pirate", "How should I spend my weekend?", "--model", "mpg-tiny"),
     *("--min-p", "0.1", "--seed", "3", "--sequence-id", "12", "--device", "cpu"),
 ]
 SHOWN = "r0t27"  # the token whose details are open

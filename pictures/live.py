@@ -35,7 +35,8 @@ def main() -> None:
     if shutil.which("tmux") is None:
         sys.exit("no tmux: apt-get install tmux")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    shell = ["env", f"PATH={path}", "PS1=$ ", "COLORTERM=truecolor", "bash", "--norc", "--noprofile"]
+    settings = [f"PATH={path}", "PS1=$ ", "COLORTERM=truecolor", "MPG_MODEL=mpg-tiny"]
+    shell = ["env", *settings, "bash", "--norc", "--noprofile"]
     try:
         _tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), *shell)
         while "$" not in _tmux("capture-pane", "-p"):  # the shell's prompt

@@ -85,7 +85,8 @@ def main() -> None:
 
 def ask(names: tuple[str, ...], items: tuple[Item, ...]) -> Findings:
     """The sheets of these blends, in float32 on the CPU."""
-    return run(Quiz(tuple(map(blend, names)), names, items, ModelOptions(dtype="float32", device="cpu")))
+    model = ModelOptions("mpg-tiny", device="cpu", dtype="float32")
+    return run(Quiz(tuple(map(blend, names)), names, items, model))
 
 
 def page(found: Findings, far: Findings) -> str:
@@ -115,9 +116,9 @@ def page(found: Findings, far: Findings) -> str:
         *(f"| {sheet.persona} | {' | '.join(map(cell, sheet.scores))} |" for sheet in of(found, POLES)),
         "\n| pole | moved its dimension | interval excludes 0 |\n|---|---|---|",
         *(pole_row(found, sheet) for sheet in of(found, POLES)),
-        "\n## The sixteen types\n\n`mpg eval mbti --all` prints\n\n```",
+        "\n## The sixteen types\n\n`mpg eval mbti --model mpg-tiny --all` prints\n\n```",
         table(found, plain),
-        "```\n\n## The types as pirates\n\n`mpg eval mbti --all -p pirate`: "
+        "```\n\n## The types as pirates\n\n`mpg eval mbti --model mpg-tiny --all -p pirate`: "
         + recovered(type_names, [sheet.type for sheet in pirates])
         + ".\n\n| blend | read | EI | SN | TF | JP |\n|---|---|---|---|---|---|",
         *(f"| {sheet.persona} | {sheet.type} | {' | '.join(map(cell, sheet.scores))} |" for sheet in pirates),
@@ -154,7 +155,7 @@ def cell(score: Score) -> str:
 
 
 def table(found: Findings, sheets: list[Sheet]) -> str:
-    """The output of `mpg eval mbti --all`."""
+    """The output of `mpg eval mbti --model mpg-tiny --all`."""
     stream = StringIO()
     write_table(
         stream,

@@ -65,7 +65,8 @@ def _least(cost: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
 
 def preference(items: tuple[Item, ...]) -> tuple[float, ...]:
     """The answers of the base alone: 1 is all first pole, -1 all second."""
-    return run(Quiz((), (), items, ModelOptions(dtype="float32", device="cpu"))).base.answers
+    model = ModelOptions("mpg-tiny", device="cpu", dtype="float32")
+    return run(Quiz((), (), items, model)).base.answers
 
 
 def _figures(values: np.ndarray) -> list[tuple[str, float]]:

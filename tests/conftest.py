@@ -1,21 +1,24 @@
-"""Every test runs with one thread a process, away from the user's configuration and personas."""
+"""Every test runs with one thread a process, away from the user's configuration, personas and models."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only get in each other's way
+# huggingface_hub reads it when it is imported. Nothing is there: a test that fetches has a cache of its own.
+os.environ["HF_HUB_CACHE"] = os.path.join(tempfile.gettempdir(), "mpg-tests", "no-hub-cache")
 for name in ("COLUMNS", "LINES"):  # of whoever runs the tests: pytest-xdist passes on those of its terminal
     os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No MPG_* variables; configuration and caches of mpg in an empty folder."""
+    """No MPG_* variables; configuration and caches of mpg in an empty folder, so that `auto` is mpg-tiny."""
     home = tmp_path_factory.mktemp("home")
     for name in [n for n in os.environ if n.startswith("MPG_")]:
         monkeypatch.delenv(name)

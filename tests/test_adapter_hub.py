@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from transformers import AutoModelForCausalLM
 
 import mpg_cli
+from mpg_cli.config.paths import DATA
 from mpg_cli.errors import AdapterError
+from tests.support.gguf_lora import write_lora
 from tests.support.hub import COMMIT, StubHub, running, use_endpoint
 
 OURS = Path(__file__).parents[1] / "personas" / "adapters" / "mpg-tiny" / "pirate"
@@ -33,13 +36,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
 
 
 def reply(adapter: str) -> str:
-    with mpg_cli.load(None, adapters=[adapter], device="cpu") as speaker:
+    with mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu") as speaker:
         return speaker.reply("How do I make tea?", seed=3).text
 
 
 def refused(adapter: str) -> str:
     with pytest.raises(AdapterError) as caught:
-        mpg_cli.load(None, adapters=[adapter], device="cpu")
+        mpg_cli.load(None, model="mpg-tiny", adapters=[adapter], device="cpu")
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 
@@ -54,7 +57,7 @@ def test_a_repository_works_like_its_folder(hub: StubHub, monkeypatch: pytest.Mo
 
 
 def test_the_command_takes_one(hub: StubHub, tmp_path: Path) -> None:
-    home = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    home = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     command = [
         "generate",
         "--model",
@@ -98,8 +101,30 @@ def test_repositories_without_an_adapter(hub: StubHub, tmp_path: Path) -> None:
     text = refused("someone/lib/voices/pirat")
     assert "adapter someone/lib/voices/pirat: there is no such folder" in text
     assert "look in voices/pirate" in text
-    (tmp_path / "lib" / "voices.gguf").write_bytes(b"GGUF")
-    assert "a GGUF file (voices.gguf)" in refused("someone/lib/voices.gguf")
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / "lib" / name).write_bytes(b"GGUF")
+    assert "adapter someone/lib has 2 GGUF files (a.gguf, b.gguf)" in refused("someone/lib")
+    text = refused("someone/lib:c.gguf")
+    assert "adapter someone/lib:c.gguf: there is no such file" in text
+    assert "look in voices/pirate, a.gguf, b.gguf" in text
+    assert "is truncated" in refused("someone/lib:a.gguf")
+
+
+def test_a_file_in_gguf_works_like_the_folder_that_it_was_made_of(
+    hub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(DATA / "mpg-tiny")
+    (tmp_path / "one").mkdir()
+    for file in (tmp_path / "lib" / "pirate.gguf", tmp_path / "one" / "pirate.gguf"):
+        write_lora(file, OURS, model)
+    hub.repositories["someone/one"] = tmp_path / "one"
+    wanted = reply(f"{OURS}:0.8")
+    for _ in range(2):  # the second time offline
+        for text in ("someone/lib:pirate.gguf:0.8", "someone/one:0.8", f"{tmp_path}/one:0.8"):
+            assert reply(text) == wanted
+        hub.requests.clear()
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.requests == []
 
 
 def test_pickles_of_the_hub_are_not_fetched(hub: StubHub, tmp_path: Path) -> None:

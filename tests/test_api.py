@@ -82,7 +82,7 @@ def test_the_page_names_what_is_exported() -> None:
 
 @pytest.fixture(scope="module")
 def speaker() -> mpg_cli.Speaker:
-    return mpg_cli.load("INTJ+pirate")
+    return mpg_cli.load("INTJ+pirate", model="mpg-tiny")
 
 
 def test_events_come_in_order_and_end_in_the_reply(speaker: mpg_cli.Speaker) -> None:
@@ -110,7 +110,12 @@ def test_the_blend_can_change_and_change_back(speaker: mpg_cli.Speaker) -> None:
     assert speaker.persona == "zen"
     other = said()
     speaker.change(mpg_cli.blend("INTJ+pirate"))
-    assert said() == before != other == mpg_cli.generate("How do I make tea?", "zen", seed=1).text
+    assert (
+        said()
+        == before
+        != other
+        == mpg_cli.generate("How do I make tea?", "zen", model="mpg-tiny", seed=1).text
+    )
 
 
 def test_a_change_that_fails_leaves_the_blend(speaker: mpg_cli.Speaker) -> None:
@@ -148,10 +153,10 @@ def test_a_stop_keeps_what_is_there_and_ends_with_the_reply(speaker: mpg_cli.Spe
 def test_adapters_are_experts_as_on_the_command_line() -> None:
     [entry] = mpg_cli.blend("pirate").experts[0].persona.adapters
     folder = entry.resolved_path()
-    with mpg_cli.load(adapters=[f"{folder}:0.8"]) as speaker:
+    with mpg_cli.load(model="mpg-tiny", adapters=[f"{folder}:0.8"]) as speaker:
         assert speaker.persona == "pirate:0.8"
         text = speaker.reply("How do I make tea?", seed=1).text
-    assert text == mpg_cli.generate("How do I make tea?", "pirate:0.8", seed=1).text
+    assert text == mpg_cli.generate("How do I make tea?", "pirate:0.8", model="mpg-tiny", seed=1).text
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_options_are_keywords_over_those_of_a_value(speaker: mpg_cli.Speaker) ->
 
 def test_options_show_in_the_signature_and_the_docstring() -> None:
     parameters = inspect.signature(mpg_cli.load).parameters
-    assert parameters["model"].default == "mpg-tiny"
+    assert parameters["model"].default == "auto"
     assert {"device", "adapters", "persona_dirs", "scale", "drafter", "threshold_window"} <= set(parameters)
     assert not {"options", "personas", "temperature"} & set(parameters)
     of_reply = inspect.signature(mpg_cli.Speaker.reply).parameters

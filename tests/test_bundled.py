@@ -26,7 +26,7 @@ BOTH = 0.60  # of the replies of a type and a character show both
 
 def request(persona: str, **scheme: Any) -> Request:
     return Request(
-        model=ModelOptions(),
+        model=ModelOptions("mpg-tiny"),
         prompting=Prompting("How should I spend my weekend?"),
         sampling=Sampling(),
         scheme=Scheme(**scheme),
@@ -38,7 +38,7 @@ def request(persona: str, **scheme: Any) -> Request:
 def replies(persona: str) -> list[str]:
     """One reply to each of the questions, seeded, at temperature 1 and default weights."""
     asked = [EvalPrompt(str(place), question) for place, question in enumerate(ASKED)]
-    return [reply.text for reply in draw(Source(load_model(), request(persona)), asked)]
+    return [reply.text for reply in draw(Source(load_model("mpg-tiny"), request(persona)), asked)]
 
 
 def test_both_personas_are_plain_to_see_in_the_blend() -> None:

@@ -35,7 +35,7 @@ BLEND = "I+N+T+J+pirate"
 
 def reply(device: str, *, compile: bool = False, tokens: int = 48, **scheme: Any) -> str:
     with mpg_cli.load(
-        BLEND, device=device, dtype="float32", compile=compile, scheme=Scheme(**scheme)
+        BLEND, model="mpg-tiny", device=device, dtype="float32", compile=compile, scheme=Scheme(**scheme)
     ) as speaker:
         found = speaker.reply(QUESTION, seed=3, sampling=Sampling(max_tokens=tokens))
         return found.text
@@ -90,7 +90,11 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
 def waits(chunk_size: int, **scheme: Any) -> tuple[int, int]:
     """How often a reply waited for the GPU after its first rounds, and its rounds."""
     with mpg_cli.load(
-        BLEND, device="cuda", dtype="float32", scheme=Scheme(chunk_size=chunk_size, **scheme)
+        BLEND,
+        model="mpg-tiny",
+        device="cuda",
+        dtype="float32",
+        scheme=Scheme(chunk_size=chunk_size, **scheme),
     ) as speaker:
         speaker.reply(QUESTION, seed=3, sampling=Sampling(max_tokens=64))
         rounds = 0
@@ -123,13 +127,15 @@ def test_penalties_are_those_of_the_cpu(rule: Any) -> None:
     )
     found = []
     for device in ("cpu", "cuda"):
-        with mpg_cli.load(BLEND, device=device, dtype="float32", scheme=Scheme(rule=rule)) as speaker:
+        with mpg_cli.load(
+            BLEND, model="mpg-tiny", device=device, dtype="float32", scheme=Scheme(rule=rule)
+        ) as speaker:
             found.append(speaker.reply(QUESTION, seed=3, sampling=penalised).token_ids)
     assert found[0] == found[1]
 
 
 def test_weights_stay_as_they_are() -> None:
-    with mpg_cli.load("pirate", device="cuda", dtype="bfloat16") as speaker:
+    with mpg_cli.load("pirate", model="mpg-tiny", device="cuda", dtype="bfloat16") as speaker:
         assert not is_repacked(speaker._session.loaded.model)
 
 

@@ -68,8 +68,26 @@ def tag(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
 
 @_quiet
 def model(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
-    """The bundled model and the models in the hub cache; the shell completes folders."""
-    return _models()
+    """Models that have a name, those in the hub cache and those of Ollama; the shell completes folders."""
+    from mpg_cli.config.named_models import AUTO
+
+    return [*_models(), (AUTO, "smollm2 if it is here, else mpg-tiny")]
+
+
+@_quiet
+def model_to_get(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The model that has a name."""
+    from mpg_cli.config.named_models import SMOLLM2, SMOLLM2_REPO
+
+    return [(SMOLLM2, SMOLLM2_REPO)]
+
+
+@_quiet
+def model_to_remove(ctx: typer.Context, incomplete: str) -> Iterable[Suggestion]:
+    """The models that were downloaded or converted."""
+    from mpg_cli.models.load.removal import removable
+
+    return [(name, "") for name in removable()]
 
 
 @_quiet
@@ -146,14 +164,17 @@ def _in_blend(ctx: typer.Context, name: str) -> bool:
 def _models() -> list[Suggestion]:
     from huggingface_hub import constants
 
-    from mpg_cli.options.model import DEFAULT_MODEL
+    from mpg_cli.config.named_models import BUNDLED, SMOLLM2, SMOLLM2_REPO, smollm2
+    from mpg_cli.models.load import ollama
 
-    found = [(DEFAULT_MODEL, "bundled")]
+    found = [(BUNDLED, "bundled")]
+    if smollm2() is not None:
+        found.append((SMOLLM2, SMOLLM2_REPO))
     for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/")
         if _WORD.fullmatch(name) and any(folder.glob("snapshots/*/config.json")):
             found.append((name, "in the cache"))
-    return found
+    return [*found, *((name, "of Ollama") for name in ollama.names())]
 
 
 def _plain(text: str) -> str:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mpg_cli.cli.groups import chosen, given
+from mpg_cli.cli.groups import given
 from mpg_cli.errors import ExitCode, UsageError
+from mpg_cli.io.text import visible
 from mpg_cli.options.blend import BlendOptions
-from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.option import group
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.options.run import RunOptions
 from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:  # TAB and --help need none of these
+    from pathlib import Path
+
     from mpg_cli.chat.transcript import SavedChat
     from mpg_cli.engine.request import Request
     from mpg_cli.engine.session import Session
@@ -63,7 +66,7 @@ def read_request(
     scheme = request_options.scheme.effective
     scheme = scheme if per_line else scheme.on(experts.names)
     return Request(
-        model=request_options.model,
+        model=request_options.model.resolved(),
         prompting=read_prompting(request_options.prompt, streams),
         sampling=request_options.sampling,
         scheme=scheme,
@@ -114,21 +117,27 @@ def with_saved_chat(ctx: typer.Context, request_options: RequestOptions, saved: 
     return replace(request_options, blend=blend, model=model, run=run)
 
 
-def default_model_notice(ctx: typer.Context, model: str) -> str | None:
-    """A notice if the user has not chosen a model."""
-    if model != DEFAULT_MODEL or chosen(ctx, "model"):
-        return None
-    return (
-        f"using {DEFAULT_MODEL}, a tiny demonstration model; "
-        "choose a real one with --model, such as --model Qwen/Qwen3-0.6B"
-    )
+def as_begun(request: Request, output: Path | None, *, sidecar: bool = False) -> tuple[Request, str | None]:
+    """The request with the model that an existing output was begun with, and a notice for the user.
+
+    Only where `auto` chose the model; a model that was given is compared with the recorded one later.
+    """
+    from mpg_cli.io.log import recorded
+
+    model = request.model
+    before = recorded(output, sidecar=sidecar) if model.automatic and output is not None else {}
+    name, revision = before.get("model"), before.get("revision")
+    if not isinstance(name, str) or (name, revision) == (model.name, model.revision):
+        return request, model.notice
+    begun = replace(model, name=name, revision=revision, automatic=False)
+    return replace(request, model=begun), f"using {visible(name, 80)}, the model of {visible(str(output))}"
 
 
-def open_session(ctx: typer.Context, request: Request, commentary: Commentary) -> Session:
-    """Load the model and the experts with a status line; a notice if the model is the default."""
+def open_session(request: Request, commentary: Commentary) -> Session:
+    """Load the model and the experts with a status line; a notice if `auto` chose the model."""
     from mpg_cli.io import signals
 
-    if notice := default_model_notice(ctx, request.model.name):
+    if notice := request.model.notice:
         commentary.notice(notice)
     streams = commentary.streams
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:

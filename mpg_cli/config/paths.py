@@ -18,6 +18,19 @@ def cache_dir() -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache")
 
 
+def models_dir() -> Path:
+    """The folder of converted and fetched models."""
+    return cache_dir() / "models"
+
+
+def hub_cache_dir() -> Path:
+    """The cache of the Hugging Face hub, as huggingface_hub finds it, without its import."""
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.join("~", ".cache"))
+    home = os.environ.get("HF_HOME", os.path.join(cache, "huggingface"))
+    own = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
+    return Path(os.path.expandvars(os.path.expanduser(os.environ.get("HF_HUB_CACHE", own))))
+
+
 def state_dir() -> Path:
     """`$XDG_STATE_HOME/mpg`, by default `~/.local/state/mpg`."""
     return _xdg("XDG_STATE_HOME", os.path.join(".local", "state"))

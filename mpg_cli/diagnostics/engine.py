@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mpg_cli.config.named_models import BUNDLED
 from mpg_cli.diagnostics.check import Check
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
 from mpg_cli.models.text.prompting import Prompting
-from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import expression, registry
 from mpg_cli.sampling.params import Sampling, Scheme
 
@@ -27,7 +28,7 @@ def look(device: str) -> Iterator[Check]:
     library = registry.library_dir()
     known = registry.Registry.load([library] if library else [])  # a user's persona may have other adapters
     request = Request(
-        model=ModelOptions(DEFAULT_MODEL, device=device, dtype="float32"),
+        model=ModelOptions(BUNDLED, device=device, dtype="float32"),
         prompting=Prompting("How should I spend my weekend?"),
         sampling=Sampling(max_tokens=TOKENS),
         scheme=Scheme(drafter="merged", chunk_size=4),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mpg_cli.config.named_models import GET_SMOLLM2, SMOLLM2
 from mpg_cli.diagnostics.check import Check
 from mpg_cli.models.load.catalogue import ModelInfo
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.matching import state
 from mpg_cli.personas.registry import Registry
 
@@ -45,10 +47,13 @@ def look(registry: Registry) -> Iterator[Check]:
         yield Check(SECTION, "adapters", "ok", f"{here} here, {fetchable} to download, none missing")
 
 
-def look_at_model(name: str, info: ModelInfo | None) -> Iterator[Check]:
+def look_at_model(model: ModelOptions, info: ModelInfo | None) -> Iterator[Check]:
     """Check the model in use (None: not on this disk)."""
-    if info is None:
-        text, hint = f"{name} is not on this disk yet", "it is downloaded at its first use"
+    chosen = ", chosen by auto" if model.automatic else ""
+    if info is None and model.name == SMOLLM2:
+        yield Check("model", "in use", "problem", f"{SMOLLM2} is not on this disk", f"get it: {GET_SMOLLM2}")
+    elif info is None:
+        text, hint = f"{model.name} is not on this disk yet", "it is downloaded at its first use"
         yield Check("model", "in use", "note", text, hint)
     elif info.problem:
         yield Check(
@@ -60,5 +65,5 @@ def look_at_model(name: str, info: ModelInfo | None) -> Iterator[Check]:
         )
     else:
         length = f", context {info.context}" if info.context else ""
-        about = f"{info.id}: {info.architecture}, {info.parameters:,} parameters{length}"
+        about = f"{info.id}: {info.architecture}, {info.parameters:,} parameters{length}{chosen}"
         yield Check("model", "in use", "ok", about)

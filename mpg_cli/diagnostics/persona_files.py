@@ -59,8 +59,8 @@ def damaged(report: Report) -> dict[str, str]:
                 if path is not None and not (path / "config.json").is_file():
                     found[one.where] = f"{one.where}: {visible(str(path))} has no config.json"
             elif path is not None:
-                if not path.is_dir():
-                    raise UsageError(f"{one.where}: {visible(str(path))} is not a folder")
+                if not path.exists():
+                    raise UsageError(f"{one.where}: {visible(str(path))} does not exist")
                 what = f"{one.where}: the adapter '{visible(str(path), 100)}'"
                 base_of(local_adapter(path, what), one.where)
         except MpgError as error:

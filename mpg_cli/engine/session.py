@@ -195,5 +195,5 @@ def open_drafter(
     if kind != "model" or request.scheme.chunk_size == 0:
         return None
     report(f"loading drafter {place}")
-    smaller = load_drafter(place, loaded)
+    smaller = load_drafter(place, loaded, report=report)
     return prepare_model(smaller, compiled=loaded.compiled)

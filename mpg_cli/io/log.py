@@ -203,10 +203,9 @@ class ResumableLog:
         else:
             with self.file.open("rb") as lines:
                 where, text = "its first line", lines.readline(MAX_LINE) if whole else b""
-        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-            data = json.loads(text)
-            if isinstance(data["config"], dict) and (self._sidecar is not None or data["type"] == "run"):
-                return dict(data["config"])
+        found = _parse(text, head=self._sidecar is None)
+        if found is not None:
+            return found
         raise UsageError(f"{self.name} exists, but {where} has no configuration of a run", hint=self._hint)
 
     def _compare(self, before: dict[str, Any]) -> None:
@@ -237,6 +236,28 @@ class ResumableLog:
     @property
     def _hint(self) -> str:
         return f"choose another output, or {self._restart_by}"
+
+
+def recorded(file: Path, *, sidecar: bool = False) -> dict[str, Any]:
+    """The configuration stored with an existing log; empty where there is none. The log is not locked."""
+    file = Path(os.path.realpath(os.path.expanduser(file)))
+    try:
+        if not file.is_file() or not file.stat().st_size:
+            return {}
+        with (file.with_name(file.name + SIDECAR) if sidecar else file).open("rb") as stored:
+            text = stored.read() if sidecar else stored.readline(MAX_LINE)
+    except OSError:
+        return {}
+    return _parse(text, head=not sidecar) or {}
+
+
+def _parse(text: bytes, *, head: bool) -> dict[str, Any] | None:
+    """The configuration in a sidecar, or in the `head` line of a log."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+        data = json.loads(text)
+        if isinstance(data["config"], dict) and (not head or data["type"] == "run"):
+            return dict(data["config"])
+    return None
 
 
 def _whole_lines(stream: io.FileIO) -> int:

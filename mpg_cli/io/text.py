@@ -24,6 +24,14 @@ def visible(text: str, limit: int | None = None) -> str:
     return shown + "…" if cut else shown
 
 
+def size_text(count: int) -> str:
+    """Bytes in a decimal unit, as on the hub: `98.4 MB`."""
+    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count} B"
+
+
 def width(text: str) -> int:
     """The width of printable `text` in terminal cells: two for wide characters, none for combining marks."""
     return sum(_cells(char) for char in text)

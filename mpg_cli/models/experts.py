@@ -148,7 +148,7 @@ class _Loader:
 
         def load() -> Any:
             self.report(f"loading checkpoint {entry.checkpoint} for {name}")
-            expert = load_checkpoint(source, self.loaded, entry.revision)
+            expert = load_checkpoint(source, self.loaded, entry.revision, report=self.report)
             prepare_model(expert, compiled=self.loaded.compiled)
             return expert.model
 

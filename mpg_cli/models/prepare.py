@@ -16,8 +16,9 @@ from mpg_cli.options.model import ModelOptions
 
 def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
     """Load and prepare the model of these options; `report` gets progress messages. Raises ModelError."""
+    options = options.resolved()
     report(f"loading {options.name}")
-    loaded = load_model(options.name, options.revision, options.device, options.dtype)
+    loaded = load_model(options.name, options.revision, options.device, options.dtype, report=report)
     if options.compile:
         report("compiling")
     return prepare_model(loaded, compiled=options.compile)

@@ -24,7 +24,7 @@ class BlendOptions:
         (),
         "--adapter",
         metavar="PATH|REPO[:WEIGHT]",
-        help="A LoRA adapter as another expert: a PEFT folder, or OWNER/NAME[/FOLDER][@REVISION] on the hub.",
+        help="A LoRA adapter as another expert: a PEFT folder, FILE.gguf, OWNER/NAME[/FOLDER][@REVISION].",
         in_config=False,
     )
     scale: float = option(1.0, metavar="X", help="Multiplies every weight of the blend.")

@@ -44,7 +44,9 @@ class NewOptions:
         help="A composite of other personas: NAME[:WEIGHT] + ….",
         complete="expression",
     )
-    adapter: str | None = option(None, metavar="PATH|REPO", help="LoRA adapter: a PEFT folder or OWNER/NAME.")
+    adapter: str | None = option(
+        None, metavar="PATH|REPO", help="LoRA adapter: a PEFT folder, FILE.gguf or OWNER/NAME."
+    )
     base: str | None = option(
         None,
         metavar="ID",

@@ -1,4 +1,4 @@
-"""Locations of adapters: a local folder or a hub repository; the syntax of repository ids. Torch-free."""
+"""Locations of adapters: a path here or a hub repository; the syntax of repository ids. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from mpg_cli.io.gguf_header import SUFFIX
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -19,13 +20,13 @@ _NAMED = re.compile(rf"{_ADDRESS}?(?P<id>{_REPOSITORY})/?")
 _HUB = re.compile(
     rf"(?P<url>{_ADDRESS})?(?P<repo>{_REPOSITORY})"
     rf"(?:/(?:tree|blob|resolve)/(?P<shown>refs(?:/|%2F){_PART}(?:/|%2F){_PART}|[^/@:?#]+))?"
-    rf"(?P<subfolder>(?:/{_PART})*)/?"
+    rf"(?P<subfolder>(?:/{_PART})*)/?(?::(?P<file>{_PART}(?:/{_PART})*\.gguf))?"
     rf"(?:@(?P<revision>{_PART}(?:/{_PART})*))?(?(url)(?:[?#].*)?)",
     re.ASCII | re.IGNORECASE,
 )
 _FILES = (
     ".safetensors",
-    ".gguf",
+    SUFFIX,
     ".bin",
     ".pt",
     ".pth",
@@ -37,7 +38,10 @@ _FILES = (
 
 @dataclass(frozen=True)
 class AdapterPlace:
-    """Either `path`, a folder that may not exist, or `repo` on the hub with its revision and subfolder."""
+    """Either `path`, which may not exist, or `repo` on the hub with its revision and subfolder.
+
+    A path or a subfolder that ends in .gguf is a file.
+    """
 
     path: Path | None = None
     repo: str = ""
@@ -47,13 +51,13 @@ class AdapterPlace:
     @property
     def name(self) -> str:
         """The name of the expert: the last part of the location."""
-        if self.path is not None:
-            return self.path.resolve().name
-        return (self.subfolder or self.repo).rpartition("/")[2]
+        last = self.path.resolve().name if self.path is not None else (self.subfolder or self.repo)
+        last = last.rpartition("/")[2]
+        return last[: -len(SUFFIX)] if is_gguf_file(last) else last
 
     @property
     def identity(self) -> str:
-        """An id that is equal for all spellings of a folder."""
+        """An id that is equal for all spellings of a place."""
         return os.path.realpath(self.path) if self.path is not None else str(self)
 
     @property
@@ -65,15 +69,16 @@ class AdapterPlace:
     def __str__(self) -> str:
         if self.path is not None:
             return str(self.path)
-        subfolder = f"/{self.subfolder}" if self.subfolder else ""
+        mark = ":" if is_gguf_file(self.subfolder or "") else "/"
+        subfolder = f"{mark}{self.subfolder}" if self.subfolder else ""
         return f"{self.repo}{subfolder}" + (f"@{self.revision}" if self.revision else "")
 
 
 def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
     """The location that `text` names: an existing path (relative to `folder`), else a repository on the hub.
 
-    A repository is OWNER/NAME[/SUBFOLDER][@REVISION] or the URL of one of its pages. Text that begins with an
-    existing folder or ends in a file's suffix is a path in any case.
+    A repository is OWNER/NAME[/SUBFOLDER][@REVISION], OWNER/NAME:FILE.gguf[@REVISION] or the URL of one of
+    its pages. Text that begins with an existing folder or ends in a file's suffix is a path in any case.
     """
     here = folder or Path()
     if not os.path.exists(path := here / os.path.expanduser(text)):
@@ -88,8 +93,14 @@ def adapter_place(text: str, folder: Path | None = None) -> AdapterPlace:
     parent, _, file = subfolder.rpartition("/")
     if file in (CONFIG_FILE, WEIGHTS_FILE):
         subfolder = parent
+    subfolder = "/".join(part for part in (subfolder, found["file"]) if part)
     revision = found["revision"] or (unquote(found["shown"]) if found["shown"] else None)
     return AdapterPlace(None, repo, revision, subfolder or None)
+
+
+def is_gguf_file(name: str) -> bool:
+    """Whether the name of a path is that of a GGUF file."""
+    return name.lower().endswith(SUFFIX)
 
 
 def hub_address(text: str) -> str | None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mpg_cli.errors import AdapterError
+from mpg_cli.personas.adapter_gguf import gguf_names, read_lora
 from mpg_cli.personas.adapter_names import Names, is_not_text, parse_key
 from mpg_cli.personas.weight_files import Stored, read_header
 
@@ -26,6 +28,8 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
     Prefixes before the layer's number differ between files and are ignored; modules outside of layers are not
     compared. The loader checks everything.
     """
+    if adapter.is_file():
+        return _gguf_fits(adapter, model)
     try:
         config = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
         tensors = read_header(adapter / WEIGHTS_FILE)
@@ -33,17 +37,36 @@ def fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
             return False
     except (OSError, ValueError, RecursionError):
         return None
+    return _compare(
+        _needed({key: one.shape for key, one in tensors.items()}), model, some=_chooses_layers(config)
+    )
+
+
+def _gguf_fits(adapter: Path, model: Mapping[str, Stored]) -> bool | None:
+    """`fits` for a GGUF file, which does not say whether it leaves layers out."""
+    try:
+        found = read_lora(adapter, str(adapter))
+    except AdapterError:
+        return None
+    names = gguf_names(found.architecture, (name.removesuffix(".weight") for name in model))
+    renamed = {
+        spelled: model[f"{name}.weight"] for name, spelled in names.items() if f"{name}.weight" in model
+    }
+    return _compare(_needed({key: one.shape for key, one in found.tensors.items()}), renamed, some=True)
+
+
+def _compare(needed: Mapping[Place, Shape], model: Mapping[str, Stored], *, some: bool) -> bool | None:
+    """Whether the model has the modules that the adapter needs, and the adapter has `some` or all layers."""
     available: dict[Place, set[Shape]] = {}
     for name, tensor in model.items():
         place = _place(name.removesuffix(".weight"))
         if place is not None and len(tensor.shape) == 2:
             available.setdefault(place, set()).add(tensor.shape)
-    needed = _needed(tensors)
     if any(not {shape, shape[::-1]} & available.get(place, set()) for place, shape in needed.items()):
         return False
     adapted = {kind for _, kind in needed}
     if any(kind in adapted and (layer, kind) not in needed for layer, kind in available):
-        return None if _chooses_layers(config) else False
+        return None if some else False
     return bool(needed) or None
 
 
@@ -75,14 +98,14 @@ def _first(tensor: Stored, size: int) -> bytes:
         return file.read(size)
 
 
-def _needed(tensors: Mapping[str, Stored]) -> dict[Place, Shape]:
-    """The shape (d_out, d_in) of every adapted module in a layer of the text model."""
+def _needed(shapes: Mapping[str, Shape]) -> dict[Place, Shape]:
+    """The shape (d_out, d_in) of every adapted module in a layer of the text model, by A and B."""
     halves: dict[Place, dict[str, Shape]] = {}
-    for key, tensor in tensors.items():
+    for key, shape in shapes.items():
         found = parse_key(key)
         place = _place(found.name)
-        if found.half is not None and place is not None and len(tensor.shape) == 2:
-            halves.setdefault(place, {})[found.half] = tensor.shape
+        if found.half is not None and place is not None and len(shape) == 2:
+            halves.setdefault(place, {})[found.half] = shape
     return {place: (of["B"][0], of["A"][1]) for place, of in halves.items() if len(of) == 2}
 
 

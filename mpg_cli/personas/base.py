@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.conversions import find_conversion
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, NAMES, SMOLLM2, smollm2
+from mpg_cli.io.gguf_header import is_gguf
 from mpg_cli.personas.base_digest import base_digest
 from mpg_cli.personas.model_name import is_generic, is_path, is_training_run, last_part, model_id, same_family
 from mpg_cli.personas.weight_files import Stored, model_tensors
 
-_BUNDLED = DATA / "mpg-tiny"
 _CONFIG_FILE = "config.json"
 
 
@@ -64,10 +65,18 @@ def model_names(identity: str) -> frozenset[str]:
 
 
 def find_base(identity: str, revision: str | None = None) -> Base:
-    """The model that `--model` names, from the files on this disk."""
-    folder = _folder(identity, revision)
+    """The model that `--model` names, from the files on this disk.
+
+    A GGUF file has its own name and the one in its metadata, which its conversion keeps.
+    """
+    named = _folder(identity, revision) if identity in NAMES else None
+    conversion = find_conversion(identity) if named is None else None
+    folder = conversion.folder if conversion is not None else named or _folder(identity, revision)
     own = _own_name(folder / _CONFIG_FILE) if folder is not None else None
-    return Base(frozenset[str]().union(*map(model_names, _places(identity))), folder, own)
+    places = _places(identity)
+    if conversion is not None:
+        places += (conversion.id, own) if own is not None else (conversion.id,)
+    return Base(frozenset[str]().union(*map(model_names, places)), folder, own)
 
 
 def base_name(model: str) -> str | None:
@@ -88,17 +97,20 @@ def base_name(model: str) -> str | None:
 
 
 def _places(name: str) -> tuple[str, ...]:
-    """The absolute and the resolved path of an existing folder; any other name unchanged."""
+    """The absolute and the resolved path of an existing folder or GGUF file; any other name unchanged."""
     folder = os.path.expanduser(name)
-    if name == _BUNDLED.name or not os.path.isdir(folder):
+    if name in NAMES or not (os.path.isdir(folder) or is_gguf(Path(folder))):
         return (name,)
     return os.path.abspath(folder), str(Path(folder).resolve())
 
 
 def _folder(identity: str, revision: str | None) -> Path | None:
     """The folder of the model's files: the bundled model, a folder or the hub cache."""
-    if identity == _BUNDLED.name:
-        return _BUNDLED
+    if identity == BUNDLED:
+        return BUNDLED_FOLDER
+    if identity == SMOLLM2:
+        place = smollm2(revision)
+        return place.path if place and place.path.is_dir() else None
     folder = Path(os.path.expanduser(identity))
     if folder.is_dir():
         return folder

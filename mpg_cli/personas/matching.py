@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 from mpg_cli.errors import PersonaError
 from mpg_cli.io.text import visible
+from mpg_cli.personas.adapter_folder import gguf_file
+from mpg_cli.personas.adapter_place import is_gguf_file
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE, fits
 from mpg_cli.personas.base import Base
 from mpg_cli.personas.model_name import is_generic
@@ -121,19 +123,20 @@ def entry_fits(entry: AdapterEntry, base: Base) -> bool | None:
     where = state(entry)
     if where != "here":
         return None if where == "hub" else False
-    folder = _folder(entry)
-    if entry.checkpoint is not None or base.tensors is None or folder is None:
+    found = _found(entry)
+    if entry.checkpoint is not None or base.tensors is None or found is None:
         return None
-    return fits(folder, base.tensors)
+    return fits(found, base.tensors)
 
 
 def state(entry: AdapterEntry) -> State:
     """Whether the entry's files are on this disk (`here`), to be downloaded (`hub`), or `missing`.
 
-    An adapter needs its configuration and weights; a repository counts as local if the hub cache has both.
+    An adapter needs its configuration and weights, or is a GGUF file; one on the hub counts as local if the
+    cache has all of it.
     """
     try:
-        if _folder(entry) is not None:
+        if _found(entry) is not None:
             return "here"
         return "missing" if entry.resolved_path() is not None else "hub"
     except PersonaError:
@@ -161,16 +164,23 @@ _ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 _MODEL_FILES = ("config.json",)
 
 
-def _folder(entry: AdapterEntry) -> Path | None:
-    """The local folder of an entry's files, if complete. Raises PersonaError for a forbidden place."""
+def _found(entry: AdapterEntry) -> Path | None:
+    """The local folder of an entry's files, if complete, or its GGUF file.
+
+    Raises PersonaError for a forbidden place.
+    """
     wanted = _ADAPTER_FILES if entry.checkpoint is None else _MODEL_FILES
     path = entry.resolved_path()
     if path is not None:
+        if entry.checkpoint is None and (file := gguf_file(path)) is not None:
+            return file
         return path if all((path / name).is_file() for name in wanted) else None
-    prefix = f"{entry.subfolder.strip('/')}/" if entry.subfolder else ""
-    repo = entry.repo or entry.checkpoint or ""
-    names = [prefix + name for name in wanted] if entry.checkpoint is None else wanted
-    return _cached(repo, entry.revision, names)
+    repo, inside = entry.repo or entry.checkpoint or "", (entry.subfolder or "").strip("/")
+    if is_gguf_file(inside):
+        folder = _cached(repo, entry.revision, [inside])
+        return folder / inside.rpartition("/")[2] if folder is not None else None
+    prefix = f"{inside}/" if inside and entry.checkpoint is None else ""
+    return _cached(repo, entry.revision, [prefix + name for name in wanted])
 
 
 def _cached(repo: str, revision: str | None, names: Sequence[str]) -> Path | None:

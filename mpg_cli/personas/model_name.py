@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mpg_cli.config.named_models import SMOLLM2, SMOLLM2_REPO
+
 _QUANTISED = (
     r"bnb|(?:1[0-5]|\d(?:\.\d+)?)[-_]?bits?|u?int[48]|nf4|(?:mx|nv)?fp4|fp8|f8|gptq|awq|gguf|ggml|exl[23]|hqq"
     r"|eetq|aqlm|auto[-_]?round|torchao|ct2|mlc|onnx|w\d+a\d+|t?iq\d_[a-z0-9_]+|q[2-68](?:_[a-z0-9]+)*"
@@ -49,13 +51,25 @@ _QUANTISERS = re.compile(
 
 
 def model_id(name: str) -> str:
-    """OWNER/NAME if `name` is a hub URL or a snapshot in the hub cache, else `name` itself."""
+    """OWNER/NAME if `name` is a hub URL, a snapshot in the hub cache or `smollm2`, else `name` itself.
+
+    A model of Ollama gets its tag.
+    """
+    if name == SMOLLM2:
+        return SMOLLM2_REPO
     name = name.strip().replace("\\", "/").rstrip("/") or name
     if found := _SNAPSHOT.search(name):
         return found["id"].replace("--", "/")
     if found := _ADDRESS.match(name):
         return found["id"]
+    if name.startswith("ollama:") and ":" not in name.rpartition("/")[2].removeprefix("ollama:"):
+        return f"{name}:latest"
     return name
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit on the hub."""
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def last_part(name: str) -> str:

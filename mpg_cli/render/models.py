@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpg_cli.io.terminal import Streams, clean
+from mpg_cli.io.text import size_text
 from mpg_cli.models.load.catalogue import ModelInfo
 from mpg_cli.personas import overview
 from mpg_cli.personas.base import find_base
@@ -69,7 +70,7 @@ def write_one(streams: Streams, row: Mapping[str, Any], *, as_json: bool) -> Non
         "architecture": row["architecture"],
         "dtype": row["dtype"],
         "parameters": _count(row["parameters"]),
-        "disk": _size(row["size_bytes"]),
+        "disk": size_text(row["size_bytes"]),
         "context": row["context"],
         "problem": row["problem"],
     }
@@ -114,7 +115,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["architecture"] or "",
         _count(row["parameters"]) or "",
-        _size(row["size_bytes"]),
+        size_text(row["size_bytes"]),
         str(row["context"] or ""),
         str(len(experts["adapter"]) + len(experts["both"])),
         str(len(experts["checkpoint"])),
@@ -130,11 +131,3 @@ def _count(number: int | None) -> str | None:
         if number >= limit:
             return f"{number / limit:.3g} {unit}"
     return str(number)
-
-
-def _size(count: int) -> str:
-    """Bytes in a decimal unit, as on the hub."""
-    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count} B"

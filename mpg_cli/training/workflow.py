@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpg_cli.config.named_models import BUNDLED
 from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
 from mpg_cli.io import signals
-from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
+from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.training import AboutOptions, DataOptions
 from mpg_cli.personas import persona_file
 from mpg_cli.personas.base import base_name, find_base
+from mpg_cli.personas.model_name import is_commit
 from mpg_cli.personas.persona_file import Destination, Texts
 from mpg_cli.personas.registry import load_default
 from mpg_cli.personas.schema import Persona
@@ -95,6 +97,14 @@ def read_request(
     return TrainRequest(
         where, existing, texts, model, choices, data, template_args, options.strict, options.force
     )
+
+
+def base_model(folder: Path, name: str, model: ModelOptions) -> ModelOptions:
+    """The model to train on: with `auto` that of an unfinished run for mpg-tiny. Raises UsageError."""
+    model = model.resolved()
+    if model.automatic and destination(folder, name, BUNDLED).unfinished:
+        return replace(model, name=BUNDLED, revision=None)
+    return model
 
 
 def destination(folder: Path, name: str, model: str) -> Destination:
@@ -231,6 +241,7 @@ def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> No
 
     where = request.where
     digest = find_base(loaded.id, loaded.revision).digest
+    revision = loaded.revision if is_commit(loaded.revision) else None
 
     def check(folder: Path) -> None:
         fit_adapter(read_adapter(folder, where.name), trained.base_model)
@@ -238,7 +249,7 @@ def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> No
     try:
         output.publish(
             where,
-            output.clean_config(trained.config, where.base, loaded.revision),
+            output.clean_config(trained.config, where.base, revision),
             trained.tensors,
             persona_file.persona_text(where, request.texts, request.existing, digest),
             check,
@@ -253,7 +264,7 @@ def _publish(request: TrainRequest, loaded: LoadedModel, trained: Trained) -> No
 def _use(request: TrainRequest, notices: Notices) -> tuple[str, ...]:
     """The command that uses the new persona."""
     where, model = request.where, request.model.name
-    options = persona_file.options_to_find(where.folder, None if model == DEFAULT_MODEL else model)
+    options = persona_file.options_to_find(where.folder, None if request.model.automatic else model)
     registry = load_default([where.folder] if "--persona-dir" in options else [])
     notices.found(registry.get(where.name), where)
     return "mpg", "generate", "--persona", where.name, *options, "…"

@@ -147,7 +147,7 @@ class Methods:
 def request_of(blend: Blend | None, drafter: str, longest: int) -> Request:
     """The request of all methods: temperature 1 without truncation."""
     return Request(
-        ModelOptions(device="cpu", dtype="float32"),
+        ModelOptions("mpg-tiny", device="cpu", dtype="float32"),
         Prompting("?"),
         Sampling(max_tokens=longest),
         Scheme(drafter=drafter),
@@ -159,7 +159,7 @@ def request_of(blend: Blend | None, drafter: str, longest: int) -> Request:
 @lru_cache(maxsize=1)
 def _loaded() -> LoadedModel:
     torch.set_num_threads(1)
-    return load_model(device="cpu", dtype="float32")
+    return load_model("mpg-tiny", device="cpu", dtype="float32")
 
 
 @lru_cache(maxsize=1)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from mpg_cli.config.named_models import BUNDLED_FOLDER
 from mpg_cli.evaluation.bootstrap import Estimate
-from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.personas.registry import library_dir
 from studies.blends.bench import SEED, Size, Weights
 from studies.blends.blend import BASELINES, FLUENT, OURS, Outcome

@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, prompts: Sequence[str], longest: int) -> None:
         """Replies have at most `longest` tokens."""
         self.longest = longest
-        self.loaded = load_model(device="cpu", dtype="float32")
+        self.loaded = load_model("mpg-tiny", device="cpu", dtype="float32")
         self.bank = LoraBank.of(self.loaded.model)
         self.blend = read_blend(BLEND, ROOT / "personas")
         notices: list[str] = []

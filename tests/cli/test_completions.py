@@ -13,6 +13,7 @@ import pytest
 
 from mpg_cli.cli.completion import joined
 from tests.cli.shells import ROOT, SCRIPTS, START, Shell
+from tests.support.ollama import pulled
 
 FOLDER = ROOT / "completions"
 HOSTILE = r"""
@@ -94,7 +95,11 @@ def test_values(words: str, offered: list[str]) -> None:
     "words, offered",
     [
         ("doc", ["doctor"]),
-        ("models m", ["mpg-tiny"]),
+        ("models sh", ["show"]),
+        ("models show m", ["mpg-tiny"]),
+        ("models get ", ["smollm2"]),
+        ("models remove ", []),
+        ("generate --model a", ["auto"]),
         ("personas show pi", ["pirate"]),
         ("personas list --tag m", ["mbti"]),
         ("tune --drafter mer", ["merged"]),
@@ -125,8 +130,17 @@ def test_models_are_the_bundled_one_and_those_in_the_cache(tmp_path: Path) -> No
         snapshot = tmp_path / "hub" / name / "snapshots" / "0a"
         snapshot.mkdir(parents=True)
         (snapshot / file).write_text("{}")
-    words = {"COMP_WORDS": "mpg\ngenerate\n--model\n", "COMP_CWORD": "3", "HF_HOME": str(tmp_path)}
-    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["mpg-tiny", "org/small"]
+    cache = {"HF_HUB_CACHE": str(tmp_path / "hub"), "COMP_CWORD": "3"}
+    words = cache | {"COMP_WORDS": "mpg\ngenerate\n--model\n"}
+    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["mpg-tiny", "org/small", "auto"]
+    words = cache | {"COMP_WORDS": "mpg\nmodels\nremove\n"}
+    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["org/half", "org/small"]
+
+
+def test_models_of_ollama_are_offered(tmp_path: Path) -> None:
+    pulled(tmp_path, "library/qwen3/0.6b", [("model", b"GGUF")])
+    words = {"COMP_WORDS": "mpg\ngenerate\n--model\nolla", "COMP_CWORD": "3", "OLLAMA_MODELS": str(tmp_path)}
+    assert mpg(_MPG_COMPLETE="complete_bash", **words).split() == ["ollama:qwen3:0.6b"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mpg_cli.models.load.loader import LoadedModel, load_model
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load_model(device="cpu", dtype="float32")
+    return load_model("mpg-tiny", device="cpu", dtype="float32")
 
 
 def test_it_equals_a_plain_forward_pass(loaded: LoadedModel) -> None:

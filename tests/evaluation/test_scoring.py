@@ -122,7 +122,9 @@ def test_letters_and_other_ways_to_ask_give_finite_scores(loaded: Any, how: Prom
 @pytest.fixture(scope="module")
 def findings() -> Findings:
     names = (*types(), *"EISNTFJP", "INTJ+pirate")
-    return run(Quiz(tuple(map(blend, names)), names, ITEMS, ModelOptions(dtype="float32", device="cpu")))
+    return run(
+        Quiz(tuple(map(blend, names)), names, ITEMS, ModelOptions("mpg-tiny", device="cpu", dtype="float32"))
+    )
 
 
 def test_the_base_is_within_chance(findings: Findings) -> None:
@@ -145,7 +147,9 @@ def test_each_pole_moves_its_dimension(findings: Findings) -> None:
 
 def test_asking_together_is_asking_alone(findings: Findings) -> None:
     """The rows of all experts with other weights give what the rows of the blend give, repeatedly."""
-    quiz = Quiz((blend("INTJ+pirate"),), ("x",), ITEMS[:20], ModelOptions(dtype="float32", device="cpu"))
+    quiz = Quiz(
+        (blend("INTJ+pirate"),), ("x",), ITEMS[:20], ModelOptions("mpg-tiny", device="cpu", dtype="float32")
+    )
     alone = run(quiz)
     together = findings.sheets[-1].answers[:20]
     assert alone.sheets[0].answers == pytest.approx(together, abs=1e-3)

@@ -29,7 +29,7 @@ def refused(path: Path) -> str:
     "files, what, remedy",
     [
         ([], "has no adapter_config.json", "an adapter is a folder with adapter_config.json and"),
-        (["pirate-f16.gguf"], "a GGUF file (pirate-f16.gguf)", "it was converted from"),
+        (["a.gguf", "b.GGUF"], "has 2 GGUF files (a.gguf, b.GGUF)", "name one of them: FOLDER/FILE.gguf"),
         ([CONFIG, "adapters.safetensors"], "is an MLX adapter", "mlx_lm.fuse --model BASE"),
         (["adapters.npz"], "is an MLX adapter", "`checkpoint` expert"),
         (
@@ -69,8 +69,8 @@ def test_a_folder_is_classified_by_its_files(
 @pytest.mark.parametrize(
     "name, what, remedy",
     [
-        ("pirate.gguf", "is a GGUF file", "it was converted from"),
-        ("no-suffix", "is a GGUF file", "it was converted from"),
+        ("pirate.gguf", "is not a GGUF file", "None"),
+        ("no-suffix", "is truncated", "fetch the file again"),
         ("adapter_model.bin", "and can run code", "torch.load("),
         ("style.safetensors", "is a file, not an adapter folder", "an adapter is a folder with"),
     ],

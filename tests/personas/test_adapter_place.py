@@ -1,4 +1,4 @@
-"""What `--adapter` means: a folder here, or a repository of the hub."""
+"""What `--adapter` means: a path here, or a repository of the hub."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("/someone/pirate", AdapterPlace(Path("/someone/pirate")), "pirate"),
         ("../someone/pirate", AdapterPlace(Path("../someone/pirate")), "pirate"),
         ("pirate", AdapterPlace(Path("pirate")), "pirate"),
-        ("loras/pirate.gguf", AdapterPlace(Path("loras/pirate.gguf")), "pirate.gguf"),
+        ("loras/pirate.gguf", AdapterPlace(Path("loras/pirate.gguf")), "pirate"),
+        ("x/lib:pirate.gguf", AdapterPlace(None, "x/lib", None, "pirate.gguf"), "pirate"),
+        ("x/lib:a/pirate-F16.GGUF@v1", AdapterPlace(None, "x/lib", "v1", "a/pirate-F16.GGUF"), "pirate-F16"),
+        ("x/lib/a/pirate.gguf", AdapterPlace(None, "x/lib", None, "a/pirate.gguf"), "pirate"),
+        ("hf.co/x/lib/blob/v1/pirate.gguf", AdapterPlace(None, "x/lib", "v1", "pirate.gguf"), "pirate"),
+        ("x/lib:Q4_K_M", AdapterPlace(Path("x/lib:Q4_K_M")), "lib:Q4_K_M"),
         ("a b/c", AdapterPlace(Path("a b/c")), "c"),
         ("https://example.org/a/b", AdapterPlace(Path("https:/example.org/a/b")), "b"),
     ],
@@ -124,3 +129,5 @@ def test_weights_come_last_and_the_same_place_adds_up() -> None:
         (AdapterPlace(None, "someone/lib", "v1", "a"), 1.5),
         (AdapterPlace(None, "someone/lib", None, "a"), -1.0),
     )
+    in_file = AdapterPlace(None, "someone/lib", None, "a.gguf")
+    assert adapters(["someone/lib:a.gguf:0.5", "someone/lib:a.gguf"], 1.0) == ((in_file, 1.5),)

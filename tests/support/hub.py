@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -117,3 +118,28 @@ def use_endpoint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def etag(file: Path) -> str:
     """A stand-in for git's blob id."""
     return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+def use_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """HF_HUB_CACHE for mpg, and what it does to huggingface_hub, which reads it when it is imported."""
+    from huggingface_hub.utils import _cache_manager
+
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(_cache_manager, "HF_HUB_CACHE", str(folder), raising=False)
+    return folder
+
+
+def snapshot(cache: Path, name: str, commit: str = "0a" * 20, files: Path | None = None) -> Path:
+    """A model's place in the cache, as the hub's client makes it, with copies of the files of a folder."""
+    repo = cache / f"models--{name.replace('/', '--')}"
+    (repo / "refs").mkdir(parents=True, exist_ok=True)
+    (repo / "refs" / "main").write_text(commit)
+    (repo / "blobs").mkdir(exist_ok=True)
+    folder = repo / "snapshots" / commit
+    if files is None:
+        folder.mkdir(parents=True)
+    else:
+        shutil.copytree(files, folder)
+    return folder

@@ -113,6 +113,10 @@ class Terminal:
         assert text in self.output, f"no {text!r} in {self.output!r}"
         return self.output
 
+    def write(self, text: str) -> None:
+        """What the user types."""
+        os.write(self._master, text.encode())
+
     def finish(self, seconds: float = 20) -> str:
         """Everything the process writes until it ends."""
         deadline = time.monotonic() + seconds

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_request
+from mpg_cli.cli.requests import RequestOptions, as_begun, exit_unless_ok, read_request
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import BatchOptions
 from mpg_cli.options.report import QuietOptions
@@ -44,6 +44,8 @@ def batch(
 
     streams = Streams.current()
     defaults = read_request(ctx, request_options.with_prompt("-- set by the line --"), streams, per_line=True)
-    if not notices.quiet and (notice := default_model_notice(ctx, defaults.model.name)):
+    begun = None if options.force_restart else options.output_file
+    defaults, notice = as_begun(defaults, begun, sidecar=True)
+    if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     exit_unless_ok(BatchRun(defaults, request_options.blend, options, quiet=notices.quiet).perform())

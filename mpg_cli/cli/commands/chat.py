@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, given, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, read_request
 from mpg_cli.config.paths import state_dir
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
@@ -64,7 +64,7 @@ def chat(
     transcript = saved.transcript if saved else Transcript()
     if saved is None or given(ctx, "system"):
         transcript = replace(transcript, system=request_options.prompt.system or None)
-    if saved is None and (notice := default_model_notice(ctx, request.model.name)):
+    if notice := request.model.notice:
         commentary.notice(notice)
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
         from mpg_cli.chat.conversation import Conversation  # torch loads here

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, exit_unless_ok, read_columns
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, read_columns
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import CompareOptions
@@ -39,12 +39,12 @@ def compare(
 
     streams = Streams.current()
     requests = read_columns(ctx, columns, request_options, streams)
-    model = requests[0].model.name
+    model = requests[0].model
     commentary = Commentary(streams, stats=False, quiet=notices.quiet)
     renderer = ColumnsRenderer(commentary, choose_layout(columns.format, streams), requests[0].samples)
-    if notice := default_model_notice(ctx, model):
+    if notice := model.notice:
         commentary.notice(notice)
-    with renderer, streams.status(f"loading {model}", shown=not notices.quiet) as status:
+    with renderer, streams.status(f"loading {model.name}", shown=not notices.quiet) as status:
         from mpg_cli.engine.session import Session  # torch loads here
 
         session = Session.open(requests[0], status.update)

@@ -8,7 +8,7 @@ import typer
 
 from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS, STUDY_HELPS
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
+from mpg_cli.cli.requests import RequestOptions, as_begun, read_request
 from mpg_cli.errors import UsageError
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.evaluation import JUDGES, JudgeOptions, MethodsOptions, StudyOptions
@@ -63,8 +63,9 @@ def compare(
     if judges.judge == "none":
         raise UsageError("a comparison needs a judge", hint="choose markers, classifier or external")
     request = read_request(ctx, request_options.with_prompt("?"), streams)
+    request, notice = as_begun(request, options.output)
     study = study_of_blend(request, options, judges, apart=True)
-    if not notices.quiet and (notice := default_model_notice(ctx, request.model.name)):
+    if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:
         found = compare(running)

@@ -8,7 +8,7 @@ import typer
 
 from mpg_cli.cli.commands.eval import QUESTIONNAIRE_OPTIONS
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice
+from mpg_cli.cli.requests import RequestOptions
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.evaluation import QuizOptions
@@ -58,11 +58,12 @@ def mbti(
     if options.plot is not None:
         check_plot(options.plot)
     how = read_prompting(request_options.with_prompt("?").prompt, streams)
-    quiz = quiz_of(options, request_options.blend, request_options.model, request_options.scheme.target, how)
-    if not quiet and (notice := default_model_notice(ctx, request_options.model.name)):
+    model = request_options.model.resolved()
+    quiz = quiz_of(options, request_options.blend, model, request_options.scheme.target, how)
+    if not quiet and (notice := model.notice):
         streams.message(f"mpg: {notice}")
     messages: list[str] = []
-    with streams.status(f"loading {request_options.model.name}", shown=not quiet) as status:
+    with streams.status(f"loading {model.name}", shown=not quiet) as status:
 
         def show(share: float) -> None:
             signals.check()

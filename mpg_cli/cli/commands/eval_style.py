@@ -8,7 +8,7 @@ import typer
 
 from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS, STUDY_HELPS
 from mpg_cli.cli.groups import Pick, given, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
+from mpg_cli.cli.requests import RequestOptions, as_begun, read_request
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.evaluation import JUDGES, JudgeOptions, RoleplayOptions, StudyOptions
 from mpg_cli.options.report import QuietOptions, ReportFormat
@@ -59,11 +59,12 @@ def style(
     streams = Streams.current()
     roles.check_given(lambda key: given(ctx, key))
     request = read_request(ctx, request_options.with_prompt("?"), streams, per_line=roles.data is not None)
+    request, notice = as_begun(request, options.output)
     if roles.data is None:
         study = study_of_blend(request, options, judges)
     else:
         study = study_of_roles(request, roles, options, judges, request_options.blend.scale)
-    if not notices.quiet and (notice := default_model_notice(ctx, request.model.name)):
+    if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:
         found = style(running)

@@ -51,7 +51,7 @@ def explain(
     commentary = Commentary.of(streams, notices, request, machine=chosen == "json")
     ended_by, closed = None, None
     with OutputFile(output.html, "--html") if output.html is not None else nullcontext() as page:
-        session = open_session(ctx, request, commentary)
+        session = open_session(request, commentary)
         renderer = ExplainRenderer(commentary, chosen, request.prompting.question, page)
         try:
             with signals.Graceful(session.stop) as graceful:

@@ -54,7 +54,7 @@ def generate(
     commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
     ended_by = None
     with OutputFile(output.output) if output.output is not None else nullcontext() as file:
-        session = open_session(ctx, request, commentary)
+        session = open_session(request, commentary)
         if output.dry_run:
             for notice in session.notices:
                 commentary.notice(notice.message)

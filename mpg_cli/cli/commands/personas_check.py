@@ -46,6 +46,7 @@ def check(
     ] = None,
 ) -> None:
     """Check persona files and their adapters."""
+    from mpg_cli.config.named_models import without_auto
     from mpg_cli.diagnostics import persona_files
     from mpg_cli.personas import inspection, registry
     from mpg_cli.render.inspection import write_problems, write_summary
@@ -60,6 +61,7 @@ def check(
     write_problems(streams, damaged.values())
     count, note = len(report.problems) + len(damaged), ""
     if model is not None:
+        model = without_auto(model)
         with streams.status(f"reading the shapes of {model}") as status:
             compared = persona_files.compare(report, model, damaged, status.update)
         write_problems(streams, [*compared.unfit, *compared.passed])

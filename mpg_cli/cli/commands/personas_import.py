@@ -21,7 +21,7 @@ Examples:
 \b
 Formats: Character Cards V1, V2 and V3 (JSON, PNG, .charx), characters of Pygmalion and
 text-generation-webui (JSON, YAML) and Ollama Modelfiles. Fields that do not belong in a prompt are kept
-under `extensions` in the persona file. GGUF files are not supported.
+under `extensions` in the persona file.
 \b
 Exit status: 0 all files imported, 2 usage error or a file could not be imported (the others are)."""
 

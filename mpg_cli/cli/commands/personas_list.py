@@ -36,12 +36,13 @@ def list_(
     ] = None,
 ) -> None:
     """List personas and their experts for a model."""
+    from mpg_cli.config.named_models import without_auto
     from mpg_cli.personas import registry
     from mpg_cli.render.catalogue import catalogue_of, write_catalogue
 
     streams = Streams.current()
     known = registry.load_default(folders.persona_dirs)
-    catalogue = catalogue_of(known, model.name, tag or [])
+    catalogue = catalogue_of(known, without_auto(model.name), tag or [])
     write_catalogue(streams, catalogue, form.on(streams.stdout_tty))
     for message in catalogue.problems:
         for line in message.splitlines():

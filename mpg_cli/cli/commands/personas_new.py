@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import with_groups
+from mpg_cli.config.named_models import NAMES
 from mpg_cli.io.terminal import Streams
 from mpg_cli.io.text import visible
 from mpg_cli.options.personas import NewOptions, PlaceOptions
@@ -55,7 +56,7 @@ def new(
 
 
 def _model(given: str | None, base: str) -> str | None:
-    """The value of --model for the base of an adapter: a folder as given, or an id."""
-    if given and os.path.isdir(given):
+    """The value of --model for the base of an adapter: a folder or a name of mpg as given, or an id."""
+    if given and (given in NAMES or os.path.isdir(given)):
         return given
     return base if base and ("/" in base or base == given) else None  # otherwise a folder's name

@@ -37,9 +37,11 @@ def show(
     form: TreeFormat,
 ) -> None:
     """Show a persona in full, a composite or an expression as a tree."""
+    from mpg_cli.config.named_models import without_auto
     from mpg_cli.personas import registry
     from mpg_cli.render.portrait import portrait_of, write_portrait
 
     streams = Streams.current()
-    portrait = portrait_of(what, registry.load_default(folders.persona_dirs), model.name)
+    known = registry.load_default(folders.persona_dirs)
+    portrait = portrait_of(what, known, without_auto(model.name))
     write_portrait(streams, portrait, form.on(streams.stdout_tty))

@@ -51,7 +51,6 @@ def train(
     A LoRA adapter is trained to prefer the chosen over the rejected replies (DPO, IPO and similar losses) and
     written with a persona file, ready for `mpg generate --persona NAME`.
     """
-    from mpg_cli.cli.requests import default_model_notice
     from mpg_cli.render.training import Progress
     from mpg_cli.training import workflow
     from mpg_cli.training.notices import Notices
@@ -59,11 +58,12 @@ def train(
     streams = Streams.current()
     reporter = Notices(streams.message, quiet=notices.quiet)
     workflow.check_extra()
+    model = workflow.base_model(place.folder, name, model)
     where = workflow.destination(place.folder, name, model.name)
     request = workflow.read_request(
         where, model, data, about, choices, dict(template.template_args), reporter
     )
-    if notice := default_model_notice(ctx, model.name):
+    if notice := model.notice:
         reporter.say(notice)
     with streams.status(f"loading {model.name}", shown=not notices.quiet) as status:
         ready = workflow.prepare(request, status.update)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.cli.requests import RequestOptions, default_model_notice, read_request
+from mpg_cli.cli.requests import RequestOptions, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import TuneOptions
@@ -57,7 +57,7 @@ def tune(
     drafters = plan.drafters(tuning.drafters, names, request.scheme)
     prompts = plan.prompts(tuning.prompts, request_options.prompt.system)
     request = plan.measured_request(request)
-    if not quiet and (notice := default_model_notice(ctx, request.model.name)):
+    if not quiet and (notice := request.model.notice):
         streams.message(f"mpg: {notice}")
     with streams.status(f"loading {request.model.name}", shown=not quiet) as status:
         from mpg_cli.engine.profile import write_profile  # torch loads here

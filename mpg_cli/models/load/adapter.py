@@ -1,4 +1,4 @@
-"""PEFT LoRA adapters, read from adapter_config.json and adapter_model.safetensors.
+"""LoRA adapters: PEFT's, read from adapter_config.json and adapter_model.safetensors, and those in GGUF.
 
 PEFT accepts missing layers, unused tensors and NaN with a warning at most. Here every tensor must have a use,
 values must be finite, and adapter_fit.py checks modules and shapes against the model. One error lists all
@@ -20,9 +20,11 @@ from torch import Tensor
 from mpg_cli.errors import AdapterError
 from mpg_cli.io.text import visible
 from mpg_cli.models.linear import FLOATS
+from mpg_cli.models.load.gguf.weights import numbers
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import LoraConfig, Targets, parse_config
-from mpg_cli.personas.adapter_folder import check_folder, load_config
+from mpg_cli.personas.adapter_folder import check_folder, gguf_file, load_config
+from mpg_cli.personas.adapter_gguf import read_lora
 from mpg_cli.personas.adapter_names import is_not_text, parse_key
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 
@@ -53,7 +55,8 @@ class Adapter:
     outdated), `fingerprint` the BLAKE2b of configuration and weights. `copies` are whole weights of the base
     in the file, by parameter name; they must equal those of the base. `saved` are modules that the file must
     contain whole, `left_out` modules for pictures or sound, `idle` patterns of the configuration that match
-    no name in the file. `notice` is a message for the user.
+    no name in the file. `architecture` is that of a GGUF file, whose names and layout the pairs then have.
+    `notice` is a message for the user.
     """
 
     label: str
@@ -66,6 +69,7 @@ class Adapter:
     saved: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    architecture: str | None = None
 
     @property
     def notice(self) -> str | None:
@@ -81,11 +85,13 @@ Row: TypeAlias = Sequence[tuple[Adapter, float]]  # the adapters that one row ad
 
 
 def read_adapter(path: Path, label: str) -> Adapter:
-    """Read and check the adapter in the folder `path`; `label` is its name in messages.
+    """Read and check the adapter in the folder or GGUF file `path`; `label` is its name in messages.
 
     Raises AdapterError, listing all problems, for a missing, damaged or unsupported adapter. `fit_adapter`
     checks it against a model.
     """
+    if (file := gguf_file(path)) is not None:
+        return _read_gguf(file, label)
     check_folder(path, f"adapter {label}: {path}")
     config_bytes = (path / CONFIG_FILE).read_bytes()
     config, texts = parse_config(load_config(config_bytes, f"adapter {label}: {path / CONFIG_FILE}"))
@@ -104,12 +110,41 @@ def read_adapter(path: Path, label: str) -> Adapter:
         path=path,
         pairs=pairs,
         base_name=config.base_name,
-        fingerprint=_fingerprint(config_bytes, path / WEIGHTS_FILE),
+        fingerprint=_fingerprint(path / WEIGHTS_FILE, config_bytes),
         targets=config.targets,
         copies=copies,
         saved=config.saved,
         left_out=left_out,
         idle=config.idle((*pairs, *left_out)),
+    )
+
+
+def _read_gguf(path: Path, label: str) -> Adapter:
+    """The adapter in a GGUF file, in whose layout and names the pairs are."""
+    found = read_lora(path, f"adapter {label}: {path}")
+    problems, pairs = Problems(), {}
+    halves: dict[str, dict[str, Tensor]] = {}
+    for key, info in found.tensors.items():
+        parsed, tensor = parse_key(key), numbers(found.header, info)
+        if (text := _bad_values(tensor)) is not None:
+            problems.add(text, parsed.name)
+        halves.setdefault(parsed.name, {})[parsed.half or ""] = tensor
+    for module, half_of in halves.items():
+        if (text := _bad_pair(half_of, None)) is not None:
+            problems.add(text, module)
+        else:
+            scale = 1.0 if found.alpha is None else found.alpha / len(half_of["A"])
+            pairs[module] = LoraPair(half_of["A"], half_of["B"], scale)
+    if problems:
+        raise problems.error(f"adapter {label} ({path}) cannot be used:", None)
+    return Adapter(
+        label=label,
+        path=path,
+        pairs=pairs,
+        base_name=found.base_name,
+        fingerprint=_fingerprint(path),
+        targets=Targets(tuple(pairs)),
+        architecture=found.architecture,
     )
 
 
@@ -213,8 +248,8 @@ def _bad_pair(half_of: Mapping[str, Tensor], rank: int | None) -> str | None:
     return None
 
 
-def _fingerprint(config: bytes, weights: Path) -> str:
-    """BLAKE2b (32 hex digits) of both files."""
+def _fingerprint(weights: Path, config: bytes = b"") -> str:
+    """BLAKE2b (32 hex digits) of the weights and the configuration."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(len(config).to_bytes(8, "big") + config)
     with weights.open("rb") as file:

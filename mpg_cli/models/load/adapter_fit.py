@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mpg_cli.io.text import visible
 from mpg_cli.models.linear import base_layer, is_conv1d, linear_shape
 from mpg_cli.models.load.adapter import MERGE_HINT, TOKENS_HINT, Adapter, LoraPair
+from mpg_cli.models.load.gguf import lora
 from mpg_cli.models.load.problems import Problems
 from mpg_cli.personas.adapter_config import Targets, fits_pattern, has_suffix
 from mpg_cli.personas.adapter_names import Names, is_not_text
@@ -25,6 +26,8 @@ def fit_adapter(adapter: Adapter, model: nn.Module) -> Adapter:
     of the adapter does not select, selected modules without tensors, wrong shapes, unsupported module types,
     copies that differ from the base. Works before and after `LoraBank` has replaced layers.
     """
+    if adapter.architecture is not None:
+        adapter = lora.of_model(adapter, model)
     modules = dict(model.named_modules())
     backbone = str(getattr(model, "base_model_prefix", ""))
     names = Names(modules, backbone)

@@ -1,4 +1,4 @@
-"""Local models: the bundled one, those in the Hugging Face cache, folders. Torch-free.
+"""Local models: the bundled one, converted GGUF files, the Hugging Face cache, folders. Torch-free.
 
 Reads only config.json and the headers of safetensors files; a model without a `problem` may still fail to
 load.
@@ -7,14 +7,25 @@ load.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mpg_cli.config.paths import DATA
+from mpg_cli.config.conversions import conversions, find_conversion
+from mpg_cli.config.named_models import (
+    BUNDLED,
+    BUNDLED_FOLDER,
+    GET_SMOLLM2,
+    NAMES,
+    SMOLLM2,
+    SMOLLM2_REPO,
+    smollm2,
+)
 from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.models.load import ollama
 from mpg_cli.models.load.checkpoint import (
     CONFIG_FILE,
     SERVED_LAYERS,
@@ -23,11 +34,8 @@ from mpg_cli.models.load.checkpoint import (
     parameters,
     read_json,
 )
-from mpg_cli.options.model import DEFAULT_MODEL
 
-BUNDLED_FOLDER = DATA / DEFAULT_MODEL
-
-Source = Literal["bundled", "cache", "folder"]
+Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
 
 
@@ -35,6 +43,7 @@ _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "ma
 class ModelInfo:
     """A model as described by its files. `id` is the value for `--model`.
 
+    `source` is "file" for a GGUF file that is not converted yet, which then is `folder`.
     `size` is in bytes on disk, `context` in positions, `problem` the reason why it cannot be served.
     """
 
@@ -65,36 +74,56 @@ class LocalModels:
 
     def get(self, name: str) -> ModelInfo:
         """The model with this id, or in this folder. Raises UsageError where there is none."""
-        info = next((info for info in self.models if info.id == name), None) or folder_model(name)
+        info = _of_name(self.models, name) or local_model(name)
         if info is None:
             raise UsageError(
                 f"{visible(name, 80)} is neither the bundled model, in the cache, nor a folder"
                 f"{did_you_mean(name, self.ids)}",
-                hint="name a folder, or fetch a model of the hub first, as with mpg generate --model ID",
+                hint=f"mpg models get NAME fetches a model of the hub, {GET_SMOLLM2} a small one",
             )
         return info
 
 
 def local_models(in_use: str) -> LocalModels:
-    """The bundled model, those in the cache, and the model in use if it is a folder."""
+    """Models with a name, converted ones, those in the cache, and the one in use if it is on this disk."""
     in_cache, warnings = cached()
-    found = [bundled(), *in_cache]
-    named = None if in_use == DEFAULT_MODEL else folder_model(in_use)
+    found = [*named_models(), *converted(), *in_cache]
+    named = _of_name(found, in_use) if in_use in NAMES else local_model(in_use)
     if named is not None and named.id not in {info.id for info in found}:
         found.append(named)
     return LocalModels(tuple(found), named.id if named else in_use, tuple(warnings))
 
 
+def named_models() -> list[ModelInfo]:
+    """The demonstration model of the package, and smollm2 if it is here."""
+    place = smollm2()
+    found = [bundled()]
+    if place is None:
+        return found
+    conversion = find_conversion(SMOLLM2)
+    if place.path.is_dir():
+        found.append(read_model(place.path, SMOLLM2, "cache", place.revision))
+    elif conversion is not None:
+        found.append(read_model(conversion.folder, SMOLLM2, "converted", place.revision))
+    else:
+        found.append(replace(_gguf_file(place.path), id=SMOLLM2, revision=place.revision))
+    return found
+
+
 def bundled() -> ModelInfo:
     """The demonstration model of the package."""
-    return read_model(BUNDLED_FOLDER, DEFAULT_MODEL, "bundled")
+    return read_model(BUNDLED_FOLDER, BUNDLED, "bundled")
 
 
 def cached() -> tuple[list[ModelInfo], list[str]]:
-    """Models in the hub cache in the order of their ids, and warnings about the cache."""
+    """Models in the hub cache in the order of their ids, and warnings about the cache.
+
+    A complete copy of smollm2 is left out: it is listed by its name.
+    """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
+    place = smollm2()
     try:
         cache = scan_cache_dir()
     except CacheNotFound:
@@ -106,23 +135,72 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
         if repo.repo_type != "model" or not repo.revisions:
             continue
         revision = max(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified))
+        if repo.repo_id == SMOLLM2_REPO and place and place.path.is_dir():
+            continue
         if (revision.snapshot_path / "config.json").is_file():
             info = read_model(revision.snapshot_path, repo.repo_id, "cache", revision.commit_hash)
             found.append(info)
     return found, [str(warning).splitlines()[0] for warning in cache.warnings]
 
 
-def folder_model(name: str) -> ModelInfo | None:
-    """The model in the folder `name`; None where there is no such folder."""
-    folder = Path(os.path.expanduser(name))
-    return read_model(folder, str(folder.resolve()), "folder") if folder.is_dir() else None
+def converted() -> list[ModelInfo]:
+    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name."""
+    return [read_model(one.folder, one.id, "converted") for one in conversions() if one.id != SMOLLM2]
+
+
+def local_model(name: str) -> ModelInfo | None:
+    """The model in the folder or the GGUF file `name`, or that of Ollama; None where there is none."""
+    if ollama.is_ollama(name):
+        return _of_ollama(name)
+    path = Path(os.path.expanduser(name))
+    files = gguf_files(path)
+    if os.path.isdir(path) and len(files) != 1:
+        return read_model(path, str(path.resolve()), "folder")
+    path = with_own_name(files[0] if files else path)
+    if not is_gguf(path):
+        return None
+    return next((info for info in converted() if info.id == str(path)), None) or _gguf_file(path)
+
+
+def _of_ollama(name: str) -> ModelInfo | None:
+    try:
+        blob = ollama.find_blob(name)
+    except ModelError:
+        return None
+    done = next((info for info in converted() if info.id == blob.id), None)
+    return done or replace(_gguf_file(blob.path), id=blob.id, revision=blob.digest)
+
+
+def _gguf_file(path: Path) -> ModelInfo:
+    """A GGUF file that is not converted."""
+    try:
+        header = read_header(path, "file")
+    except ModelError as error:
+        return ModelInfo(str(path), "file", path, problem=error.message.removeprefix("file "))
+    architecture = header.text("general.architecture")
+    context = header.metadata.get(f"{architecture}.context_length")
+    return ModelInfo(
+        id=str(path),
+        source="file",
+        folder=path,
+        architecture=architecture or None,
+        dtype=header.quantisation,
+        parameters=sum(tensor.count for tensor in header.tensors),
+        size=header.size,
+        context=context if isinstance(context, int) else None,
+    )
 
 
 def find(name: str) -> ModelInfo | None:
-    """The model that `--model name` loads: bundled, in the cache or a folder; None: not on this disk."""
-    if name == DEFAULT_MODEL:
-        return bundled()
-    return next((info for info in cached()[0] if info.id == name), None) or folder_model(name)
+    """The model that `--model name` loads: by name, in a cache, a folder, a file; None: not on this disk."""
+    return _of_name([*named_models(), *converted(), *cached()[0]], name) or local_model(name)
+
+
+def _of_name(models: Sequence[ModelInfo], name: str) -> ModelInfo | None:
+    """The model of that id; smollm2 of the hub's cache has its id on the hub as well."""
+    wanted = (name, SMOLLM2) if name == SMOLLM2_REPO else (name,)
+    here = (info for info in models if info.id in wanted)
+    return next((info for info in here if info.id == name or info.source == "cache"), None)
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:

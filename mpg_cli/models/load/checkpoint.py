@@ -37,6 +37,8 @@ SERVED_CACHES = (  # of transformers; DummyLayer is for layers that share the ke
 )
 CACHE_NAMES = ("cache", "past_key_values")  # name of the argument since transformers 5.24, and before
 
+LISTED = 12  # files in a message
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -200,11 +202,13 @@ def _no_config(name: str, files: Sequence[str]) -> ModelError:
             f"{name} is an adapter, not a model",
             hint=f"give its base with --model and the adapter with --adapter {name}",
         )
-    gguf = any(file.endswith(".gguf") for file in files)
-    kind = "; GGUF files are not supported" if gguf else ""
-    return ModelError(
-        f"model {name} has no {CONFIG_FILE}{kind}", hint="give a folder written by save_pretrained"
-    )
+    if gguf := sorted(file for file in files if file.endswith(".gguf")):
+        more = f" and {len(gguf) - LISTED} more" if len(gguf) > LISTED else ""
+        return ModelError(
+            f"model {name} has no {CONFIG_FILE} but GGUF files: {', '.join(gguf[:LISTED])}{more}",
+            hint=f"choose one: --model {name}:{gguf[0]}",
+        )
+    return ModelError(f"model {name} has no {CONFIG_FILE}", hint="give a folder written by save_pretrained")
 
 
 def _no_weights(name: str, files: Sequence[str]) -> ModelError:

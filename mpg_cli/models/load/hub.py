@@ -7,7 +7,6 @@ name only, never pickled weights.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import MpgError, brief
+from mpg_cli.personas.model_name import is_commit
 
 PROBE_SECONDS = 4.0  # for the whole request, name resolution included
 REQUEST_SECONDS = 3.0  # for each of its steps
@@ -74,8 +74,7 @@ def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: boo
     cached = _cached(repo, revision, wanted.key)
     if cached is not None and not wanted.complete(cached.folder):
         cached = None
-    pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    if cached is not None and pinned:
+    if cached is not None and is_commit(revision):
         return cached
     if offline or constants.HF_HUB_OFFLINE:
         if cached is None:
@@ -83,18 +82,18 @@ def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: boo
                 f"{wanted.what} {name} is not in the cache, and offline mode is on",
                 hint=_in_cache(repo, revision, wanted)
                 or f"fetch it once with offline mode (HF_HUB_OFFLINE) off; {_NO_FOLDER}",
-            )
+            ) from Unreachable("offline mode")
         return cached
     try:
         files = _list_files(repo, revision, wanted)
-    except _Unreachable as error:
+    except Unreachable as error:
         if cached is None:
             raise fail(
                 f"cannot reach the hub at {constants.ENDPOINT} for {wanted.what} {name} ({error})",
                 hint=_in_cache(repo, revision, wanted)
                 or f"check the network or HF_ENDPOINT; {_NO_FOLDER}"
                 + ("; the bundled mpg-tiny needs no network" if wanted.what == "model" else ""),
-            ) from None
+            ) from error
         return Snapshot(cached.folder, cached.revision, f"hub not reachable, {name} is taken from the cache")
     found = _download(repo, revision, wanted, wanted.choose(files))
     rest = wanted.rest(found.folder)
@@ -106,8 +105,8 @@ def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: boo
     return _download(repo, found.revision, wanted, rest) if rest else found
 
 
-class _Unreachable(Exception):
-    """The hub gave no usable answer, for the reason in the text."""
+class Unreachable(Exception):
+    """The hub gave no usable answer, for the reason in the text; the cause of the error that says so."""
 
 
 def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
@@ -123,14 +122,19 @@ def _cached(repo: str, revision: str | None, key: str) -> Snapshot | None:
 
 def _in_cache(repo: str, revision: str | None, wanted: FetchRequest) -> str | None:
     """A hint about other files of the repository in the cache."""
+    folder = cached_folder(repo, revision)
+    return wanted.others(folder) if folder is not None else None
+
+
+def cached_folder(repo: str, revision: str | None) -> Path | None:
+    """The folder of the repository in the cache, with the files that were fetched."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    return wanted.others(Path(folder))
 
 
 def _list_files(repo: str, revision: str | None, wanted: FetchRequest) -> list[str]:
@@ -151,11 +155,11 @@ def _list_files(repo: str, revision: str | None, wanted: FetchRequest) -> list[s
     thread.start()
     thread.join(PROBE_SECONDS)
     if not outcome:
-        raise _Unreachable("no answer")
+        raise Unreachable("no answer")
     answer = outcome[0]
     if isinstance(answer, list):
         return [str(name) for name in answer]
-    raise _error_for(answer, repo, revision, wanted) or _Unreachable(brief(answer))
+    raise _error_for(answer, repo, revision, wanted) or Unreachable(brief(answer))
 
 
 def _error_for(error: Exception, repo: str, revision: str | None, wanted: FetchRequest) -> MpgError | None:

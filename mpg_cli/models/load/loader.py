@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer from a hub id or a folder.
+"""Loading a model and its tokenizer from a hub id, a folder or a GGUF file.
 
 transformers initialises missing weights at random, ignores unused ones and runs models that cannot be rolled
 back; the checks here reject all of these.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,26 +21,33 @@ from torch import nn
 from mpg_cli.errors import ModelError, brief, is_out_of_memory
 from mpg_cli.models.load.checkpoint import check_class, inspect_folder
 from mpg_cli.models.load.device import Choice, choose_device, choose_dtype
-from mpg_cli.models.load.sources import find_model, silence
+from mpg_cli.models.load.gguf.convert import convert, memory_notice, open_gguf
+from mpg_cli.models.load.sources import FoundModel, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
-from mpg_cli.options.model import DEFAULT_MODEL
 
 LISTED = 5  # wrong weights listed in a message
 CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
 SAMPLE = 64  # elements of each parameter in a digest
 
 _LOADING = threading.Lock()  # from_pretrained replaces functions of torch and transformers meanwhile
+Report = Callable[[str], None]  # gets progress messages
+
 _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def _no_report(text: str) -> None:
+    """Drop a progress message."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A causal language model in evaluation mode on its device, with its tokenizer.
 
-    `id` is the hub id, the resolved folder, or "mpg-tiny"; `given_name` the name as given, `revision` the
-    commit on the hub, `notices` are messages for the user. `config` is that of the model, with
-    `_name_or_path` as published. `compiled`: its passes use torch.compile.
+    `id` is the hub id, the resolved folder or GGUF file, "mpg-tiny" or "smollm2"; `given_name` the name as
+    given, `revision` the commit on the hub or, of a GGUF file of smollm2, its digest; `notices` are messages
+    for the user. `config` is that of the model, with `_name_or_path` as published. `compiled`: its passes use
+    torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -75,25 +83,31 @@ class LoadedModel:
 
 
 def load_model(
-    name_or_path: str = DEFAULT_MODEL,
+    name_or_path: str,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     *,
     offline: bool = False,
+    report: Report = _no_report,
 ) -> LoadedModel:
-    """Load a causal language model from a folder, the hub or its cache; "mpg-tiny" is the bundled one.
+    """Load a causal language model by a name that `find_model` knows; `report` gets progress messages.
 
-    Raises ModelError for problems of the name, the files, the kind of model or the device.
+    A GGUF file is converted first, once. Raises ModelError for problems of the name, the files, the kind of
+    model or the device.
     """
     chosen_device = choose_device(device)
     if dtype != "auto":
         choose_dtype(dtype, chosen_device.value)  # fail before anything is fetched
     with _LOADING, silence():
-        folder, identity, commit, notices = find_model(name_or_path, revision, offline)
+        found = find_model(name_or_path, revision, offline)
+        folder, converted, notices = model_folder(found, dtype, chosen_device.value, report)
+        identity = found.id
         checkpoint = inspect_folder(folder, identity)
         config, model_class = read_config(folder, identity)
-        chosen_dtype = choose_dtype(dtype, chosen_device.value, config.dtype, checkpoint.parameters)
+        chosen_dtype = converted or choose_dtype(
+            dtype, chosen_device.value, config.dtype, checkpoint.parameters
+        )
         tokenizer = load_tokenizer(folder, identity)
         model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
         check_tokenizer(model, tokenizer, identity)
@@ -109,7 +123,7 @@ def load_model(
         tokenizer=tokenizer,
         config=model.config,
         id=identity,
-        revision=commit,
+        revision=found.revision,
         device=chosen_device,
         dtype=chosen_dtype,
         notices=tuple(notices),
@@ -117,8 +131,26 @@ def load_model(
     )
 
 
+def model_folder(
+    found: FoundModel, dtype: str, device: torch.device, report: Report = _no_report
+) -> tuple[Path, Choice[torch.dtype] | None, list[str]]:
+    """The model's folder, and notices; a GGUF file is converted, to the dtype that is returned with it."""
+    if not found.path.is_file():
+        return found.path, None, list(found.notices)
+    file = open_gguf(found.path, found.id)
+    chosen = choose_dtype(dtype, device, parameters=file.parameters)
+    notices = [*found.notices, *memory_notice(file, chosen.value)]
+    reason = f"{chosen.reason}; the file is {file.header.quantisation}"
+    return convert(file, chosen.value, report), Choice(chosen.value, reason), notices
+
+
 def load_checkpoint(
-    name_or_path: str, base: LoadedModel, revision: str | None = None, *, offline: bool = False
+    name_or_path: str,
+    base: LoadedModel,
+    revision: str | None = None,
+    *,
+    offline: bool = False,
+    report: Report = _no_report,
 ) -> LoadedModel:
     """Load a full fine-tuned model as an expert besides `base`, on its device and in its dtype.
 
@@ -127,24 +159,32 @@ def load_checkpoint(
     cannot be combined.
     """
     hint = "an expert must be fine-tuned from a model with the same tokenizer; this one works as --model"
-    return _load_beside(base, name_or_path, revision, "checkpoint", hint, offline)
+    return _load_beside(base, name_or_path, revision, "checkpoint", hint, offline, report)
 
 
-def load_drafter(name_or_path: str, base: LoadedModel, *, offline: bool = False) -> LoadedModel:
+def load_drafter(
+    name_or_path: str, base: LoadedModel, *, offline: bool = False, report: Report = _no_report
+) -> LoadedModel:
     """Load a smaller model as the drafter for `base`, on its device and in its dtype.
 
     Raises ModelError as `load_model` does, and where the tokenizers differ; embeddings may have another size.
     """
     hint = "choose a smaller model of the same family"
-    return _load_beside(base, name_or_path, None, "drafter", hint, offline)
+    return _load_beside(base, name_or_path, None, "drafter", hint, offline, report)
 
 
 def _load_beside(
-    base: LoadedModel, name: str, revision: str | None, role: str, hint: str, offline: bool
+    base: LoadedModel,
+    name: str,
+    revision: str | None,
+    role: str,
+    hint: str,
+    offline: bool,
+    report: Report,
 ) -> LoadedModel:
     """A model with the tokenizer of `base`, on its device and in its dtype."""
     spec = str(base.dtype.value).removeprefix("torch.")
-    loaded = load_model(name, revision, str(base.device.value), spec, offline=offline)
+    loaded = load_model(name, revision, str(base.device.value), spec, offline=offline, report=report)
     difference = check_same(base.tokenizer, loaded.tokenizer, embedded(loaded.model))
     if difference is not None:
         raise ModelError(

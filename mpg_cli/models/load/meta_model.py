@@ -12,10 +12,12 @@ from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.models.load.adapter import MERGE_HINT, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, check_config, read_json
-from mpg_cli.models.load.loader import read_config
+from mpg_cli.models.load.device import choose_device
+from mpg_cli.models.load.loader import model_folder, read_config
 from mpg_cli.models.load.sources import fetch_adapter, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import check_same, embedded
+from mpg_cli.personas.adapter_folder import gguf_file
 from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE, other_weight
 from mpg_cli.personas.schema import AdapterEntry
 from mpg_cli.personas.weight_files import model_tensors, read_header
@@ -31,12 +33,15 @@ class MetaModel:
 
 
 def load_meta_model(name: str) -> MetaModel:
-    """Build a model of the hub, a folder, or mpg-tiny without fetching or reading weights.
+    """Build a model by a name that `find_model` knows without fetching or reading weights.
 
-    Raises ModelError as `load_model` does for problems of the configuration.
+    A GGUF file is fetched and converted, as `load_model` does. Raises ModelError as `load_model` does for
+    problems of the configuration.
     """
     with silence():
-        folder, identity, _, _ = find_model(name, None, False, config_only=True)
+        found = find_model(name, config_only=True)
+        folder, _, _ = model_folder(found, "auto", choose_device().value)
+        identity = found.id
         if not (folder / CONFIG_FILE).is_file():
             raise ModelError(
                 f"model {identity} has no {CONFIG_FILE}", hint="give a folder written by save_pretrained"
@@ -69,7 +74,7 @@ def check_entry(entry: AdapterEntry, label: str, base: MetaModel) -> None:
     if path is None:
         path = fetch_adapter(entry.repo or "", entry.revision, entry.subfolder, offline=True)
     fit_adapter(read_adapter(path, label), base.model)
-    tensors = model_tensors(base.folder)
+    tensors = model_tensors(base.folder) if gguf_file(path) is None else None
     if tensors is not None and (differing := other_weight(read_header(path / WEIGHTS_FILE), tensors)):
         raise AdapterError(
             f"adapter {label} ({path}) does not fit the model:\n"

@@ -1,35 +1,60 @@
-"""Sources of models and adapters: the bundled model, a folder, the hub or its cache."""
+"""Sources of models and adapters: the bundled model, a folder or GGUF file, Ollama, the hub or its cache."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
-from mpg_cli.models.load import hub
-from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
+from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, with_own_name
+from mpg_cli.io.text import visible
+from mpg_cli.models.load import hub, ollama
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
-from mpg_cli.options.model import DEFAULT_MODEL
 from mpg_cli.personas import adapter_folder, adapter_shapes
+from mpg_cli.personas.adapter_place import AdapterPlace, is_gguf_file, is_repository
+
+_FILE_OF_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+):(?P<file>[^:]+)")
+_LISTED = 12  # files in a message
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model on this disk: `path` is its folder or its GGUF file.
+
+    `revision` is its commit on the hub, or the digest of a model of Ollama.
+    """
+
+    path: Path
+    id: str
+    revision: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 def find_model(
-    name: str, revision: str | None, offline: bool, *, config_only: bool = False
-) -> tuple[Path, str, str | None, list[str]]:
-    """Folder, id, commit and notices of the model `name`, fetched with all files or config.json alone."""
-    folder = BUNDLED_FOLDER if name == DEFAULT_MODEL else Path(os.path.expanduser(name))
-    if name == DEFAULT_MODEL or os.path.isdir(folder):
+    name: str, revision: str | None = None, offline: bool = False, *, config_only: bool = False
+) -> FoundModel:
+    """The model `name`, fetched with all files or, unless it is a GGUF file, config.json alone.
+
+    A name is that of the bundled model or smollm2, a folder, a GGUF file or the folder of one, `ollama:NAME`,
+    a hub id or `OWNER/NAME:FILE.gguf`. Raises ModelError where there is no such model.
+    """
+    if name == SMOLLM2:
+        place = find_smollm2(revision)
+        return FoundModel(place.path, name, place.revision)
+    found = _local(name)
+    if found is not None:
         if revision is not None:
-            raise ModelError(f"--revision needs a model of the hub, and {name} is a folder")
-        if not folder.is_dir():
-            raise ModelError(f"the bundled model is missing: {folder}", hint="install mpg-cli again")
-        return folder, name if name == DEFAULT_MODEL else str(folder.resolve()), None, []
-    if os.path.exists(folder):
-        raise ModelError(f"model {name} is a file, must be a folder or a hub id")
+            raise ModelError(f"--revision needs a model of the hub, and {name} is on this disk")
+        return found
+    if file := _FILE_OF_REPO.fullmatch(name):
+        return _fetch_file(file["repo"], file["file"], revision, offline)
 
     def choose(files: Sequence[str]) -> list[str]:
         return [CONFIG_FILE] if config_only and CONFIG_FILE in files else choose_files(name, files)
@@ -39,8 +64,65 @@ def find_model(
 
     complete, rest = (lambda folder: True, lambda folder: []) if config_only else (is_complete, shards)
     request = hub.FetchRequest("model", ModelError, CONFIG_FILE, choose, complete, rest)
-    found = hub.fetch(name, revision, request, offline=offline)
-    return found.folder, name, found.revision, [found.notice] if found.notice else []
+    snapshot = hub.fetch(name, revision, request, offline=offline)
+    return FoundModel(snapshot.folder, name, snapshot.revision, tuple(filter(None, [snapshot.notice])))
+
+
+def _local(name: str) -> FoundModel | None:
+    """The model, if the name is not one of the hub."""
+    if name == BUNDLED:
+        if not BUNDLED_FOLDER.is_dir():
+            raise ModelError(f"the bundled model is missing: {BUNDLED_FOLDER}", hint="install mpg-cli again")
+        return FoundModel(BUNDLED_FOLDER, name)
+    if ollama.is_ollama(name):
+        blob = ollama.find_blob(name)
+        return FoundModel(blob.path, blob.id, blob.digest, blob.notices)
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # unlike Path.is_dir it accepts names that are too long
+        files = gguf_files(path)
+        if len(files) > 1:
+            raise ModelError(
+                f"folder {name} has {len(files)} GGUF files and no {CONFIG_FILE}",
+                hint=f"choose one of {_some([str(file) for file in files])}",
+            )
+        if not files:
+            return FoundModel(path, str(path.resolve()))
+        path = files[0]
+    if os.path.exists(path):
+        if path.suffix.lower() != SUFFIX and not is_gguf(path):
+            raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
+        path = with_own_name(path)
+        return FoundModel(path, str(path))
+    if path.suffix.lower() == SUFFIX and not _FILE_OF_REPO.fullmatch(name):
+        raise ModelError(
+            f"there is no file {name}", hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf"
+        )
+    return None
+
+
+def _fetch_file(repo: str, file: str, revision: str | None, offline: bool) -> FoundModel:
+    """One GGUF file of a repository."""
+    name = f"{repo}:{file}"
+
+    def choose(files: Sequence[str]) -> list[str]:
+        if file in files and file.lower().endswith(SUFFIX):
+            return [file]
+        there = [one for one in files if one.lower().endswith(SUFFIX)]
+        close = [one for one in there if file.lower() in one.lower()] or there
+        hint = f"choose one of {_some(close)}" if there else "it has no GGUF files at all"
+        raise ModelError(f"model {repo} has no GGUF file {visible(file, 80)}", hint=hint)
+
+    request = hub.FetchRequest(
+        "model", ModelError, file, choose, lambda folder: (folder / file).is_file(), name=name
+    )
+    snapshot = hub.fetch(repo, revision, request, offline=offline)
+    notices = tuple(filter(None, [snapshot.notice]))
+    return FoundModel(snapshot.folder / file, name, snapshot.revision, notices)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(visible(name, 80) for name in names[:_LISTED]) + more
 
 
 def fetch_adapter(
@@ -51,47 +133,63 @@ def fetch_adapter(
     offline: bool = False,
     notice: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """The folder of an adapter from the hub or its cache, downloaded if necessary; never pickled weights.
+    """The folder or GGUF file of an adapter from the hub or its cache; never pickled weights.
 
-    `notice` gets a message if the hub cannot be reached and the cache is used. Raises AdapterError for an
-    unknown repository, one without an adapter there, an unreachable hub.
+    A `subfolder` that ends in .gguf is a file. `notice` gets a message if the hub cannot be reached and the
+    cache is used. Raises AdapterError for an unknown repository, one without an adapter there, an unreachable
+    hub.
     """
-    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    wanted = [prefix + adapter_shapes.CONFIG_FILE, prefix + adapter_shapes.WEIGHTS_FILE]
-    place = f"{repo}/{prefix}".rstrip("/")
+    inside = subfolder.strip("/") if subfolder else ""
+    prefix = f"{inside}/" if inside and not is_gguf_file(inside) else ""
+    place = str(AdapterPlace(None, repo, revision, inside or None))
 
     def instead(files: Sequence[str]) -> str:
-        return f"look in {', '.join(adapter_folder.below(files)) or 'the repository itself'}"
+        found = [*adapter_folder.below(files), *sorted(filter(is_gguf_file, files))[: adapter_folder.LISTED]]
+        return f"look in {', '.join(found) or 'the repository itself'}"
 
     def cached(folder: Path) -> str | None:
-        found = folder.rglob(adapter_shapes.CONFIG_FILE)
+        found = [*folder.rglob(adapter_shapes.CONFIG_FILE), *folder.rglob("*.gguf")]
         files = [file.relative_to(folder).as_posix() for file in found if file.parent != folder / prefix]
         return f"the cache has other adapters of this repository: {instead(files)}" if files else None
 
     def choose(files: Sequence[str]) -> list[str]:
+        if is_gguf_file(inside):
+            if inside not in files:
+                raise AdapterError(f"adapter {place}: there is no such file", hint=instead(files))
+            return [inside]
         below = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
-        if not below and subfolder and subfolder in files:
-            below = [subfolder.rpartition("/")[2]]  # it is a file
+        if not below and inside in files:
+            below = [inside.rpartition("/")[2]]  # it is a file
         if not below:
             raise AdapterError(f"adapter {place}: there is no such folder", hint=instead(files))
         if refused := adapter_folder.refusal(below):
             raise AdapterError(f"adapter {place} {refused[0]}", hint=refused[1])
-        return wanted
+        return [prefix + name for name in adapter_folder.adapter_files(below) or ()]
 
     with silence():
+        wanted = [inside] if is_gguf_file(inside) else _cached_names(repo, revision, prefix)
         request = hub.FetchRequest(
             "adapter",
             AdapterError,
             wanted[0],
             choose,
-            lambda folder: (folder / wanted[1]).is_file(),
-            name=place + (f"@{revision}" if revision else ""),
+            lambda folder: all((folder / name).is_file() for name in wanted),
+            name=place,
             others=cached,
         )
         found = hub.fetch(repo, revision, request, offline=offline)
     if found.notice:
         notice(found.notice)
-    return found.folder / prefix
+    return found.folder / inside
+
+
+def _cached_names(repo: str, revision: str | None, prefix: str) -> list[str]:
+    """The files of an adapter as the cache has them, by default PEFT's two."""
+    folder = hub.cached_folder(repo, revision) if is_repository(repo) else None
+    kept = folder / prefix if folder is not None else None
+    here = [file.name for file in kept.iterdir()] if kept is not None and kept.is_dir() else []
+    names = adapter_folder.adapter_files(here) or [adapter_shapes.CONFIG_FILE, adapter_shapes.WEIGHTS_FILE]
+    return [prefix + name for name in names]
 
 
 @contextlib.contextmanager

@@ -10,14 +10,20 @@ from mpg_cli.errors import ModelError, brief
 from mpg_cli.models.load.checkpoint import VOCABULARIES, is_pointer, read_json
 
 TEMPLATE_FILE = "chat_template.json"  # of processors of multimodal models
+CONFIG_FILE = "tokenizer_config.json"
+REBUILT = (
+    "mpg_gguf"  # its key for a tokenizer.json from a GGUF file, of which no model class may change a part
+)
 
 
 def load_tokenizer(folder: Path, name: str) -> Any:
     """The tokenizer in a model folder. Raises ModelError."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    settings = read_json(folder / CONFIG_FILE, name) if (folder / CONFIG_FILE).is_file() else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        kind = PreTrainedTokenizerFast if settings.get(REBUILT) else AutoTokenizer
+        tokenizer = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if (
             not _vocabularies(folder)
             and not tokenizer("Hello, world!", add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Finds and checks the adapter of a Modelfile: a PEFT folder, a file in one, or a hub repository."""
+"""Finds and checks the adapter of a Modelfile: a PEFT folder or a file in one, GGUF, or a hub repository."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_config import parse_config
-from mpg_cli.personas.adapter_folder import MAX_CONFIG_BYTES, check_folder, load_config
+from mpg_cli.personas.adapter_folder import MAX_CONFIG_BYTES, NEEDED, check_folder, gguf_file, load_config
+from mpg_cli.personas.adapter_gguf import read_lora
 from mpg_cli.personas.adapter_place import AdapterPlace, adapter_place
 from mpg_cli.personas.adapter_shapes import CONFIG_FILE, WEIGHTS_FILE
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.importing.draft import LocalAdapter
-from mpg_cli.personas.importing.gguf import ADAPTER_HINT, is_gguf, is_gguf_name
 from mpg_cli.personas.model_name import unquantised
 from mpg_cli.personas.weight_files import read_header
 
-_NEEDS = f"an adapter is a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, or a repository OWNER/NAME"
+_NEEDS = f"{NEEDED}, or a repository OWNER/NAME"
 
 
 def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | AdapterPlace:
@@ -29,36 +29,38 @@ def find_adapter(value: str, folder: Path | None, where: str) -> LocalAdapter | 
     place = adapter_place(value, folder)
     if place.path is not None and os.path.exists(place.path):
         return local_adapter(place.path, what)
-    if is_gguf_name(value):
-        raise UsageError(f"{what} is GGUF, which mpg does not support", hint=ADAPTER_HINT)
     if place.path is not None:
         raise UsageError(f"{what} does not exist", hint=_NEEDS)
     return place
 
 
 def local_adapter(path: Path, what: str) -> LocalAdapter:
-    """The files of the adapter in the folder `path`, or of the weights file `path`.
+    """The files of the adapter in the folder `path`, or of the weights file or GGUF file `path`.
 
     Raises UsageError, whose message begins with `what`.
     """
+    if (file := gguf_file(path)) is not None:
+        read_lora(file, what, UsageError)
+        return LocalAdapter(file)
     weights = path / WEIGHTS_FILE
     if path.is_file() and path.suffix.lower() == ".safetensors":
         weights = path
         if not path.with_name(CONFIG_FILE).is_file():
             raise UsageError(f"{what} has no {CONFIG_FILE}", hint=_NEEDS)
-    elif not weights.exists() and is_gguf(path):
-        raise UsageError(f"{what} is GGUF, which mpg does not support", hint=ADAPTER_HINT)
     else:
         check_folder(path, what, UsageError)
     _check_header(weights, what)
-    return LocalAdapter(config=weights.with_name(CONFIG_FILE), weights=weights)
+    return LocalAdapter(weights, weights.with_name(CONFIG_FILE))
 
 
 def base_of(adapter: LocalAdapter, where: str) -> str | None:
-    """The base model in the adapter's configuration, as a name for persona files. Raises UsageError.
+    """The base model that the adapter's files name, as a name for persona files. Raises UsageError.
 
     None if there is none, or only a path with a generic name.
     """
+    if adapter.config is None:
+        named = read_lora(adapter.weights, f"{where}: {visible(str(adapter.weights))}", UsageError).base_name
+        return base_name(named) if named is not None and named.isprintable() else None
     name = f"{where}: {visible(str(adapter.config))}"
     try:
         with adapter.config.open("rb") as file:

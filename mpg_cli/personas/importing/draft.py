@@ -12,10 +12,10 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 
 @dataclass(frozen=True)
 class LocalAdapter:
-    """A checked LoRA adapter on disk: its two files."""
+    """A checked LoRA adapter on disk: its two files, or one in GGUF (`config` is None)."""
 
-    config: Path
     weights: Path
+    config: Path | None = None
 
 
 @dataclass(frozen=True)

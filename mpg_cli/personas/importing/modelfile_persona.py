@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import UsageError
+from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf
 from mpg_cli.io.text import visible
 from mpg_cli.personas.adapter_place import repository
 from mpg_cli.personas.base import base_name
 from mpg_cli.personas.importing.adapter_files import base_of, find_adapter, full_precision, local_path
 from mpg_cli.personas.importing.draft import Draft, DraftAdapter, LocalAdapter
-from mpg_cli.personas.importing.gguf import BASE_HINT, is_gguf, is_gguf_name, original
 from mpg_cli.personas.importing.modelfile import Instruction, parse_modelfile
 from mpg_cli.personas.importing.parameters import as_flags, read_parameters
 from mpg_cli.personas.importing.sanitize import one_line, without_controls
 
+_OLLAMA = "ollama:"
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
+_OF_GGUF = re.compile(r"[-_.]gguf$", re.IGNORECASE)  # repositories of GGUF files
 _MAX_DESCRIPTION = 160
 _MAX_LICENSE = 100
 
@@ -26,7 +29,7 @@ _MAX_LICENSE = 100
 def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | None) -> Draft:
     """The persona of a Modelfile at `path` (None: stdin); `chosen` is the value of --base, if given.
 
-    Raises UsageError, also for GGUF adapters.
+    Raises UsageError.
     """
     instructions = parse_modelfile(raw, where)
     of: dict[str, list[Instruction]] = {}
@@ -55,31 +58,37 @@ def draft_of_modelfile(raw: bytes, where: str, path: Path | None, chosen: str | 
 
 @dataclass(frozen=True)
 class _Base:
-    """The model of FROM: `name` for the persona file, `choice` for --model; or a notice if unsupported."""
+    """The model of FROM: `name` for the persona file, `choice` for --model; or a notice if unsupported.
+
+    `local` is the name of a GGUF file or of a model of Ollama, for an adapter that names no base.
+    """
 
     name: str | None = None
     choice: str | None = None
     notice: str | None = None
+    local: str | None = None
 
 
 def _base(line: Instruction, folder: Path | None, chosen: str | None) -> _Base:
     """The model of --base, or else of FROM if mpg supports it."""
     value = line.value
     path = local_path(chosen or value, folder if chosen is None else None)
-    if path is not None and path.is_dir() and (path / "config.json").is_file() and not is_gguf(path):
+    if path is not None and path.is_dir() and (path / "config.json").is_file():
         return _Base(base_name(str(path)), str(path))
+    if path is not None and (len(gguf_files(path)) == 1 or is_gguf(path)):
+        return _Base(choice=str(path), local=base_name(str(path.resolve())))
     if chosen is not None:
-        return _named(chosen)
-    shown = f"'{visible(value, 100)}'"
+        return _Base(chosen, chosen) if chosen.startswith(_OLLAMA) else _named(chosen)
     repo = repository(value.partition(":")[0] if "://" not in value else value)
-    if is_gguf_name(value) or (path is not None and path.exists() and is_gguf(path)):
-        like = f" (perhaps {original(repo)})" if repo else ""
-        return _Base(notice=f"FROM {shown} is a GGUF model, which mpg does not support: {BASE_HINT}{like}")
-    if repo is not None and ":" not in value.rpartition("/")[2]:
+    if repo is not None and ":" not in value.rpartition("/")[2] and not _OF_GGUF.search(repo):
         return _named(repo)
-    if value.startswith((".", "/", "~")):
-        return _Base(notice=f"FROM {shown} is not a folder with a safetensors model: {BASE_HINT}")
-    return _Base(notice=f"FROM {shown} is an Ollama model, which mpg does not support: {BASE_HINT}")
+    if value.startswith((".", "/", "~")) or value.lower().endswith(SUFFIX):
+        return _Base(
+            notice=f"FROM '{visible(value, 100)}' is neither a GGUF file nor a folder with a safetensors "
+            "model: generate with another one, for instance --model Qwen/Qwen3-0.6B"
+        )
+    name = f"{_OLLAMA}{value}" if ":" in value.rpartition("/")[2] else f"{_OLLAMA}{value}:latest"
+    return _Base(choice=name, local=name)
 
 
 def _named(name: str) -> _Base:
@@ -106,12 +115,13 @@ def _adapter(
         base = _named(own)
         if "/" not in own:  # a folder's name without its path
             base = replace(base, choice=None)
-    if base.name is None:
+    name = base.name or base.local
+    if name is None:
         raise UsageError(
             f"{at}: the base model of the adapter is unknown: FROM names none that mpg supports",
-            hint="give the safetensors model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
+            hint="give the model that it was trained on, for instance --base Qwen/Qwen3-0.6B",
         )
-    return DraftAdapter(base.name, found), base
+    return DraftAdapter(name, found), base
 
 
 def _prompt(instructions: Sequence[Instruction]) -> str:

@@ -23,6 +23,8 @@ from mpg_cli.personas.persona_file import Destination, check_name, hides, namesa
 from mpg_cli.personas.registry import Registry
 from mpg_cli.personas.schema import Persona
 
+_GGUF_NAME = "adapter.gguf"  # the name that Ollama gives it is often a digest without a suffix
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -171,7 +173,8 @@ def _placed(adapter: LocalAdapter | None, where: Destination) -> Iterator[None]:
         yield
         return
     with staged_folder(where.adapter) as staged:
-        shutil.copyfile(adapter.config, staged / CONFIG_FILE)
-        shutil.copyfile(adapter.weights, staged / WEIGHTS_FILE)
+        if adapter.config is not None:
+            shutil.copyfile(adapter.config, staged / CONFIG_FILE)
+        shutil.copyfile(adapter.weights, staged / (WEIGHTS_FILE if adapter.config else _GGUF_NAME))
         with swapped_in(staged, where.adapter):
             yield

@@ -19,7 +19,6 @@ from mpg_cli.personas.importing import card, charx
 from mpg_cli.personas.importing.card import Card
 from mpg_cli.personas.importing.card_prompt import draft_of_card
 from mpg_cli.personas.importing.draft import Draft
-from mpg_cli.personas.importing.gguf import BASE_HINT
 from mpg_cli.personas.importing.json_text import decode, parse_json
 from mpg_cli.personas.importing.modelfile_persona import draft_of_modelfile
 from mpg_cli.personas.importing.other_kinds import known_kind
@@ -77,7 +76,10 @@ def _card_of_bytes(source: BinaryIO, where: str) -> Card | None:
             raise UsageError(f"{where}: larger than {MAX_ZIP >> 20} MiB")
         return card.from_charx(source, where)
     if head.startswith(b"GGUF"):
-        raise UsageError(f"{where}: a GGUF file has weights, not a persona; {BASE_HINT}")
+        raise UsageError(
+            f"{where}: a GGUF file has weights, not a persona",
+            hint="give a model as --model FILE.gguf, a LoRA as --adapter FILE.gguf",
+        )
     kind = kind_of(head)
     if kind is not None and kind is not PNG:
         default = "get the original PNG, or the card as JSON"

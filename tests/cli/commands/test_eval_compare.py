@@ -44,7 +44,7 @@ def mpg(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
 
     def call(*argv: str) -> tuple[int, str, str]:
-        common = ["--max-tokens", "24", "--count", "4", "--dtype", "float32"]
+        common = ["--model", "mpg-tiny", "--max-tokens", "24", "--count", "4", "--dtype", "float32"]
         return main(["eval", "compare", *common, *argv]), *capsys.readouterr()
 
     return call
@@ -161,7 +161,7 @@ def texts(file: Path, method: str) -> dict[str, str]:
 def test_the_merged_model_has_the_sum_of_all_changes_in_its_weights() -> None:
     library = library_dir()
     assert library is not None
-    loaded = load_model(device="cpu", dtype="float32")
+    loaded = load_model("mpg-tiny", device="cpu", dtype="float32")
     adapters = [read_adapter(library / "adapters" / "mpg-tiny" / name, name) for name in ("I", "pirate")]
     experts = [Expert(adapter.label, 1.0, adapter=adapter) for adapter in adapters]
     request = Request(ModelOptions(), Prompting("?"), Sampling(max_tokens=4), Scheme(), adapters=(), seed=0)

@@ -17,7 +17,7 @@ def test_the_reply_goes_to_stdout_and_the_rest_to_stderr(cli: Cli) -> None:
     assert code == 0
     assert out.strip()
     first, *rest = err.splitlines()
-    assert first.startswith("mpg: using mpg-tiny, a tiny demonstration model; choose a real one with --model")
+    assert first == "mpg: using mpg-tiny, a tiny demonstration model; for a real one: mpg models get smollm2"
     assert len(rest) == 1
     assert re.fullmatch(r"seed \d+", rest[0])
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mpg_cli.models.load import catalogue
+from mpg_cli.config.named_models import BUNDLED_FOLDER
+from tests.support.hub import snapshot, use_cache
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,14 +51,7 @@ parts: tuned + lost
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the hub; nothing can be fetched."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_manager
-
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(_cache_manager, "HF_HUB_CACHE", str(folder), raising=False)
-    return folder
+    return use_cache(tmp_path / "hub", monkeypatch)
 
 
 @pytest.fixture
@@ -71,27 +65,16 @@ def run(hub: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def snapshot(hub: Path, name: str) -> Path:
-    """A model's place in the cache, as the hub's client makes it."""
-    repo = hub / f"models--{name.replace('/', '--')}"
-    (repo / "refs").mkdir(parents=True)
-    (repo / "refs" / "main").write_text("0a" * 20)
-    (repo / "blobs").mkdir()
-    folder = repo / "snapshots" / ("0a" * 20)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def copied(folder: Path, **config: Any) -> Path:
     """The bundled model with another configuration."""
-    shutil.copytree(catalogue.BUNDLED_FOLDER, folder, dirs_exist_ok=True)
+    shutil.copytree(BUNDLED_FOLDER, folder, dirs_exist_ok=True)
     data = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(data | config))
     return folder
 
 
 def rows(run: Run, *argv: str) -> dict[str, Any]:
-    code, out, err = run(*argv, "--format", "json")
+    code, out, err = run("list", *argv, "--format", "json")
     assert code == 0, err
     return {row["id"]: row for row in json.loads(out)}
 
@@ -155,7 +138,7 @@ def test_a_model_that_cannot_run_has_a_reason(
 ) -> None:
     spoil(copied(snapshot(hub, "org/bad")))
     assert problem in rows(run)["org/bad"]["problem"]
-    code, out, err = run("--format", "table")
+    code, out, err = run("list", "--format", "table")
     assert (code, err) == (0, "")
     assert f"org/bad: {'has its ' if 'pickle' in problem else ''}" in out
 
@@ -168,7 +151,7 @@ def test_a_folder_of_the_environment_is_in_use(
     monkeypatch.setenv("MPG_MODEL", "mine")
     found = rows(run)
     assert [name for name, row in found.items() if row["in_use"]] == [str(folder.resolve())]
-    code, out, _ = run("mine")
+    code, out, _ = run("show", "mine")
     assert code == 0
     assert out.splitlines()[0].endswith(f"{folder.resolve()} (in use)")
     monkeypatch.setenv("MPG_MODEL", "org/absent")
@@ -176,7 +159,7 @@ def test_a_folder_of_the_environment_is_in_use(
 
 
 def test_a_model_that_is_not_there(run: Run) -> None:
-    code, out, err = run("mpg-tinny")
+    code, out, err = run("show", "mpg-tinny")
     assert (code, out) == (2, "")
     assert "did you mean mpg-tiny?" in err
 
@@ -192,7 +175,7 @@ def test_no_cache_at_all(run: Run, hub: Path) -> None:
     hub.rmdir()
     assert list(rows(run)) == ["mpg-tiny"]
     hub.write_text("a file")
-    code, out, err = run("--format", "plain")
+    code, out, err = run("list", "--format", "plain")
     assert code == 0
     assert out.startswith("mpg-tiny\t*\tLlamaForCausalLM\t1.6 M\t")
     assert "cache cannot be read" in err

@@ -76,7 +76,7 @@ def test_every_mistake_has_its_place(cli: Cli) -> None:
         "personas/wrong.yaml:18: name: hidden by the persona three in personas/wrong.yaml:9",
         "personas/yaml.yml:2: name: duplicate key, first in line 1",
         "personas/wrong.yaml:13: adapters[0].path: "
-        f"{Path('personas/adapters/none').resolve()} is not a folder",
+        f"{Path('personas/adapters/none').resolve()} does not exist",
         "3 files, 8 personas, 1 adapter: 8 problems",
     ]
 

@@ -28,7 +28,9 @@ QUESTIONS = ("How should I spend my weekend?", "What makes a good friend?")
 def replies(drafter: str, temperature: float) -> list[str]:
     """Replies of the bundled model in float32."""
     scheme, sampling = Scheme(drafter=drafter), Sampling(max_tokens=40, temperature=temperature)
-    with mpg_cli.load("I+N+pirate", device="cpu", dtype="float32", scheme=scheme) as speaker:
+    with mpg_cli.load(
+        "I+N+pirate", model="mpg-tiny", device="cpu", dtype="float32", scheme=scheme
+    ) as speaker:
         return [speaker.reply(text, seed=3, sampling=sampling).text for text in QUESTIONS]
 
 

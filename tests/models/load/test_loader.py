@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from mpg_cli.config.named_models import BUNDLED_FOLDER
 from mpg_cli.errors import ModelError
-from mpg_cli.models.load.catalogue import BUNDLED_FOLDER
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run.row_group import RowGroup

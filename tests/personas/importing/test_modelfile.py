@@ -1,10 +1,12 @@
-"""Modelfiles: the syntax as Ollama reads it, what becomes of each instruction, and advice on GGUF."""
+"""Modelfiles: the syntax as Ollama reads it, what becomes of each instruction, and models in GGUF."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 
 from mpg_cli.errors import UsageError
@@ -170,47 +172,88 @@ def test_text_of_several_lines_without_quotes_is_answered_with_what_to_do(text: 
 
 
 @pytest.mark.parametrize(
-    "base, words",
+    "base, model",
     [
-        ("./llama.gguf", ("is a GGUF model", "--model Qwen/Qwen3-0.6B")),
-        ("llama3.2:3b", ("is an Ollama model", "--model Qwen/Qwen3-0.6B")),
-        (
-            "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M",
-            ("is a GGUF", "perhaps Llama-3.2-3B-Instruct)"),
-        ),
-        ("./weights", ("is a GGUF model",)),
-        ("./folder", ("is a GGUF model",)),
-        (".", ("is not a folder with a safetensors model", "--model Qwen/Qwen3-0.6B")),
+        ("./llama.gguf", "{}/llama.gguf"),
+        ("./weights", "{}/weights"),
+        ("./folder", "{}/folder"),
+        ("llama3.2:3b", "ollama:llama3.2:3b"),
+        ("llama3.2", "ollama:llama3.2:latest"),
+        ("hf.co/x/Y-GGUF:Q4_K_M", "ollama:hf.co/x/Y-GGUF:Q4_K_M"),
+        ("hf.co/x/Y-GGUF", "ollama:hf.co/x/Y-GGUF:latest"),
     ],
 )
-def test_a_base_that_mpg_cannot_run_is_answered_with_what_to_do(
-    base: str, words: tuple[str, ...], tmp_path: Path
-) -> None:
-    (tmp_path / "weights").write_bytes(b"GGUF\3\0\0\0")
+def test_a_base_in_gguf_or_of_ollama_is_the_model(base: str, model: str, tmp_path: Path) -> None:
+    (tmp_path / "llama.gguf").write_bytes(b"GGUF")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "x.gguf").write_bytes(b"")
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"GGUF")
+    (tmp_path / "weights").write_bytes(b"GGUF\3\0\0\0")
     text = f"FROM {base}\nSYSTEM You are Mario."
     found = draft(text, tmp_path / "Modelfile")
-    (notice,) = found.notices
-    assert all(word in notice for word in words)
+    assert (found.notices, found.model) == ((), model.format(tmp_path))
+    for chosen in ("Qwen/Qwen3-0.6B", "ollama:qwen3:0.6b"):
+        named = draft(text, tmp_path / "Modelfile", chosen)
+        assert (named.notices, named.model) == ((), chosen)
+
+
+@pytest.mark.parametrize("base", ["./gone.gguf", "gone.gguf", "."])
+def test_a_base_that_is_not_there_is_answered_with_what_to_do(base: str, tmp_path: Path) -> None:
+    found = draft(f"FROM {base}\nSYSTEM You are Mario.", tmp_path / "Modelfile")
+    words = f"FROM '{base}' is neither a GGUF file nor a folder with a safetensors model"
     assert found.model is None
-    named = draft(text, tmp_path / "Modelfile", "Qwen/Qwen3-0.6B")
-    assert (named.notices, named.model) == ((), "Qwen/Qwen3-0.6B")
+    assert found.notices[0].startswith(words)
     message, hint = refused(f"FROM {base}\nTEMPLATE x", tmp_path / "Modelfile")
     assert "it has no persona" in message
-    assert words[0] in hint
+    assert words in hint
 
 
-@pytest.mark.parametrize("name", ["lora.gguf", "lora", "folder", "gone.gguf", "hf.co/a/lora-GGUF"])
-def test_a_gguf_adapter_is_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
-    (tmp_path / "lora").write_bytes(b"GGUF\3\0\0\0")
-    (tmp_path / "lora.gguf").write_bytes(b"")
+def lora_file(path: Path, **metadata: str) -> Path:
+    """A LoRA in GGUF with one pair."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in {"general.type": "adapter", "adapter.type": "lora", **metadata}.items():
+        writer.add_string(key, value)
+    writer.add_tensor("blk.0.attn_v.weight.lora_a", np.ones((2, 4), np.float32))
+    writer.add_tensor("blk.0.attn_v.weight.lora_b", np.ones((4, 2), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("value", ["lora.gguf", "folder", "sha256-0a0a"])
+def test_an_adapter_in_gguf(value: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "x.gguf").write_bytes(b"")
-    message, hint = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
-    assert message == f"M:2: the adapter '{name}' is GGUF, which mpg does not support"
-    assert "adapter_model.safetensors" in hint
-    assert "remove the ADAPTER line" in hint
+    file = tmp_path / (value if value != "folder" else "folder/x.gguf")
+    address = "https://huggingface.co/meta/Llama-1B"
+    lora_file(file, **{"general.base_model.0.repo_url": address})
+    for base, name in (("meta/other", "meta/other"), ("llama3.2", "meta/Llama-1B")):
+        found = draft(f"FROM {base}\nADAPTER {value}", tmp_path / "Modelfile").adapter
+        assert found is not None
+        assert (found.base, found.local and found.local.weights) == (name, file)
+    lora_file(file)  # names no base
+    for base, name in (("llama3.2", "ollama:llama3.2:latest"), ("./Llama-1B.gguf", "Llama-1B.gguf")):
+        (tmp_path / "Llama-1B.gguf").write_bytes(b"GGUF")
+        found = draft(f"FROM {base}\nADAPTER {value}", tmp_path / "Modelfile").adapter
+        assert found is not None
+        assert found.base == name
+
+
+def test_adapters_in_gguf_that_cannot_be_used(tmp_path: Path) -> None:
+    lora_file(tmp_path / "ok.gguf")
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "ok.gguf").read_bytes()[:-8])
+    lora_file(tmp_path / "model.gguf", **{"general.type": "model"})
+    for name, said in (
+        ("cut.gguf", "is truncated"),
+        ("model.gguf", "is a GGUF model, not an adapter"),
+        ("gone.gguf", "does not exist"),
+    ):
+        message, _ = refused(f"FROM a/b\nADAPTER {name}\nSYSTEM x", tmp_path / "Modelfile")
+        assert message.startswith(f"M:2: the adapter '{name}' ")
+        assert said in message
+    found = draft("FROM a/b\nADAPTER hf.co/a/lora-GGUF", tmp_path / "Modelfile").adapter
+    assert found is not None
+    assert found.found == AdapterPlace(None, "a/lora-GGUF")
 
 
 def test_an_adapter_beside_the_modelfile(tmp_path: Path) -> None:
@@ -294,7 +337,7 @@ def test_a_base_that_is_a_path_goes_by_what_it_names(
 @pytest.mark.parametrize("says", ["", None, "/tmp/checkpoint-500", "./model", 7, "a\nb"])
 def test_an_unknown_base_is_requested(says: object, tmp_path: Path) -> None:
     adapter_folder(tmp_path / "lora", base_model_name_or_path=says)
-    message, hint = refused("FROM llama3\nADAPTER lora", tmp_path / "Modelfile")
+    message, hint = refused("FROM ./gone.gguf\nADAPTER lora", tmp_path / "Modelfile")
     assert "the base model of the adapter is unknown" in message
     assert "--base" in hint
 
@@ -312,7 +355,7 @@ def test_an_adapter_of_the_hub(tmp_path: Path) -> None:
         "revision": "v1",
         "subfolder": "voices/pirate",
     }
-    message, hint = refused("FROM llama3.2\nADAPTER someone/pirate", tmp_path / "Modelfile")
+    message, hint = refused("FROM ./gone.gguf\nADAPTER someone/pirate", tmp_path / "Modelfile")
     assert "the base model of the adapter is unknown" in message
     assert "--base" in hint
 
