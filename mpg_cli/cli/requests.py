@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mpg_cli.cli.groups import chosen, given
+from mpg_cli.cli.groups import chosen, given, origin
 from mpg_cli.errors import ExitCode, UsageError
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.model import DEFAULT_MODEL, ModelOptions
 from mpg_cli.options.option import group
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.options.run import RunOptions
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import OWN, Sampling, Scheme
 
 if TYPE_CHECKING:  # TAB and --help need none of these
     from mpg_cli.chat.transcript import SavedChat
@@ -72,6 +72,7 @@ def read_request(
         seed=request_options.run.seed,
         samples=request_options.run.samples,
         sequence_id=request_options.run.sequence_id,
+        given_by={key: origin(ctx, key) for key in OWN if chosen(ctx, key)},
     )
 
 

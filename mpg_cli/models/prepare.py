@@ -18,6 +18,7 @@ def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda 
     """Load and prepare the model of these options; `report` gets progress messages. Raises ModelError."""
     report(f"loading {options.name}")
     loaded = load_model(options.name, options.revision, options.device, options.dtype)
+    loaded = replace(loaded, notices=(*loaded.notices, *loaded.own.notices))
     if options.compile:
         report("compiling")
     return prepare_model(loaded, compiled=options.compile)

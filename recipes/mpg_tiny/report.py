@@ -26,7 +26,7 @@ from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from recipes.mpg_tiny.blends import (
     POLE_CHARACTER,
     SINGLE,
@@ -95,7 +95,7 @@ class Bench:
         print(f"{time.perf_counter() - self._began:6.0f} s  {what}", flush=True)
 
     def sample(
-        self, blend: Blend, prompts: Sequence[str], system: str = "", min_p: float = Sampling().min_p
+        self, blend: Blend, prompts: Sequence[str], system: str = "", min_p: float = SamplingLaw().min_p
     ) -> Sample:
         """One reply per prompt from the plain sampler, with the program's defaults unless given."""
         texts = generate(
@@ -108,7 +108,7 @@ class Bench:
         request = Request(
             model=ModelOptions(str(self.base), device="cpu", dtype="float32"),
             prompting=Prompting("?"),
-            sampling=Sampling(),
+            sampling=SamplingLaw(),
             scheme=Scheme(),
             adapters=tuple(
                 (AdapterPlace(self.adapters / name), weight) for name, weight in blend.weights.items()
@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     transformers_logging.disable_progress_bar()
     if args.type_weight or args.min_p:
         tried = args.blends or [name for name in library_blends() if "+" in name]
-        weights, min_ps = args.type_weight or [None], args.min_p or [Sampling().min_p]
+        weights, min_ps = args.type_weight or [None], args.min_p or [SamplingLaw().min_p]
         try_weights(args.root or ROOT, args.replies, tried, weights, min_ps)
         return 0
     page = measure(args.root or ROOT, args.replies, args.blends)

@@ -19,6 +19,7 @@ from torch import nn
 from mpg_cli.errors import ModelError, brief, is_out_of_memory
 from mpg_cli.models.load.checkpoint import check_class, inspect_folder
 from mpg_cli.models.load.device import Choice, choose_device, choose_dtype
+from mpg_cli.models.load.own_sampling import OwnSampling, own_sampling
 from mpg_cli.models.load.sources import find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
@@ -37,7 +38,8 @@ class LoadedModel:
 
     `id` is the hub id, the resolved folder, or "mpg-tiny"; `given_name` the name as given, `revision` the
     commit on the hub, `notices` are messages for the user. `config` is that of the model, with
-    `_name_or_path` as published. `compiled`: its passes use torch.compile.
+    `_name_or_path` as published. `own` is the sampling that it asks for. `compiled`: its passes use
+    torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -49,6 +51,7 @@ class LoadedModel:
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
     given_name: str = ""
+    own: OwnSampling = field(default_factory=OwnSampling)
     compiled: bool = False
 
     @property
@@ -97,7 +100,8 @@ def load_model(
         check_tokenizer(model, tokenizer, identity)
         _move(model, chosen_device.value, identity)
         _check_causal(model, identity)
-    model.config._name_or_path = str(checkpoint.data.get("_name_or_path") or identity)
+    published = str(checkpoint.data.get("_name_or_path") or identity)
+    model.config._name_or_path = published
     if unused:
         notices.append(
             f"model {identity}: {len(unused)} tensors of its files are unused, such as {unused[0]}"
@@ -112,6 +116,7 @@ def load_model(
         dtype=chosen_dtype,
         notices=tuple(notices),
         given_name=name_or_path,
+        own=own_sampling(folder, (identity, published)),
     )
 
 
