@@ -55,8 +55,8 @@ The plain model {model} in {dtype} replies to {prompts} prompts with at most {to
 of these parameters.
 
 * NLL: mean −log p of the sampled tokens under the model at temperature 1, in nats.
-* stray: sampled tokens with p < {stray:g} under the model at temperature 1, in a hundred. One of them can turn
-  a sentence into nonsense.
+* stray: sampled tokens with p < {stray:g} under the model at temperature 1, in a hundred. One of them can
+  turn a sentence into nonsense.
 * clean: replies without any.
 * loops: replies in which the same four words in a row occur {loop} times or more.
 * distinct-2: distinct pairs of words within a reply.

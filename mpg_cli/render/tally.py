@@ -7,7 +7,6 @@ from typing import Any
 
 from mpg_cli.engine.events import Finished, Round
 from mpg_cli.engine.run_spec import RunSpec
-from mpg_cli.sampling.params import OWN
 from mpg_cli.sampling.stats import Stats
 
 SEPARATOR = " · "
@@ -38,10 +37,9 @@ def blend_words(spec: RunSpec) -> str:
 def sampling_words(sampling: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """The values that user or model have set, by origin: `temperature 0.6, top-p 0.9 (option)`."""
     by_origin: dict[str, list[str]] = {}
-    for name in OWN:
-        if origins[name] != "default":
-            words = f"{name.replace('_', '-')} {sampling[name]:g}"
-            by_origin.setdefault(origins[name], []).append(words)
+    for name, origin in origins.items():
+        if origin != "default":
+            by_origin.setdefault(origin, []).append(f"{name.replace('_', '-')} {sampling[name]:g}")
     return ", ".join(f"{', '.join(words)} ({origin})" for origin, words in by_origin.items())
 
 

@@ -151,7 +151,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class SamplingLaw(Sampling):
-    """`Sampling` with all values known. The defaults are neutral: `SamplingLaw()` samples the plain target."""
+    """`Sampling` with every value known. The defaults are neutral: `SamplingLaw()` is the plain target."""
 
     temperature: float = 1.0
     top_k: int = 0
