@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.params import SamplingLaw, Scheme, Threshold
+from mpg_cli.sampling.params import Sampling, SamplingLaw, Scheme, Threshold
 from tests.support.requests import finished, request, run
 
 
@@ -292,3 +293,18 @@ def test_dry_run_describes_rows_and_memory(world: Path) -> None:
     ]
     assert rows[1]["prompt_tokens"] > rows[0]["prompt_tokens"]
     json.dumps(description)
+
+
+def test_what_a_request_leaves_open_is_the_models_own(world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(world, tmp_path / "own"))
+    file = folder / "base" / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": 0.4, "top_k": 5}))
+    plain = finished(request(world, sampling=SamplingLaw(max_tokens=24)))
+    asked = finished(request(world, sampling=Sampling(max_tokens=24, temperature=0.4, top_k=5)))
+    own = finished(request(folder, sampling=Sampling(max_tokens=24)))
+    assert own.token_ids == asked.token_ids != plain.token_ids
+    assert own.spec.sampling == asked.spec.sampling == SamplingLaw(max_tokens=24, temperature=0.4, top_k=5)
+    assert (own.spec.sampling_from["top_k"], asked.spec.sampling_from["top_k"]) == (
+        *("generation_config.json", "option"),
+    )
+    assert finished(request(folder, sampling=SamplingLaw(max_tokens=24))).token_ids == plain.token_ids
