@@ -13,7 +13,7 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.params import RuleName, Sampling, Scheme
+from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.tuning.measure import Bench, Variant
 from mpg_cli.tuning.tuner import Tuner
@@ -58,7 +58,7 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Reque
     return Request(
         ModelOptions(),
         subject.prompts[0],
-        Sampling(max_tokens=subject.max_tokens if limit is None else limit),
+        SamplingLaw(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,
         adapters=tuple((AdapterPlace(folder), subject.scale) for folder in subject.folders),
         seed=1,

@@ -213,7 +213,7 @@ def test_options_show_in_the_signature_and_the_docstring() -> None:
     assert {"device", "adapters", "persona_dirs", "scale", "drafter", "threshold_window"} <= set(parameters)
     assert not {"options", "personas", "temperature"} & set(parameters)
     of_reply = inspect.signature(mpg_cli.Speaker.reply).parameters
-    assert of_reply["temperature"].annotation is float
+    assert of_reply["temperature"].annotation == float | None
     assert {"seed", "stop_token_ids", "template_args", "system"} <= set(of_reply)
     assert not {"samples", "prompt_file", "drafter"} & set(of_reply)
     assert "samples" in inspect.signature(mpg_cli.Speaker.events).parameters

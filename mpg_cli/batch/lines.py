@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -64,6 +64,7 @@ class Line:
     metadata: Any = None
     openai: bool = False
     names: Mapping[str, str] = field(default_factory=dict)  # its field names of settings, by flag
+    sets: Collection[str] = ()  # attributes of `sampling` that are its own
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ class LineReader:
     def _line(self, number: int, name: str, digest: str, data: Mapping[str, Any], shape: Shape) -> Line:
         """A line with its fields over the command's defaults."""
         values = read_fields(data, shape)
-        seed = values.get("seed")
+        seed, own = values.get("seed"), sampling_values(values)
         try:
             replace(self._defaults, seed=seed)  # checks its range
-            sampling = replace(self._defaults.sampling, **sampling_values(values))
+            sampling = replace(self._defaults.sampling, **own)
         except UsageError as error:
             error.rename(names_of(values))
             raise
@@ -161,6 +162,7 @@ class LineReader:
             metadata=values.get("metadata"),
             openai=shape == "openai",
             names=names_of(values),
+            sets=tuple(own),
         )
 
     def _prompting(self, values: Mapping[str, Any]) -> Prompting:

@@ -93,6 +93,7 @@ class Runner:
             self._defaults,
             prompting=line.prompting,
             sampling=line.sampling,
+            given_by={**self._defaults.given_by, **dict.fromkeys(line.sets, "line")},
             blend=self._blends(line.persona),
             adapters=self._defaults.adapters if line.persona is None else (),
             seed=self._defaults.seed if line.seed is None else line.seed,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from functools import wraps
@@ -74,6 +75,13 @@ def given(ctx: typer.Context, key: str) -> bool:
     """Whether the option was given on the command line."""
     source = ctx.get_parameter_source(key)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def origin(ctx: typer.Context, key: str) -> str:
+    """Who set an option that is not at its default: "option", "environment" or "config file"."""
+    if given(ctx, key):
+        return "option"
+    return "environment" if os.environ.get(f"MPG_{key.upper()}") else "config file"
 
 
 def chosen(ctx: typer.Context, key: str) -> bool:

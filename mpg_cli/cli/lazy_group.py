@@ -26,8 +26,18 @@ class Lazy(NamedTuple):  # quicker to define than a dataclass
     summary: str
 
 
-def command_group(lazy: Mapping[str, Lazy], **settings: Any) -> typer.Typer:
-    """A group of these commands, which shows its help if none is named; `settings` are Typer's."""
+def show_help(ctx: typer.Context) -> None:
+    """Print the help of the group if no command was named."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def command_group(
+    lazy: Mapping[str, Lazy], alone: Callable[[typer.Context], None] = show_help, **settings: Any
+) -> typer.Typer:
+    """A group of these commands; `alone` runs before every command, and where none is named. `settings` are
+    Typer's.
+    """
     app = typer.Typer(
         cls=_group_class(lazy),
         rich_markup_mode=None,
@@ -35,14 +45,8 @@ def command_group(lazy: Mapping[str, Lazy], **settings: Any) -> typer.Typer:
         context_settings=_CONTEXT,
         **settings,
     )
-    app.callback(invoke_without_command=True)(show_help)
+    app.callback(invoke_without_command=True)(alone)
     return app
-
-
-def show_help(ctx: typer.Context) -> None:
-    """Print the help of the group if no command was named."""
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
 
 
 def _group_class(lazy: Mapping[str, Lazy]) -> type[typer.core.TyperGroup]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import abc
 from time import perf_counter
+from typing import Any
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Event, FinishReason, Notice, Started, Text
@@ -158,7 +159,7 @@ class Session:
 
     # -- dry run ---------------------------------------------------------------------------------
 
-    def describe(self, request: Request) -> dict[str, object]:
+    def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory, for a dry run; nothing is generated."""
         prompts = prepare(self._rows, request)
         spec = run_spec(self._rows, prompts, request.seed or 0, 0)

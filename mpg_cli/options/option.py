@@ -184,13 +184,12 @@ def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
     return built
 
 
-def check_fields(group: Any) -> None:
-    """Raise RangeError for a field with an invalid value.
+def check_fields(group: Any, kind: type | None = None) -> None:
+    """Raise RangeError for a field with an invalid value; `kind` has the options if a subclass has others.
 
     `build` calls it; groups that are also constructed directly call it in `__post_init__`.
     """
-    kind: type = type(group)
-    for name, one in _own(kind).items():
+    for name, one in _own(kind or type(group)).items():
         one.check(getattr(group, name))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
+from mpg_cli.config.named_models import BUNDLED_FOLDER
 from tests.support.cli import Cli
 
 SHORT = ("--max-tokens", "4")
@@ -96,3 +98,37 @@ def test_help_names_what_works(cli: Cli) -> None:
         assert flag in out
     for flag in ("--candidates", "--ahead", "block", "lookup", "model:PATH"):
         assert flag in out
+
+
+def test_a_dry_run_says_what_sampling_holds_and_who_set_it(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "config" / "mpg" / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("top-k: 7\ntop-p: 0.5\n")
+    cli.monkeypatch.setenv("MPG_TOP_P", "0.25")
+    dry = ("generate", "-p", "pirate", "--dry-run", "hello")
+    _, out, _ = cli(*dry, "--temperature", "1", "--format", "json")
+    described = json.loads(out)
+    assert described["sampling_from"] == {
+        "temperature": "option",
+        "top_k": "config file",
+        "top_p": "environment",
+        "min_p": "generation_config.json",
+        "repetition_penalty": "default",
+    }
+    held = {name: described["sampling"][name] for name in described["sampling_from"]}
+    assert held == {"temperature": 1, "top_k": 7, "top_p": 0.25, "min_p": 0.1, "repetition_penalty": 1}
+    _, out, _ = cli(*dry, "--min-p", "0")
+    [line] = [line for line in out.splitlines() if line.startswith("sampling")]
+    assert line.split(maxsplit=1)[1] == "top-k 7 (config file), top-p 0.25 (environment), min-p 0 (option)"
+
+
+def test_a_model_that_asks_for_greedy_decoding_gets_it_with_a_notice(cli: Cli, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "tiny"))
+    (folder / "generation_config.json").write_text('{"do_sample": false, "top_p": 7, "eos_token_id": 1}')
+    asked = ("generate", "-p", "pirate", "--model", str(folder), "--max-tokens", "12", "hello", "--seed")
+    code, first, err = cli(*asked, "1")
+    assert code == 0
+    assert "says do_sample: false" in err
+    assert "top_p 7 must be above 0 and at most 1, so it is ignored" in err
+    assert cli(*asked, "2")[1] == first
+    assert cli(*asked, "2", "--temperature", "5")[1] != first
