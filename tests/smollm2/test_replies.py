@@ -27,7 +27,6 @@ from mpg_cli.personas.blending import read_adapters
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.sampling.params import SamplingLaw, Scheme
-from tests.smollm2.conftest import NAME
 from tests.support.cli import Cli
 from tests.support.models import log_probs
 
@@ -46,7 +45,7 @@ def request(
 ) -> Request:
     given = tuple(f"{path}:{weight}" for path, weight in zip(adapters, weights, strict=False))
     whole = Request(
-        model=ModelOptions(NAME, device="cpu", dtype="float32"),
+        model=ModelOptions("smollm2", device="cpu", dtype="float32"),
         prompting=Prompting(prompt),
         sampling=limited(16),
         scheme=Scheme(),
