@@ -35,7 +35,7 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 
 QUESTION = "How should I spend {}?"
 TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "next week", "the morning")
@@ -45,7 +45,9 @@ def questions(request: Request, count: int, max_tokens: int) -> Iterator[Request
     """The requests of the benchmark."""
     for n in range(count):
         prompting = Prompting(QUESTION.format(TIMES[n % len(TIMES)]))
-        yield replace(request, prompting=prompting, sampling=Sampling(max_tokens=max_tokens), sequence_id=n)
+        yield replace(
+            request, prompting=prompting, sampling=SamplingLaw(max_tokens=max_tokens), sequence_id=n
+        )
 
 
 def speed(scheduler: Scheduler, request: Request, count: int, max_tokens: int) -> float:
@@ -86,7 +88,7 @@ def bundled(repeats: int, count: int, dtype: str) -> None:
     loaded = load_prepared(ModelOptions("mpg-tiny", device="cpu", dtype=dtype))
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
-    request = Request(ModelOptions("mpg-tiny"), Prompting("?"), Sampling(), scheme, blend=blend, seed=1)
+    request = Request(ModelOptions("mpg-tiny"), Prompting("?"), SamplingLaw(), scheme, blend=blend, seed=1)
     schedulers = (Scheduler(loaded, batch_size=1), Scheduler(loaded, batch_size=32))
     compare(f"mpg-tiny {dtype}, batch 32", request, schedulers, (count // 16, count), 128, repeats)
 
@@ -105,7 +107,7 @@ def large(repeats: int, experts: int, count: int) -> None:
     request = Request(
         ModelOptions("mpg-tiny"),
         Prompting("?"),
-        Sampling(),
+        SamplingLaw(),
         Scheme(drafter="none"),
         adapters=tuple(adapters),
         seed=1,

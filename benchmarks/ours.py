@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.models import Subject
@@ -13,7 +13,7 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
-from mpg_cli.sampling.params import RuleName, Sampling, Scheme
+from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.tuning.measure import Bench, Variant
 from mpg_cli.tuning.tuner import Tuner
@@ -58,22 +58,28 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Reque
     return Request(
         ModelOptions(),
         subject.prompts[0],
-        Sampling(max_tokens=subject.max_tokens if limit is None else limit),
+        SamplingLaw(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,
         adapters=tuple((AdapterPlace(folder), subject.scale) for folder in subject.folders),
         seed=1,
     )
 
 
-def acceptance(subject: Subject, chunk_size: int = 4, seconds: float = 8.0) -> float:
-    """The acceptance rate of merged drafts under the exact rule."""
+def acceptance(subject: Subject, seconds: float = 8.0, chunk_size: int = 4) -> float:
+    """The acceptance rate of merged drafts under the exact rule, measured for some seconds."""
     bench = Bench(request(subject, Scheme()), subject.prepared, subject.experts, subject.prompts)
     rate = bench.probe(Variant("merged", 1, chunk_size), seconds).acceptance_rate
     assert rate is not None
     return rate
 
 
-def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 8.0) -> tuple[Subject, float]:
+def scaled_to(
+    subject: Subject,
+    wanted: float,
+    steps: int = 8,
+    seconds: float = 8.0,
+    measured: Callable[[Subject, float], float] = acceptance,
+) -> tuple[Subject, float]:
     """The subject with the experts' weight at which merged drafts reach a wanted acceptance rate.
 
     Larger weights lower the acceptance: the merged row differs from the product by terms of second order. The
@@ -84,7 +90,7 @@ def scaled_to(subject: Subject, wanted: float, steps: int = 8, seconds: float = 
     scale, best, reached = 1.0, subject, math.inf
     for _ in range(steps):
         found = replace(subject, scale=scale)
-        rate = acceptance(found, seconds=seconds)
+        rate = measured(found, seconds)
         if abs(rate - wanted) < abs(reached - wanted):
             best, reached = found, rate
         if abs(rate - wanted) < 0.01:

@@ -32,7 +32,7 @@ from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.sampling.drafters import RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import Decoding, SequenceState
 
@@ -113,7 +113,7 @@ def overhead(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: int
     engine.prefill([[prompt] * engine.rows])
     drafter.prefill([[prompt]])
     clocks = [Timed(engine), Timed(drafter)]
-    how = Decoding(Sampling(), Scheme(chunk_size=CHUNK), (1.0,) * EXPERTS)
+    how = Decoding(SamplingLaw(), Scheme(chunk_size=CHUNK), (1.0,) * EXPERTS)
     began = time.perf_counter()
     for _ in Sampler(engine, RowDrafter(drafter), how, [SequenceState(Noise(0, 0), tokens)]).run():
         pass

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mpg_cli.engine.events import Event, Finished
+from mpg_cli.engine.events import Event, Finished, Notice
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
-from mpg_cli.io.text import check_text
+from mpg_cli.io.text import check_text, visible
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.keywords import Keywords
@@ -46,14 +46,18 @@ _GENERATE = Keywords(
 )
 
 
-def blend(persona: str, *, persona_dirs: Sequence[Folder] = (), scale: float = 1.0) -> Blend:
+@_GENERATE.named()
+def blend(persona: str, *, persona_dirs: Folder | Sequence[Folder] = (), scale: float = 1.0) -> Blend:
     """The experts and weights of a persona expression such as `INTJ+pirate:0.5`, weights times `scale`.
+
+    `persona_dirs` are folders, or one, that are searched first.
 
     Raises ExpressionError for a syntax error, PersonaError for unknown or invalid personas, UsageError for a
     missing folder or if every weight is zero.
     """
-    registry = load_default([Path(folder) for folder in persona_dirs])
-    return resolve(expression.parse(persona), registry, scale)
+    _require(isinstance(persona, str), "persona", "an expression", persona)
+    options = _LOAD.build(BlendOptions, {"persona_dirs": persona_dirs, "scale": scale})
+    return resolve(expression.parse(persona), load_default(options.persona_dirs), options.scale)
 
 
 class Speaker:
@@ -75,6 +79,7 @@ class Speaker:
         """The model's id, or the name of its folder."""
         return self._session.loaded.id
 
+    @_GENERATE.named()
     @_REPLIES.of
     def events(
         self, prompt: Prompt, *, sampling: Sampling | None = None, explain: bool = False, **options: Any
@@ -90,6 +95,8 @@ class Speaker:
         the prompt leaves no room for a reply, NumericsError if a model produces NaN.
         """
         _REPLIES.check("events", options)
+        _check_values(sampling=sampling, explain=explain)
+        self._session.check_open()
         run = _REPLIES.build(RunOptions, options)
         request = replace(
             self._request,
@@ -101,12 +108,13 @@ class Speaker:
         )
         self._session.resume()
         events = self._session.replies(request)
-        if not explain:
-            return events
-        from mpg_cli.engine.explained import explained
+        if explain:
+            from mpg_cli.engine.explained import explained
 
-        return explained(events, self._session.loaded.tokenizer)
+            events = explained(events, self._session.loaded.tokenizer)
+        return _with_keywords(events)
 
+    @_GENERATE.named()
     @_REPLY.of
     def reply(
         self, prompt: Prompt, *, sampling: Sampling | None = None, explain: bool = False, **options: Any
@@ -117,6 +125,7 @@ class Speaker:
         [finished] = [event for event in events if isinstance(event, Finished)]
         return finished
 
+    @_GENERATE.named()
     def change(self, persona: str | Blend, *, scale: float = 1.0) -> None:
         """Use another blend from now on. Experts in both blends keep their weights and caches.
 
@@ -124,6 +133,7 @@ class Speaker:
         Raises ExpressionError, PersonaError, UsageError, AdapterError, ModelError and then keeps the old
         blend.
         """
+        self._session.check_open()
         options = BlendOptions(scale=scale, persona_dirs=self._persona_dirs)
         request = _with_blend(self._request, persona, options)
         self._session.change(request)
@@ -137,7 +147,7 @@ class Speaker:
         self._session.stop()
 
     def close(self) -> None:
-        """Free the memory of the adapters; the speaker cannot be used afterwards."""
+        """Free the memory of the adapters; the speaker cannot reply afterwards. Repeated calls do nothing."""
         self._session.close()
 
     def __enter__(self) -> Speaker:
@@ -152,6 +162,7 @@ class Speaker:
         self.close()
 
 
+@_GENERATE.named()
 @_LOAD.of
 def load(
     persona: str | Blend | None = None,
@@ -169,6 +180,8 @@ def load(
     an expert cannot be loaded or does not fit.
     """
     _LOAD.check("load", options)
+    _check_values(scheme=scheme)
+    _require(callable(report), "report", "a function", report)
     own_scheme: Scheme = _LOAD.build(Scheme, options, scheme)
     own_scheme.check_given(_LOAD.keys(options).__contains__)
     blend_options: BlendOptions = _LOAD.build(BlendOptions, options)
@@ -184,6 +197,7 @@ def load(
     return Speaker(Session.open(request, report), request, blend_options.persona_dirs)
 
 
+@_GENERATE.named()
 @_GENERATE.of
 def generate(
     prompt: Prompt,
@@ -199,6 +213,7 @@ def generate(
     Errors as for `load` and `Speaker.reply`.
     """
     _GENERATE.check("generate", options)
+    _check_values(sampling=sampling, explain=explain)
     with load(persona, scheme=scheme, **_LOAD.part(options)) as speaker:
         return speaker.reply(prompt, sampling=sampling, explain=explain, **_REPLY.part(options))
 
@@ -208,6 +223,8 @@ def _with_blend(request: Request, persona: str | Blend | None, options: BlendOpt
     if isinstance(persona, Blend):
         experts = blending.Experts(persona, blending.read_adapters(options.adapters, options.scale))
         blending.check_weights(experts, request.scheme.target)
+    elif persona is None and not options.adapters:
+        raise UsageError("a persona is missing", hint='give persona, such as "INTJ+pirate", or adapters')
     else:
         own = replace(options, personas=() if persona is None else (persona,))
         experts = blending.resolve(own, request.scheme.target)
@@ -217,6 +234,25 @@ def _with_blend(request: Request, persona: str | Blend | None, options: BlendOpt
         adapters=experts.adapters,
         scheme=request.scheme.on(experts.names),
     )
+
+
+def _check_values(*, sampling: object = None, scheme: object = None, explain: object = False) -> None:
+    """Raise UsageError for arguments of another type."""
+    _require(isinstance(sampling, Sampling | None), "sampling", "a Sampling", sampling)
+    _require(isinstance(scheme, Scheme | None), "scheme", "a Scheme", scheme)
+    _require(isinstance(explain, bool), "explain", "True or False", explain)
+
+
+def _require(valid: bool, name: str, words: str, value: object) -> None:
+    if not valid:
+        raise UsageError(f"{name} must be {words}, not {visible(repr(value), 60)}")
+
+
+def _with_keywords(events: Iterator[Event]) -> Iterator[Event]:
+    """The events, with options named by keyword in notices and errors."""
+    with _GENERATE.named():
+        for event in events:
+            yield Notice(_GENERATE.rename(event.message)) if isinstance(event, Notice) else event
 
 
 def _prompting(prompt: Prompt, options: PromptOptions) -> Prompting:

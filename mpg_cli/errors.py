@@ -6,9 +6,13 @@ remedy. Any other exception is a bug; MPG_DEBUG=1 shows its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from errno import ENOMEM
+
+# A flag in a message, outside words, paths and quoted values.
+_FLAG = re.compile(r"(?<![\w'\"/.-])--[a-z][a-z-]*")
 
 
 class ExitCode(IntEnum):
@@ -22,7 +26,10 @@ class ExitCode(IntEnum):
 
 
 class MpgError(Exception):
-    """A user error: a message, an optional hint and an exit code."""
+    """A user error: a message, an optional hint and an exit code.
+
+    Messages and hints name an option by its flag.
+    """
 
     exit_code: ExitCode = ExitCode.FAILURE
 
@@ -30,6 +37,17 @@ class MpgError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Replace flags in the message and the hint: `names` maps a flag to another name of its option."""
+        self.message = renamed(self.message, names)
+        self.hint = self.hint and renamed(self.hint, names)
+        self.args = (self.message,)
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """The text with flags replaced by other names; unknown flags stay."""
+    return _FLAG.sub(lambda found: names.get(found.group(), found.group()), text)
 
 
 class UsageError(MpgError):
@@ -39,15 +57,11 @@ class UsageError(MpgError):
 
 
 class RangeError(UsageError):
-    """An invalid value of an option: the message is `setting` (the option's name) followed by `fault`."""
+    """An invalid value of an option: the message is `setting` (its flag) followed by `fault`."""
 
     def __init__(self, setting: str, fault: str, *, hint: str | None = None) -> None:
         super().__init__(f"{setting} {fault}", hint=hint)
-        self.setting, self.fault = setting, fault
-
-    def renamed(self, setting: str) -> RangeError:
-        """The same error under another name of the option."""
-        return RangeError(setting, self.fault, hint=self.hint)
+        self.setting = setting
 
 
 class UnknownChoice(RangeError):
@@ -55,15 +69,9 @@ class UnknownChoice(RangeError):
 
     def __init__(self, setting: str, value: str, choices: Iterable[str], *, close: str = "") -> None:
         super().__init__(setting, f"{value} is unknown")
-        self._arguments = value, tuple(choices), close
         name = setting.removeprefix("--").replace("-", " ")
-        self.message = f"unknown {name} {value} (choose from {', '.join(self._arguments[1])}){close}"
+        self.message = f"unknown {name} {value} (choose from {', '.join(choices)}){close}"
         self.args = (self.message,)
-
-    def renamed(self, setting: str) -> UnknownChoice:
-        """The same error under another name of the option."""
-        value, choices, close = self._arguments
-        return UnknownChoice(setting, value, choices, close=close)
 
 
 def require(valid: bool, setting: str, value: object, must: str, hint: str | None = None) -> None:

@@ -24,7 +24,7 @@ from rich.text import Text
 
 FILE = Path(__file__).parent.parent / "docs" / "images" / "live.svg"
 COLUMNS, LINES = 114, 12
-COMMAND = 'mpg generate -p INTJ+pirate "How should I spend my weekend?" --min-p 0.1 --seed 3 --sequence-id 12'
+COMMAND = 'mpg generate -p INTJ+pirate "How should I spend my weekend?" --seed 3 --sequence-id 12'
 RUNNING = "accepted · chunk"  # in the status line during a reply
 SERVER = ["tmux", "-L", f"mpg-picture-{os.getpid()}"]
 TIMEOUT = 60  # seconds

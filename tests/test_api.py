@@ -6,12 +6,15 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mpg_cli
+from mpg_cli.api import Speaker
 from mpg_cli.errors import ExpressionError, PersonaError, UsageError
 from mpg_cli.sampling.params import Sampling, Scheme
 
@@ -168,7 +171,7 @@ def test_adapters_are_experts_as_on_the_command_line() -> None:
         ({"persona": "pirate", "persona_dirs": ["/nowhere"]}, "no such folder"),
         ({"persona": "pirate", "persona_dirs": "/nowhere"}, "no such folder"),
         ({"persona": "pirate", "drafer": "none"}, "no option 'drafer'; did you mean drafter?"),
-        ({"persona": "pirate", "candidates": 4}, "belongs to --rule threshold"),
+        ({"persona": "pirate", "candidates": 4}, "candidates belongs to rule threshold"),
         ({"persona": "pirate", "compile": "yes"}, "compile must be True or False, not 'yes'"),
     ],
 )
@@ -210,7 +213,7 @@ def test_options_show_in_the_signature_and_the_docstring() -> None:
     assert {"device", "adapters", "persona_dirs", "scale", "drafter", "threshold_window"} <= set(parameters)
     assert not {"options", "personas", "temperature"} & set(parameters)
     of_reply = inspect.signature(mpg_cli.Speaker.reply).parameters
-    assert of_reply["temperature"].annotation is float
+    assert of_reply["temperature"].annotation == float | None
     assert {"seed", "stop_token_ids", "template_args", "system"} <= set(of_reply)
     assert not {"samples", "prompt_file", "drafter"} & set(of_reply)
     assert "samples" in inspect.signature(mpg_cli.Speaker.events).parameters
@@ -241,6 +244,130 @@ def test_a_wrong_option_of_a_reply_is_reported_by_its_name(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         speaker.reply("Hello", **wrong)
+
+
+# Values that an option refuses; for the other options see the test.
+WRONG: dict[str, tuple[Any, ...]] = {
+    "model": (5, "", "/nowhere"),
+    "revision": (5, "main"),
+    "device": (5, "gpu", "cuda:99"),
+    "persona": (5, "pirate:", "nobody-of-that-name", "pirate:11"),
+    "adapters": (5, "", "/nowhere", "/nowhere:nan", "/nowhere:1e3", "/nowhere:11"),
+    "persona_dirs": (5, "/nowhere", [b"x"]),
+    "drafter": (5, "mergd", "persona:bard", "model:"),
+    "sequence_id": (1.5, ""),
+    "system": (5, "\ud800"),
+    "prefill": (5, "\ud800"),
+    "template_args": (5, "x", {5: 1}, {"messages": 1}),
+    "logit_bias": (5, [3], "x", {5.5: 1.0}, {-1: 1.0}, {1: 101}, {10**9: 1.0}),
+    "stop": (5, "", {"x": 1}),
+    "stop_token_ids": (5.5, [-1], 10**9, ["x"]),
+    "max_tokens": (0, "x"),
+    "prompt": (5, "", b"x", [], [{"role": object()}], [{"role": "user", "content": b"x"}]),
+}
+
+
+def refused(call: Any, *arguments: Any, **keywords: Any) -> str:
+    """The message and the hint of the error that a call, or reading the events that it returns, raises."""
+
+    def run() -> None:
+        result = call(*arguments, **keywords)
+        if isinstance(result, Iterator):
+            list(result)
+
+    with pytest.raises(mpg_cli.MpgError) as caught:
+        run()
+    return f"{caught.value.message}\n{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "function, name",
+    [
+        (function, name)
+        for function in (mpg_cli.blend, mpg_cli.load, Speaker.events, Speaker.reply, Speaker.change)
+        for name in inspect.signature(function).parameters
+        if name != "self"
+    ],
+)
+def test_a_wrong_value_of_any_parameter_is_refused_without_naming_a_flag(
+    speaker: Speaker, function: Any, name: str
+) -> None:
+    first = () if function in (mpg_cli.blend, mpg_cli.load) else (speaker,)
+    needed = {"prompt": "Hello"} if "prompt" in inspect.signature(function).parameters else {"persona": "zen"}
+    for value in WRONG.get(name, (object(), float("nan"), -(2**70))):
+        message = refused(function, *first, **{**needed, name: value})
+        assert not re.search(r"--[a-z]", message)
+
+
+@pytest.mark.parametrize(
+    "asked, says",
+    [
+        ({"rule": "threshold", "drafter": "lookup"}, "drafter lookup cannot be used with rule threshold"),
+        ({"drafter": "none", "chunk_size": 4}, "drafter none.*chunk_size|chunk_size.*drafter none"),
+        ({"persona": "pirate:-1", "target": "mixture"}, "target mixture does not allow negative weights"),
+        ({"adapters": "/nowhere:5", "scale": 3}, "the weight of adapters '/nowhere' comes to 15"),
+        ({"model": str(ROOT), "revision": "main"}, "^revision needs a model of the hub"),
+    ],
+)
+def test_options_that_exclude_each_other_are_named_by_keyword(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(mpg_cli.MpgError, match=says) as caught:
+        mpg_cli.load(**{"persona": "pirate", **asked})
+    assert "--" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_options_of_a_reply_that_exclude_each_other_are_named_by_keyword(speaker: Speaker) -> None:
+    for asked, says in (
+        ({"raw": True, "template_args": {"a": 1}}, "raw skips the chat template that template_args is for"),
+        ({"sequence_id": 1, "samples": 2}, "sequence_id selects one sample and conflicts with samples above"),
+    ):
+        assert refused(speaker.events, "Hello", **asked).startswith(says)
+
+
+def test_notices_name_options_by_keyword(speaker: mpg_cli.Speaker) -> None:
+    events = speaker.events("Hello", seed=1, max_tokens=10**6, stop="\n")
+    notices = [event.message for event in events if isinstance(event, mpg_cli.Notice)]
+    assert any(text.startswith("max_tokens 1000000 is more than the context leaves") for text in notices)
+
+
+def test_a_folder_of_personas_is_given_alone_or_in_a_list(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("name: own\nprompt: You are kind.\n", encoding="utf-8")
+    for folders in (str(tmp_path), tmp_path, [tmp_path], (str(tmp_path),)):
+        assert mpg_cli.blend("own", persona_dirs=folders).expression == "own"
+
+
+def test_a_closed_speaker_refuses_to_reply() -> None:
+    speaker = mpg_cli.load("INTJ+pirate")
+    begun, early = speaker.events("Hello", prefill="Ahoy"), speaker.events("Hello")
+    assert isinstance(next(begun), mpg_cli.Started)
+    speaker.close()
+    speaker.close()
+    speaker.stop()
+    for call in (
+        lambda: begun,
+        lambda: early,
+        lambda: speaker.reply("Hello"),
+        lambda: speaker.change("zen"),
+    ):
+        assert refused(call) == "the model is closed\nload it again"
+    assert speaker.persona == "INTJ+pirate"
+
+
+@pytest.mark.parametrize("kind", [None, mpg_cli.Started, mpg_cli.Text, mpg_cli.Round])
+def test_a_reply_ends_with_an_error_when_the_blend_changes(speaker: mpg_cli.Speaker, kind: Any) -> None:
+    events = speaker.events("Hello", prefill="Ahoy")
+    if kind is None:
+        speaker.change("zen")
+    else:
+        next(event for event in events if isinstance(event, kind))
+        speaker.change("zen")
+    assert "or the blend changed" in refused(lambda: events)
+    speaker.change("INTJ+pirate")
+
+
+def test_threads_may_load_at_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        texts = pool.map(lambda _: mpg_cli.generate("Hello", "pirate", seed=1, max_tokens=3).text, range(4))
+        assert len(set(texts)) == 1
 
 
 def test_thresholds_of_another_rule_are_refused_in_a_scheme_too() -> None:

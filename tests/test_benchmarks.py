@@ -135,14 +135,9 @@ def test_weights_are_scaled_until_drafts_are_accepted_as_often(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("strength", [0.02, 1.0, 40.0])
-def test_the_weight_is_found_by_its_magnitude(
-    tiny: Subject, monkeypatch: pytest.MonkeyPatch, strength: float
-) -> None:
+def test_the_weight_is_found_by_its_magnitude(tiny: Subject, strength: float) -> None:
     """Models whose drafts suffer little or much from a weight: 40 asks for one of 0.0026."""
-    monkeypatch.setattr(
-        "benchmarks.ours.acceptance", lambda found, **_: math.exp(-strength * float(found.scale))
-    )
-    found, reached = scaled_to(tiny, 0.9)
+    found, reached = scaled_to(tiny, 0.9, measured=lambda found, _: math.exp(-strength * float(found.scale)))
     assert reached == pytest.approx(0.9, abs=0.01)
     assert found.scale == pytest.approx(-math.log(0.9) / strength, rel=0.15)
 

@@ -16,7 +16,7 @@ from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 from recipes.mpg_tiny.judge import personas_shown
 
@@ -28,7 +28,7 @@ def request(persona: str, **scheme: Any) -> Request:
     return Request(
         model=ModelOptions("mpg-tiny"),
         prompting=Prompting("How should I spend my weekend?"),
-        sampling=Sampling(),
+        sampling=SamplingLaw(),
         scheme=Scheme(**scheme),
         blend=resolve(parse(persona), load_default()),
         seed=20,

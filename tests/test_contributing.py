@@ -15,15 +15,15 @@ PACKAGE = Path(mpg_cli.__file__).parent
 TEXT = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 USE = """
 import torch
-from mpg_cli import Sampling
 from mpg_cli.batch.lines import FIELDS
 from mpg_cli.cli.option_table import keys
+from mpg_cli.sampling.params import SamplingLaw
 from mpg_cli.sampling.targets import warp
 
-how = Sampling(epsilon_cutoff=0.2)
+how = SamplingLaw(epsilon_cutoff=0.2)
 p = torch.tensor([0.5, 0.3, 0.1, 0.1])
 print([round(x, 3) for x in warp(p.log(), how).exp().tolist()])
-print(how.truncates, how.untruncated() == Sampling())
+print(how.truncates, how.untruncated() == SamplingLaw())
 print("epsilon-cutoff" in keys(), "epsilon_cutoff" in FIELDS["own"])
 """
 

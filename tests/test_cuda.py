@@ -23,7 +23,7 @@ from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.row_group import RowGroup
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.adapters import tiny_adapter
 from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
 
@@ -37,7 +37,7 @@ def reply(device: str, *, compile: bool = False, tokens: int = 48, **scheme: Any
     with mpg_cli.load(
         BLEND, model="mpg-tiny", device=device, dtype="float32", compile=compile, scheme=Scheme(**scheme)
     ) as speaker:
-        found = speaker.reply(QUESTION, seed=3, sampling=Sampling(max_tokens=tokens))
+        found = speaker.reply(QUESTION, seed=3, sampling=SamplingLaw(max_tokens=tokens))
         return found.text
 
 
@@ -96,13 +96,13 @@ def waits(chunk_size: int, **scheme: Any) -> tuple[int, int]:
         dtype="float32",
         scheme=Scheme(chunk_size=chunk_size, **scheme),
     ) as speaker:
-        speaker.reply(QUESTION, seed=3, sampling=Sampling(max_tokens=64))
+        speaker.reply(QUESTION, seed=3, sampling=SamplingLaw(max_tokens=64))
         rounds = 0
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                found = speaker.reply(QUESTION, seed=3, sampling=Sampling(max_tokens=64))
+                found = speaker.reply(QUESTION, seed=3, sampling=SamplingLaw(max_tokens=64))
                 rounds = found.stats.passes
             finally:
                 torch.cuda.set_sync_debug_mode("default")
@@ -118,7 +118,7 @@ def test_a_drafted_token_does_not_wait(rule: Any) -> None:
 
 @pytest.mark.parametrize("rule", ["exact", "threshold", "block"])
 def test_penalties_are_those_of_the_cpu(rule: Any) -> None:
-    penalised = Sampling(
+    penalised = SamplingLaw(
         max_tokens=24,
         repetition_penalty=1.3,
         presence_penalty=0.5,

@@ -1,4 +1,4 @@
-"""Imports point downward: every import in mpg_cli, those inside functions and for type checkers included."""
+"""Imports point downward, in mpg_cli also those inside functions; tests go through public doors."""
 
 from __future__ import annotations
 
@@ -113,3 +113,40 @@ def test_no_test_imports_another_one() -> None:
     imports = re.compile(r"^\s*(?:from|import) tests\.[\w.]*?\b(?:test_\w+|conftest)\b.*", re.MULTILINE)
     found = [f"{file}: {line}" for file in tests.rglob("*.py") for line in imports.findall(file.read_text())]
     assert found == []
+
+
+def patched(path: Path) -> Iterator[str]:
+    """Private names of others that a file of tests replaces."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in ("setattr", "delattr"):
+                words = [word.value for word in node.args[:2] if isinstance(word, ast.Constant)]
+                yield from (str(word) for word in words if str(word).rpartition(".")[2].startswith("_"))
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                own = ast.unparse(target).startswith(("self.", "cls."))
+                if isinstance(target, ast.Attribute) and target.attr.startswith("_") and not own:
+                    yield ast.unparse(target)
+
+
+def test_no_test_patches_a_private_name() -> None:
+    """What a test needs to change is an argument, a file, the environment or a limit of the system."""
+    tests = Path(__file__).parent
+    found = {str(path.relative_to(tests)): [*patched(path)] for path in tests.rglob("*.py")}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "line, names",
+    [
+        ('monkeypatch.setattr(trainer, "_loss", spy)', ["_loss"]),
+        ('monkeypatch.setattr("mpg_cli.cli.app._run", spy)', ["mpg_cli.cli.app._run"]),
+        ("session._rows = rows", ["session._rows"]),
+        ("self._rows = rows", []),
+        ('monkeypatch.setattr(os, "fsync", full)', []),
+    ],
+)
+def test_a_patched_private_name_is_seen(line: str, names: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(line)
+    assert [*patched(path)] == names

@@ -12,14 +12,17 @@ pytest.importorskip("matplotlib")
 
 from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
+from mpg_cli.sampling.noise import Noise
+from mpg_cli.sampling.state import SequenceState
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
 from studies.blends.blend import BASELINES, Outcome
 from studies.blends.summary import against
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
-from studies.scr.measure import Bench
 from studies.scr.redraft import redraft
+from tests.sampling.fake import FakeScorer, random_law
+from tests.sampling.sampled import MERGED, ROWS, decoding
 
 
 def test_the_grid_has_every_required_setting() -> None:
@@ -55,25 +58,22 @@ def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]
     assert "--short needs --out" in capsys.readouterr().err
 
 
-def test_whole_chunks_redrafted_are_accepted_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_chunks_redrafted_are_accepted_or_not() -> None:
     """Of the plain reading: prefixes are never accepted, and what is committed is what was drafted."""
-    rounds = []
-
-    def spy(*args: object) -> object:
-        for round_ in redraft(*args):  # type: ignore[arg-type]
-            rounds.append(round_)
-            yield round_
-
-    monkeypatch.setattr("studies.scr.measure.redraft", spy)
-    setting = next(s for s in grid((2,)) if (s.rule, s.drafter) == ("redraft", "merged"))
-    replies = Bench(["What is for dinner?", "How should I rest?"], longest=160).measure(setting, [0])
-    assert len(rounds) > 10
+    how = decoding(rule="threshold", chunk_size=2, ends=False)
+    states = [SequenceState(Noise(0, n), 80) for n in range(2)]
+    target, drafter = FakeScorer(random_law, ROWS, batch=2), FakeScorer(random_law, (MERGED,), batch=2)
+    for scorer in (target, drafter):
+        scorer.insert(range(2), [[[0]], [[1]]])
+    rounds = list(redraft(target, drafter, how, states, [0, 1], passes=2000))
     assert all(r.accepted in (0, len(r.draft)) and r.tokens == r.draft[: r.accepted] for r in rounds)
     assert any(r.accepted for r in rounds)
     assert any(not r.accepted for r in rounds)
-    for number, reply in enumerate(replies):
-        own = [token for r in rounds if r.sequence == f"0/{number}" for token in r.tokens]
-        assert tuple(own) == reply.tokens
+    for number, state in enumerate(states):
+        own = [token for r in rounds if r.sequence == number for token in r.tokens]
+        assert own == state.tokens
+        assert len(own) == 80
+        assert state.finish_reason == "length"
 
 
 def test_there_are_enough_blends_and_questions_are_disjoint() -> None:

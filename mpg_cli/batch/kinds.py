@@ -35,9 +35,11 @@ def check_first_lines(
     yield from raw
 
 
-def await_first_line(lines: Iterator[bytes | None]) -> Iterator[bytes | None]:
+def await_first_line(
+    lines: Iterator[bytes | None], seconds: float = FIRST_LINES_SECONDS
+) -> Iterator[bytes | None]:
     """The same lines, after waiting a while for the first: an error in it is raised here."""
-    until = monotonic() + FIRST_LINES_SECONDS
+    until = monotonic() + seconds
     while (first := next(lines, b"")) is None and monotonic() < until:
         sleep(_POLL)
     return chain([first], lines)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from mpg_cli.batch.fields import (
 )
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
-from mpg_cli.errors import MpgError, RangeError, UsageError
+from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.file_kinds import BOM
 from mpg_cli.io.lines import UnreadableLine, text_of
 from mpg_cli.io.text import check_text, visible
@@ -64,6 +64,7 @@ class Line:
     metadata: Any = None
     openai: bool = False
     names: Mapping[str, str] = field(default_factory=dict)  # its field names of settings, by flag
+    sets: Collection[str] = ()  # attributes of `sampling` that are its own
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,13 @@ class LineReader:
     def _line(self, number: int, name: str, digest: str, data: Mapping[str, Any], shape: Shape) -> Line:
         """A line with its fields over the command's defaults."""
         values = read_fields(data, shape)
-        seed = values.get("seed")
+        seed, own = values.get("seed"), sampling_values(values)
         try:
             replace(self._defaults, seed=seed)  # checks its range
-            sampling = replace(self._defaults.sampling, **sampling_values(values))
-        except RangeError as error:
-            raise with_field_names(error, names_of(values)) from None
+            sampling = replace(self._defaults.sampling, **own)
+        except UsageError as error:
+            error.rename(names_of(values))
+            raise
         return Line(
             number=number,
             id=name,
@@ -160,6 +162,7 @@ class LineReader:
             metadata=values.get("metadata"),
             openai=shape == "openai",
             names=names_of(values),
+            sets=tuple(own),
         )
 
     def _prompting(self, values: Mapping[str, Any]) -> Prompting:
@@ -191,11 +194,6 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
         if values.get(name, expected) != expected:
             why = "the reply continues a final assistant turn, and only that"
             raise LineError("unsupported", f"{name} cannot be {str(not expected).lower()} here: {why}")
-
-
-def with_field_names(error: RangeError, names: Mapping[str, str]) -> RangeError:
-    """The same error, naming the field of the line instead of the option."""
-    return error.renamed(names.get(error.setting, error.setting))
 
 
 def error_text(error: MpgError) -> str:

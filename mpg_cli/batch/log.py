@@ -43,6 +43,10 @@ class BatchLog:
         """The configuration of the log."""
         return self._log.config
 
+    def settle(self, config: Mapping[str, Any]) -> None:
+        """Add what is known of the configuration only now. Raises UsageError for a log with other values."""
+        self._log.settle(config)
+
     @property
     def answered(self) -> int:
         """Replies of earlier runs."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mpg_cli.batch.lines import BadLine, Line, error_text, with_field_names
+from mpg_cli.batch.lines import BadLine, Line, error_text
 from mpg_cli.engine.events import Failed, Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
-from mpg_cli.errors import MpgError, RangeError
+from mpg_cli.errors import MpgError
 from mpg_cli.personas.registry import Blend
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Runner:
                     yield LineDone(line, event)
                 case Failed():
                     line = self._lines.pop(event.sequence)
-                    yield LineFailed(line, event.code, error_text(_named(event.error, line)))
+                    if isinstance(line, Line):
+                        event.error.rename(line.names)
+                    yield LineFailed(line, event.code, error_text(event.error))
                 case _:
                     yield event
 
@@ -74,7 +76,8 @@ class Runner:
         try:
             self._scheduler.check(self._request(line))
         except MpgError as error:
-            raise _named(error, line) from None
+            error.rename(line.names)
+            raise
 
     def _requests(self, lines: Iterator[Line | BadLine | None]) -> Iterator[Request | Failed | None]:
         for line in lines:
@@ -90,17 +93,9 @@ class Runner:
             self._defaults,
             prompting=line.prompting,
             sampling=line.sampling,
+            given_by={**self._defaults.given_by, **dict.fromkeys(line.sets, "line")},
             blend=self._blends(line.persona),
             adapters=self._defaults.adapters if line.persona is None else (),
             seed=self._defaults.seed if line.seed is None else line.seed,
             sequence_id=line.id,
         )
-
-
-def _named(error: MpgError, line: Line | BadLine) -> MpgError:
-    """The error, with a setting named by the field of the line."""
-    return (
-        with_field_names(error, line.names)
-        if isinstance(error, RangeError) and isinstance(line, Line)
-        else error
-    )

@@ -15,7 +15,7 @@ import typer
 
 from mpg_cli import __version__
 from mpg_cli.cli import completion
-from mpg_cli.cli.lazy_group import Lazy, bypass_pydantic, lazy_group
+from mpg_cli.cli.lazy_group import Lazy, bypass_pydantic, command_group, show_help
 from mpg_cli.config.precedence import Defaults
 from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
@@ -25,7 +25,6 @@ from mpg_cli.io.terminal import Streams, discard
 _ClickUsageError = cast(type[Exception], typer.BadParameter.__base__)
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 _PYDANTIC = r"Value error, |Input should (?=be a valid)|, unable to parse .*"  # compiled on first use
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
@@ -47,14 +46,11 @@ COMMANDS = {
     "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of options."),
 }
 
-app = typer.Typer(
+app = command_group(
+    COMMANDS,
     name="mpg",
-    cls=lazy_group(COMMANDS, _CONTEXT),
     help="Blend several personas while a language model decodes.",
     epilog='Start with: mpg generate -p pirate "How do I make tea?"',
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=_CONTEXT,
 )
 
 
@@ -72,8 +68,7 @@ def _root(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+    show_help(ctx)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

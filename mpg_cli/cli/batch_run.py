@@ -19,6 +19,7 @@ from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.commands import BatchOptions
+from mpg_cli.sampling.params import OWN
 
 if TYPE_CHECKING:
     from mpg_cli.batch.log import BatchLog
@@ -51,11 +52,12 @@ class BatchRun:
             if seed is None:
                 seed = secrets.randbelow(2**32)
             if self._output is not None:
+                open_values = [key for key in OWN if getattr(self._defaults.sampling, key) is None]
                 log = stack.enter_context(
                     open_log(
                         self._output,
                         {**resume_key(self._defaults, seed), "input_format": self._format},
-                        drawn=() if self._defaults.seed is not None else ("seed",),
+                        drawn=(*open_values, *(() if self._defaults.seed is not None else ("seed",))),
                         restart=self._options.force_restart,
                         retry_errors=self._options.retry_errors,
                     )
@@ -78,6 +80,7 @@ class BatchRun:
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
             from mpg_cli.batch.runner import Runner  # torch loads here
             from mpg_cli.engine.scheduler import Scheduler
+            from mpg_cli.engine.sequence import law_of
             from mpg_cli.engine.session import open_drafter
             from mpg_cli.models.prepare import load_prepared
 
@@ -86,6 +89,9 @@ class BatchRun:
             signals.check()
         for text in loaded.notices:
             self._notice(text)
+        if log is not None:
+            law = law_of(loaded, defaults)
+            log.settle({key: getattr(law, key) for key in OWN})
         scheduler = Scheduler(
             loaded,
             batch_size=self._options.batch_size,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from functools import wraps
@@ -26,11 +27,12 @@ from mpg_cli.options.option import Option, build, options_of
 
 @dataclass(frozen=True)
 class Pick:
-    """Selects options of a group for a command, by `Option.key`, and overrides their defaults."""
+    """Selects options of a group for a command, by `Option.key`, and overrides their defaults and helps."""
 
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    helps: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: type) -> Iterator[Option]:
         """The options, in the order of the group."""
@@ -39,7 +41,7 @@ class Pick:
                 if one.key in self.defaults:
                     own = self.defaults[one.key]
                     one = dataclasses.replace(one, default=own, text=None, shown="")
-                yield one
+                yield dataclasses.replace(one, help=self.helps.get(one.key, one.help))
 
 
 SearchPath = Annotated[BlendOptions, Pick(only=("persona_dir",))]
@@ -73,6 +75,13 @@ def given(ctx: typer.Context, key: str) -> bool:
     """Whether the option was given on the command line."""
     source = ctx.get_parameter_source(key)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def origin(ctx: typer.Context, key: str) -> str:
+    """Who set an option that is not at its default: "option", "environment" or "config file"."""
+    if given(ctx, key):
+        return "option"
+    return "environment" if os.environ.get(f"MPG_{key.upper()}") else "config file"
 
 
 def chosen(ctx: typer.Context, key: str) -> bool:

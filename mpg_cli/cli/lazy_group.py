@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import typer.core
 import typer.main
 
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
 
 class Lazy(NamedTuple):  # quicker to define than a dataclass
     """A command: its `target` (`module:attribute`, a function or a Typer app) and its line in the help.
@@ -24,13 +26,34 @@ class Lazy(NamedTuple):  # quicker to define than a dataclass
     summary: str
 
 
-def lazy_group(lazy: Mapping[str, Lazy], context: Mapping[str, Any]) -> type[typer.core.TyperGroup]:
-    """A group class with these commands; `context` holds the context settings of each."""
+def show_help(ctx: typer.Context) -> None:
+    """Print the help of the group if no command was named."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
+
+def command_group(
+    lazy: Mapping[str, Lazy], alone: Callable[[typer.Context], None] = show_help, **settings: Any
+) -> typer.Typer:
+    """A group of these commands; `alone` runs before every command, and where none is named. `settings` are
+    Typer's.
+    """
+    app = typer.Typer(
+        cls=_group_class(lazy),
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_CONTEXT,
+        **settings,
+    )
+    app.callback(invoke_without_command=True)(alone)
+    return app
+
+
+def _group_class(lazy: Mapping[str, Lazy]) -> type[typer.core.TyperGroup]:
     class Group(typer.core.TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
-            self.commands = _Commands(lazy, context, self.commands)
+            self.commands = _Commands(lazy, self.commands)
 
         def list_commands(self, ctx: Any) -> list[str]:
             return list(self.commands)
@@ -73,13 +96,12 @@ def _summary(commands: Mapping[str, Any], lazy: Mapping[str, Lazy], name: str) -
 class _Commands(MutableMapping[str, Any]):
     """Click's commands by name; a command is imported when it is looked up."""
 
-    def __init__(self, lazy: Mapping[str, Lazy], context: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-        self._lazy, self._context = lazy, context
-        self._made = dict(made)
+    def __init__(self, lazy: Mapping[str, Lazy], made: Mapping[str, Any]) -> None:
+        self._lazy, self._made = lazy, dict(made)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = _load(name, self._lazy[name], self._context)
+            self._made[name] = _load(name, self._lazy[name])
         return self._made[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
@@ -98,7 +120,7 @@ class _Commands(MutableMapping[str, Any]):
         return len({*self._lazy, *self._made})
 
 
-def _load(name: str, lazy: Lazy, context: Mapping[str, Any]) -> Any:
+def _load(name: str, lazy: Lazy) -> Any:
     """Import the command and convert it to Click's."""
     place, _, attribute = lazy.target.partition(":")
     module = import_module(place)
@@ -109,7 +131,7 @@ def _load(name: str, lazy: Lazy, context: Mapping[str, Any]) -> Any:
         parent.add_typer(found, name=name)
     else:
         epilog = getattr(module, "EPILOG", None)
-        parent.command(name, epilog=epilog, context_settings=dict(context))(found)
+        parent.command(name, epilog=epilog, context_settings=_CONTEXT)(found)
     group: Any = typer.main.get_command(parent)
     command = group.commands[name]
     for one in (command, *getattr(command, "commands", {}).values()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mpg_cli.cli.groups import given
+from mpg_cli.cli.groups import chosen, given, origin
 from mpg_cli.errors import ExitCode, UsageError
 from mpg_cli.io.text import visible
 from mpg_cli.options.blend import BlendOptions
@@ -15,7 +15,7 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.option import group
 from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.options.run import RunOptions
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import OWN, Sampling, Scheme
 
 if TYPE_CHECKING:  # TAB and --help need none of these
     from pathlib import Path
@@ -75,6 +75,7 @@ def read_request(
         seed=request_options.run.seed,
         samples=request_options.run.samples,
         sequence_id=request_options.run.sequence_id,
+        given_by={key: origin(ctx, key) for key in OWN if chosen(ctx, key)},
     )
 
 

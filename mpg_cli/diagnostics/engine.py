@@ -12,7 +12,7 @@ from mpg_cli.engine.request import Request
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import expression, registry
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 
 SECTION = "engine"
 BLEND = "INTJ+pirate"
@@ -30,13 +30,18 @@ def look(device: str) -> Iterator[Check]:
     request = Request(
         model=ModelOptions(BUNDLED, device=device, dtype="float32"),
         prompting=Prompting("How should I spend my weekend?"),
-        sampling=Sampling(max_tokens=TOKENS),
+        sampling=SamplingLaw(max_tokens=TOKENS),
         scheme=Scheme(drafter="merged", chunk_size=4),
         blend=registry.resolve(expression.parse(BLEND), known),
         seed=SEED,
     )
-    drafted = _reply(Session, request)
-    token_by_token = _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    yield from compare(
+        _reply(Session, request), _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    )
+
+
+def compare(drafted: Finished, token_by_token: Finished) -> Iterator[Check]:
+    """Whether two replies to one request are the same, and how many drafted tokens were accepted."""
     same = drafted.token_ids == token_by_token.token_ids
     count, passes = len(drafted.token_ids), drafted.stats.passes
     if same and count:

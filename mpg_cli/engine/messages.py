@@ -116,7 +116,7 @@ def _turn(where: str, item: Any) -> dict[str, str]:
     key = "type" if "type" in item and "role" not in item else "role"  # as LangChain writes it
     role = role_of(item.get(key))
     if role is None:
-        given = visible(json.dumps(item.get(key)), 60)
+        given = _shown(item.get(key))
         raise UsageError(f"{where}.{key} must be system, user or assistant, not {given}")
     no_text = role == "system" and item.get("content", "?") is None
     turn = {"role": role, "content": "" if no_text else _content(f"{where}.content", item.get("content"))}
@@ -145,13 +145,18 @@ def _part(where: str, part: Any) -> str:
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"{where} must be text, not {visible(json.dumps(value), 60)}")
+        raise UsageError(f"{where} must be text, not {_shown(value)}")
     return check_text(where, value)
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON, or as Python where it has no JSON."""
+    return visible(json.dumps(value, default=repr, skipkeys=True), 60)
 
 
 def _check_rest(where: str, item: Mapping[str, Any], known: Collection[str]) -> None:
     """Raise UsageError for any other key with a value; SDKs write all their keys, most of them empty."""
-    given = {key for key, value in item.items() if not is_empty(value)}
+    given = {str(key) for key, value in item.items() if not is_empty(value)}
     rest = min(given.difference(known, IGNORED_KEYS), default=None)
     if rest in UNSUPPORTED_KEYS:
         raise UsageError(f"{where}.{rest} is not supported: {UNSUPPORTED_KEYS[rest]}")

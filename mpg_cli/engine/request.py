@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mpg_cli.errors import UsageError
@@ -29,6 +30,8 @@ class Request:
     seed: int | None = None  # None: the session draws one
     samples: int = 1
     sequence_id: int | str | None = None  # None: numbers from 0
+    # Who gave a value of `sampling` that the model may set itself: "option" if not said here.
+    given_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         RunOptions(self.seed, self.samples, self.sequence_id)  # checks them

@@ -6,15 +6,17 @@ list.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpg_cli.engine.request import Request
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.option import options_of
 from mpg_cli.personas.blending import Experts
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import OWN, SamplingLaw, Scheme, Threshold
 
 if TYPE_CHECKING:
     from mpg_cli.models.load.loader import LoadedModel
@@ -22,27 +24,16 @@ if TYPE_CHECKING:
 # Parts of a JSON record, which also has the prefill if there is one.
 RECORD = (
     *("persona", "experts", "model", "revision", "target", "rule", "drafter", "chunk_size"),
-    *("seed", "sequence"),
+    *("sampling", "sampling_from", "seed", "sequence"),
 )
 # Parts of a dry run.
 DESCRIPTION = (
     *("persona", "model", "revision", "device", "dtype", "target", "rule", "drafter", "chunk_size"),
-    "max_tokens",
+    *("sampling", "sampling_from", "max_tokens"),
 )
 # Parts that the text of a batch depends on, and those that matter only under rules other than exact.
-RESUME = (
-    "model",
-    "revision",
-    "dtype",
-    "compiled",
-    "system",
-    "raw",
-    "template_args",
-    "target",
-    "rule",
-    "seed",
-)
-RESUME_INEXACT = ("drafter", "chunk_size", "threshold")
+RESUME = ("model", "revision", "dtype", "system", "raw", "template_args", "target", "rule", "seed")
+RESUME_INEXACT = ("drafter", "chunk_size")
 # Parts that the replies of an evaluation and their speed depend on.
 EVALUATION = (
     *("model", "revision", "device", "dtype", "system", "raw", "template_args"),
@@ -100,11 +91,14 @@ class RunSpec:
     experts: tuple[ExpertInfo, ...]
     prompting: Prompting
     scheme: Scheme
-    sampling: Sampling
+    sampling: SamplingLaw
     seed: int
     sequence: int | str = 0
     prompt_tokens: int = 0  # of the reference row
     max_tokens: int = 0
+    # By the name of each value that the model may set: option, environment, config file, line,
+    # generation_config.json, table (of mpg), default.
+    sampling_from: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prefill(self) -> str:
@@ -126,6 +120,7 @@ class RunSpec:
             **self.model.as_json(),
             **scheme_json(self.scheme),
             "sampling": self.sampling.as_json(),
+            "sampling_from": dict(self.sampling_from),
             "system": self.prompting.system,
             "raw": self.prompting.raw,
             "template_args": dict(self.prompting.template_args),
@@ -147,6 +142,7 @@ class RunSpec:
 def resume_key(request: Request, seed: int) -> dict[str, Any]:
     """Everything that the replies of a batch depend on, as requested: no model is loaded yet.
 
+    Keys are `Option.keyword`, and `persona`. The sampling that the model sets itself is left out.
     Under the exact rule no text depends on the drafter; device and batch size never matter.
     """
     spec = RunSpec(
@@ -155,14 +151,18 @@ def resume_key(request: Request, seed: int) -> dict[str, Any]:
         experts=(),
         prompting=request.prompting,
         scheme=request.scheme,
-        sampling=request.sampling,
+        sampling=SamplingLaw(),
         seed=seed,
     )
     names = RESUME if request.scheme.rule == "exact" else (*RESUME, *RESUME_INEXACT)
+    threshold = options_of(Threshold) if request.scheme.rule == "threshold" else ()
     experts = request.blend.experts if request.blend else ()
+    sampling = request.sampling.as_json()
     return {
         **spec.part(*names),
-        **request.sampling.as_json(),
+        **{one.keyword: getattr(request.scheme.threshold, one.field) for one in threshold},
+        **{key: value for key, value in sampling.items() if key not in OWN or value is not None},
+        "compile": request.model.compile,
         "persona": {expert.persona.name: expert.weight for expert in experts},
         "adapters": {place.saved: weight for place, weight in request.adapters},
     }

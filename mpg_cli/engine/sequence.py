@@ -19,7 +19,7 @@ from mpg_cli.models.run.masks import context_length
 from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompt import render
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Sampling
+from mpg_cli.sampling.params import Sampling, SamplingLaw
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.stats import Seconds, Stats
 
@@ -100,10 +100,15 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
+def law_of(loaded: LoadedModel, request: Request) -> SamplingLaw:
+    """The sampling of a request; what it leaves open is the model's own."""
+    return request.sampling.over(loaded.own.values)
+
+
 def decoding_of(rows: BlendRows, request: Request) -> Decoding:
     """The decoding parameters of a request, with the chunk size of the rows."""
     return Decoding(
-        sampling=request.sampling,
+        sampling=law_of(rows.loaded, request),
         scheme=replace(request.scheme, chunk_size=rows.chunk_size),
         weights=tuple(expert.weight for expert in rows.experts),
         end_tokens=_ends(rows, request.sampling),
@@ -119,7 +124,8 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
         experts=tuple(expert.info for expert in rows.experts),
         prompting=request.prompting,
         scheme=replace(request.scheme, drafter=rows.draft.name, chunk_size=rows.chunk_size),
-        sampling=request.sampling,
+        sampling=law_of(rows.loaded, request),
+        sampling_from=rows.loaded.own.origins(request.sampling, request.given_by),
         seed=seed,
         sequence=sequence,
         prompt_tokens=len(prompts.rows[0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import abc
 from time import perf_counter
+from typing import Any
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Event, FinishReason, Notice, Started, Text
@@ -38,6 +39,7 @@ class Session:
         self.read_tokens = 0  # those of them that were not cached
         self._stopping: FinishReason | None = None
         self._running: Sequence | None = None
+        self._closed = False
         self._rows = BlendRows(loaded, LoraBank.of(loaded.model), experts, request.scheme, smaller=smaller)
         self.notices = [Notice(text) for text in (*loaded.notices, *self._rows.notices)]
 
@@ -81,22 +83,34 @@ class Session:
         self._stopping = None
 
     def close(self) -> None:
-        """Free the memory of the adapter stacks; the session is unusable afterwards."""
-        self._rows.release()
+        """Free the memory of the adapter stacks; the session cannot reply afterwards."""
+        if not self._closed:
+            self._closed, self._running = True, None
+            self._rows.release()
+
+    def check_open(self) -> None:
+        """Raise UsageError after `close`."""
+        if self._closed:
+            raise UsageError("the model is closed", hint="load it again")
 
     def replies(self, request: Request) -> abc.Iterator[Event]:
         """The events of all samples in turn. Raises ContextError if the prompt leaves no room."""
+        return self._replies(request, self._rows)
+
+    def _replies(self, request: Request, rows: BlendRows) -> abc.Iterator[Event]:
         yield from self.notices
         self.notices.clear()
+        self._check_current(rows)
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        prompts = prepare(self._rows, request)
+        prompts = prepare(rows, request)
         yield from map(Notice, prompts.notices)
         sequence: Sequence | None = None
         try:
             for sample in range(request.samples):
                 id_ = request.sequence_id if request.sequence_id is not None else sample
-                sequence = Sequence(self._rows, prompts, seed, id_)
+                sequence = Sequence(rows, prompts, seed, id_)
                 yield Started(sequence.spec)
+                self._check_current(rows)
                 yield from self._reply(sequence)
                 if self._stopping:
                     break
@@ -120,6 +134,7 @@ class Session:
         sequence.prefilled(perf_counter() - began)
         if sequence.spec.prefill:
             yield Text(sequence.id, sequence.spec.prefill)
+            self._check_running(sequence)
         rows, decoding = self._rows, decoding_of(self._rows, prompts.request)
         sampler = Sampler(rows.rows, rows.draft.drafter, decoding, [sequence.state], rows.cost)
         for next_round in sampler.run():
@@ -127,16 +142,24 @@ class Session:
             yield round_
             if piece:
                 yield Text(round_.sequence, piece)
-            if self._running is not sequence:
-                raise UsageError(
-                    "another reply was started, or the blend changed, before this reply was complete",
-                    hint="read each reply to its end, or load a separate session for each",
-                )
+            self._check_running(sequence)
         yield sequence.finished()
+
+    def _check_current(self, rows: BlendRows) -> None:
+        """Raise UsageError if the session is closed, or has another blend."""
+        self.check_open()
+        if rows is not self._rows:
+            raise _interrupted()
+
+    def _check_running(self, sequence: Sequence) -> None:
+        """Raise UsageError if the session was closed, or changed its blend, or began another reply."""
+        self.check_open()
+        if self._running is not sequence:
+            raise _interrupted()
 
     # -- dry run ---------------------------------------------------------------------------------
 
-    def describe(self, request: Request) -> dict[str, object]:
+    def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory, for a dry run; nothing is generated."""
         prompts = prepare(self._rows, request)
         spec = run_spec(self._rows, prompts, request.seed or 0, 0)
@@ -156,6 +179,13 @@ class Session:
             "rows": rows,
             "memory": self._rows.memory(),
         }
+
+
+def _interrupted() -> UsageError:
+    return UsageError(
+        "another reply was started, or the blend changed, before this reply was complete",
+        hint="read each reply to its end, or load a separate session for each",
+    )
 
 
 def open_drafter(

@@ -51,13 +51,15 @@ def option_scores(
     readout: Readout = "text",
     how: Prompting | None = None,
     report: Callable[[float], None] = lambda share: None,
+    at_once: int = BATCH,
 ) -> list[list[tuple[float, ...]]]:
     """For each weighting and item, the score of every option.
 
     A weighting has one weight per expert; None is the reference alone. A score is the mean log-probability of
     the option's tokens (nats per token) under the target at temperature 1, teacher-forced after the question,
     averaged over both orders in which the question names the options. `how` gives the
-    prompting of questions (system text, raw, template arguments); `report` gets the share done.
+    prompting of questions (system text, raw, template arguments); `report` gets the share done;
+    `at_once` is the most questions of a pass.
     Raises ContextError if a question does not fit the context.
     """
     questions = [
@@ -71,7 +73,7 @@ def option_scores(
     done = 0
     for count, group in groupby(questions, key=lambda question: len(question.options)):
         alike = list(group)
-        batch = _batch(loaded, 1 + len(experts), count, alike)
+        batch = min(at_once, _batch(loaded, 1 + len(experts), count, alike))
         blend_rows = BlendRows(
             loaded,
             LoraBank.of(loaded.model),
@@ -170,7 +172,7 @@ def _replies(tokenizer: Any, opening: str, options: Sequence[str]) -> tuple[list
 
 
 def _batch(loaded: LoadedModel, rows: int, options: int, questions: Sequence[Question]) -> int:
-    """The number of questions per pass."""
+    """The number of questions whose log-probabilities fit a pass."""
     longest = max(question.longest for question in questions) + 1
     each = rows * options * longest * logits_width(loaded.model) * 4
-    return max(1, min(BATCH, len(questions), BYTES // each))
+    return max(1, min(len(questions), BYTES // each))

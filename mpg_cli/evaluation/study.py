@@ -59,6 +59,7 @@ class Study:
     ) -> dict[str, Any]:
         """Everything that determines the replies and their timing."""
         from mpg_cli.engine.profile_key import device_name, expert_key
+        from mpg_cli.engine.sequence import law_of
         from mpg_cli.models.load.loader import weights_digest
 
         request = self.request
@@ -79,7 +80,7 @@ class Study:
             experts=tuple(expert.info for expert in experts),
             prompting=request.prompting,
             scheme=request.scheme,
-            sampling=request.sampling,
+            sampling=law_of(loaded, request),
             seed=_seed(request),
         )
         return {

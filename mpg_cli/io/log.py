@@ -95,6 +95,18 @@ class ResumableLog:
                 os.fsync(self._stream.fileno())
         self._close()
 
+    def settle(self, config: Mapping[str, Any]) -> None:
+        """Add keys to the configuration of a log with a sidecar, as known only after the log was opened.
+
+        They must be among `drawn`. Raises UsageError if the log was written with other values.
+        """
+        before = dict(self.config)
+        self.config |= json.loads(json.dumps(config))
+        self._compare({**self.config, **before}, drawn=())
+        if self.config != before:
+            with self._as_mpg_error():
+                self._write_config()
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one record as a line, with an fsync every SYNC_SECONDS.
 
@@ -185,7 +197,7 @@ class ResumableLog:
             stream.truncate(0)
             self._write_config()
             return
-        self._compare(self._config_before(whole))
+        self._compare(self._config_before(whole), self._drawn)
         if whole < size:
             stream.truncate(whole)
 
@@ -208,8 +220,8 @@ class ResumableLog:
             return found
         raise UsageError(f"{self.name} exists, but {where} has no configuration of a run", hint=self._hint)
 
-    def _compare(self, before: dict[str, Any]) -> None:
-        self.config |= {key: before[key] for key in self._drawn if key in before}
+    def _compare(self, before: dict[str, Any], drawn: Collection[str]) -> None:
+        self.config |= {key: before[key] for key in drawn if key in before}
         then, own = _flat(before), _flat(self.config)
         changed = [key for key in {**then, **own} if then.get(key) != own.get(key)]
         if changed:

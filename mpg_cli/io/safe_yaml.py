@@ -26,7 +26,7 @@ _MAX_DIGITS = 300  # about the largest float; int() of text is quadratic
 KeyPath = tuple[str | int, ...]
 
 # libyaml, if PyYAML was built with it, gives the same events ten times faster.
-_PARSER: Any = yaml.CSafeLoader if getattr(yaml, "__with_libyaml__", False) else yaml.SafeLoader
+LOADER: Any = yaml.CSafeLoader if getattr(yaml, "__with_libyaml__", False) else yaml.SafeLoader
 
 _TAG = "tag:yaml.org,2002:"
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
@@ -55,11 +55,16 @@ class Document:
 
 
 def read(
-    file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
+    file: Path,
+    *,
+    error: type[UsageError] = PersonaError,
+    noted: list[str] | None = None,
+    loader: Any = LOADER,
 ) -> tuple[Document, ...]:
     """The non-empty documents of `file`. Raises `error` with file, line and key.
 
     With `noted`, errors in a readable file are appended to it, and the returned documents must not be used.
+    `loader` is the class of PyYAML whose parser reads the text.
     """
     try:
         with file.open("rb") as stream:
@@ -73,16 +78,21 @@ def read(
     except UnicodeDecodeError as problem:
         line = raw.count(b"\n", 0, problem.start) + 1
         raise error(f"{where_in(file, line)}: byte 0x{raw[problem.start]:02x} is not UTF-8") from None
-    return parse(text, file, error=error, noted=noted)
+    return parse(text, file, error=error, noted=noted, loader=loader)
 
 
 def parse(
-    text: str, file: Path, *, error: type[UsageError] = PersonaError, noted: list[str] | None = None
+    text: str,
+    file: Path,
+    *,
+    error: type[UsageError] = PersonaError,
+    noted: list[str] | None = None,
+    loader: Any = LOADER,
 ) -> tuple[Document, ...]:
     """The documents of `text`; `file` names it in errors. Raises `error` as `read` does."""
     found: list[Document] = []
     try:
-        for document in _Composer(file, error, noted).documents(text):
+        for document in _Composer(file, error, noted).documents(text, loader):
             found.append(document)  # keep the documents before an error
     except error as problem:
         if noted is None:
@@ -124,11 +134,11 @@ class _Composer:
         self.line = 1  # of the current event
         self.first = 1  # line of the document's content
 
-    def documents(self, text: str) -> Iterator[Document]:
+    def documents(self, text: str, loader: Any) -> Iterator[Document]:
         """The documents of `text`. Raises `self.error` for all errors."""
         self._refuse_raw_controls(text)
         try:
-            for event in yaml.parse(text, Loader=_PARSER):
+            for event in yaml.parse(text, Loader=loader):
                 if event.start_mark is not None:
                     self.line = event.start_mark.line + 1
                 if isinstance(event, yaml.DocumentStartEvent):

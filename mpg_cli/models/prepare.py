@@ -19,6 +19,7 @@ def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda 
     options = options.resolved()
     report(f"loading {options.name}")
     loaded = load_model(options.name, options.revision, options.device, options.dtype, report=report)
+    loaded = replace(loaded, notices=(*loaded.notices, *loaded.own.notices))
     if options.compile:
         report("compiling")
     return prepare_model(loaded, compiled=options.compile)

@@ -26,7 +26,8 @@ _TYPE_NAMES: Mapping[Any, str] = {
     float: "a number",
     str: "text",
     bool: "True or False",
-    Mapping: "a mapping",
+    Path: "a path",
+    Mapping: "a mapping with names as keys",
 }
 _SEPARATORS: dict[type, str] = {
     int: ",",
@@ -93,8 +94,10 @@ class Option:
         """Raise RangeError for an invalid value."""
         if value is None and self.optional:
             return
-        kinds = self._kinds
-        for one in value if get_origin(self.type) is tuple else (value,):
+        kinds, several = self.kinds, get_origin(self.type) is tuple
+        if several and kinds and not isinstance(value, tuple):
+            raise RangeError(self.setting, f"must be a tuple, not {visible(repr(value), 60)}")
+        for one in value if several else (value,):
             if kinds and not any(_is_a(one, kind) for kind in kinds):
                 words = " or ".join(_TYPE_NAMES[kind] for kind in kinds)
                 raise RangeError(self.setting, f"must be {words}, not {visible(repr(one), 60)}")
@@ -104,7 +107,7 @@ class Option:
             self._check_number(value)
 
     @property
-    def _kinds(self) -> tuple[Any, ...]:
+    def kinds(self) -> tuple[Any, ...]:
         """The valid Python types of one value; empty if the group itself checks them."""
         one = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
         kinds = get_args(one) if get_origin(one) in (Union, types.UnionType) else (get_origin(one) or one,)
@@ -112,7 +115,9 @@ class Option:
 
     def _check_number(self, value: float) -> None:
         inside = self.low < value <= self.high if self.above else self.low <= value <= self.high
-        if not (inside and math.isfinite(value)):
+        if self.type is float and isinstance(value, int) and abs(value) >= 2**63:
+            raise RangeError(self.setting, "is too large")
+        if not (inside and (isinstance(value, int) or math.isfinite(value))):
             shown = f"{value:g}" if isinstance(value, float) else value
             raise RangeError(self.setting, f"{shown} must be {self.range}", hint=self.remedy or None)
 
@@ -179,13 +184,12 @@ def build(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
     return built
 
 
-def check_fields(group: Any) -> None:
-    """Raise RangeError for a field with an invalid value.
+def check_fields(group: Any, kind: type | None = None) -> None:
+    """Raise RangeError for a field with an invalid value; `kind` has the options if a subclass has others.
 
     `build` calls it; groups that are also constructed directly call it in `__post_init__`.
     """
-    kind: type = type(group)
-    for name, one in _own(kind).items():
+    for name, one in _own(kind or type(group)).items():
         one.check(getattr(group, name))
 
 
@@ -208,7 +212,7 @@ def _read(option: Option, value: Any) -> Any:
     if not option.many:
         value = _path(option, value)
         return option.read(value) if option.read is not None and isinstance(value, str) else value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not (get_origin(option.type) is tuple and option.kinds):
         return value
     items = () if value is None else tuple(value) if isinstance(value, list | tuple) else (value,)
     items = tuple(_path(option, item) for item in items)
@@ -251,6 +255,8 @@ def _is_a(value: object, kind: Any) -> bool:
     """Whether a value has the type; an int counts as float, a bool never as a number."""
     if isinstance(value, bool):
         return kind is bool
+    if kind is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     return isinstance(value, int | float) if kind is float else isinstance(value, kind)
 
 

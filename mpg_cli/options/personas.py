@@ -20,7 +20,7 @@ class PlaceOptions:
     persona_dir: Path | None = option(
         None,
         metavar="DIR",
-        help="Folder to write the persona file to.",
+        help="Folder to write persona files to.",
         shown="the user's persona folder",
     )
     force: bool = option(False, help="Replace an existing persona, or hide one in another folder.")

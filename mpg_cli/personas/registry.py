@@ -113,11 +113,11 @@ class Blend:
         return tuple(expert.persona.name for expert in self.experts if expert.weight < 0)
 
 
-def library_dir() -> Path | None:
-    """The bundled persona library: inside the package, or beside it in a checkout."""
-    if (folders.DATA / "personas").is_dir():
-        return folders.DATA / "personas"
-    root = folders.DATA.parents[1]
+def library_dir(data: Path = folders.DATA) -> Path | None:
+    """The bundled persona library: in the package's data, or beside the package in a checkout."""
+    if (data / "personas").is_dir():
+        return data / "personas"
+    root = data.parents[1]
     # site-packages may contain a package `personas`; a checkout also has pyproject.toml.
     beside = root / "personas"
     return beside if beside.is_dir() and (root / "pyproject.toml").is_file() else None

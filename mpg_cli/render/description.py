@@ -1,12 +1,21 @@
-"""The description of a run by `--dry-run`, as text or JSON."""
+"""The description of a run by `--dry-run`, or of a model, as text or JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from mpg_cli.io.terminal import clean
 from mpg_cli.render.jsonl import write_line
+from mpg_cli.render.tally import DEFAULT_SAMPLING, sampling_words
+
+
+def write_run(out: TextIO, run: Mapping[str, Any], *, as_json: bool) -> None:
+    """Write the description of a run; the text has one line for its sampling."""
+    if not as_json:
+        words = sampling_words(run["sampling"], run["sampling_from"]) or DEFAULT_SAMPLING
+        run = {key: value for key, value in run.items() if key != "sampling_from"} | {"sampling": words}
+    write_description(out, run, as_json=as_json)
 
 
 def write_description(out: TextIO, description: Mapping[str, object], *, as_json: bool) -> None:

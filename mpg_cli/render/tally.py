@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mpg_cli.engine.events import Finished, Round
 from mpg_cli.engine.run_spec import RunSpec
 from mpg_cli.sampling.stats import Stats
 
 SEPARATOR = " · "
+DEFAULT_SAMPLING = "temperature 1, not truncated (default)"
 TOKEN_BY_TOKEN = "token by token"  # in place of an acceptance rate
 
 
@@ -30,6 +34,15 @@ def blend_words(spec: RunSpec) -> str:
     return ", ".join(f"{expert.name} {expert.weight:g}" for expert in spec.experts)
 
 
+def sampling_words(sampling: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """The values that user or model have set, by origin: `temperature 0.6, top-p 0.9 (option)`."""
+    by_origin: dict[str, list[str]] = {}
+    for name, origin in origins.items():
+        if origin != "default":
+            by_origin.setdefault(origin, []).append(f"{name.replace('_', '-')} {sampling[name]:g}")
+    return ", ".join(f"{', '.join(words)} ({origin})" for origin, words in by_origin.items())
+
+
 def progress_words(tally: Tally) -> str:
     """The status line of a growing reply."""
     stats = tally.stats
@@ -43,6 +56,7 @@ def progress_words(tally: Tally) -> str:
         f"{stats.committed} tokens",
         _threshold_words(stats),
         blend_words(tally.spec),
+        _sampling_words(tally.spec),
     ]
     return SEPARATOR.join(part for part in parts if part)
 
@@ -60,6 +74,7 @@ def summary_words(finished: Finished) -> str:
         {"stop": "", "length": "stopped at the token limit"}.get(
             finished.finish_reason, finished.finish_reason
         ),
+        _sampling_words(finished.spec),
         f"seed {finished.seed}",
     ]
     return SEPARATOR.join(part for part in parts if part)
@@ -88,6 +103,7 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
             "sampled",
             f"{scheme.target} by {scheme.rule}, drafter {scheme.drafter}, chunk {spec.chunk_size}",
         ),
+        ("sampling", _sampling_words(spec) or DEFAULT_SAMPLING),
         ("prompt", f"{finished.usage.prompt_tokens} tokens, reply of at most {spec.max_tokens}"),
         ("rounds", _histogram_words(stats)),
         ("contribution", _contribution_words(tally)),
@@ -106,6 +122,10 @@ def detail_lines(finished: Finished, tally: Tally) -> list[str]:
 
 def _reasoned(choice: str, reason: str) -> str:
     return f"{choice} ({reason})" if reason else choice
+
+
+def _sampling_words(spec: RunSpec) -> str:
+    return sampling_words(vars(spec.sampling), spec.sampling_from)
 
 
 def _speed(stats: Stats) -> str:

@@ -1,7 +1,10 @@
-"""Parameters of sampling: `Sampling`, `Scheme` and `Threshold`. Torch-free.
+"""Parameters of sampling: `Sampling`, `SamplingLaw`, `Scheme` and `Threshold`. Torch-free.
 
 They are option groups (options/option.py) and the values that every layer uses. Each checks its ranges and
-raises UsageError; messages name a value by its flag, which RangeError can replace by another name.
+raises UsageError; messages name a value by its flag, which MpgError.rename can replace by another name.
+
+`Sampling` is what a user asks for, and may leave values to the model. `Sampling.over` makes it a
+`SamplingLaw`, which has a number for each of them; sampler and targets take nothing else.
 """
 
 from __future__ import annotations
@@ -29,41 +32,53 @@ DRAFTERS = ("auto", "merged", "folded", "reference", "lookup", "none")  # those 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are sampled from the blend, and where the reply ends."""
+    """How tokens are sampled from the blend, and where the reply ends.
+
+    Values that a model may set itself (OWN) are None where they are not given.
+    """
 
     max_tokens: int | None = option(
         None, metavar="N", low=1, help="Longest reply.", shown="256 or what the context leaves"
     )
-    temperature: float = option(
-        1.0,
+    temperature: float | None = option(
+        None,
         metavar="T",
         low=0,
+        shown="the model's own, else 1",
         help="0 always takes the likeliest token; above 1 is more random.",
         remedy="0 always takes the likeliest token",
     )
-    top_k: int = option(
-        0, metavar="K", low=0, help="Sample from the K likeliest tokens; 0 is off.", remedy="0 turns it off"
+    top_k: int | None = option(
+        None,
+        metavar="K",
+        low=0,
+        shown="the model's own, else 0",
+        help="Sample from the K likeliest tokens; 0 is off.",
+        remedy="0 turns it off",
     )
-    top_p: float = option(
-        1.0,
+    top_p: float | None = option(
+        None,
         metavar="P",
+        shown="the model's own, else 1",
         low=0,
         above=True,
         high=1,
         help="Sample from the likeliest tokens whose probabilities sum to P; 1 is off.",
         remedy="1 turns it off",
     )
-    min_p: float = option(
-        0.0,
+    min_p: float | None = option(
+        None,
         metavar="P",
+        shown="the model's own, else 0",
         low=0,
         high=1,
         help="Drop tokens less likely than P times the likeliest; 0 is off.",
         remedy="0 turns it off",
     )
-    repetition_penalty: float = option(
-        1.0,
+    repetition_penalty: float | None = option(
+        None,
         metavar="X",
+        shown="the model's own, else 1",
         low=0,
         above=True,
         help="Above 1: tokens of prompt and reply become less likely, as in transformers; 1 is off.",
@@ -104,7 +119,7 @@ class Sampling:
     )
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, Sampling)
         if isinstance(self.logit_bias, Mapping):
             object.__setattr__(self, "logit_bias", tuple(self.logit_bias.items()))
         if not all(map(_is_bias, self.logit_bias)):
@@ -122,6 +137,27 @@ class Sampling:
             raise RangeError("--logit-bias", "names a token twice", hint="give each token one bias")
         if "" in self.stop:
             raise RangeError("--stop", "is empty", hint="every reply contains the empty string")
+
+    def over(self, own: Sampling) -> SamplingLaw:
+        """The law: values that are not given are those of `own`, the model's, else neutral."""
+        given = vars(self) | {name: getattr(own, name) for name in OWN if getattr(self, name) is None}
+        return SamplingLaw(**{name: value for name, value in given.items() if value is not None})
+
+    def as_json(self) -> dict[str, Any]:
+        """Every field by name, tuples as lists, so that the value equals what JSON reads back."""
+        fields: dict[str, Any] = json.loads(json.dumps(vars(self)))
+        return fields
+
+
+@dataclass(frozen=True)
+class SamplingLaw(Sampling):
+    """`Sampling` with every value known. The defaults are neutral: `SamplingLaw()` is the plain target."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
     @property
     def greedy(self) -> bool:
@@ -142,14 +178,12 @@ class Sampling:
         """Whether penalties or a bias change the target."""
         return self.looks_back or bool(self.logit_bias)
 
-    def untruncated(self) -> Sampling:
+    def untruncated(self) -> SamplingLaw:
         """The same without top-k, top-p and min-p."""
         return replace(self, top_k=0, top_p=1.0, min_p=0.0)
 
-    def as_json(self) -> dict[str, Any]:
-        """Every field by name, tuples as lists, so that the value equals what JSON reads back."""
-        fields: dict[str, Any] = json.loads(json.dumps(vars(self)))
-        return fields
+
+OWN = tuple(SamplingLaw.__annotations__)  # values that a model may set itself
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mpg_cli.sampling.noise import GumbelNoise, Gumbels, Noise
-from mpg_cli.sampling.params import Sampling, Scheme, Threshold
+from mpg_cli.sampling.params import SamplingLaw, Scheme, Threshold
 from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
 WARM_UP = 16  # scored chunks before the window yields a threshold above 0
@@ -23,7 +23,7 @@ class Decoding:
     None is adaptive.
     """
 
-    sampling: Sampling
+    sampling: SamplingLaw
     scheme: Scheme
     weights: tuple[float, ...]
     end_tokens: frozenset[int] = frozenset()
@@ -35,7 +35,7 @@ class Decoding:
             raise ValueError(f"candidates and ahead belong to rule threshold, not to {self.scheme.rule}")
 
     @cached_property
-    def draft_sampling(self) -> Sampling:
+    def draft_sampling(self) -> SamplingLaw:
         """The drafter's. Under `threshold` q is not truncated: a token masked in q can never be sampled."""
         return self.sampling.untruncated() if self.scheme.rule == "threshold" else self.sampling
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from itertools import zip_longest
 from operator import add
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 FinishReason = Literal["stop", "length", "interrupted"]
-N = TypeVar("N", int, float)
 
 INTERNAL = {"reached", "contributions", "rounds", "verified", "excess", "bias"}  # fields that JSON leaves out
 
@@ -38,12 +37,7 @@ class Seconds:
         return self.prefill + self.decoding
 
     def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
-            self.prefill + other.prefill,
-            self.draft + other.draft,
-            self.score + other.score,
-            self.verify + other.verify,
-        )
+        return Seconds(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True)
@@ -114,26 +108,10 @@ class Stats:
         )
 
     def __add__(self, other: Stats) -> Stats:
+        names = [own.name for own in fields(self) if own.name != "thresholds"]
+        sums = {name: _sum(getattr(self, name), getattr(other, name)) for name in names}
         mine, theirs = self.thresholds, other.thresholds
-        return Stats(
-            drafted=self.drafted + other.drafted,
-            evaluated=self.evaluated + other.evaluated,
-            accepted=self.accepted + other.accepted,
-            committed=self.committed + other.committed,
-            passes=self.passes + other.passes,
-            steps=self.steps + other.steps,
-            histogram=_added(self.histogram, other.histogram),
-            reached=_added(self.reached, other.reached),
-            contributions=_added(self.contributions, other.contributions),
-            chunks=self.chunks + other.chunks,
-            rounds=self.rounds + other.rounds,
-            clipped=self.clipped + other.clipped,
-            verified=_added(self.verified, other.verified),
-            excess=_added(self.excess, other.excess),
-            bias=self.bias + other.bias,
-            thresholds=theirs if len(theirs or ()) >= len(mine or ()) else mine,
-            seconds=self.seconds + other.seconds,
-        )
+        return Stats(**sums, thresholds=theirs if len(theirs or ()) >= len(mine or ()) else mine)
 
     @property
     def acceptance_rate(self) -> float | None:
@@ -222,6 +200,6 @@ def excess(a: float, m: float) -> float:
     return max(0.0, math.exp(min(a, 700.0)) - math.exp(min(m, 700.0)))
 
 
-def _added(a: tuple[N, ...], b: tuple[N, ...]) -> tuple[N, ...]:
-    """Elementwise sum; the shorter one is padded with zeros."""
-    return (*map(add, a, b), *a[len(b) :], *b[len(a) :])
+def _sum(a: Any, b: Any) -> Any:
+    """The sum of two values of a field; of tuples elementwise, the shorter one padded with zeros."""
+    return (*map(add, a, b), *a[len(b) :], *b[len(a) :]) if isinstance(a, tuple) else a + b

@@ -18,7 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mpg_cli.sampling.params import Sampling, TargetName
+from mpg_cli.sampling.params import SamplingLaw, TargetName
 from mpg_cli.sampling.scorer import to_device
 
 FLOOR = -1e4  # stands for log 0 in a ratio: finite, so that no weight turns it into NaN
@@ -81,7 +81,7 @@ def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Ten
 
 
 def reshape(
-    log_p: Tensor, normaliser: Tensor, sampling: Sampling, seen: Seen | None, drafted: Tensor
+    log_p: Tensor, normaliser: Tensor, sampling: SamplingLaw, seen: Seen | None, drafted: Tensor
 ) -> Tensor:
     """log_p (B, N, P, V), normalised -> the same, penalised and warped. Arguments: see `penalise`."""
     return warp(penalise(log_p, normaliser, sampling, seen, drafted), sampling)
@@ -114,7 +114,7 @@ class Seen:
 
 
 def penalise(
-    log_p: Tensor, normaliser: Tensor, sampling: Sampling, seen: Seen | None, drafted: Tensor
+    log_p: Tensor, normaliser: Tensor, sampling: SamplingLaw, seen: Seen | None, drafted: Tensor
 ) -> Tensor:
     """log_p (B, N, P, V), normalised -> the same, penalised and normalised; P positions along a draft.
 
@@ -173,7 +173,7 @@ def _along(seen: Seen, drafted: Tensor, positions: int) -> tuple[Tensor, Tensor,
     return ids, counts, before[:, :, None] | (counts > 0)
 
 
-def warp(log_p: Tensor, sampling: Sampling) -> Tensor:
+def warp(log_p: Tensor, sampling: SamplingLaw) -> Tensor:
     """log_p (..., V) normalised -> the same, warped and normalised: temperature, top-k, top-p, min-p.
 
     Temperature 0 puts all mass on the likeliest token (ties: the lowest id).

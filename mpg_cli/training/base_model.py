@@ -14,16 +14,18 @@ def load_base(choice: ModelOptions) -> LoadedModel:
     """Load the model as `mpg generate` does. Raises UsageError for float16 without CUDA, ModelError."""
     show_one_gpu(choice.device)
     device = "cuda" if choice.device.startswith("cuda:") else choice.device
-    kind = choose_device(device).value.type
-    dtype = choice.dtype
+    dtype = trainable_dtype(choice.dtype, choose_device(device).value.type)
+    return load_model(choice.name, choice.revision, device, dtype)
+
+
+def trainable_dtype(dtype: str, kind: str) -> str:
+    """The dtype to load on a kind of device (cpu, cuda, mps). Raises UsageError for float16 without CUDA."""
     if dtype == "float16" and kind != "cuda":
         raise UsageError(
             "--dtype float16 can be trained on CUDA only: its gradients need a scaler",
             hint="use --dtype float32 or bfloat16",
         )
-    if dtype == "auto" and kind == "mps":
-        dtype = "float32"
-    return load_model(choice.name, choice.revision, device, dtype)
+    return "float32" if dtype == "auto" and kind == "mps" else dtype
 
 
 def show_one_gpu(device: str) -> None:

@@ -33,11 +33,23 @@ from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures, Watch, weighted
 
-CHECKPOINT_SECONDS = 60.0  # minimum between two checkpoints
-CHECKPOINT_SHARE = 0.05  # maximum share of the time spent writing them
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How torch and safetensors report a full disk: not as OSError.
-_FULL_TEXTS = ("No space left", "inline_container.cc", "PytorchStreamWriter failed", "File too large")
+_FULL_TEXTS = (
+    "No space left",
+    "File too large",
+    "inline_container.cc",
+    "PytorchStreamWriter failed",
+    "iostream error",
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often checkpoints are written."""
+
+    seconds: float = 60.0  # minimum between two of them
+    share: float = 0.05  # maximum share of the time spent writing them
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Job:
     held_out: Sequence[Example]
     run: RunFolder
     resume: Path | None = None
+    pace: Pace = Pace()
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,8 @@ def train(job: Job, watch: Watch) -> Trained | None:
     watch.display.stage("preparing the data")
     with _quiet(), _readable_errors(job):
         trainer, too_long, cut = _trainer(job)
-        callback = _Callback(watch, job.settings, trainer.args.beta if job.settings.method == "dpo" else 1.0)
+        beta = trainer.args.beta if job.settings.method == "dpo" else 1.0
+        callback = _Callback(watch, job.settings, beta, job.pace)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
@@ -286,12 +300,13 @@ class _QuietSFT(_QuietTrainer, SFTTrainer):  # type: ignore[misc]
 class _Callback(TrainerCallback):  # type: ignore[misc]
     """Sends metrics to the watch, saves checkpoints periodically and at the end, and obeys stop requests."""
 
-    def __init__(self, watch: Watch, settings: Settings, beta: float) -> None:
+    def __init__(self, watch: Watch, settings: Settings, beta: float, pace: Pace) -> None:
         self._watch = watch
+        self._pace = pace
         self._settings = settings
         self._scale = settings.beta / beta  # from rewards with TRL's β to rewards with ours
         self._saved = time.monotonic()
-        self._pause = CHECKPOINT_SECONDS
+        self._pause = pace.seconds
         self._saving = 0.0
         self.began_at = 0
         self.diverged: int | None = None
@@ -330,7 +345,7 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         took = self._saved - self._saving
-        self._pause = max(CHECKPOINT_SECONDS, took / CHECKPOINT_SHARE)
+        self._pause = max(self._pace.seconds, took / self._pace.share)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._watch.stopping:

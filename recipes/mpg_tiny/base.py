@@ -19,6 +19,7 @@ from recipes.mpg_tiny.muon import Muon
 from recipes.mpg_tiny.tokenizer import ASSISTANT, CONTEXT, END, SYSTEM, USER, save_tokenizer, train_tokenizer
 
 IGNORE = -100
+MIN_P = 0.1  # the sampling that the model asks for
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def build_model(settings: BaseSettings, tokenizer: PreTrainedTokenizerFast) -> L
     )
     model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
-        do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        do_sample=True,
+        min_p=MIN_P,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return model
 

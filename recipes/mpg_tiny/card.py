@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from recipes.mpg_tiny.base import MIN_P
 from recipes.mpg_tiny.blends import BASE, POLE_CHARACTER, SINGLE, TYPE_CHARACTER
 from recipes.mpg_tiny.corpus import OPPOSITE_RATE, TOPICS, corpus
 from recipes.mpg_tiny.figures import SENTENCES, Figure
@@ -54,9 +55,9 @@ machine, in seconds and without a download, and its tests have a real model to r
   recipes.mpg_tiny.report` measures it and writes this card.
 
 Measured by a judge that counts markers, on {replies} questions about topics that training never saw,
-temperature 1, product target, default weights: the share of replies that show the personas, from the worst
-blend to the best, and of sentences whose pairs of words are pairs of the grammar. `docs/library.md` of the
-repository has more.
+temperature 1 and min-p {min_p} as the model asks for, product target, default weights: the share of replies
+that show the personas, from the worst blend to the best, and of sentences whose pairs of words are pairs of
+the grammar. `docs/library.md` of the repository has more.
 
 | personas | blends | shown | sentences |
 |---|---|---|---|
@@ -99,6 +100,7 @@ def render_card(root: Path, replies: int, figures: Sequence[Figure]) -> str:
         poles=", ".join(POLES),
         voices=", ".join(VOICES),
         replies=replies,
+        min_p=MIN_P,
         rows="\n".join(_rows(figures)),
     )
     return "\n".join(map(_wrapped, text.split("\n")))

@@ -15,8 +15,8 @@ from recipes.mpg_tiny.judge import MARKERS, marker_pattern, personas_shown, sent
 
 ENGINE = "through the program's engine"
 PROMPT = "prompt as the expert"
-MIN_P_SHOWN = "shown with min-p"
-MIN_P_SENTENCES = "sentences that pass with min-p"
+UNTRUNCATED = "shown without min-p"
+UNTRUNCATED_SENTENCES = "sentences that pass without min-p"
 MARKERS_USED = "markers used"
 TOP_MARKER = "most frequent marker"
 OWN_WORD = "most frequent word of its own"
@@ -152,10 +152,10 @@ def engine_figure(sample: Sample) -> Figure:
     return share(ENGINE, blend.expression, map(blend.shown, sample.texts), parts(sample))
 
 
-def truncated_figures(sample: Sample, check: SentenceCheck) -> Iterator[Figure]:
-    """A blend's figure and its share of sentences that pass, for replies sampled with min-p."""
-    yield share(MIN_P_SHOWN, sample.blend.expression, map(sample.blend.shown, sample.texts), parts(sample))
-    yield share(MIN_P_SENTENCES, sample.blend.expression, check.passed(sample.texts))
+def untruncated_figures(sample: Sample, check: SentenceCheck) -> Iterator[Figure]:
+    """A blend's figure and its share of sentences that pass, for replies sampled without min-p."""
+    yield share(UNTRUNCATED, sample.blend.expression, map(sample.blend.shown, sample.texts), parts(sample))
+    yield share(UNTRUNCATED_SENTENCES, sample.blend.expression, check.passed(sample.texts))
 
 
 def prompt_figure(name: str, texts: Sequence[str]) -> Figure:

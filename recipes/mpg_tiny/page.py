@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
+from recipes.mpg_tiny.base import MIN_P
 from recipes.mpg_tiny.blends import BASE, POLE_CHARACTER, SINGLE, TYPE_CHARACTER, Sample
 from recipes.mpg_tiny.figures import (
     AGREEMENT,
@@ -19,8 +20,6 @@ from recipes.mpg_tiny.figures import (
     DISTINCT,
     ENGINE,
     MARKERS_USED,
-    MIN_P_SENTENCES,
-    MIN_P_SHOWN,
     OWN_WORD,
     PROMPT,
     RARE,
@@ -29,6 +28,8 @@ from recipes.mpg_tiny.figures import (
     SHUFFLES,
     TARGETS,
     TOP_MARKER,
+    UNTRUNCATED,
+    UNTRUNCATED_SENTENCES,
     Figure,
     percent,
     wilson,
@@ -91,7 +92,7 @@ class Page:
             self._second_judge(),
             self._sentences(),
             self._prompts(),
-            self._truncated(),
+            self._untruncated(),
             self._examples(),
             self._misses(),
         )
@@ -108,7 +109,8 @@ class Page:
         yield ""
         yield f"Written by `{command}`; do not edit."
         yield ""
-        yield f"- {self.replies} replies per blend, seed {self.seed}, temperature 1, default weights; the"
+        yield f"- {self.replies} replies per blend, seed {self.seed}, temperature 1 and min-p {MIN_P} as the"
+        yield "  model asks for, default weights; the"
         yield f"  questions are {len(PROMPTS)} on {len(KEYWORDS)} topics that training never saw"
         yield "  (`recipes/mpg_tiny/heldout.py`). The forms of the questions (“How should I …?”) are those of"
         yield "  the training text; only what they ask about is new."
@@ -245,23 +247,23 @@ class Page:
         yield "No target: a character whose expert is its system prompt, at weight 1, which is the base with"
         yield "that prompt. Shown: " + ", ".join(f"{f.key} {number(f)}" for f in found) + "."
 
-    def _truncated(self) -> Iterator[str]:
-        found = [figure for figure in self.figures if figure.group == MIN_P_SHOWN]
+    def _untruncated(self) -> Iterator[str]:
+        found = [figure for figure in self.figures if figure.group == UNTRUNCATED]
         if not found:
             return
-        yield "## With `--min-p 0.05`"
+        yield "## Without min-p"
         yield ""
         yield from prose("""
-            No target: some of the blends, with tokens below 5 % of the likeliest one removed. A product of
-            several experts multiplies their noise on unlikely tokens; this removes it.
+            No target: some of the blends with `--min-p 0`. A product of several experts multiplies their
+            noise on unlikely tokens; min-p removes it.
         """)
         yield ""
-        yield "| blend | shown | without | sentences | without |"
+        yield "| blend | shown without | with | sentences without | with |"
         yield "|---|---|---|---|---|"
         for figure in found:
             kind = POLE_CHARACTER if (POLE_CHARACTER, figure.key) in self._at else TYPE_CHARACTER
             plain, sentences = self._at[kind, figure.key], self._at[SENTENCES_OF, figure.key]
-            passed = self._at[MIN_P_SENTENCES, figure.key]
+            passed = self._at[UNTRUNCATED_SENTENCES, figure.key]
             yield row(figure.key, *map(number, (figure, plain, passed, sentences)))
 
     def _examples(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -27,9 +27,9 @@ from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Sampling, Scheme
+from recipes.mpg_tiny.base import MIN_P
 from recipes.mpg_tiny.blends import (
     POLE_CHARACTER,
-    SINGLE,
     TYPE_CHARACTER,
     Blend,
     Sample,
@@ -40,13 +40,12 @@ from recipes.mpg_tiny.card import render_card
 from recipes.mpg_tiny.classifier import Classifier
 from recipes.mpg_tiny.corpus import TOPICS, persona_prompts
 from recipes.mpg_tiny.figures import (
-    SENTENCES,
     all_figures,
     engine_figure,
     percent,
     prompt_figure,
     share,
-    truncated_figures,
+    untruncated_figures,
 )
 from recipes.mpg_tiny.fluency import SentenceCheck
 from recipes.mpg_tiny.heldout import PROMPTS
@@ -57,25 +56,11 @@ from recipes.mpg_tiny.voices import VOICES
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 0
-MIN_P = 0.05
-TRUNCATED = 8  # blends also sampled with min-p
-# Explanations of missed figures by name ("group: key"), written by hand.
-_ONE_PLACE = (
-    "A pole shows in one of a reply's four sentences. On topics that the base never saw, it sometimes begins "
-    "that sentence with a word that only the opposite pole continues, or with words of another topic; of the "
-    "replies in which E does not show, about half show I instead. Larger weights do not help: with 1.2 and "
-    "1.4, on tuning questions, E shows more often, F less, and fewer sentences pass. The next thing to try "
-    "is a base that is trained for longer than the hour of the recipe."
-)
-_NOISE = (
-    "At temperature 1 without truncation every row adds its noise on unlikely tokens, and a product of two "
-    "or five experts multiplies it; the pairs named are such tokens. With `--min-p 0.05` 96 % and more pass, "
-    "see above."
-)
-REASONS: dict[str, str] = {
-    **{f"{SINGLE}: {pole}": _ONE_PLACE for pole in "EFP"},
-    **{f"{SENTENCES}: {kind}": _NOISE for kind in (POLE_CHARACTER, TYPE_CHARACTER)},
-}
+UNTRUNCATED = 8  # blends also sampled without min-p
+REASONS: dict[str, str] = {}  # explanations of missed figures by name ("group: key"), written by hand
+
+
+Judges = tuple[Classifier, SentenceCheck]
 
 
 class Bench:
@@ -94,10 +79,8 @@ class Bench:
         """Print a finished step with the elapsed time."""
         print(f"{time.perf_counter() - self._began:6.0f} s  {what}", flush=True)
 
-    def sample(
-        self, blend: Blend, prompts: Sequence[str], system: str = "", min_p: float = Sampling().min_p
-    ) -> Sample:
-        """One reply per prompt from the plain sampler, with the program's defaults unless given."""
+    def sample(self, blend: Blend, prompts: Sequence[str], system: str = "", min_p: float = MIN_P) -> Sample:
+        """One reply per prompt from the plain sampler, as the model asks for unless given."""
         texts = generate(
             self.experts, blend.weights, prompts, self.tokenizer, SEED, min_p=min_p, system=system
         )
@@ -123,8 +106,17 @@ class Bench:
         return Sample(blend, tuple(texts))
 
 
-def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Page:
-    """Sample and evaluate the model below ``root``: all blends of the library, or those given."""
+def measure(
+    root: Path,
+    replies: int,
+    blends: Sequence[str] | None = None,
+    judges: Judges | None = None,
+    reasons: Mapping[str, str] = REASONS,
+) -> Page:
+    """Sample and evaluate the model below ``root``: all blends of the library, or those given.
+
+    ``judges`` are trained on the grammar unless given; ``reasons`` explain missed figures.
+    """
     bench = Bench(root, ("", *(library_blends() if blends is None else blends)))
     prompts = list(islice(cycle(PROMPTS), replies))
     samples = []
@@ -134,7 +126,7 @@ def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Pa
     typed = [sample for sample in samples if sample.blend.kind == TYPE_CHARACTER]
     engine = [bench.through_engine(sample.blend, prompts) for sample in typed[:1]]
     bench.log("the program's own engine")
-    second, check = Classifier(), SentenceCheck()
+    second, check = judges or (Classifier(), SentenceCheck())
     bench.log("second judge and sentence check")
     figures = all_figures(samples, second, check) + [engine_figure(sample) for sample in engine]
     systems = persona_prompts()
@@ -143,10 +135,10 @@ def measure(root: Path, replies: int, blends: Sequence[str] | None = None) -> Pa
         figures.append(prompt_figure(name, replied))
     bench.log("prompts as experts")
     mixed = [b for b in bench.blends if b.kind in (POLE_CHARACTER, TYPE_CHARACTER)]
-    for blend in mixed[:: max(1, len(mixed) // TRUNCATED)]:
-        figures += truncated_figures(bench.sample(blend, prompts, min_p=MIN_P), check)
-    bench.log(f"min-p {MIN_P}")
-    return Page(root, replies, SEED, samples, figures, check.least, REASONS)
+    for blend in mixed[:: max(1, len(mixed) // UNTRUNCATED)]:
+        figures += untruncated_figures(bench.sample(blend, prompts, min_p=0.0), check)
+    bench.log("without min-p")
+    return Page(root, replies, SEED, samples, figures, check.least, reasons)
 
 
 def write_report(page: Page) -> None:
@@ -194,8 +186,10 @@ def try_weights(
                 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of the report."""
+def main(
+    arguments: list[str] | None = None, judges: Judges | None = None, reasons: Mapping[str, str] = REASONS
+) -> int:
+    """Command line of the report; see `measure` for judges and reasons."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -216,10 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
     transformers_logging.disable_progress_bar()
     if args.type_weight or args.min_p:
         tried = args.blends or [name for name in library_blends() if "+" in name]
-        weights, min_ps = args.type_weight or [None], args.min_p or [Sampling().min_p]
+        weights, min_ps = args.type_weight or [None], args.min_p or [MIN_P]
         try_weights(args.root or ROOT, args.replies, tried, weights, min_ps)
         return 0
-    page = measure(args.root or ROOT, args.replies, args.blends)
+    page = measure(args.root or ROOT, args.replies, args.blends, judges, reasons)
     if args.blends and args.root is None:
         for figure in page.figures:
             print(f"{figure.name}: {number(figure)} {figure.evidence}".rstrip())

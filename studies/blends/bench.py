@@ -26,7 +26,7 @@ from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.registry import Blend, BlendExpert, load_default
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from recipes.mpg_tiny.heldout import PROMPTS
 
 SEED = 0
@@ -149,7 +149,7 @@ def request_of(blend: Blend | None, drafter: str, longest: int) -> Request:
     return Request(
         ModelOptions("mpg-tiny", device="cpu", dtype="float32"),
         Prompting("?"),
-        Sampling(max_tokens=longest),
+        SamplingLaw(max_tokens=longest),
         Scheme(drafter=drafter),
         blend=blend,
         seed=SEED,

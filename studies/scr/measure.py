@@ -19,7 +19,7 @@ from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Sampling
+from mpg_cli.sampling.params import SamplingLaw
 from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.stats import Round, Stats
@@ -92,7 +92,7 @@ class Bench:
         scheme = setting.scheme
         blend_rows = BlendRows(self.loaded, self.bank, self.experts, scheme, batch=len(jobs))
         weights = tuple(expert.weight for expert in self.experts)
-        how = Decoding(Sampling(), replace(scheme, chunk_size=setting.gamma), weights, self.ends)
+        how = Decoding(SamplingLaw(), replace(scheme, chunk_size=setting.gamma), weights, self.ends)
         prompts = [self.prompts[prompt] for prompt, _ in jobs]
         blend_rows.prefill([[ids] * blend_rows.rows.rows for ids in prompts], prompts)
         replies = [SequenceState(Noise(seed, f"{seed}/{prompt}"), self.longest) for prompt, seed in jobs]

@@ -157,15 +157,13 @@ def slow(*lines: bytes | None) -> Iterator[bytes | None]:
     yield from lines
 
 
-def test_the_lines_of_a_pipe_are_known_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_a_pipe_are_known_before_any_work() -> None:
     assert list(await_first_line(check_first_lines(slow(None, None, LINES), "stdin"))) == [LINES]
     with pytest.raises(UsageError, match="stdin is a JSON list"):
         await_first_line(check_first_lines(slow(None, b"[\n"), "stdin"))
-    monkeypatch.setattr("mpg_cli.batch.kinds.FIRST_LINES_SECONDS", 0.05)
     began = time.monotonic()
-    late = await_first_line(
-        check_first_lines(slow(*[None] * 10, b"[\n"), "stdin")
-    )  # too late for the first check, so they are checked as they arrive
+    lines = check_first_lines(slow(*[None] * 10, b"[\n"), "stdin")
+    late = await_first_line(lines, seconds=0.05)  # too late for this check: they are checked as they arrive
     assert time.monotonic() - began < 1
     with pytest.raises(UsageError, match="stdin is a JSON list"):
         list(late)

@@ -15,12 +15,12 @@ from mpg_cli.engine.events import Event, Finished, Notice, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
-from mpg_cli.models.run.forward import Forward
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
+from tests.support.steps import after_passes
 from tests.support.tokenizers import byte_tokenizer
 from tests.support.world import build, set_context
 
@@ -34,7 +34,7 @@ def request(world: Path, personas: str, **fields: Any) -> Request:
     whole = Request(
         model=ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
         prompting=Prompting("-"),
-        sampling=Sampling(max_tokens=24),
+        sampling=SamplingLaw(max_tokens=24),
         scheme=Scheme(drafter=fields.pop("drafter", "merged")),
         blend=resolve(parse(personas), Registry.load([world])),
         seed=7,
@@ -124,7 +124,7 @@ def test_other_rules_say_the_same_as_well(world: Path, rule: Any) -> None:
 
 
 def test_a_stopped_reply_stays_and_the_chat_continues(world: Path) -> None:
-    talk = Talk(world, "bold+calm", sampling=Sampling(max_tokens=60))
+    talk = Talk(world, "bold+calm", sampling=SamplingLaw(max_tokens=60))
     talk.say("Hello")
     events = talk.chat.say("Tell me all")
     for event in events:
@@ -140,26 +140,17 @@ def test_a_stopped_reply_stays_and_the_chat_continues(world: Path) -> None:
     talk.retry()
 
 
-def test_an_interruption_in_the_middle_of_a_pass_costs_only_its_round(
-    world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    talk = Talk(world, "bold+calm", sampling=Sampling(max_tokens=60))
+def test_an_interruption_in_the_middle_of_a_pass_costs_only_its_round(world: Path) -> None:
+    talk = Talk(world, "bold+calm", sampling=SamplingLaw(max_tokens=60))
     talk.say("Hello")
-    score, passes = Forward.score, 0
 
-    def interrupted(self: Forward, *args: Any, **kwargs: Any) -> Any:
-        nonlocal passes
-        passes += 1
-        logits = score(self, *args, **kwargs)
-        if passes == 30:
+    def interrupt(number: int) -> None:
+        if number == 30:
             raise KeyboardInterrupt
-        return logits
 
-    seen: list[str] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(Forward, "score", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            seen += [event.text for event in talk.chat.say("Tell me all") if isinstance(event, Text)]
+    with after_passes(interrupt), pytest.raises(KeyboardInterrupt):
+        for _ in talk.chat.say("Tell me all"):
+            pass
     last = talk.chat.transcript.exchanges[-1]
     assert last.user == "Tell me all"
     assert last.reply
@@ -215,7 +206,7 @@ def test_only_what_changed_is_read_again(world: Path) -> None:
 def test_a_full_context_is_reported_and_the_chat_continues(tmp_path: Path) -> None:
     world = build(tmp_path)
     set_context(world, 150)
-    talk = Talk(world, "bold", sampling=Sampling(max_tokens=60))
+    talk = Talk(world, "bold", sampling=SamplingLaw(max_tokens=60))
     talk.say("Hello")
     notices = [e.message for e in talk.chat.say("And then?") if isinstance(e, Notice)]
     assert any("the context is full" in notice for notice in notices), notices

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import pytest
 
 from mpg_cli import __version__
 from mpg_cli.cli import app
+from mpg_cli.cli.lazy_group import Lazy
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.signals import Terminated
 
@@ -92,11 +94,16 @@ def test_an_unknown_command_is_one_message(capsys: pytest.CaptureFixture[str]) -
     )
 
 
-def failing(error: BaseException) -> Callable[[list[str]], int]:
-    def run(argv: list[str]) -> int:
+def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """The exit code of a command that raises this."""
+
+    def command() -> None:
         raise error
 
-    return run
+    place = SimpleNamespace(command=command)
+    monkeypatch.setitem(sys.modules, "a_command_that_fails", cast(ModuleType, place))
+    monkeypatch.setitem(app.COMMANDS, "fail", Lazy("a_command_that_fails:command", "Fail."))
+    return app.main(["fail"])
 
 
 @pytest.mark.parametrize(
@@ -137,9 +144,7 @@ def test_every_error_has_its_message_and_code(
     message: str,
 ) -> None:
     monkeypatch.delenv("MPG_DEBUG", raising=False)
-    monkeypatch.setattr(app, "_run", failing(error))
-    monkeypatch.setattr(app, "discard", lambda stream: None)
-    assert app.main([]) == code
+    assert fail(monkeypatch, error) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(message) if message else err == ""
@@ -148,9 +153,8 @@ def test_every_error_has_its_message_and_code(
 def test_the_traceback_is_shown_only_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(app, "_run", failing(ZeroDivisionError("by zero")))
     monkeypatch.setenv("MPG_DEBUG", "1")
-    assert app.main([]) == 1
+    assert fail(monkeypatch, ZeroDivisionError("by zero")) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
     assert err.endswith("mpg: internal error: ZeroDivisionError: by zero\n")

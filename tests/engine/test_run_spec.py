@@ -14,11 +14,15 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, resume_key
 from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.option import options_of
+from mpg_cli.options.prompt import PromptOptions
+from mpg_cli.options.run import RunOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.params import Scheme, Threshold
+from mpg_cli.sampling.params import Sampling, Scheme, Threshold
 from tests.support.replies import SPEC
 from tests.support.requests import finished, request
 
@@ -61,6 +65,13 @@ def test_a_batch_does_not_resume_with_another_model_blend_target_or_seed(world: 
     assert changed(asked, scheme=Scheme("mixture"))
     assert changed(asked, scheme=Scheme(rule="block"))
     assert resume_key(asked, 7) != resume_key(asked, 8)
+
+
+def test_all_that_a_batch_depends_on_is_named_by_its_option(asked: Request) -> None:
+    groups = (ModelOptions, BlendOptions, Scheme, PromptOptions, Sampling, RunOptions)
+    keywords = {one.keyword for group in groups for one in options_of(group)}
+    for rule in ("exact", "block", "threshold"):
+        assert resume_key(replace(asked, scheme=Scheme(rule=rule)), 7).keys() <= {*keywords, "persona"}
 
 
 def test_under_other_rules_the_way_to_draft_is_part_of_a_batch(asked: Request) -> None:

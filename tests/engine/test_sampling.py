@@ -24,7 +24,7 @@ from mpg_cli.errors import UsageError
 from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.models import BYTES, tiny_model
 from tests.support.requests import finished, request, run
 from tests.support.tokenizers import byte_tokenizer
@@ -33,9 +33,9 @@ from tests.support.world import CONTEXT
 
 def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
     for target, sampling in (
-        ("mixture", Sampling(max_tokens=20)),
-        ("product", Sampling(max_tokens=20, temperature=0.7, top_p=0.8, repetition_penalty=1.3)),
-        ("product", Sampling(max_tokens=20, temperature=0)),
+        ("mixture", SamplingLaw(max_tokens=20)),
+        ("product", SamplingLaw(max_tokens=20, temperature=0.7, top_p=0.8, repetition_penalty=1.3)),
+        ("product", SamplingLaw(max_tokens=20, temperature=0)),
     ):
         asked = request(world, sampling=sampling, scheme=Scheme(target=target, drafter="none"))  # type: ignore[arg-type]
         chunked = replace(asked, scheme=Scheme(target=target, chunk_size=5))  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
 
 def test_unknown_ids_are_never_sampled(world: Path) -> None:
     """The model has more embeddings than the tokenizer has tokens."""
-    hot = request(world, sampling=Sampling(max_tokens=100, temperature=50.0), samples=8)
+    hot = request(world, sampling=SamplingLaw(max_tokens=100, temperature=50.0), samples=8)
     opened = Session.open(hot)
     padded = replace(opened.loaded, tokenizer=byte_tokenizer(extra=0))
     assert padded.vocabulary.size == 257 < opened.loaded.vocabulary.size
@@ -60,10 +60,10 @@ def test_penalties_and_bias_count_under_every_rule(world: Path, rule: str) -> No
     scheme = Scheme(rule=rule, chunk_size=3)  # type: ignore[arg-type]
     never = finished(request(world, scheme=scheme)).token_ids[:3]
     banned = tuple((token, -100.0) for token in set(never))
-    end = finished(request(world, scheme=scheme, sampling=Sampling(max_tokens=24, logit_bias=banned)))
+    end = finished(request(world, scheme=scheme, sampling=SamplingLaw(max_tokens=24, logit_bias=banned)))
     assert end.token_ids
     assert not set(end.token_ids) & set(never)
-    wide = Sampling(max_tokens=60, temperature=0.01, frequency_penalty=2.0, presence_penalty=2.0)
+    wide = SamplingLaw(max_tokens=60, temperature=0.01, frequency_penalty=2.0, presence_penalty=2.0)
     plain = replace(wide, frequency_penalty=0.0, presence_penalty=0.0)
     often, seldom = (
         max(Counter(finished(request(world, scheme=scheme, sampling=s)).token_ids).values())
@@ -73,14 +73,14 @@ def test_penalties_and_bias_count_under_every_rule(world: Path, rule: str) -> No
 
 
 def test_ids_that_the_model_does_not_have_are_refused(world: Path) -> None:
-    for sampling in (Sampling(stop_token_ids=(5000,)), Sampling(logit_bias=((5000, 1.0),))):
+    for sampling in (SamplingLaw(stop_token_ids=(5000,)), SamplingLaw(logit_bias=((5000, 1.0),))):
         with pytest.raises(UsageError, match=r"5000 is not a token id of"):
             finished(request(world, sampling=sampling))
 
 
 def test_a_stop_token_ends_the_reply_before_it(world: Path) -> None:
     whole = finished(request(world)).token_ids
-    end = finished(request(world, sampling=Sampling(max_tokens=24, stop_token_ids=(whole[7],))))
+    end = finished(request(world, sampling=SamplingLaw(max_tokens=24, stop_token_ids=(whole[7],))))
     assert end.token_ids == whole[: whole.index(whole[7])]
     assert end.finish_reason == "stop"
 
@@ -105,7 +105,7 @@ def test_stop_strings_end_the_reply_wherever_the_chunks_fall(world: Path) -> Non
     stop = next(whole[i : i + 2] for i in range(8, len(whole)) if whole[i : i + 2].isascii())
     for gamma in (0, 3, 8):
         end = finished(
-            request(world, sampling=Sampling(max_tokens=24, stop=(stop,)), scheme=Scheme(chunk_size=gamma))
+            request(world, sampling=SamplingLaw(max_tokens=24, stop=(stop,)), scheme=Scheme(chunk_size=gamma))
         )
         assert end.finish_reason == "stop"
         assert end.text == whole[: whole.index(stop)]
@@ -115,7 +115,7 @@ def test_stop_strings_end_the_reply_wherever_the_chunks_fall(world: Path) -> Non
 def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
     """Greedy, one expert of weight tiny: the text of the base model's own greedy generation."""
     session = Session.open(
-        asked := request(world, "bold:0.000001", sampling=Sampling(max_tokens=12, temperature=0))
+        asked := request(world, "bold:0.000001", sampling=SamplingLaw(max_tokens=12, temperature=0))
     )
     end = next(e for e in session.replies(asked) if isinstance(e, Finished))
     tokenizer, model = (
@@ -129,13 +129,13 @@ def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
 
 
 REPLAYED = {
-    "product": ("bold:0.9+calm:-0.4", Sampling(max_tokens=20)),
-    "mixture": ("bold:3+calm", Sampling(max_tokens=20)),
+    "product": ("bold:0.9+calm:-0.4", SamplingLaw(max_tokens=20)),
+    "mixture": ("bold:3+calm", SamplingLaw(max_tokens=20)),
     "warped": (
         "bold:0.9+calm:0.4",
-        Sampling(max_tokens=20, temperature=0.8, top_k=60, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
+        SamplingLaw(max_tokens=20, temperature=0.8, top_k=60, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
     ),
-    "penalised": ("bold:0.9+calm:0.4", Sampling(max_tokens=20, temperature=0.3, repetition_penalty=3.0)),
+    "penalised": ("bold:0.9+calm:0.4", SamplingLaw(max_tokens=20, temperature=0.3, repetition_penalty=3.0)),
 }
 
 
@@ -179,7 +179,7 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
 @pytest.mark.parametrize("drafter", ["none", "reference", "lookup"])
 def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter: str) -> None:
     """Every expert at weight 0: the base model's own greedy generation, prompt and reply penalised."""
-    sampling = Sampling(max_tokens=40, temperature=0, repetition_penalty=1.3)
+    sampling = SamplingLaw(max_tokens=40, temperature=0, repetition_penalty=1.3)
     asked = request(world, sampling=sampling, scheme=Scheme(drafter=drafter, chunk_size=None))
     opened = Session.open(asked)
     session = Session(asked, opened.loaded, [replace(expert, weight=0.0) for expert in opened.experts])

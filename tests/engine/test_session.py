@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.params import Sampling, Scheme, Threshold
+from mpg_cli.sampling.params import Sampling, SamplingLaw, Scheme, Threshold
 from tests.support.requests import finished, request, run
 
 
@@ -129,11 +130,11 @@ def test_threshold_rule_reports_its_thresholds(world: Path) -> None:
     scheme = Scheme(rule="threshold", chunk_size=3)
     rounds = [
         e
-        for e in run(request(world, scheme=scheme, sampling=Sampling(max_tokens=60)))
+        for e in run(request(world, scheme=scheme, sampling=SamplingLaw(max_tokens=60)))
         if isinstance(e, Round)
     ]
     assert all(r.thresholds is not None and len(r.thresholds) <= 3 for r in rounds)
-    end = finished(request(world, scheme=scheme, sampling=Sampling(max_tokens=60)))
+    end = finished(request(world, scheme=scheme, sampling=SamplingLaw(max_tokens=60)))
     assert end.stats.chunks > 0
     assert end.stats.kappa is not None
     assert end.stats.as_json()["clipped_share"] is not None
@@ -143,7 +144,7 @@ def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_p
     long = "".join(f"name: {n}\nprompt: {'very ' * 16}{n}\n---\n" for n in ("first", "second"))
     (tmp_path / "long.yaml").write_text(long.removesuffix("---\n"))
     blend = resolve(parse("first+second"), Registry.load([tmp_path]))
-    sampling = Sampling(max_tokens=200)
+    sampling = SamplingLaw(max_tokens=200)
     token_by_token = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
     merged = replace(token_by_token, scheme=Scheme())
     assert finished(token_by_token).token_ids == finished(merged).token_ids
@@ -216,7 +217,7 @@ def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
 
 
 def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
-    asked = request(world, samples=3, sampling=Sampling(max_tokens=100))
+    asked = request(world, samples=3, sampling=SamplingLaw(max_tokens=100))
     session = Session.open(asked)
     events: list[Event] = []
     replies: Iterator[Event] = session.replies(asked)
@@ -249,7 +250,7 @@ def test_a_reply_cannot_continue_after_another_has_started(world: Path) -> None:
 def test_a_prompt_beyond_the_context_is_an_error(world: Path) -> None:
     with pytest.raises(ContextError, match="160"):
         run(request(world, prompt="long " * 60))
-    events = run(request(world, prompt="long " * 20, sampling=Sampling(max_tokens=150)))
+    events = run(request(world, prompt="long " * 20, sampling=SamplingLaw(max_tokens=150)))
     assert any(isinstance(e, Notice) and "--max-tokens 150" in e.message for e in events)
     end = next(e for e in events if isinstance(e, Finished))
     assert end.finish_reason in ("length", "stop")
@@ -292,3 +293,18 @@ def test_dry_run_describes_rows_and_memory(world: Path) -> None:
     ]
     assert rows[1]["prompt_tokens"] > rows[0]["prompt_tokens"]
     json.dumps(description)
+
+
+def test_what_a_request_leaves_open_is_the_models_own(world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(world, tmp_path / "own"))
+    file = folder / "base" / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": 0.4, "top_k": 5}))
+    plain = finished(request(world, sampling=SamplingLaw(max_tokens=24)))
+    asked = finished(request(world, sampling=Sampling(max_tokens=24, temperature=0.4, top_k=5)))
+    own = finished(request(folder, sampling=Sampling(max_tokens=24)))
+    assert own.token_ids == asked.token_ids != plain.token_ids
+    assert own.spec.sampling == asked.spec.sampling == SamplingLaw(max_tokens=24, temperature=0.4, top_k=5)
+    assert (own.spec.sampling_from["top_k"], asked.spec.sampling_from["top_k"]) == (
+        *("generation_config.json", "option"),
+    )
+    assert finished(request(folder, sampling=SamplingLaw(max_tokens=24))).token_ids == plain.token_ids

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from mpg_cli.errors import MpgError, UsageError
-from mpg_cli.evaluation import external
 from mpg_cli.evaluation.external import ExternalJudge, endpoint, parse
 from mpg_cli.evaluation.judging import Exhibit, Judgement
 from tests.support.judge_server import Answer, garbling, stub
@@ -117,13 +117,13 @@ def test_an_unreachable_server_is_an_error() -> None:
         run(judge(url), 1)
 
 
-def failure(own: ExternalJudge) -> MpgError:
+def failure(own: ExternalJudge, asked: Sequence[Exhibit] | None = None) -> MpgError:
     """What it fails with; a judge that never comes back fails the test, not the machine."""
     raised: list[MpgError] = []
 
     def ask() -> None:
         try:
-            run(own, 2)
+            own.judge(asked or exhibits(2), lambda kept: None, lambda share: None)
         except MpgError as error:
             raised.append(error)
 
@@ -164,13 +164,16 @@ def test_an_error_that_breaks_off_counts_by_its_status(status: int, tries: int) 
     assert f"answered {status}" in error.message
 
 
-def test_whatever_goes_wrong_is_an_error_and_no_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(said: str) -> float:
+class Unprintable(str):
+    """A text that the program cannot handle, whatever the reason."""
+
+    def __format__(self, spec: str) -> str:
         raise RuntimeError(f"a mistake with {KEY}")
 
-    monkeypatch.setattr(external, "parse", broken)
+
+def test_whatever_goes_wrong_is_an_error_and_no_endless_wait() -> None:
     with stub(lambda number, body: (200, "7")) as server:
-        error = failure(judge(server.url, MPG_JUDGE_KEY=KEY))
+        error = failure(judge(server.url, MPG_JUDGE_KEY=KEY), [Exhibit("1", "?", Unprintable(), "pirate")])
     assert "failed: RuntimeError: a mistake with …" in error.message
 
 

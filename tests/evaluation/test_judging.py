@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.evaluation import external, judging
-from mpg_cli.evaluation.external import ExternalJudge
-from mpg_cli.evaluation.judging import MarkerJudge
-from mpg_cli.evaluation.markers import read_markers
+from mpg_cli.evaluation.external import QUESTION, ExternalJudge
+from mpg_cli.evaluation.judging import MarkerJudge, digest
+from mpg_cli.evaluation.markers import BUNDLED
 
 SHORT, LONG = "pirate: [arr]\n", "spelling: [{from: ye, to: you}]\npersonas: {pirate: [arr]}\n"
 
@@ -40,15 +39,10 @@ def test_the_same_markers_are_the_same_judge(tmp_path: Path) -> None:
     assert about(tmp_path, LONG) != about(tmp_path, LONG.replace("you", "we"))
 
 
-def test_the_bundled_markers_are_part_of_their_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = MarkerJudge().about
-    assert MarkerJudge().about == before
-    (tmp_path / "m.yaml").write_text(SHORT)
-    monkeypatch.setattr(judging, "bundled", lambda: read_markers(tmp_path / "m.yaml"))
-    assert MarkerJudge().about != before
+def test_the_bundled_markers_are_part_of_their_judge() -> None:
+    assert MarkerJudge().about["digest"] == MarkerJudge(BUNDLED).about["digest"]
 
 
-def test_another_question_is_another_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = ExternalJudge("http://h/v1", "m").about
-    monkeypatch.setattr(external, "QUESTION", external.QUESTION.replace("strongly", "well"))
-    assert ExternalJudge("http://h/v1", "m").about != before
+def test_the_question_is_part_of_its_judge() -> None:
+    judge = ExternalJudge("http://h/v1", "m")
+    assert judge.about["digest"] == digest(QUESTION) != digest(QUESTION.replace("strongly", "well"))

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from mpg_cli.api import blend
-from mpg_cli.evaluation import scoring
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
 from mpg_cli.evaluation.questionnaire import Item, item_prompt, read_items
 from mpg_cli.evaluation.scoring import option_scores
@@ -94,12 +93,11 @@ def test_a_prompt_expert_gets_its_own_prompt(loaded: Any, tmp_path: Path) -> Non
     assert found == pytest.approx(independent({"shy": 1.0, "E": 1.0}, ITEMS[0], "product", prompts), abs=1e-4)
 
 
-def test_neither_batch_nor_company_changes_a_score(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_batch_nor_company_changes_a_score(loaded: Any) -> None:
     whole = scored(loaded, "E", ITEMS[:7])
-    monkeypatch.setattr(scoring, "BATCH", 3)
     for item, scores in zip(ITEMS[:7], whole, strict=True):
         assert scored(loaded, "E", (item,))[0] == pytest.approx(scores, abs=1e-4)
-    assert scored(loaded, "E", ITEMS[:7]) == [pytest.approx(scores, abs=1e-4) for scores in whole]
+    assert scored(loaded, "E", ITEMS[:7], at_once=3) == [pytest.approx(scores, abs=1e-4) for scores in whole]
 
 
 def test_options_of_different_number_are_scored_together(loaded: Any, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
         b'{"type": "run", "schema": 1, "config": 5}\n',
         b'{"type":"run","config":{"model":"m","seed":3,"weights":[1.0,0.5]}}',  # not ours: it has no line end
     ],
-    ids=repr,
+    ids=lambda raw: repr(raw[:24]),
 )
 def test_a_file_that_is_not_a_log_is_not_changed(tmp_path: Path, sidecar: bool, raw: bytes) -> None:
     (tmp_path / "log").write_bytes(raw)

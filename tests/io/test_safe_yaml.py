@@ -10,19 +10,19 @@ import pytest
 import yaml
 
 from mpg_cli.errors import PersonaError, UsageError
-from mpg_cli.io import safe_yaml
 from mpg_cli.io.safe_yaml import MAX_BYTES, MAX_DEPTH, parse, read
 
 FILE = Path("p.yaml")
 
 
-@pytest.fixture(autouse=True, params=["libyaml", "python"])
-def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with both of PyYAML's parsers: one of them is all that some systems have."""
+@pytest.fixture(params=["libyaml", "python"])
+def loader(request: pytest.FixtureRequest) -> Any:
+    """Both of PyYAML's parsers, with which every test runs: one of them is all that some systems have."""
     if request.param == "python":
-        monkeypatch.setattr(safe_yaml, "_PARSER", yaml.SafeLoader)
-    elif not yaml.__with_libyaml__:
+        return yaml.SafeLoader
+    if not yaml.__with_libyaml__:
         pytest.skip("PyYAML without libyaml")
+    return yaml.CSafeLoader
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         ("'👩\u200d🚀'", "👩\u200d🚀"),
     ],
 )
-def test_plain_scalars_are_those_of_yaml_1_2(scalar: str, value: Any) -> None:
-    found = parse(f"key: {scalar}", FILE)[0].data["key"]
+def test_plain_scalars_are_those_of_yaml_1_2(scalar: str, value: Any, loader: Any) -> None:
+    found = parse(f"key: {scalar}", FILE, loader=loader)[0].data["key"]
     assert found == value
     assert type(found) is type(value)
 
 
-def test_lines_and_paths_of_every_key() -> None:
+def test_lines_and_paths_of_every_key(loader: Any) -> None:
     text = "\n# comment\na: 1\nb:\n  - x\n  - c: {d: 2}\n---\na: 3\n"
-    first, second = parse(text, FILE)
+    first, second = parse(text, FILE, loader=loader)
     assert first.data == {"a": 1, "b": ["x", {"c": {"d": 2}}]}
     assert first.lines == {
         ("a",): 3,
@@ -88,9 +88,11 @@ def test_lines_and_paths_of_every_key() -> None:
     assert first.where(("missing",)) == "p.yaml:3: missing"
 
 
-def test_empty_documents_are_left_out() -> None:
-    assert parse("", FILE) == ()
-    assert [document.data for document in parse("# only\n---\n---\na: 1\n---\n", FILE)] == [{"a": 1}]
+def test_empty_documents_are_left_out(loader: Any) -> None:
+    assert parse("", FILE, loader=loader) == ()
+    assert [document.data for document in parse("# only\n---\n---\na: 1\n---\n", FILE, loader=loader)] == [
+        {"a": 1}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,51 +136,51 @@ def test_empty_documents_are_left_out() -> None:
         ("%YAML 3.0\n---\na: 1", "p.yaml:1", "not YAML"),
     ],
 )
-def test_refused_with_file_line_and_key(text: str, where: str, words: str) -> None:
+def test_refused_with_file_line_and_key(text: str, where: str, words: str, loader: Any) -> None:
     with pytest.raises(PersonaError) as caught:
-        parse(text, FILE)
+        parse(text, FILE, loader=loader)
     assert caught.value.message.startswith(where)
     assert words in caught.value.message
     assert caught.value.message.isprintable()
 
 
-def test_alias_bomb_is_refused_at_its_first_anchor() -> None:
+def test_alias_bomb_is_refused_at_its_first_anchor(loader: Any) -> None:
     rows = ["a0: &a0 [lol, lol]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
     with pytest.raises(PersonaError, match=r"p\.yaml:1: a0: anchors"):
-        parse("\n".join(rows), FILE)
+        parse("\n".join(rows), FILE, loader=loader)
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
-def test_deep_nesting_is_refused_quickly(opening: str) -> None:
+def test_deep_nesting_is_refused_quickly(opening: str, loader: Any) -> None:
     text = opening * 5000
     start = time.perf_counter()
     with pytest.raises(PersonaError):
-        parse(f"a:\n  {text}", FILE)
+        parse(f"a:\n  {text}", FILE, loader=loader)
     assert time.perf_counter() - start < 5
 
 
-def test_depth_is_bounded_exactly() -> None:
+def test_depth_is_bounded_exactly(loader: Any) -> None:
     fits = "a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
-    assert parse(fits, FILE)
+    assert parse(fits, FILE, loader=loader)
     with pytest.raises(PersonaError, match="deeper than 32"):
-        parse(fits.replace("[]", "[[]]"), FILE)
+        parse(fits.replace("[]", "[[]]"), FILE, loader=loader)
 
 
-def test_file_size_is_bounded(tmp_path: Path) -> None:
+def test_file_size_is_bounded(tmp_path: Path, loader: Any) -> None:
     file = tmp_path / "big.yaml"
     file.write_bytes(b"a: 1\n#" + b"x" * (MAX_BYTES - 6))
-    assert read(file)[0].data == {"a": 1}
+    assert read(file, loader=loader)[0].data == {"a": 1}
     file.write_bytes(b"a: 1\n#" + b"x" * (MAX_BYTES - 5))
     with pytest.raises(PersonaError, match=r"big\.yaml: larger than 1 MiB"):
-        read(file)
+        read(file, loader=loader)
 
 
-def test_bytes_and_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_bytes_and_files_that_cannot_be_read(tmp_path: Path, loader: Any) -> None:
     file = tmp_path / "p\x1b.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(PersonaError, match=r"p\\x1b\.yaml:2: byte 0xff is not UTF-8"):
-        read(file)
+        read(file, loader=loader)
     with pytest.raises(UsageError, match="cannot be read"):
-        read(tmp_path / "missing.yaml", error=UsageError)
+        read(tmp_path / "missing.yaml", error=UsageError, loader=loader)
     file.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
-    assert read(file)[0].data == {"a": 1, "b": 2}
+    assert read(file, loader=loader)[0].data == {"a": 1, "b": 2}

@@ -14,6 +14,7 @@ from tests.support.groups import Boat
 SAIL = Keywords(Boat, without=("motor",))
 
 
+@SAIL.named()
 @SAIL.of
 def sail(where: str, *, gently: bool = False, **options: Any) -> Boat:
     """Sail."""

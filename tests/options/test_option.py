@@ -118,9 +118,13 @@ def test_what_cannot_be_is_reported_with_what_can(key: str, value: Any, says: st
 def test_an_error_can_call_the_setting_otherwise() -> None:
     with pytest.raises(RangeError) as caught:
         Boat("Kiel", speed=-1)
-    assert caught.value.renamed("speed").message == "speed -1 must be above 0"
+    caught.value.rename({"--speed": "speed", "--sails": "the_sails"})
+    assert str(caught.value) == caught.value.message == "speed -1 must be above 0"
     assert caught.value.hint == "row"
     with pytest.raises(UnknownChoice) as unknown:
         Boat("Kiel", sails="gaff")  # type: ignore[arg-type]
     assert unknown.value.setting == "--sails"
-    assert unknown.value.renamed("the_sails").message == "unknown the_sails 'gaff' (choose from main, jib)"
+    names = {"--a": "a", "--a-b": "a_b"}
+    error = UsageError("--a 1 and --a-b, '--a', x/--a, --c", hint="see --a-b")
+    error.rename(names)
+    assert (error.message, error.hint) == ("a 1 and a_b, '--a', x/--a, --c", "see a_b")

@@ -8,27 +8,26 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mpg_cli.errors import AdapterError
-from mpg_cli.models.load.adapter import Adapter, read_adapter
-from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run.fold import fold
 from mpg_cli.personas.adapter_names import Names, parse_key
-from tests.support.adapters import edit_config, edited_tensors, tiny_adapter
+from tests.support.adapters import (
+    PREFIX,
+    edit_config,
+    edited_tensors,
+    fitted,
+    refused,
+    respelled,
+    served,
+    swap,
+    tiny_adapter,
+)
 from tests.support.models import (
-    ALTERNATING,
-    SIZES,
-    WINDOW,
     log_probs,
     random_tokens,
-    save_model,
     tiny_config,
     tiny_model,
 )
-
-PEFT = "base_model.model."
-VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -36,69 +35,27 @@ def llama() -> Any:
     return tiny_model()
 
 
-@pytest.fixture(scope="module")
-def gemma() -> Any:
-    """A tiny Gemma 3 with a tower for images, whose language model is what text passes."""
-    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
-
-    text = SIZES | WINDOW | {"head_dim": 8, "query_pre_attn_scalar": 8, "layer_types": ALTERNATING}
-    config = Gemma3Config(
-        text_config=text, vision_config=VISION | {"image_size": 28, "patch_size": 14}, mm_tokens_per_image=4
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Gemma3ForConditionalGeneration(config)
-    return model.eval().requires_grad_(False)
-
-
-def respelled(folder: Path, spell: Callable[[str], str]) -> Path:
-    """The adapter with other keys."""
-    with edited_tensors(folder) as tensors:
-        renamed = {spell(key): tensor for key, tensor in tensors.items()}
-        tensors.clear()
-        tensors.update(renamed)
-    return folder
-
-
-def fitted(folder: Path, model: nn.Module) -> Adapter:
-    return fit_adapter(read_adapter(folder, "pirate"), model)
-
-
-def refused(folder: Path, model: nn.Module) -> str:
-    with pytest.raises(AdapterError) as caught:
-        fitted(folder, model)
-    return f"{caught.value.message}\nhint: {caught.value.hint}"
-
-
-def served(folder: Path, model: nn.Module, tokens: Tensor) -> Tensor:
-    return log_probs(fold(model, [(fitted(folder, model), 1.0)]), tokens)
-
-
-def swap(old: str, new: str) -> Callable[[str], str]:
-    return lambda key: key.replace(old, new, 1)
-
-
 LLAMA = {
     "the adapter's name": swap(".weight", ".default.weight"),
     "another name": lambda key: key.replace(".weight", ".pirate.weight"),
     "loralib's": lambda key: key.removesuffix(".weight"),
     "loralib's with a name": lambda key: key.replace(".weight", ".default"),
-    "no prefix": swap(PEFT, ""),
-    "trained as AutoModel": swap(PEFT + "model.", PEFT),
-    "AutoModel, no prefix": swap(PEFT + "model.", ""),
-    "PEFT in PEFT": swap(PEFT, PEFT + PEFT),
-    "base_model alone": swap(PEFT, "base_model."),
+    "no prefix": swap(PREFIX, ""),
+    "trained as AutoModel": swap(PREFIX + "model.", PREFIX),
+    "AutoModel, no prefix": swap(PREFIX + "model.", ""),
+    "PEFT in PEFT": swap(PREFIX, PREFIX + PREFIX),
+    "base_model alone": swap(PREFIX, "base_model."),
     "torch.compile around": lambda key: f"_orig_mod.{key}",
-    "torch.compile within": swap(PEFT, PEFT + "_orig_mod."),
+    "torch.compile within": swap(PREFIX, PREFIX + "_orig_mod."),
     "torch.compile a layer": swap(".self_attn.", "._orig_mod.self_attn."),
     "DDP": lambda key: f"module.{key}",
-    "DDP within": swap(PEFT, PEFT + "module."),
+    "DDP within": swap(PREFIX, PREFIX + "module."),
     "FSDP": lambda key: key.replace("layers.1.", "layers.1._fsdp_wrapped_module."),
     "checkpointed": lambda key: key.replace("self_attn.", "_checkpoint_wrapped_module.self_attn."),
-    "multimodal": swap(PEFT + "model.", PEFT + "model.language_model."),
-    "multimodal before 4.52": swap(PEFT + "model.", PEFT + "language_model.model."),
-    "InternVL": swap(PEFT + "model.", PEFT + "llm.model."),
-    "TRL with a value head": swap(PEFT, "pretrained_model." + PEFT),
+    "multimodal": swap(PREFIX + "model.", PREFIX + "model.language_model."),
+    "multimodal before 4.52": swap(PREFIX + "model.", PREFIX + "language_model.model."),
+    "InternVL": swap(PREFIX + "model.", PREFIX + "llm.model."),
+    "TRL with a value head": swap(PREFIX, "pretrained_model." + PREFIX),
 }
 
 
@@ -125,8 +82,8 @@ def test_every_spelling_means_the_same_modules(spelling: str, tmp_path: Path, ll
 def test_a_body_of_another_name_is_a_wrapper_too(architecture: str, tmp_path: Path) -> None:
     model = tiny_model(architecture)
     plain = fitted(tiny_adapter(tmp_path / "a", architecture), model).pairs.keys()
-    body = f"{PEFT}{model.base_model_prefix}."
-    assert fitted(respelled(tmp_path / "a", swap(body, PEFT)), model).pairs.keys() == plain
+    body = f"{PREFIX}{model.base_model_prefix}."
+    assert fitted(respelled(tmp_path / "a", swap(body, PREFIX)), model).pairs.keys() == plain
 
 
 def test_an_adapter_trained_on_the_body_alone_is_pefts(tmp_path: Path) -> None:
@@ -144,92 +101,6 @@ def test_an_adapter_trained_on_the_body_alone_is_pefts(tmp_path: Path) -> None:
     oracle = tiny_model()
     oracle.model = PeftModel.from_pretrained(oracle.model, str(folder)).merge_and_unload()
     assert (served(folder, tiny_model(), tokens) - log_probs(oracle, tokens)).abs().max() < 1e-5
-
-
-OLD = swap(PEFT + "model.language_model.", PEFT + "language_model.model.")
-GEMMA: dict[str, Callable[[str], str]] = {
-    "today's": lambda key: key,
-    "before 4.52": OLD,
-    "of the text model": swap(PEFT + "model.language_model.", PEFT + "model."),
-    "no prefix": swap(PEFT, ""),
-}
-
-
-@pytest.mark.parametrize("spelling", GEMMA)
-def test_spellings_of_a_multimodal_model_give_pefts_logits(spelling: str, tmp_path: Path, gemma: Any) -> None:
-    """The folder as PEFT wrote it is the oracle: PEFT itself cannot load all of the others."""
-    from copy import deepcopy
-
-    from peft import PeftModel
-
-    tokens = random_tokens()
-    targets = r".*language_model.*\.(q_proj|down_proj)"
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=targets)
-    oracle = log_probs(PeftModel.from_pretrained(deepcopy(gemma), str(folder)).eval(), tokens)
-    if spelling == "of the text model":
-        edit_config(folder, {"target_modules": ["q_proj", "down_proj"]})  # the tower has none to train there
-    found = served(respelled(folder, GEMMA[spelling]), gemma, tokens)
-    assert (found - oracle).abs().max() < 1e-5
-    assert (log_probs(gemma, tokens) - oracle).abs().max() > 1e-2
-
-
-def test_an_expression_is_matched_in_the_words_of_its_file(tmp_path: Path, gemma: Any) -> None:
-    """ms-swift and Unsloth write the trained model's names into `target_modules`."""
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=r".*language_model.*\.(q_proj|v_proj)")
-    respelled(folder, OLD)
-    edit_config(folder, {"target_modules": r"^(language_model(?=\.).*\.(q_proj|v_proj))$"})
-    assert len(fitted(folder, gemma).pairs) == 6
-    assert len(fitted(folder, tiny_model("gemma3")).pairs) == 6  # the text model on its own
-    edit_config(folder, {"target_modules": r"^(language_model(?=\.).*\.(q_proj|k_proj|v_proj))$"})
-    for model in (gemma, tiny_model("gemma3")):
-        text = refused(folder, model)
-        assert "layers.{0-2}.self_attn.k_proj: target_modules selects it, but the file has no tensors" in text
-
-
-WITHOUT_TOWER: dict[str, Callable[[str], str]] = {
-    "today's": lambda key: key,
-    "before 4.52": lambda key: OLD(key).replace("model.vision_tower.", "vision_tower.vision_model."),
-    "of the text model": GEMMA["of the text model"],
-}
-
-
-@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]], ids=str)
-@pytest.mark.parametrize("spelling", WITHOUT_TOWER)
-def test_what_text_never_passes_is_left_out(
-    spelling: str, targets: list[str] | str, tmp_path: Path, gemma: Any
-) -> None:
-    from copy import deepcopy
-
-    from peft import PeftModel
-
-    tokens = random_tokens()
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=targets)
-    oracle = log_probs(PeftModel.from_pretrained(deepcopy(gemma), str(folder)).eval(), tokens)
-    respelled(folder, WITHOUT_TOWER[spelling])
-    assert (served(folder, gemma, tokens) - oracle).abs().max() < 1e-5
-    text = tiny_model("gemma3")
-    weights = {name.replace("language_model.", ""): one for name, one in gemma.state_dict().items()}
-    text.load_state_dict({name: weights[name] for name in text.state_dict()})
-    assert (served(folder, text, tokens) - oracle).abs().max() < 1e-5
-    for model in (gemma, text):
-        adapter = fitted(folder, model)
-        assert not any("vision" in name for name in adapter.pairs)
-        assert "adapter pirate also adapts parts for pictures or sound, such as" in str(adapter.notice)
-
-
-def test_the_text_part_must_be_whole_all_the_same(tmp_path: Path, gemma: Any) -> None:
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"])
-    with edited_tensors(folder) as tensors:
-        for key in [key for key in tensors if "language_model.layers.1." in key]:
-            del tensors[key]
-    wanted = "layers.1.self_attn.q_proj: target_modules selects it, but the file has no tensors for it"
-    for model in (gemma, tiny_model("gemma3")):
-        assert wanted in refused(folder, model)
-    with edited_tensors(folder) as tensors:
-        for key in [key for key in tensors if "language_model" in key]:
-            del tensors[key]
-    with pytest.raises(AdapterError, match="it adapts parts for pictures or sound only"):
-        read_adapter(folder, "pirate")
 
 
 def test_an_output_layer_called_decoder_is_not_the_body(tmp_path: Path) -> None:
@@ -251,52 +122,6 @@ def test_an_output_layer_called_decoder_is_not_the_body(tmp_path: Path) -> None:
     )
 
 
-def test_a_tower_within_the_body_is_beside_the_text_too(tmp_path: Path) -> None:
-    """As Phi-4's, below `model.embed_tokens_extend`."""
-    model = tiny_model()
-    tower = nn.Module()
-    tower.q_proj = nn.Linear(8, 8, bias=False)
-    model.model.audio_embed = tower
-    folder = tiny_adapter(tmp_path, base=model, targets=("q_proj",))
-    assert len(fitted(folder, model).pairs) == 3
-
-
-def test_what_is_left_out_is_reported(tmp_path: Path, gemma: Any) -> None:
-    """Also where a persona's adapter is taken by its family name, which has a notice of its own."""
-    from mpg_cli.models.experts import find_experts
-    from mpg_cli.models.load.loader import load_model
-    from mpg_cli.personas.adapter_place import AdapterPlace
-    from mpg_cli.personas.expression import parse
-    from mpg_cli.personas.registry import Registry, resolve
-
-    loaded = load_model(str(save_model(tmp_path / "X-1B", "gemma3")), device="cpu", dtype="float32")
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"])
-    (tmp_path / "p.yaml").write_text("name: p\nadapters: [{base: org/X-1B-GGUF, path: a}]\n")
-    blend = resolve(parse("p"), Registry.load([tmp_path]))
-    said: list[str] = []
-    find_experts(blend, (), loaded, said.append, said.append)
-    find_experts(None, ((AdapterPlace(folder), 1.0),), loaded, said.append, said.append)
-    left_out = [text for text in said if "they are left out, as they do not affect text" in text]
-    assert [text.split(" also adapts")[0] for text in left_out] == ["adapter p", f"adapter {folder}"]
-
-
-def test_the_text_part_alone_has_no_notice(tmp_path: Path, gemma: Any) -> None:
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=["q_proj"], exclude_modules=".*vision.*")
-    assert fitted(folder, gemma).notice is None
-    assert len(fitted(folder, tiny_model("gemma3")).pairs) == 3
-
-
-def test_weights_of_a_tower_are_no_ones_business(tmp_path: Path, gemma: Any) -> None:
-    folder = tiny_adapter(
-        tmp_path / "a", base=gemma, targets=["q_proj"], modules_to_save=["multi_modal_projector"]
-    )
-    with edited_tensors(folder) as tensors:
-        (key,) = [key for key in tensors if "mm_input_projection" in key]
-        tensors[key] += 1
-    for model in (gemma, tiny_model("gemma3")):
-        assert len(fitted(folder, model).pairs) == 3
-
-
 def test_an_adapter_may_be_called_after_pictures(tmp_path: Path, llama: Any) -> None:
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     respelled(folder, lambda key: key.replace(".weight", ".image_critic.weight"))
@@ -311,9 +136,9 @@ NAME = "model.layers.1.self_attn.q_proj"
     [
         (NAME, lambda key: key),
         (r"model\.layers\.1\.self_attn\.q_proj", lambda key: key),
-        (f"_orig_mod.{NAME}", swap(PEFT, PEFT + "_orig_mod.")),
-        (rf"_orig_mod\.{NAME}", swap(PEFT, PEFT + "_orig_mod.")),
-        (f"module.{NAME}", swap(PEFT, PEFT + "module.")),
+        (f"_orig_mod.{NAME}", swap(PREFIX, PREFIX + "_orig_mod.")),
+        (rf"_orig_mod\.{NAME}", swap(PREFIX, PREFIX + "_orig_mod.")),
+        (f"module.{NAME}", swap(PREFIX, PREFIX + "module.")),
         (NAME.replace(".self", "._fsdp_wrapped_module.self"), lambda key: key),
     ],
 )
@@ -339,15 +164,6 @@ def test_a_pattern_that_lost_its_module_is_refused(
     assert "spell the pattern like its module in adapter_model.safetensors" in text
 
 
-def test_a_pattern_in_the_models_words_is_refused_where_the_file_has_others(
-    tmp_path: Path, gemma: Any
-) -> None:
-    folder = tiny_adapter(tmp_path / "a", base=gemma, targets=r".*language_model.*q_proj")
-    edit_config(folder, {"alpha_pattern": {"model.language_model.layers.1.self_attn.q_proj": 64}})
-    assert max(pair.scale for pair in fitted(folder, gemma).pairs.values()) == 16
-    assert "has a rank or alpha for" in refused(respelled(folder, OLD), gemma)
-
-
 @pytest.mark.parametrize("pattern", ["k_proj", r"layers\.2\.mlp.*", "vision_tower.*q_proj"])
 def test_a_pattern_for_modules_that_are_not_adapted_changes_nothing(
     pattern: str, tmp_path: Path, llama: Any
@@ -364,7 +180,7 @@ def test_a_name_that_two_modules_could_have_is_refused(tmp_path: Path) -> None:
             self.model, self.language_model = tiny_model().model, tiny_model().model
 
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
-    text = refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())
+    text = refused(respelled(folder, swap(PREFIX + "model.", "llm.")), Two())
     assert "can be model.layers.0.self_attn.q_proj or language_model.layers.0.self_attn.q_proj" in text
 
 
@@ -372,7 +188,7 @@ def test_one_module_under_two_names_is_refused(tmp_path: Path, llama: Any) -> No
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"])
     with edited_tensors(folder) as tensors:
         for key, tensor in [*tensors.items()]:
-            tensors[key.replace(PEFT + "model.", PEFT + "language_model.model.")] = tensor.clone()
+            tensors[key.replace(PREFIX + "model.", PREFIX + "language_model.model.")] = tensor.clone()
     assert "the file has tensors for it under another name as well" in refused(folder, llama)
 
 
@@ -415,11 +231,11 @@ def test_an_empty_tensor_is_reported_with_its_origin(tmp_path: Path, llama: Any)
 @pytest.mark.parametrize(
     "key, name",
     [
-        (PEFT + "lm_head.base_layer.weight", "lm_head.weight"),
-        (PEFT + "lm_head.modules_to_save.default.weight", "lm_head.weight"),
-        (PEFT + "lm_head.modules_to_save.weight", "lm_head.weight"),
-        (PEFT + "model.embed_tokens.original_module.weight", "model.embed_tokens.weight"),
-        (PEFT + "model.layers.0.self_attn.q_proj.base_layer.bias", "model.layers.0.self_attn.q_proj.bias"),
+        (PREFIX + "lm_head.base_layer.weight", "lm_head.weight"),
+        (PREFIX + "lm_head.modules_to_save.default.weight", "lm_head.weight"),
+        (PREFIX + "lm_head.modules_to_save.weight", "lm_head.weight"),
+        (PREFIX + "model.embed_tokens.original_module.weight", "model.embed_tokens.weight"),
+        (PREFIX + "model.layers.0.self_attn.q_proj.base_layer.bias", "model.layers.0.self_attn.q_proj.bias"),
     ],
 )
 def test_whole_weights_are_called_as_the_model_calls_them(key: str, name: str) -> None:
@@ -442,4 +258,4 @@ def test_a_copy_whose_name_two_weights_could_have_is_refused(tmp_path: Path) -> 
 
     folder = tiny_adapter(tmp_path / "a", targets=["q_proj"], modules_to_save=["norm"])
     wanted = "norm.weight: can be model.norm.weight or language_model.norm.weight of the model"
-    assert wanted in refused(respelled(folder, swap(PEFT + "model.", "llm.")), Two())
+    assert wanted in refused(respelled(folder, swap(PREFIX + "model.", "llm.")), Two())

@@ -9,7 +9,6 @@ import pytest
 
 from mpg_cli.config import paths as folders
 from mpg_cli.errors import PersonaError, UsageError
-from mpg_cli.personas import registry as module
 from mpg_cli.personas.registry import Registry, library_dir, load_default, search_path
 from tests.support.files import Write
 
@@ -20,10 +19,9 @@ def persona(name: str, prompt: str = "p") -> str:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder and a home without personas, and no library."""
+    """A working folder and a home without personas."""
     monkeypatch.delenv("MPG_PERSONA_PATH", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(module, "library_dir", lambda: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -131,45 +129,43 @@ def test_unreadable_directory_is_a_problem(tmp_path: Path) -> None:
 def test_search_order(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPG_PERSONA_PATH", os.pathsep.join(["/env/1", "", "~/2"]))
     monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setattr(module, "library_dir", lambda: Path("/library"))
     assert search_path([Path("/flag")]) == (
         Path("/flag"),
         Path("/env/1"),
         Path("/home/me/2"),
         Path("personas"),
         alone / "config" / "mpg" / "personas",
-        Path("/library"),
+        library_dir(),
     )
 
 
 def test_each_place_shadows_the_next(alone: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = ["flag", "env", "personas", "config/mpg/personas", "library"]
+    places = ["flag", "env", "personas", "config/mpg/personas"]
     for place in places:
         write(f"{place}/p.yaml", persona("pirate", place))
     monkeypatch.setenv("MPG_PERSONA_PATH", "env")
-    monkeypatch.setattr(module, "library_dir", lambda: alone / "library")
     found = load_default([Path("flag")])
     assert found.get("pirate").prompt == "flag"
-    assert [item.prompt for item in found.shadowed] == places[1:]
+    *own, last = found.shadowed
+    assert [item.prompt for item in own] == places[1:]
+    assert last.file.parent == library_dir()
 
 
 def test_persona_dir_that_is_no_folder_is_an_error(alone: Path) -> None:
     with pytest.raises(UsageError, match="--persona-dir nowhere: no such folder"):
         load_default([Path("nowhere")])
-    assert load_default().personas == ()
+    assert {item.file.parent for item in load_default().personas} == {library_dir()}
 
 
-def test_library_is_in_the_package_or_in_the_checkout(
-    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folders, "DATA", write("site/mpg_cli/__init__.py", "").parent / "data")
-    assert library_dir() is None
+def test_library_is_in_the_package_or_in_the_checkout(tmp_path: Path, write: Write) -> None:
+    data = write("site/mpg_cli/__init__.py", "").parent / "data"
+    assert library_dir(data) is None
     write("site/personas/p.yaml", persona("x"))
-    assert library_dir() is None  # another package of that name
+    assert library_dir(data) is None  # another package of that name
     write("site/pyproject.toml", "")
-    assert library_dir() == tmp_path / "site" / "personas"
+    assert library_dir(data) == tmp_path / "site" / "personas"
     write("site/mpg_cli/data/personas/p.yaml", persona("x"))
-    assert library_dir() == tmp_path / "site" / "mpg_cli" / "data" / "personas"
+    assert library_dir(data) == tmp_path / "site" / "mpg_cli" / "data" / "personas"
 
 
 def test_user_folder_is_the_one_of_the_config(alone: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,19 +140,29 @@ def test_the_pairs_fill_the_steps_once_beside_those_held_out(steps: int, batch: 
 
 
 def test_a_pair_that_mpg_train_would_leave_out_ends_the_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("trl")
-    from recipes.mpg_tiny import adapters, corpus
+    from mpg_cli.cli.app import main
+    from recipes.mpg_tiny import adapters
 
-    def same(persona: str, seed: int) -> Iterator[tuple[corpus.Spec, corpus.Spec]]:
-        for number, (chosen, rejected) in enumerate(corpus.pairs(persona, seed)):
-            yield chosen, chosen if number == 3 else rejected
+    settings = adapters.AdapterSettings(batch=4).with_steps(3)
+    file = tmp_path / "pirate.jsonl"
+    adapters.write_pairs("pirate", settings.pairs("pirate"), 1, file)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[3]["rejected"] = rows[3]["chosen"]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert main(adapters.train_command("pirate", BASE, tmp_path, settings, 1)[1:]) == 2
+    assert "pirate.jsonl:4: chosen and rejected are the same" in capsys.readouterr().err
 
-    monkeypatch.setattr(adapters, "pairs", same)
+
+def test_a_training_that_fails_ends_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trl")
+    from recipes.mpg_tiny import adapters
+
     settings = adapters.AdapterSettings(batch=4).with_steps(3)
     with pytest.raises(SystemExit) as ended:
-        adapters.train_adapter(BASE, "pirate", tmp_path / "out", tmp_path, settings, 1)
-    assert ended.value.code == 2
-    assert "pirate.jsonl:4: chosen and rejected are the same" in capsys.readouterr().err
+        adapters.train_adapter(tmp_path / "gone", "pirate", tmp_path / "out", tmp_path, settings, 1)
+    assert ended.value.code == 1
+    assert "gone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

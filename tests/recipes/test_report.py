@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -151,26 +152,28 @@ def test_a_blend_with_too_many_odd_sentences_is_marked_and_no_miss() -> None:
 BLENDS = ("I", "pirate", "I+pirate", "INTJ+pirate")
 
 
+@pytest.fixture(scope="module")
+def judges() -> report.Judges:
+    """Of less text than those of the report."""
+    return Classifier(texts=1000), SentenceCheck(dialogues=1000)
+
+
 def test_a_small_report_on_the_bundled_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, judges: report.Judges, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is 1 until every miss has a reason; four replies a blend miss more than enough."""
     base = Path("mpg_cli", "data", "mpg-tiny")
     shutil.copytree(ROOT / base, tmp_path / base)
     (tmp_path / "personas").symlink_to(ROOT / "personas")
-    judges = Classifier(texts=1000), SentenceCheck(dialogues=1000)
-    monkeypatch.setattr(report, "Classifier", lambda: judges[0])
-    monkeypatch.setattr(report, "SentenceCheck", lambda: judges[1])
-    monkeypatch.setattr(report, "REASONS", {})
     command = ["--root", str(tmp_path), "--replies", "4", "--threads", str(torch.get_num_threads())]
-    assert report.main([*command, "--blends", *BLENDS]) == 1
+    assert report.main([*command, "--blends", *BLENDS], judges, reasons={}) == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missed and not")]
     names = [line.split(": ", 1)[1] for line in told]
     written = (tmp_path / "docs" / "library.md").read_text(encoding="utf-8")
     assert written.count("Not explained.") == len(names) > 0
 
-    monkeypatch.setattr(report, "REASONS", dict.fromkeys(names, "Four replies only."))
-    assert report.main([*command, "--blends", *BLENDS]) == 0
+    reasons = dict.fromkeys(names, "Four replies only.")
+    assert report.main([*command, "--blends", *BLENDS], judges, reasons) == 0
     assert "missed and not" not in capsys.readouterr().out
     written = (tmp_path / "docs" / "library.md").read_text(encoding="utf-8")
     card = (tmp_path / base / "README.md").read_text(encoding="utf-8")
@@ -184,12 +187,13 @@ def test_a_small_report_on_the_bundled_model(
 
 
 def test_a_few_blends_are_printed_and_written_only_where_a_root_is_given(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    judges: report.Judges, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "measure", lambda *_: page([Figure(SINGLE, "I", 0.8996, 2000, "why")], {}))
-    monkeypatch.delattr(report, "write_report")
-    assert report.main(["--blends", "I", "--threads", str(torch.get_num_threads())]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "single persona: I: 89.96 % why",
-        "missed and not explained: single persona: I",
-    ]
+    files = [ROOT / "docs" / "library.md", ROOT / "mpg_cli" / "data" / "mpg-tiny" / "README.md"]
+    before = [file.stat().st_mtime_ns for file in files]
+    command = ["--blends", "I", "--replies", "4", "--threads", str(torch.get_num_threads())]
+    assert report.main(command, judges, reasons={}) == 1
+    told = capsys.readouterr().out
+    assert re.search(r"^single persona: I: [\d.]+ %", told, re.MULTILINE)
+    assert "missed and not explained: " in told
+    assert [file.stat().st_mtime_ns for file in files] == before

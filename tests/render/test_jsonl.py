@@ -13,7 +13,7 @@ from tests.support.replies import reply, round_, streams, written
 
 FIELDS = [
     *("text", "token_ids", "persona", "experts", "model", "revision", "target", "rule", "drafter"),
-    *("chunk_size", "seed", "sequence", "finish_reason", "usage", "stats"),
+    *("chunk_size", "sampling", "sampling_from", "seed", "sequence", "finish_reason", "usage", "stats"),
 ]
 NASTY = 'é "\x1b[31m\u2028\ud800\n日本'
 

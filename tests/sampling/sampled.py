@@ -12,7 +12,7 @@ import torch
 
 from mpg_cli.sampling.drafters import Drafter, LookupDrafter, NullDrafter, RowDrafter
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import RuleName, Sampling, Scheme, TargetName, Threshold
+from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme, TargetName, Threshold
 from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.targets import combine, warp
@@ -38,9 +38,9 @@ def decoding(
     ends: bool = True,
     **sampling: Any,
 ) -> Decoding:
-    """`ends`: END ends a reply; `sampling` are the fields of Sampling."""
+    """`ends`: END ends a reply; `sampling` are the fields of SamplingLaw."""
     scheme = Scheme(target=target, rule=rule, chunk_size=chunk_size, threshold=threshold)
-    return Decoding(Sampling(**sampling), scheme, weights, frozenset({END} if ends else ()))
+    return Decoding(SamplingLaw(**sampling), scheme, weights, frozenset({END} if ends else ()))
 
 
 def with_scheme(how: Decoding, **changes: Any) -> Decoding:
@@ -83,7 +83,9 @@ def sample(
     return states
 
 
-def penalised(log_p: torch.Tensor, normaliser: float, how: Sampling, prefix: tuple[int, ...]) -> torch.Tensor:
+def penalised(
+    log_p: torch.Tensor, normaliser: float, how: SamplingLaw, prefix: tuple[int, ...]
+) -> torch.Tensor:
     """The penalties of docs/algorithm.md, token by token."""
     z = [float(x) + normaliser for x in log_p]
     for token in range(VOCABULARY):

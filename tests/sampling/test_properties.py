@@ -12,13 +12,13 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import RuleName, Sampling, Threshold
+from mpg_cli.sampling.params import RuleName, SamplingLaw, Threshold
 from mpg_cli.sampling.state import Decoding, SequenceState
 from tests.sampling.fake import VOCABULARY, Law
 from tests.sampling.sampled import DRAFTERS, decoding, sampler_of
 
 SAMPLINGS = st.builds(
-    Sampling,
+    SamplingLaw,
     temperature=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     top_k=st.sampled_from([0, 2]),
     top_p=st.sampled_from([1.0, 0.7]),
@@ -62,7 +62,7 @@ def run(law: Law, how: Decoding, drafter: str, seed: int, batch: int, limit: int
     batch=st.integers(1, 3),
 )
 def test_committed_text_never_depends_on_the_drafter_under_exact(
-    seed: int, weights: tuple[float, float], sampling: Sampling, drafter: str, gamma: int, batch: int
+    seed: int, weights: tuple[float, float], sampling: SamplingLaw, drafter: str, gamma: int, batch: int
 ) -> None:
     law, how = model(seed), replace(decoding(weights, chunk_size=gamma), sampling=sampling)
     assert run(law, how, drafter, seed, batch) == run(law, how, "none", seed, batch)

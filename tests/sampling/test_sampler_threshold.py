@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -67,6 +67,16 @@ def true_maxima(how: Decoding, gamma: int, limit: int) -> tuple[float, ...]:
     return tuple(itertools.accumulate(most, max))
 
 
+@dataclass
+class Maxima(Window):
+    """Thresholds that are known beforehand."""
+
+    maxima: tuple[float, ...]
+
+    def thresholds(self, size: int) -> tuple[float, ...]:
+        return self.maxima[:size]
+
+
 @pytest.mark.parametrize(
     "gamma, target, top_p, candidates, ahead",
     [
@@ -81,7 +91,7 @@ def true_maxima(how: Decoding, gamma: int, limit: int) -> tuple[float, ...]:
     ],
 )
 def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
-    gamma: int, target: TargetName, top_p: float, candidates: int, ahead: int, monkeypatch: pytest.MonkeyPatch
+    gamma: int, target: TargetName, top_p: float, candidates: int, ahead: int
 ) -> None:
     """With the true maxima as thresholds there is no bias; chunks are accepted, salvaged and rejected."""
     how = decoding(
@@ -94,9 +104,11 @@ def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
     )
     limit = gamma * ahead + 1
     maxima = true_maxima(how, gamma, limit)
-    monkeypatch.setattr(Window, "thresholds", lambda self, size: maxima[:size])
     replies = [SequenceState(Noise(3, n), limit) for n in range(6000 // (candidates * ahead))]
-    rounds = list(sampler_of(how, MERGED, replies, near_law).run())
+    sampler = sampler_of(how, MERGED, replies, near_law)
+    for reply in replies:
+        reply.window = Maxima(how.scheme.threshold, maxima)
+    rounds = list(sampler.run())
     assert all(
         a <= m + 1e-6
         for r in rounds
@@ -135,18 +147,23 @@ def test_thresholds_come_from_the_chunks_before_of_the_same_sequence() -> None:
         assert [r.thresholds for r in again] == [r.thresholds for r in own]
 
 
-def test_each_test_of_a_chunk_has_a_uniform_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int, int]] = []
-    uniform = Noise.uniform
+@dataclass(frozen=True)
+class Listed(Noise):
+    """Noise that lists the uniforms that were asked for."""
 
-    def spy(self: Noise, position: int, stream: int, offset: int = 0) -> float:
-        seen.append((position, stream, offset))
-        return uniform(self, position, stream, offset)
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
 
-    monkeypatch.setattr(Noise, "uniform", spy)
-    sample(decoding(rule="threshold", chunk_size=3, ends=False), MERGED, [0], limit=20)
-    assert len(set(seen)) == len(seen)
-    assert {offset for _, _, offset in seen} == {0, 1, 2}
+    def uniform(self, position: int, stream: int, offset: int = 0) -> float:
+        self.asked.append((position, stream, offset))
+        return super().uniform(position, stream, offset)
+
+
+def test_each_test_of_a_chunk_has_a_uniform_of_its_own() -> None:
+    noise = Listed(7, 0)
+    how = decoding(rule="threshold", chunk_size=3, ends=False)
+    list(sampler_of(how, MERGED, [SequenceState(noise, 20)]).run())
+    assert len(set(noise.asked)) == len(noise.asked)
+    assert {offset for _, _, offset in noise.asked} == {0, 1, 2}
 
 
 def test_under_threshold_the_drafter_is_not_truncated() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpg_cli.sampling.params import Sampling
+from mpg_cli.sampling.params import SamplingLaw
 from mpg_cli.sampling.targets import contributions, mixture, product, warp
 
 INF = torch.inf
@@ -76,63 +76,65 @@ def test_contributions() -> None:
 # -- warping --------------------------------------------------------------------------------------
 
 
-def possible(how: Sampling) -> list[int]:
+def possible(how: SamplingLaw) -> list[int]:
     return (warp(P.log(), how) > -torch.inf).nonzero().flatten().tolist()
 
 
 def test_nothing_by_default() -> None:
-    assert torch.allclose(warp(P.log(), Sampling()), P.log(), atol=1e-6)
+    assert torch.allclose(warp(P.log(), SamplingLaw()), P.log(), atol=1e-6)
 
 
 def test_temperature() -> None:
-    assert torch.allclose(warp(P.log(), Sampling(temperature=0.5)).exp(), P**2 / (P**2).sum(), atol=1e-6)
+    assert torch.allclose(warp(P.log(), SamplingLaw(temperature=0.5)).exp(), P**2 / (P**2).sum(), atol=1e-6)
 
 
 def test_greedy_takes_the_lowest_of_equals() -> None:
-    got = warp(torch.tensor([0.1, 0.45, 0.45]).log(), Sampling(temperature=0)).exp()
+    got = warp(torch.tensor([0.1, 0.45, 0.45]).log(), SamplingLaw(temperature=0)).exp()
     assert got.tolist() == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(
     "how, tokens",
     [
-        (Sampling(top_k=2), [1, 3]),
-        (Sampling(top_k=9), [0, 1, 2, 3, 4]),
-        (Sampling(top_p=0.7), [1, 3]),
-        (Sampling(top_p=0.71), [1, 2, 3]),
-        (Sampling(top_p=0.01), [1]),
-        (Sampling(min_p=0.3), [1, 2, 3]),
-        (Sampling(min_p=1.0), [1]),
-        (Sampling(top_k=3, top_p=0.6), [1, 3]),
+        (SamplingLaw(top_k=2), [1, 3]),
+        (SamplingLaw(top_k=9), [0, 1, 2, 3, 4]),
+        (SamplingLaw(top_p=0.7), [1, 3]),
+        (SamplingLaw(top_p=0.71), [1, 2, 3]),
+        (SamplingLaw(top_p=0.01), [1]),
+        (SamplingLaw(min_p=0.3), [1, 2, 3]),
+        (SamplingLaw(min_p=1.0), [1]),
+        (SamplingLaw(top_k=3, top_p=0.6), [1, 3]),
     ],
 )
-def test_truncation(how: Sampling, tokens: list[int]) -> None:
+def test_truncation(how: SamplingLaw, tokens: list[int]) -> None:
     assert possible(how) == tokens
     assert warp(P.log(), how).exp().sum() == pytest.approx(1, abs=1e-6)
 
 
 def test_temperature_comes_before_truncation() -> None:
-    assert possible(Sampling(temperature=3.0, top_p=0.7)) != possible(Sampling(top_p=0.7))
+    assert possible(SamplingLaw(temperature=3.0, top_p=0.7)) != possible(SamplingLaw(top_p=0.7))
 
 
 def test_impossible_tokens_stay_impossible() -> None:
     log_p = torch.tensor([0.5, 0.5, 0.0]).log()
-    for how in (Sampling(temperature=0.3), Sampling(top_p=0.9), Sampling(min_p=0.1)):
+    for how in (SamplingLaw(temperature=0.3), SamplingLaw(top_p=0.9), SamplingLaw(min_p=0.1)):
         got = warp(log_p, how)
         assert not got.isnan().any()
         assert got[2] == -torch.inf
 
 
 def test_untruncated_keeps_the_temperature() -> None:
-    assert Sampling(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1).untruncated() == Sampling(temperature=0.7)
+    assert SamplingLaw(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1).untruncated() == SamplingLaw(
+        temperature=0.7
+    )
 
 
 def test_min_p_comes_last() -> None:
     """Top-k and top-p leave 1, 3 and 2; of these min-p then takes what the renormalised maximum allows."""
     p = torch.tensor([0.25, 0.25, 0.24, 0.26])
-    both = warp(p.log(), Sampling(top_p=0.3, min_p=0.97)).exp()
+    both = warp(p.log(), SamplingLaw(top_p=0.3, min_p=0.97)).exp()
     assert (both > 0).tolist() == [False, False, False, True]
-    narrow = warp(torch.tensor([0.5, 0.3, 0.2]).log(), Sampling(top_k=2, top_p=0.62, min_p=0.5)).exp()
+    narrow = warp(torch.tensor([0.5, 0.3, 0.2]).log(), SamplingLaw(top_k=2, top_p=0.62, min_p=0.5)).exp()
     assert (narrow > 0).tolist() == [True, False, False]  # 0.5 / 0.8 is 0.625: top-p counts after top-k
 
 
@@ -145,10 +147,10 @@ def test_a_nucleus_in_a_large_vocabulary_is_the_one_of_a_full_sort() -> None:
         mass = ordered.exp()
         inside = mass.cumsum(-1) - mass < top_p
         expected = torch.zeros_like(log_p, dtype=torch.bool).scatter_(-1, ids, inside)
-        assert torch.equal(warp(log_p, Sampling(top_p=top_p)) > -torch.inf, expected)
+        assert torch.equal(warp(log_p, SamplingLaw(top_p=top_p)) > -torch.inf, expected)
 
 
 def test_values_below_float32_keep_the_likeliest() -> None:
-    assert warp(P.log(), Sampling(temperature=1e-320)).exp().tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
-    assert possible(Sampling(top_p=1e-320)) == [1]
-    assert possible(Sampling(top_p=1e-46)) == [1]
+    assert warp(P.log(), SamplingLaw(temperature=1e-320)).exp().tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
+    assert possible(SamplingLaw(top_p=1e-320)) == [1]
+    assert possible(SamplingLaw(top_p=1e-46)) == [1]

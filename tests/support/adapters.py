@@ -1,19 +1,26 @@
-"""Random PEFT adapters of tiny models, and PEFT's own forward pass with them."""
+"""Random PEFT adapters of tiny models, PEFT's own forward pass with them, and ours."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mpg_cli.errors import AdapterError
+from mpg_cli.models.load.adapter import Adapter, read_adapter
+from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.run.fold import fold
 from tests.support.models import ARCHITECTURES, log_probs, tiny_model
+
+PREFIX = "base_model.model."  # of PEFT's names
 
 
 def tiny_adapter(
@@ -73,3 +80,35 @@ def edit_config(folder: Path, changes: Mapping[str, Any]) -> None:
     """Set fields of an adapter's adapter_config.json."""
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | dict(changes)))
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    """Replaces the first occurrence of a text."""
+    return lambda key: key.replace(old, new, 1)
+
+
+def respelled(folder: Path, spell: Callable[[str], str]) -> Path:
+    """The adapter with other keys."""
+    with edited_tensors(folder) as tensors:
+        renamed = {spell(key): tensor for key, tensor in tensors.items()}
+        tensors.clear()
+        tensors.update(renamed)
+    return folder
+
+
+def fitted(folder: Path, model: nn.Module) -> Adapter:
+    """The adapter as the expert `pirate` of the model."""
+    return fit_adapter(read_adapter(folder, "pirate"), model)
+
+
+def refused(folder: Path, model: nn.Module | None = None) -> str:
+    """The error of reading it, or of fitting it to the model; it must name the adapter."""
+    with pytest.raises(AdapterError) as caught:
+        read_adapter(folder, "pirate") if model is None else fitted(folder, model)
+    assert "pirate" in caught.value.message
+    return f"{caught.value.message}\nhint: {caught.value.hint}"
+
+
+def served(folder: Path, model: nn.Module, tokens: Tensor) -> Tensor:
+    """Log-probabilities (B, T, V) of the model with the adapter folded in."""
+    return log_probs(fold(model, [(fitted(folder, model), 1.0)]), tokens)

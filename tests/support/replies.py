@@ -11,7 +11,7 @@ from mpg_cli.engine.run_spec import ModelSpec, RunSpec
 from mpg_cli.io.terminal import Streams
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.choice import ExpertInfo
-from mpg_cli.sampling.params import RuleName, Sampling, Scheme
+from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme
 from mpg_cli.sampling.stats import Seconds, Stats
 
 SPEC = RunSpec(
@@ -20,7 +20,7 @@ SPEC = RunSpec(
     experts=(ExpertInfo("INTJ", "adapter", 0.7), ExpertInfo("pirate", "prompt", 1.0)),
     prompting=Prompting("How do I make tea?"),
     scheme=Scheme(drafter="merged", chunk_size=4),
-    sampling=Sampling(),
+    sampling=SamplingLaw(),
     seed=42,
     prompt_tokens=9,
     max_tokens=256,

@@ -19,7 +19,7 @@ from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 
 Hook = Callable[[torch.nn.Module, torch.Tensor], None]
 
@@ -29,7 +29,7 @@ def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello",
     whole = Request(
         model=ModelOptions(str(world / "base"), device="cpu", dtype="float32"),
         prompting=Prompting(prompt),
-        sampling=fields.pop("sampling", Sampling(max_tokens=24)),
+        sampling=fields.pop("sampling", SamplingLaw(max_tokens=24)),
         scheme=fields.pop("scheme", Scheme()),
         blend=blend,
         seed=fields.pop("seed", 7),
@@ -61,7 +61,7 @@ def one(
         personas,
         prompt,
         scheme=scheme or Scheme(),
-        sampling=Sampling(**{"max_tokens": 12, **sampling}),
+        sampling=SamplingLaw(**{"max_tokens": 12, **sampling}),
         seed=seed,
         sequence_id=id_,
     )

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
-import torch
 
 from mpg_cli.errors import UsageError
-from mpg_cli.models.load.device import Choice
 from mpg_cli.options.model import ModelOptions
-from mpg_cli.training import base_model
-from mpg_cli.training.base_model import load_base, show_one_gpu
+from mpg_cli.training.base_model import load_base, show_one_gpu, trainable_dtype
 
 
 @pytest.mark.parametrize(
@@ -44,12 +40,8 @@ def test_one_gpu_is_left(
     ("kind", "dtype", "loaded"),
     [("cpu", "auto", "auto"), ("mps", "auto", "float32"), ("mps", "bfloat16", "bfloat16")],
 )
-def test_the_precision(monkeypatch: pytest.MonkeyPatch, kind: str, dtype: Any, loaded: str) -> None:
-    found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(base_model, "choose_device", lambda spec: Choice(torch.device(kind), ""))
-    monkeypatch.setattr(base_model, "load_model", lambda *args: found.append(args))
-    load_base(ModelOptions("m", None, kind, dtype))
-    assert found == [("m", None, kind, loaded)]
+def test_the_precision(kind: str, dtype: str, loaded: str) -> None:
+    assert trainable_dtype(dtype, kind) == loaded
 
 
 def test_float16_without_a_scaler_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +23,15 @@ from mpg_cli.training.rows import Method, Row, Turn
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
-from mpg_cli.training.trainer import Job, Trained, _loss, train
+from mpg_cli.training.trainer import Job, Pace, Trained, _loss, train
 from mpg_cli.training.watch import Figures, Watch
 from tests.support.files import written
 from tests.support.models import save_chat_model, save_model
 from tests.support.preferences import preferences, quick_collections, responses
+from tests.support.steps import before_steps
 
 QUICK: dict[str, Any] = {"epochs": 2.0, "batch_size": 8, "learning_rate": 0.02, "rank": 4}
+EVERY_STEP = Pace(seconds=0.0, share=1e9)  # checkpoints
 
 
 class Recorder:
@@ -240,14 +242,10 @@ def test_a_run_stopped_while_evaluating_only_evaluates_again(chat_model: Path, t
     assert result.held_out is not None
 
 
-def test_checkpoints_are_periodic_and_two_are_kept(
-    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+def test_checkpoints_are_periodic_and_two_are_kept(chat_model: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         run.begin({}, force=False)
-        finished(train(job(chat_model, run, tmp_path), Watch(Recorder())))
+        finished(train(replace(job(chat_model, run, tmp_path), pace=EVERY_STEP), Watch(Recorder())))
         names = sorted(entry.name for entry in run.path.iterdir())
     assert names == ["checkpoint-3", "checkpoint-4", "lock", "run.json"]
 
@@ -279,41 +277,36 @@ def test_a_loss_that_is_no_number_ends_the_run(chat_model: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
-    ],
-    ids=["OSError", "torch"],
+    ("file", "lacking"), [("adapter_model.safetensors", 1), ("optimizer.pt", 1), ("optimizer.pt", 4000)]
 )
 def test_a_full_disk_keeps_the_checkpoint_before(
-    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    chat_model: Path, tmp_path: Path, file: str, lacking: int
 ) -> None:
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
-    save = trainer._QuietDPO._save_rng_state
+    """From step 3 on, this many bytes of this file cannot be written: safetensors and torch report it."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(self: Any, folder: str) -> None:
-        if folder.endswith("-3"):
-            raise error
-        save(self, folder)
+    def fill(step: int) -> None:
+        if step == 3:
+            size = (run.path / "checkpoint-2" / file).stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size - lacking, limit[1]))
 
-    monkeypatch.setattr(trainer._QuietDPO, "_save_rng_state", full)
     with RunFolder(tmp_path / "run") as run:
         run.begin({}, force=False)
-        with pytest.raises(MpgError, match="the disk is full"):
-            train(job(chat_model, run, tmp_path), Watch(Recorder()))
+        often = replace(job(chat_model, run, tmp_path), pace=EVERY_STEP)
+        try:
+            with before_steps(fill), pytest.raises(MpgError, match="the disk is full"):
+                train(often, Watch(Recorder()))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         assert sorted(p.name for p in run.path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
-def test_too_little_memory_is_one_message(
-    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(self: Any, *args: Any, **kwargs: Any) -> None:
+def test_too_little_memory_is_one_message(chat_model: Path, tmp_path: Path) -> None:
+    def exhaust(step: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(trainer._QuietDPO, "training_step", exhausted)
-    with RunFolder(tmp_path / "run") as run, pytest.raises(ModelError, match="does not fit into the memory"):
+    refused = pytest.raises(ModelError, match="does not fit into the memory")
+    with RunFolder(tmp_path / "run") as run, before_steps(exhaust), refused:
         train(job(chat_model, run, tmp_path), Watch(Recorder()))
 
 

@@ -14,7 +14,7 @@ from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
-from mpg_cli.sampling.params import Sampling, Scheme, Threshold
+from mpg_cli.sampling.params import SamplingLaw, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
 from mpg_cli.tuning.measure import GRID, Bench, Variant, acceptance_by_position, effect_per_token
 from mpg_cli.tuning.tuner import Parts, Tuner, best_gamma, interpolated
@@ -71,7 +71,7 @@ def bench_of(asked: Request) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def bench(world: Path) -> Iterator[Bench]:
-    yield from bench_of(request(world, sampling=Sampling(max_tokens=12)))
+    yield from bench_of(request(world, sampling=SamplingLaw(max_tokens=12)))
 
 
 def test_a_score_pass_is_timed_and_leaves_nothing(bench: Bench) -> None:
@@ -168,7 +168,7 @@ def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
 
 @pytest.mark.parametrize("max_bias", [0.0, 1.0])
 def test_the_threshold_rule_stays_within_the_bias_that_is_allowed(world: Path, max_bias: float) -> None:
-    asked = request(world, sampling=Sampling(max_tokens=12), scheme=Scheme(rule="threshold"))
+    asked = request(world, sampling=SamplingLaw(max_tokens=12), scheme=Scheme(rule="threshold"))
     (bench,) = bench_of(asked)
     profile, _ = tuned(bench, ["merged", "reference"], max_bias)
     assert {choice.candidates for choice in profile.choices if choice.drafter == "merged"} == {1, 4, 8}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from mpg_cli.cli.lazy_group import Lazy, lazy_group
+from mpg_cli.cli.lazy_group import Lazy, command_group
 
 EPILOG = """\b
 Examples:
@@ -17,8 +15,6 @@ A key is the long name of an option. Precedence: option, MPG_NAME in the environ
 The variable of a repeatable option holds one value per line; token ids and biases may also be separated by
 commas (MPG_LOGIT_BIAS=198:-5,50256:-100), folders by colons (MPG_PERSONA_DIR=mine:ours)."""
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
     "get": Lazy("mpg_cli.cli.commands.config_show:get", "Print the value of an option that commands use."),
@@ -30,17 +26,4 @@ COMMANDS = {
     "path": Lazy("mpg_cli.cli.commands.config_set:path", "Print the path of the config file."),
 }
 
-app = typer.Typer(
-    cls=lazy_group(COMMANDS, CONTEXT),
-    help="Show and change the defaults of options.",
-    epilog=EPILOG,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
-)
-
-
-@app.callback(invoke_without_command=True)
-def _group(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+app = command_group(COMMANDS, help="Show and change the defaults of options.", epilog=EPILOG)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from mpg_cli.cli.lazy_group import Lazy, lazy_group
+from mpg_cli.cli.lazy_group import Lazy, command_group
 
 # RequestOptions that a questionnaire has, and those that a study of replies lacks or sets itself.
 QUESTIONNAIRE_OPTIONS = (
@@ -13,8 +11,7 @@ QUESTIONNAIRE_OPTIONS = (
 )
 NOT_IN_STUDIES = ("prompt", "prompt_file", "messages", "prefill", "compile", "samples", "sequence_id")
 STUDY_DEFAULTS = {"max_tokens": 256, "seed": 0, "drafter": "merged"}
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+STUDY_HELPS = {"seed": "Random seed; the same seed gives the same replies."}
 
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
@@ -29,15 +26,4 @@ COMMANDS = {
     "mbti": Lazy("mpg_cli.cli.commands.eval_mbti:mbti", "Run an MBTI questionnaire on a blend."),
 }
 
-app = typer.Typer(
-    cls=lazy_group(COMMANDS, CONTEXT),
-    help="Evaluate a blend.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
-)
-
-
-@app.callback()
-def _root() -> None:
-    """Evaluate a blend."""
+app = command_group(COMMANDS, help="Evaluate a blend.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS
+from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS, STUDY_HELPS
 from mpg_cli.cli.groups import Pick, with_groups
 from mpg_cli.cli.requests import RequestOptions, as_begun, read_request
 from mpg_cli.errors import UsageError
@@ -39,7 +39,7 @@ OWN = ("target", "rule", "threshold", "threshold_window", "candidates", "ahead")
 def compare(
     ctx: typer.Context,
     request_options: Annotated[
-        RequestOptions, Pick(without=(*NOT_IN_STUDIES, *OWN), defaults=STUDY_DEFAULTS)
+        RequestOptions, Pick(without=(*NOT_IN_STUDIES, *OWN), defaults=STUDY_DEFAULTS, helps=STUDY_HELPS)
     ],
     options: StudyOptions,
     judges: JudgeOptions,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS
+from mpg_cli.cli.commands.eval import NOT_IN_STUDIES, STUDY_DEFAULTS, STUDY_HELPS
 from mpg_cli.cli.groups import Pick, given, with_groups
 from mpg_cli.cli.requests import RequestOptions, as_begun, read_request
 from mpg_cli.io.terminal import Streams
@@ -37,7 +37,9 @@ Exit status: 0 success, 2 usage error, 1 the model, an adapter, the judge or the
 @with_groups
 def style(
     ctx: typer.Context,
-    request_options: Annotated[RequestOptions, Pick(without=NOT_IN_STUDIES, defaults=STUDY_DEFAULTS)],
+    request_options: Annotated[
+        RequestOptions, Pick(without=NOT_IN_STUDIES, defaults=STUDY_DEFAULTS, helps=STUDY_HELPS)
+    ],
     roles: RoleplayOptions,
     options: StudyOptions,
     judges: JudgeOptions,

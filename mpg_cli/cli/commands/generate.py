@@ -44,7 +44,7 @@ def generate(
     """
     from mpg_cli.engine.explained import explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
-    from mpg_cli.render.description import write_description
+    from mpg_cli.render.description import write_run
     from mpg_cli.render.output import OutputFile
 
     streams = Streams.current()
@@ -58,7 +58,7 @@ def generate(
         if output.dry_run:
             for notice in session.notices:
                 commentary.notice(notice.message)
-            write_description(file or streams.stdout, session.describe(request), as_json=machine)
+            write_run(file or streams.stdout, session.describe(request), as_json=machine)
         else:
             renderer = make_renderer(chosen, streams, commentary, file=file)
             with signals.Graceful(session.stop) as graceful:

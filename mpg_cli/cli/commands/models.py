@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mpg_cli.cli.lazy_group import Lazy, lazy_group
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+from mpg_cli.cli.lazy_group import Lazy, command_group
 
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
@@ -18,17 +16,9 @@ COMMANDS = {
     "remove": Lazy("mpg_cli.cli.commands.models_remove:remove", "Remove a downloaded model from the disk."),
 }
 
-models = typer.Typer(
-    cls=lazy_group(COMMANDS, CONTEXT),
-    help="List, show, get and remove models. Without a command it lists them.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
-)
 
-
-@models.callback(invoke_without_command=True)
-def _group(ctx: typer.Context) -> None:
+def _list(ctx: typer.Context) -> None:
+    """List the models if no command was named."""
     if ctx.invoked_subcommand is not None:
         return
     from typing import Any
@@ -40,3 +30,8 @@ def _group(ctx: typer.Context) -> None:
     command = root.commands["models"].commands["list"]
     with command.make_context("list", [], parent=ctx, default_map=defaults["models"]["list"]) as context:
         command.invoke(context)
+
+
+models = command_group(
+    COMMANDS, _list, help="List, show, get and remove models. Without a command it lists them."
+)

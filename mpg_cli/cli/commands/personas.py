@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from mpg_cli.cli.lazy_group import Lazy, lazy_group
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+from mpg_cli.cli.lazy_group import Lazy, command_group
 
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
@@ -26,16 +22,4 @@ COMMANDS = {
     ),
 }
 
-personas = typer.Typer(
-    cls=lazy_group(COMMANDS, CONTEXT),
-    help="List, check, create and import personas.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
-)
-
-
-@personas.callback(invoke_without_command=True)
-def _group(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+personas = command_group(COMMANDS, help="List, check, create and import personas.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpg_cli.cli.groups import with_groups
+from mpg_cli.cli.groups import Pick, with_groups
 from mpg_cli.errors import MpgError, UsageError
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.personas import ImportOptions, PlaceOptions
@@ -34,7 +34,7 @@ def import_(
     ],
     options: ImportOptions,
     place: PlaceOptions,
-    notices: QuietOptions,
+    notices: Annotated[QuietOptions, Pick(helps={"quiet": "Print no notices."})],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the persona files on stdout and write nothing.")
     ] = False,

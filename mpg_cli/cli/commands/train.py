@@ -30,6 +30,8 @@ command again to resume, with --force to start over. The summary goes to stdout,
 Exit status: 0 success, 2 usage error or invalid data, 1 the model or the run failed, 130 interrupted,
 143 terminated."""
 
+PLACE_HELP = {"persona_dir": "Folder to write the persona file and the adapter to."}
+
 
 @with_groups
 def train(
@@ -38,7 +40,7 @@ def train(
     data: DataOptions,
     model: Annotated[ModelOptions, Pick(without=("compile",))],
     template: Annotated[PromptOptions, Pick(only=("template_arg",))],
-    place: Annotated[PlaceOptions, Pick(without=("force",))],
+    place: Annotated[PlaceOptions, Pick(only=("persona_dir",), helps=PLACE_HELP)],
     about: AboutOptions,
     choices: Choices,
     form: ReportFormat,

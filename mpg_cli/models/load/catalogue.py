@@ -6,8 +6,6 @@ load.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +26,14 @@ from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load import ollama
-from mpg_cli.models.load.checkpoint import SERVED_LAYERS, check_plain, choose_files, weight_files
+from mpg_cli.models.load.checkpoint import (
+    CONFIG_FILE,
+    SERVED_LAYERS,
+    check_plain,
+    choose_files,
+    parameters,
+    read_json,
+)
 
 Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
@@ -204,26 +209,17 @@ def read_model(folder: Path, identity: str, source: Source, revision: str | None
     try:
         files = sorted(file.name for file in folder.iterdir())
         facts["size"] = sum((folder / file).stat().st_size for file in files if (folder / file).is_file())
-        data = _config(folder) if "config.json" in files else {}
+        data = read_json(folder / CONFIG_FILE, identity) if CONFIG_FILE in files else {}
         facts |= _described(data)
         choose_files(identity, files)
         check_plain(data, identity)
         _check_layers(data)
-        facts["parameters"] = sum(_parameters(folder / file) for file in weight_files(folder, identity))
-    except (ModelError, OSError, ValueError) as error:
+        facts["parameters"] = parameters(folder, identity)
+    except (ModelError, OSError) as error:
         message = error.message if isinstance(error, ModelError) else str(error)
-        facts["problem"] = message.removeprefix(f"model {identity} ").removeprefix(f"model {identity}: ")
+        message = message.removeprefix(f"model {identity} ").removeprefix(f"model {identity}: ")
+        facts["problem"] = message.replace(f"{folder}{os.sep}", "").removesuffix(f" in {folder}")
     return ModelInfo(**facts)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise ValueError("config.json is not readable JSON") from None
-    if not isinstance(data, dict):
-        raise ValueError("config.json must hold a JSON object")
-    return data
 
 
 def _described(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,19 +242,6 @@ def _check_layers(data: Mapping[str, Any]) -> None:
     other = sorted({str(kind) for kind in kinds} - set(SERVED_LAYERS)) if isinstance(kinds, list) else []
     if other:
         raise ModelError(f"has layers of type {', '.join(other)}, which cannot be rolled back exactly")
-
-
-def _parameters(file: Path) -> int:
-    """Parameters in a safetensors file, from its header. Raises ValueError where it is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    if not file.is_file():
-        raise ValueError(f"{file.name} is missing: the download is incomplete")
-    try:
-        with safe_open(str(file), framework="np") as weights:
-            return sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError):
-        raise ValueError(f"{file.name} is truncated or damaged") from None
 
 
 def _text(value: Any) -> str | None:

@@ -107,11 +107,16 @@ def inspect_folder(folder: Path, name: str) -> Checkpoint:
     check_config(data, name)
     if WEIGHTS_FILE not in top and INDEX_FILE not in top:
         raise _no_weights(name, top)
+    return Checkpoint(folder, data, parameters(folder, name))
+
+
+def parameters(folder: Path, name: str) -> int:
+    """Number of parameters in the headers of the weights. Raises ModelError for missing or damaged files."""
     weights = weight_files(folder, name)
     missing = [file for file in weights if not (folder / file).is_file()]
     if missing:
         raise ModelError(f"model {name}: {_some(missing)} missing in {folder}", hint="fetch the model again")
-    return Checkpoint(folder, data, sum(_count(folder / file, name) for file in weights))
+    return sum(_count(folder / file, name) for file in weights)
 
 
 def check_class(model_class: Any, config: Any, name: str) -> None:
@@ -243,7 +248,7 @@ def _count(path: Path, name: str) -> int:
             hint="run `git lfs pull` there",
         )
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework="np") as file:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(

@@ -92,8 +92,5 @@ def _cuda_has_bfloat16(device: torch.device) -> bool:
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16 products; False where PyTorch does not report it."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    if any(bool(getattr(torch.cpu, name, bool)()) for name in names):
-        return True
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("bf16", False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_tile", "bf16"))

@@ -7,6 +7,7 @@ back; the checks here reject all of these.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from mpg_cli.errors import ModelError, brief, is_out_of_memory
 from mpg_cli.models.load.checkpoint import check_class, inspect_folder
 from mpg_cli.models.load.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.load.gguf.convert import convert, memory_notice, open_gguf
+from mpg_cli.models.load.own_sampling import OwnSampling, own_sampling
 from mpg_cli.models.load.sources import FoundModel, find_model, silence
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.vocabulary import Vocabulary, check_same, check_tokenizer, embedded, served_tokens
@@ -29,6 +31,7 @@ LISTED = 5  # wrong weights listed in a message
 CAUSAL_SLACK = 0.1  # of the standard deviation of logits, for rounding in half precision
 SAMPLE = 64  # elements of each parameter in a digest
 
+_LOADING = threading.Lock()  # from_pretrained replaces functions of torch and transformers meanwhile
 Report = Callable[[str], None]  # gets progress messages
 
 _DIGESTS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -44,8 +47,8 @@ class LoadedModel:
 
     `id` is the hub id, the resolved folder or GGUF file, "mpg-tiny" or "smollm2"; `given_name` the name as
     given, `revision` the commit on the hub or, of a GGUF file of smollm2, its digest; `notices` are messages
-    for the user. `config` is that of the model, with `_name_or_path` as published. `compiled`: its passes use
-    torch.compile.
+    for the user. `config` is that of the model, with `_name_or_path` as published. `own` is the sampling
+    that it asks for. `compiled`: its passes use torch.compile.
     """
 
     model: Any = field(repr=False)
@@ -57,6 +60,7 @@ class LoadedModel:
     dtype: Choice[torch.dtype]
     notices: tuple[str, ...] = ()
     given_name: str = ""
+    own: OwnSampling = field(default_factory=OwnSampling)
     compiled: bool = False
 
     @property
@@ -97,7 +101,7 @@ def load_model(
     chosen_device = choose_device(device)
     if dtype != "auto":
         choose_dtype(dtype, chosen_device.value)  # fail before anything is fetched
-    with silence():
+    with _LOADING, silence():
         found = find_model(name_or_path, revision, offline)
         folder, converted, notices = model_folder(found, dtype, chosen_device.value, report)
         identity = found.id
@@ -111,7 +115,8 @@ def load_model(
         check_tokenizer(model, tokenizer, identity)
         _move(model, chosen_device.value, identity)
         _check_causal(model, identity)
-    model.config._name_or_path = str(checkpoint.data.get("_name_or_path") or identity)
+    published = str(checkpoint.data.get("_name_or_path") or identity)
+    model.config._name_or_path = published
     if unused:
         notices.append(
             f"model {identity}: {len(unused)} tensors of its files are unused, such as {unused[0]}"
@@ -126,6 +131,7 @@ def load_model(
         dtype=chosen_dtype,
         notices=tuple(notices),
         given_name=name_or_path,
+        own=own_sampling(folder, (identity, published)),
     )
 
 

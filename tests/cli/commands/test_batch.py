@@ -274,3 +274,31 @@ def test_a_token_that_the_model_lacks_is_reported_by_its_field(run: Any) -> None
     assert code == 1
     assert record["error"]["message"].startswith("logit_bias 5000 is not a token id")
     assert "is not a token id of" in record["error"]["message"]
+
+
+def test_a_run_does_not_mix_the_sampling_of_two_versions_of_the_model(
+    run: Any, world: Path, tmp_path: Path
+) -> None:
+    says = world / "base" / "generation_config.json"
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(lines({"prompt": "a"}, {"prompt": "b", "temperature": 0.3}))
+    command = [str(source), "-o", str(out), "-p", "bold", "--seed", "1"]
+    before = says.read_text()
+    try:
+        says.write_text(json.dumps({"temperature": 0.5, "min_p": 0.1}))
+        assert run(*command)[0] == 0
+        records = {r["id"]: r for r in map(json.loads, out.read_text().splitlines())}
+        assert [records[id_]["sampling"]["temperature"] for id_ in "12"] == [0.5, 0.3]
+        assert [records[id_]["sampling_from"]["temperature"] for id_ in "12"] == [
+            *("generation_config.json", "line")
+        ]
+        assert run(*command)[0] == 0
+        assert run(*command, "--temperature", "0.5", "--top-k", "0")[0] == 0  # the same in effect
+        says.write_text(json.dumps({"temperature": 0.9, "min_p": 0.1}))
+        code, _, err = run(*command)
+        assert code == 2
+        assert "a different temperature: 0.5, now 0.9" in err
+        assert run(*command, "--temperature", "0.5")[0] == 0
+        assert "a different min_p: 0.1, now 0" in run(*command, "--temperature", "0.5", "--min-p", "0")[2]
+    finally:
+        says.write_text(before)

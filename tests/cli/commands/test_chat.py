@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.steps import after_passes
 from tests.support.world import set_context
 
 ROOT = Path(__file__).parents[3]
@@ -123,24 +124,14 @@ def test_errors_are_reported_and_the_chat_continues(chat: Run, line: str, told: 
     assert out.strip("\n")
 
 
-def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(
-    chat: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mpg_cli.models.run.row_group import RowGroup
-
-    whole, calls = RowGroup._pass, 0
-
-    def short_of_memory(self: RowGroup, *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
+def test_a_turn_out_of_memory_is_reported_and_the_chat_continues(chat: Run) -> None:
+    def run_short(number: int) -> None:
+        if number == 6:
             raise RuntimeError("CUDA out of memory")
-        return whole(self, *args, **kwargs)
 
     _, expected, _ = chat("Hello\n", "-p", "bold", "--seed", "5")
-    calls = 0
-    monkeypatch.setattr(RowGroup, "_pass", short_of_memory)
-    code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
+    with after_passes(run_short):
+        code, out, err = chat("Hello\nHello\n", "-p", "bold", "--seed", "5")
     assert (code, "the turn failed: CUDA out of memory" in err) == (1, True)
     assert out.endswith(expected)
 

@@ -16,9 +16,11 @@ import pytest
 from mpg_cli.config.paths import config_file
 from mpg_cli.diagnostics import engine, library, machine, places, software
 from mpg_cli.diagnostics.check import Check, anonymous, run
+from mpg_cli.engine.events import Finished
 from mpg_cli.io.terminal import Streams
 from mpg_cli.models.load import catalogue
 from mpg_cli.personas.registry import Registry
+from tests.support.replies import reply
 
 Doctor = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -103,20 +105,15 @@ def test_a_device_that_is_not_there_is_a_problem(doctor: Doctor, capsys: pytest.
     assert "unknown device 'abacus' (choose from auto, " in capsys.readouterr().err
 
 
-def test_an_engine_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seed that depends on the drafter: the drafted reply is not the token-by-token one any more."""
-    from mpg_cli.engine.session import Session
-
-    replies = Session.replies
-
-    def other_seed(self: Session, request: Any) -> Any:
-        seed = 8 if request.scheme.drafter == "none" else 7
-        return replies(self, replace(request, seed=seed))
-
-    monkeypatch.setattr(Session, "replies", other_seed)
-    found = {check.name: check for check in engine.look("cpu")}
+def test_an_engine_that_computes_something_else_is_found() -> None:
+    """A drafted reply that is not the token-by-token one."""
+    *_, drafted = reply(["Arr. "])
+    assert isinstance(drafted, Finished)
+    other = replace(drafted, token_ids=(*drafted.token_ids[:2], 99))
+    found = {check.name: check for check in engine.compare(drafted, other)}
     assert found["exact rule"].status == "problem"
-    assert "differs from token-by-token text at token" in found["exact rule"].message
+    assert found["exact rule"].message == "drafted text differs from token-by-token text at token 2"
+    assert {check.status for check in engine.compare(drafted, drafted)} == {"ok"}
 
 
 def test_an_old_or_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

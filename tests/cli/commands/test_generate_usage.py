@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mpg_cli.cli.prompts import parse_messages, read_prompting
-from mpg_cli.errors import UsageError
-from mpg_cli.options.prompt import PromptOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import Threshold
 from tests.support.cli import Cli
-from tests.support.replies import streams
 
 SHORT = ("--max-tokens", "4")
+
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-
-
-def test_the_reply_goes_to_stdout_and_the_rest_to_stderr(cli: Cli) -> None:
-    code, out, err = cli("generate", "-p", "pirate", *SHORT, "hello")
-    assert code == 0
-    assert out.strip()
-    first, *rest = err.splitlines()
-    assert first == (
-        "mpg: using mpg-tiny, a tiny demonstration model; for a real one: mpg models get smollm2"
-    )
-    assert len(rest) == 1
-    assert re.fullmatch(r"seed \d+", rest[0])
 
 
 def test_defaults(cli: Cli) -> None:
@@ -247,14 +229,6 @@ def test_wrong_prompts_are_refused(cli: Cli, argv: list[str], stdin: bytes, mess
     assert message in cli.refused("-p", "pirate", *argv, stdin=stdin)
 
 
-def test_a_missing_prompt_at_a_terminal_is_an_error() -> None:
-    at_terminal = replace(streams(), stdin_tty=True)
-    with pytest.raises(UsageError, match="a prompt is missing") as caught:
-        read_prompting(PromptOptions(), at_terminal)
-    assert caught.value.hint is not None
-    assert "pipe it in" in caught.value.hint
-
-
 def test_a_missing_persona_has_a_hint(cli: Cli) -> None:
     err = cli.refused("hello")
     assert err == (
@@ -271,23 +245,6 @@ def test_an_unreadable_output_is_refused(cli: Cli) -> None:
     assert "Permission denied" in cli.refused("-p", "pirate", "hello", "--output", "out.txt")
 
 
-def test_several_samples(cli: Cli) -> None:
-    code, out, err = cli("generate", "-p", "pirate", "-n", "2", *SHORT, "--stats", "--seed", "42", "hello")
-    assert code == 0
-    assert len(out.splitlines()) == 2
-    lines = err.splitlines()
-    assert [line for line in lines if line.startswith("---")] == ["--- 0", "--- 1"]
-    assert sum("seed 42" in line for line in lines) == 2
-
-
-def test_quiet_leaves_stderr_empty_but_for_a_seed_that_was_drawn(cli: Cli) -> None:
-    code, out, err = cli("generate", "-p", "pirate", "-q", *SHORT, "--seed", "42", "hello")
-    assert (code, bool(out.strip()), err) == (0, True, "")
-    code, out, err = cli("generate", "-p", "pirate", "-q", *SHORT, "hello")
-    assert (code, bool(out.strip())) == (0, True)
-    assert re.fullmatch(r"seed \d+\n", err)
-
-
 def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,56 +256,6 @@ def test_an_adapter_is_known_by_its_folder_and_weights_add_as_decimals(
     assert adapters(["a:0.5", f"{tmp_path}/a:0.25"], 2.0) == ((AdapterPlace(Path("a")), 1.5),)
     assert adapters(["a:0.1", "a:0.2", "a:-0.3"], 1.0) == ()
     assert adapters(["a:1"], 1.0) == ((AdapterPlace(Path("a:1")), 1.0),)
-
-
-def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:
-    _, out, err = cli("generate", "-p", "pirate", "-v", *SHORT, "hello")
-    assert out.strip()
-    assert "by tokens accepted" in err
-
-
-def test_json(cli: Cli) -> None:
-    json_ = ("--format", "json")
-    code, out, err = cli("generate", "-p", "pirate", "-n", "2", *json_, *SHORT, "--seed", "5", "hello")
-    first, second = (json.loads(line) for line in out.splitlines())
-    assert (code, first["sequence"], second["sequence"]) == (0, 0, 1)
-    assert first["text"]
-    assert first["seed"] == 5
-    assert "seed 5" not in err
-
-
-def test_events(cli: Cli) -> None:
-    _, out, _ = cli("generate", "-p", "pirate", "--format", "events", *SHORT, "--drafter", "none", "hello")
-    types = [json.loads(line)["type"] for line in out.splitlines()]
-    assert [kind for kind in types if kind != "text"] == ["started", *["round"] * 4, "finished"]
-    assert "text" in types
-
-
-def test_output_takes_the_place_of_stdout(cli: Cli) -> None:
-    Path("reply.txt").write_text("an older and longer reply")
-    spoken = cli("generate", "-p", "pirate", *SHORT, "--seed", "42", "hello")[1]
-    code, out, err = cli("generate", "-p", "pirate", *SHORT, "--seed", "42", "--output", "reply.txt", "hello")
-    assert (code, out) == (0, "")
-    assert Path("reply.txt").read_text() == spoken
-    assert "seed 42" in err
-    assert sorted(os.listdir()) == ["personas", "reply.txt"]
-
-
-def test_a_dry_run_generates_nothing(cli: Cli) -> None:
-    _, out, _ = cli("generate", "-p", "pirate", "--device", "cpu", "--dry-run", "hello")
-    lines = [line.split(maxsplit=1) for line in out.splitlines()]
-    shown = {line[0]: line[1] for line in lines if not line[0].startswith("row")}
-    assert shown["persona"] == "pirate"
-    assert shown["model"] == "mpg-tiny"
-    assert shown["device"].startswith("cpu (")
-    assert shown["seed"] == "none"
-    assert re.match(r"weights [\d.]+ MiB, ", shown["memory"])
-    assert "rows        row reference, kind base, prompt tokens " in out
-    assert "            row pirate, kind prompt, weight 1.0, prompt tokens " in out
-    _, out, _ = cli("generate", "-p", "pirate", "--dry-run", "--format", "json", "hello")
-    described = json.loads(out)
-    assert described["memory"]["weights_bytes"] > 1_000_000
-    assert (described["rule"], described["drafter"], described["chunk_size"]) == ("exact", "merged", "auto")
 
 
 def test_flag_before_environment_before_file_before_default(cli: Cli, tmp_path: Path) -> None:
@@ -386,34 +293,3 @@ def test_an_error_names_the_variable_or_file_behind_it(cli: Cli, tmp_path: Path)
     config.parent.mkdir(parents=True)
     config.write_text("drafter: persona:poet\n")
     assert f"hint: set by {config}" in cli.refused("-p", "pirate", "hello")
-
-
-def test_help_names_what_works(cli: Cli) -> None:
-    code, out, _ = cli("generate", "--help")
-    assert code == 0
-    for flag in ("--persona", "--drafter", "--output", "--dry-run", "Examples:"):
-        assert flag in out
-    for flag in ("--candidates", "--ahead", "block", "lookup", "model:PATH"):
-        assert flag in out
-
-
-def test_a_system_turn_only_comes_first() -> None:
-    turns = [{"role": r, "content": "x"} for r in ("user", "system", "user")]
-    with pytest.raises(UsageError, match=r"--messages\[1\] is a system turn after"):
-        parse_messages(json.dumps(turns))
-    assert len(parse_messages(json.dumps(turns[1:]))) == 2
-
-
-@pytest.mark.parametrize(
-    "beside", [{}, {"model": "gpt-x", "stream": False, "n": 1, "temperature": None}], ids=str
-)
-def test_messages_may_stand_in_a_request(beside: dict[str, Any]) -> None:
-    turns = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Hi"}]
-    assert parse_messages(json.dumps({**beside, "messages": turns})) == tuple(turns)
-
-
-def test_nul_bytes_are_no_text(tmp_path: Path) -> None:
-    file = tmp_path / "utf16.txt"
-    file.write_bytes("Hello".encode("utf-16-le"))
-    with pytest.raises(UsageError, match="NUL bytes"):
-        read_prompting(PromptOptions(prompt_file=file), streams())

@@ -15,7 +15,7 @@ import pytest
 import mpg_cli
 from mpg_cli.io import safe_yaml
 from mpg_cli.personas.importing import place
-from mpg_cli.personas.registry import Registry
+from mpg_cli.personas.registry import Registry, library_dir
 from tests.support.cards import V1, adapter_folder, charx, encoded, png, text, v2, v3
 from tests.support.cli import Cli
 
@@ -201,16 +201,13 @@ def test_a_persona_of_that_name_in_another_file(cli: Cli) -> None:
     assert "crew.yaml:2: the persona pirate exists already" in err
 
 
-def test_hiding_another_persona_needs_force(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hiding_another_persona_needs_force(cli: Cli) -> None:
     err = refused(cli, card(name="Pirate"))
     assert "the new Pirate would be hidden by the persona in personas/crew.yaml:2" in err
-    Path("last").mkdir()
-    Path("last/x.yaml").write_text("name: eve\nprompt: x\n")
-    monkeypatch.setattr("mpg_cli.personas.registry.library_dir", lambda: Path("last"))
-    err = refused(cli, card(name="Eve"))
-    assert "the new Eve would hide the persona in last/x.yaml:1" in err
+    err = refused(cli, card(name="Zen"))
+    assert f"the new Zen would hide the persona in {library_dir()}/characters.yaml:" in err
     assert "or use --force" in err
-    imported(cli, card(name="Eve"), "--force")
+    imported(cli, card(name="Zen"), "--force")
 
 
 def test_the_good_ones_of_several_are_imported(cli: Cli) -> None:

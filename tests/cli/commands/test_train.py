@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.options.personas import PlaceOptions
+from mpg_cli.options.training import AboutOptions, DataOptions
+from mpg_cli.personas.persona_file import Texts
+from mpg_cli.training import workflow
+from mpg_cli.training.notices import Notices
+from mpg_cli.training.settings import Choices
 from tests.support.cli import QUICK, Cli, refused, trained
 from tests.support.files import written
 from tests.support.models import save_chat_model
@@ -129,24 +135,23 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Cli, model: Path) -> None
     assert kinds == {"I": "adapter", "pirate": "prompt"}
 
 
-def test_what_is_given_comes_before_what_is_carried(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mpg_cli.training import workflow
+@pytest.mark.usefixtures("mpg")
+def test_what_is_given_comes_before_what_is_carried() -> None:
+    def asked(name: str, place: PlaceOptions, about: AboutOptions) -> tuple[Texts, str]:
+        told: list[str] = []
+        notices = Notices(lambda text, dim=False: told.append(text), quiet=False)
+        model, data = ModelOptions(), DataOptions(data=(Path("prefs.jsonl"),))
+        where = workflow.destination(place.folder, name, model.name)
+        request = workflow.read_request(where, model, data, about, Choices(), {}, notices)
+        return request.texts, "\n".join(told)
 
-    asked: list[Any] = []
-
-    def stop(request: Any, *_: Any, **__: Any) -> None:
-        asked.append(request)
-        raise typer.Exit(0)
-
-    monkeypatch.setattr(workflow, "prepare", stop)
-    argv = ("--data", "prefs.jsonl", "--prompt", "Be calm.", "--source", "me", "--persona-dir", "out")
-    _, _, err = mpg("train", "zen", *argv)
-    _, _, told = mpg("train", "INTJ", "--data", "prefs.jsonl")
-    _, _, nothing = mpg("train", "grump", "--data", "prefs.jsonl")
-    zen, intj, grump = (request.texts for request in asked)
+    given = AboutOptions(prompt="Be calm.", source="me")
+    zen, err = asked("zen", PlaceOptions(persona_dir=Path("out")), given)
+    intj, told = asked("INTJ", PlaceOptions(), AboutOptions())
+    grump, nothing = asked("grump", PlaceOptions(), AboutOptions())
     assert (zen.prompt, zen.source, zen.license, zen.tags) == ("Be calm.", "me", "CC0-1.0", ("character",))
     assert zen.description == "An old monk on a mountain; breath, river and moon."
-    assert "which has an adapter for mpg-tiny\n" in err
+    assert err.endswith("which has an adapter for mpg-tiny")
     assert "the new INTJ hides the one of " in told
     assert (intj.prompt, intj.tags) == (None, ("mbti", "type"))
     assert "hides" not in nothing

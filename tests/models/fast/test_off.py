@@ -17,7 +17,7 @@ from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.plan import PLAIN, plan_of
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
-from mpg_cli.sampling.params import Sampling, Scheme
+from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.adapters import tiny_adapter
 from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
 
@@ -27,7 +27,7 @@ QUESTIONS = ("How should I spend my weekend?", "What makes a good friend?")
 
 def replies(drafter: str, temperature: float) -> list[str]:
     """Replies of the bundled model in float32."""
-    scheme, sampling = Scheme(drafter=drafter), Sampling(max_tokens=40, temperature=temperature)
+    scheme, sampling = Scheme(drafter=drafter), SamplingLaw(max_tokens=40, temperature=temperature)
     with mpg_cli.load(
         "I+N+pirate", model="mpg-tiny", device="cpu", dtype="float32", scheme=scheme
     ) as speaker:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.load import device as module
 from mpg_cli.models.load.device import SMALL, choose_device, choose_dtype
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
@@ -77,32 +76,33 @@ def test_an_unknown_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    "device, capability, fast_cpu, parameters, dtype, reason",
+    "device, capability, has, parameters, dtype, reason",
     [
-        (CUDA, 9, False, None, torch.bfloat16, "GPU has bfloat16"),
-        (CUDA, 7, False, 10, torch.float16, "no bfloat16; published in bfloat16, may overflow"),
-        (MPS, 0, False, None, torch.float16, "Apple"),
-        (CPU, 0, True, SMALL, torch.float32, "small model"),
-        (CPU, 0, True, SMALL + 1, torch.bfloat16, "has bfloat16 instructions"),
-        (CPU, 0, True, None, torch.bfloat16, "has bfloat16 instructions"),
-        (CPU, 0, False, None, torch.float32, "no fast bfloat16"),
+        (CUDA, 9, (), None, torch.bfloat16, "GPU has bfloat16"),
+        (CUDA, 7, (), 10, torch.float16, "no bfloat16; published in bfloat16, may overflow"),
+        (MPS, 0, (), None, torch.float16, "Apple"),
+        (CPU, 0, ("avx512_bf16",), SMALL, torch.float32, "small model"),
+        (CPU, 0, ("avx512_bf16",), SMALL + 1, torch.bfloat16, "has bfloat16 instructions"),
+        (CPU, 0, ("amx_tile",), None, torch.bfloat16, "has bfloat16 instructions"),
+        (CPU, 0, ("bf16",), None, torch.bfloat16, "has bfloat16 instructions"),
+        (CPU, 0, ("avx2",), None, torch.float32, "no fast bfloat16"),
     ],
 )
 def test_automatic_dtypes(
     monkeypatch: pytest.MonkeyPatch,
     device: torch.device,
     capability: int,
-    fast_cpu: bool,
+    has: tuple[str, ...],
     parameters: int | None,
     dtype: torch.dtype,
     reason: str,
 ) -> None:
     machine(monkeypatch, gpus=1, capability=capability)
-    monkeypatch.setattr(module, "_cpu_has_bfloat16", lambda: fast_cpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(has, True))
     choice = choose_dtype("auto", device, torch.bfloat16, parameters)
     assert choice.value is dtype
     assert reason in choice.reason
 
 
 def test_asking_this_cpu_works() -> None:
-    assert module._cpu_has_bfloat16() in (True, False)
+    assert choose_dtype("auto", CPU).value in (torch.bfloat16, torch.float32)

@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import attention
-from mpg_cli.models.run.attention import NAME, attend, use_few_queries
+from mpg_cli.models.run.attention import NAME, SCORES, attend, use_few_queries
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
@@ -30,14 +30,16 @@ class Layer(torch.nn.Module):
         self.is_causal = True
 
 
-def problem(rows: int, heads: int, kept: int, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def problem(
+    rows: int, heads: int, kept: int, queries: int, width: int = WIDTH
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Query, key, value and mask as a pass has them: views into a longer cache, rows of different length."""
     draw = torch.Generator().manual_seed(rows * 100 + heads * 10 + queries)
     query = torch.randn(rows, queries, heads, SIZE, generator=draw).transpose(1, 2)
-    key, value = (torch.randn(rows, kept, WIDTH + 9, SIZE, generator=draw)[:, :, :WIDTH] for _ in range(2))
-    first = torch.randint(0, WIDTH - queries, (rows, 1), generator=draw)
+    key, value = (torch.randn(rows, kept, width + 9, SIZE, generator=draw)[:, :, :width] for _ in range(2))
+    first = torch.randint(0, width - queries, (rows, 1), generator=draw)
     place = first + torch.arange(queries)  # (rows, T)
-    seen = torch.arange(WIDTH) <= place[:, None, :, None]  # (rows, 1, T, S)
+    seen = torch.arange(width) <= place[:, None, :, None]  # (rows, 1, T, S)
     mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
     return query, key, value, mask
 
@@ -46,18 +48,21 @@ def problem(rows: int, heads: int, kept: int, queries: int) -> tuple[Tensor, Ten
 @pytest.mark.parametrize(("heads", "kept"), [(4, 4), (4, 2), (6, 1)])
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("scores", [2**22, 0])
-def test_it_is_pytorchs_attention(
-    rows: int,
-    heads: int,
-    kept: int,
-    queries: int,
-    dtype: torch.dtype,
-    scores: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(attention, "SCORES", scores)
-    inputs = problem(rows, heads, kept, queries)
+def test_it_is_pytorchs_attention(rows: int, heads: int, kept: int, queries: int, dtype: torch.dtype) -> None:
+    compare(problem(rows, heads, kept, queries), dtype)
+
+
+@pytest.mark.parametrize("kept", [4, 2])
+def test_many_scores_are_pytorchs_attention_too(kept: int) -> None:
+    rows, heads, queries = 3, 4, 17
+    width = SCORES // (rows * heads * queries) + 1
+    compare(problem(rows, heads, kept, queries, width), torch.float32)
+
+
+def compare(inputs: tuple[Tensor, Tensor, Tensor, Tensor], dtype: torch.dtype) -> None:
+    """`attend` against PyTorch's attention in this dtype and in float64."""
+    rows, heads, queries, _ = inputs[0].shape
+    kept = inputs[1].shape[1]
     layer = Layer(heads // kept)
     exact, _ = sdpa_attention_forward(layer, *(x.to(dtype).double() for x in inputs), scaling=0.3)
     plain, _ = sdpa_attention_forward(layer, *(x.to(dtype) for x in inputs), scaling=0.3)

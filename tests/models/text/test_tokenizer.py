@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.experts import Expert
-from mpg_cli.models.load import tokenizer
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
 from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.step_row import StepRow
@@ -100,7 +100,8 @@ SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
 def test_what_a_tokenizer_lacks(
     file: str, content: bytes, reason: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenizer, "_installed", lambda module: False)  # whatever this machine has
+    for module in ("sentencepiece", "google.protobuf", "tiktoken"):  # whatever this machine has
+        monkeypatch.setitem(sys.modules, module, None)
     tiny_model("qwen2" if file == "vocab.json" else "llama").save_pretrained(tmp_path)
     (tmp_path / file).write_bytes(content)
     told, advice = refused(tmp_path).split("\nhint: ")

@@ -29,19 +29,13 @@ from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, check_class
 from mpg_cli.models.load.gguf.architectures import ARCHITECTURES, Fields, configuration
 from mpg_cli.models.load.gguf.tokenizer import end_tokens, write_tokenizer
 from mpg_cli.models.load.gguf.weights import match_weights, numbers, read_weight
+from mpg_cli.models.load.own_sampling import from_metadata
 
 FORMAT = 1  # of conversions; a change makes them anew
 SHARD_BYTES = 2_000_000_000
 SAMPLE = 1024  # bytes of each tensor in the digest
 WAIT = 0.5  # seconds between looks at the lock
 _OTHER_FILES = 50_000_000  # bytes, for the tokenizer
-_SAMPLING = {
-    "temp": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "penalty_repeat": "repetition_penalty",
-}
 _PUBLISHED = ("general.source.huggingface.repository", "general.source.repo_url", "general.source.url")
 
 
@@ -232,11 +226,8 @@ def _generation(file: Gguf, config: Any) -> dict[str, Any]:
         "bos_token_id": config.bos_token_id,
         "eos_token_id": end_tokens(metadata, file.id) or None,
         "pad_token_id": config.pad_token_id,
+        **from_metadata(metadata),
     }
-    for key, name in _SAMPLING.items():
-        value = metadata.get(f"general.sampling.{key}")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            made[name] = value
     return {key: value for key, value in made.items() if value is not None}
 
 
