@@ -40,7 +40,7 @@ COMMANDS = {
     "tune": Lazy("mpg_cli.cli.commands.tune:tune", "Find the fastest drafter and chunk size for a blend."),
     "eval": Lazy("mpg_cli.cli.commands.eval:app", "Evaluate a blend."),
     "train": Lazy("mpg_cli.cli.commands.train:train", "Train a persona from preferences."),
-    "models": Lazy("mpg_cli.cli.commands.models:models", "List, get and remove models."),
+    "models": Lazy("mpg_cli.cli.commands.models:models", "List, show, get and remove models."),
     "personas": Lazy("mpg_cli.cli.commands.personas:personas", "List, check, create and import personas."),
     "doctor": Lazy("mpg_cli.cli.commands.doctor:doctor", "Check the installation."),
     "config": Lazy("mpg_cli.cli.commands.config:app", "Show and change the defaults of options."),

@@ -2,7 +2,7 @@
 
 Every count and length is checked against the file before anything is allocated for it, so that a damaged or
 hostile file costs one message: the libraries that read the rest trust these numbers.
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Format: the specification of GGUF in ggml-org/ggml.
 """
 
 from __future__ import annotations

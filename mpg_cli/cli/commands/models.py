@@ -33,5 +33,5 @@ def _list(ctx: typer.Context) -> None:
 
 
 models = command_group(
-    COMMANDS, _list, help="List, show, get and remove models. Without a command it lists them."
+    COMMANDS, _list, help="List, show, get and remove models.\n\nWithout a command it lists them."
 )

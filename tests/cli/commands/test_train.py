@@ -140,7 +140,7 @@ def test_what_is_given_comes_before_what_is_carried() -> None:
     def asked(name: str, place: PlaceOptions, about: AboutOptions) -> tuple[Texts, str]:
         told: list[str] = []
         notices = Notices(lambda text, dim=False: told.append(text), quiet=False)
-        model, data = ModelOptions(), DataOptions(data=(Path("prefs.jsonl"),))
+        model, data = ModelOptions("mpg-tiny"), DataOptions(data=(Path("prefs.jsonl"),))
         where = workflow.destination(place.folder, name, model.name)
         request = workflow.read_request(where, model, data, about, Choices(), {}, notices)
         return request.texts, "\n".join(told)
