@@ -139,6 +139,7 @@ def write_model(path: Path, name: str, model: Any, kind: str = "F32", **metadata
     `metadata` adds keys, with __ for a dot; None leaves one out.
     """
     made, config = TINY[name], model.config
+    path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, made.architecture)
     values = {f"{made.architecture}.{key}": value for key, value in _keys(made, config).items()}
     values |= _tokens(config) | {key.replace("__", "."): value for key, value in metadata.items()}

@@ -56,7 +56,7 @@ def choose_files(name: str, files: Sequence[str]) -> list[str]:
     """
     top = [file for file in files if "/" not in file]
     if CONFIG_FILE not in top:
-        raise _no_config(name, top)
+        raise _no_config(name, files)
     if WEIGHTS_FILE not in top and INDEX_FILE not in top:
         raise _no_weights(name, top)
     weights = [] if INDEX_FILE in top else [WEIGHTS_FILE]

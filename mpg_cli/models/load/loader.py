@@ -244,7 +244,9 @@ def _load_weights(
     folder: Path, name: str, config: Any, model_class: Any, dtype: torch.dtype
 ) -> tuple[Any, list[str]]:
     """The model on the CPU, and the names of unused tensors."""
-    attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+    # sdpa ignores the soft cap of Gemma 2, and transformers before 5.24 says that it serves it.
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    attention = "sdpa" if getattr(model_class, "_supports_sdpa", False) and not capped else "eager"
     try:
         model, info = model_class.from_pretrained(
             folder,

@@ -243,8 +243,8 @@ def _folder_name(header: Header, dtype: torch.dtype) -> str:
         for tensor in header.tensors:
             file.seek(tensor.start + max(0, tensor.size - SAMPLE) // 2)
             digest.update(file.read(min(SAMPLE, tensor.size)))
-    stem = re.sub(r"[^\w.-]+|^\.+", "-", header.path.stem)[:80]
-    return f"{stem}-{digest.hexdigest()}-{str(dtype)[6:]}"
+    name = published_name(header).rpartition("/")[2] or header.text("general.architecture")
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60]}-{digest.hexdigest()}-{str(dtype)[6:]}"
 
 
 @contextmanager
