@@ -83,7 +83,7 @@ def _local(name: str) -> FoundModel | None:
         if len(files) > 1:
             raise ModelError(
                 f"folder {name} has {len(files)} GGUF files and no {CONFIG_FILE}",
-                hint=f"choose one of {_some([str(file) for file in files])}",
+                hint=f"give one of them: {_some([file.name for file in files])}",
             )
         if not files:
             return FoundModel(path, str(path.resolve()))

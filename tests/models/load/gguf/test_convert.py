@@ -112,7 +112,7 @@ def test_names_that_are_no_model(file: Path, tmp_path: Path) -> None:
     shutil.copy(file, file.parent / "other.gguf")
     with pytest.raises(ModelError, match="has 2 GGUF files") as caught:
         load(file.parent)
-    assert "choose one of" in str(caught.value.hint)
+    assert caught.value.hint == "give one of them: Tiny-1B-Instruct.Q8_0.gguf, other.gguf"
     with pytest.raises(ModelError, match=r"there is no file .*gone\.gguf"):
         load(tmp_path / "gone.gguf")
     (tmp_path / "x.gguf").write_bytes(b"PK")
