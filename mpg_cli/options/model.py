@@ -22,7 +22,7 @@ class ModelOptions:
         AUTO,
         "--model",
         metavar="ID|DIR",
-        help="Hub id of the model, or a folder with config.json and safetensors; "
+        help="Hub id of the model, a folder, a GGUF file, or ollama:NAME; "
         "auto: smollm2 if it is here, else mpg-tiny.",
         complete="model",
         home=True,
