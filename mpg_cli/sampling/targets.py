@@ -30,7 +30,9 @@ HEAD = 1024  # likeliest tokens, which nearly always hold the nucleus; sorting t
 
 
 def combine(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
-    """log p (..., V), normalised, from log_probs (R, ..., V) and weights (K,)."""
+    """log p (..., V), normalised, from log_probs (R, ..., V) and weights (K,), or (K, b) where the second
+    dimension of log_probs has b slots of different weights.
+    """
     return product(log_probs, weights) if target == "product" else mixture(log_probs, weights)
 
 
@@ -40,19 +42,28 @@ def product(log_probs: Tensor, weights: Tensor) -> Tensor:
     p is 0 where pi_0 or an expert of positive weight is 0; an expert of negative weight that is 0 counts
     with the finite ratio FLOOR.
     """
-    linear = torch.cat([1 - weights.sum(0, keepdim=True), weights])  # (R,)
-    combined = torch.tensordot(linear, log_probs, dims=1)  # (..., V)
-    if not bool(combined.sum().isfinite()):  # one check for all: NaN and infinity survive a sum
-        combined = _product_with_zeros(log_probs, weights)
+    linear = torch.cat([1 - weights.sum(0, keepdim=True), weights])  # (R,) or (R, b)
+    linear = _along_slots(linear, log_probs)
+    combined = log_probs[0] * linear[0]  # (..., V)
+    for row, weight in zip(log_probs[1:], linear[1:], strict=True):
+        combined += row * weight
+    finite = combined.sum(dim=-1, keepdim=True).isfinite()  # (..., 1); NaN and infinity survive a sum
+    if not bool(finite.all()):  # decided for each position: its neighbours in a pass must not change it
+        combined = torch.where(finite, combined, _product_with_zeros(log_probs, weights))
     return torch.log_softmax(combined, dim=-1)
 
 
 def _product_with_zeros(log_probs: Tensor, weights: Tensor) -> Tensor:
     reference, experts = log_probs[0], log_probs[1:]
-    combined: Tensor = reference + torch.tensordot(weights, _delta(reference, experts), dims=1)  # (..., V)
-    positive = weights > 0
-    impossible = (experts[positive] == -torch.inf).any(0) | (reference == -torch.inf)
+    w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
+    combined: Tensor = reference + (w * _delta(reference, experts)).sum(0)  # (..., V)
+    impossible = ((experts == -torch.inf) & (w > 0)).any(0) | (reference == -torch.inf)
     return combined.masked_fill(impossible, -torch.inf)
+
+
+def _along_slots(weights: Tensor, log_probs: Tensor) -> Tensor:
+    """Weights (n,) or (n, b) with as many dimensions as log_probs (R, ..., V)."""
+    return weights.view(*weights.shape, *[1] * (log_probs.dim() - weights.dim()))
 
 
 def _delta(reference: Tensor, experts: Tensor) -> Tensor:
@@ -62,7 +73,7 @@ def _delta(reference: Tensor, experts: Tensor) -> Tensor:
 
 def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
     """p = sum_i w_i pi_i with the weights normalised to 1: the linear pool. Weights must be positive."""
-    shares = (weights / weights.sum()).log().view(-1, *[1] * (log_probs.dim() - 1))  # (K, 1, ...)
+    shares = _along_slots((weights / weights.sum(0)).log(), log_probs)  # (K, 1 or b, ...)
     return torch.log_softmax(torch.logsumexp(shares + log_probs[1:], dim=0), dim=-1)
 
 
@@ -71,7 +82,7 @@ def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Ten
 
     Product: the log-ratio contribution w_i delta_i. Mixture: the responsibility w_i pi_i / sum_j w_j pi_j.
     """
-    w = weights.view(-1, *[1] * (log_probs.dim() - 1))  # (K, 1, ...)
+    w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
     if target == "product":
         return (w * _delta(log_probs[0], log_probs[1:])).movedim(0, -1)
     return torch.softmax(w.log() + log_probs[1:], dim=0).movedim(0, -1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from mpg_cli.sampling.drafters import (
+from mpg_cli.sampling.chunk_size import (
     MAX_ADAPTIVE,
     Cost,
     adaptive_chunk_size,
@@ -79,24 +80,24 @@ def test_the_chunk_grows_with_the_acceptance_and_shrinks_again() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_exact_text_is_the_token_by_token_text_with_an_adaptive_chunk_size(case: str) -> None:
     token_by_token = [r.tokens for r in sample(CASES[case], None, range(30), limit=12)]
-    adaptive = with_scheme(CASES[case], chunk_size=None)
+    adaptive = replace(with_scheme(CASES[case], chunk_size=None), cost=Cost(score=6))
     for drafter in DRAFTERS.values():
-        found = sample(adaptive, drafter, range(30), limit=12, cost=Cost(score=6))
+        found = sample(adaptive, drafter, range(30), limit=12)
         assert [r.tokens for r in found] == token_by_token
 
 
 def test_block_has_the_law_of_the_target_with_an_adaptive_chunk_size() -> None:
-    how = decoding(rule="block", chunk_size=None)
-    counts = Counter(tuple(r.tokens) for r in sample(how, MERGED, range(4000), limit=4, cost=Cost(score=4)))
+    how = decoding(rule="block", chunk_size=None, cost=Cost(score=4))
+    counts = Counter(tuple(r.tokens) for r in sample(how, MERGED, range(4000), limit=4))
     assert_law(counts, reply_law(how, limit=4))
 
 
 def rounds(rule: RuleName, sequences: range) -> dict[int | str, list[Round]]:
     """The rounds of a batch with adaptive chunk sizes, by sequence."""
-    how = decoding(rule=rule, chunk_size=None, ends=False)
-    replies = [SequenceState(Noise(7, s), 30) for s in sequences]
+    how = decoding(rule=rule, chunk_size=None, ends=False, cost=Cost(score=6))
+    replies = [SequenceState(Noise(7, s), how, 30) for s in sequences]
     found: dict[int | str, list[Round]] = {s: [] for s in sequences}
-    for round_ in sampler_of(how, MERGED, replies, cost=Cost(score=6)).run():
+    for round_ in sampler_of(MERGED, replies).run():
         found[round_.sequence].append(round_)
     return found
 
