@@ -7,7 +7,7 @@ tokens become text, stop strings end a reply.
 from __future__ import annotations
 
 from collections import abc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Finished, FinishReason, Round, Usage
@@ -106,12 +106,13 @@ def law_of(loaded: LoadedModel, request: Request) -> SamplingLaw:
 
 
 def decoding_of(rows: BlendRows, request: Request) -> Decoding:
-    """The decoding parameters of a request, with the chunk size of the rows."""
+    """The decoding parameters of a request."""
     return Decoding(
         sampling=law_of(rows.loaded, request),
-        scheme=replace(request.scheme, chunk_size=rows.chunk_size),
+        scheme=rows.scheme,
         weights=tuple(expert.weight for expert in rows.experts),
         end_tokens=_ends(rows, request.sampling),
+        cost=rows.cost,
     )
 
 
@@ -123,7 +124,7 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
         persona=expression_of(request),
         experts=tuple(expert.info for expert in rows.experts),
         prompting=request.prompting,
-        scheme=replace(request.scheme, drafter=rows.draft.name, chunk_size=rows.chunk_size),
+        scheme=rows.scheme,
         sampling=law_of(rows.loaded, request),
         sampling_from=rows.loaded.own.origins(request.sampling, request.given_by),
         seed=seed,
@@ -134,41 +135,56 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
 
 
 class Sequence:
-    """A reply with its prompts, seed and id (default: those of the request)."""
+    """A reply on its way: its rows, prompts, tokens, text and statistics.
 
-    def __init__(
-        self, rows: BlendRows, prompts: Prompts, seed: int | None = None, id_: int | str | None = None
-    ) -> None:
+    `accept` is the one place where stop strings, end tokens and limits end a reply. A sequence whose rows were
+    lost starts again after the tokens that it has (`row_prompts`), and its text goes on.
+    """
+
+    def __init__(self, rows: BlendRows, prompts: Prompts, seed: int, id_: int | str) -> None:
         request = prompts.request
-        seed, id_ = request.seed if seed is None else seed, request.sequence_id if id_ is None else id_
-        assert seed is not None
-        assert id_ is not None
-        self.prompts, self.id = prompts, id_
+        self.rows, self.prompts, self.id = rows, prompts, id_
         self.spec = run_spec(rows, prompts, seed, id_)
-        self.state = SequenceState(Noise(seed, id_), prompts.limit, prompts.rows[0])
+        decoding = decoding_of(rows, request)
+        self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.rows[0])
         self.finish_reason: FinishReason | None = None
-        ends = _ends(rows, request.sampling)
-        self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, ends, request.prompting.prefill)
+        self.waiting = 0.0  # seconds since it got its slot, until its prompts are read
+        prefill = request.prompting.prefill
+        self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, decoding.end_tokens, prefill)
+
+    @property
+    def row_prompts(self) -> list[list[int]]:
+        """The prompt of each row, and the tokens of the reply so far."""
+        return [[*ids, *self.state.tokens] for ids in self.prompts.rows]
+
+    @property
+    def draft_prompt(self) -> list[int]:
+        """The same for the row of the drafter."""
+        return [*self.prompts.draft, *self.state.tokens]
+
+    @property
+    def positions(self) -> int:
+        """Positions of its longest row once it is complete."""
+        return self.prompts.longest + self.prompts.limit
 
     def prefilled(self, seconds: float) -> None:
         """Add the time of the prefill to the statistics."""
         self.state.stats += Stats(seconds=Seconds(prefill=seconds))
 
-    def accept(self, round_: Round, stopping: FinishReason | None = None) -> tuple[Round, str]:
-        """Add a round; returns it, cut where the reply ends, and its text.
-
-        The reply ends at a stop string, or with reason `stopping` if that is given.
-        """
+    def accept(self, round_: Round) -> tuple[Round, str]:
+        """Add a round; returns it, cut where the reply ends, and its text."""
         piece, used = self._text.push(round_.tokens)
         if round_.finish_reason is not None:
             piece += self._text.flush()
         if self._text.stopped:
             round_ = self.state.end(round_, "stop", used)
-        elif stopping and round_.finish_reason is None:
-            round_ = self.state.end(round_, stopping, len(round_.tokens))
-            piece += self._text.flush()
         self.finish_reason = round_.finish_reason
         return round_, piece
+
+    def interrupt(self, reason: FinishReason) -> str:
+        """End the reply before its next round; returns the rest of its text."""
+        self.state.finish_reason = self.finish_reason = reason
+        return self._text.flush()
 
     def finished(self) -> Finished:
         """The event that ends the reply."""

@@ -68,14 +68,14 @@ class Sampler:
         Raises the error of the first sequence that fails.
         """
         while any(state is not None and state.running for state in self.states):
-            yield from self.round()
+            yield from self.round().values()
             for state in self.states:
                 if state is not None and state.failure is not None:
                     raise state.failure
 
-    def round(self) -> list[Round]:
-        """One round: a `Round` for each sequence that was running before it; one that fails has none, and its
-        error is the `failure` of its state.
+    def round(self) -> dict[int, Round]:
+        """One round: a `Round` for each sequence that was running before it, by slot; one that fails has none,
+        and its error is the `failure` of its state.
         """
         began = perf_counter()
         live = [b for b, state in enumerate(self.states) if state is not None and state.running]
@@ -114,8 +114,8 @@ class Sampler:
             score=(computed - drafted) * share,
             verify=(verified - computed) * share,
         )
-        done = ((b, replace(rounds[b], seconds=seconds)) for b in live if b in rounds)
-        return [self._counted(states_of(self.states, b), r) for b, r in done]
+        done = {b: replace(rounds[b], seconds=seconds) for b in live if b in rounds}
+        return {b: self._counted(states_of(self.states, b), r) for b, r in done.items()}
 
     # -- sizes and parts -------------------------------------------------------------------------
 

@@ -75,10 +75,12 @@ class Forward:
         rows: Tensor | None,
         *,
         alone: bool,
+        version: int = 0,
     ) -> Tensor:
         """The same, returning logits (rows, T, V); those of a recorded pass are valid until the next pass.
 
-        The rounding of a sequence that is `alone` depends on its length only.
+        The rounding of a sequence that is `alone` depends on its length only. `version` is that of the adapters
+        of the rows.
         """
         tokens, start = self._set_span(cache, tokens, start, rows)
         span = cache.span
@@ -89,7 +91,7 @@ class Forward:
                 if isinstance(start, int):
                     start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
                 do = partial(self._pass, cache)
-                logits = self.recorder.run(do, tokens, start, span.width, span.version)
+                logits = self.recorder.run(do, tokens, start, span.width, (span.version, version))
             else:
                 logits = self._pass(cache, tokens, start)
         span.begin(start)
