@@ -43,7 +43,8 @@ class DraftRow:
 
 @dataclass(frozen=True, eq=False)
 class BlendRows:
-    """The rows of a blend. `scheme` has the drafter and the chunk size that hold; `notices` are for the user."""
+    """The rows of a blend. `scheme` has the drafter and the chunk size that hold; `notices` are for the user.
+    """
 
     loaded: LoadedModel
     experts: tuple[Expert, ...]
@@ -69,8 +70,8 @@ class BlendRows:
         return cls(loaded, tuple(experts), scheme, draft, vocabulary, tuple(notices))
 
     def new_rows(self, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, NewRows]]:
-        """The rows of a sequence with these prompts, the reference first: those of the base with its adapters,
-        then each checkpoint.
+        """The rows of a sequence with these prompts, the reference first: those of the base with its
+        adapters, then each checkpoint.
         """
         rows = [NewRow("reference", (), prompts[0])]
         others = []

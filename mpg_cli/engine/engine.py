@@ -3,7 +3,8 @@
 1. `submit` queues a request, from any thread; `cancel` ends it, at the latest in the next step.
 2. `step` gives slots to waiting sequences, reads one block of their prompts, runs one round of all sequences
    whose prompts are read, and returns the events.
-3. `run` and `replies` are loops of `step`; `run` for many requests in any order, `replies` for a few in theirs.
+3. `run` and `replies` are loops of `step`: `run` for many requests in any order, `replies` for a few in
+   theirs.
 
 A reply depends on its request alone, not on what runs beside it (docs/algorithm.md, "Batches").
 """
@@ -86,7 +87,9 @@ class Engine:
         cache: ExpertCache | None = None,
         report: Report = _no_report,
     ) -> None:
-        """`cache` holds loaded experts (default: a new one for `max_experts`); `report` gets progress messages."""
+        """`cache` holds loaded experts (default: a new one for `max_experts`); `report` gets progress
+        messages.
+        """
         self.loaded = loaded
         self.prompt_tokens = 0  # of all rows of all sequences so far
         self._cache = ExpertCache(max_experts) if cache is None else cache
@@ -131,7 +134,7 @@ class Engine:
             handle.ending = reason
 
     def prepare(self, request: Request) -> list[str]:
-        """Load the experts and the drafter of a request before it is submitted; returns messages for the user.
+        """Load experts and drafter of a request before it is submitted; returns messages for the user.
 
         They stay loaded until another request is prepared. Raises PersonaError, AdapterError, ModelError.
         """
@@ -243,7 +246,8 @@ class Engine:
                 for pool in self._slots.pools:
                     pool.reset()
             self._slots = self._prepared = None
-            self._queue.clear(), self._waiting.clear(), self._running.clear()
+            for waiting in (self._queue, self._waiting, self._running):
+                waiting.clear()
 
     def check_open(self) -> None:
         """Raise UsageError after `close`."""

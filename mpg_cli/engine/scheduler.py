@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Need:
-    """What a sequence takes: rows of the caches, positions of the longest row, and bytes apart from caches."""
+    """What a sequence takes: rows of the caches, positions of the longest one, and bytes besides."""
 
     rows: int
     positions: int

@@ -137,8 +137,8 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
 class Sequence:
     """A reply on its way: its rows, prompts, tokens, text and statistics.
 
-    `accept` is the one place where stop strings, end tokens and limits end a reply. A sequence whose rows were
-    lost starts again after the tokens that it has (`row_prompts`), and its text goes on.
+    `accept` is the one place where stop strings, end tokens and limits end a reply. A sequence whose rows
+    were lost starts again after the tokens that it has (`row_prompts`), and its text goes on.
     """
 
     def __init__(self, rows: BlendRows, prompts: Prompts, seed: int, id_: int | str) -> None:
@@ -148,7 +148,6 @@ class Sequence:
         decoding = decoding_of(rows, request)
         self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.rows[0])
         self.finish_reason: FinishReason | None = None
-        self.waiting = 0.0  # seconds since it got its slot, until its prompts are read
         prefill = request.prompting.prefill
         self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, decoding.end_tokens, prefill)
 

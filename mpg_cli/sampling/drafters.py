@@ -29,8 +29,8 @@ States = Sequence[SequenceState | None]  # one a slot
 class Draft:
     """Drafted tokens (B, N, T) and log q of each of them (B, N, T), for B slots.
 
-    `sizes[b]` is the requested number of tokens of slot b, or the number that a lookup found; slots that draft
-    nothing are left out. T is less than the largest when every sequence has drafted its end token.
+    `sizes[b]` is the requested number of tokens of slot b, or the number that a lookup found; slots that
+    draft nothing are left out. T is less than the largest when every sequence has drafted its end token.
     `full_log_q[b]` is log q of the whole vocabulary, (T, V), where a rule needs it; without it q has all its
     mass on the drafted token. `steps[b]` counts the forward passes of the drafter.
     """

@@ -74,8 +74,8 @@ class Sampler:
                     raise state.failure
 
     def round(self) -> dict[int, Round]:
-        """One round: a `Round` for each sequence that was running before it, by slot; one that fails has none,
-        and its error is the `failure` of its state.
+        """One round: a `Round` for each sequence that was running before it, by slot; one that fails has
+        none, and its error is the `failure` of its state.
         """
         began = perf_counter()
         live = [b for b, state in enumerate(self.states) if state is not None and state.running]

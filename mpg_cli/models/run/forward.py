@@ -79,8 +79,8 @@ class Forward:
     ) -> Tensor:
         """The same, returning logits (rows, T, V); those of a recorded pass are valid until the next pass.
 
-        The rounding of a sequence that is `alone` depends on its length only. `version` is that of the adapters
-        of the rows.
+        The rounding of a sequence that is `alone` depends on its length only. `version` is that of the
+        adapters of the rows.
         """
         tokens, start = self._set_span(cache, tokens, start, rows)
         span = cache.span

@@ -1,10 +1,10 @@
 """The rows of all slots on one model, scored in shared passes.
 
 A physical row has adapters and a cache of its own, and belongs to a candidate of a slot. Slots of different
-blends share passes: a pass goes over all physical rows, those without a slot among them, whose results are not
-read. These keep their cache until another sequence takes them: a prefix that a row of equal weights has in its
-cache is copied, not read. So the next turn of a conversation costs its new tokens, another sample of a prompt
-nothing, and two blends read the prompt of the reference, or of a persona of both, once.
+blends share passes: a pass goes over all physical rows, also those without a slot, whose results are not used.
+Those keep their cache until another sequence takes them: a prefix that a row of equal weights has in its cache
+is copied, not read. So the next turn of a conversation costs its new tokens, another sample of a prompt
+nothing, and two blends read the prompt of the reference, or of a persona in both, once.
 
 Independent of sampling and of text.
 """

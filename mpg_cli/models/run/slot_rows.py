@@ -33,7 +33,7 @@ class SlotRows:
         return slot in self._of
 
     def insert(self, new: Mapping[int, Sequence[tuple[Any, NewRows]]]) -> None:
-        """Start new sequences in free slots: pairs of a model and the rows on it, in the order of the rows."""
+        """Start new sequences in free slots: pairs of a model and its rows, in the order of the rows."""
         of_pool: dict[int, dict[int, NewRows]] = {}
         for slot, parts in new.items():
             for model, rows in parts:
