@@ -2,7 +2,7 @@
 
 A physical row has adapters and a cache of its own, and belongs to a candidate of a slot. Slots of different
 blends share passes: a pass goes over all physical rows, also those without a slot, whose results are not used.
-Those keep their cache until another sequence takes them: a prefix that a row of equal weights has in its cache
+Those keep their cache until another sequence takes them: a prefix that a row of equal weights has in its
 is copied, not read. So the next turn of a conversation costs its new tokens, another sample of a prompt
 nothing, and two blends read the prompt of the reference, or of a persona in both, once.
 
@@ -184,6 +184,7 @@ class RowPool:
         if damaged:
             self._cache.clear_rows(rows)
             self._cached[rows] = 0
+        self._elect()
         self._changed()
 
     def compact(self) -> None:
@@ -240,18 +241,30 @@ class RowPool:
             own = self._readings.get(other)
             if own is not None and own.leader is None and own.ids == ids and other != row:
                 reading.leader = other
-        lengths = self._common(alike, ids)
-        known = lengths[alike.index(row)]
-        self._cached[row] = known
-        if reading.leader is None:
-            best = max(range(len(alike)), key=lengths.__getitem__)
-            if lengths[best] >= known + WORTH_COPYING:
-                source = torch.tensor([alike[best]])
-                self._cache.copy_rows(source, torch.tensor([row]), known, lengths[best])
-                self._cached[row] = lengths[best]
         self._readings[row] = reading
+        self._cached[row] = self._common([row], ids)[0]
         if reading.leader is None:
+            self._copy_known(row, alike)
             self._finish_if_read(row)
+
+    def _copy_known(self, row: int, alike: Sequence[int]) -> None:
+        """Copy the longest beginning of the prompt of a row that one of these rows has in its cache."""
+        lengths, known = self._common(alike, self._readings[row].ids), int(self._cached[row])
+        best = max(range(len(alike)), key=lengths.__getitem__)
+        if lengths[best] >= known + WORTH_COPYING:
+            source, target = torch.tensor([alike[best]]), torch.tensor([row])
+            self._cache.copy_rows(source, target, known, lengths[best])
+            self._cached[row] = lengths[best]
+
+    def _elect(self) -> None:
+        """Give rows that follow one without a slot another leader: the first of those with the same prompt."""
+        leaders: dict[tuple[Key, tuple[int, ...]], int] = {}
+        for row, own in self._readings.items():
+            if own.leader is not None and own.leader not in self._readings:
+                before, own.leader = own.leader, leaders.get((self._keys[row], tuple(own.ids)))
+                if own.leader is None:
+                    leaders[self._keys[row], tuple(own.ids)] = row
+                    self._copy_known(row, [row, before])
 
     def _common(self, rows: Sequence[int], ids: Sequence[int]) -> list[int]:
         """Length of the prefix of `ids` that each of the rows has in its cache."""
@@ -503,11 +516,8 @@ class RowPool:
         self._changed()
 
     def _changed(self) -> None:
-        """Forget what depends on the arrangement of the rows; a row without its leader reads by itself."""
+        """Forget what depends on the arrangement of the rows."""
         self._views: dict[tuple[int, ...], _View] = {}
-        for own in self._readings.values():
-            if own.leader is not None and own.leader not in self._readings:
-                own.leader = None
         self._assignment = self._assigned(range(self.size))
 
     def _view(self, slots: tuple[int, ...]) -> _View:

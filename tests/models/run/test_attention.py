@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mpg_cli.models.run.row_group import RowGroup
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -14,7 +15,6 @@ from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import attention
 from mpg_cli.models.run.attention import NAME, SCORES, attend, use_few_queries
 from mpg_cli.models.run.fold import fold
-from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from tests.support.models import ALL, tiny_model
 
