@@ -8,6 +8,7 @@ from typing import Any
 
 from mpg_cli.engine.profile import read_profile
 from mpg_cli.engine.profile_key import profile_key, versions
+from mpg_cli.errors import UsageError
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.adapter import Adapter, Row
 from mpg_cli.models.load.loader import LoadedModel
@@ -43,8 +44,7 @@ class DraftRow:
 
 @dataclass(frozen=True, eq=False)
 class BlendRows:
-    """The rows of a blend. `scheme` has the drafter and the chunk size that hold; `notices` are for the user.
-    """
+    """The rows of a blend. `scheme` has the drafter and chunk size that hold; `notices` are for the user."""
 
     loaded: LoadedModel
     experts: tuple[Expert, ...]
@@ -52,6 +52,18 @@ class BlendRows:
     draft: DraftRow
     vocabulary: Vocabulary
     notices: tuple[str, ...] = field(default=())
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Those of rows 1..K."""
+        return () if self.scheme.target == "merged" else tuple(expert.weight for expert in self.experts)
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """The system prompt of every row."""
+        if self.scheme.target == "merged":
+            return (joined_prompts(self.experts),)
+        return (None, *(expert.prompt for expert in self.experts))
 
     @classmethod
     def of(
@@ -63,6 +75,8 @@ class BlendRows:
     ) -> BlendRows:
         """`smaller` is the drafting model, where the scheme names one."""
         notices: list[str] = []
+        if scheme.target == "merged":
+            notices += _check_merged(experts)
         decided = _decided(loaded, experts, scheme, notices)
         draft = _Drafts(loaded, tuple(experts), notices).row(decided, smaller)
         vocabulary = common_vocabulary(loaded, experts)
@@ -73,9 +87,12 @@ class BlendRows:
         """The rows of a sequence with these prompts, the reference first: those of the base with its
         adapters, then each checkpoint.
         """
+        N = self.scheme.threshold.candidates
+        if self.scheme.target == "merged":
+            row = NewRow(_label(self.experts), merged_adapters(self.experts), prompts[0])
+            return [(self.loaded.model, NewRows([row], N, self.vocabulary))]
         rows = [NewRow("reference", (), prompts[0])]
         others = []
-        N = self.scheme.threshold.candidates
         for expert, prompt in zip(self.experts, prompts[1:], strict=True):
             adapters = ((expert.adapter, 1.0),) if expert.adapter is not None else ()
             row = NewRow(expert.name, adapters, prompt)
@@ -95,7 +112,8 @@ class BlendRows:
         """Pairs of a model and the number of its physical rows for a sequence, the drafter's last."""
         N = self.scheme.threshold.candidates
         checkpoints = [e.checkpoint for e in self.experts if e.checkpoint is not None]
-        found = [(self.loaded.model, N * (1 + len(self.experts) - len(checkpoints)))]
+        own = 1 if self.scheme.target == "merged" else 1 + len(self.experts) - len(checkpoints)
+        found = [(self.loaded.model, N * own)]
         found += [(model, N) for model in checkpoints]
         return [*found, (self.draft.model, N)] if self.draft.steps else found
 
@@ -138,6 +156,40 @@ def common_vocabulary(loaded: LoadedModel, experts: Sequence[Expert]) -> Vocabul
     return loaded.vocabulary.below(served_tokens(loaded.model, *checkpoints))
 
 
+def joined_prompts(experts: Sequence[Expert]) -> str | None:
+    """The system prompts of the experts of positive weight as one."""
+    return "\n\n".join(e.prompt for e in experts if e.prompt and e.weight > 0) or None
+
+
+def merged_adapters(experts: Sequence[Expert], total: float = 1.0) -> Row:
+    """The adapters of all experts with their weights, divided by `total`: one row that adds them up."""
+    return tuple((e.adapter, e.weight / total) for e in experts if e.adapter is not None)
+
+
+def _check_merged(experts: Sequence[Expert]) -> list[str]:
+    """Notices on a blend that is merged into one row. Raises UsageError where that cannot be."""
+    checkpoints = [e.name for e in experts if e.checkpoint is not None]
+    if checkpoints:
+        raise UsageError(
+            f"--target merged cannot merge a full checkpoint: {', '.join(checkpoints)}",
+            hint="use --target product, or personas with adapters or prompts",
+        )
+    away = [e.name for e in experts if e.prompt and e.adapter is None and e.weight < 0]
+    if away:
+        raise UsageError(
+            f"--target merged cannot steer away from a system prompt: {', '.join(away)}",
+            hint="use --target product, or a persona with an adapter",
+        )
+    weighted = [e.name for e in experts if e.prompt and e.weight != 1]
+    if not weighted:
+        return []
+    return [f"--target merged joins system prompts, whose weights have no effect: {', '.join(weighted)}"]
+
+
+def _label(experts: Sequence[Expert]) -> str:
+    return f"the merged personas ({', '.join(expert.name for expert in experts)})"
+
+
 def _numbers(adapter: Adapter) -> int:
     return sum(pair.a.numel() + pair.b.numel() for pair in adapter.pairs.values())
 
@@ -155,7 +207,8 @@ def _decided(loaded: LoadedModel, experts: Sequence[Expert], scheme: Scheme, not
         notices += [notice] if notice else []
     if drafter == "auto":
         found = profile.drafter if profile else None
-        drafter = "merged" if found is None or (found == "none" and size) else found
+        merged = "none" if scheme.target == "merged" else "merged"  # such a draft costs as much as the target
+        drafter = merged if found is None or (found == "none" and size) else found
     if size is None and profile:
         size = profile.chunk_size(drafter, scheme.threshold.candidates)
     if size is None and scheme.rule == "threshold":
@@ -198,15 +251,13 @@ class _Drafts:
         positive weight. `folded` adds the sum into a dense copy of the weights.
         """
         total = sum(e.weight for e in self.experts) if normalise else 1.0
-        row = tuple((e.adapter, e.weight / total) for e in self.experts if e.adapter is not None)
-        prompts = [e.prompt for e in self.experts if e.prompt and e.weight > 0]
+        row, prompt = merged_adapters(self.experts, total), joined_prompts(self.experts)
         left_out = [e.name for e in self.experts if e.checkpoint is not None]
-        if not row and not prompts:
+        if not row and not prompt:
             self.notices.append("nothing to merge for the drafter: the reference drafts instead")
             return self._on_base("reference", (), None)
         if left_out:
             self.notices.append(f"the merged drafter leaves out the checkpoints {', '.join(left_out)}")
-        prompt = "\n\n".join(prompts) or None
         if not folded:
             return self._on_base("merged", row, prompt)
         if not row:

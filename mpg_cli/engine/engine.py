@@ -483,10 +483,11 @@ def _description(rows: BlendRows, prompts: Prompts, request: Request) -> dict[st
     """A request with its rows, for a dry run."""
     spec = run_spec(rows, prompts, request.seed or 0, 0)
     lengths = [len(ids) for ids in prompts.rows]
+    first, kind = ("merged", "merged") if rows.scheme.target == "merged" else ("reference", "base")
     found: list[dict[str, object]] = [
-        {"row": "reference", "kind": "base", "weight": None, "prompt_tokens": lengths[0]}
+        {"row": first, "kind": kind, "weight": None, "prompt_tokens": lengths[0]}
     ]
-    for e, tokens in zip(rows.experts, lengths[1:], strict=True):
+    for e, tokens in zip(rows.experts, lengths[1:], strict=False):  # merged ones have no row of their own
         basis = {"basis": e.basis} if e.basis else {}
         found.append({"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": tokens} | basis)
     return {

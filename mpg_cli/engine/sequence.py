@@ -31,7 +31,8 @@ class Prompts:
     """The prompt of a request as token ids, for every row and the drafter, and the limit of the reply."""
 
     request: Request
-    rows: tuple[list[int], ...]  # R, the reference first
+    plain: list[int]  # without any persona
+    rows: tuple[list[int], ...]  # R
     draft: list[int]
     limit: int  # tokens of the reply
     notices: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     def with_persona(prompt: str | None) -> list[int]:
         return render(loaded.tokenizer, request.prompting, prompt, size) if prompt else plain
 
-    rows = (plain, *(with_persona(expert.prompt) for expert in blend_rows.experts))
+    rows = tuple(map(with_persona, blend_rows.prompts))
     longest = max(map(len, rows))
     wanted, room = request.sampling.max_tokens, _room(loaded, longest)
     if room < 1:
@@ -71,7 +72,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     if _room(loaded, len(draft)) < limit:
         notices.append("the joined prompts do not fit the context: the drafter gets the plain prompt")
         draft = plain
-    return Prompts(request, rows, draft, limit, tuple(notices))
+    return Prompts(request, plain, rows, draft, limit, tuple(notices))
 
 
 def _check_ids(sampling: Sampling, rows: BlendRows) -> None:
@@ -110,7 +111,7 @@ def decoding_of(rows: BlendRows, request: Request) -> Decoding:
     return Decoding(
         sampling=law_of(rows.loaded, request),
         scheme=rows.scheme,
-        weights=tuple(expert.weight for expert in rows.experts),
+        weights=rows.weights,
         end_tokens=_ends(rows, request.sampling),
         cost=rows.cost,
     )
@@ -129,7 +130,7 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
         sampling_from=rows.loaded.own.origins(request.sampling, request.given_by),
         seed=seed,
         sequence=sequence,
-        prompt_tokens=len(prompts.rows[0]),
+        prompt_tokens=len(prompts.plain),
         max_tokens=prompts.limit,
     )
 
@@ -146,7 +147,7 @@ class Sequence:
         self.rows, self.prompts, self.id = rows, prompts, id_
         self.spec = run_spec(rows, prompts, seed, id_)
         decoding = decoding_of(rows, request)
-        self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.rows[0])
+        self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.plain)
         self.finish_reason: FinishReason | None = None
         prefill = request.prompting.prefill
         self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, decoding.end_tokens, prefill)

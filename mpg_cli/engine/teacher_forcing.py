@@ -15,7 +15,7 @@ BLOCK = 2048  # prompt tokens of a pass, over all rows
 
 
 class TeacherForcing:
-    """Scores texts under the rows of a blend; prompts that agree with those of an earlier call are not read."""
+    """Scores texts under the rows of a blend; a prompt that an earlier call had is not read again."""
 
     def __init__(self, rows: BlendRows) -> None:
         self._blend = rows

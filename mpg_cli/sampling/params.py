@@ -21,7 +21,7 @@ from mpg_cli.options import readers
 from mpg_cli.options.option import check_fields, group, option, options_of, unknown
 from mpg_cli.options.readers import finite, quoted
 
-TargetName = Literal["product", "mixture"]
+TargetName = Literal["product", "mixture", "merged"]
 RuleName = Literal["exact", "threshold", "block"]
 
 MAX_CHUNK = 64
@@ -250,7 +250,8 @@ class Scheme:
 
     target: TargetName = option(
         "product",
-        help="Combine all personas in every token (product), or sample each token from one (mixture).",
+        help="Combine all personas in every token (product), sample each token from one (mixture), or add up "
+        "all adapters and join all prompts in one row, at the cost of one persona (merged).",
     )
     rule: RuleName = option(
         "exact",

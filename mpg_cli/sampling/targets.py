@@ -33,6 +33,8 @@ def combine(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
     """log p (..., V), normalised, from log_probs (R, ..., V) and weights (K,), or (K, b) where the second
     dimension of log_probs has b slots of different weights.
     """
+    if target == "merged":  # one row, whose weights are merged already
+        return log_probs[0].clone()
     return product(log_probs, weights) if target == "product" else mixture(log_probs, weights)
 
 
@@ -81,7 +83,10 @@ def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Ten
     """Contribution of each expert to chosen tokens, from their log_probs (R, ...) -> (..., K).
 
     Product: the log-ratio contribution w_i delta_i. Mixture: the responsibility w_i pi_i / sum_j w_j pi_j.
+    Merged: undefined, so K is 0.
     """
+    if target == "merged":
+        return log_probs[0][..., None][..., :0]
     w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
     if target == "product":
         return (w * _delta(log_probs[0], log_probs[1:])).movedim(0, -1)

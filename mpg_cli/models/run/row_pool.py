@@ -1,7 +1,7 @@
 """The rows of all slots on one model, scored in shared passes.
 
 A physical row has adapters and a cache of its own, and belongs to a candidate of a slot. Slots of different
-blends share passes: a pass goes over all physical rows, also those without a slot, whose results are not used.
+blends share passes: a pass goes over all physical rows, also those without a slot, whose results are unused.
 Those keep their cache until another sequence takes them: a prefix that a row of equal weights has in its
 is copied, not read. So the next turn of a conversation costs its new tokens, another sample of a prompt
 nothing, and two blends read the prompt of the reference, or of a persona in both, once.
@@ -257,7 +257,7 @@ class RowPool:
             self._cached[row] = lengths[best]
 
     def _elect(self) -> None:
-        """Give rows that follow one without a slot another leader: the first of those with the same prompt."""
+        """Give rows whose leader has no slot another one: the first with the same prompt."""
         leaders: dict[tuple[Key, tuple[int, ...]], int] = {}
         for row, own in self._readings.items():
             if own.leader is not None and own.leader not in self._readings:
