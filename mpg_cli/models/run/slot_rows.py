@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mpg_cli.models.run.lora_bank import LoraBank
-from mpg_cli.models.run.row_pool import NewRows, PoolScores, RowPool
+from mpg_cli.models.run.pool_scores import PoolScores
+from mpg_cli.models.run.row_pool import NewRows, RowPool
 from mpg_cli.sampling.scorer import Kept, Scores
 
 
