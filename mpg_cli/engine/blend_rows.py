@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mpg_cli.engine.profile import read_profile
@@ -16,10 +16,7 @@ from mpg_cli.models.run.forward import position_bytes
 from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.run.row_pool import NewRow, NewRows
 from mpg_cli.models.text.vocabulary import Vocabulary, served_tokens
-from mpg_cli.sampling.chunk_size import Cost
 from mpg_cli.sampling.params import Scheme
-
-ROW_COST = 0.12  # cost of another row on the same model, as a share of a pass (benchmarks/pass_cost.py)
 
 CHUNK_SIZE = 4  # gamma of the untuned threshold rule, whose thresholds need a fixed chunk size
 
@@ -51,7 +48,19 @@ class BlendRows:
     scheme: Scheme
     draft: DraftRow
     vocabulary: Vocabulary
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
+    automatic: bool = False  # whether `auto` chose the drafter, without a profile
+
+    @property
+    def key(self) -> str:
+        """What the acceptance of drafts depends on."""
+        experts = "+".join(f"{expert.name}:{expert.weight:g}" for expert in self.experts)
+        return f"{experts} {self.scheme.target} {self.draft.name}"
+
+    def without_drafter(self) -> BlendRows:
+        """The same, token by token."""
+        scheme = replace(self.scheme, drafter="none", chunk_size=0)
+        return replace(self, draft=DraftRow("none"), scheme=scheme)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -77,11 +86,13 @@ class BlendRows:
         notices: list[str] = []
         if scheme.target == "merged":
             notices += _check_merged(experts)
+        automatic = scheme.drafter == "auto"
         decided = _decided(loaded, experts, scheme, notices)
         draft = _Drafts(loaded, tuple(experts), notices).row(decided, smaller)
         vocabulary = common_vocabulary(loaded, experts)
         scheme = replace(scheme, drafter=draft.name, chunk_size=decided.chunk_size)
-        return cls(loaded, tuple(experts), scheme, draft, vocabulary, tuple(notices))
+        automatic = automatic and scheme.chunk_size is None
+        return cls(loaded, tuple(experts), scheme, draft, vocabulary, tuple(notices), automatic)
 
     def new_rows(self, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, NewRows]]:
         """The rows of a sequence with these prompts, the reference first: those of the base with its
@@ -108,33 +119,24 @@ class BlendRows:
         return NewRows([row], self.scheme.threshold.candidates, self.vocabulary)
 
     @property
-    def counts(self) -> list[tuple[Any, int]]:
-        """Pairs of a model and the number of its physical rows for a sequence, the drafter's last."""
+    def scored(self) -> list[tuple[Any, int]]:
+        """Pairs of a model and the number of its physical rows for a sequence, without the drafter's."""
         N = self.scheme.threshold.candidates
         checkpoints = [e.checkpoint for e in self.experts if e.checkpoint is not None]
         own = 1 if self.scheme.target == "merged" else 1 + len(self.experts) - len(checkpoints)
         found = [(self.loaded.model, N * own)]
-        found += [(model, N) for model in checkpoints]
-        return [*found, (self.draft.model, N)] if self.draft.steps else found
+        return [*found, *((model, N) for model in checkpoints)]
+
+    @property
+    def counts(self) -> list[tuple[Any, int]]:
+        """The same with the drafter's."""
+        drafted = [(self.draft.model, self.scheme.threshold.candidates)] if self.draft.steps else []
+        return [*self.scored, *drafted]
 
     @property
     def position_bytes(self) -> int:
         """Bytes in the caches for one more token of a sequence."""
         return sum(rows * position_bytes(model) for model, rows in self.counts)
-
-    @property
-    def cost(self) -> Cost:
-        """An estimate of the cost of a round, in steps of one row.
-
-        A pass reads the weights of each model once; every further row adds ROW_COST.
-        """
-        counts = self.counts[:-1] if self.draft.steps else self.counts
-        score = sum(1 + ROW_COST * (rows // self.scheme.threshold.candidates - 1) for _, rows in counts)
-        if not self.draft.steps:
-            return Cost(step=0.0, score=score)
-        models = (self.draft.model, self.loaded.model)
-        of_drafter, of_base = (sum(p.numel() for p in model.parameters()) for model in models)
-        return Cost(step=of_drafter / of_base, score=score)
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, of adapters, and of the caches for one more token of a sequence."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Finished, FinishReason, Round, Usage
+from mpg_cli.engine.pass_cost import round_cost
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, RunSpec, expression_of
 from mpg_cli.errors import ContextError, RangeError
@@ -113,7 +114,7 @@ def decoding_of(rows: BlendRows, request: Request) -> Decoding:
         scheme=rows.scheme,
         weights=rows.weights,
         end_tokens=_ends(rows, request.sampling),
-        cost=rows.cost,
+        cost=round_cost([rows]),
     )
 
 

@@ -6,6 +6,7 @@ from collections import abc
 from time import perf_counter
 from typing import Any
 
+from mpg_cli.engine.draft_policy import DraftPolicy
 from mpg_cli.engine.sequence import Sequence
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora_bank import LoraBank
@@ -13,20 +14,22 @@ from mpg_cli.models.run.row_pool import NewRows, RowPool
 from mpg_cli.models.run.slot_rows import SlotRows
 from mpg_cli.sampling.drafters import Drafter, LookupDrafter, RowDrafter, SlotDrafters
 from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.state import SequenceState
 from mpg_cli.sampling.stats import Round
 
 
 class Slots:
     """`count` slots on a model. A sequence takes part in rounds once its prompts are read."""
 
-    def __init__(self, loaded: LoadedModel, count: int) -> None:
+    def __init__(self, loaded: LoadedModel, count: int, policy: DraftPolicy) -> None:
         self._loaded = loaded
         self.sequences: list[Sequence | None] = [None] * count
         self._rows = SlotRows(loaded.model)
         self._draft_pools: dict[int, tuple[RowPool, RowDrafter]] = {}  # by model
         self._lookup = LookupDrafter()
         self._drafters = SlotDrafters.all(None, count)
-        self._sampler = Sampler(self._rows, self._drafters, [None] * count)
+        self._policy = policy
+        self._sampler = Sampler(self._rows, self._drafters, [None] * count, self._sizes)
         self._began: dict[int, float] = {}  # when a sequence got its slot, until its prompts are read
 
     @property
@@ -129,13 +132,22 @@ class Slots:
         """One round of the sequences that have read their prompts, by slot; None where one has failed."""
         taking_part = [slot for slot, state in enumerate(self._sampler.states) if state and state.running]
         rounds = self._sampler.round() if taking_part else {}
+        for slot, round_ in rounds.items():
+            self._policy.learn(self._sequence(slot).rows, round_)
         return {slot: rounds.get(slot) for slot in taking_part}
+
+    def _sizes(self, states: abc.Mapping[int, SequenceState]) -> dict[int, int]:
+        return self._policy.sizes({slot: self._sequence(slot) for slot in states})
+
+    def _sequence(self, slot: int) -> Sequence:
+        own = self.sequences[slot]
+        assert own is not None
+        return own
 
     def _start_read(self) -> None:
         """Let the sequences whose prompts are read take part in rounds."""
         for slot in list(self._began):
-            own = self.sequences[slot]
-            assert own is not None
+            own = self._sequence(slot)
             pools = [pool for pool, _ in self._draft_pools.values() if slot in pool]
             if self._rows.is_read(slot) and all(pool.is_read(slot) for pool in pools):
                 own.prefilled(perf_counter() - self._began.pop(slot))

@@ -1,18 +1,39 @@
-"""The adaptive chunk size: a cost model of a round, and the acceptance so far.
+"""The adaptive chunk size: a cost model of a round, and the acceptance so far (docs/algorithm.md, "Chunk size").
 
-Source: docs/algorithm.md, "Chunk size".
+gamma is the size of least expected cost a token, 0 (no draft) included. A size of 0 gives no evidence, so the
+acceptance rate is estimated with confidence: the less was evaluated, the higher.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mpg_cli.sampling.stats import Stats
-
-PRIOR_RATE, PRIOR_EVALUATED = 0.85, 8  # prior acceptance rate, and its weight in evaluated tokens
+PRIOR_EVALUATED = 8  # weight of the prior acceptance rate, in evaluated tokens
 MAX_ADAPTIVE = 16  # tokens; the estimate degrades for longer chunks, which end at one rejection
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Accepted of evaluated tokens, and the rate that is expected before the first."""
+
+    prior: float = 0.85
+    accepted: int = 0
+    evaluated: int = 0
+
+    def plus(self, accepted: int, evaluated: int) -> Acceptance:
+        """The same with further tokens."""
+        return Acceptance(self.prior, self.accepted + accepted, self.evaluated + evaluated)
+
+    @property
+    def rate(self) -> float:
+        """The upper end of the standard error around the mean with the prior."""
+        weight = self.evaluated + PRIOR_EVALUATED
+        mean = (self.accepted + self.prior * PRIOR_EVALUATED) / weight
+        error = math.sqrt(mean * (1 - mean) / weight) if self.evaluated else 0.0
+        return min(0.99, mean + error)
 
 
 @dataclass(frozen=True)
@@ -49,13 +70,12 @@ def expected_committed(gamma: int, rates: Sequence[float]) -> float:
     return total
 
 
-def adaptive_chunk_size(stats: Stats, cost: Cost) -> int:
-    """gamma of the next round, from the acceptance so far and a prior worth PRIOR_EVALUATED tokens."""
-    accepted = stats.accepted + PRIOR_RATE * PRIOR_EVALUATED
-    return best_chunk_size(round(100 * accepted / (stats.evaluated + PRIOR_EVALUATED)), cost)
+def adaptive_chunk_size(acceptance: Acceptance, cost: Cost) -> int:
+    """gamma of the next round."""
+    return best_chunk_size(round(100 * acceptance.rate), cost)
 
 
 @lru_cache(maxsize=1024)
 def best_chunk_size(percent: int, cost: Cost) -> int:
-    """The gamma in 1 .. MAX_ADAPTIVE with the least cost a token at this acceptance rate; ties: the least."""
-    return min(range(1, MAX_ADAPTIVE + 1), key=lambda gamma: cost.of_token(gamma, (percent / 100,)))
+    """The gamma in 0 .. MAX_ADAPTIVE with the least cost a token at this acceptance rate; ties: the least."""
+    return min(range(MAX_ADAPTIVE + 1), key=lambda gamma: cost.of_token(gamma, (percent / 100,)))

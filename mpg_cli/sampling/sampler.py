@@ -23,21 +23,37 @@ same distribution, the token-normalised target.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.sampling.chunk_size import adaptive_chunk_size
+from mpg_cli.sampling.chunk_size import Acceptance, adaptive_chunk_size
 from mpg_cli.sampling.drafters import Draft, SlotDrafters, states_of
 from mpg_cli.sampling.scorer import Kept, Scored, Scorer, Scores, padded, to_device
 from mpg_cli.sampling.state import Decoding, SequenceState
-from mpg_cli.sampling.stats import Round, Seconds, Stats
+from mpg_cli.sampling.stats import Round, Seconds
 from mpg_cli.sampling.targets import Seen, combine, contributions, reshape
 from mpg_cli.sampling.verification import Verification, coupled_positions, verify
+
+
+ChunkSizes: TypeAlias = Callable[[Mapping[int, SequenceState]], Mapping[int, int]]  # gamma by slot
+
+
+def own_sizes(states: Mapping[int, SequenceState]) -> dict[int, int]:
+    """gamma of each sequence, from its own rounds if it is adaptive."""
+    return {b: _own_size(state) for b, state in states.items()}
+
+
+def _own_size(state: SequenceState) -> int:
+    size, stats = state.decoding.scheme.chunk_size, state.stats
+    if size is not None:
+        return size
+    return adaptive_chunk_size(Acceptance().plus(stats.accepted, stats.evaluated), state.decoding.cost)
 
 
 class Sampler:
@@ -52,15 +68,13 @@ class Sampler:
         scorer: Scorer,
         drafters: SlotDrafters,
         states: Sequence[SequenceState | None],
-        *,
-        shared_sizes: bool = True,
+        sizes: ChunkSizes | None = None,
     ) -> None:
-        """With `shared_sizes` an adaptive chunk size under rule `exact`, where no text depends on it, follows
-        all slots; else every slot has its own.
+        """`sizes` gives gamma for each running slot; by default the requested one or, if that is adaptive, one
+        that depends on the rounds of its own sequence only, so that a reply is the same in any batch.
         """
         self.scorer, self.drafters, self.states = scorer, drafters, list(states)
-        self.stats = Stats()  # of all rounds of all sequences
-        self._shared_sizes = shared_sizes
+        self._chunk_sizes = sizes or own_sizes
 
     def run(self) -> Iterator[Round]:
         """Run rounds until every sequence is finished; a caller may finish one early.
@@ -81,7 +95,7 @@ class Sampler:
         live = [b for b, state in enumerate(self.states) if state is not None and state.running]
 
         # 1. Draft.
-        sizes = {b: self._size(states_of(self.states, b)) for b in live}
+        sizes = self._sizes(live)
         draft = self.drafters.draft(self.states, {b: size for b, size in sizes.items() if size})  # (B, N, T)
         sizes = {b: min(draft.sizes.get(b, 0), sizes[b]) for b in live}
         drafted = perf_counter()
@@ -119,21 +133,14 @@ class Sampler:
 
     # -- sizes and parts -------------------------------------------------------------------------
 
-    def _size(self, state: SequenceState) -> int:
+    def _sizes(self, live: Sequence[int]) -> dict[int, int]:
         """Tokens to draft: W * gamma, or what the limit leaves."""
-        scheme = state.decoding.scheme
-        return min(self._chunk_size(state) * scheme.threshold.ahead, state.room - 1)
-
-    def _chunk_size(self, state: SequenceState) -> int:
-        """gamma. An adaptive one depends on the past rounds of its own sequence only, so that every round
-        still samples the target and a reply is the same in any batch. Under the exact rule no text depends on
-        it, and the slots share one: a pass is as long as its longest chunk.
-        """
-        decoding = state.decoding
-        if decoding.scheme.chunk_size is not None:
-            return decoding.scheme.chunk_size
-        shared = self._shared_sizes and decoding.scheme.rule == "exact"
-        return adaptive_chunk_size(self.stats if shared else state.stats, decoding.cost)
+        states = {b: states_of(self.states, b) for b in live}
+        chunks = self._chunk_sizes(states)
+        return {
+            b: min(chunks[b] * state.decoding.scheme.threshold.ahead, state.room - 1)
+            for b, state in states.items()
+        }
 
     def _alike(self, live: Sequence[int]) -> list[list[int]]:
         """The slots by what can be verified together."""
@@ -221,9 +228,7 @@ class Sampler:
         self.drafters.commit(kept)
 
     def _counted(self, state: SequenceState, r: Round) -> Round:
-        r = state.count(replace(r, finish_reason=state.finish_reason))
-        self.stats += Stats.of(r)
-        return r
+        return state.count(replace(r, finish_reason=state.finish_reason))
 
 
 @dataclass(frozen=True)
