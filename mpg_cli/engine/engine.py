@@ -3,8 +3,8 @@
 1. `submit` queues a request, from any thread; `cancel` ends it, at the latest in the next step.
 2. `step` gives slots to waiting sequences, reads one block of their prompts, runs one round of all sequences
    whose prompts are read, and returns the events.
-3. `run` and `replies` are loops of `step`: `run` for many requests in any order, `replies` for a few in
-   theirs.
+3. `run` and `replies` are loops of steps: `run` for many requests in any order, `replies` for a few in
+   theirs. Several loops may take turns, also in threads: each gets the events of its own requests.
 
 A reply depends on its request alone, not on what runs beside it (docs/algorithm.md, "Batches").
 """
@@ -14,9 +14,9 @@ from __future__ import annotations
 import secrets
 from collections import abc, deque
 from dataclasses import dataclass, field
-from threading import Lock, RLock
+from threading import RLock
 from time import sleep
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
@@ -37,13 +37,17 @@ from mpg_cli.engine.ordered import Ordered
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import DESCRIPTION
 from mpg_cli.engine.scheduler import admitted
-from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec
+from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec, sequence_ids
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
 from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_drafter
 from mpg_cli.models.prepare import load_prepared, prepare_model
 from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas.choice import ExpertInfo
+from mpg_cli.sampling.params import Scheme
+
+_END = object()  # of a source
 
 POLL = 0.02  # seconds between two looks at a source that has no request yet
 WHOLE_BLOCK = 4  # blocks of prompts read at once while no sequence waits for its next round
@@ -64,8 +68,14 @@ class Handle:
     request: Request
     seed: int
     left: int  # samples without a final event
+    events: deque[Emitted]  # where its events go
+    begun: bool = False  # a sample has had a slot
     ending: FinishReason | None = None  # reason of a cancellation
     dropped: bool = False  # cancelled without events
+
+    @property
+    def cancelled(self) -> bool:
+        return self.dropped or self.ending is not None
 
 
 class Emitted(NamedTuple):
@@ -99,13 +109,17 @@ class Engine:
         self._blends: WeakValueDictionary[abc.Hashable, BlendRows] = WeakValueDictionary()
         self._prepared: BlendRows | None = None  # of the last `prepare`, kept loaded
         self._smaller: dict[str, LoadedModel] = {}  # drafting models by name
-        self._noticed: set[str] = set()
+        self._notices = list(loaded.notices)  # for the user
+        self._noticed: set[str] = set()  # those that were given
+        self._live: set[Handle] = set()  # all that have samples without a final event, in one of:
+        self._inbox: deque[Handle] = deque()  # submitted since the last step
         self._queue: deque[Handle] = deque()
         self._waiting: deque[_Begun] = deque()  # sequences of the first requests of the queue
         self._running: dict[int, _Begun] = {}  # by slot
-        self._inbox: deque[Handle] = deque()
-        self._inbox_lock, self._step_lock = Lock(), RLock()
-        self._draining = False
+        self._events: deque[Emitted] = deque()  # of requests of `submit`, for the next `step`
+        self._step_lock = RLock()
+        self._read_before = 0  # prompt tokens read in slots that are gone
+        self._stopping: Literal["queued", "all"] | None = None  # what `run` drops
         self._closed = False
 
     @classmethod
@@ -117,42 +131,70 @@ class Engine:
 
     def submit(self, request: Request) -> Handle:
         """Queue a request; its events come from later steps. Any thread may call it."""
+        return self._submit(request, self._events)
+
+    def _submit(self, request: Request, events: deque[Emitted]) -> Handle:
         self.check_open()
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        handle = Handle(request, seed, request.samples)
-        with self._inbox_lock:
-            self._inbox.append(handle)
+        handle = Handle(request, seed, request.samples, events)
+        self._live.add(handle)
+        self._inbox.append(handle)
         return handle
 
     def cancel(self, handle: Handle, reason: FinishReason | None = "interrupted") -> None:
         """End a request in the next step: its running replies with this reason, or, if that is None, without
-        any further event. Samples without a slot are dropped. Any thread or signal handler may call it.
+        any further event. Samples that have not begun are dropped. Any thread or signal handler may call it.
         """
         if reason is None:
             handle.dropped = True
         else:
             handle.ending = reason
 
-    def prepare(self, request: Request) -> list[str]:
-        """Load experts and drafter of a request before it is submitted; returns messages for the user.
+    def interrupt(self, reason: FinishReason = "interrupted") -> None:
+        """Cancel all requests so far. Any thread or signal handler may call it."""
+        for handle in tuple(self._live):
+            self.cancel(handle, reason)
+
+    def prepare(self, request: Request, report: Report | None = None) -> list[str]:
+        """Load experts and drafter of a request before it is submitted; returns messages for the user, which
+        no event repeats. `report` gets progress messages in place of that of the engine.
 
         They stay loaded until another request is prepared. Raises PersonaError, AdapterError, ModelError.
         """
         self.check_open()
         with self._step_lock:
-            self._prepared, notices = self._blend(request)
-            return [notice for notice in notices if self._is_new(notice)]
+            self._prepared = self._blend(request, report)
+            return self.new_notices()
+
+    def new_notices(self) -> list[str]:
+        """Messages for the user that no event and no call has given yet: a blend that returns has the same
+        ones.
+        """
+        with self._step_lock:
+            new = [text for text in dict.fromkeys(self._notices) if text not in self._noticed]
+            self._noticed.update(new)
+            self._notices.clear()
+            return new
+
+    def prepare_drafter(self, scheme: Scheme) -> None:
+        """Load the drafting model, where the scheme names one. Raises ModelError."""
+        with self._step_lock:
+            self._drafting_model(scheme, self._report)
+
+    def experts(self, request: Request) -> tuple[ExpertInfo, ...]:
+        """The experts of a request, in the order of their rows. Raises as `prepare`."""
+        with self._step_lock:
+            return tuple(expert.info for expert in self._blend(request).experts)
 
     def check(self, request: Request) -> None:
         """Raise MpgError if the model cannot take the blend or the prompt of a request."""
         with self._step_lock:
-            rows, _ = self._blend(request)
-            prepare(rows, request)
+            prepare(self._blend(request), request)
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory of a request, for a dry run; nothing is generated."""
         with self._step_lock:
-            rows, _ = self._blend(request)
+            rows = self._blend(request)
             return _description(rows, prepare(rows, request), request)
 
     # -- loops -----------------------------------------------------------------------------------
@@ -162,92 +204,98 @@ class Engine:
 
         None from `requests` means that none is available yet; the others run meanwhile.
         """
-        self._draining, over = False, False
-        while True:
-            idle = False
-            while not (over or self._draining) and len(self._inbox) + len(self._queue) < 2 * self._most:
-                try:
-                    item = next(requests)
-                except StopIteration:
+        events: deque[Emitted] = deque()
+        over = False
+        try:
+            while True:
+                idle = False
+                while not over and len(self._inbox) + len(self._queue) < 2 * self._most:
+                    item = next(requests, _END) if self._stopping is None else _END
+                    if isinstance(item, Request):
+                        self._submit(item, events)
+                    elif isinstance(item, Failed):
+                        yield item
+                    elif item is None:
+                        idle = True
+                        break
+                    else:
+                        over = True
+                if self._stopping is not None:
                     over = True
-                    break
-                if isinstance(item, Failed):
-                    yield item
-                elif item is None:
-                    idle = True
-                    break
-                else:
-                    self.submit(item)
-            if not self.busy:
-                if over or self._draining:
+                    self._drop(events, begun=self._stopping == "all")
+                if self._advance(events):
+                    yield from self._taken(events)
+                elif over:
                     return
-                if idle:
+                elif idle:
                     sleep(POLL)
-                continue
-            for emitted in self.step():
-                yield emitted.event
+        finally:
+            self._drop(events)
+            self._stopping = None
+
+    def stop(self, *, now: bool = False) -> None:
+        """Let `run` begin no further request; with `now` it abandons the running ones, without events. Any
+        thread or signal handler may call it.
+        """
+        self._stopping = "all" if now else "queued"
 
     def replies(self, *requests: Request) -> abc.Iterator[Event]:
         """The events of the replies to these requests, which run together, in their order: each sample of the
         first request, then of the next.
 
         Raises what ends a reply: ContextError if a prompt leaves no room, NumericsError if a model returns
-        NaN, PersonaError and AdapterError where a blend cannot be loaded. `interrupt` ends all of them.
+        NaN, PersonaError and AdapterError where a blend cannot be loaded. After `interrupt` the replies that
+        have begun end with what they have.
         """
-        return self._replies([self.submit(request) for request in requests])
-
-    def _replies(self, handles: abc.Sequence[Handle]) -> abc.Iterator[Event]:
-        ordered = Ordered(
-            [(handle, sample) for handle in handles for sample in range(handle.request.samples)]
-        )
+        events: deque[Emitted] = deque()
+        handles = [self._submit(request, events) for request in requests]
+        ordered = Ordered([(handle, id_) for handle in handles for id_ in sequence_ids(handle.request)])
         try:
-            while any(handle.left for handle in handles):
-                self.check_open()
-                for handle, event in self.step():
-                    if isinstance(event, Failed):
-                        raise event.error
-                    if isinstance(event, Sized | Progress):
-                        continue
-                    yield from ordered.add(handle, event)
-                yield from ordered.ended(handle for handle in handles if not handle.left)
+            while self._advance(events):
+                with self._step_lock:  # no event of those that have ended comes later
+                    found, ended = list(events), [own for own in handles if own not in self._live]
+                    events.clear()
+                for emitted in found:
+                    yield from _raising(ordered.add(*emitted))
+                yield from _raising(ordered.ended(ended))
+            yield from _raising(ordered.ended(handles))
         finally:
-            for handle in handles:
-                if handle.left:
-                    self.cancel(handle, None)
+            self._drop(events)
 
-    def interrupt(self, reason: FinishReason = "interrupted") -> None:
-        """End all requests at the next step. Any thread or signal handler may call it."""
-        with self._inbox_lock:
-            waiting = [*self._inbox, *self._queue]
-        for handle in (*waiting, *(own.handle for own in (*self._waiting, *self._running.values()))):
-            self.cancel(handle, reason)
+    @property
+    def left(self) -> int:
+        """Replies that have not ended."""
+        return sum(handle.left for handle in tuple(self._live))
 
-    def stop(self, *, now: bool = False) -> None:
-        """Let `run` begin no further request; with `now` it abandons the running ones, without events."""
-        self._draining = True
-        for own in (*self._waiting, *(tuple(self._running.values()) if now else ())):
-            self.cancel(own.handle, None)
+    def _drop(self, events: deque[Emitted], *, begun: bool = True) -> None:
+        """Cancel, without events, the requests of a loop, or those of them that have not begun."""
+        for handle in tuple(self._live):
+            if handle.events is events and (begun or not handle.begun):
+                self.cancel(handle, None)
+
+    def _taken(self, events: deque[Emitted]) -> abc.Iterator[EngineEvent]:
+        while events:
+            yield events.popleft().event
 
     @property
     def busy(self) -> bool:
         """Whether a request is queued or running."""
-        return bool(self._inbox or self._queue or self._waiting or self._running)
+        return bool(self._live)
 
     @property
     def read_tokens(self) -> int:
         """Prompt tokens that all rows have read so far, copied ones not counted."""
-        return 0 if self._slots is None else self._slots.read_tokens
+        return self._read_before + (0 if self._slots is None else self._slots.read_tokens)
 
     def close(self) -> None:
         """Free the memory of rows and experts; no request runs afterwards."""
         self._closed = True
         with self._step_lock:
-            if self._slots is not None:
-                for pool in self._slots.pools:
-                    pool.reset()
-            self._slots = self._prepared = None
-            for waiting in (self._queue, self._waiting, self._running):
-                waiting.clear()
+            self._drop_rows()
+            self._prepared, self._cache = None, ExpertCache()
+            self._smaller.clear()
+            for requests in (self._live, self._inbox, self._queue, self._waiting, self._running):
+                requests.clear()
 
     def check_open(self) -> None:
         """Raise UsageError after `close`."""
@@ -257,55 +305,84 @@ class Engine:
     # -- a step ----------------------------------------------------------------------------------
 
     def step(self) -> list[Emitted]:
-        """One block of prompts and one round of all running sequences; returns the events."""
+        """One block of prompts and one round of all running sequences; returns the events, but for those of
+        loops.
+        """
         with self._step_lock:
-            found: list[Emitted] = []
-            with self._inbox_lock:
-                self._queue += self._inbox
-                self._inbox.clear()
-            try:
-                found += self._cancelled()
-                found += self._fill()
-                if self._slots is not None and self._running:
-                    slots = self._slots
-                    slots.read(slots.block * (1 if slots.decoding else WHOLE_BLOCK))
-                    found += self._round(slots)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    self._abandon()
-                    raise
-                found += self._shrink()
-            except BaseException:  # a pass that was cut short leaves the caches inconsistent
+            self.check_open()
+            self._step(self._events)
+            found = list(self._events)
+            self._events.clear()
+            return found
+
+    def _advance(self, events: deque[Emitted]) -> bool:
+        """A step of a loop, unless its events have come meanwhile; False if none of its requests is left."""
+        with self._step_lock:
+            self.check_open()
+            if not events and not any(handle.events is events for handle in self._live):
+                return False
+            if not events:
+                self._step(events)
+            return True
+
+    def _step(self, events: deque[Emitted]) -> None:
+        """Events of no request go to `events`."""
+        try:
+            while self._inbox:
+                self._queue.append(self._inbox.popleft())
+            self._give(self._cancelled(), events)
+            self._give(self._fill(), events)
+            if self._slots is not None and self._running:
+                slots = self._slots
+                slots.read(slots.block * (1 if slots.decoding else WHOLE_BLOCK))
+                self._give(self._round(slots), events)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 self._abandon()
                 raise
-            return found
+            self._give(self._shrink(), events)
+        except BaseException:  # a pass that was cut short leaves the caches inconsistent
+            self._abandon()
+            raise
+
+    def _give(self, found: abc.Iterable[Emitted], events: deque[Emitted]) -> None:
+        """Pass events on to those that wait for them."""
+        for emitted in found:
+            (events if emitted.handle is None else emitted.handle.events).append(emitted)
 
     def _cancelled(self) -> abc.Iterator[Emitted]:
         """End what was cancelled since the last step."""
-        ended = [own for own in self._waiting if own.handle.ending or own.handle.dropped]
-        for own in ended:
+        for own in [own for own in self._waiting if own.handle.cancelled]:
             self._waiting.remove(own)
-            own.handle.left -= 1
-        for handle in [handle for handle in self._queue if handle.ending or handle.dropped]:
+            yield from self._ended(own)
+        for handle in [handle for handle in self._queue if handle.cancelled]:
             self._queue.remove(handle)
-            handle.left = 0
-        for slot, own in list(self._running.items()):
-            if own.handle.dropped or own.handle.ending:
-                self._leave(slot)
-                if own.handle.ending and not own.handle.dropped:
-                    piece = own.sequence.interrupt(own.handle.ending)
-                    if piece:
-                        yield Emitted(own.handle, Text(own.sequence.id, piece))
-                    yield Emitted(own.handle, own.sequence.finished())
+            self._end(handle, handle.left)
+        for slot, own in [(slot, own) for slot, own in self._running.items() if own.handle.cancelled]:
+            self._leave(slot)
+            yield from self._ended(own)
+
+    def _ended(self, own: _Begun) -> abc.Iterator[Emitted]:
+        """The last events of a sequence that was cancelled: none if it has not begun."""
+        handle = own.handle
+        if own.started and handle.ending is not None and not handle.dropped:
+            piece = own.sequence.interrupt(handle.ending)
+            if piece:
+                yield Emitted(handle, Text(own.sequence.id, piece))
+            yield Emitted(handle, own.sequence.finished())
+        self._end(handle)
+
+    def _end(self, handle: Handle, count: int = 1) -> None:
+        """Count samples of a request that have had their final event, or get none."""
+        handle.left -= count
+        if not handle.left:
+            self._live.discard(handle)
 
     def _fill(self) -> abc.Iterator[Emitted]:
         """Give free slots to waiting sequences, first come, first served."""
-        if self._draining:
-            return
-        while self._queue and len(self._waiting) < self._most:
-            yield from self._begin(self._queue.popleft())
+        yield from self._begin_next()
         if not self._waiting:
-            if self._slots is not None and not self._queue:
+            if self._slots is not None:
                 self._slots.compact()
             return
         if self._slots is None:
@@ -325,7 +402,7 @@ class Engine:
         self._slots.insert([own.sequence for own in begun])
         for own in begun:
             if not own.started:
-                own.started = True
+                own.started = own.handle.begun = True
                 yield Emitted(own.handle, Started(own.sequence.spec))
                 if own.sequence.spec.prefill:
                     yield Emitted(own.handle, Text(own.sequence.id, own.sequence.spec.prefill))
@@ -335,32 +412,42 @@ class Engine:
         """Sequences that are prepared ahead."""
         return len(self._slots.sequences) if self._slots is not None else self._size or 1
 
+    def _begin_next(self) -> abc.Iterator[Emitted]:
+        """Make the sequences of the first requests of the queue."""
+        while self._queue and len(self._waiting) < self._most:
+            yield from self._begin(self._queue[0])
+            self._queue.popleft()  # last: what cuts it short leaves the request in the queue
+
     def _begin(self, handle: Handle) -> abc.Iterator[Emitted]:
         """Make the sequences of a request."""
-        request = handle.request
-        first = request.sequence_id if request.sequence_id is not None else 0
-        try:
-            rows, notices = self._blend(request)
-        except MpgError as error:
-            handle.left = 0
-            yield Emitted(handle, Failed(first, "bad_persona", error))
+        found = self._read(handle.request)
+        yield from (Emitted(None, Notice(text)) for text in self.new_notices())
+        if isinstance(found, Failed):
+            self._end(handle, handle.left)
+            yield Emitted(handle, found)
             return
+        rows, prompts = found
+        yield from (Emitted(handle, Notice(text)) for text in prompts.notices)
+        ids = sequence_ids(handle.request)
+        self._waiting += (_Begun(handle, Sequence(rows, prompts, handle.seed, id_)) for id_ in ids)
+        read = (*prompts.rows, *([prompts.draft] if rows.draft.steps else []))
+        self.prompt_tokens += len(ids) * sum(len(prompt) - 1 for prompt in read)
+
+    def _read(self, request: Request) -> tuple[BlendRows, Prompts] | Failed:
+        """The rows and the prompts of a request, or why there are none."""
+        first = sequence_ids(request)[0]
         try:
-            prompts = prepare(rows, request)
+            rows = self._blend(request)
         except MpgError as error:
-            handle.left = 0
-            code = "too_long" if isinstance(error, ContextError) else "bad_value"
-            yield Emitted(handle, Failed(first, code, error))
-            return
-        for text in (*self.loaded.notices, *notices, *prompts.notices):
-            if self._is_new(text):
-                yield Emitted(handle, Notice(text))
-        for sample in range(request.samples):
-            id_ = request.sequence_id if request.sequence_id is not None else sample
-            self._waiting.append(_Begun(handle, Sequence(rows, prompts, handle.seed, id_)))
-        self.prompt_tokens += request.samples * sum(
-            len(ids) - 1 for ids in (*prompts.rows, *([prompts.draft] if rows.draft.steps else []))
-        )
+            return Failed(first, "bad_persona", error)
+        except (MemoryError, RuntimeError) as error:
+            if len(self._running) > 1 or not is_out_of_memory(error):
+                raise
+            return Failed(first, "no_memory", _no_memory("the experts"))
+        try:
+            return rows, prepare(rows, request)
+        except MpgError as error:
+            return Failed(first, "too_long" if isinstance(error, ContextError) else "bad_value", error)
 
     def _make_slots(self) -> abc.Iterator[Emitted]:
         """Choose the number of slots by the memory that the first sequence takes, if it is not given."""
@@ -368,8 +455,7 @@ class Engine:
             self._size, reason = fitting_slots(self._waiting[0].need, self.loaded.device.value)
             yield Emitted(None, Sized(self._size, reason))
         self._slots = Slots(self.loaded, self._size)
-        while self._queue and len(self._waiting) < self._size:
-            yield from self._begin(self._queue.popleft())
+        yield from self._begin_next()
 
     def _round(self, slots: Slots) -> abc.Iterator[Emitted]:
         """One round, and the end of the sequences that end in it."""
@@ -381,6 +467,7 @@ class Engine:
                 error = own.sequence.state.failure
                 assert error is not None
                 self._leave(slot, damaged=True)
+                self._end(own.handle)
                 yield Emitted(own.handle, Failed(own.sequence.id, "numerics", error))
                 continue
             round_, piece = own.sequence.accept(round_)
@@ -390,42 +477,45 @@ class Engine:
                 yield Emitted(own.handle, Text(own.sequence.id, piece))
             if own.sequence.finish_reason is not None:
                 self._leave(slot)
+                self._end(own.handle)
                 yield Emitted(own.handle, own.sequence.finished())
         if rounds:
             yield Emitted(None, Progress(tokens, len(self._running)))
 
     def _leave(self, slot: int, *, damaged: bool = False) -> None:
         assert self._slots is not None
-        own = self._running.pop(slot)
-        own.handle.left -= 1
+        del self._running[slot]
         self._slots.free_slot(slot, damaged=damaged)
 
     # -- failures --------------------------------------------------------------------------------
 
     def _shrink(self) -> abc.Iterator[Emitted]:
-        """Go on with half of the slots: running sequences start again after the tokens that they have."""
-        size = len(self._running)
-        self._waiting.extendleft(reversed(self._running.values()))
+        """Go on with half of the slots: running sequences start again after the tokens that they have. One
+        that ran alone fails.
+        """
+        running = list(self._running.values())
         self._running.clear()
         self._drop_rows()
-        if size <= 1:
-            self._waiting.clear()
-            raise ModelError(
-                "not enough memory for one prompt",
-                hint="choose a smaller model, --dtype or --max-tokens, or shorter prompts",
-            ) from None
-        self._size = size // 2
-        yield Emitted(None, Sized(self._size, "memory ran out"))
+        if len(running) > 1:
+            self._waiting.extendleft(reversed(running))
+            self._size = len(running) // 2
+            yield Emitted(None, Sized(self._size, "memory ran out"))
+        for own in running if len(running) == 1 else ():
+            self._end(own.handle)
+            yield Emitted(own.handle, Failed(own.sequence.id, "no_memory", _no_memory("one prompt")))
 
     def _abandon(self) -> None:
-        """Drop the running sequences after an exception in the middle of a step."""
+        """Fail the running sequences after an exception in the middle of a step."""
         for own in self._running.values():
-            own.handle.left -= 1
+            self._end(own.handle)
+            error = ModelError("the reply was cut short by an error in a pass", hint="send it again")
+            own.handle.events.append(Emitted(own.handle, Failed(own.sequence.id, "cut_short", error)))
         self._running.clear()
         self._drop_rows()
 
     def _drop_rows(self) -> None:
         if self._slots is not None:
+            self._read_before += self._slots.read_tokens
             for pool in self._slots.pools:
                 pool.reset()
         self._slots = None
@@ -434,36 +524,30 @@ class Engine:
 
     # -- blends ----------------------------------------------------------------------------------
 
-    def _blend(self, request: Request) -> tuple[BlendRows, tuple[str, ...]]:
-        """The rows of the blend of a request, and messages for the user if they were not loaded yet."""
-        key = request.blend, request.adapters, request.scheme
+    def _blend(self, request: Request, report: Report | None = None) -> BlendRows:
+        """The rows of the blend of a request; messages for the user go to `_notices`."""
+        key, report = (request.blend, request.adapters, request.scheme), report or self._report
         rows = self._blends.get(key)
-        if rows is not None:
-            return rows, ()
-        notices: list[str] = []
-        experts = find_experts(
-            request.blend, request.adapters, self.loaded, self._report, notices.append, self._cache
-        )
-        smaller = self._drafting_model(request)
-        rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
-        return rows, (*notices, *(smaller.notices if smaller else ()), *rows.notices)
+        if rows is None:
+            experts = find_experts(
+                request.blend, request.adapters, self.loaded, report, self._notices.append, self._cache
+            )
+            smaller = self._drafting_model(request.scheme, report)
+            rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
+            self._notices += rows.notices
+        return rows
 
-    def _drafting_model(self, request: Request) -> LoadedModel | None:
-        """The drafting model, where the request names one."""
-        kind, _, place = request.scheme.drafter.partition(":")
-        if kind != "model" or request.scheme.chunk_size == 0:
+    def _drafting_model(self, scheme: Scheme, report: Report) -> LoadedModel | None:
+        """The drafting model, where the scheme names one."""
+        kind, _, place = scheme.drafter.partition(":")
+        if kind != "model" or scheme.chunk_size == 0:
             return None
         if place not in self._smaller:
-            self._report(f"loading drafter {place}")
-            smaller = load_drafter(place, self.loaded, report=self._report)
+            report(f"loading drafter {place}")
+            smaller = load_drafter(place, self.loaded, report=report)
             self._smaller[place] = prepare_model(smaller, compiled=self.loaded.compiled)
+            self._notices += smaller.notices
         return self._smaller[place]
-
-    def _is_new(self, notice: str) -> bool:
-        """Whether this engine has not given a message yet."""
-        new = notice not in self._noticed
-        self._noticed.add(notice)
-        return new
 
 
 @dataclass(eq=False)
@@ -477,6 +561,21 @@ class _Begun:
     @property
     def need(self) -> Any:
         return need_of(self.sequence)
+
+
+def _raising(events: abc.Iterable[Event | Failed]) -> abc.Iterator[Event]:
+    """The events up to a failure, which is raised."""
+    for event in events:
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
+
+
+def _no_memory(what: str) -> ModelError:
+    return ModelError(
+        f"not enough memory for {what}",
+        hint="choose a smaller model, --dtype or --max-tokens, or shorter prompts",
+    )
 
 
 def _description(rows: BlendRows, prompts: Prompts, request: Request) -> dict[str, Any]:

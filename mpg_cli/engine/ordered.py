@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
-from mpg_cli.engine.events import Event, Finished, Notice
+from mpg_cli.engine.events import Event, Failed, Finished, Notice, Progress, Sized
+
+Reply: TypeAlias = tuple[Hashable, int | str]  # a request, and the id of a sequence of it
 
 
 class Ordered:
-    """Passes the events of the first reply on, and holds those of the others back until it has ended.
+    """Passes the events of the first reply on, and holds those of the others back until it has ended."""
 
-    A reply is a request and the number of its sample.
-    """
-
-    def __init__(self, replies: Sequence[tuple[Hashable, int]]) -> None:
+    def __init__(self, replies: Sequence[Reply]) -> None:
         self._order = list(replies)
-        self._held: dict[tuple[Hashable, int], list[Event]] = {reply: [] for reply in self._order}
-        self._numbers: dict[tuple[Hashable, int | str], int] = {}  # of the samples of a request, by sequence
+        self._held: dict[Reply, list[Event | Failed]] = {reply: [] for reply in self._order}
 
-    def add(self, request: Hashable | None, event: Event) -> Iterator[Event]:
-        """The events that can be passed on after this one."""
-        if isinstance(event, Notice) or request is None:
+    def add(
+        self, request: Hashable | None, event: Event | Failed | Sized | Progress
+    ) -> Iterator[Event | Failed]:
+        """The events that can be passed on after this one; notices always can."""
+        if isinstance(event, Notice):
             yield event
-            return
-        key = request, event.sequence
-        if key not in self._numbers:
-            self._numbers[key] = sum(own == request for own, _ in self._numbers)
-        reply = request, self._numbers[key]
-        if not self._order or reply not in self._held:
-            return
-        self._held[reply].append(event)
-        yield from self._passed_on()
+        elif not isinstance(event, Sized | Progress):
+            self._held[request, event.sequence].append(event)
+            yield from self._passed_on()
 
-    def ended(self, requests: Iterable[Hashable]) -> Iterator[Event]:
+    def ended(self, requests: Iterable[Hashable]) -> Iterator[Event | Failed]:
         """The events that can be passed on once these requests have no further ones."""
         over = set(requests)
         while self._order and self._order[0][0] in over:
             yield from self._held.pop(self._order.pop(0))
         yield from self._passed_on()
 
-    def _passed_on(self) -> Iterator[Event]:
+    def _passed_on(self) -> Iterator[Event | Failed]:
         while self._order:
             held = self._held[self._order[0]]
-            ended = any(isinstance(event, Finished) for event in held)
+            ended = any(isinstance(event, Finished | Failed) for event in held)
             yield from held
             held.clear()
             if not ended:

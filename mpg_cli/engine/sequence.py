@@ -102,6 +102,11 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
+def sequence_ids(request: Request) -> list[int | str]:
+    """The ids of the sequences of a request, one a sample."""
+    return [*range(request.samples)] if request.sequence_id is None else [request.sequence_id]
+
+
 def law_of(loaded: LoadedModel, request: Request) -> SamplingLaw:
     """The sampling of a request; what it leaves open is the model's own."""
     return request.sampling.over(loaded.own.values)

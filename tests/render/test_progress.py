@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mpg_cli.batch.line_engine import LineDone, LineFailed
 from mpg_cli.batch.lines import BadLine, Line
-from mpg_cli.batch.runner import LineDone, LineFailed
 from mpg_cli.engine.events import Finished, Notice, Progress, Sized
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module

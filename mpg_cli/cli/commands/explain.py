@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import chain
 
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_session, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_engine, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import ExplainOptions
@@ -51,11 +52,12 @@ def explain(
     commentary = Commentary.of(streams, notices, request, machine=chosen == "json")
     ended_by, closed = None, None
     with OutputFile(output.html, "--html") if output.html is not None else nullcontext() as page:
-        session = open_session(request, commentary)
+        engine, loading = open_engine(request, commentary)
         renderer = ExplainRenderer(commentary, chosen, request.prompting.question, page)
         try:
-            with signals.Graceful(session.stop) as graceful:
-                renderer.render(explained(session.replies(request), session.loaded.tokenizer))
+            with signals.Graceful(engine.interrupt) as graceful:
+                events = chain(loading, engine.replies(request))
+                renderer.render(explained(events, engine.loaded.tokenizer))
             ended_by = graceful.exit_code
         except BrokenPipeError as error:  # stdout was closed, perhaps by Ctrl-C; keep the page
             closed = error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import chain
 
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_session, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_engine, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
@@ -54,15 +55,15 @@ def generate(
     commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
     ended_by = None
     with OutputFile(output.output) if output.output is not None else nullcontext() as file:
-        session = open_session(request, commentary)
+        engine, loading = open_engine(request, commentary)
         if output.dry_run:
-            for notice in session.notices:
+            for notice in loading:
                 commentary.notice(notice.message)
-            write_run(file or streams.stdout, session.describe(request), as_json=machine)
+            write_run(file or streams.stdout, engine.describe(request), as_json=machine)
         else:
             renderer = make_renderer(chosen, streams, commentary, file=file)
-            with signals.Graceful(session.stop) as graceful:
-                events = session.replies(request)
-                renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
+            with signals.Graceful(engine.interrupt) as graceful:
+                events = chain(loading, engine.replies(request))
+                renderer.render(explained(events, engine.loaded.tokenizer) if output.explain else events)
             ended_by = graceful.exit_code
     exit_unless_ok(ended_by)
