@@ -40,9 +40,9 @@ from mpg_cli.engine.scheduler import admitted
 from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
-from mpg_cli.models.experts import ExpertCache, find_experts
-from mpg_cli.models.load.loader import LoadedModel, load_drafter
-from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.options.model import ModelOptions
 
 POLL = 0.02  # seconds between two looks at a source that has no request yet
@@ -87,8 +87,8 @@ class Engine:
         cache: ExpertCache | None = None,
         report: Report = _no_report,
     ) -> None:
-        """`cache` holds loaded experts (default: a new one for `max_experts`); `report` gets progress
-        messages.
+        """`cache` holds loaded experts and drafting models (default: a new one for `max_experts`); `report`
+        gets progress messages.
         """
         self.loaded = loaded
         self.prompt_tokens = 0  # of all rows of all sequences so far
@@ -98,7 +98,6 @@ class Engine:
         self._slots: Slots | None = None
         self._blends: WeakValueDictionary[abc.Hashable, BlendRows] = WeakValueDictionary()
         self._prepared: BlendRows | None = None  # of the last `prepare`, kept loaded
-        self._smaller: dict[str, LoadedModel] = {}  # drafting models by name
         self._noticed: set[str] = set()
         self._queue: deque[Handle] = deque()
         self._waiting: deque[_Begun] = deque()  # sequences of the first requests of the queue
@@ -444,20 +443,9 @@ class Engine:
         experts = find_experts(
             request.blend, request.adapters, self.loaded, self._report, notices.append, self._cache
         )
-        smaller = self._drafting_model(request)
+        smaller = find_drafter(request.scheme, self.loaded, self._report, self._cache)
         rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
         return rows, (*notices, *(smaller.notices if smaller else ()), *rows.notices)
-
-    def _drafting_model(self, request: Request) -> LoadedModel | None:
-        """The drafting model, where the request names one."""
-        kind, _, place = request.scheme.drafter.partition(":")
-        if kind != "model" or request.scheme.chunk_size == 0:
-            return None
-        if place not in self._smaller:
-            self._report(f"loading drafter {place}")
-            smaller = load_drafter(place, self.loaded, report=self._report)
-            self._smaller[place] = prepare_model(smaller, compiled=self.loaded.compiled)
-        return self._smaller[place]
 
     def _is_new(self, notice: str) -> bool:
         """Whether this engine has not given a message yet."""
