@@ -43,8 +43,7 @@ class DraftRow:
 
 @dataclass(frozen=True, eq=False)
 class BlendRows:
-    """The rows of a blend. `scheme` has the drafter and the chunk size that hold; `notices` are for the user.
-    """
+    """The rows of a blend. `scheme` has the drafter and the chunk size that hold; `notices` are for the user."""
 
     loaded: LoadedModel
     experts: tuple[Expert, ...]
@@ -69,13 +68,15 @@ class BlendRows:
         scheme = replace(scheme, drafter=draft.name, chunk_size=decided.chunk_size)
         return cls(loaded, tuple(experts), scheme, draft, vocabulary, tuple(notices))
 
-    def new_rows(self, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, NewRows]]:
+    def new_rows(
+        self, prompts: Sequence[Sequence[int]], candidates: int | None = None
+    ) -> list[tuple[Any, NewRows]]:
         """The rows of a sequence with these prompts, the reference first: those of the base with its
-        adapters, then each checkpoint.
+        adapters, then each checkpoint. `candidates` are those of the scheme unless given.
         """
         rows = [NewRow("reference", (), prompts[0])]
         others = []
-        N = self.scheme.threshold.candidates
+        N = candidates or self.scheme.threshold.candidates
         for expert, prompt in zip(self.experts, prompts[1:], strict=True):
             adapters = ((expert.adapter, 1.0),) if expert.adapter is not None else ()
             row = NewRow(expert.name, adapters, prompt)
