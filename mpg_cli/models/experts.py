@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 
 class ExpertCache:
-    """LRU cache of adapters and checkpoints by source, at most `most` of them (None: no limit), and of drafting
-    models, which stay.
+    """LRU cache of adapters and checkpoints by source, at most `most` of them (None: no limit).
+
+    It also holds drafting models, which do not give way.
     """
 
     def __init__(self, most: int | None = None) -> None:
