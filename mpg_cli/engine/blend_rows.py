@@ -50,6 +50,7 @@ class BlendRows:
     vocabulary: Vocabulary
     notices: tuple[str, ...] = ()
     automatic: bool = False  # whether `auto` chose the drafter, without a profile
+    origin: BlendRows | None = None  # that these were made from, kept loaded
 
     @property
     def key(self) -> str:
@@ -60,7 +61,7 @@ class BlendRows:
     def without_drafter(self) -> BlendRows:
         """The same, token by token."""
         scheme = replace(self.scheme, drafter="none", chunk_size=0)
-        return replace(self, draft=DraftRow("none"), scheme=scheme)
+        return replace(self, draft=DraftRow("none"), scheme=scheme, origin=self)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -94,11 +95,13 @@ class BlendRows:
         automatic = automatic and scheme.chunk_size is None
         return cls(loaded, tuple(experts), scheme, draft, vocabulary, tuple(notices), automatic)
 
-    def new_rows(self, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, NewRows]]:
+    def new_rows(
+        self, prompts: Sequence[Sequence[int]], candidates: int | None = None
+    ) -> list[tuple[Any, NewRows]]:
         """The rows of a sequence with these prompts, the reference first: those of the base with its
-        adapters, then each checkpoint.
+        adapters, then each checkpoint. `candidates` are those of the scheme unless given.
         """
-        N = self.scheme.threshold.candidates
+        N = candidates or self.scheme.threshold.candidates
         if self.scheme.target == "merged":
             row = NewRow(_label(self.experts), merged_adapters(self.experts), prompts[0])
             return [(self.loaded.model, NewRows([row], N, self.vocabulary))]

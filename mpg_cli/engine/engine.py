@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.engine.draft_policy import DraftPolicy
 from mpg_cli.engine.events import (
     Event,
     Failed,
@@ -40,9 +41,9 @@ from mpg_cli.engine.scheduler import admitted
 from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec, sequence_ids
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
-from mpg_cli.models.experts import ExpertCache, find_experts
-from mpg_cli.models.load.loader import LoadedModel, load_drafter
-from mpg_cli.models.prepare import load_prepared, prepare_model
+from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.params import Scheme
@@ -97,8 +98,8 @@ class Engine:
         cache: ExpertCache | None = None,
         report: Report = _no_report,
     ) -> None:
-        """`cache` holds loaded experts (default: a new one for `max_experts`); `report` gets progress
-        messages.
+        """`cache` holds loaded experts and drafting models (default: a new one for `max_experts`); `report`
+        gets progress messages.
         """
         self.loaded = loaded
         self.prompt_tokens = 0  # of all rows of all sequences so far
@@ -106,9 +107,9 @@ class Engine:
         self._report = report
         self._size = batch_size
         self._slots: Slots | None = None
+        self._policy = DraftPolicy(shared=loaded.dtype.value == torch.float32)
         self._blends: WeakValueDictionary[abc.Hashable, BlendRows] = WeakValueDictionary()
         self._prepared: BlendRows | None = None  # of the last `prepare`, kept loaded
-        self._smaller: dict[str, LoadedModel] = {}  # drafting models by name
         self._notices = list(loaded.notices)  # for the user
         self._noticed: set[str] = set()  # those that were given
         self._live: set[Handle] = set()  # all that have samples without a final event, in one of:
@@ -179,7 +180,7 @@ class Engine:
     def prepare_drafter(self, scheme: Scheme) -> None:
         """Load the drafting model, where the scheme names one. Raises ModelError."""
         with self._step_lock:
-            self._drafting_model(scheme, self._report)
+            find_drafter(scheme, self.loaded, self._report, self._cache)
 
     def experts(self, request: Request) -> tuple[ExpertInfo, ...]:
         """The experts of a request, in the order of their rows. Raises as `prepare`."""
@@ -194,7 +195,7 @@ class Engine:
     def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory of a request, for a dry run; nothing is generated."""
         with self._step_lock:
-            rows = self._blend(request)
+            rows = self._drafted(self._blend(request), request.samples)
             return _description(rows, prepare(rows, request), request)
 
     # -- loops -----------------------------------------------------------------------------------
@@ -293,7 +294,6 @@ class Engine:
         with self._step_lock:
             self._drop_rows()
             self._prepared, self._cache = None, ExpertCache()
-            self._smaller.clear()
             for requests in (self._live, self._inbox, self._queue, self._waiting, self._running):
                 requests.clear()
 
@@ -437,7 +437,7 @@ class Engine:
         """The rows and the prompts of a request, or why there are none."""
         first = sequence_ids(request)[0]
         try:
-            rows = self._blend(request)
+            rows = self._drafted(self._blend(request), request.samples)
         except MpgError as error:
             return Failed(first, "bad_persona", error)
         except (MemoryError, RuntimeError) as error:
@@ -454,7 +454,7 @@ class Engine:
         if self._size is None:
             self._size, reason = fitting_slots(self._waiting[0].need, self.loaded.device.value)
             yield Emitted(None, Sized(self._size, reason))
-        self._slots = Slots(self.loaded, self._size)
+        self._slots = Slots(self.loaded, self._size, self._policy)
         yield from self._begin_next()
 
     def _round(self, slots: Slots) -> abc.Iterator[Emitted]:
@@ -524,6 +524,12 @@ class Engine:
 
     # -- blends ----------------------------------------------------------------------------------
 
+    def _drafted(self, rows: BlendRows, samples: int) -> BlendRows:
+        """The rows without their drafter where that was left to us and would make this sequence slower."""
+        beside = min(self._size or samples, samples + self.left)
+        worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
+        return rows if worth else rows.without_drafter()
+
     def _blend(self, request: Request, report: Report | None = None) -> BlendRows:
         """The rows of the blend of a request; messages for the user go to `_notices`."""
         key, report = (request.blend, request.adapters, request.scheme), report or self._report
@@ -532,22 +538,10 @@ class Engine:
             experts = find_experts(
                 request.blend, request.adapters, self.loaded, report, self._notices.append, self._cache
             )
-            smaller = self._drafting_model(request.scheme, report)
+            smaller = find_drafter(request.scheme, self.loaded, report, self._cache)
             rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
-            self._notices += rows.notices
+            self._notices += (*(smaller.notices if smaller else ()), *rows.notices)
         return rows
-
-    def _drafting_model(self, scheme: Scheme, report: Report) -> LoadedModel | None:
-        """The drafting model, where the scheme names one."""
-        kind, _, place = scheme.drafter.partition(":")
-        if kind != "model" or scheme.chunk_size == 0:
-            return None
-        if place not in self._smaller:
-            report(f"loading drafter {place}")
-            smaller = load_drafter(place, self.loaded, report=report)
-            self._smaller[place] = prepare_model(smaller, compiled=self.loaded.compiled)
-            self._notices += smaller.notices
-        return self._smaller[place]
 
 
 @dataclass(eq=False)

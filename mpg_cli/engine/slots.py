@@ -30,7 +30,7 @@ class Slots:
         self._drafters = SlotDrafters.all(None, count)
         self._policy = policy
         self._sampler = Sampler(self._rows, self._drafters, [None] * count, self._sizes)
-        self._began: dict[int, float] = {}  # when a sequence got its slot, until its prompts are read
+        self._reading: dict[int, float] = {}  # seconds of reading so far, of slots with unread prompts
 
     @property
     def free(self) -> list[int]:
@@ -61,7 +61,7 @@ class Slots:
 
     def insert(self, sequences: abc.Sequence[Sequence]) -> None:
         """Put new sequences into free slots."""
-        slots = self.free[: len(sequences)]
+        began, slots = perf_counter(), self.free[: len(sequences)]
         placed = dict(zip(slots, sequences, strict=True))
         self._rows.insert({slot: own.rows.new_rows(own.row_prompts) for slot, own in placed.items()})
         drafts: dict[int, tuple[Any, dict[int, NewRows]]] = {}
@@ -72,10 +72,10 @@ class Slots:
                 drafts.setdefault(id(draft.model), (draft.model, {}))[1][slot] = rows
         for model, of_model in drafts.values():
             self._draft_pool(model)[0].insert(of_model)
-        now = perf_counter()
         for slot, own in placed.items():
             self._drafters.of[slot] = self._drafter(slot, own)
-            self.sequences[slot], self._began[slot] = own, now
+            self.sequences[slot] = own
+        self._reading |= dict.fromkeys(slots, (perf_counter() - began) / max(1, len(slots)))
         self._start_read()
 
     def free_slot(self, slot: int, *, damaged: bool = False) -> None:
@@ -84,7 +84,7 @@ class Slots:
         for pool, _ in self._draft_pools.values():
             pool.free(slot, damaged=damaged)
         self._drafters.of[slot] = self.sequences[slot] = self._sampler.states[slot] = None
-        self._began.pop(slot, None)
+        self._reading.pop(slot, None)
 
     def compact(self) -> None:
         """Drop rows without a slot where they are the majority."""
@@ -121,11 +121,17 @@ class Slots:
         return any(state is not None and state.running for state in self._sampler.states)
 
     def read(self, budget: int) -> None:
-        """Read the next block of prompts of every model, about `budget` tokens over all its rows."""
+        """Read the next block of prompts of every model, about `budget` tokens over all its rows.
+
+        Sequences whose prompts are unread share its time, as those of a round share that of the round.
+        """
         pools = [pool for pool in self.pools if pool.unread]
+        began = perf_counter()
         for pool in pools:
             pool.read(budget)
         if pools:
+            seconds = perf_counter() - began
+            self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
             self._start_read()
 
     def round(self) -> dict[int, Round | None]:
@@ -146,9 +152,9 @@ class Slots:
 
     def _start_read(self) -> None:
         """Let the sequences whose prompts are read take part in rounds."""
-        for slot in list(self._began):
+        for slot in list(self._reading):
             own = self._sequence(slot)
             pools = [pool for pool, _ in self._draft_pools.values() if slot in pool]
             if self._rows.is_read(slot) and all(pool.is_read(slot) for pool in pools):
-                own.prefilled(perf_counter() - self._began.pop(slot))
+                own.prefilled(self._reading.pop(slot))
                 self._sampler.states[slot] = own.state

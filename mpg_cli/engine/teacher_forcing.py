@@ -7,32 +7,28 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.models.run.row_pool import NewRows
+from mpg_cli.models.experts import Expert
+from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.slot_rows import SlotRows
+from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.sampler import not_a_number
 
 BLOCK = 2048  # prompt tokens of a pass, over all rows
 
 
 class TeacherForcing:
-    """Scores texts under the rows of a blend; a prompt that an earlier call had is not read again."""
+    """Scores texts under the reference and experts; a prefix that an earlier prompt had is not read again."""
 
-    def __init__(self, rows: BlendRows) -> None:
-        self._blend = rows
-        self._rows = SlotRows(rows.loaded.model)
+    def __init__(self, loaded: LoadedModel, experts: Sequence[Expert]) -> None:
+        self._blend = BlendRows.of(loaded, experts, Scheme(drafter="none"))
+        self._rows = SlotRows(loaded.model)
 
     def log_probs(self, prompts: Sequence[Sequence[Sequence[int]]], texts: Tensor) -> Tensor:
-        """For B prompts, one a row of the blend each, and N texts (B, N, T) of token ids after each: the
-        log-probabilities (R, B, N, T, V) of the token at every position. Raises NumericsError for NaN.
+        """For B prompts, one a row each, and N texts (B, N, T) of token ids after each: the log-probabilities
+        (R, B, N, T, V) at every position of the texts, in one pass. Raises NumericsError for NaN.
         """
-        slots = range(len(prompts))
-        parts = [self._blend.new_rows(of_slot) for of_slot in prompts]
-        N = texts.shape[1]
-        new = {
-            slot: [(model, NewRows(rows.rows, N, rows.vocabulary)) for model, rows in part]
-            for slot, part in zip(slots, parts, strict=True)
-        }
-        self._rows.insert(new)
+        slots, N = range(len(prompts)), texts.shape[1]
+        self._rows.insert({slot: self._blend.new_rows(prompts[slot], N) for slot in slots})
         for pool in self._rows.pools:
             while pool.unread:
                 pool.read(BLOCK)

@@ -172,8 +172,8 @@ def style(study: Study) -> Findings:
     """Evaluate one blend. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
     from mpg_cli.evaluation.replies import Source
 
-    with _open(study) as (bench, _, smaller):
-        metrics = bench.measure("blend", Source(bench.base, study.request, smaller))
+    with _open(study) as (bench, _):
+        metrics = bench.measure("blend", Source(bench.base, study.request))
     return Findings(bench.base.id, *_description(study), metrics)
 
 
@@ -182,9 +182,9 @@ def compare(study: Study) -> Comparison:
     from mpg_cli.evaluation.methods import methods
 
     request = study.request
-    with _open(study) as (bench, experts, smaller):
+    with _open(study) as (bench, experts):
         found = []
-        for method in methods(bench.base, experts, request, study.notice, smaller):
+        for method in methods(bench.base, experts, request, study.notice):
             found.append(bench.measure(method.name, method.source()))
         equal = compared_with_token_by_token(bench, request, found[-1])
     if equal[0] < equal[1]:
@@ -222,17 +222,16 @@ def _seed(request: Request) -> int:
 
 
 @contextmanager
-def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
-    """Load the model, the experts and the draft model, and open the log."""
-    from mpg_cli.engine.session import open_drafter
+def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...]]]:
+    """Load the model, the experts and the drafting model, and open the log."""
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
-    from mpg_cli.models.experts import ExpertCache, find_experts
+    from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
     from mpg_cli.models.prepare import load_prepared
 
     request, cache = study.request, ExpertCache()
     loaded = load_prepared(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, cache)
-    smaller = open_drafter(request, loaded, study.load)
+    smaller = find_drafter(request.scheme, loaded, study.load, cache)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
     study.load("")
@@ -242,4 +241,4 @@ def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel
         bench = Bench(
             loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
         )
-        yield bench, experts, smaller
+        yield bench, experts

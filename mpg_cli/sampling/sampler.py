@@ -40,7 +40,6 @@ from mpg_cli.sampling.stats import Round, Seconds
 from mpg_cli.sampling.targets import Seen, combine, contributions, reshape
 from mpg_cli.sampling.verification import Verification, coupled_positions, verify
 
-
 ChunkSizes: TypeAlias = Callable[[Mapping[int, SequenceState]], Mapping[int, int]]  # gamma by slot
 
 

@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.models.load.adapter import Row
+from mpg_cli.models.load.adapter import Row, RowKey, row_key
+from mpg_cli.models.run.assignment import Assignment
 from mpg_cli.models.run.forward import Forward, position_bytes
-from mpg_cli.models.run.lora_bank import Assignment, LoraBank
+from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.models.run.pool_scores import PoolScores, SlotView
-from mpg_cli.models.run.row_table import FREE, Key, RowTable, key_of
+from mpg_cli.models.run.row_table import FREE, RowTable
 from mpg_cli.models.text.vocabulary import Vocabulary, embedded
 from mpg_cli.sampling.scorer import Kept, padded, to_device
 
@@ -41,9 +42,9 @@ class NewRow:
     prompt: Sequence[int]
 
     @property
-    def key(self) -> Key:
-        """See `key_of`."""
-        return key_of(self.adapters)
+    def key(self) -> RowKey:
+        """See `row_key`."""
+        return row_key(self.adapters)
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class RowPool:
 
     def _elect(self) -> None:
         """Give rows whose leader has no slot another one: the first with the same prompt."""
-        leaders: dict[tuple[Key, tuple[int, ...]], int] = {}
+        leaders: dict[tuple[RowKey, tuple[int, ...]], int] = {}
         for row, own in self._readings.items():
             if own.leader is not None and own.leader not in self._readings:
                 before, own.leader = own.leader, leaders.get((self._table.keys[row], tuple(own.ids)))

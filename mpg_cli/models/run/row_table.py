@@ -6,21 +6,13 @@ Pending tokens are committed or drafted tokens that are not in the cache yet. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from mpg_cli.models.load.adapter import Row
-
-Key: TypeAlias = tuple[tuple[str, float], ...]  # fingerprints of the adapters of a row, and their weights
+from mpg_cli.models.load.adapter import Row, RowKey
 
 FREE = -1  # in place of a slot
-
-
-def key_of(adapters: Row) -> Key:
-    """Rows of the same model with equal keys have equal weights."""
-    return tuple((adapter.fingerprint, weight) for adapter, weight in adapters)
 
 
 class RowTable:
@@ -32,12 +24,12 @@ class RowTable:
 
     def __init__(self) -> None:
         self.adapters: list[Row] = []
-        self.keys: list[Key] = []
+        self.keys: list[RowKey] = []
         none = torch.zeros(0, dtype=torch.long)
         self.owner = self.row = self.candidate = none
         self.cached = self.shared = self.counts = none
         self.pending = torch.zeros(0, 1, dtype=torch.long)
-        self._ages: dict[Key, int] = {}  # the order in which keys came
+        self._ages: dict[RowKey, int] = {}  # the order in which keys came
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -48,7 +40,7 @@ class RowTable:
         found: list[int] = (self.owner == FREE).nonzero().flatten().tolist()
         return found
 
-    def alike(self, key: Key) -> list[int]:
+    def alike(self, key: RowKey) -> list[int]:
         """Rows with these weights."""
         return [row for row, own in enumerate(self.keys) if own == key]
 
