@@ -1,8 +1,8 @@
 """Whether an automatic drafter pays, and how many tokens it drafts, by the cost of passes and the acceptance.
 
-Under the exact rule no text depends on chunk sizes where the numbers of a row do not depend on what shares its
-pass. There the slots share one size, which follows their load and the acceptance of all replies of a blend so
-far. Elsewhere a size depends on the request and its own rounds alone, and the clock is never read.
+Under the exact rule no text depends on chunk sizes where the numbers of a row do not depend on what shares
+its pass. There the slots share one size, which follows their load and the acceptance of all replies of a
+blend so far. Elsewhere a size depends on the request and its own rounds alone; the clock is never read.
 """
 
 from __future__ import annotations

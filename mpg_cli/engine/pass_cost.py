@@ -1,8 +1,8 @@
 """What a pass costs: a model of its time by device, dtype, size of the model and number of tokens.
 
 A pass has a fixed cost for each layer, reads all weights once, and multiplies every token with all of them:
-seconds = layers * LAYER + weights * READ + tokens * weights * MULTIPLY. `python -m benchmarks.pass_cost` finds
-the constants again. Only ratios of these times matter.
+seconds = layers * LAYER + weights * READ + tokens * weights * MULTIPLY. `python -m benchmarks.pass_cost`
+finds the constants again. Only ratios of these times matter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mpg_cli.sampling.chunk_size import Cost
 
 @dataclass(frozen=True)
 class Constants:
-    """Seconds: of a layer in any pass, to read a billion weights, to multiply a token with a billion weights."""
+    """Seconds: of a layer in any pass; to read a billion weights; to multiply a token with these."""
 
     layer: float
     read: float

@@ -1,4 +1,6 @@
-"""The adaptive chunk size: a cost model of a round, and the acceptance so far (docs/algorithm.md, "Chunk size").
+"""The adaptive chunk size: a cost model of a round, and the acceptance so far.
+
+Source: docs/algorithm.md, "Chunk size".
 
 gamma is the size of least expected cost a token, 0 (no draft) included. A size of 0 gives no evidence, so the
 acceptance rate is estimated with confidence: the less was evaluated, the higher.

@@ -69,8 +69,8 @@ class Sampler:
         states: Sequence[SequenceState | None],
         sizes: ChunkSizes | None = None,
     ) -> None:
-        """`sizes` gives gamma for each running slot; by default the requested one or, if that is adaptive, one
-        that depends on the rounds of its own sequence only, so that a reply is the same in any batch.
+        """`sizes` gives gamma for each running slot; by default the requested one or, if that is adaptive,
+        one that depends on the rounds of its own sequence only, so that a reply is the same in any batch.
         """
         self.scorer, self.drafters, self.states = scorer, drafters, list(states)
         self._chunk_sizes = sizes or own_sizes
