@@ -17,11 +17,15 @@ BLOCK = 2048  # prompt tokens of a pass, over all rows
 
 
 class TeacherForcing:
-    """Scores texts under the reference and experts; a prefix that an earlier prompt had is not read again."""
+    """Scores texts under the rows of a blend; a prefix that an earlier prompt had is not read again."""
 
-    def __init__(self, loaded: LoadedModel, experts: Sequence[Expert]) -> None:
-        self._blend = BlendRows.of(loaded, experts, Scheme(drafter="none"))
-        self._rows = SlotRows(loaded.model)
+    def __init__(self, rows: BlendRows) -> None:
+        self._blend, self._rows = rows, SlotRows(rows.loaded.model)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, experts: Sequence[Expert]) -> TeacherForcing:
+        """Under the reference and these experts."""
+        return cls(BlendRows.of(loaded, experts, Scheme(drafter="none")))
 
     def log_probs(self, prompts: Sequence[Sequence[Sequence[int]]], texts: Tensor) -> Tensor:
         """For B prompts, one a row each, and N texts (B, N, T) of token ids after each: the log-probabilities

@@ -28,7 +28,7 @@ def fluencies(
     """
     found: list[float | None] = [None] * len(replies)
     order = sorted((at for at, ids in enumerate(replies) if ids), key=lambda at: len(replies[at]))
-    with closing(TeacherForcing(loaded, ())) as scorer:
+    with closing(TeacherForcing.of(loaded, ())) as scorer:
         while order:
             longest = len(replies[order[-1]])
             size = max(1, min(BATCH, len(order), BYTES // ((longest + 1) * logits_width(loaded.model) * 4)))

@@ -72,7 +72,7 @@ def option_scores(
     sums = [[torch.zeros(len(item.options)) for item in items] for _ in weights]
     tensors = [None if own is None else torch.tensor(list(own)) for own in weights]
     done = 0
-    with closing(TeacherForcing(loaded, experts)) as scorer:
+    with closing(TeacherForcing.of(loaded, experts)) as scorer:
         for count, group in groupby(questions, key=lambda question: len(question.options)):
             alike = list(group)
             batch = min(at_once, _batch(loaded, 1 + len(experts), count, alike))

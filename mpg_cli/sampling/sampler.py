@@ -119,7 +119,7 @@ class Sampler:
             rounds |= self._rounds(part, found, draft, sizes)
 
         # 4. Commit the accepted prefix and the token after it.
-        self._commit(draft, rounds)
+        self._commit(rounds)
         verified = perf_counter()
         share = 1 / max(1, len(live))
         seconds = Seconds(
@@ -210,15 +210,14 @@ class Sampler:
             )
         return rounds
 
-    def _commit(self, draft: Draft, rounds: Mapping[int, Round]) -> None:
+    def _commit(self, rounds: Mapping[int, Round]) -> None:
         """Commit the tokens to states, scorer and drafters."""
-        fed = draft.tokens.shape[2]
         kept = {}
         for b, r in rounds.items():
             state = states_of(self.states, b)
             state.append(r.tokens)
             accepted = min(r.accepted, len(r.tokens))
-            kept[b] = Kept(fed - accepted, r.tokens[accepted:] or (0,), r.candidate)
+            kept[b] = Kept(accepted, r.tokens[accepted:] or (0,), r.candidate)
             if r.tokens[-1] in state.decoding.end_tokens:
                 state.finish_reason = "stop"
             elif not state.room:

@@ -37,11 +37,11 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Kept:
-    """The end of a round in one slot: drop the last `drop` tokens (rejected drafts; there may be fewer), then
-    append `tokens`. `winner` is the candidate whose draft stays.
+    """The end of a round in one slot: of the tokens drafted since the last one the first `accepted` stay,
+    then `tokens` follow. `winner` is the candidate whose draft stays.
     """
 
-    drop: int
+    accepted: int
     tokens: Sequence[int]
     winner: int = 0
 

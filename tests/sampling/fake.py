@@ -40,11 +40,12 @@ def log_probs(law: Law, rows: tuple[int, ...], prefix: tuple[int, ...]) -> Tenso
 
 
 class FakeScorer:
-    """Rows of `law` in `batch` slots, with the bookkeeping of a model's rows: one stream a slot and candidate."""
+    """Rows of `law` in `batch` slots, with the bookkeeping of a model: a stream for each slot and candidate."""
 
     def __init__(self, law: Law, rows: Sequence[int], batch: int = 1, candidates: int = 1) -> None:
         self.law, self.row_ids, self.candidates = law, tuple(rows), candidates
         self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
+        self.drafted = [0] * batch  # since the last commit
         self.passes = 0
 
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
@@ -65,19 +66,22 @@ class FakeScorer:
             for n, draft in enumerate(drafts[b].tolist()):
                 own += [(*streams[n], *draft[:i]) for i in range(len(draft) + 1)]
                 streams[n] = [*streams[n], *draft]
+            self.drafted[b] += drafts.shape[2]
             prefixes[b] = own
         return FakeScored(self, prefixes, (drafts.shape[1], drafts.shape[2] + 1))
 
     def push(self, tokens: Tensor, slots: Sequence[int]) -> None:
         for b in slots:
+            self.drafted[b] += 1
             for stream, token in zip(self.streams[b], tokens[b].tolist(), strict=True):
                 stream.append(token)
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
         for b, own in kept.items():
             stream = self.streams[b][own.winner]
-            stream = [*stream[: max(len(stream) - own.drop, 0)], *own.tokens]
-            self.streams[b] = [list(stream) for _ in range(self.candidates)]
+            dropped = max(0, self.drafted[b] - own.accepted)
+            stream = [*stream[: len(stream) - dropped], *own.tokens]
+            self.streams[b], self.drafted[b] = [list(stream) for _ in range(self.candidates)], 0
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class WideScorer(FakeScorer):
 
     def __init__(self, rows: Sequence[int], candidates: int = 1) -> None:
         super().__init__(random_law, rows, 1, candidates)
-        self.length = 0
+        self.length = self.fed = 0
 
     def at(self, place: int) -> Tensor:
         laws = []
@@ -45,14 +45,17 @@ class WideScorer(FakeScorer):
         fed = drafts.shape[2]
         laws = torch.stack([self.at(self.length + n) for n in range(fed + 1)], dim=1)  # (R, T+1, V)
         self.length += fed
+        self.fed += fed
         log_probs = laws[:, None, None].expand(-1, 1, self.candidates, -1, -1)  # (R, 1, N, T+1, V)
         return WideScored(Scores(log_probs, torch.full(log_probs.shape[:-1], 12.0)))
 
     def push(self, tokens: Tensor, slots: Sequence[int]) -> None:
         self.length += 1
+        self.fed += 1
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
-        self.length += len(kept[0].tokens) - kept[0].drop
+        self.length += len(kept[0].tokens) - (self.fed - kept[0].accepted)
+        self.fed = 0
 
 
 @dataclass(frozen=True)

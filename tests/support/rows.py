@@ -37,6 +37,7 @@ class AlikeRows:
         self.model, self.names, self.batch, self.candidates = model, names, batch, candidates
         self.vocabulary, self.block = vocabulary, block
         self.adapters = [()] * (len(names) - len(adapters)) + list(adapters)
+        self.drafted = 0
         self.pool = RowPool(model, LoraBank.of(model) if adapters else None, plan)
 
     @property
@@ -61,15 +62,19 @@ class AlikeRows:
     def score(self, drafts: Tensor | None = None) -> Scores:
         """The scores after drafts (B, N, T), by default of no token."""
         drafts = torch.zeros(self.batch, self.candidates, 0).long() if drafts is None else drafts
+        self.drafted += drafts.shape[2]
         return self.pool.score(drafts, range(self.batch)).of(range(self.batch))
 
     def push(self, tokens: Tensor) -> None:
         """Drafted tokens (B, N)."""
+        self.drafted += 1
         self.pool.push(tokens, range(self.batch))
 
     def commit(
         self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
     ) -> None:
-        """The end of a round in every slot."""
+        """The end of a round in every slot: the last `drop` drafted tokens are rejected."""
         best = winner or [0] * self.batch
-        self.pool.commit({b: Kept(drop[b], tokens[b], best[b]) for b in range(self.batch)})
+        kept = {b: Kept(self.drafted - drop[b], tokens[b], best[b]) for b in range(self.batch)}
+        self.pool.commit(kept)
+        self.drafted = 0

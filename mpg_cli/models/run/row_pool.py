@@ -97,6 +97,7 @@ class RowPool:
         self._forward = Forward(model, embedded(model), self.plan)
         self._weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self._table = RowTable()
+        self._assignment: Assignment | None = None  # of passes over all rows
         self.reset()
 
     def reset(self) -> None:
@@ -105,7 +106,8 @@ class RowPool:
         self._slots: dict[int, _Slot] = {}
         self._readings: dict[int, _Reading] = {}  # by physical row, the oldest first
         self._table, self._cache = RowTable(), self._forward.new_cache(0)
-        self._pushed: Tensor | None = None  # a drafted token (B, N) on its device, to be fed
+        # A drafted token (B, N) on its device, to be fed, and the rows (n,) that get it.
+        self._pushed: tuple[Tensor, Tensor] | None = None
         self._changed()
 
     # -- slots -----------------------------------------------------------------------------------
@@ -300,17 +302,19 @@ class RowPool:
         logits = self._logits(tokens)  # (P, W, V)
         if pushed is None:
             table.fed(own)
+            table.drafted[own] += T
         table.cached[own] += T if pushed is None else 1
         return PoolScores(logits, fed, T, self._view)
 
     def push(self, tokens: Tensor, slots: Sequence[int]) -> None:
         """See `StepScorer.push`. The token stays on its device: on a GPU every read would synchronise."""
+        self._flush()
         own = self._view(tuple(slots)).rows
-        self._flush(own)
+        self._table.drafted[own] += 1
         if bool(self._table.counts[own].any()):
             self._table.append(own, tokens.cpu())
         else:
-            self._pushed = tokens
+            self._pushed = tokens, own
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
         """See `Scorer.commit`; slots without rows here are left out."""
@@ -319,15 +323,15 @@ class RowPool:
             return
         view = self._view(slots)
         own, of = view.rows, view.places  # (n,), (n,) places in `slots`
-        self._flush(own)
-        drop = torch.tensor([kept[slot].drop for slot in slots])[of]  # (n,)
+        self._flush()
+        accepted = torch.tensor([kept[slot].accepted for slot in slots])[of]  # (n,)
         tokens = padded([kept[slot].tokens for slot in slots])[of]  # (n, W)
         lengths = torch.tensor([len(kept[slot].tokens) for slot in slots])[of]
         for slot in slots:
             if self._slots[slot].new.candidates > 1:
                 index = self._slots[slot].index
                 self._table.pending[index] = self._table.pending[index[:, kept[slot].winner]][:, None]
-        self._table.commit(own, drop, tokens, lengths)
+        self._table.commit(own, accepted, tokens, lengths)
         for slot in slots:
             if self._slots[slot].new.candidates > 1:
                 self._share(slot, kept[slot].winner)
@@ -343,17 +347,17 @@ class RowPool:
         table.shared[index] = table.cached[index]
 
     def _take_pushed(self, rows: Tensor, drafted: int) -> Tensor | None:
-        """The pushed tokens (B, N), if they are all that the next pass feeds."""
-        if self._pushed is None or not drafted:
-            pushed, self._pushed = self._pushed, None
-            return pushed
-        self._flush(rows)
+        """The pushed tokens (B, N), if they are all that the next pass feeds to these rows."""
+        if self._pushed is not None and not drafted and torch.equal(self._pushed[1], rows):
+            tokens, self._pushed = self._pushed[0], None
+            return tokens
+        self._flush()
         return None
 
-    def _flush(self, rows: Tensor) -> None:
+    def _flush(self) -> None:
         pushed, self._pushed = self._pushed, None
         if pushed is not None:
-            self._table.append(rows, pushed.cpu())
+            self._table.append(pushed[1], pushed[0].cpu())
 
     # -- passes ----------------------------------------------------------------------------------
 
@@ -390,9 +394,15 @@ class RowPool:
 
     def _assigned(self, rows: Sequence[int] | None) -> Assignment | None:
         """The adapters of these physical rows (None: all)."""
-        if rows is None:
-            return self._assignment
-        return self.bank.assign([self._table.adapters[row] for row in rows]) if self.bank else None
+        if self.bank is None:
+            return None
+        if rows is not None:
+            return self.bank.assign([self._table.adapters[row] for row in rows])
+        if (
+            self._assignment is None or not self._assignment.valid
+        ):  # rows of other pools may move the adapters
+            self._assignment = self.bank.assign(self._table.adapters)
+        return self._assignment
 
     # -- physical rows ---------------------------------------------------------------------------
 
@@ -420,7 +430,7 @@ class RowPool:
         """Give free physical rows these weights; their cache is only valid for the same ones."""
         table = self._table
         changed = {place: row for place, row in rows.items() if table.keys[place] != row.key}
-        if self.bank:
+        if self.bank is not None:
             self.bank.retain([row.adapters for row in changed.values()])
         self._release([table.adapters[place] for place in changed])
         for place, row in changed.items():
@@ -428,11 +438,12 @@ class RowPool:
             table.cached[place] = 0
 
     def _release(self, rows: Sequence[Row]) -> None:
-        if self.bank:
+        if self.bank is not None:
             self.bank.release(rows)
 
     def _arrange(self, rows: Sequence[int]) -> None:
         """Keep these physical rows, in the order of `RowTable.arranged`."""
+        self._flush()
         table, total = self._table, self._cache.span.total
         self._release([table.adapters[row] for row in set(range(self.size)).difference(rows)])
         order = table.arranged(rows)
@@ -450,7 +461,7 @@ class RowPool:
     def _changed(self) -> None:
         """Forget what depends on the arrangement of the rows."""
         self._views: dict[tuple[int, ...], SlotView] = {}
-        self._assignment = self._assigned(range(self.size))
+        self._assignment = None
 
     def _view(self, slots: tuple[int, ...]) -> SlotView:
         if slots not in self._views:

@@ -19,7 +19,7 @@ class RowTable:
     """P physical rows. `owner` is the slot of each (or FREE), `row` and `candidate` are their numbers in it.
 
     `cached` tokens are in the cache, of which `shared` are equal in all candidates; `counts` further ones are
-    pending, the first of `pending` (P, W).
+    pending, the first of `pending` (P, W). The last `drafted` of all these are not committed.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class RowTable:
         self.keys: list[RowKey] = []
         none = torch.zeros(0, dtype=torch.long)
         self.owner = self.row = self.candidate = none
-        self.cached = self.shared = self.counts = none
+        self.cached = self.shared = self.counts = self.drafted = none
         self.pending = torch.zeros(0, 1, dtype=torch.long)
         self._ages: dict[RowKey, int] = {}  # the order in which keys came
 
@@ -49,7 +49,7 @@ class RowTable:
         self.keys += [()] * more
         self.adapters += [()] * more
         self.owner = torch.nn.functional.pad(self.owner, (0, more), value=FREE)
-        for name in ("row", "candidate", "cached", "shared", "counts"):
+        for name in ("row", "candidate", "cached", "shared", "counts", "drafted"):
             setattr(self, name, torch.nn.functional.pad(getattr(self, name), (0, more)))
         self.pending = torch.nn.functional.pad(self.pending, (0, 0, 0, more))
 
@@ -68,7 +68,7 @@ class RowTable:
         index = torch.tensor(list(rows), dtype=torch.long)
         self.adapters = [self.adapters[row] for row in rows]
         self.keys = [self.keys[row] for row in rows]
-        for name in ("owner", "row", "candidate", "cached", "shared", "counts", "pending"):
+        for name in ("owner", "row", "candidate", "cached", "shared", "counts", "drafted", "pending"):
             setattr(self, name, getattr(self, name)[index])
 
     # -- tokens ----------------------------------------------------------------------------------
@@ -76,25 +76,25 @@ class RowTable:
     def start(self, row: int, token: int) -> None:
         """Begin a sequence after its prompt, whose last token is pending."""
         self.shared[row] = self.cached[row]
-        self.pending[row, 0], self.counts[row] = token, 1
+        self.pending[row, 0], self.counts[row], self.drafted[row] = token, 1, 0
 
     def append(self, rows: Tensor, tokens: Tensor) -> None:
-        """Append one of `tokens` (B, N), that of its candidate, to the pending ones of each row (n,)."""
+        """Append a drafted one of `tokens` (B, N), that of its candidate, to each of these rows (n,)."""
         self._widen(int(self.counts[rows].max()) + 1)
         lane = self.owner[rows] * tokens.shape[1] + self.candidate[rows]
         self.pending[rows, self.counts[rows]] = tokens.flatten()[lane]
         self.counts[rows] += 1
 
-    def commit(self, rows: Tensor, drop: Tensor, tokens: Tensor, lengths: Tensor) -> None:
-        """Of these rows (n,): drop the last `drop` (n,) tokens, pending or cached, then append the first
-        `lengths` (n,) of `tokens` (n, W).
+    def commit(self, rows: Tensor, accepted: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Of these rows (n,): drop the drafted tokens, pending or cached, after the first `accepted` (n,),
+        then append the first `lengths` (n,) of `tokens` (n, W).
         """
-        counts = self.counts[rows]
+        drop, counts = (self.drafted[rows] - accepted).clamp(min=0), self.counts[rows]
         self.cached[rows] -= (drop - counts).clamp(min=0)
         counts = (counts - drop).clamp(min=0)
         self._widen(int(counts.max()) + tokens.shape[1])
         self.pending[rows[:, None], counts[:, None] + torch.arange(tokens.shape[1])] = tokens
-        self.counts[rows] = counts + lengths
+        self.counts[rows], self.drafted[rows] = counts + lengths, 0
 
     def fed(self, rows: Tensor) -> None:
         """Count the pending tokens of these rows (n,) as cached."""

@@ -64,7 +64,7 @@ def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     while pool.unread:
         pool.read(sum(LENGTHS))
     pool.score(torch.zeros(len(streams), 1, 3, dtype=torch.long), slots)  # all rejected
-    pool.commit({b: Kept(3, [int(stream[-2])]) for b, stream in enumerate(streams)})
+    pool.commit({b: Kept(0, [int(stream[-2])]) for b, stream in enumerate(streams)})
     last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
     served = pool.score(last, slots).of(slots).log_probs[0, :, 0]  # (B, 2, V)
     gaps = []

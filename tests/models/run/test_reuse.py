@@ -171,10 +171,10 @@ def test_slots_of_different_rows_share_passes(tmp_path: Path) -> None:
                 for n in range(rows[slot].candidates):
                     expected = served.expected(kind, [*streams[slot], *drafts[slot, n].tolist()], 3)
                     assert (got[row, 0, n] - expected).abs().max() <= CLOSE
-        kept = {0: Kept(1, [7], 2), 1: Kept(2, [8]), 2: Kept(0, [9, 10])}
+        kept = {0: Kept(1, [7], 2), 1: Kept(0, [8]), 2: Kept(2, [9, 10])}
         pool.commit(kept)
         for slot, own in kept.items():
-            streams[slot] += [*drafts[slot, own.winner, : 2 - own.drop].tolist(), *own.tokens]
+            streams[slot] += [*drafts[slot, own.winner, : own.accepted].tolist(), *own.tokens]
 
 
 def test_what_is_read_together() -> None:
