@@ -20,6 +20,7 @@ from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, SamplingLaw, Scheme, Threshold
 from tests.support.requests import finished, one, request, run
 from tests.support.steps import models_of_passes
+from tests.support.tokenizers import byte_tokenizer
 
 
 def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
@@ -75,7 +76,8 @@ def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(w
     assert len(models) == 2
     (heard,) = [passes for model, passes in models.items() if model.config.num_hidden_layers == 1]
     prompt = "<system>Say little.\n\nBe bold.</><user>Hello</><assistant>"
-    assert list(prompt.encode())[:-1] in heard  # the last token is read with the first draft
+    ids = byte_tokenizer(extra=3)(prompt)["input_ids"]
+    assert ids[:-1] in heard  # the last token is read with the first draft
 
 
 @pytest.mark.parametrize("drafter", ["merged", "lookup", "reference"])

@@ -45,7 +45,7 @@ def models_of_passes() -> Iterator[dict[PreTrainedModel, list[list[int]]]]:
     found: dict[PreTrainedModel, list[list[int]]] = {}
 
     def made(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if isinstance(module, PreTrainedModel) and "input_ids" in kwargs:
+        if isinstance(module, PreTrainedModel) and hasattr(output, "logits") and "input_ids" in kwargs:
             found.setdefault(module, []).append(kwargs["input_ids"][0].tolist())
 
     handle = register_module_forward_hook(made, with_kwargs=True)
