@@ -1,4 +1,4 @@
-"""Continuous batching on a tiny model: a reply is that of a session of its own, whatever else runs."""
+"""Many requests on one engine: a reply is that of an engine of its own, whatever else runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.events import Finished, Notice
+from mpg_cli.engine.engine import Engine, Handle
+from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.prepare import load_prepared
+from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import Scheme, Threshold
 from tests.support.requests import answer, finished, ids, one, passes, running, short, sizes, texts
+from tests.support.steps import models_of_passes
+from tests.support.world import CONTEXT, set_context
 
 SCHEMES = [Scheme(), Scheme(drafter="lookup"), Scheme(drafter="none")]
 
@@ -27,6 +30,12 @@ SCHEMES = [Scheme(), Scheme(drafter="lookup"), Scheme(drafter="none")]
 @pytest.fixture(scope="module")
 def loaded(world: Path) -> LoadedModel:
     return load_model(str(world / "base"), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def fast(world: Path) -> LoadedModel:
+    """The same model, accelerated: the prompts of several rows share passes."""
+    return load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
 
 
 def mixed(world: Path, scheme: Scheme | None = None) -> list[Request]:
@@ -53,13 +62,13 @@ def mixed(world: Path, scheme: Scheme | None = None) -> list[Request]:
 
 @pytest.fixture(scope="module")
 def alone(world: Path) -> dict[int | str, str]:
-    """What a session of its own says to each of the mixed requests."""
+    """What an engine of its own says to each of the mixed requests."""
     return {str(request.sequence_id): finished(request).text for request in mixed(world)}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_under_exact_a_reply_is_that_of_a_session_of_its_own(
+def test_under_exact_a_reply_is_that_of_an_engine_of_its_own(
     world: Path, loaded: LoadedModel, alone: dict[int | str, str], size: int, scheme: Scheme
 ) -> None:
     requests = mixed(world, scheme)
@@ -96,40 +105,92 @@ def test_prompts_really_run_together(world: Path, loaded: LoadedModel) -> None:
     assert set(took_part[: len(took_part) // 2]) == {4}
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_short_prompts_are_prefilled_ahead_and_say_the_same(
-    world: Path, loaded: LoadedModel, scheme: Scheme
-) -> None:
-    requests = short(world, scheme=scheme)
-    assert texts(answer(loaded, requests, 12)) == texts(answer(loaded, requests, 1))
+def various(world: Path) -> list[Request]:
+    """Requests that have nothing in common: blends, targets, rules, ways of sampling, prompts."""
+    greedy = {"temperature": 0.0}
+    warped = {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.2}
+    several = Threshold(candidates=3)
+    wishes: list[tuple[str, Scheme, dict[str, Any]]] = [
+        ("bold+calm:0.5", Scheme(), {}),
+        ("bold:-0.4", Scheme(), greedy),
+        ("terse+calm", Scheme("mixture"), warped),
+        ("both+terse", Scheme(rule="block"), {}),
+        ("calm", Scheme("mixture", rule="threshold"), {"frequency_penalty": 0.5}),
+        ("bold:0.5+calm:2", Scheme(rule="threshold", threshold=several), {}),
+        ("full+calm", Scheme(), {"min_p": 0.1}),
+        ("bold+calm:0.5", Scheme(), {"logit_bias": ((65, 3.0),)}),
+    ]
+    return [
+        one(world, n, "word " * (1 + 3 * n), personas, scheme=scheme, seed=n, **sampling)
+        for n, (personas, scheme, sampling) in enumerate(wishes)
+    ]
 
 
-@pytest.mark.parametrize("drafter", ["lookup", "none"])
-def test_short_prompts_share_their_prefill_and_long_ones_do_not(
-    world: Path, drafter: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of passes that are no rounds; these drafters have none of their own."""
-    monkeypatch.setenv("MPG_FAST", "1")
-    loaded = load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
-    scheme = Scheme(drafter=drafter)
+def test_requests_that_have_nothing_in_common_share_passes(world: Path, fast: LoadedModel) -> None:
+    """As many passes as the longest reply has rounds. The prompts are so short that all are read at first."""
+    requests = [
+        replace(r, scheme=replace(r.scheme, drafter="none"), prompting=Prompting("word"))
+        for r in various(world)
+    ]
+    made = 0
 
-    def prefills(prompt: str) -> int:
-        requests = [
-            one(world, n, f"{n} {prompt}", scheme=scheme, max_tokens=2 + 5 * n % 11) for n in range(40)
-        ]
+    def count(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        nonlocal made
+        made += tokens.shape[1] == 1
+
+    alone, rounds = {}, []
+    with passes(fast, count):
+        for request in requests:
+            events = answer(fast, [request], 1)
+            alone |= texts(events)
+            rounds.append(len(running(events)))
+        assert made == sum(rounds)
         made = 0
+        assert texts(answer(fast, requests, len(requests))) == alone
+    assert made == max(rounds) < sum(rounds) / 6
 
-        def count(module: torch.nn.Module, tokens: torch.Tensor) -> None:
-            nonlocal made
-            made += 1
 
-        with passes(loaded, count):
-            rounds = len(running(answer(loaded, requests, 12)))
-        return made - rounds
+@pytest.mark.parametrize("drafter", ["merged", "lookup", "reference", "folded", "model"])
+def test_drafts_of_what_has_nothing_in_common_change_no_text(
+    world: Path, loaded: LoadedModel, drafter: str
+) -> None:
+    """Beside requests with other drafters and rules."""
+    drafter = f"model:{world / 'smaller'}" if drafter == "model" else drafter
+    exact = [
+        replace(r, scheme=replace(r.scheme, drafter=drafter, chunk_size=3))
+        for r in various(world)
+        if r.scheme.rule == "exact"
+    ]
+    others = [r for r in various(world) if r.scheme.rule != "exact"]
+    plain = [replace(r, scheme=replace(r.scheme, drafter="none")) for r in exact]
+    expected = texts(answer(loaded, plain, 1))
+    found = texts(answer(loaded, [*others, *exact], 6))
+    assert {id_: found[id_] for id_ in expected} == expected
 
-    # Twelve at first, then six a pass (half of the batch), the last four; a few more where many are free.
-    assert prefills("word") <= 10
-    assert prefills("word" * 16) > 10
+
+def test_prompts_that_begin_together_are_read_together(world: Path, fast: LoadedModel) -> None:
+    """Short ones; the rows of all share a pass."""
+    rows: list[int] = []
+
+    def note(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        if tokens.shape[1] > 1:
+            rows.append(len(tokens))
+
+    requests = [one(world, n, f"{n} word", scheme=Scheme(drafter="none"), max_tokens=4) for n in range(12)]
+    with passes(fast, note):
+        answer(fast, requests, 12)
+    assert rows == [36]
+
+
+def test_equal_rows_read_a_prompt_once(world: Path, loaded: LoadedModel) -> None:
+    """The reference and `calm` of two blends, the samples of a request."""
+    scheme = Scheme(drafter="none")
+    engine = Engine(loaded)
+    asked = one(world, None, "Hello", "bold+calm", scheme=scheme)
+    list(engine.replies(replace(asked, samples=5), one(world, None, "Hello", "calm:0.3", scheme=scheme)))
+    length = len("<user>Hello</><assistant>") - 1
+    assert engine.read_tokens == 3 * length
+    assert engine.prompt_tokens == (5 * 3 + 2) * length
 
 
 def test_no_prompt_is_rendered_twice(world: Path, loaded: LoadedModel) -> None:
@@ -216,7 +277,7 @@ def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) 
             while request.sequence_id not in done:  # the next one comes when this one is answered
                 yield None
 
-    for event in Scheduler(loaded, batch_size=8).run(source()):
+    for event in Engine(loaded, batch_size=8).run(source()):
         if isinstance(event, Finished):
             assert asked[-1] == event.sequence
             done.append(event.sequence)
@@ -224,17 +285,14 @@ def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) 
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_a_group_that_began_small_makes_room_for_more(
-    world: Path, loaded: LoadedModel, scheme: Scheme
-) -> None:
+def test_late_requests_join_those_that_run(world: Path, loaded: LoadedModel, scheme: Scheme) -> None:
     requests = short(world, scheme=scheme)
     first = [request for request in requests if (request.sampling.max_tokens or 0) > 10][:2]
     rest = [request for request in requests if request not in first]
     events = answer(loaded, slow([first, rest[:1], rest[1:]]), 8)
     assert texts(events) == texts(answer(loaded, requests, 1))
     took_part = running(events)
-    assert took_part[0] == 2
-    assert max(took_part) == 8
+    assert took_part[0] < max(took_part) == 8
 
 
 def test_a_short_reply_does_not_wait_for_the_end_of_a_long_one(world: Path, loaded: LoadedModel) -> None:
@@ -244,13 +302,8 @@ def test_a_short_reply_does_not_wait_for_the_end_of_a_long_one(world: Path, load
 
 
 def test_late_requests_of_one_blend_find_its_weights_as_they_are(world: Path, loaded: LoadedModel) -> None:
-    models: dict[int, torch.nn.Module] = {}  # kept, so that no other has the address of one that is gone
-
-    def note(module: torch.nn.Module, tokens: torch.Tensor) -> None:
-        models[id(module)] = module  # the folded copy has the hook of its model
-
     requests = short(world, 5, scheme=Scheme(drafter="folded"))
-    with passes(loaded, note):
+    with models_of_passes() as models:
         events = answer(loaded, slow([[request] for request in requests]), 4)
     assert len(texts(events)) == 5
     assert len(models) == 2
@@ -272,18 +325,120 @@ def test_others_have_their_turn_while_requests_keep_coming(world: Path, loaded: 
     assert order.index("other") <= 8
 
 
-def test_a_request_waits_for_few_slow_ones_of_another_group(world: Path, loaded: LoadedModel) -> None:
-    """Mine overlap, so that their group never stands empty, and one other waits from the start."""
-    scheme = Scheme(drafter="none")
-    mine = [one(world, n, scheme=scheme, max_tokens=30) for n in range(12)]
-    other = one(world, "other", personas="terse", scheme=scheme, max_tokens=4)
+# -- steps ------------------------------------------------------------------------------------------
 
-    def source() -> Iterator[Request | None]:
-        yield from (mine[0], other)
-        for request in mine[1:]:
-            yield request
-            yield from [None] * 8
 
-    order = ids(answer(loaded, source(), 8))
-    assert len(order) == 13
-    assert order.index("other") <= 2
+def test_a_cancelled_reply_frees_its_slot_in_the_same_step(world: Path, loaded: LoadedModel) -> None:
+    engine = Engine(loaded, batch_size=1)
+    first = engine.submit(one(world, "first", max_tokens=50))
+    second = engine.submit(one(world, "second", max_tokens=3))
+    while not first.begun:
+        engine.step()
+    assert not second.begun
+    engine.cancel(first)
+    events = engine.step()
+    assert second.begun
+    ended = [event for handle, event in events if handle is first]
+    assert [type(event) for event in ended][-1] is Finished
+    assert ended[-1].finish_reason == "interrupted"  # type: ignore[union-attr]
+    while engine.busy:
+        events += engine.step()
+    assert [event.sequence for _, event in events if isinstance(event, Finished)] == ["first", "second"]
+
+
+def test_a_request_can_be_cancelled_without_events(world: Path, loaded: LoadedModel) -> None:
+    engine = Engine(loaded, batch_size=2)
+    handles = [engine.submit(one(world, n, max_tokens=30)) for n in range(4)]
+    engine.step()
+    for handle in handles[1:3]:  # one runs, one waits
+        engine.cancel(handle, None)
+    found: dict[Handle | None, list[object]] = {}
+    while engine.busy:
+        for handle, event in engine.step():
+            found.setdefault(handle, []).append(event)
+    assert not found.keys() & set(handles[1:3])
+    expected = {n: finished(one(world, n, max_tokens=30)).text for n in (0, 3)}
+    for n in (0, 3):
+        (end,) = [event for event in found[handles[n]] if isinstance(event, Finished)]
+        assert end.text == expected[n]
+
+
+def test_a_long_prompt_delays_the_others_by_one_block_a_round(world: Path) -> None:
+    """Blocks of 512 tokens over all rows: while 3 rows of a prompt of 1,500 are read, a short reply gets a
+    round after every block.
+    """
+    set_context(world, 4000)
+    try:
+        loaded = load_model(str(world / "base"), device="cpu", dtype="float32")
+    finally:
+        set_context(world, CONTEXT)
+    block = 512
+    own: dict[str, Any] = {"scheme": Scheme(drafter="none"), "logit_bias": ((256, -100.0),)}
+    made: list[tuple[int, int]] = []  # rows and positions of each pass
+
+    def note(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        made.append((tokens.shape[0], tokens.shape[1]))
+
+    engine = Engine(loaded, batch_size=2)
+    short = engine.submit(one(world, "short", max_tokens=40, **own))
+    while not any(isinstance(event, Round) for _, event in engine.step()):
+        pass
+    long = engine.submit(one(world, "long", "long " * 300, max_tokens=2, **own))
+    with passes(loaded, note):
+        events = []
+        while engine.busy:
+            made.clear()
+            events += engine.step()
+            reads = [rows * positions for rows, positions in made if positions > 1]
+            assert len(reads) <= 1
+            assert sum(reads) <= block
+            assert len(made) - len(reads) == 1  # the round
+    rounds = [event for handle, event in events if handle is short and isinstance(event, Round)]
+    begun = [place for place, (own, event) in enumerate(events) if own is long and isinstance(event, Round)]
+    before = sum(own is short and isinstance(event, Round) for own, event in events[: begun[0]])
+    assert len(rounds) == 39
+    assert 8 <= before <= 12  # 4,500 tokens in blocks of 512
+    ends = {event.sequence: event.text for _, event in events if isinstance(event, Finished)}
+    assert ends["short"] == finished(one(world, "short", max_tokens=40, **own)).text
+
+
+# -- several loops ----------------------------------------------------------------------------------
+
+
+def test_two_streams_in_turns_each_have_their_reply(world: Path, loaded: LoadedModel) -> None:
+    """They share passes, and each gets its own events; closing one leaves the other."""
+    asked = [one(world, 0, "Hello", "bold"), one(world, 0, "Bye", "terse+calm", max_tokens=20)]
+    expected = [finished(each).text for each in asked]
+    engine = Engine(loaded, batch_size=4)
+    streams = [engine.replies(each) for each in asked]
+    third = engine.replies(one(world, 0, "Never mind", max_tokens=90))
+    found: list[list[Event]] = [[], []]
+    live = set(range(2))
+    while live:
+        next(third, None)
+        for n in sorted(live):
+            event = next(streams[n], None)
+            if event is None:
+                live.remove(n)
+            else:
+                found[n].append(event)
+    third.close()  # type: ignore[attr-defined]
+    for events, text in zip(found, expected, strict=True):
+        kinds = [type(event) for event in events if not isinstance(event, Notice)]
+        assert (kinds[0], kinds[-1], kinds.count(Finished)) == (Started, Finished, 1)
+        assert events[-1].text == text  # type: ignore[union-attr]
+    assert not [event for event in engine.step() if isinstance(event.event, Finished)]
+    assert not engine.busy
+
+
+def test_a_run_and_submitted_requests_share_an_engine(world: Path, loaded: LoadedModel) -> None:
+    engine = Engine(loaded, batch_size=3)
+    handle = engine.submit(one(world, "mine", max_tokens=30))
+    events = list(engine.run(iter(short(world, 6))))
+    assert set(texts(events)) == set(range(6))
+    mine = list[object]()
+    while engine.busy:
+        mine += [event for own, event in engine.step() if own is handle]
+    mine += [event for own, event in engine.step() if own is handle]
+    (end,) = [event for event in mine if isinstance(event, Finished)]
+    assert end.text == finished(one(world, "mine", max_tokens=30)).text
