@@ -1,21 +1,23 @@
-"""What fails in a batch: the request that it comes from. Nothing is lost, and nothing begins after a stop."""
+"""What fails where many run: the request that it comes from. Nothing is lost, nothing begins after a stop."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from mpg_cli.engine.events import Failed, Finished
-from mpg_cli.engine.scheduler import Scheduler
+from mpg_cli.engine.engine import Engine
+from mpg_cli.engine.events import Failed, Finished, Round, Started, Text
 from mpg_cli.errors import ModelError, MpgError
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme
-from tests.support.requests import answer, failures, ids, one, passes, short, sizes, texts
+from tests.support.requests import answer, failures, one, passes, short, sizes, texts
 
+END = 256  # the end token
 ROWS = 3  # of a request: the reference and two experts
 SICK = "~"  # a prompt with this byte makes the sick model return NaN
 
@@ -58,31 +60,44 @@ class Scarce:
 def test_only_the_request_that_nan_comes_from_fails(
     world: Path, sick: LoadedModel, whole: dict[int | str, str]
 ) -> None:
-    """Those that ran beside it go one by one; those that were prefilled ahead did not run."""
+    """It ran beside others, and others get its slot and its rows."""
     requests = short(world)
-    requests[12] = one(world, 12, SICK)
+    for place in (3, 12, 20):
+        requests[place] = one(world, place, "word" + SICK)
     events = answer(sick, requests, 8)
-    assert failures(events) == [(12, "numerics")]
-    (failed,) = [event for event in events if isinstance(event, Failed)]
-    assert "NaN" in failed.error.message
-    assert texts(events) == {id_: text for id_, text in whole.items() if id_ != 12}
+    assert sorted(failures(events)) == [(n, "numerics") for n in (3, 12, 20)]
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert all("NaN in the row of reference" in event.error.message for event in failed)
+    assert texts(events) == {id_: text for id_, text in whole.items() if id_ not in (3, 12, 20)}
 
 
-def test_after_nan_and_a_stop_the_rest_is_left_for_the_next_time(world: Path, sick: LoadedModel) -> None:
-    requests = [one(world, 0, SICK), *short(world, 8)[1:]]
-    scheduler, done = Scheduler(sick, batch_size=8), []
-    for event in scheduler.run(iter(requests)):
-        if isinstance(event, Finished | Failed):
-            done.append(event)
-            scheduler.stop()
-    assert len(done) == 1
+def test_nan_in_the_middle_of_a_reply_fails_it_alone(
+    world: Path, loaded: LoadedModel, whole: dict[int | str, str]
+) -> None:
+    """In one row of one of the passes, whichever sequence has it."""
+    made = 0
+
+    def spoil(module: torch.nn.Module, args: object, output: Any) -> None:
+        nonlocal made
+        made += 1
+        if made == 40:
+            output.logits[1] = torch.nan
+
+    handle = loaded.model.register_forward_hook(spoil)
+    try:
+        events = answer(loaded, short(world), 8)
+    finally:
+        handle.remove()
+    ((id_, code),) = failures(events)
+    assert code == "numerics"
+    assert texts(events) == {n: text for n, text in whole.items() if n != id_}
 
 
 @pytest.mark.parametrize("at", [1, 3, 12, 13, 14, 20])
 def test_without_memory_fewer_run_together_and_nothing_is_lost(
     world: Path, loaded: LoadedModel, whole: dict[int | str, str], at: int
 ) -> None:
-    """Wherever it runs out: in the first prefill, in a round, or where prompts are prefilled ahead."""
+    """Wherever it runs out: where prompts are read, in a draft, or where it is scored. Texts go on."""
     with passes(loaded, Scarce(at=at)):
         events = answer(loaded, short(world), 8)
     assert sizes(events) == [4]
@@ -99,47 +114,82 @@ def test_the_batch_halves_until_it_fits(
     assert texts(events) == whole
 
 
-def test_memory_that_ends_with_one_request_is_an_error(world: Path, loaded: LoadedModel) -> None:
+def test_a_reply_that_has_begun_goes_on_where_it_was(world: Path, loaded: LoadedModel) -> None:
+    """It is read again with what it has; no token and no event comes twice."""
+    asked = [one(world, n, "word" * (1 + n), max_tokens=30, scheme=Scheme(drafter="none")) for n in range(2)]
+    expected = texts(answer(loaded, asked, 2))
+    engine, events = Engine(loaded, batch_size=2), list[Any]()
+    handles = [engine.submit(request) for request in asked]
+    while sum(isinstance(event, Round) for event in events) < 20:
+        events += [event for _, event in engine.step()]
+    with passes(loaded, Scarce(at=1)):
+        events += [event for _, event in engine.step()]
+    assert sizes(events) == [1]
+    assert all(handle.left for handle in handles)
+    while engine.busy:
+        events += [event for _, event in engine.step()]
+    for n in range(2):
+        own = [event for event in events if getattr(event, "sequence", None) == n]
+        tokens = [token for event in own if isinstance(event, Round) for token in event.tokens]
+        end = own[-1]
+        assert [type(event) for event in (own[0], end)] == [Started, Finished]
+        assert sum(isinstance(event, Started | Finished) for event in own) == 2
+        assert end.text == expected[n] == "".join(event.text for event in own if isinstance(event, Text))
+        assert end.stats.committed == len(tokens)
+        assert end.token_ids == tuple(token for token in tokens if token != END)
+
+
+def test_a_request_that_does_not_fit_the_memory_fails_alone(world: Path, loaded: LoadedModel) -> None:
+    """Its passes are too long, even where it runs alone; the others are answered."""
+    asked = short(world, 4)
+    expected = texts(answer(loaded, asked, 2))
+
+    def scarce(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        if tokens.shape[1] > 60:
+            raise MemoryError
+
+    with passes(loaded, scarce):
+        events = answer(loaded, [asked[0], one(world, "long", "long" * 20), *asked[1:]], 4)
+    assert failures(events) == [("long", "no_memory")]
+    assert texts(events) == expected
     with passes(loaded, Scarce(rows=0)), pytest.raises(ModelError, match="not enough memory for one prompt"):
-        answer(loaded, short(world, 4), 4)
-
-
-@pytest.mark.parametrize("early", [1, 2])
-def test_memory_that_ends_while_a_group_grows_makes_it_smaller(
-    world: Path, loaded: LoadedModel, whole: dict[int | str, str], early: int
-) -> None:
-    requests = short(world, scheme=Scheme(drafter="none"))
-    first = [request for request in requests if (request.sampling.max_tokens or 0) > 10][:early]
-    rest = [request for request in requests if request not in first]
-    with passes(loaded, Scarce(rows=8 * ROWS)):
-        events = answer(loaded, iter([*first, None, None, *rest]), 16)
-    assert sizes(events) == [8]
-    assert texts(events) == whole
+        list(Engine(loaded).replies(asked[0]))
 
 
 @pytest.mark.parametrize("now", [False, True])
-def test_stopping_ends_the_running_replies_or_drops_them(world: Path, loaded: LoadedModel, now: bool) -> None:
-    scheduler = Scheduler(loaded, batch_size=3)
+def test_stopping_ends_the_running_replies_or_drops_them(
+    world: Path, loaded: LoadedModel, whole: dict[int | str, str], now: bool
+) -> None:
+    engine = Engine(loaded, batch_size=3)
     events = []
-    for event in scheduler.run(iter(short(world))):
+    for event in engine.run(iter(short(world))):
         events.append(event)
         if isinstance(event, Finished):
-            scheduler.stop(now=now)
+            engine.stop(now=now)
     done = len(texts(events))
     assert done < 40
     assert (done == 1) if now else (done >= 2)
 
+    assert not engine.busy
+    assert texts(list(engine.run(iter(short(world, 5))))) == {n: whole[n] for n in range(5)}
 
-def test_what_was_prefilled_ahead_does_not_begin_after_a_stop(world: Path, loaded: LoadedModel) -> None:
-    scheduler, begun = Scheduler(loaded, batch_size=8), 0
-    replies = scheduler.run(iter(short(world)))
-    for event in replies:
-        begun += isinstance(event, Finished)
-        if begun == 12:
-            scheduler.stop()
+
+def test_what_runs_when_a_stop_comes_ends_and_no_more(world: Path, loaded: LoadedModel) -> None:
+    engine, ended = Engine(loaded, batch_size=8), 0
+    for event in engine.run(iter(short(world))):
+        ended += isinstance(event, Finished)
+        if ended == 12:
+            engine.stop()
+    assert 12 < ended <= 12 + 8
+
+
+def test_a_run_that_is_closed_leaves_nothing_behind(world: Path, loaded: LoadedModel) -> None:
+    engine = Engine(loaded, batch_size=3)
+    for event in engine.run(iter(short(world))):
+        if isinstance(event, Finished):
             break
-    begun += len(ids(replies))
-    assert 12 < begun <= 12 + 7
+    assert [event for _, event in engine.step() if isinstance(event, Finished | Failed)] == []
+    assert not engine.busy
 
 
 def test_other_errors_are_not_hidden(world: Path, loaded: LoadedModel) -> None:
@@ -148,6 +198,27 @@ def test_other_errors_are_not_hidden(world: Path, loaded: LoadedModel) -> None:
 
     with passes(loaded, broken), pytest.raises(RuntimeError, match="a bug"):
         answer(loaded, short(world, 4))
+
+
+def test_an_interrupted_pass_fails_the_other_streams_and_the_engine_goes_on(
+    world: Path, loaded: LoadedModel
+) -> None:
+    asked = one(world, 0, max_tokens=30)
+    engine, expected = Engine(loaded, batch_size=2), texts(answer(loaded, [asked], 1))[0]
+    streams = [engine.replies(asked), engine.replies(replace(asked, sequence_id=1))]
+    for stream in streams:
+        next(event for event in stream if isinstance(event, Round))
+
+    def interrupt(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    with passes(loaded, interrupt), pytest.raises(KeyboardInterrupt):
+        list(streams[0])
+    with pytest.raises(ModelError, match="cut short by an error"):
+        list(streams[1])
+    (end,) = [event for event in engine.replies(asked) if isinstance(event, Finished)]
+    assert end.text == expected
+    assert engine.left == 0
 
 
 def test_a_prompt_that_is_too_long_fails_alone(world: Path, loaded: LoadedModel) -> None:
@@ -175,7 +246,7 @@ def test_a_failure_of_the_source_is_passed_on(world: Path, loaded: LoadedModel) 
 
 
 def test_a_check_is_made_before_any_work(world: Path, loaded: LoadedModel) -> None:
-    scheduler = Scheduler(loaded)
-    scheduler.check(one(world, 0))
+    engine = Engine(loaded)
+    engine.check(one(world, 0))
     with pytest.raises(MpgError, match="the prompt has"):
-        scheduler.check(one(world, 1, "long " * 60))
+        engine.check(one(world, 1, "long " * 60))
