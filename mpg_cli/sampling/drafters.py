@@ -72,6 +72,10 @@ class Drafter(Protocol):
         """End the round in these slots, of which some may not use this drafter."""
         ...
 
+    def name(self, slot: int) -> str:
+        """The name of the drafter of a slot, for messages."""
+        ...
+
 
 class SlotDrafters:
     """The drafter of each slot; `of[b]` is None where a slot decodes token by token."""
@@ -94,6 +98,11 @@ class SlotDrafters:
                 users.setdefault(id(drafter), (drafter, {}))[1][b] = size
         drafts = [drafter.draft(states, own) for drafter, own in users.values()]
         return _merged(drafts, len(states), most) if len(drafts) != 1 else drafts[0]
+
+    def name(self, slot: int) -> str:
+        """See `Drafter.name`."""
+        drafter = self.of[slot]
+        return "no drafter" if drafter is None else drafter.name(slot)
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
         """See `Drafter.commit`."""
@@ -179,6 +188,9 @@ class RowDrafter:
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
         self.scorer.commit(kept)
+
+    def name(self, slot: int) -> str:
+        return self.scorer.name(slot, 0)
 
 
 @dataclass(frozen=True)
@@ -276,6 +288,9 @@ class LookupDrafter:
 
     def commit(self, kept: Mapping[int, Kept]) -> None:
         """Nothing to do: `draft` reads the committed tokens from the states."""
+
+    def name(self, slot: int) -> str:
+        return "the lookup"
 
 
 class _Indexed:

@@ -165,7 +165,7 @@ class Sampler:
         wrong: list[bool] = draft.log_q[own].isnan().flatten(1).any(dim=1).tolist()  # (b,)
         for b in (b for b, is_wrong in zip(own, wrong, strict=True) if is_wrong):
             state = states_of(self.states, b)
-            state.failure = state.failure or not_a_number("the drafter")
+            state.failure = state.failure or not_a_number(self.drafters.name(b))
 
     def _check_target(self, part: _Part, log_p: Tensor) -> None:
         """Fail the sequences in whose target no token is left."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mpg_cli.engine.session import Session
 
 from mpg_cli.engine.profile_key import profile_key
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, resume_key
-from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.model import ModelOptions

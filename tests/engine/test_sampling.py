@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mpg_cli.engine.session import Session
 from peft import PeftModel
 from transformers import (
     MinPLogitsWarper,
@@ -19,7 +20,6 @@ from transformers import (
 )
 
 from mpg_cli.engine.events import Finished, Text
-from mpg_cli.engine.session import Session
 from mpg_cli.errors import UsageError
 from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompting import Prompting

@@ -47,7 +47,7 @@ def finished(asked: Request) -> Finished:
 
 def one(
     world: Path,
-    id_: int | str,
+    id_: int | str | None,
     prompt: str = "word",
     personas: str = "bold+calm:0.5",
     *,
