@@ -8,6 +8,7 @@ of the stacks, entries padded to the longest of their segment. What is padded is
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from mpg_cli.sampling.scorer import to_device
 
 Place: TypeAlias = tuple[LoraStack, int]  # of an adapter: its stack, its index in it
 
-# Costs in rows of a segment (benchmarks/kernels.py): a product has a fixed cost, which for short passes of
-# small models is that of many rows.
-SEGMENT = 16
-GATHER = 24
+# Costs in products of a row (`python -m benchmarks.kernels`): of a segment, of the factors of an entry, of
+# gathering at all, and for each row. They are those of short passes; in long ones products outweigh the rest.
+SEGMENT, ENTRY = 16.0, 2.0
+GATHER, GATHERED_ROW = 16.0, 0.5
 
 PADDING = -1  # in place of a row
 
@@ -41,13 +42,18 @@ class Segment(NamedTuple):
     def rows(self) -> int:
         return len(self.indices) * self.length
 
+    @property
+    def cost(self) -> float:
+        return segment_cost(len(self.indices), self.length)
+
 
 class Factors(NamedTuple):
-    """A segment in one layer: A (n, d_in, r), B (n, r, d_out), and its rows."""
+    """A segment in one layer: A (n, d_in, r), B (n, r, d_out), n entries of `length` rows from `first` on."""
 
     a: Tensor
     b: Tensor
     first: int
+    n: int
     length: int
 
 
@@ -69,7 +75,7 @@ class Arrangement:
 
     segments: tuple[Segment, ...]
     taken: tuple[int, ...] | None
-    cost: int
+    cost: float
 
 
 class Assignment:
@@ -84,17 +90,15 @@ class Assignment:
         self._segments = best.segments
         self._moves = {segment.stack: segment.stack.moves for segment in best.segments}
         self.gathered = None if best.taken is None else _indices(places, best.taken, device)
-        self._factors: dict[str, tuple[Factors, ...]] = {}
+        self.factors: dict[str, tuple[Factors, ...]] = {}  # by layer, as far as asked for
 
-    def factors(self, module: str) -> tuple[Factors, ...]:
+    def factors_of(self, module: str) -> tuple[Factors, ...]:
         """The segments that adapt a layer."""
-        found = self._factors.get(module)
-        if found is None:
-            found = self._factors[module] = tuple(
-                Factors(*s.stack.factors(module, s.indices), s.first, s.length)
-                for s in self._segments
-                if module in s.stack.ranks
-            )
+        found = self.factors[module] = tuple(
+            Factors(*s.stack.factors(module, s.indices), s.first, len(s.indices), s.length)
+            for s in self._segments
+            if module in s.stack.ranks
+        )
         return found
 
     @property
@@ -123,7 +127,12 @@ def in_place(places: Sequence[Place | None]) -> Arrangement:
             segments[-1] = last._replace(indices=range(last.indices.start, index + 1))
         else:
             segments.append(Segment(stack, range(index, index + 1), first, length))
-    return Arrangement(tuple(segments), None, sum(SEGMENT + s.rows for s in segments))
+    return Arrangement(tuple(segments), None, sum(segment.cost for segment in segments))
+
+
+def segment_cost(entries: int, length: int) -> float:
+    """Cost of a segment, in products of a row."""
+    return SEGMENT + entries * (ENTRY + length)
 
 
 def regrouped(places: Sequence[Place | None]) -> Arrangement:
@@ -141,7 +150,7 @@ def regrouped(places: Sequence[Place | None]) -> Arrangement:
             for index in indices:
                 own = rows[index] if index in lengths else []
                 taken += own + [PADDING] * (length - len(own))
-    cost = GATHER + len(places) + sum(SEGMENT + s.rows for s in segments)
+    cost = GATHER + GATHERED_ROW * len(places) + sum(segment.cost for segment in segments)
     return Arrangement(tuple(segments), tuple(taken), cost)
 
 
@@ -151,13 +160,13 @@ def partition(lengths: Mapping[int, int]) -> list[tuple[range, int]]:
     `lengths` by ascending index. Dynamic programming over the end of the last run.
     """
     indices, counts = list(lengths), list(lengths.values())
-    least, begins = [0], [0]  # cost up to each end, and the begin of the run that ends there
+    least, begins = [0.0], [0]  # cost up to each end, and the begin of the run that ends there
     for end in range(1, len(indices) + 1):
-        longest, best, begin = 0, -1, 0
+        longest, best, begin = 0, math.inf, 0
         for start in range(end - 1, -1, -1):
             longest = max(longest, counts[start])
-            cost = least[start] + SEGMENT + longest * (indices[end - 1] - indices[start] + 1)
-            if best < 0 or cost < best:
+            cost = least[start] + segment_cost(indices[end - 1] - indices[start] + 1, longest)
+            if cost < best:
                 best, begin = cost, start
         least.append(best)
         begins.append(begin)

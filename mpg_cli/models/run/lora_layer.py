@@ -68,32 +68,32 @@ class AdaptedLinear(nn.Module):
 
     def add(self, x: Tensor, y: Tensor, assignment: Assignment) -> Tensor:
         """y with the LoRA of each row added; may write into y."""
-        segments = assignment.factors(self.name)
+        segments = assignment.factors.get(self.name)
+        if segments is None:
+            segments = assignment.factors_of(self.name)
         if not segments:
             return y
-        P, shape = assignment.rows, y.shape
-        if x.dim() != 3 or x.shape[0] != P:
-            if x.shape[0] % P:
-                raise RuntimeError(f"internal error: {x.shape[0]} sequences cannot be {P} rows")
+        P, shape = assignment.rows, x.shape
+        regular = len(shape) == 3 and shape[0] == P
+        if not regular:
+            if shape[0] % P:
+                raise RuntimeError(f"internal error: {shape[0]} sequences cannot be {P} rows")
             x, y = x.reshape(P, -1, self.d_in), y.reshape(P, -1, self.d_out)
         elif not y.is_contiguous():
             y = y.contiguous()
         gathered = assignment.gathered
         if gathered is not None:
             x, y = x.index_select(0, gathered.taken), y.index_select(0, gathered.order)
-        for a, b, first, length in segments:
-            n = a.shape[0]
+        for a, b, first, n, length in segments:
             x_part, y_part = x, y
-            if n * length != len(x):
-                x_part = x.narrow(0, first, n * length)
-            if n * length != len(y):
-                y_part = y.narrow(0, first, n * length)
+            if n * length != P or gathered is not None:
+                x_part, y_part = x.narrow(0, first, n * length), y.narrow(0, first, n * length)
             if length > 1:  # (n·L, T, d) → (n, L·T, d)
                 x_part, y_part = x_part.reshape(n, -1, self.d_in), y_part.view(n, -1, self.d_out)
             y_part.baddbmm_(torch.bmm(x_part, a), b)  # (n, L·T, r) → (n, L·T, d_out)
         if gathered is not None:
             y = y.index_select(0, gathered.back)
-        return y.view(shape)
+        return y if regular else y.view(*shape[:-1], self.d_out)
 
     def extra_repr(self) -> str:
         return f"{type(base_layer(self)).__name__}, {self.d_in} → {self.d_out}"

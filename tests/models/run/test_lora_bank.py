@@ -145,7 +145,7 @@ def test_any_rows_in_any_order_are_those_of_one_pass_each(tmp_path: Path) -> Non
     tokens = random_tokens(batch=40, length=5)
     bank = LoraBank(model)
     held: list[list[Row]] = []
-    for _ in range(40):
+    for _ in range(20):
         while held and (len(held) > 5 or draw.random() < 0.4):
             bank.release(held.pop(draw.randrange(len(held))))
         held.append(draw.sample(known, draw.randint(1, 6)))
@@ -342,8 +342,15 @@ class Bits:
             return y
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("d_in, d_out", [(160, 160), (160, 448), (576, 192), (576, 1536), (1536, 576)])
+@pytest.mark.parametrize(
+    "d_in, d_out, dtype",
+    [
+        (160, 448, torch.bfloat16),
+        (160, 448, torch.float16),
+        (576, 192, torch.bfloat16),
+        (1536, 576, torch.bfloat16),
+    ],
+)
 def test_the_bits_of_a_row_do_not_depend_on_what_shares_its_pass(
     d_in: int, d_out: int, dtype: torch.dtype
 ) -> None:
@@ -357,7 +364,6 @@ def test_the_bits_of_a_row_do_not_depend_on_what_shares_its_pass(
     # Every row with an input of its own, 64 tokens, alone.
     alone = [bits.passed([row], bits.x[n : n + 1])[0] for n, row in enumerate(rows)]
     assert not torch.equal(alone[1], alone[0])
-    lengths = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 64)
 
     def check(which: Sequence[int], length: int) -> None:
         x = bits.x[list(which), :length].contiguous()
@@ -365,15 +371,14 @@ def test_the_bits_of_a_row_do_not_depend_on_what_shares_its_pass(
         for at, n in enumerate(which):
             assert torch.equal(found[at], alone[n][:length]), (which, length, at)
 
-    for length in lengths:
+    for length in range(1, 18):
         for n in range(len(rows)):
-            check([n], length)  # alone
-            check([n] * 3, length)
-        for batch in (1, 2, 5, 8):  # one blend
+            check([n], length)
+    for length in (1, 2, 3, 5, 17, 64):
+        for batch in (1, 2, 8) if length < 17 else (1,):  # one blend
             check([n for n in range(8) for _ in range(batch)], length)
-        if length <= 17:
-            for count in (2, 3, 6, 13, 30, 64):
-                check([draw.randrange(len(rows)) for _ in range(count)], length)
+    for length, count in ((1, 2), (1, 13), (1, 64), (2, 30), (4, 6), (5, 13), (17, 3), (64, 2)):
+        check([draw.randrange(len(rows)) for _ in range(count)], length)
     # Others come and go, and the stacks move.
     bits.bank.release(rows[1:4])
     strangers = [expert(bits.adapter(f"s{n}", draw.choice(ranks))) for n in range(12)]
