@@ -61,11 +61,11 @@ def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]
 def test_whole_chunks_redrafted_are_accepted_or_not() -> None:
     """Of the plain reading: prefixes are never accepted, and what is committed is what was drafted."""
     how = decoding(rule="threshold", chunk_size=2, ends=False)
-    states = [SequenceState(Noise(0, n), 80) for n in range(2)]
+    states = [SequenceState(Noise(0, n), how, 80) for n in range(2)]
     target, drafter = FakeScorer(random_law, ROWS, batch=2), FakeScorer(random_law, (MERGED,), batch=2)
     for scorer in (target, drafter):
-        scorer.insert(range(2), [[[0]], [[1]]])
-    rounds = list(redraft(target, drafter, how, states, [0, 1], passes=2000))
+        scorer.streams = [[[0]], [[1]]]
+    rounds = list(redraft(target, drafter, states, [0, 1], passes=2000))
     assert all(r.accepted in (0, len(r.draft)) and r.tokens == r.draft[: r.accepted] for r in rounds)
     assert any(r.accepted for r in rounds)
     assert any(not r.accepted for r in rounds)

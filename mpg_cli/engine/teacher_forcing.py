@@ -33,9 +33,7 @@ class TeacherForcing:
         """
         slots, N = range(len(prompts)), texts.shape[1]
         self._rows.insert({slot: self._blend.new_rows(prompts[slot], N) for slot in slots})
-        for pool in self._rows.pools:
-            while pool.unread:
-                pool.read(BLOCK)
+        self._rows.read_all(BLOCK)
         scores = self._rows.score(texts, slots).of(slots)
         if bool(scores.bad.any()):
             slot, row = scores.bad.T.nonzero()[0].tolist()
@@ -46,5 +44,4 @@ class TeacherForcing:
 
     def close(self) -> None:
         """Free the memory of rows and adapters."""
-        for pool in self._rows.pools:
-            pool.reset()
+        self._rows.reset()

@@ -16,6 +16,7 @@ from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Round
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.sequence import prepare
+from mpg_cli.engine.teacher_forcing import BLOCK
 from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.slot_rows import SlotRows
@@ -127,9 +128,7 @@ class Bench:
         rows = SlotRows(self.loaded.model)
         rows.insert({0: blend.new_rows(prompts.rows)})
         try:
-            for pool in rows.pools:
-                while pool.unread:
-                    pool.read(pool.plan.block)
+            rows.read_all(BLOCK)
             times: dict[int, list[float]] = {}
             for gamma in (g for g in GRID if g < prompts.limit):
                 if times and min(times[max(times)]) > SLOW:
@@ -137,8 +136,7 @@ class Bench:
                 times[gamma] = [self._score(rows, candidates, gamma) for _ in range(REPEATS + 1)]
             return {gamma: statistics.median(found[1:]) for gamma, found in times.items()}
         finally:
-            for pool in rows.pools:
-                pool.reset()
+            rows.reset()
 
     def _score(self, rows: SlotRows, candidates: int, gamma: int) -> float:
         """Seconds of one score pass over gamma drafted tokens, which are then dropped from the cache."""

@@ -49,6 +49,18 @@ class SlotRows:
         for pool in self._of.pop(slot, ()):
             pool.free(slot, damaged=damaged)
 
+    def reset(self) -> None:
+        """See `RowPool.reset`."""
+        self._of.clear()
+        for pool in self._pools.values():
+            pool.reset()
+
+    def read_all(self, block: int) -> None:
+        """Read all prompts, about `block` tokens in a pass."""
+        for pool in self._pools.values():
+            while pool.unread:
+                pool.read(block)
+
     def is_read(self, slot: int) -> bool:
         """See `RowPool.is_read`."""
         return all(pool.is_read(slot) for pool in self._of[slot])
