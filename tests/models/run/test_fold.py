@@ -13,7 +13,7 @@ from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.run.fold import FoldedCopies, fold
-from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.lora_bank import LoraBank
 from tests.support.adapters import tiny_adapter
 from tests.support.models import ALL, log_probs, random_tokens, tiny_model
 
@@ -33,9 +33,9 @@ def test_a_folded_copy_is_the_merged_row(architecture: str, tmp_path: Path) -> N
     before = {name: p.clone() for name, p in model.named_parameters()}
     base = log_probs(model, tokens)
     row = adapters_for(model, tmp_path, architecture)
-    bank = LoraBank(model)
-    bank.add("merged", [row])
-    with bank.active("merged"):
+    bank = LoraBank.of(model)
+    bank.retain([row])
+    with bank.active(bank.assign([row])):
         merged = log_probs(model, tokens)
     folded = bank.folded(row)
     assert float((log_probs(folded, tokens) - merged).abs().max()) <= 1e-4

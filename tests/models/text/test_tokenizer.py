@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.engine.teacher_forcing import TeacherForcing
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
-from mpg_cli.models.run.lora import LoraBank
-from mpg_cli.models.run.step_row import StepRow
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
-from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.targets import combine
 from tests.support.models import save_model, tiny_model
+from tests.support.rows import AlikeRows
 from tests.support.tokenizers import byte_tokenizer
 
 CHAT = "{% for m in messages %}w5 {{ m.content }} w6 {% endfor %}"
@@ -204,9 +202,8 @@ def test_a_token_of_the_bases_prompts_that_the_other_cannot_read(tmp_path: Path)
 def law(base: LoadedModel, expert: LoadedModel, weight: float, tokens: list[int]) -> torch.Tensor:
     """log p (V,) of a blend after these tokens."""
     experts = [Expert("e", weight, checkpoint=expert.model)]
-    blend_rows = BlendRows(base, LoraBank.of(base.model), experts, Scheme(drafter="none"))
-    blend_rows.rows.prefill([[tokens, tokens]])
-    rows = blend_rows.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[:, 0, 0, 0]  # (2, V)
+    forcing = TeacherForcing.of(base, experts)
+    rows = forcing.log_probs([[tokens, tokens]], torch.zeros(1, 1, 1, dtype=torch.long))[:, 0, 0, 0]  # (2, V)
     return combine("product", rows, torch.tensor([weight]))
 
 
@@ -233,9 +230,9 @@ def test_a_blend_samples_the_tokens_that_all_of_its_models_have(
 def test_a_drafter_reads_on_behind_a_token_that_it_lacks(tmp_path: Path) -> None:
     base = load(model(tmp_path / "base", "<|mood|>", rows=97))
     smaller = load_drafter(str(model(tmp_path / "smaller")), base)
-    row = StepRow(smaller.model, ["drafter"], vocabulary=base.vocabulary)
+    row = AlikeRows(smaller.model, ["drafter"], vocabulary=base.vocabulary)
     row.prefill([[[5, 96, 7]]])
     row.push(torch.tensor([[96]]))
-    log_q = row.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[0, 0, 0, 0]  # (97,)
+    log_q = row.score().log_probs[0, 0, 0, 0]  # (97,)
     assert log_q[96] == -torch.inf
     assert bool(log_q[:96].isfinite().all())

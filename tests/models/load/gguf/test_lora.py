@@ -15,7 +15,7 @@ from torch import nn
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.personas.adapter_gguf import ARCHITECTURES
 from mpg_cli.personas.adapter_shapes import fits
 from mpg_cli.personas.base import Base
@@ -65,9 +65,9 @@ def test_a_file_computes_what_pefts_adapter_does(name: str, tmp_path: Path) -> N
         assert found[module].scale == pair.scale
     tokens = random_tokens(1, 12)
     oracle = peft_log_probs(name, peft, tokens, **MODELS[name][1])
-    bank = LoraBank(model)
-    bank.add("experts", [[(loaded(file, model), 1.0)]])
-    with bank.active("experts", rows=1):
+    bank, row = LoraBank.of(model), [(loaded(file, model), 1.0)]
+    bank.retain([row])
+    with bank.active(bank.assign([row])):
         assert (log_probs(model, tokens) - oracle).abs().max() < 1e-5
 
 
