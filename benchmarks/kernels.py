@@ -25,7 +25,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.models import build_model
 from mpg_cli.models.fast.prepacked import available, packed
 from mpg_cli.models.run.attention import plain_products
-from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 
 HEADS, SHARED, SIZE = 16, 2, 64  # query heads, query heads per key head, head size
 Run = Callable[[], object]
@@ -113,7 +113,10 @@ def scores(query: Tensor, keys: Tensor) -> Tensor:
 
 def read(model: nn.Module, count: int) -> None:
     """Prefill `count` tokens and one more, which stays pending."""
-    RowGroup(model, ["row"]).prefill([[list(range(3, count + 4))]])
+    pool = RowPool(model)
+    pool.insert({0: NewRows([NewRow("row", (), range(3, count + 4))])})
+    while pool.unread:
+        pool.read(count)
 
 
 def prompts(layers: int, repeats: int) -> None:
