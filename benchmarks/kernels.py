@@ -29,7 +29,7 @@ from mpg_cli.models.fast.prepacked import available, packed
 from mpg_cli.models.load.adapter import Adapter, LoraPair, Row
 from mpg_cli.models.run.attention import plain_products
 from mpg_cli.models.run.lora_bank import LoraBank
-from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 from mpg_cli.personas.adapter_config import Targets
 
 HEADS, SHARED, SIZE = 16, 2, 64  # query heads, query heads per key head, head size
@@ -130,7 +130,10 @@ def scores(query: Tensor, keys: Tensor) -> Tensor:
 
 def read(model: nn.Module, count: int) -> None:
     """Prefill `count` tokens and one more, which stays pending."""
-    RowGroup(model, ["row"]).prefill([[list(range(3, count + 4))]])
+    pool = RowPool(model)
+    pool.insert({0: NewRows([NewRow("row", (), range(3, count + 4))])})
+    while pool.unread:
+        pool.read(count)
 
 
 def prompts(layers: int, repeats: int) -> None:
