@@ -9,6 +9,7 @@ from mpg_cli.models.fast import SWITCH, accelerate
 from mpg_cli.models.load.loader import LoadedModel, load_model, weights_digest
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.forward import position_bytes
+from mpg_cli.models.run.invariance import check_invariance
 from mpg_cli.models.run.plan import plan_of
 from mpg_cli.models.run.selfcheck import TESTED, check_rows
 from mpg_cli.options.model import ModelOptions
@@ -39,6 +40,7 @@ def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel
     if tested:
         use_few_queries(loaded.model)
     loaded = replace(loaded, compiled=accelerate(loaded.model, compiled=compiled, repacked=tested))
+    check_invariance(loaded.model, compiled=loaded.compiled)
     if not compiled:
         return loaded
     duration = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"

@@ -45,20 +45,28 @@ def product(log_probs: Tensor, weights: Tensor) -> Tensor:
     with the finite ratio FLOOR.
     """
     linear = torch.cat([1 - weights.sum(0, keepdim=True), weights])  # (R,) or (R, b)
-    linear = _along_slots(linear, log_probs)
-    combined = log_probs[0] * linear[0]  # (..., V)
-    for row, weight in zip(log_probs[1:], linear[1:], strict=True):
-        combined += row * weight
-    finite = combined.sum(dim=-1, keepdim=True).isfinite()  # (..., 1); NaN and infinity survive a sum
-    if not bool(finite.all()):  # decided for each position: its neighbours in a pass must not change it
-        combined = torch.where(finite, combined, _product_with_zeros(log_probs, weights))
+    combined = _weighted_sum(_along_slots(linear, log_probs), log_probs)  # (..., V)
+    if not bool(combined.sum().isfinite()):  # one check for all: NaN and infinity survive a sum
+        combined = combined.where(combined.isfinite(), _product_with_zeros(log_probs, weights))
     return torch.log_softmax(combined, dim=-1)
+
+
+def _weighted_sum(weights: Tensor, terms: Tensor) -> Tensor:
+    """sum_r w_r x_r over the rows of terms (R, ..., V), in their order.
+
+    Products and sums are rounded one by one, so that an entry has the same bits whatever stands beside it;
+    `tensordot` and `sum` choose their order by the shape.
+    """
+    total = terms[0] * weights[0]
+    for weight, term in zip(weights[1:], terms[1:], strict=True):
+        total += term * weight
+    return total
 
 
 def _product_with_zeros(log_probs: Tensor, weights: Tensor) -> Tensor:
     reference, experts = log_probs[0], log_probs[1:]
     w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
-    combined: Tensor = reference + (w * _delta(reference, experts)).sum(0)  # (..., V)
+    combined = reference + _weighted_sum(w, _delta(reference, experts))  # (..., V)
     impossible = ((experts == -torch.inf) & (w > 0)).any(0) | (reference == -torch.inf)
     return combined.masked_fill(impossible, -torch.inf)
 
@@ -76,7 +84,12 @@ def _delta(reference: Tensor, experts: Tensor) -> Tensor:
 def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
     """p = sum_i w_i pi_i with the weights normalised to 1: the linear pool. Weights must be positive."""
     shares = _along_slots((weights / weights.sum(0)).log(), log_probs)  # (K, 1 or b, ...)
-    return torch.log_softmax(torch.logsumexp(shares + log_probs[1:], dim=0), dim=-1)
+    terms = shares + log_probs[1:]  # (K, ..., V)
+    top = terms.amax(dim=0).clamp(min=-torch.finfo(terms.dtype).max)  # finite where all are log 0
+    total = torch.zeros_like(top)
+    for term in terms:  # in their order, as in `_weighted_sum`
+        total += (term - top).exp()
+    return torch.log_softmax(total.log() + top, dim=-1)
 
 
 def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
