@@ -44,6 +44,7 @@ from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_ou
 from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
+from mpg_cli.models.run.invariance import invariance_of
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.choice import ExpertInfo
 from mpg_cli.sampling.params import Scheme
@@ -107,7 +108,7 @@ class Engine:
         self._report = report
         self._size = batch_size
         self._slots: Slots | None = None
-        self._policy = DraftPolicy(shared=loaded.dtype.value == torch.float32)
+        self._policy = DraftPolicy(shared=_follows_load(loaded))
         self._blends: WeakValueDictionary[abc.Hashable, BlendRows] = WeakValueDictionary()
         self._prepared: BlendRows | None = None  # of the last `prepare`, kept loaded
         self._notices = list(loaded.notices)  # for the user
@@ -542,6 +543,11 @@ class Engine:
             rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
             self._notices += (*(smaller.notices if smaller else ()), *rows.notices)
         return rows
+
+
+def _follows_load(loaded: LoadedModel) -> bool:
+    """Whether texts of the exact rule do not depend on chunk sizes, at least up to near-ties."""
+    return loaded.dtype.value == torch.float32 or invariance_of(loaded.model).text
 
 
 @dataclass(eq=False)
