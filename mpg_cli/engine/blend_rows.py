@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from mpg_cli.engine.profile import read_profile
@@ -52,7 +53,7 @@ class BlendRows:
     automatic: bool = False  # whether `auto` chose the drafter, without a profile
     origin: BlendRows | None = None  # that these were made from, kept loaded
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What the acceptance of drafts depends on."""
         experts = "+".join(f"{expert.name}:{expert.weight:g}" for expert in self.experts)
@@ -121,7 +122,7 @@ class BlendRows:
         row = NewRow(self.draft.label, self.draft.adapters, prompt)
         return NewRows([row], self.scheme.threshold.candidates, self.vocabulary)
 
-    @property
+    @cached_property
     def scored(self) -> list[tuple[Any, int]]:
         """Pairs of a model and the number of its physical rows for a sequence, without the drafter's."""
         N = self.scheme.threshold.candidates

@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from collections import abc, deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import RLock
 from time import sleep
 from typing import Any, Literal, NamedTuple
@@ -37,7 +38,7 @@ from mpg_cli.engine.memory import fitting_slots, need_of, room
 from mpg_cli.engine.ordered import Ordered
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import DESCRIPTION
-from mpg_cli.engine.scheduler import admitted
+from mpg_cli.engine.scheduler import Need, admitted
 from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec, sequence_ids
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
@@ -558,8 +559,8 @@ class _Begun:
     sequence: Sequence
     started: bool = field(default=False)
 
-    @property
-    def need(self) -> Any:
+    @cached_property
+    def need(self) -> Need:
         return need_of(self.sequence)
 
 
