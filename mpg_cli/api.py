@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.engine.events import Event, Finished, Notice
+from mpg_cli.engine.explained import check_explainable, explained
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import expression_of
@@ -100,6 +101,8 @@ class Speaker:
         _REPLIES.check("events", options)
         _check_values(sampling=sampling, explain=explain)
         self._engine.check_open()
+        if explain:
+            check_explainable(self._request.scheme)
         run = _REPLIES.build(RunOptions, options)
         request = replace(
             self._request,
@@ -111,8 +114,6 @@ class Speaker:
         )
         events = self._events(request)
         if explain:
-            from mpg_cli.engine.explained import explained
-
             events = explained(events, self._engine.loaded.tokenizer)
         return _with_keywords(events)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from mpg_cli.chat.transcript import Exchange, SavedChat, Transcript
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, FinishReason, Notice, Round, Started, Text
-from mpg_cli.engine.explained import explanation_of
+from mpg_cli.engine.explained import check_explainable, explanation_of
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import expression_of
 from mpg_cli.engine.sequence import MAX_TOKENS
@@ -146,6 +146,7 @@ class Conversation:
         last, tokenizer = self.last, self.engine.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no complete reply to explain", hint="send a message, or /retry")
+        check_explainable(last.finished.spec.scheme)
         return explanation_of(last.rounds, last.finished, tokenizer), last.finished.spec.experts
 
     def saved(self) -> SavedChat:

@@ -41,7 +41,7 @@ def explain(
     Each token has the colour of the persona with the largest log-ratio contribution to it, each sentence a
     bar for every persona.
     """
-    from mpg_cli.engine.explained import explained  # not needed for completion and --help
+    from mpg_cli.engine.explained import check_explainable, explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.explain import ExplainRenderer, choose_format
     from mpg_cli.render.output import OutputFile
@@ -49,6 +49,7 @@ def explain(
     streams = Streams.current()
     chosen = choose_format(output.format, streams)
     request = read_request(ctx, request_options, streams)
+    check_explainable(request.scheme)
     commentary = Commentary.of(streams, notices, request, machine=chosen == "json")
     ended_by, closed = None, None
     with OutputFile(output.html, "--html") if output.html is not None else nullcontext() as page:

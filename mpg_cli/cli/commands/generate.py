@@ -43,7 +43,7 @@ def generate(
     The personas are combined at every token of the reply. All of them verify a drafted chunk in one pass;
     with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.engine.explained import explained  # not needed for completion and --help
+    from mpg_cli.engine.explained import check_explainable, explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.description import write_run
     from mpg_cli.render.output import OutputFile
@@ -52,6 +52,8 @@ def generate(
     chosen = choose_format(form.format, streams, to_file=output.output is not None)
     machine = chosen in ("json", "events")
     request = read_request(ctx, request_options, streams)
+    if output.explain:
+        check_explainable(request.scheme)
     commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
     ended_by = None
     with OutputFile(output.output) if output.output is not None else nullcontext() as file:
