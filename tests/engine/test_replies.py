@@ -13,7 +13,7 @@ import torch
 
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.errors import ContextError, NumericsError, PersonaError
+from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
@@ -338,13 +338,3 @@ def test_what_a_request_leaves_open_is_the_models_own(world: Path, tmp_path: Pat
         *("generation_config.json", "option"),
     )
     assert finished(request(folder, sampling=SamplingLaw(max_tokens=24))).token_ids == plain.token_ids
-
-
-def test_a_merged_target_has_no_contributions_to_explain(world: Path) -> None:
-    from mpg_cli.engine.explained import check_explainable
-
-    reply = finished(request(world, scheme=Scheme(target="merged")))
-    assert reply.stats.mean_contributions == ()
-    assert reply.stats.acceptance_rate is None, "a draft would cost as much as the target"
-    with pytest.raises(UsageError, match="no contributions to explain"):
-        check_explainable(reply.spec.scheme)
