@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from zlib import crc32
 
 import torch
 import transformers
@@ -91,7 +92,7 @@ class Bench:
         return replace(request, blend=resolve(parse(f"{kind}+{character}"), load_default()))
 
     def _adapter(self, name: str) -> AdapterPlace:
-        place, seed = AdapterPlace(Path(name)), sum(map(ord, name))
+        place, seed = AdapterPlace(Path(name)), crc32(name.encode())
         self.cache.get(place, partial(random_adapter, self.loaded.model, seed, RANK))
         return place
 
@@ -221,7 +222,7 @@ def benches(options: argparse.Namespace) -> Iterator[Bench]:
         yield Bench(name, loaded, ExpertCache(), scheme, tokens, random, characters)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -236,7 +237,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="number of slots for the lines (32, with other models 8)")
     parser.add_argument("--max-tokens", type=int, help="of a reply (64, with other models 32)")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="folder with other code of mpg")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     parts = options.parts or PARTS
     if unknown := set(parts).difference(PARTS):
         parser.error(f"unknown part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
