@@ -18,7 +18,6 @@ from mpg_cli.engine.events import Event, Finished
 from mpg_cli.engine.explained import explained
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler
-from mpg_cli.engine.session import Session
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.text.prompting import Prompting
