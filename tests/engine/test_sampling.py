@@ -23,6 +23,7 @@ from mpg_cli.engine.events import Finished, Text
 from mpg_cli.errors import UsageError
 from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.models import BYTES, tiny_model
@@ -177,10 +178,11 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
 
 @pytest.mark.parametrize("drafter", ["none", "reference", "lookup"])
 def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter: str) -> None:
-    """Experts of no weight: the base model's own greedy generation, prompt and reply penalised."""
+    """Every expert at weight 0: the base model's own greedy generation, prompt and reply penalised."""
     sampling = SamplingLaw(max_tokens=40, temperature=0, repetition_penalty=1.3)
     scheme = Scheme(drafter=drafter, chunk_size=None)
-    asked = request(world, "bold:1e-9+calm:1e-9", sampling=sampling, scheme=scheme)
+    adapters = tuple((AdapterPlace(world / name), 0.0) for name in ("bold", "calm"))
+    asked = request(world, "", adapters=adapters, sampling=sampling, scheme=scheme)
     engine = Engine.load(asked.model)
     end = next(e for e in engine.replies(asked) if isinstance(e, Finished))
     tokenizer, model = (
