@@ -13,7 +13,7 @@ import torch
 
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
+from mpg_cli.errors import ContextError, NumericsError, PersonaError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
