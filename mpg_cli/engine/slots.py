@@ -109,7 +109,8 @@ class Slots:
             for key, (pool, _) in list(self._draft_pools.items()):
                 if not own and pool.model is not self._loaded.model and not pool.used:
                     del self._draft_pools[key]
-            pool = RowPool(model, LoraBank.of(model) if own else None)
+            bank, sibling = (LoraBank.of(model), self._rows.pools[0]) if own else (None, None)
+            pool = RowPool(model, bank, sibling=sibling)
             self._draft_pools[id(model)] = pool, RowDrafter(pool)
         return self._draft_pools[id(model)]
 
@@ -121,15 +122,13 @@ class Slots:
         return any(state is not None and state.running for state in self._sampler.states)
 
     def read(self, budget: int) -> None:
-        """Read the next block of prompts of every model, about `budget` tokens over all its rows.
+        """Read the next block of prompts, about `budget` tokens over all rows; those of drafters last.
 
         Sequences whose prompts are unread share its time, as those of a round share that of the round.
         """
-        pools = [pool for pool in self.pools if pool.unread]
-        began = perf_counter()
-        for pool in pools:
+        began, pool = perf_counter(), next((pool for pool in self.pools if pool.unread), None)
+        if pool is not None:
             pool.read(budget)
-        if pools:
             seconds = perf_counter() - began
             self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
             self._start_read()

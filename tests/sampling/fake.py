@@ -40,7 +40,7 @@ def log_probs(law: Law, rows: tuple[int, ...], prefix: tuple[int, ...]) -> Tenso
 
 
 class FakeScorer:
-    """Rows of `law` in `batch` slots, with the bookkeeping of a model: a stream for each slot and candidate."""
+    """Rows of `law` in `batch` slots, with the bookkeeping of a model: a stream a slot and candidate."""
 
     def __init__(self, law: Law, rows: Sequence[int], batch: int = 1, candidates: int = 1) -> None:
         self.law, self.row_ids, self.candidates = law, tuple(rows), candidates

@@ -82,14 +82,23 @@ class _Reading:
     ids: list[int]  # all but the last token
     last: int
     leader: int | None = None
+    begun: bool = False
 
 
 class RowPool:
     """The rows of one model. Implements `StepScorer` for the slots that have rows here."""
 
-    def __init__(self, model: Any, bank: LoraBank | None = None, plan: PassPlan | None = None) -> None:
-        """`bank` holds the adapters of the rows; without one no row may have any."""
-        self.model, self.bank = model, bank
+    def __init__(
+        self,
+        model: Any,
+        bank: LoraBank | None = None,
+        plan: PassPlan | None = None,
+        sibling: RowPool | None = None,
+    ) -> None:
+        """`bank` holds the adapters of the rows; without one no row may have any. `sibling` is another pool
+        of the model, whose prompts are read first.
+        """
+        self.model, self.bank, self._sibling = model, bank, sibling
         self.device: torch.device = model.device
         self.plan = plan_of(model) if plan is None else plan
         self.position_bytes = position_bytes(model)  # of one row
@@ -192,6 +201,7 @@ class RowPool:
 
     def read(self, budget: int) -> None:
         """Read the next block of the oldest unread prompts in one pass: about `budget` tokens of all rows."""
+        self._copy_from_sibling()
         leaders = [row for row, reading in self._readings.items() if reading.leader is None]
         if not leaders:
             return
@@ -225,17 +235,27 @@ class RowPool:
         self._readings[row] = reading
         self._table.cached[row] = self._common([row], ids)[0]
         if reading.leader is None:
-            self._copy_known(row, alike)
+            self._copy_known(row, self, alike)
             self._finish_if_read(row)
 
-    def _copy_known(self, row: int, alike: Sequence[int]) -> None:
-        """Copy the longest beginning of the prompt of a row that one of these rows has in its cache."""
-        lengths, known = self._common(alike, self._readings[row].ids), int(self._table.cached[row])
-        best = max(range(len(alike)), key=lengths.__getitem__)
+    def _copy_known(self, row: int, pool: RowPool, alike: Sequence[int]) -> None:
+        """Copy the longest beginning of the prompt of a row that one of these rows of a pool has cached."""
+        lengths = pool._common(alike, self._readings[row].ids)
+        best, known = max(range(len(alike)), key=lengths.__getitem__), int(self._table.cached[row])
         if lengths[best] >= known + WORTH_COPYING:
             source, target = torch.tensor([alike[best]]), torch.tensor([row])
-            self._cache.copy_rows(source, target, known, lengths[best])
+            self._cache.copy_rows(source, target, known, lengths[best], pool._cache)
             self._table.cached[row] = lengths[best]
+
+    def _copy_from_sibling(self) -> None:
+        """The same for rows whose prompt is about to be read, from the sibling."""
+        for row, own in list(self._readings.items()):
+            if own.leader is None and not own.begun:
+                own.begun = True
+                alike = [] if self._sibling is None else self._sibling._table.alike(self._table.keys[row])
+                if self._sibling is not None and alike:
+                    self._copy_known(row, self._sibling, alike)
+                    self._finish_if_read(row)
 
     def _elect(self) -> None:
         """Give rows whose leader has no slot another one: the first with the same prompt."""
@@ -245,7 +265,7 @@ class RowPool:
                 before, own.leader = own.leader, leaders.get((self._table.keys[row], tuple(own.ids)))
                 if own.leader is None:
                     leaders[self._table.keys[row], tuple(own.ids)] = row
-                    self._copy_known(row, [row, before])
+                    self._copy_known(row, self, [row, before])
 
     def _common(self, rows: Sequence[int], ids: Sequence[int]) -> list[int]:
         """Length of the prefix of `ids` that each of the rows has in its cache."""

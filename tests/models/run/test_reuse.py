@@ -185,3 +185,21 @@ def test_what_is_read_together() -> None:
     assert plan.read_together([10, 20, 30], 45) == [0, 1]
     assert plan.read_together([5000], 512) == [0]
     assert PassPlan().read_together([10, 10], 1000) == [0]
+
+
+def test_a_pool_copies_what_its_sibling_has_read(tmp_path: Path) -> None:
+    """The row of a drafter that is also a row of the blend."""
+    served = Served("llama", tmp_path)
+    streams = prompts([40, 3], seed=1)
+    served.rows.prefill([streams])
+    pool, (_, _, a, _) = served.rows.pool, served.rows.adapters
+    other = RowPool(served.rows.model, pool.bank, sibling=pool)
+    longer = [*streams[0], 4, 5, 6]
+    other.insert({0: NewRows([NewRow("a", a, streams[0])]), 1: NewRows([NewRow("reference", (), longer)])})
+    while other.unread:
+        other.read(100)
+    assert other.read_tokens == 3
+    scored = other.score(torch.zeros(2, 1, 0, dtype=torch.long), [0, 1])
+    for slot, row, stream in ((0, 2, streams[0]), (1, 0, longer)):
+        expected = served.expected(row, stream, 1)
+        assert (scored.of([slot]).log_probs[0, 0, 0] - expected).abs().max() <= CLOSE
