@@ -116,13 +116,14 @@ def _products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: fl
     Scores are rounded to the dtype of the products; the softmax is computed in float32.
     """
     n, heads, t, d = query.shape
-    shared, width = n * heads // len(key), key.shape[1]
+    key_heads, width = len(key) // n, key.shape[1]
+    shared = heads // key_heads
     q = query.reshape(len(key), shared * t, d)  # (n*h, H/h*t, d)
     used = q.shape[1]
     if used < LEAST:
         q = torch.nn.functional.pad(q, (0, 0, 0, LEAST - used))
     scores = torch.bmm(q, key.mT)  # (n*h, M, S)
-    each = scores[:, :used].unflatten(1, (shared, t)).unflatten(0, (n, -1))  # (n, h, H/h, t, S)
+    each = scores[:, :used].view(n, key_heads, shared, t, width)
     torch.add(mask[:, :, None], each, alpha=scale, out=each)
     shares = scores.softmax(dim=-1)
     found = torch.bmm(shares[..., :KEYS], value[:, :KEYS])  # (n*h, M, d)

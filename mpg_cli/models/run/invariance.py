@@ -184,13 +184,15 @@ def _queries_are_equal(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, 
 def _row_by_row(model: Any, config: Any) -> Iterator[tuple[str, Callable[[Tensor], Tensor], int]]:
     """Normalisations and activations: name, function and the size of a row, each kind once."""
     wide = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
-    seen = set()
+    wide = wide or 4 * config.hidden_size
+    seen = set[tuple[str, int]]()
     for module in model.modules():
         name, weight = type(module).__name__, getattr(module, "weight", None)
         if name.endswith("Norm") and isinstance(weight, Tensor) and (name, len(weight)) not in seen:
             seen.add((name, len(weight)))
             yield name, module, len(weight)
         act = getattr(module, "act_fn", None) or getattr(module, "act", None)
-        if callable(act) and (type(act), wide) not in seen:
-            seen.add((type(act), wide))
-            yield type(act).__name__, act, wide or 4 * config.hidden_size
+        name = type(act).__name__
+        if callable(act) and (name, wide) not in seen:
+            seen.add((name, wide))
+            yield name, act, wide
