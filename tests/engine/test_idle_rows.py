@@ -12,7 +12,7 @@ from tests.support.requests import one, passes
 
 
 def test_the_rows_of_larger_blends_leave_the_passes_while_others_run(world: Path) -> None:
-    """Four slots with three rows each, then forty requests of one row: most of the run has no idle majority."""
+    """Four slots of three rows each, then of one: soon no idle majority is left."""
     loaded = load_model(str(world / "base"), device="cpu", dtype="float32")
     how = Scheme(drafter="none")
     blends = [one(world, n, "word" * (n % 3 + 1), "bold+calm", scheme=how) for n in range(4)]
