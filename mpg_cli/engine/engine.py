@@ -402,6 +402,7 @@ class Engine:
         slots = self._slots.free[: len(begun)]
         self._running |= dict(zip(slots, begun, strict=True))  # first: a failure puts them back
         self._slots.insert([own.sequence for own in begun])
+        self._slots.compact()
         for own in begun:
             if not own.started:
                 own.started = own.handle.begun = True
