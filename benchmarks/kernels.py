@@ -5,7 +5,7 @@
 
 Below 1 the implementation of mpg_cli/models is faster. The constants are in mpg_cli/models/fast/prepacked.py
 (SMALLEST, WORTH, MANY), mpg_cli/models/fast/plan.py (near, alike, max_gap, min_keys),
-mpg_cli/models/run/attention.py (SCORES) and mpg_cli/models/run/assignment.py (SEGMENT, ENTRY, GATHER).
+mpg_cli/models/run/attention.py (SCORES) and mpg_cli/models/run/assignment.py (FIXED, ENTRY, GATHERED).
 """
 
 from __future__ import annotations
@@ -209,7 +209,10 @@ def each(runs: Sequence[Run]) -> None:
 
 
 def products(repeats: int) -> None:
-    """SEGMENT, ENTRY, GATHER and GATHERED_ROW: their time over that of the products of one row, one token."""
+    """FIXED, ENTRY and GATHERED: costs of adapters over that of the products of a row with one token.
+
+    The fixed costs are in thousands of multiplications.
+    """
     rows = dict[str, list[float]]()
     for d_in, d_out, rank in ((160, 448, 8), (576, 1536, 16), (1536, 576, 16)):
         a, b = torch.randn(64, rank, d_in).mT, torch.randn(64, d_out, rank).mT
@@ -225,8 +228,13 @@ def products(repeats: int) -> None:
         names = [segment(1, 1), segment(1, 16), segment(1, 64), segment(16, 4), gather(1), gather(64)]
         first, short, long, split, one, many = seconds(names, 10 * repeats)
         row = (long - short) / 48
-        found = [first, (split - long) / 15, one, (many - one) / 63]
-        rows[f"{d_in} to {d_out}"] = [time / row for time in found]
+        thousands = rank * (d_in + d_out) / 1000
+        rows[f"{d_in} to {d_out}"] = [
+            (first - row) / row * thousands,
+            (split - long) / 15 / row,
+            one / row * thousands,
+            (many - one) / 63 / row,
+        ]
     show("costs of adapters in products of a row", ["segment", "entry", "gather", "a row"], rows)
 
 

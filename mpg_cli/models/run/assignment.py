@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -22,10 +23,11 @@ from mpg_cli.sampling.scorer import to_device
 
 Place: TypeAlias = tuple[LoraStack, int]  # of an adapter: its stack, its index in it
 
-# Costs in products of a row (`python -m benchmarks.kernels`): of a segment, of the factors of an entry, of
-# gathering at all, and for each row. They are those of short passes; in long ones products outweigh the rest.
-SEGMENT, ENTRY = 16.0, 2.0
-GATHER, GATHERED_ROW = 16.0, 0.5
+# Costs of short passes: the fixed one of a segment, and of gathering, in multiplications; those of an entry
+# (reading its factors) and of gathering a row in products of a row. From `python -m benchmarks.kernels`, for
+# CUDA estimated from kernel launches; in long passes products outweigh the rest.
+FIXED = {"cpu": 200_000, "cuda": 100_000_000}
+ENTRY, GATHERED = 4.0, 0.75
 
 PADDING = -1  # in place of a row
 
@@ -41,10 +43,6 @@ class Segment(NamedTuple):
     @property
     def rows(self) -> int:
         return len(self.indices) * self.length
-
-    @property
-    def cost(self) -> float:
-        return segment_cost(len(self.indices), self.length)
 
 
 class Factors(NamedTuple):
@@ -74,8 +72,20 @@ class Arrangement:
     """The segments of a pass; `taken` are the rows that are gathered for them, None where they are views."""
 
     segments: tuple[Segment, ...]
-    taken: tuple[int, ...] | None
-    cost: float
+    taken: tuple[int, ...] | None = None
+
+    def cost(self, rows: int, fixed: int) -> float:
+        """In multiplications of a layer, for a pass over so many rows."""
+        gathered = 0.0
+        if self.taken is not None:
+            gathered = fixed + GATHERED * rows * max((s.stack.work for s in self.segments), default=0)
+        products = (segment_cost(s.stack.work, len(s.indices), s.length, fixed) for s in self.segments)
+        return gathered + sum(products)
+
+
+def segment_cost(work: float, entries: int, length: int, fixed: int) -> float:
+    """In multiplications of a layer, of which a row takes `work`."""
+    return fixed + entries * (ENTRY + length) * work
 
 
 class Assignment:
@@ -86,7 +96,9 @@ class Assignment:
 
     def __init__(self, places: Sequence[Place | None], device: torch.device, version: int) -> None:
         self.rows, self.version, self.valid = len(places), version, True
-        best = min(in_place(places), regrouped(places), key=lambda found: found.cost)
+        fixed = FIXED.get(device.type, FIXED["cuda"])
+        ways = (in_place(places), regrouped(places, fixed))
+        best = min(ways, key=lambda found: found.cost(len(places), fixed))
         self._segments = best.segments
         self._moves = {segment.stack: segment.stack.moves for segment in best.segments}
         self.gathered = None if best.taken is None else _indices(places, best.taken, device)
@@ -127,15 +139,10 @@ def in_place(places: Sequence[Place | None]) -> Arrangement:
             segments[-1] = last._replace(indices=range(last.indices.start, index + 1))
         else:
             segments.append(Segment(stack, range(index, index + 1), first, length))
-    return Arrangement(tuple(segments), None, sum(segment.cost for segment in segments))
+    return Arrangement(tuple(segments))
 
 
-def segment_cost(entries: int, length: int) -> float:
-    """Cost of a segment, in products of a row."""
-    return SEGMENT + entries * (ENTRY + length)
-
-
-def regrouped(places: Sequence[Place | None]) -> Arrangement:
+def regrouped(places: Sequence[Place | None], fixed: int) -> Arrangement:
     """Segments over gathered rows. They may span unused entries of a stack, which are padding."""
     rows_of: dict[LoraStack, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, place in enumerate(places):
@@ -145,19 +152,19 @@ def regrouped(places: Sequence[Place | None]) -> Arrangement:
     taken: list[int] = []
     for stack, rows in rows_of.items():
         lengths = {index: len(rows[index]) for index in sorted(rows)}
-        for indices, length in partition(lengths):
+        for indices, length in partition(lengths, partial(segment_cost, stack.work, fixed=fixed)):
             segments.append(Segment(stack, indices, len(taken), length))
             for index in indices:
                 own = rows[index] if index in lengths else []
                 taken += own + [PADDING] * (length - len(own))
-    cost = GATHER + GATHERED_ROW * len(places) + sum(segment.cost for segment in segments)
-    return Arrangement(tuple(segments), tuple(taken), cost)
+    return Arrangement(tuple(segments), tuple(taken))
 
 
-def partition(lengths: Mapping[int, int]) -> list[tuple[range, int]]:
+def partition(lengths: Mapping[int, int], cost: Callable[[int, int], float]) -> list[tuple[range, int]]:
     """Runs of indices with the longest of their lengths, which together cover all indices at the least cost.
 
-    `lengths` by ascending index. Dynamic programming over the end of the last run.
+    `lengths` by ascending index, `cost` from the entries of a run and their length. Dynamic programming over
+    the end of the last run.
     """
     indices, counts = list(lengths), list(lengths.values())
     least, begins = [0.0], [0]  # cost up to each end, and the begin of the run that ends there
@@ -165,9 +172,9 @@ def partition(lengths: Mapping[int, int]) -> list[tuple[range, int]]:
         longest, best, begin = 0, math.inf, 0
         for start in range(end - 1, -1, -1):
             longest = max(longest, counts[start])
-            cost = least[start] + segment_cost(indices[end - 1] - indices[start] + 1, longest)
-            if cost < best:
-                best, begin = cost, start
+            total = least[start] + cost(indices[end - 1] - indices[start] + 1, longest)
+            if total < best:
+                best, begin = total, start
         least.append(best)
         begins.append(begin)
     runs: list[tuple[range, int]] = []

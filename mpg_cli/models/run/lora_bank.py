@@ -17,13 +17,13 @@ from itertools import count
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mpg_cli.models.load.adapter import Row, RowKey, row_key
 from mpg_cli.models.run.assignment import Assignment, Place
 from mpg_cli.models.run.fold import FoldedCopies
 from mpg_cli.models.run.lora_layer import Active, AdaptedLinear
-from mpg_cli.models.run.lora_stack import LoraStack, padded_rank
+from mpg_cli.models.run.lora_stack import LoraStack, padded_ranks, row_bytes
 
 Ranks: TypeAlias = tuple[tuple[str, int], ...]  # padded ranks by layer
 
@@ -142,26 +142,28 @@ class LoraBank:
         """Bytes of all stacks."""
         return sum(stack.nbytes() for stack in self._stacks.values())
 
+    def needed(self, rows: Sequence[Row]) -> int:
+        """Bytes of those of the rows that are not stored yet."""
+        new = {key: row for row in rows if (key := row_key(row)) not in self._stored}
+        return sum(row_bytes(self._model, padded_ranks(self._model, row)) for row in new.values())
+
     def _stack(self, row: Row) -> LoraStack:
         """The stack of the row's layers and ranks, created where there is none."""
-        sums: dict[str, int] = {}
-        for adapter, _ in row:
-            for module, pair in adapter.pairs.items():
-                sums[module] = sums.get(module, 0) + len(pair.a)
-        ranks = {module: padded_rank(rank, *self._layer(module)) for module, rank in sums.items()}
+        ranks = padded_ranks(self._model, row)
         key = tuple(sorted(ranks.items()))
-        return self._stacks.setdefault(key, LoraStack(self._model, ranks))
+        if key not in self._stacks:
+            for module in ranks:
+                self._replace(module)
+            self._stacks[key] = LoraStack(self._model, ranks)
+        return self._stacks[key]
 
-    def _layer(self, module: str) -> tuple[Tensor, tuple[int, int]]:
-        """Weight and shape of a layer, which is replaced by an adapted one."""
+    def _replace(self, module: str) -> None:
+        """Replace a layer by an adapted one, unless it is."""
         layer = self._model.get_submodule(module)
         if not isinstance(layer, AdaptedLinear):
-            layer = AdaptedLinear(layer, module, self._active)
             parent, _, child = module.rpartition(".")
-            setattr(self._model.get_submodule(parent), child, layer)
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        return weight, (layer.d_in, layer.d_out)
+            new = AdaptedLinear(layer, module, self._active)
+            setattr(self._model.get_submodule(parent), child, new)
 
     def _remove(self, keys: Iterable[RowKey]) -> None:
         """Remove rows that have no users, and what depended on them: empty stacks, assignments."""

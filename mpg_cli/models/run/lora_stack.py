@@ -21,14 +21,37 @@ STEP = 8  # smallest rank
 SMALL = 16**3
 
 
-def padded_rank(rank: int, weight: Tensor, shape: tuple[int, int]) -> int:
-    """A rank rounded up by at most a quarter, for a layer (d_in, d_out) with this weight."""
+def padded_ranks(model: nn.Module, row: Row) -> dict[str, int]:
+    """The rank of a row in each layer that it adapts, rounded up by at most a quarter."""
+    ranks: dict[str, int] = {}
+    for adapter, _ in row:
+        for module, pair in adapter.pairs.items():
+            ranks[module] = ranks.get(module, 0) + len(pair.a)
+    return {module: _padded(rank, *_layer(model, module)) for module, rank in ranks.items()}
+
+
+def row_bytes(model: nn.Module, ranks: Mapping[str, int]) -> int:
+    """Bytes of the factors of a row with these padded ranks."""
+    layers = {module: _layer(model, module) for module in ranks}
+    return sum(r * sum(layers[module][1]) * layers[module][0].itemsize for module, r in ranks.items())
+
+
+def _padded(rank: int, weight: Tensor, shape: tuple[int, int]) -> int:
     least = STEP
-    if weight.dtype.itemsize == 2 and weight.device.type == "cpu":
+    if weight.itemsize == 2 and weight.device.type == "cpu":
         least = SMALL // min(shape) + 1
     rank = max(rank, least)
     step = max(STEP, 1 << (rank.bit_length() - 3))
     return -(-rank // step) * step
+
+
+def _layer(model: nn.Module, module: str) -> tuple[Tensor, tuple[int, int]]:
+    """Weight and (d_in, d_out) of a layer."""
+    layer = model.get_submodule(module)
+    weight, shape = layer.weight, linear_shape(layer)
+    assert isinstance(weight, Tensor)
+    assert shape is not None
+    return weight, shape
 
 
 class LoraStack:
@@ -41,6 +64,8 @@ class LoraStack:
         """`ranks` are the padded ranks by layer."""
         self.ranks = ranks
         self._model = model
+        # Multiplications of a token of a row in a layer, on average.
+        self.work = sum(r * sum(_layer(model, name)[1]) for name, r in ranks.items()) / len(ranks)
         self._taken: set[int] = set()
         self._capacity = 0
         self.moves = 0  # how often the tensors were replaced
@@ -102,11 +127,7 @@ class LoraStack:
 
     def _resize(self, capacity: int) -> None:
         for module, r in self.ranks.items():
-            layer = self._model.get_submodule(module)
-            shape, weight = linear_shape(layer), layer.weight
-            assert shape is not None
-            assert isinstance(weight, Tensor)
-            d_in, d_out = shape
+            weight, (d_in, d_out) = _layer(self._model, module)
             for stacked, size in ((self._a, (r, d_in)), (self._b, (d_out, r))):
                 new = torch.zeros(capacity, *size, dtype=weight.dtype, device=weight.device)
                 if module in stacked:

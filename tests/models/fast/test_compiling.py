@@ -71,7 +71,8 @@ def test_other_adapters_do_not_compile_again(tmp_path: Path, monkeypatch: pytest
     merged = [(adapters[0], 0.5), (adapters[2], -0.5)]
     for bank in banks:
         bank.retain([a, b, c, merged])
-    graphs = 0
+    stats = torch._dynamo.utils.counters["stats"]
+    before = stats["unique_graphs"]
     for length in (6, 4, 9):
         for rows in ([[], a, b], [b, c, a], [merged, a, [], merged], [[], []], [a, d, c]):
             if d in rows and length == 6:
@@ -83,10 +84,7 @@ def test_other_adapters_do_not_compile_again(tmp_path: Path, monkeypatch: pytest
                 with bank.active(bank.assign(rows)):
                     found.append(log_probs(model, tokens))
             assert float((found[0] - found[1]).abs().max()) <= 1e-4
-        after = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-        assert after == graphs or length == 6
-        graphs = after
-    assert graphs <= 3
+    assert stats["unique_graphs"] - before <= 2
 
 
 def test_a_compiler_that_fails_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,13 +119,14 @@ def test_adapters_with_different_layers_and_ranks_leave_each_other_alone(tmp_pat
         tiny_adapter(tmp_path / "b", seed=2, targets=["down_proj", "lm_head"]),
         tiny_adapter(tmp_path / "c", seed=3, rank_pattern={"q_proj": 17}),
     ]
-    a, b, c = (expert(read(folder, model)) for folder in folders)
+    a, b = (expert(read(folder, model)) for folder in folders[:2])
     bank = LoraBank(model)
     bank.retain([a, b])
     untouched = [name for name, module in model.named_modules() if base_layer(module) is module]
     assert "lm_head" not in untouched
     assert "model.layers.1.mlp.down_proj" not in untouched
     assert "model.layers.1.self_attn.k_proj" in untouched
+    c = expert(read(folders[2], model))  # fits the layers that were replaced
     bank.retain([c])
     for rows, which in (([a, [], b], (0, None, 1)), ([c, b, a, b, [], c], (2, 1, 0, 1, None, 2))):
         for row, index in zip(passed(model, bank, rows, tokens[0]), which, strict=True):
@@ -169,6 +170,7 @@ def test_an_adapter_is_stored_once_and_freed_with_its_last_user(tmp_path: Path) 
     bank = LoraBank(model)
     bank.retain([a])
     size, exact = bank.memory(), passed(model, bank, [a], tokens)
+    assert bank.needed([a, b, [], list(b)]) == size
     bank.retain([a, b, []])
     assert bank.memory() == 2 * size
     bank.release([a])
