@@ -38,6 +38,12 @@ class MpgError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def text(self) -> str:
+        """Message and hint together, for records and lists of errors."""
+        between = "\n  " if "\n" in self.message else "; "
+        return f"{self.message}{between}{self.hint}" if self.hint else self.message
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Replace flags in the message and the hint: `names` maps a flag to another name of its option."""
         self.message = renamed(self.message, names)
