@@ -233,7 +233,7 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Cli, model: Path) -> 
     ("argv", "message"),
     [
         (["7up", "--data", "prefs.jsonl"], "'7up' is not a valid persona name"),
-        (["grump"], "--data is missing"),
+        (["grump"], "missing option '--data'"),
         (["grump", "--data", "none.jsonl"], "--data none.jsonl cannot be read: No such file"),
         (["grump", "--data", "plain.jsonl"], "too little data: 0 usable pairs; 24 more cannot be used"),
         (
