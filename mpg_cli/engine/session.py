@@ -12,7 +12,7 @@ from mpg_cli.engine.events import Event, FinishReason, Notice, Started, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import DESCRIPTION, expression_of
 from mpg_cli.engine.sequence import Sequence, decoding_of, prepare, run_spec
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.models.experts import Expert, ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_drafter
 from mpg_cli.models.prepare import load_prepared, prepare_model
@@ -188,6 +188,7 @@ def _interrupted() -> UsageError:
     )
 
 
+@caused_by("--drafter")
 def open_drafter(
     request: Request, loaded: LoadedModel, report: abc.Callable[[str], None]
 ) -> LoadedModel | None:
