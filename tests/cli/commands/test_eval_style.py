@@ -233,9 +233,9 @@ def test_a_judge_that_fails_leaves_the_replies(mpg: Any, tmp_path: Path) -> None
 
 def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) -> None:
     def answer(number: int, body: dict[str, Any]) -> Answer:
-        told = body["messages"][0]["content"]
-        assert "Be gentle." in told
-        return 200, "10" if "You are a baker." in told else "yes"
+        content = body["messages"][0]["content"]
+        assert "Be gentle." in content
+        return 200, "10" if "You are a baker." in content else "yes"
 
     with stub(answer) as server:
         code, out, err = mpg(

@@ -104,13 +104,13 @@ def test_a_group_continues_from_the_cache_of_its_clone(candidates: int, tmp_path
     served.rows.prefill(streams)
     nothing = torch.zeros(2, candidates, 0, dtype=torch.long)
     served.rows.score(nothing)
-    twin = served.rows.clone(3)
+    clone = served.rows.clone(3)
     ahead = [prompts([n, 4], seed=n) for n in (3, 50, 8)]
-    twin.insert(range(3), ahead)
+    clone.insert(range(3), ahead)
     for place, read in ((1, 1), (0, 0), (1, 2)):
         served.rows.commit([0, 0], [[7], [8]])
         streams = [[[*ids, 7 + b] for ids in streams[b]] for b in range(2)]
-        served.rows.copy(twin, [read], [place])
+        served.rows.copy(clone, [read], [place])
         streams[place] = ahead[read]
         got = served.rows.score(nothing).log_probs
         for b in range(2):
@@ -133,9 +133,9 @@ def test_a_long_prompt_of_the_clone_fits(begun: bool) -> None:
         if begun:
             rows.prefill([[ids[:4]], [ids[:9]]])
         if adopts:
-            twin = rows.clone(2)
-            twin.prefill([[ids], [ids[9:]]])
-            rows.copy(twin, [0, 1], [1, 0])
+            clone = rows.clone(2)
+            clone.prefill([[ids], [ids[9:]]])
+            rows.copy(clone, [0, 1], [1, 0])
         else:
             rows.insert([1, 0], [[ids], [ids[9:]]])
         found.append(rows.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
