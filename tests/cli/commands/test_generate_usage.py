@@ -146,7 +146,7 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
             "unknown drafter 'beam' (choose from auto, merged, folded, reference, lookup, none, "
             "persona:NAME, model:PATH)",
         ),
-        (["--drafter", "model:"], "(choose from auto, "),
+        (["--drafter", "model:"], "names no model\nhint: as in --drafter model:FOLDER"),
         (["--drafter", "lookup", "--rule", "threshold"], "it cannot propose every token"),
         (["--candidates", "4"], "--candidates belongs to --rule threshold"),
         (["--rule", "block", "--ahead", "2"], "--ahead belongs to --rule threshold"),
