@@ -80,6 +80,8 @@ class Header:
 def is_gguf(path: Path) -> bool:
     """Whether a file begins like a GGUF file."""
     try:
+        if not path.is_file():  # to open a pipe may never end
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):

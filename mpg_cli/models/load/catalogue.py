@@ -144,8 +144,12 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
 
 
 def converted() -> list[ModelInfo]:
-    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name."""
-    return [read_model(one.folder, one.id, "converted") for one in conversions() if one.id != SMOLLM2]
+    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name.
+
+    A conversion with damaged files is left out: loading the file makes it anew.
+    """
+    done = (one for one in conversions() if one.id != SMOLLM2 and one.complete)
+    return [read_model(one.folder, one.id, "converted") for one in done]
 
 
 def local_model(name: str) -> ModelInfo | None:

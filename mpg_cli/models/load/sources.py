@@ -89,6 +89,8 @@ def _local(name: str) -> FoundModel | None:
             return FoundModel(path, str(path.resolve()))
         path = files[0]
     if os.path.exists(path):
+        if not path.is_file():
+            raise ModelError(f"model {name} is neither a file nor a folder")
         if path.suffix.lower() != SUFFIX and not is_gguf(path):
             raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
         path = with_own_name(path)
