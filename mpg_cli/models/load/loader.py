@@ -74,7 +74,7 @@ class LoadedModel:
             self.tokenizer.eos_token_id,
         ]
         flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
-        return frozenset(t for t in flat if t is not None)
+        return frozenset(t for t in flat if type(t) is int)  # the file may say anything
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -111,11 +111,12 @@ def load_model(
             dtype, chosen_device.value, config.dtype, checkpoint.parameters
         )
         tokenizer = load_tokenizer(folder, identity)
+        published = str(checkpoint.data.get("_name_or_path") or identity)
+        own = own_sampling(folder, (identity, published))
         model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
         check_tokenizer(model, tokenizer, identity)
         _move(model, chosen_device.value, identity)
         _check_causal(model, identity)
-    published = str(checkpoint.data.get("_name_or_path") or identity)
     model.config._name_or_path = published
     if unused:
         notices.append(
@@ -131,7 +132,7 @@ def load_model(
         dtype=chosen_dtype,
         notices=tuple(notices),
         given_name=name_or_path,
-        own=own_sampling(folder, (identity, published)),
+        own=own,
     )
 
 
