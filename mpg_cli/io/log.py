@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
@@ -232,10 +233,12 @@ class ResumableLog:
             more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
             source = self._set_by.get(key.partition(".")[0])
             hint = f"run the same command to resume, choose another output, or {self._restart_by}"
-            raise UsageError(
+            refused = UsageError(
                 f"{self.name} was written with a different {key}: {was}, now {now}{more}",
                 hint=f"set by {source}; {hint}" if source else hint,
             )
+            refused.setting = f"--{re.sub('[_ ]', '-', key.rpartition('.')[2])}"
+            raise refused
 
     def _write_config(self) -> None:
         if self._sidecar is None:

@@ -76,6 +76,8 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
         ):
             pass
         assert "--again" in str(caught.value.hint)
+        if "a different model" in caught.value.message:
+            assert caught.value.setting == "--model"
         assert (tmp_path / "log").read_bytes() == whole
     with open_log(tmp_path / "log", {**CONFIG, "seed": 4}, sidecar=sidecar, drawn=["seed"]) as log:
         assert log.config["seed"] == 3

@@ -141,12 +141,18 @@ def hub(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield stub
 
 
-def test_a_file_of_the_hub(hub: StubHub, file: Path) -> None:
+def test_a_file_of_the_hub(hub: StubHub, file: Path, tmp_path: Path) -> None:
     loaded = load(f"some/tiny-GGUF:{file.name}")
     assert (loaded.id, loaded.revision) == (f"some/tiny-GGUF:{file.name}", COMMIT)
     fetched = [line for line in hub.requests if line.startswith("GET") and "resolve" in line]
     assert all(file.name in line for line in fetched)
     load("some/tiny-GGUF:big/tiny.F16.gguf")
+    (fetched_file,) = (tmp_path / "hub-cache").rglob(file.name)
+    os.truncate(fetched_file.resolve(), 1000)
+    with pytest.raises(ModelError, match="is truncated") as caught:
+        load(f"some/tiny-GGUF:{file.name}")
+    again = f"mpg models remove some/tiny-GGUF, then mpg models get some/tiny-GGUF:{file.name}"
+    assert caught.value.hint == again
     with pytest.raises(ModelError, match="has no GGUF file f16") as caught:
         load("some/tiny-GGUF:f16")
     assert caught.value.hint == "choose one of big/tiny.F16.gguf"
