@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mpg_cli.batch.lines import BadLine, Line, error_text
+from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.engine.events import Failed, Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError
@@ -67,7 +67,7 @@ class LineEngine:
                     line = self._lines.pop(event.sequence)
                     if isinstance(line, Line):
                         event.error.rename(line.names)
-                    yield LineFailed(line, event.code, error_text(event.error))
+                    yield LineFailed(line, event.code, event.error.text)
                 case Notice() | Sized() | Progress():
                     yield event
 

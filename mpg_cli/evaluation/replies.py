@@ -55,8 +55,7 @@ def draw(
             match event:
                 case Failed():
                     kind = ContextError if event.code == "too_long" else MpgError
-                    hint = f"; {event.error.hint}" if event.error.hint else ""
-                    raise kind(f"prompt {event.sequence}: {event.error.message}{hint}")
+                    raise kind(f"prompt {event.sequence}: {event.error.text}")
                 case Notice():
                     notice(event.message)
                 case Finished():

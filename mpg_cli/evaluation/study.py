@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,10 @@ class Study:
                 for one in self.prompts
             ]
         )
+        files: dict[str, list[str]] = {}  # two adapters may have one name
+        for one in experts:
+            key = expert_key(replace(one, weight=1.0))  # the weights are in the blend
+            files.setdefault(one.name, []).append(digest(json.dumps([one.kind, key, one.persona_prompt])))
         spec = RunSpec(
             model=ModelSpec.of(loaded),
             persona=expression_of(request),
@@ -88,7 +92,8 @@ class Study:
             "device": device_name(loaded.device.value),
             "weights": weights_digest(loaded.model),
             "prompts": digest(prompts_json),
-            "blend": [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts],
+            "blend": spec.persona,
+            "experts": files,
             "smaller model": weights_digest(smaller.model) if smaller else None,
         }
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpg_cli.errors import caused_by
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
@@ -128,6 +129,7 @@ def find_experts(
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
 
+@caused_by("--drafter")
 def find_drafter(
     scheme: Scheme, loaded: LoadedModel, report: Callable[[str], None], cache: ExpertCache
 ) -> LoadedModel | None:
@@ -187,6 +189,7 @@ def _no_notice(text: str) -> None:
     """Drop a notice."""
 
 
+@caused_by("--adapter")
 def _given_adapter(
     place: AdapterPlace,
     loaded: LoadedModel,

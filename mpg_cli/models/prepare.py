@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mpg_cli.errors import caused_by
 from mpg_cli.models.fast import SWITCH, accelerate
 from mpg_cli.models.load.loader import LoadedModel, load_model, weights_digest
 from mpg_cli.models.run.attention import use_few_queries
@@ -15,6 +16,7 @@ from mpg_cli.models.run.selfcheck import TESTED, check_rows
 from mpg_cli.options.model import ModelOptions
 
 
+@caused_by("--model")
 def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
     """Load and prepare the model of these options; `report` gets progress messages. Raises ModelError."""
     options = options.resolved()

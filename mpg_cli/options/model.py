@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from mpg_cli.config.named_models import AUTO, BUNDLED, GET_SMOLLM2, SMOLLM2, find_smollm2, smollm2
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.options.option import check_fields, option, unknown
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -62,7 +62,8 @@ class ModelOptions:
             name, revision = (SMOLLM2, place.revision) if place else (BUNDLED, None)
             return replace(self, name=name, revision=revision, automatic=True)
         if self.name == SMOLLM2:
-            return replace(self, revision=find_smollm2(self.revision).revision)
+            with caused_by("--model"):
+                return replace(self, revision=find_smollm2(self.revision).revision)
         return self
 
     @property

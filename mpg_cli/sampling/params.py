@@ -330,12 +330,14 @@ def _drafter(text: str) -> str:
     """One of DRAFTERS, persona:NAME, or model:PATH with `~` expanded."""
     if text in DRAFTERS:
         return text
-    kind, _, name = text.partition(":")
-    if name.strip() and kind == "persona":
-        return f"persona:{name.strip()}"
-    if name.strip() and kind == "model":
-        return f"model:{os.path.expanduser(check_text('--drafter', name.strip()))}"
-    raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
+    kind, colon, name = text.partition(":")
+    name = name.strip()
+    example = {"persona": "persona:pirate", "model": "model:FOLDER"}.get(kind)
+    if not colon or example is None:
+        raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
+    if not name:
+        raise RangeError("--drafter", f"{quoted(text)} names no {kind}", hint=f"as in --drafter {example}")
+    return f"{kind}:{name if kind == 'persona' else os.path.expanduser(check_text('--drafter', name))}"
 
 
 def _is_bias(pair: object) -> bool:

@@ -193,8 +193,8 @@ def test_only_what_changed_is_read_again(world: Path) -> None:
     talk.blend("bold+terse+calm:0.5")
     talk.retry()
     known = len("<system>Be kind.")  # of the prompt with another persona's text, by a row of the same weights
-    heard = plain + len("\n\nSay little.") - known
-    assert talk.chat.reading.read == heard + heard  # the new row, and the merged one with its prompt
+    read = plain + len("\n\nSay little.") - known
+    assert talk.chat.reading.read == read + read  # the new row, and the merged one with its prompt
     talk.blend("bold+calm:0.5")
     talk.retry()
     assert talk.chat.reading.read == plain - known  # the merged row without it

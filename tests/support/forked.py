@@ -38,7 +38,7 @@ class Mpg:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    def told(self) -> str:
+    def output(self) -> str:
         """stderr, when it has ended."""
         return self.stderr.read()
 

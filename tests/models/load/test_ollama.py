@@ -261,12 +261,12 @@ def test_a_model_of_ollama_loads_with_its_adapter_and_counts_as_the_base_of_pers
         "---\nname: plain\nprompt: ab\n"
     )
     shared: dict[str, Any] = {"model": "ollama:me/tiny", "device": "cpu", "dtype": "float32"}
-    told: list[str] = []
+    replies: list[str] = []
     for personas, adapters in ((None, [named]), ("ours", []), (None, [str(peft)]), ("plain", [])):
         with mpg_cli.load(personas, adapters=adapters, persona_dirs=[tmp_path], **shared) as speaker:
             assert speaker.model == "ollama:me/tiny:latest"
-            told.append(speaker.reply("abba", seed=3, max_tokens=12).text)
-    assert told[0] == told[1] == told[2] != told[3]
+            replies.append(speaker.reply("abba", seed=3, max_tokens=12).text)
+    assert replies[0] == replies[1] == replies[2] != replies[3]
     info = local_model("ollama:me/tiny")
     assert info is not None
     assert (info.id, info.source, info.problem) == ("ollama:me/tiny:latest", "converted", None)

@@ -102,8 +102,8 @@ def test_what_a_tokenizer_lacks(
         monkeypatch.setitem(sys.modules, module, None)
     tiny_model("qwen2" if file == "vocab.json" else "llama").save_pretrained(tmp_path)
     (tmp_path / file).write_bytes(content)
-    told, advice = refused(tmp_path).split("\nhint: ")
-    assert reason in told
+    message, advice = refused(tmp_path).split("\nhint: ")
+    assert reason in message
     assert hint in advice
 
 

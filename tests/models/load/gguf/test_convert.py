@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,12 @@ def test_names_that_are_no_model(file: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"PK")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         load(tmp_path / "x.gguf")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    os.mkfifo(tmp_path / "pipe")
+    for pipe in ("pipe.gguf", "pipe"):  # nothing ever writes to it
+        with pytest.raises(ModelError, match=r"is neither a file nor a folder"):
+            load(tmp_path / pipe)
+        assert catalogue.local_model(str(tmp_path / pipe)) is None
     with pytest.raises(ModelError, match="--revision needs a model of the hub"):
         load_model(str(file), revision="main")
 
@@ -133,12 +141,18 @@ def hub(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield stub
 
 
-def test_a_file_of_the_hub(hub: StubHub, file: Path) -> None:
+def test_a_file_of_the_hub(hub: StubHub, file: Path, tmp_path: Path) -> None:
     loaded = load(f"some/tiny-GGUF:{file.name}")
     assert (loaded.id, loaded.revision) == (f"some/tiny-GGUF:{file.name}", COMMIT)
     fetched = [line for line in hub.requests if line.startswith("GET") and "resolve" in line]
     assert all(file.name in line for line in fetched)
     load("some/tiny-GGUF:big/tiny.F16.gguf")
+    (fetched_file,) = (tmp_path / "hub-cache").rglob(file.name)
+    os.truncate(fetched_file.resolve(), 1000)
+    with pytest.raises(ModelError, match="is truncated") as caught:
+        load(f"some/tiny-GGUF:{file.name}")
+    again = f"mpg models remove some/tiny-GGUF, then mpg models get some/tiny-GGUF:{file.name}"
+    assert caught.value.hint == again
     with pytest.raises(ModelError, match="has no GGUF file f16") as caught:
         load("some/tiny-GGUF:f16")
     assert caught.value.hint == "choose one of big/tiny.F16.gguf"
@@ -192,7 +206,9 @@ def test_conversions_are_listed_and_removed(file: Path, cache: Path) -> None:
     found = catalogue.find(str(file.parent))
     assert found is not None
     assert found.source == "converted"
+    removable = find_removable(str(file))
     find_removable(str(file)).remove()
+    removable.remove()  # another process was quicker
     assert catalogue.converted() == []
     assert file.is_file()
 
@@ -205,6 +221,57 @@ def test_a_moved_file_keeps_its_conversion(file: Path, tmp_path: Path, cache: Pa
     load(moved)
     assert folders(cache) == made
     assert [one.id for one in conversions()] == [str(moved)]
+
+
+@pytest.mark.parametrize("source", ["", "{", "[]", "{}", '{"id": "x", "quantisation": "F16", "files": 3}'])
+def test_a_conversion_whose_description_is_damaged_is_made_anew(file: Path, cache: Path, source: str) -> None:
+    load(file)
+    (folder,) = folders(cache)
+    (folder / "source.json").write_text(source)
+    assert conversions() == []
+    load(file)
+    assert [one.id for one in conversions()] == [str(file)]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_conversion_with_a_damaged_file_is_made_anew(file: Path, cache: Path, name: str) -> None:
+    whole = log_probs(load(file).model, random_tokens())
+    (folder,) = folders(cache)
+    os.truncate(folder / name, 10)
+    info = catalogue.local_model(str(file))
+    assert info is not None
+    assert info.source == "file"
+    assert torch.equal(log_probs(load(file).model, random_tokens()), whole)
+    (folder / name).unlink()
+    assert torch.equal(log_probs(load(file).model, random_tokens()), whole)
+    assert [one.complete for one in conversions()] == [True]
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No process writes more than this into a file: OSError, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_conversion_in_a_cache_that_takes_nothing_serves_a_moved_file(file: Path, tmp_path: Path) -> None:
+    load(file)
+    moved = file.rename(tmp_path / "moved.gguf")
+    with largest_file(0):
+        assert load(moved).id == str(moved)
+    assert [one.id for one in conversions()] == [str(file)]
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000, 200_000])
+def test_a_disk_that_is_full_too_soon_is_one_message(file: Path, cache: Path, size: int) -> None:
+    with largest_file(size), pytest.raises(ModelError, match=r"cannot be converted: .*File too large"):
+        load(file)
+    assert folders(cache) == []
+    load(file)
 
 
 def test_other_weights_under_the_same_name_are_converted_anew(file: Path, cache: Path) -> None:
