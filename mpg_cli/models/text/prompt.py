@@ -68,7 +68,7 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
         )
     try:
         arranged = arrange(tokenizer, system, turns, arguments)
-        text = arranged and arranged.opened(tokenizer, prompting.prefill, arguments)
+        text = arranged.opened(tokenizer, prompting.prefill, arguments) if arranged else None
     except Refused as error:
         if prompting.messages is None and not arguments:
             raise ModelError(
