@@ -8,6 +8,7 @@ import torch
 
 from mpg_cli.engine.scheduler import Need
 from mpg_cli.engine.sequence import Sequence
+from mpg_cli.io.text import size_text
 from mpg_cli.models.text.vocabulary import logits_width
 from mpg_cli.sampling.chunk_size import MAX_ADAPTIVE
 
@@ -37,7 +38,7 @@ def fitting_slots(need: Need, device: torch.device) -> tuple[int, str]:
     fit = max(1, room(device) // each)
     if fit >= most:
         return most, f"the maximum on {device.type}"
-    return fit, f"{_gib(each)} a prompt, {_gib(_free(device))} free"
+    return fit, f"{size_text(each)} a prompt, {size_text(_free(device))} free"
 
 
 def _free(device: torch.device) -> int:
@@ -55,7 +56,3 @@ def _free(device: torch.device) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
         return 4 * 2**30
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2g} GiB"
