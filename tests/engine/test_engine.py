@@ -24,7 +24,7 @@ from tests.support.requests import answer, finished, ids, one, passes, running, 
 from tests.support.steps import models_of_passes
 from tests.support.world import CONTEXT, set_context
 
-SCHEMES = [Scheme(), Scheme(drafter="lookup"), Scheme(drafter="none")]
+SCHEMES = [Scheme(drafter="merged", chunk_size=3), Scheme(drafter="lookup"), Scheme(drafter="none")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_other_rules_do_not_depend_on_the_batch_either(
 
 
 def test_a_reply_has_its_spec(world: Path, loaded: LoadedModel) -> None:
-    events = answer(loaded, mixed(world), 4)
+    events = answer(loaded, mixed(world, Scheme(drafter="merged")), 4)
     found = {event.sequence: event.spec for event in events if isinstance(event, Finished)}
     assert found["line-5"].seed == 99
     assert found["line-5"].persona == "terse+calm:0.5"
@@ -127,7 +127,10 @@ def various(world: Path) -> list[Request]:
 
 
 def test_requests_that_have_nothing_in_common_share_passes(world: Path, fast: LoadedModel) -> None:
-    """As many passes as the longest reply has rounds. The prompts are so short that all are read at first."""
+    """As many passes as the longest reply has rounds; the prompts are so short that all are read at first.
+
+    One more, where the prompt of the checkpoint is read after those of the other rows.
+    """
     requests = [
         replace(r, scheme=replace(r.scheme, drafter="none"), prompting=Prompting("word"))
         for r in various(world)
@@ -147,7 +150,8 @@ def test_requests_that_have_nothing_in_common_share_passes(world: Path, fast: Lo
         assert made == sum(rounds)
         made = 0
         assert texts(answer(fast, requests, len(requests))) == alone
-    assert made == max(rounds) < sum(rounds) / 6
+    assert made in (max(rounds), max(rounds) + 1)
+    assert sum(rounds) > 6 * max(rounds)
 
 
 @pytest.mark.parametrize("drafter", ["merged", "lookup", "reference", "folded", "model"])

@@ -24,7 +24,8 @@ from tests.support.tokenizers import byte_tokenizer
 
 
 def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
-    events = [e for e in run(request(world)) if not isinstance(e, Notice)]
+    asked = request(world, scheme=Scheme(drafter="merged"))
+    events = [e for e in run(asked) if not isinstance(e, Notice)]
     started, end = events[0], events[-1]
     assert isinstance(started, Started)
     assert isinstance(end, Finished)
@@ -69,7 +70,7 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
 
 def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(world: Path) -> None:
     """It hears the prompts of its experts, since it has no adapters."""
-    asked = request(world, "terse+bold", scheme=Scheme(drafter=f"model:{world / 'smaller'}"))
+    asked = request(world, "terse+bold", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
     with models_of_passes() as models:
         end = finished(asked)
     assert end.stats.drafted > 0
@@ -139,7 +140,7 @@ def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_p
     blend = resolve(parse("first+second"), Registry.load([tmp_path]))
     sampling = SamplingLaw(max_tokens=200)
     token_by_token = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
-    merged = replace(token_by_token, scheme=Scheme())
+    merged = replace(token_by_token, scheme=Scheme(drafter="merged"))
     assert finished(token_by_token).token_ids == finished(merged).token_ids
     assert any(isinstance(e, Notice) and "do not fit" in e.message for e in run(merged))
 
@@ -198,7 +199,7 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
 
 
 def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
-    asked = request(world, "bold+calm:0.5")
+    asked = request(world, "bold+calm:0.5", scheme=Scheme(drafter="merged", chunk_size=2))
     engine = Engine.load(asked.model)
 
     def spoil(module: torch.nn.Module, args: Any, output: Any) -> None:
