@@ -85,7 +85,7 @@ def rows_pass(rows: RowPool, drafted: int) -> Callable[[], None]:
 
     def run() -> None:
         rows.score(drafts, [0]).of([0])
-        rows.commit({0: Kept(drafted + 1, [7])})
+        rows.commit({0: Kept(-1, [7])})
 
     return run
 

@@ -37,8 +37,8 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Kept:
-    """The end of a round in one slot: of the tokens drafted since the last one the first `accepted` stay,
-    then `tokens` follow. `winner` is the candidate whose draft stays.
+    """The end of a round in one slot: of the tokens drafted since the last one the first `accepted` stay (-1:
+    the last committed token goes as well), then `tokens` follow. `winner` is the candidate whose draft stays.
     """
 
     accepted: int

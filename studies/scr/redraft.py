@@ -73,7 +73,7 @@ def redraft(
             reply.tokens += chunk[:count]
             last[b] = chunk[count - 1] if count else last[b]
             # The last committed token is fed again: every pass starts from it.
-            kept[b] = Kept(gamma - count + 1, [last[b]])
+            kept[b] = Kept(count - 1, [last[b]])
             if count and chunk[-1] in how.end_tokens:
                 reply.finish_reason = "stop"
             elif len(reply.tokens) >= reply.limit:
