@@ -42,6 +42,16 @@ def look(device: str) -> Iterator[Check]:
     )
     engine.close()
     yield from compare(drafted, token_by_token)
+    yield equal_bits()
+
+
+def equal_bits() -> Check:
+    """Whether the kernels of this CPU give a row the same bits in bfloat16 whatever shares its passes."""
+    from mpg_cli.models.prepare import load_prepared
+    from mpg_cli.models.run.invariance import invariance_of
+
+    found = invariance_of(load_prepared(ModelOptions(BUNDLED, device="cpu", dtype="bfloat16")).model)
+    return Check(SECTION, "bfloat16 on the CPU", "ok" if found.bits else "note", found.reason)
 
 
 def compare(drafted: Finished, token_by_token: Finished) -> Iterator[Check]:

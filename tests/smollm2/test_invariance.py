@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
-from mpg_cli.models.run.attention import has_products
+from mpg_cli.models.run.attention import NAME, has_products
 from mpg_cli.models.run.forward import Forward
 from mpg_cli.models.run.invariance import invariance_of
 from mpg_cli.options.model import ModelOptions
@@ -64,6 +64,20 @@ def test_a_long_prompt_in_different_blocks(half: LoadedModel) -> None:
     _, other = read(half.model, prompt, 100)
     for layer, expected in zip(other.layers, stores, strict=True):
         assert torch.equal(layer.keys[:, :, :PROMPT], expected)
+
+
+def test_it_is_as_close_to_float32_as_pytorchs_attention(half: LoadedModel, loaded: LoadedModel) -> None:
+    stream = tokens(1, 120)
+    forward = Forward(loaded.model)
+    exact = forward.score(forward.new_cache(1), stream, 0, None, alone=False).log_softmax(-1)
+    gaps = []
+    for attention in (NAME, "sdpa"):
+        half.model.set_attn_implementation(attention)
+        forward = Forward(half.model)
+        found = forward.score(forward.new_cache(1), stream, 0, None, alone=False).float().log_softmax(-1)
+        gaps.append(float((found - exact).abs().mean()))
+    half.model.set_attn_implementation(NAME)
+    assert gaps[0] < 1.1 * gaps[1]
 
 
 def test_rows_companions_and_padding(half: LoadedModel) -> None:
