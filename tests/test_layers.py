@@ -146,7 +146,8 @@ def patched(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.Assign):
             for target in node.targets:
                 own = ast.unparse(target).startswith(("self.", "cls."))
-                if isinstance(target, ast.Attribute) and target.attr.startswith("_") and not own:
+                private = isinstance(target, ast.Attribute) and re.match(r"_(?!_)", target.attr)
+                if private and not own:
                     yield ast.unparse(target)
 
 

@@ -59,6 +59,11 @@ class BlendRows:
         experts = "+".join(f"{expert.name}:{expert.weight:g}" for expert in self.experts)
         return f"{experts} {self.scheme.target} {self.draft.name}"
 
+    @property
+    def drafts(self) -> bool:
+        """Whether it has a drafter."""
+        return self.draft.name != "none"
+
     def without_drafter(self) -> BlendRows:
         """The same, token by token."""
         scheme = replace(self.scheme, drafter="none", chunk_size=0)

@@ -51,9 +51,11 @@ class DraftPolicy:
             else:
                 stats = own.state.stats
                 known = _prior(own.rows).plus(stats.accepted, stats.evaluated)
-                found[slot] = best_chunk_size(round(100 * known.rate), own.state.decoding.cost)
+                best = best_chunk_size(round(100 * known.rate), own.state.decoding.cost)
+                found[slot] = max(_least(own.rows), best)
         if together:
-            found |= dict.fromkeys(together, self._common_size(list(together.values())))
+            best = self._common_size(list(together.values()))
+            found |= {slot: max(_least(own.rows), best) for slot, own in together.items()}
         return found
 
     def learn(self, rows: BlendRows, round_: Round) -> None:
@@ -82,6 +84,11 @@ class DraftPolicy:
         while len(self._known) > BLENDS:
             self._known.popitem(last=False)
         return known
+
+
+def _least(rows: BlendRows) -> int:
+    """The least adaptive size: a drafter that was asked for drafts."""
+    return 0 if rows.automatic or not rows.drafts else 1
 
 
 def _prior(rows: BlendRows) -> Acceptance:

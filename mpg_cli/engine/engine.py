@@ -6,7 +6,7 @@
 3. `run` and `replies` are loops of steps: `run` for many requests in any order, `replies` for a few in
    theirs. Several loops may take turns, also in threads: each gets the events of its own requests.
 
-A reply depends on its request alone, not on what runs beside it (docs/algorithm.md, "Batches").
+A reply depends on its request alone, not on what runs beside it (docs/algorithm.md, "Randomness").
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 
 from mpg_cli.sampling.chunk_size import (
     MAX_ADAPTIVE,
+    Acceptance,
     Cost,
     adaptive_chunk_size,
     best_chunk_size,
@@ -18,7 +19,7 @@ from mpg_cli.sampling.chunk_size import (
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import RuleName
 from mpg_cli.sampling.state import SequenceState
-from mpg_cli.sampling.stats import Round, Stats
+from mpg_cli.sampling.stats import Round
 from tests.sampling.sampled import (
     CASES,
     DRAFTERS,
@@ -62,7 +63,7 @@ def test_a_token_costs_its_share_of_a_round() -> None:
         (Cost(score=6), 30, 1),
         (Cost(score=6), 80, 4),  # gamma 3: 9.3 / 2.952, 4: 10.4 / 3.362, 5: 11.5 / 3.689
         (Cost(score=6), 98, MAX_ADAPTIVE),
-        (Cost(score=1), 95, 1),  # nothing to win
+        (Cost(score=1), 95, 0),  # nothing to win
         (Cost(step=0, position=0), 50, MAX_ADAPTIVE),  # drafts for nothing
     ],
 )
@@ -71,10 +72,16 @@ def test_the_best_chunk_size(cost: Cost, rate: int, expected: int) -> None:
 
 
 def test_the_chunk_grows_with_the_acceptance_and_shrinks_again() -> None:
-    cost, rejecting = Cost(score=6), Stats(evaluated=80)
-    accepting = Stats(evaluated=40, accepted=40)
-    start, grown = adaptive_chunk_size(Stats(), cost), adaptive_chunk_size(accepting, cost)
-    assert grown > start > adaptive_chunk_size(accepting + rejecting, cost) == 1
+    cost, start = Cost(score=6), Acceptance()
+    grown, shrunk = start.plus(40, 40), start.plus(40, 40).plus(0, 400)
+    sizes = [adaptive_chunk_size(known, cost) for known in (grown, start, shrunk)]
+    assert sizes[0] > sizes[1] > sizes[2] == 0
+
+
+def test_the_less_was_evaluated_the_more_a_draft_may_be_worth() -> None:
+    few, many = Acceptance(0.5).plus(4, 8), Acceptance(0.5).plus(400, 800)
+    assert few.rate > many.rate > 0.5
+    assert Acceptance(0.5).rate == 0.5
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -100,11 +107,6 @@ def rounds(rule: RuleName, sequences: range) -> dict[int | str, list[Round]]:
     for round_ in sampler_of(MERGED, replies).run():
         found[round_.sequence].append(round_)
     return found
-
-
-def test_under_exact_a_batch_drafts_chunks_of_one_size() -> None:
-    of_round = zip(*(own[:4] for own in rounds("exact", range(6)).values()), strict=True)
-    assert all(len({len(r.draft) for r in same_time}) == 1 for same_time in of_round)
 
 
 def test_under_block_the_chunk_size_of_a_reply_does_not_depend_on_its_batch() -> None:

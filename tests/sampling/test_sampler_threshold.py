@@ -171,7 +171,7 @@ def test_under_threshold_the_drafter_is_not_truncated() -> None:
     """Under top-p 0.01 the target is greedy; masked likewise, the drafter could only propose its best."""
     how = decoding(rule="threshold", chunk_size=1, top_p=0.01, ends=False)
     replies = [SequenceState(Noise(1, n), how, 2) for n in range(200)]
-    rounds = sampler_of(MERGED, replies).round()
+    rounds = sampler_of(MERGED, replies).round().values()
     assert len({r.draft for r in rounds}) == VOCABULARY
     assert len({r.tokens[0] for r in rounds}) == 1
 

@@ -98,7 +98,9 @@ def test_rows_companions_and_padding(half: LoadedModel) -> None:
     assert torch.equal(score(forward, cache, rest[:2], start + 90, 4)[0], whole[0])
 
 
-def test_the_layout_of_the_weights_changes_no_bit(half: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layout_of_the_weights_changes_no_bit(
+    half: LoadedModel, smollm2: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = tokens(2, 40)
     forward, cache = read(half.model, stream[:, :30], 30)
     expected = score(forward, cache, stream[:, 30:], 30, 5)

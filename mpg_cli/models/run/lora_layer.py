@@ -61,7 +61,7 @@ class AdaptedLinear(nn.Module):
         y = self.base_forward(x)
         if is_compiling():
             y = y.contiguous()
-            torch.ops.mpg_cli.add_lora(x, y, self.number)
+            torch.ops.mpg.add_lora(x, y, self.number)
             return y
         assignment = self.active.assignment
         return y if assignment is None else self.add(x, y, assignment)
@@ -117,7 +117,7 @@ def _add_lora(x: Tensor, y: Tensor, number: int) -> None:
             y.copy_(found)
 
 
-_library: Any = torch.library.Library("mpg_cli", "DEF")  # type: ignore[no-untyped-call]
+_library: Any = torch.library.Library("mpg", "DEF")  # type: ignore[no-untyped-call]
 _library.define("add_lora(Tensor x, Tensor(a!) y, int number) -> ()")
 _library.impl("add_lora", _add_lora, "CompositeExplicitAutograd")
-torch.library.register_fake("mpg_cli::add_lora", lambda x, y, number: None, lib=_library)
+torch.library.register_fake("mpg::add_lora", lambda x, y, number: None, lib=_library)

@@ -14,6 +14,7 @@ import torch
 from mpg_cli.errors import ModelError
 from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 from mpg_cli.models.text.vocabulary import served_tokens
+from mpg_cli.sampling.sampler import not_a_number
 from mpg_cli.sampling.scorer import Kept
 
 # Equal to PEFT's and to an uncached pass in tests/models/run/test_rows.py.
@@ -66,7 +67,10 @@ def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     pool.score(torch.zeros(len(streams), 1, 3, dtype=torch.long), slots)  # all rejected
     pool.commit({b: Kept(0, [int(stream[-2])]) for b, stream in enumerate(streams)})
     last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
-    served = pool.score(last, slots).of(slots).log_probs[0, :, 0]  # (B, 2, V)
+    scores = pool.score(last, slots).of(slots)
+    if bool(scores.bad.any()):
+        raise not_a_number(pool.name(0, 0))
+    served = scores.log_probs[0, :, 0]  # (B, 2, V)
     gaps = []
     for b, stream in enumerate(streams):
         with torch.inference_mode():

@@ -140,7 +140,7 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is not a threshold"),
         (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
         (["--rule", "greedy"], "unknown rule 'greedy' (choose from exact, threshold, block)"),
-        (["--target", "sum"], "unknown target 'sum' (choose from product, mixture)"),
+        (["--target", "sum"], "unknown target 'sum' (choose from product, mixture, merged)"),
         (
             ["--drafter", "beam"],
             "unknown drafter 'beam' (choose from auto, merged, folded, reference, lookup, none, "

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from mpg_cli.models.run.row_group import log_softmax_
+from mpg_cli.models.run.pool_scores import log_softmax_
 from torch import Tensor, nn
 
 from mpg_cli.models.fast import accelerate
