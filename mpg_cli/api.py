@@ -171,7 +171,7 @@ def load(
     report: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Speaker:
-    """Load a model (a Hugging Face hub id or a folder) and the experts of a blend.
+    """Load a model (a hub id, a folder, a GGUF file or `ollama:NAME`) and the experts of a blend.
 
     `persona` is an expression or a Blend; `adapters` are LoRAs in addition to it or instead of it. Options
     override the fields of `scheme`. `report` is called with progress messages.

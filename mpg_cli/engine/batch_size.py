@@ -7,6 +7,7 @@ import os
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.io.text import size_text
 from mpg_cli.sampling.drafters import MAX_ADAPTIVE
 
 MAX_BATCH = {"cpu": 32, "cuda": 64, "mps": 32}
@@ -27,8 +28,9 @@ def fitting_batch(rows: BlendRows) -> tuple[int, str]:
     most = MAX_BATCH.get(device.type, 16)
     fit = max(1, int(MEMORY_SHARE.get(device.type, 0.5) * free) // each)
     size = min(fit, most)
-    why = f"{_gib(each)} a prompt, {_gib(free)} free" if size < most else f"the maximum on {device.type}"
-    return size, why
+    if size == most:
+        return size, f"the maximum on {device.type}"
+    return size, f"{size_text(each)} a prompt, {size_text(free)} free"
 
 
 def _free(device: torch.device) -> int:
@@ -46,7 +48,3 @@ def _free(device: torch.device) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
         return 4 * 2**30
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2g} GiB"

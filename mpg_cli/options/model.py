@@ -21,7 +21,7 @@ class ModelOptions:
     name: str = option(
         AUTO,
         "--model",
-        metavar="ID|DIR",
+        metavar="ID|PATH|ollama:NAME",
         help="Hub id of the model, a folder, a GGUF file, or ollama:NAME; "
         "auto: smollm2 if it is here, else mpg-tiny.",
         complete="model",
@@ -45,7 +45,7 @@ class ModelOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.name.strip():
-            raise UsageError("--model is empty", hint="give a hub id or a folder")
+            raise UsageError("--model is empty", hint="give a hub id, a folder, a GGUF file or ollama:NAME")
         if not _DEVICE.fullmatch(self.device):
             raise unknown("--device", self.device, ("auto", "cuda", "cuda:N", "mps", "cpu"))
 

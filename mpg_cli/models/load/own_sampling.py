@@ -25,7 +25,9 @@ TABLE = "table"  # the origin of values from MEASURED
 NEUTRAL = "default"
 
 # By a part of the model's name. Measured: docs/own-sampling.md.
-MEASURED: Mapping[str, Sampling] = MappingProxyType({"smollm2": Sampling(temperature=0.8, min_p=0.1)})
+MEASURED: Mapping[str, Sampling] = MappingProxyType(
+    {"smollm2": Sampling(temperature=0.8, min_p=0.1, repetition_penalty=1.1)}
+)
 
 # Keys of GGUF metadata, as llama.cpp's converter writes them.
 _METADATA = {

@@ -17,7 +17,7 @@ from mpg_cli.models.load import ollama
 from mpg_cli.models.load.catalogue import local_model
 from mpg_cli.models.load.ollama import find_blob
 from tests.support.adapters import tiny_adapter
-from tests.support.gguf_lora import write_lora, write_model
+from tests.support.gguf_models import write_lora, write_model
 from tests.support.models import tiny_model
 from tests.support.ollama import LIST, blob, manifest, named, pulled
 
@@ -252,7 +252,7 @@ def test_a_model_of_ollama_loads_with_its_adapter_and_counts_as_the_base_of_pers
     model = tiny_model("llama")
     peft = tiny_adapter(tmp_path / "peft", base=model)
     lora = write_lora(tmp_path / "lora.gguf", peft, model)
-    whole = write_model(tmp_path / "model.gguf", model)
+    whole = write_model(tmp_path / "model.gguf", "llama", model)
     pulled(folder, "me/tiny/latest", [("model", whole.read_bytes()), ("adapter", lora.read_bytes())])
     (notice,) = find_blob("ollama:me/tiny").notices
     named = notice.rpartition(" ")[2]

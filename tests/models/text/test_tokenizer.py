@@ -153,6 +153,16 @@ def test_a_checkpoint_with_a_token_of_its_own_is_served(tmp_path: Path) -> None:
     assert 96 in loaded.vocabulary
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ 1 / 0 }}", "{{ 'x'.encode('no-codec') }}", "{{ [][0].x }}", "{% if %}"]
+)
+def test_a_template_that_fails_is_reported_where_a_prompt_needs_it(tmp_path: Path, template: str) -> None:
+    loaded = load(model(tmp_path, "[PAD]", chat_template=template))
+    with pytest.raises(ModelError, match="chat template fails") as caught:
+        prompt_ids(loaded, "w3")
+    assert "--raw" in str(caught.value.hint)
+
+
 # Another model beside the base
 
 

@@ -7,16 +7,19 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 from mpg_cli.config.conversions import conversions, conversions_dir, find_conversion
 from mpg_cli.errors import ModelError, MpgError
@@ -33,6 +36,7 @@ from mpg_cli.personas.expression import parse
 from mpg_cli.personas.matching import fit
 from mpg_cli.personas.registry import Registry, resolve
 from tests.support.adapters import tiny_adapter
+from tests.support.cli import Cli
 from tests.support.gguf_models import tiny, write_model
 from tests.support.hub import COMMIT, StubHub, running, use_endpoint
 from tests.support.models import log_probs, random_tokens
@@ -90,6 +94,30 @@ def test_a_conversion_is_a_plain_folder(file: Path, cache: Path) -> None:
     assert torch.equal(
         log_probs(load(file.parent / "copy").model, random_tokens()), log_probs(loaded.model, random_tokens())
     )
+
+
+def test_generate_takes_a_file_in_bfloat16(
+    file: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply is that of the folder in the cache, whose weights are those of float32, rounded."""
+    mpg = Cli(capsys, monkeypatch)
+
+    def reply(model: Path) -> dict[str, Any]:
+        options = ("--device", "cpu", "--dtype", "bfloat16", "--seed", "3", "--max-tokens", "12")
+        code, out, err = mpg(
+            "generate", "-p", "pirate", "--model", model, *options, "--format", "events", "Hi"
+        )
+        assert code == 0, err
+        finished: dict[str, Any] = json.loads(out.splitlines()[-1])
+        assert finished["dtype"] == "bfloat16"
+        return finished
+
+    found = reply(file)
+    (folder,) = folders(cache)
+    assert reply(folder)["token_ids"] == found["token_ids"]
+    whole = load(file).model.state_dict()
+    for name, weight in load_file(folder / "model.safetensors").items():
+        assert torch.equal(weight, whole[name].bfloat16())
 
 
 def test_large_models_are_written_in_shards(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,6 +365,29 @@ def test_what_a_killed_process_left_of_another_file_is_removed(file: Path, cache
     (left / "model.safetensors").write_bytes(bytes(10))
     load(file)
     assert not left.exists()
+
+
+INTERRUPTED = """
+import os, sys
+from safetensors import torch as files
+from mpg_cli.__main__ import main
+number = int(sys.argv.pop())
+def save_file(*arguments, **options):
+    os.kill(os.getpid(), number)
+files.save_file = save_file
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_nothing(file: Path, cache: Path, number: int, code: int) -> None:
+    """The signal comes when the weights are to be written."""
+    command = [sys.executable, "-c", INTERRUPTED, "generate", "-p", "pirate", "--model", str(file), "Hi"]
+    done = subprocess.run([*command, str(int(number))], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+    load(file)
 
 
 def test_mutated_files_load_or_fail_with_one_message(file: Path, tmp_path: Path) -> None:
