@@ -57,6 +57,12 @@ def alone(world: Path) -> dict[int | str, str]:
     return {str(request.sequence_id): finished(request).text for request in mixed(world)}
 
 
+@pytest.fixture(scope="module")
+def short_alone(world: Path, loaded: LoadedModel) -> dict[int | str, str]:
+    """The replies to the short prompts, one at a time."""
+    return texts(answer(loaded, short(world), 1))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
 def test_under_exact_a_reply_is_that_of_a_session_of_its_own(
@@ -98,10 +104,9 @@ def test_prompts_really_run_together(world: Path, loaded: LoadedModel) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
 def test_short_prompts_are_prefilled_ahead_and_say_the_same(
-    world: Path, loaded: LoadedModel, scheme: Scheme
+    world: Path, loaded: LoadedModel, short_alone: dict[int | str, str], scheme: Scheme
 ) -> None:
-    requests = short(world, scheme=scheme)
-    assert texts(answer(loaded, requests, 12)) == texts(answer(loaded, requests, 1))
+    assert texts(answer(loaded, short(world, scheme=scheme), 12)) == short_alone
 
 
 @pytest.mark.parametrize("drafter", ["lookup", "none"])
@@ -148,8 +153,8 @@ def test_no_prompt_is_rendered_twice(world: Path, loaded: LoadedModel) -> None:
 
     for size in (1, 8):
         counting = Counting(loaded.tokenizer)
-        answer(replace(loaded, tokenizer=counting), short(world), size)
-        assert counting.texts == 40
+        answer(replace(loaded, tokenizer=counting), short(world, 20), size)
+        assert counting.texts == 20
 
 
 def test_experts_are_read_once_and_give_way(world: Path, loaded: LoadedModel) -> None:
@@ -225,13 +230,13 @@ def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
 def test_a_group_that_began_small_makes_room_for_more(
-    world: Path, loaded: LoadedModel, scheme: Scheme
+    world: Path, loaded: LoadedModel, short_alone: dict[int | str, str], scheme: Scheme
 ) -> None:
     requests = short(world, scheme=scheme)
     first = [request for request in requests if (request.sampling.max_tokens or 0) > 10][:2]
     rest = [request for request in requests if request not in first]
     events = answer(loaded, slow([first, rest[:1], rest[1:]]), 8)
-    assert texts(events) == texts(answer(loaded, requests, 1))
+    assert texts(events) == short_alone
     took_part = running(events)
     assert took_part[0] == 2
     assert max(took_part) == 8

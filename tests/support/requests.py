@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mpg_cli.engine.events import Event, Failed, Finished, Progress, Sized
+from mpg_cli.engine.events import Event, Failed, Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Scheduler, SchedulerEvent
-from mpg_cli.engine.session import Session
+from mpg_cli.engine.session import Session, open_drafter
+from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
@@ -38,7 +41,26 @@ def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello",
 
 
 def run(asked: Request) -> list[Event]:
-    return list(Session.open(asked).replies(asked))
+    """The events of a session of its own; a model whose files are unchanged is read once."""
+    files = sorted(Path(asked.model.name).iterdir())
+    loaded = _loaded(asked.model, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+    notices: list[str] = []
+    experts = find_experts(asked.blend, asked.adapters, loaded, _nothing, notices.append)
+    session = Session(asked, loaded, experts, open_drafter(asked, loaded, _nothing))
+    session.notices += map(Notice, notices)
+    try:
+        return list(session.replies(asked))
+    finally:
+        session.close()
+
+
+@lru_cache(maxsize=4)
+def _loaded(model: ModelOptions, files: tuple[tuple[str, int], ...]) -> LoadedModel:
+    return load_prepared(model)
+
+
+def _nothing(message: str) -> None:
+    """No status line."""
 
 
 def finished(asked: Request) -> Finished:
