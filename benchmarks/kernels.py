@@ -172,7 +172,7 @@ def compared(own: Any, library: Any, rows: int, tokens: int, start: int, repeats
     for model in (own, library):
         forward = Forward(model)
         runs.append(partial(forward.read, forward.new_cache(rows), ids, start, None))
-    return ratio(*runs, repeats)
+    return ratio(runs[0], runs[1], repeats)
 
 
 def read(model: nn.Module, count: int) -> None:
