@@ -3,7 +3,7 @@
     python -m benchmarks.batch            # bundled model, batch 32; random bf16 Qwen3 of 385 M, batch 8
     python -m benchmarks.batch --small    # the bundled model only, fewer prompts
 
-Both sides are the scheduler on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
+Both sides are the engine on the same prompts, so the texts are the same (in bfloat16 up to near-ties);
 runs are interleaved and ratios come from one run. Memory is the peak of the process.
 """
 
@@ -24,9 +24,9 @@ import torch
 import transformers
 
 from benchmarks.models import build_model, random_adapter
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Progress
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.prepare import load_prepared, prepare_model
@@ -36,24 +36,22 @@ from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import load_default, resolve
 from mpg_cli.sampling.params import SamplingLaw, Scheme
-
-QUESTION = "How should I spend {}?"
-TIMES = ("my weekend", "a rainy day", "the evening", "my holiday", "an hour", "next week", "the morning")
+from recipes.mpg_tiny.heldout import PROMPTS
 
 
 def questions(request: Request, count: int, max_tokens: int) -> Iterator[Request]:
     """The requests of the benchmark."""
     for n in range(count):
-        prompting = Prompting(QUESTION.format(TIMES[n % len(TIMES)]))
+        prompting = Prompting(PROMPTS[n % len(PROMPTS)])
         yield replace(
             request, prompting=prompting, sampling=SamplingLaw(max_tokens=max_tokens), sequence_id=n
         )
 
 
-def speed(scheduler: Scheduler, request: Request, count: int, max_tokens: int) -> float:
+def speed(engine: Engine, request: Request, count: int, max_tokens: int) -> float:
     """Tokens per second over `count` prompts."""
     began, tokens = time.perf_counter(), 0
-    for event in scheduler.run(questions(request, count, max_tokens)):
+    for event in engine.run(questions(request, count, max_tokens)):
         if isinstance(event, Progress):
             tokens += event.tokens
     return tokens / (time.perf_counter() - began)
@@ -62,7 +60,7 @@ def speed(scheduler: Scheduler, request: Request, count: int, max_tokens: int) -
 def compare(
     name: str,
     request: Request,
-    schedulers: tuple[Scheduler, Scheduler],
+    engines: tuple[Engine, Engine],
     counts: tuple[int, int],
     max_tokens: int,
     repeats: int,
@@ -70,8 +68,8 @@ def compare(
     """Print both speeds and the ratio of their medians; interleaved runs, after one of each to warm up."""
     found: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
-        for side, scheduler in enumerate(schedulers):
-            measured = speed(scheduler, request, counts[side], max_tokens)
+        for side, engine in enumerate(engines):
+            measured = speed(engine, request, counts[side], max_tokens)
             if repeat:
                 found[side].append(measured)
     alone, together = (statistics.median(values) for values in found)
@@ -89,8 +87,8 @@ def bundled(repeats: int, count: int, dtype: str) -> None:
     blend = resolve(parse("INTJ+pirate"), load_default())
     scheme = Scheme(drafter="merged")
     request = Request(ModelOptions("mpg-tiny"), Prompting("?"), SamplingLaw(), scheme, blend=blend, seed=1)
-    schedulers = (Scheduler(loaded, batch_size=1), Scheduler(loaded, batch_size=32))
-    compare(f"mpg-tiny {dtype}, batch 32", request, schedulers, (count // 16, count), 128, repeats)
+    engines = Engine(loaded, batch_size=1), Engine(loaded, batch_size=32)
+    compare(f"mpg-tiny {dtype}, batch 32", request, engines, (count // 16, count), 128, repeats)
 
 
 def large(repeats: int, experts: int, count: int) -> None:
@@ -112,11 +110,8 @@ def large(repeats: int, experts: int, count: int) -> None:
         adapters=tuple(adapters),
         seed=1,
     )
-    schedulers = (
-        Scheduler(loaded, batch_size=1, cache=cache),
-        Scheduler(loaded, batch_size=8, cache=cache),
-    )
-    compare(f"Qwen3 385 M, {experts} LoRA, batch 8", request, schedulers, (2, count), 32, repeats)
+    engines = Engine(loaded, batch_size=1, cache=cache), Engine(loaded, batch_size=8, cache=cache)
+    compare(f"Qwen3 385 M, {experts} LoRA, batch 8", request, engines, (2, count), 32, repeats)
 
 
 def main() -> None:

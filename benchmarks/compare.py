@@ -90,30 +90,30 @@ def schemes(subject: Subject, seconds: float) -> dict[str, Scheme]:
 def compare(subject: Subject, ours: Mapping[str, Scheme], options: argparse.Namespace) -> Table:
     """Measure all contenders on one subject, interleaved."""
     runs: dict[str, Run] = {name: make(subject) for name, make in BASELINES.items()}
-    sessions = {name: Ours(subject, scheme) for name, scheme in ours.items()}
+    engines = {name: Ours(subject, scheme) for name, scheme in ours.items()}
     if options.compile:
-        sessions = {NOT_COMPILED: Ours(subject.with_prepared(), ours[TOKEN_BY_TOKEN]), **sessions}
+        engines = {NOT_COMPILED: Ours(subject.with_prepared(), ours[TOKEN_BY_TOKEN]), **engines}
     device = subject.loaded.device.value
     repeats = options.repeats * (MORE_TURNS if subject.is_bundled and not options.small else 1)
     found = measure(
         base_step(subject),
-        {**runs, **sessions},
+        {**runs, **engines},
         subject.max_tokens,
         repeats,
         device,
         _log,
-        dict.fromkeys(sessions, 2) if options.compile else {},  # a graph is recorded when its shape recurs
+        dict.fromkeys(engines, 2) if options.compile else {},  # a graph is recorded when its shape recurs
     )
     rows = []
     for one in found:
-        stats = sessions[one.name].stats if one.name in sessions else None
+        stats = engines[one.name].stats if one.name in engines else None
         more: dict[str, Any] = {}
         if stats is not None and stats.evaluated:
             more = {"acceptance": stats.acceptance_rate, "committed": stats.committed_per_pass}
             more["bias_bound"] = stats.bias_bound
         rows.append(replace(one, **more))
-    for session in sessions.values():
-        session.close()
+    for engine in engines.values():
+        engine.close()
     packed = device.type == "cpu" and not options.compile
     prepared = ratio(base_step(subject, prepared=True), base_step(subject), device) if packed else None
     return Table(
@@ -151,7 +151,7 @@ def with_memory(
             return row
         return replace(row, memory=memory)
 
-    gc.collect()  # free the memory of the sessions for these processes
+    gc.collect()  # free the memory of the engines for these processes
     if subject.loaded.device.value.type == "cuda":
         torch.cuda.empty_cache()
     rows = list(found.rows)

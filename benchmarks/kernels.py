@@ -4,8 +4,8 @@
     python -m benchmarks.kernels --small    # seconds, rough figures
 
 Below 1 the implementation of mpg_cli/models is faster. The constants are in mpg_cli/models/fast/prepacked.py
-(SMALLEST, WORTH, MANY), mpg_cli/models/fast/plan.py (near, alike, max_gap, min_keys) and
-mpg_cli/models/run/attention.py (SCORES).
+(SMALLEST, WORTH, MANY), mpg_cli/models/fast/plan.py (near, alike, max_gap, min_keys),
+mpg_cli/models/run/attention.py (SCORES) and mpg_cli/models/run/assignment.py (FIXED, ENTRY, GATHERED).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from random import Random
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +26,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.models import build_model
 from mpg_cli.models.fast.prepacked import available, packed
+from mpg_cli.models.load.adapter import Adapter, LoraPair, Row
 from mpg_cli.models.run.attention import plain_products
-from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.lora_bank import LoraBank
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
+from mpg_cli.personas.adapter_config import Targets
 
 HEADS, SHARED, SIZE = 16, 2, 64  # query heads, query heads per key head, head size
 Run = Callable[[], object]
@@ -43,6 +48,18 @@ def ratio(new: Run, old: Run, repeats: int) -> float:
         if repeat >= 2:
             found.append(seconds[0] / seconds[1])
     return statistics.median(found)
+
+
+def seconds(runs: Sequence[Run], repeats: int) -> list[float]:
+    """The median time of each of interleaved runs; the first two warm up."""
+    found: list[list[float]] = [[] for _ in runs]
+    for repeat in range(repeats + 2):
+        for run, times in zip(runs, found, strict=True):
+            began = time.perf_counter()
+            run()
+            if repeat >= 2:
+                times.append(time.perf_counter() - began)
+    return [statistics.median(times) for times in found]
 
 
 def show(title: str, columns: list[str], rows: dict[str, list[float]]) -> None:
@@ -113,7 +130,10 @@ def scores(query: Tensor, keys: Tensor) -> Tensor:
 
 def read(model: nn.Module, count: int) -> None:
     """Prefill `count` tokens and one more, which stays pending."""
-    RowGroup(model, ["row"]).prefill([[list(range(3, count + 4))]])
+    pool = RowPool(model)
+    pool.insert({0: NewRows([NewRow("row", (), range(3, count + 4))])})
+    while pool.unread:
+        pool.read(count)
 
 
 def prompts(layers: int, repeats: int) -> None:
@@ -123,6 +143,99 @@ def prompts(layers: int, repeats: int) -> None:
     for length in lengths:
         found.append(ratio(partial(read, model, length), partial(read, model, 1), repeats))
     show("reading a prompt, over one of 1 token", [str(n) for n in lengths], {f"{layers} layers": found})
+
+
+class Adapted:
+    """A layer and 24 adapters of one rank; passes give each row an adapter, None: the reference."""
+
+    def __init__(self, d_in: int, d_out: int, rank: int, dtype: torch.dtype) -> None:
+        self.model = nn.ModuleDict({"layer": nn.Linear(d_in, d_out, bias=False, dtype=dtype)})
+        self.bank, self.d_in, self.dtype = LoraBank(self.model), d_in, dtype
+        self.experts: list[Row] = []
+        for name in map(str, range(24)):
+            pair = LoraPair(torch.randn(rank, d_in), torch.randn(d_out, rank), 1.0)
+            adapter = Adapter(name, Path(name), {"layer": pair}, None, name, Targets(("layer",)))
+            self.experts.append([(adapter, 1.0)])
+        self.bank.retain(self.experts)
+
+    def run(self, which: Sequence[int | None], tokens: int) -> Run:
+        """A pass of `tokens` tokens a row."""
+        assignment = self.bank.assign([[] if n is None else self.experts[n] for n in which])
+        x = torch.randn(len(which), tokens, self.d_in).to(self.dtype)
+
+        def run() -> None:
+            with self.bank.active(assignment):
+                self.model["layer"](x)
+
+        return run
+
+
+def blend(batch: int) -> list[int | None]:
+    """Rows of `batch` replies of one blend: the reference and five experts."""
+    return [n for n in (None, 0, 1, 2, 3, 4) for _ in range(batch)]
+
+
+def blends(batch: int) -> list[int | None]:
+    """As many rows of `batch` blends, each with the reference and five of 24 experts, reply by reply."""
+    draw = Random(0)
+    return [n for _ in range(batch) for n in (None, *draw.sample(range(24), 5))]
+
+
+def adapters(dtype: torch.dtype, repeats: int) -> None:
+    """Rows of many blends, which are gathered, over those of one blend, which are views: whole layers."""
+    shapes = {
+        "mpg-tiny": [(160, 160, 8)] * 4 + [(160, 448, 8)] * 2 + [(448, 160, 8)],
+        "SmolLM2": [(576, 576, 16)] * 2 + [(576, 192, 16)] * 2 + [(576, 1536, 16)] * 2 + [(1536, 576, 16)],
+    }
+    columns, rows = [(1, 1), (8, 1), (32, 1), (8, 5)], dict[str, list[float]]()
+    for name, layers in shapes.items():
+        block = [Adapted(*shape, dtype) for shape in layers]
+        rows[name], rows[f"{name}, none"] = [], []
+        for batch, tokens in columns:
+            views, mixed, plain = (
+                partial(each, [layer.run(which, tokens) for layer in block])
+                for which in (blend(batch), blends(batch), [None] * (6 * batch))
+            )
+            rows[name].append(ratio(mixed, views, repeats))
+            rows[f"{name}, none"].append(ratio(plain, views, repeats))
+    titles = [f"{batch} x {tokens}" for batch, tokens in columns]
+    show(f"layers with the adapters of many blends, {dtype}, by replies x tokens", titles, rows)
+
+
+def each(runs: Sequence[Run]) -> None:
+    """One after the other."""
+    for run in runs:
+        run()
+
+
+def products(repeats: int) -> None:
+    """FIXED, ENTRY and GATHERED: costs of adapters over that of the products of a row with one token.
+
+    The fixed costs are in thousands of multiplications.
+    """
+    rows = dict[str, list[float]]()
+    for d_in, d_out, rank in ((160, 448, 8), (576, 1536, 16), (1536, 576, 16)):
+        a, b = torch.randn(64, rank, d_in).mT, torch.randn(64, d_out, rank).mT
+
+        def segment(entries: int, length: int, a: Tensor = a, b: Tensor = b) -> Run:
+            x, y = torch.randn(entries, length, a.shape[1]), torch.randn(entries, length, b.shape[2])
+            return lambda: y.baddbmm_(torch.bmm(x, a[:entries]), b[:entries])
+
+        def gather(count: int, d_in: int = d_in, d_out: int = d_out) -> Run:
+            x, y, order = torch.randn(count, 1, d_in), torch.randn(count, 1, d_out), torch.randperm(count)
+            return lambda: (x.index_select(0, order), y.index_select(0, order).index_select(0, order))
+
+        names = [segment(1, 1), segment(1, 16), segment(1, 64), segment(16, 4), gather(1), gather(64)]
+        first, short, long, split, one, many = seconds(names, 10 * repeats)
+        row = (long - short) / 48
+        thousands = rank * (d_in + d_out) / 1000
+        rows[f"{d_in} to {d_out}"] = [
+            (first - row) / row * thousands,
+            (split - long) / 15 / row,
+            one / row * thousands,
+            (many - one) / 63 / row,
+        ]
+    show("costs of adapters in products of a row", ["segment", "entry", "gather", "a row"], rows)
 
 
 def main() -> None:
@@ -136,6 +249,8 @@ def main() -> None:
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
             weights(dtype, repeats)
+            adapters(dtype, repeats)
+        products(repeats)
         attention(repeats)
         gaps(repeats)
     prompts(2 if options.small else 8, 3 if options.small else 9)

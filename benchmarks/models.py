@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from mpg_cli.models.experts import Expert
-from mpg_cli.models.load.adapter import Adapter, LoraPair, read_adapter
-from mpg_cli.models.load.adapter_fit import fit_adapter
+from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.load.adapter import Adapter, LoraPair
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.prepare import prepare_model
 from mpg_cli.models.run.fold import fold
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.personas.adapter_config import Targets
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.registry import library_dir
 
 RANK = 16
@@ -64,7 +63,8 @@ TYPE_WEIGHT = 1.0  # of every expert; the benchmark is about speed
 class Subject:
     """A loaded model, the folders of its adapters, and the prompts.
 
-    `loaded` is the model as transformers loads it, `prepared` the same weights in mpg's layout.
+    `loaded` is the model as transformers loads it, `prepared` the same weights in mpg's layout; `cache` has
+    the adapters that were read.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Subject:
     scale: float  # weight of each expert
     prompts: tuple[Prompting, ...]
     max_tokens: int
+    cache: ExpertCache = field(default_factory=ExpertCache)
 
     @property
     def is_bundled(self) -> bool:
@@ -83,10 +84,12 @@ class Subject:
     @property
     def experts(self) -> tuple[Expert, ...]:
         """The adapters as experts, read and checked."""
-        return tuple(
-            Expert(folder.name, self.scale, adapter=_fitting(folder, self.loaded.model))
-            for folder in self.folders
-        )
+        return find_experts(None, self.adapters, self.loaded, _ignore, _ignore, self.cache)
+
+    @property
+    def adapters(self) -> tuple[tuple[AdapterPlace, float], ...]:
+        """The places of the adapters, and their weights."""
+        return tuple((AdapterPlace(folder), self.scale) for folder in self.folders)
 
     def with_prepared(self, *, copied: bool = True, compiled: bool = False) -> Subject:
         """The subject with a prepared model: a copy, or the loaded one, which baselines cannot use then."""
@@ -95,14 +98,8 @@ class Subject:
         return replace(self, prepared=prepared)
 
 
-def _fitting(folder: Path, model: torch.nn.Module) -> Adapter:
-    """The adapter in a folder, checked against the model."""
-    return fit_adapter(_read(folder), model)
-
-
-@cache
-def _read(folder: Path) -> Adapter:
-    return read_adapter(folder, folder.name)
+def _ignore(message: str) -> None:
+    """Drop a message."""
 
 
 def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -116,13 +113,13 @@ def build_model(shape: str, layers: int | None, dtype: torch.dtype, device: torc
     return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
-def random_pairs(model: torch.nn.Module, seed: int) -> dict[str, LoraPair]:
-    """Random LoRA matrices of rank 16 for all linear layers but the head."""
+def random_pairs(model: torch.nn.Module, seed: int, rank: int = RANK) -> dict[str, LoraPair]:
+    """Random LoRA matrices for all linear layers but the head."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LoraPair(
-            0.02 * torch.randn(RANK, module.in_features, generator=generator),
-            0.02 * torch.randn(module.out_features, RANK, generator=generator),
+            0.02 * torch.randn(rank, module.in_features, generator=generator),
+            0.02 * torch.randn(module.out_features, rank, generator=generator),
             2.0,
         )
         for name, module in model.named_modules()
@@ -130,10 +127,10 @@ def random_pairs(model: torch.nn.Module, seed: int) -> dict[str, LoraPair]:
     }
 
 
-def random_adapter(model: torch.nn.Module, seed: int) -> Adapter:
+def random_adapter(model: torch.nn.Module, seed: int, rank: int = RANK) -> Adapter:
     """A random adapter in memory."""
     name = f"random-{seed}"
-    return Adapter(name, Path(name), random_pairs(model, seed), None, name, Targets())
+    return Adapter(name, Path(name), random_pairs(model, seed, rank), None, name, Targets())
 
 
 def write_adapter(folder: Path, pairs: Mapping[str, LoraPair]) -> Path:

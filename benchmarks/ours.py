@@ -1,4 +1,4 @@
-"""mpg as a contender: sessions with given schemes, and tuned settings."""
+"""mpg as a contender: engines with given schemes, and tuned settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.models import Subject
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished, Round
 from mpg_cli.engine.profile import Profile
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session
 from mpg_cli.options.model import ModelOptions
-from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.tuning.measure import Bench, Variant
@@ -23,15 +22,15 @@ DRAFTERS = ("reference", "merged", "folded")
 
 @dataclass
 class Ours:
-    """A session that replies to the prompts of a subject; `stats` are those of its last run."""
+    """An engine that replies to the prompts of a subject; `stats` are those of its last run."""
 
     subject: Subject
     scheme: Scheme
     stats: Stats | None = None
 
     def __post_init__(self) -> None:
-        first = request(self.subject, self.scheme)
-        self._session = Session(first, self.subject.prepared, self.subject.experts)
+        self._engine = Engine(self.subject.prepared, batch_size=1, cache=self.subject.cache)
+        self._engine.prepare(request(self.subject, self.scheme))
 
     def __call__(self, limit: int) -> list[list[int]]:
         """Token ids of one reply to each prompt, of at most `limit` tokens each."""
@@ -40,7 +39,7 @@ class Ours:
             current = request(self.subject, self.scheme, limit)
             current = replace(current, prompting=prompting, sequence_id=place)
             replies.append([])
-            for event in self._session.replies(current):
+            for event in self._engine.replies(current):
                 if isinstance(event, Round):
                     replies[-1] += event.tokens
                 if isinstance(event, Finished):
@@ -49,8 +48,8 @@ class Ours:
         return replies
 
     def close(self) -> None:
-        """Free the memory of the session."""
-        self._session.close()
+        """Free the memory of the engine."""
+        self._engine.close()
 
 
 def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Request:
@@ -60,14 +59,14 @@ def request(subject: Subject, scheme: Scheme, limit: int | None = None) -> Reque
         subject.prompts[0],
         SamplingLaw(max_tokens=subject.max_tokens if limit is None else limit),
         scheme,
-        adapters=tuple((AdapterPlace(folder), subject.scale) for folder in subject.folders),
+        adapters=subject.adapters,
         seed=1,
     )
 
 
 def acceptance(subject: Subject, seconds: float = 8.0, chunk_size: int = 4) -> float:
     """The acceptance rate of merged drafts under the exact rule, measured for some seconds."""
-    bench = Bench(request(subject, Scheme()), subject.prepared, subject.experts, subject.prompts)
+    bench = Bench(request(subject, Scheme()), subject.prepared, subject.prompts, cache=subject.cache)
     rate = bench.probe(Variant("merged", 1, chunk_size), seconds).acceptance_rate
     assert rate is not None
     return rate
@@ -103,7 +102,7 @@ def scaled_to(
 def tuned(subject: Subject, rule: RuleName, seconds: float) -> Mapping[str, int]:
     """The best gamma > 0 of each drafter by tuning, without a limit on the bias bound."""
     first = request(subject, Scheme(rule=rule))
-    bench = Bench(first, subject.prepared, subject.experts, subject.prompts)
+    bench = Bench(first, subject.prepared, subject.prompts, cache=subject.cache)
     profile: Profile = Tuner(bench, DRAFTERS, 1.0, seconds, candidates=(1,)).run(lambda what, share: None)
     return {
         drafter: max(1, next(c.chunk_size for c in profile.choices if c.drafter == drafter))

@@ -28,12 +28,13 @@ from mpg_cli.models.fast import accelerate
 from mpg_cli.models.load.checkpoint import cache_argument
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.fold import fold
-from mpg_cli.models.run.lora import LoraBank
-from mpg_cli.models.run.row_group import RowGroup
-from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.models.run.lora_bank import LoraBank
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
+from mpg_cli.sampling.drafters import RowDrafter, SlotDrafters
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import SamplingLaw, Scheme
 from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.scorer import Kept
 from mpg_cli.sampling.state import Decoding, SequenceState
 
 EXPERTS, CONTEXT, CHUNK = 5, 64, 4
@@ -69,13 +70,22 @@ def base_pass(model: torch.nn.Module, prompt: torch.Tensor) -> Callable[[], None
     return run
 
 
-def rows_pass(rows: RowGroup, drafted: int) -> Callable[[], None]:
+def read_rows(model: torch.nn.Module, rows: list[NewRow]) -> RowPool:
+    """A pool with a sequence of these rows, whose prompts are read."""
+    pool = RowPool(model, LoraBank.of(model))
+    pool.insert({0: NewRows(rows)})
+    while pool.unread:
+        pool.read(pool.plan.block)
+    return pool
+
+
+def rows_pass(rows: RowPool, drafted: int) -> Callable[[], None]:
     """One pass over all rows at a fixed context, rolled back afterwards."""
     drafts = torch.full((1, 1, drafted), 7, dtype=torch.long)
 
     def run() -> None:
-        rows.score(drafts)
-        rows.commit([drafted + 1], [[7]])
+        rows.score(drafts, [0]).of([0])
+        rows.commit({0: Kept(-1, [7])})
 
     return run
 
@@ -92,33 +102,30 @@ def measure(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, Timi
     return timings
 
 
-class Timed:
-    """Times the forward passes of a row group."""
+def overhead(model: torch.nn.Module, rows: RowPool, merged: RowPool, tokens: int) -> float:
+    """Share of the time of SCR rounds spent outside of the model (the sampler's overhead)."""
+    inside = 0.0
 
-    def __init__(self, rows: RowGroup) -> None:
-        self.inner, self.rows, self.batch, self.seconds = rows, rows.rows, rows.batch, 0.0
-        score = rows.forward.score
+    def enter(*_: Any) -> None:
+        nonlocal inside
+        inside -= time.perf_counter()
 
-        def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
-            began = time.perf_counter()
-            logits = score(*args, **kwargs)
-            self.seconds += time.perf_counter() - began
-            return logits
+    def leave(*_: Any) -> None:
+        nonlocal inside
+        inside += time.perf_counter()
 
-        setattr(rows.forward, "score", timed)  # noqa: B010
-
-
-def overhead(engine: RowGroup, drafter: RowGroup, prompt: list[int], tokens: int) -> float:
-    """Share of the time of SCR rounds spent outside of forward passes (the sampler's overhead)."""
-    engine.prefill([[prompt] * engine.rows])
-    drafter.prefill([[prompt]])
-    clocks = [Timed(engine), Timed(drafter)]
     how = Decoding(SamplingLaw(), Scheme(chunk_size=CHUNK), (1.0,) * EXPERTS)
+    sampler = Sampler(
+        rows, SlotDrafters.all(RowDrafter(merged), 1), [SequenceState(Noise(0, 0), how, tokens)]
+    )
+    hooks = model.register_forward_pre_hook(enter), model.register_forward_hook(leave)
     began = time.perf_counter()
-    for _ in Sampler(engine, RowDrafter(drafter), how, [SequenceState(Noise(0, 0), tokens)]).run():
+    for _ in sampler.run():
         pass
     spent = time.perf_counter() - began
-    return 1 - sum(clock.seconds for clock in clocks) / spent
+    for hook in hooks:
+        hook.remove()
+    return 1 - inside / spent
 
 
 def main() -> None:
@@ -143,29 +150,23 @@ def main() -> None:
     plain = base_pass(fold(model, ()), prompt)
     use_few_queries(model)
     accelerate(model)
-    bank = LoraBank(model)
     adapters = [random_adapter(model, seed) for seed in range(EXPERTS)]
-    bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
-    bank.add("merged", [[(adapter, 1.0) for adapter in adapters]])
-    names = ["reference", *(adapter.label for adapter in adapters)]
-    rows = RowGroup(model, names, bank=bank, stack="experts")
-    rows.prefill([[ids] * rows.rows])
-    merged = RowGroup(model, ["merged"], bank=bank, stack="merged")
-    merged.prefill([[ids]])
-    with bank.active(None):
-        timings = measure(
-            {
-                "base, 1 row": plain,
-                f"one token, {rows.rows} rows": rows_pass(rows, 0),
-                f"score, {rows.rows} rows x {CHUNK + 1}": rows_pass(rows, CHUNK),
-                "draft step, merged row": rows_pass(merged, 0),
-            },
-            options.repeats or (5 if options.small else 15),
-        )
+    experts = [NewRow(adapter.label, ((adapter, 1.0),), ids) for adapter in adapters]
+    rows = read_rows(model, [NewRow("reference", (), ids), *experts])
+    merged = read_rows(model, [NewRow("merged", tuple((adapter, 1.0) for adapter in adapters), ids)])
+    timings = measure(
+        {
+            "base, 1 row": plain,
+            f"one token, {rows.size} rows": rows_pass(rows, 0),
+            f"score, {rows.size} rows x {CHUNK + 1}": rows_pass(rows, CHUNK),
+            "draft step, merged row": rows_pass(merged, 0),
+        },
+        options.repeats or (5 if options.small else 15),
+    )
     base = timings["base, 1 row"].median
     for name, timing in timings.items():
         print(f"{name:<24} {timing}  {timing.median / base:5.2f} base passes")
-    share = overhead(rows, merged, ids, 20 if options.small else 40)
+    share = overhead(model, rows, merged, 20 if options.small else 40)
     print(f"\nsampler overhead: {100 * share:.1f} % of the rounds of a reply, chunk size {CHUNK}")
 
 

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.engine.events import Event, Finished, Notice
+from mpg_cli.engine.explained import check_explainable, explained
 from mpg_cli.engine.messages import check_turns
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.run_spec import expression_of
 from mpg_cli.errors import UsageError
 from mpg_cli.io.text import check_text, visible
 from mpg_cli.models.text.prompting import Prompting
@@ -29,7 +31,7 @@ from mpg_cli.personas.registry import Blend, load_default, resolve
 from mpg_cli.sampling.params import Sampling, Scheme
 
 if TYPE_CHECKING:
-    from mpg_cli.engine.session import Session
+    from mpg_cli.engine.engine import Engine
 
 Prompt = (
     str | Sequence[Mapping[str, str]]
@@ -61,23 +63,25 @@ def blend(persona: str, *, persona_dirs: Folder | Sequence[Folder] = (), scale: 
 
 
 class Speaker:
-    """A loaded model and a blend of personas, made by `load`; not thread-safe.
+    """A loaded model and a blend of personas, made by `load`.
 
-    As a context manager it frees the memory of its adapters on exit.
+    Replies may be read in turns or in several threads: they run together. As a context manager it frees the
+    memory of its adapters on exit.
     """
 
-    def __init__(self, session: Session, request: Request, persona_dirs: tuple[Path, ...]) -> None:
-        self._session, self._request, self._persona_dirs = session, request, persona_dirs
+    def __init__(self, engine: Engine, request: Request, persona_dirs: tuple[Path, ...]) -> None:
+        self._engine, self._request, self._persona_dirs = engine, request, persona_dirs
+        self._notices = engine.prepare(request)  # for the next reply
 
     @property
     def persona(self) -> str:
         """The blend as one expression."""
-        return self._session.persona
+        return expression_of(self._request)
 
     @property
     def model(self) -> str:
         """The model's id, or the name of its folder."""
-        return self._session.loaded.id
+        return self._engine.loaded.id
 
     @_GENERATE.named()
     @_REPLIES.of
@@ -87,16 +91,18 @@ class Speaker:
         """Sample replies and yield their events: Started, then Round and Text in turn, then Finished.
 
         A Notice may come anywhere. A round is one draft and its verification, so events arrive while the
-        reply grows; sampling stops when the iterator is closed. With `explain` each Finished has an
-        `explanation`. Without a seed a random one is used, reported in Started. Options override the fields
-        of `sampling`.
+        reply grows; sampling stops when the iterator is closed. Samples run together, their events come one
+        sample after the other. With `explain` each Finished has an `explanation`. Without a seed a random one
+        is used, reported in Started. Options override the fields of `sampling`.
 
         Raises UsageError at once for unknown options and values out of range; while iterating ContextError if
         the prompt leaves no room for a reply, NumericsError if a model produces NaN.
         """
         _REPLIES.check("events", options)
         _check_values(sampling=sampling, explain=explain)
-        self._session.check_open()
+        self._engine.check_open()
+        if explain:
+            check_explainable(self._request.scheme)
         run = _REPLIES.build(RunOptions, options)
         request = replace(
             self._request,
@@ -106,13 +112,15 @@ class Speaker:
             samples=run.samples,
             sequence_id=run.sequence_id,
         )
-        self._session.resume()
-        events = self._session.replies(request)
+        events = self._events(request)
         if explain:
-            from mpg_cli.engine.explained import explained
-
-            events = explained(events, self._session.loaded.tokenizer)
+            events = explained(events, self._engine.loaded.tokenizer)
         return _with_keywords(events)
+
+    def _events(self, request: Request) -> Iterator[Event]:
+        notices, self._notices = self._notices, []
+        yield from map(Notice, notices)
+        yield from self._engine.replies(request)
 
     @_GENERATE.named()
     @_REPLY.of
@@ -122,33 +130,36 @@ class Speaker:
         """Sample one reply: text, token ids, finish reason, statistics. Arguments and errors as `events`."""
         _REPLY.check("reply", options)
         events = self.events(prompt, sampling=sampling, explain=explain, **options)
-        [finished] = [event for event in events if isinstance(event, Finished)]
-        return finished
+        for event in events:
+            if isinstance(event, Finished):
+                return event
+        raise UsageError("the reply was stopped before it began", hint="ask again")
 
     @_GENERATE.named()
     def change(self, persona: str | Blend, *, scale: float = 1.0) -> None:
-        """Use another blend from now on. Experts in both blends keep their weights and caches.
+        """Use another blend for the next replies. Experts in both blends keep their weights and caches.
 
         Adapters given to `load` are dropped. `scale` applies to an expression; a Blend has its own weights.
         Raises ExpressionError, PersonaError, UsageError, AdapterError, ModelError and then keeps the old
         blend.
         """
-        self._session.check_open()
+        self._engine.check_open()
         options = BlendOptions(scale=scale, persona_dirs=self._persona_dirs)
         request = _with_blend(self._request, persona, options)
-        self._session.change(request)
+        self._notices += self._engine.prepare(request)
         self._request = request
 
     def stop(self) -> None:
-        """Stop the current reply after its next round, with the finish reason "interrupted".
+        """End all replies that have begun, with the finish reason "interrupted" and the text so far; further
+        samples do not begin.
 
         Safe to call from another thread or a signal handler.
         """
-        self._session.stop()
+        self._engine.interrupt()
 
     def close(self) -> None:
         """Free the memory of the adapters; the speaker cannot reply afterwards. Repeated calls do nothing."""
-        self._session.close()
+        self._engine.close()
 
     def __enter__(self) -> Speaker:
         return self
@@ -171,7 +182,7 @@ def load(
     report: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Speaker:
-    """Load a model (a Hugging Face hub id or a folder) and the experts of a blend.
+    """Load a model (a hub id, a folder, a GGUF file or `ollama:NAME`) and the experts of a blend.
 
     `persona` is an expression or a Blend; `adapters` are LoRAs in addition to it or instead of it. Options
     override the fields of `scheme`. `report` is called with progress messages.
@@ -192,9 +203,9 @@ def load(
         scheme=own_scheme,
     )
     request = _with_blend(request, persona, blend_options)
-    from mpg_cli.engine.session import Session  # torch and transformers
+    from mpg_cli.engine.engine import Engine  # torch and transformers
 
-    return Speaker(Session.open(request, report), request, blend_options.persona_dirs)
+    return Speaker(Engine.load(request.model, report), request, blend_options.persona_dirs)
 
 
 @_GENERATE.named()

@@ -7,12 +7,13 @@ remedy. Any other exception is a bug; MPG_DEBUG=1 shows its traceback.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from errno import ENOMEM
 
 # A flag in a message, outside words, paths and quoted values.
-_FLAG = re.compile(r"(?<![\w'\"/.-])--[a-z][a-z-]*")
+FLAG = re.compile(r"(?<![\w'\"/.-])--[a-z][a-z-]*")
 
 
 class ExitCode(IntEnum):
@@ -28,7 +29,8 @@ class ExitCode(IntEnum):
 class MpgError(Exception):
     """A user error: a message, an optional hint and an exit code.
 
-    Messages and hints name an option by its flag.
+    Messages and hints name an option by its flag. `setting` is the flag of the option whose value is wrong,
+    for messages that need not name it.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
@@ -37,6 +39,13 @@ class MpgError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.setting = ""
+
+    @property
+    def text(self) -> str:
+        """Message and hint together, for records and lists of errors."""
+        between = "\n  " if "\n" in self.message else "; "
+        return f"{self.message}{between}{self.hint}" if self.hint else self.message
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Replace flags in the message and the hint: `names` maps a flag to another name of its option."""
@@ -47,7 +56,7 @@ class MpgError(Exception):
 
 def renamed(text: str, names: Mapping[str, str]) -> str:
     """The text with flags replaced by other names; unknown flags stay."""
-    return _FLAG.sub(lambda found: names.get(found.group(), found.group()), text)
+    return FLAG.sub(lambda found: names.get(found.group(), found.group()), text)
 
 
 class UsageError(MpgError):
@@ -107,6 +116,20 @@ class ContextError(MpgError):
 
 class NumericsError(MpgError):
     """A model produced NaN; the message names the row (persona)."""
+
+
+@contextmanager
+def caused_by(setting: str, instead_of: Collection[str] = ()) -> Iterator[None]:
+    """Errors raised inside are due to the value of this option, unless they name another one themselves.
+
+    `instead_of` are options that have got their values from this one.
+    """
+    try:
+        yield
+    except MpgError as error:
+        if not error.setting or error.setting in instead_of:
+            error.setting = setting
+        raise
 
 
 def unwritable(what: str, error: OSError) -> UsageError:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 import mpg_cli
 from mpg_cli.config.paths import DATA
 from mpg_cli.errors import AdapterError
-from tests.support.gguf_lora import write_lora
+from tests.support.gguf_models import write_lora
 from tests.support.hub import COMMIT, StubHub, running, use_endpoint
 
 OURS = Path(__file__).parents[1] / "personas" / "adapters" / "mpg-tiny" / "pirate"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -353,15 +354,58 @@ def test_a_closed_speaker_refuses_to_reply() -> None:
 
 
 @pytest.mark.parametrize("kind", [None, mpg_cli.Started, mpg_cli.Text, mpg_cli.Round])
-def test_a_reply_ends_with_an_error_when_the_blend_changes(speaker: mpg_cli.Speaker, kind: Any) -> None:
-    events = speaker.events("Hello", prefill="Ahoy")
-    if kind is None:
-        speaker.change("zen")
-    else:
+def test_a_change_of_the_blend_is_for_later_replies(speaker: mpg_cli.Speaker, kind: Any) -> None:
+    expected = speaker.reply("Hello", seed=2, max_tokens=12)
+    events = speaker.events("Hello", seed=2, max_tokens=12)
+    if kind is not None:
         next(event for event in events if isinstance(event, kind))
-        speaker.change("zen")
-    assert "or the blend changed" in refused(lambda: events)
+    speaker.change("zen")
+    [end] = [event for event in events if isinstance(event, mpg_cli.Finished)]
+    assert (end.text, end.spec.persona) == (expected.text, "INTJ+pirate")
+    assert speaker.reply("Hello", seed=2, max_tokens=12).spec.persona == "zen"
     speaker.change("INTJ+pirate")
+
+
+def test_replies_may_be_read_in_turns(speaker: mpg_cli.Speaker) -> None:
+    """Beside one that is never read to its end."""
+    expected = [speaker.reply(text, seed=3, max_tokens=15).text for text in ("Hello", "Bye")]
+    streams = [speaker.events(text, seed=3, max_tokens=15) for text in ("Hello", "Bye", "Never mind")]
+    pieces = ["", "", ""]
+    while sum(_advance(stream, pieces, n) for n, stream in enumerate(streams[:2])):
+        _advance(streams[2], pieces, 2)
+    assert pieces[:2] == expected
+
+
+def _advance(stream: Iterator[mpg_cli.Event], pieces: list[str], place: int) -> bool:
+    """Whether there was another event; its text is added."""
+    event = next(stream, None)
+    if isinstance(event, mpg_cli.Text):
+        pieces[place] += event.text
+    return event is not None
+
+
+def test_replies_may_be_read_in_threads(speaker: mpg_cli.Speaker) -> None:
+    prompts = [f"Tell me about {thing}." for thing in ("tea", "rain", "the sea", "cats", "snow", "bread")]
+
+    def reply(prompt: str) -> str:
+        return speaker.reply(prompt, seed=4, max_tokens=20).text
+
+    alone = list(map(reply, prompts))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(reply, prompts)) == alone
+
+
+def test_a_stop_from_another_thread_ends_all_samples(speaker: mpg_cli.Speaker) -> None:
+    ends = []
+    for event in speaker.events("How do I make tea?", seed=1, samples=3):
+        if isinstance(event, mpg_cli.Round) and not ends:
+            stopping = Thread(target=speaker.stop)
+            stopping.start()
+            stopping.join()
+        if isinstance(event, mpg_cli.Finished):
+            ends.append(event)
+    assert [(end.sequence, end.finish_reason) for end in ends] == [(n, "interrupted") for n in range(3)]
+    assert all(end.token_ids for end in ends)
 
 
 def test_threads_may_load_at_once() -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import kernels
+from benchmarks import engine, kernels
 from benchmarks.baselines import (
     generate_base,
     generate_merged,
@@ -21,6 +21,7 @@ from benchmarks.baselines import (
     mixed_batch,
     sequential,
 )
+from benchmarks.before import HERE, against
 from benchmarks.compare import BASELINES, with_experts
 from benchmarks.measure import PEAK_PREFIX, Measured, measure, peak_memory
 from benchmarks.models import Subject, bundled, random_model
@@ -215,3 +216,20 @@ def test_kernels_prints_a_ratio_for_every_size(
     assert title
     assert len(rows) >= 3
     assert all(len(row.split()) >= len(head.split()) + 1 and float(row.split()[-1]) > 0 for row in rows)
+
+
+def test_engine_prints_a_ratio_of_every_part(capsys: pytest.CaptureFixture[str]) -> None:
+    engine.main(["--repeats", "1", "--lines", "5", "--batch", "2", "--samples", "2", "--max-tokens", "4"])
+    head, *rows = capsys.readouterr().out.strip().splitlines()
+    assert "threads" in head
+    found = [row.partition("mpg-tiny, float32: ")[2].split("  ")[0] for row in rows]
+    assert [title[:12] for title in found] == ["-n 2", "5 lines of 5", "first token,", "first token,"]
+    assert all(float(row.partition("(")[0].split()[-1]) > 0 for row in rows)
+
+
+def test_other_code_runs_the_same_prompts() -> None:
+    """Here on this code: no texts differ, so no numbers of tokens do."""
+    for ours, theirs in against(HERE, "mpg-tiny", "float32", 1, 2).values():
+        one, other = ours(), theirs()
+        assert one.tokens == other.tokens > 0
+        assert min(one.seconds, other.seconds) > 0

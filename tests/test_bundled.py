@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session
 from mpg_cli.evaluation.prompts import EvalPrompt
 from mpg_cli.evaluation.replies import Source, draw
 from mpg_cli.models.load.loader import load_model
@@ -33,6 +33,11 @@ def request(persona: str, **scheme: Any) -> Request:
         blend=resolve(parse(persona), load_default()),
         seed=20,
     )
+
+
+def finished(asked: Request) -> Finished:
+    events = Engine.load(asked.model).replies(asked)
+    return next(event for event in events if isinstance(event, Finished))
 
 
 def replies(persona: str) -> list[str]:
@@ -62,7 +67,7 @@ def test_the_text_of_the_first_command_depends_on_its_seed_alone() -> None:
         {"drafter": "persona:pirate", "chunk_size": 3},
     ):
         asked = request("INTJ+pirate", **scheme)
-        end = next(e for e in Session.open(asked).replies(asked) if isinstance(e, Finished))
+        end = finished(asked)
         assert end.finish_reason == "stop"
         texts.add(end.text)
     assert len(texts) == 1
@@ -70,7 +75,6 @@ def test_the_text_of_the_first_command_depends_on_its_seed_alone() -> None:
 
 @pytest.mark.parametrize("drafter, least", [("merged", 0.75), ("reference", 0.5)])
 def test_drafts_are_mostly_accepted(drafter: str, least: float) -> None:
-    asked = request("INTJ+pirate", drafter=drafter)
-    end = next(e for e in Session.open(asked).replies(asked) if isinstance(e, Finished))
+    end = finished(request("INTJ+pirate", drafter=drafter))
     assert end.stats.acceptance_rate is not None
     assert end.stats.acceptance_rate > least

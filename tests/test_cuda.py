@@ -21,11 +21,12 @@ from mpg_cli.models.fast import accelerate
 from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run.lora import LoraBank
-from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.lora_bank import LoraBank
+from mpg_cli.models.run.plan import plan_of
 from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.adapters import tiny_adapter
 from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
+from tests.support.rows import AlikeRows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -69,11 +70,9 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
     for device in ("cpu", "cuda"):
         model = tiny_model(architecture, max_position_embeddings=512).to(device)
         adapter = fit_adapter(read_adapter(path, "a"), model)
-        bank = LoraBank(model)
-        bank.add("stack 0", [[(adapter, 1.0)]])
         if compile and device == "cuda":
             assert accelerate(model, compiled=True)
-        rows = RowGroup(model, ["reference", "a"], batch=2, bank=bank, stack="stack 0")
+        rows = AlikeRows(model, ["reference", "a"], adapters=[[(adapter, 1.0)]], batch=2)
         rows.prefill([[prompts[0]] * 2, [prompts[1][:6]] * 2])
         found = []
         for size in (0, 0, 3, 3, 3, 0, *[40] * 4, *[3] * 5, *[0] * 5):
@@ -81,9 +80,6 @@ def test_rows_of_every_architecture_are_those_of_the_cpu(
             found.append(rows.score(drafts).log_probs.cpu().flatten())
             rows.commit([min(size, 2), 0], [[5], [6]])
         results.append(torch.cat(found))
-        if compile and device == "cuda":
-            assert isinstance(rows.forward.recorder, Graphs)
-            assert len(rows.forward.recorder) >= 2
     assert float((results[0] - results[1]).abs().max()) <= 2e-3
 
 
@@ -136,15 +132,15 @@ def test_penalties_are_those_of_the_cpu(rule: Any) -> None:
 
 def test_weights_stay_as_they_are() -> None:
     with mpg_cli.load("pirate", model="mpg-tiny", device="cuda", dtype="bfloat16") as speaker:
-        assert not is_repacked(speaker._session.loaded.model)
+        assert not is_repacked(speaker._engine.loaded.model)
 
 
 def test_a_folded_copy_is_recorded_too(tmp_path: Path) -> None:
     model = tiny_model("llama").to("cuda")
     adapter = read_adapter(tiny_adapter(tmp_path / "a", base=tiny_model("llama")), "a")
     assert accelerate(model, compiled=True)
-    rows = RowGroup(LoraBank.of(model).folded([(fit_adapter(adapter, model), 1.0)]), ["folded"])
-    assert isinstance(rows.forward.recorder, Graphs)
+    folded = LoraBank.of(model).folded([(fit_adapter(adapter, model), 1.0)])
+    assert isinstance(plan_of(folded).recorder(), Graphs)
 
 
 def mpg(*argv: str, before: str = "") -> subprocess.CompletedProcess[str]:

@@ -53,6 +53,12 @@ def test_usage_is_that_of_help(name: str, monkeypatch: pytest.MonkeyPatch, capsy
         assert usage.splitlines() == shown
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_no_types_of_python(name: str) -> None:
+    for usage in usages(name).values():
+        assert not re.search(r"<(str|int|float|bool|path|list)\b|\blist\[|\(required\)", usage, re.IGNORECASE)
+
+
 def commands_of(text: str) -> Iterator[str]:
     """The calls of `mpg` in shell blocks and in code spans of a page; spans with placeholders are none."""
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
 from studies.blends.blend import BASELINES, Outcome
 from studies.blends.summary import against
+from studies.own_sampling import Scored
+from studies.own_sampling import main as own_sampling
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
 from studies.scr.redraft import redraft
@@ -61,11 +64,11 @@ def test_a_short_run_needs_a_place_of_its_own(capsys: pytest.CaptureFixture[str]
 def test_whole_chunks_redrafted_are_accepted_or_not() -> None:
     """Of the plain reading: prefixes are never accepted, and what is committed is what was drafted."""
     how = decoding(rule="threshold", chunk_size=2, ends=False)
-    states = [SequenceState(Noise(0, n), 80) for n in range(2)]
+    states = [SequenceState(Noise(0, n), how, 80) for n in range(2)]
     target, drafter = FakeScorer(random_law, ROWS, batch=2), FakeScorer(random_law, (MERGED,), batch=2)
     for scorer in (target, drafter):
-        scorer.insert(range(2), [[[0]], [[1]]])
-    rounds = list(redraft(target, drafter, how, states, [0, 1], passes=2000))
+        scorer.streams = [[[0]], [[1]]]
+    rounds = list(redraft(target, drafter, states, [0, 1], passes=2000))
     assert all(r.accepted in (0, len(r.draft)) and r.tokens == r.draft[: r.accepted] for r in rounds)
     assert any(r.accepted for r in rounds)
     assert any(not r.accepted for r in rounds)
@@ -128,3 +131,25 @@ def test_a_quick_run_of_the_blends_writes_page_plot_and_numbers(tmp_path: Path) 
     assert "The goal is" in page
     assert "12 of 12 replies of exact" in page
     assert (tmp_path / "blends" / "presence.svg").stat().st_size > 5_000
+
+
+def test_a_short_run_of_own_sampling_writes_its_page_and_goes_on_with_its_log(tmp_path: Path) -> None:
+    short = ["--short", "--out", str(tmp_path), "--log", str(tmp_path / "log.jsonl")]
+    assert own_sampling(short) == 0
+    page, log = ((tmp_path / name).read_text(encoding="utf-8") for name in ("own-sampling.md", "log.jsonl"))
+    table = [line.split(" | ") for line in page.splitlines() if line.startswith("| temperature 1 |")]
+    assert float(table[0][1]) > 0
+    for blend in ("pirate", "INTJ+pirate"):
+        assert sum(json.loads(line).get("blend") == blend for line in log.splitlines()) == 8
+    half = log.splitlines(keepends=True)[:20]
+    (tmp_path / "log.jsonl").write_text("".join(half), encoding="utf-8")
+    assert own_sampling(short) == 0
+    assert (tmp_path / "own-sampling.md").read_text(encoding="utf-8") == page
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == log
+
+
+def test_loops_and_stray_tokens_of_a_reply() -> None:
+    reply = Scored("We like to sail. We like to sail, and they sail.", (-1.0, -6.9, -6.91), 0.0)
+    assert not reply.loops
+    assert Scored(f"{reply.text} We like to sail.", (), 0.0).loops
+    assert reply.stray == 1

@@ -133,7 +133,7 @@ class LineReader:
             found = BadLine(number, name, digest, error.code, error.message, openai)
         except MpgError as error:
             code = "bad_persona" if not isinstance(error, UsageError) or _of_persona(error) else "bad_value"
-            found = BadLine(number, name, digest, code, error_text(error), openai)
+            found = BadLine(number, name, digest, code, error.text, openai)
         key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
         if key in self._seen:
             message = f"the id {visible(name, 60)} is that of an earlier line"
@@ -194,11 +194,6 @@ def _check_opening(values: Mapping[str, Any], continues: bool) -> None:
         if values.get(name, expected) != expected:
             why = "the reply continues a final assistant turn, and only that"
             raise LineError("unsupported", f"{name} cannot be {str(not expected).lower()} here: {why}")
-
-
-def error_text(error: MpgError) -> str:
-    """The error of a record: message and hint."""
-    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def canonical(data: Any) -> bytes:

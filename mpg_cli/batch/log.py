@@ -111,7 +111,14 @@ def open_log(
     Raises UsageError for a log that cannot be resumed, MpgError where it cannot be written.
     """
     log = ResumableLog(
-        output, config, of="a batch", restart_by="--force-restart", sidecar=True, drawn=drawn, restart=restart
+        output,
+        config,
+        of="a batch",
+        restart_by="--force-restart",
+        set_by={"persona": "--persona and --scale", "adapters": "--adapter and --scale"},
+        sidecar=True,
+        drawn=drawn,
+        restart=restart,
     )
     with log:
         found = BatchLog(log, retry_errors=retry_errors)

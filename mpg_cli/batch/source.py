@@ -99,7 +99,7 @@ class Source:
             try:
                 check(line)
             except MpgError as error:
-                problems.append(f"line {line.number}: {error.message}")
+                problems.append(f"line {line.number}: {error.text}")
         self.stream.seek(0)
         _refuse(problems)
 

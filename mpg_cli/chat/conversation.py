@@ -1,7 +1,7 @@
 """A conversation on a loaded model; the blend may change between turns.
 
-Each turn requests a reply to all messages so far; the session computes only the tokens that are not cached.
-The reply equals that of a fresh session for the same messages, seed and sequence id.
+Each turn requests a reply to all messages so far; the engine computes only the tokens that are not cached.
+The reply equals that of a fresh engine for the same messages, seed and sequence id.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mpg_cli.chat.transcript import Exchange, SavedChat, Transcript
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, FinishReason, Notice, Round, Started, Text
-from mpg_cli.engine.explained import explanation_of
+from mpg_cli.engine.explained import check_explainable, explanation_of
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.run_spec import expression_of
 from mpg_cli.engine.sequence import MAX_TOKENS
-from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.explain.attribution import Explanation
 from mpg_cli.personas.choice import ExpertInfo
@@ -50,12 +51,13 @@ class Reading:
 class Conversation:
     """Messages and the blend that replies. `request` has the seed; its prompt is not used."""
 
-    def __init__(self, session: Session, request: Request, transcript: Transcript) -> None:
-        self.session, self.request, self.transcript = session, request, transcript
+    def __init__(self, engine: Engine, request: Request, transcript: Transcript) -> None:
+        self.engine, self.request, self.transcript = engine, request, transcript
         self.stats = Stats()  # of all replies, retried ones included
         self.last: LastReply | None = None
         self.reading = Reading()  # of the last reply
         self._unanswered: str | None = None  # a turn that did not fit, or was stopped before any text
+        self._notices = engine.prepare(request)  # for the next reply
 
     @classmethod
     def open(
@@ -65,24 +67,34 @@ class Conversation:
         report: Callable[[str], None] = lambda message: None,
     ) -> Conversation:
         """Load the model and the experts. Raises ModelError for a model without a chat template."""
-        session = Session.open(request, report)
-        if not getattr(session.loaded.tokenizer, "chat_template", None):
+        engine = Engine.load(request.model, report, batch_size=1)
+        if not getattr(engine.loaded.tokenizer, "chat_template", None):
             raise ModelError(
-                f"{session.loaded.id} has no chat template, so it cannot chat",
+                f"{engine.loaded.id} has no chat template, so it cannot chat",
                 hint="choose an instruction-tuned model; mpg generate works with any model",
             )
-        return cls(session, request, transcript)
+        return cls(engine, request, transcript)
 
     def stop(self, reason: FinishReason = "interrupted") -> None:
         """End the current reply after this round."""
-        self.session.stop(reason)
+        self.engine.interrupt(reason)
+
+    @property
+    def persona(self) -> str:
+        """The blend as one expression."""
+        return expression_of(self.request)
+
+    @property
+    def experts(self) -> tuple[ExpertInfo, ...]:
+        """The experts of the blend."""
+        return self.engine.experts(self.request)
 
     # -- turns -----------------------------------------------------------------------------------
 
     def say(self, text: str) -> Iterator[Event]:
         """The events of the reply to one more user turn. Raises ContextError if there is no room for it."""
         self._unanswered = text
-        return self._reply(self.transcript, Exchange(text, "", self.transcript.turn_count + 1))
+        return self._events(self.transcript, Exchange(text, "", self.transcript.turn_count + 1))
 
     def retry(self) -> Iterator[Event]:
         """The events of another reply to the last user turn, from a new random stream.
@@ -92,7 +104,7 @@ class Conversation:
         if self._unanswered is not None:
             return self.say(self._unanswered)
         last = self._last_exchange()
-        return self._reply(self.transcript.without_last(), replace(last, attempt=last.attempt + 1))
+        return self._events(self.transcript.without_last(), replace(last, attempt=last.attempt + 1))
 
     def undo(self) -> Exchange:
         """Remove the last exchange and return it."""
@@ -125,17 +137,16 @@ class Conversation:
 
         Raises PersonaError, AdapterError, ModelError, and keeps the blend in that case.
         """
-        self.session.change(request, report)
+        notices = self.engine.prepare(request, report)
         self.request = request
-        notices = [notice.message for notice in self.session.notices]
-        self.session.notices = []
         return notices
 
     def explanation(self) -> tuple[Explanation, Sequence[ExpertInfo]]:
         """The contribution of each expert to each token of the last reply."""
-        last, tokenizer = self.last, self.session.loaded.tokenizer
+        last, tokenizer = self.last, self.engine.loaded.tokenizer
         if last is None or last.finished is None:
             raise UsageError("there is no complete reply to explain", hint="send a message, or /retry")
+        check_explainable(last.finished.spec.scheme)
         return explanation_of(last.rounds, last.finished, tokenizer), last.finished.spec.experts
 
     def saved(self) -> SavedChat:
@@ -158,21 +169,18 @@ class Conversation:
             raise UsageError("the chat has no exchange yet")
         return self.transcript.exchanges[-1]
 
-    def _reply(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
-        """A reply to `exchange` after `before`; a stop that arrived after the previous reply is cleared."""
-        self.session.resume()
-        return self._events(before, exchange)
-
     def _events(self, before: Transcript, exchange: Exchange) -> Iterator[Event]:
-        """The events of a reply; text generated before an interruption is kept."""
+        """The events of a reply to `exchange` after `before`; text before an interruption is kept."""
+        notices, self._notices = self._notices, []
+        yield from map(Notice, notices)
         turns = (*before.messages, {"role": "user", "content": exchange.user})
         prompting = replace(self.request.prompting, prompt=None, messages=turns, system=None)
         request = replace(self.request, prompting=prompting, sequence_id=exchange.sequence)
-        tokens, read = self.session.prompt_tokens, self.session.read_tokens
+        tokens, read = self.engine.prompt_tokens, self.engine.read_tokens
         last: LastReply | None = None
         earlier = self.stats
         try:
-            for event in self.session.replies(request):
+            for event in self.engine.replies(request):
                 if isinstance(event, Started):
                     last = LastReply(event.spec.prefill, event.spec.max_tokens)
                 elif last and isinstance(event, Round):
@@ -191,7 +199,7 @@ class Conversation:
                 self._keep(before, exchange, last)
             raise
         finally:
-            self.reading = Reading(self.session.prompt_tokens - tokens, self.session.read_tokens - read)
+            self.reading = Reading(self.engine.prompt_tokens - tokens, self.engine.read_tokens - read)
         if last is not None and not last.has_text and last is not self.last:
             yield Notice("stopped before any text: the turn is not kept; /retry sends it again")
         if last is not None and self._ran_full(last):

@@ -17,7 +17,7 @@ from mpg_cli import __version__
 from mpg_cli.cli import completion
 from mpg_cli.cli.lazy_group import Lazy, bypass_pydantic, command_group, show_help
 from mpg_cli.config.precedence import Defaults
-from mpg_cli.errors import ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
+from mpg_cli.errors import FLAG, ExitCode, MpgError, RangeError, UsageError, is_out_of_memory
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams, discard
 
@@ -109,10 +109,8 @@ def _run(argv: list[str]) -> int:
         return ExitCode.INTERRUPTED
     except _ClickUsageError as error:
         raise _usage_error(error, defaults, argv) from None
-    except UsageError as error:
-        named = error.setting if isinstance(error, RangeError) else error.message
-        origin = defaults.origin(named, argv)
-        if origin is not None:
+    except MpgError as error:
+        if origin := defaults.origin(_flags(error), argv):
             error.hint = f"set by {origin}" + (f"; {error.hint}" if error.hint else "")
         raise
     return ExitCode.OK
@@ -139,10 +137,16 @@ def _defaults(command: Any, argv: list[str]) -> Defaults:
         raise
 
 
+def _flags(error: MpgError) -> list[str]:
+    """The options that an error may be due to: the first one in its message, and its own."""
+    named = None if isinstance(error, RangeError) else FLAG.search(error.message)
+    return [*([named.group()] if named else []), error.setting]
+
+
 def _usage_error(error: Any, defaults: Defaults, argv: list[str]) -> UsageError:
     """Click's usage error as a UsageError."""
     message = re.sub(_PYDANTIC, "", error.format_message()).replace(": be a", ": must be a").rstrip(".")
-    origin = defaults.origin(message, argv)
+    origin = defaults.origin(re.findall(r"--[a-z][a-z-]*", message)[:1], argv)
     path = error.ctx.command_path if error.ctx is not None else "mpg"
     hint = f"set by {origin}" if origin else f"see {path} --help"
     return UsageError(message[:1].lower() + message[1:], hint=hint)

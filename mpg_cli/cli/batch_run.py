@@ -1,4 +1,4 @@
-"""One run of `mpg batch`: input lines to the runner, records to the output, progress to the terminal."""
+"""One run of `mpg batch`: input lines to the engine, records to the output, progress to the terminal."""
 
 from __future__ import annotations
 
@@ -78,46 +78,43 @@ class BatchRun:
             self._notice(f"seed {seed}")
         defaults = replace(self._defaults, seed=seed)
         with self._streams.status(f"loading {defaults.model.name}", shown=not self._quiet) as status:
-            from mpg_cli.batch.runner import Runner  # torch loads here
-            from mpg_cli.engine.scheduler import Scheduler
+            from mpg_cli.batch.line_engine import LineEngine
+            from mpg_cli.engine.engine import Engine  # torch loads here
             from mpg_cli.engine.sequence import law_of
-            from mpg_cli.engine.session import open_drafter
-            from mpg_cli.models.prepare import load_prepared
 
-            loaded = load_prepared(defaults.model, status.update)
-            smaller = open_drafter(defaults, loaded, status.update)
+            options = self._options
+            engine = Engine.load(
+                defaults.model,
+                status.update,
+                batch_size=options.batch_size,
+                max_experts=options.max_experts,
+            )
+            engine.prepare_drafter(defaults.scheme)
             signals.check()
-        for text in loaded.notices:
+        for text in engine.new_notices():
             self._notice(text)
         if log is not None:
-            law = law_of(loaded, defaults)
+            law = law_of(engine.loaded, defaults)
             log.settle({key: getattr(law, key) for key in OWN})
-        scheduler = Scheduler(
-            loaded,
-            batch_size=self._options.batch_size,
-            max_experts=self._options.max_experts,
-            smaller=smaller,
-        )
-        runner = Runner(scheduler, defaults, self._blends)
+        lines = LineEngine(engine, defaults, self._blends)
         if self._options.strict:
-            source.check_lengths(self._reader(), runner.check)
+            source.check_lengths(self._reader(), lines.check)
         if source.is_terminal:
             what = "a prompt" if self._format == "text" else 'an object such as {"prompt": "Hello"}'
             self._notice(f"type {what} on each line; Ctrl-D ends")
         progress = BatchProgress(self._streams, source.count(), quiet=self._quiet, typed=source.is_terminal)
         # Ctrl-C lets the running lines end, SIGTERM does not wait for them.
-        graceful = signals.Graceful(lambda reason: runner.stop(now=graceful.exit_code is ExitCode.TERMINATED))
+        graceful = signals.Graceful(lambda reason: lines.stop(now=graceful.exit_code is ExitCode.TERMINATED))
         try:
             with graceful:
-                lines = self._open_lines(raw, log, progress)
-                self._write(runner.run(lines), log, progress)
+                self._write(lines.run(self._open_lines(raw, log, progress)), log, progress)
         finally:
             progress.close()
         return self._end(progress, log, graceful.exit_code)
 
     def _write(self, events: Iterator[Any], log: BatchLog | None, progress: BatchProgress) -> None:
         """Write each record as soon as it is complete."""
-        from mpg_cli.batch.runner import LineDone, LineFailed
+        from mpg_cli.batch.line_engine import LineDone, LineFailed
         from mpg_cli.render.jsonl import write_line
         from mpg_cli.render.records import record_of
 

@@ -102,7 +102,7 @@ class ChatLoop:
         chat, request = self._chat, self._chat.request
         if self._streams.stdin_tty and not self._commentary.quiet:
             exchanges = len(chat.transcript.exchanges)
-            words = welcome_words(chat.session.persona, chat.session.loaded.id, request.seed or 0, exchanges)
+            words = welcome_words(chat.persona, chat.engine.loaded.id, request.seed or 0, exchanges)
             self._streams.message(words, dim=True)
         elif self._format not in ("json", "events") and (
             self._commentary.drawn or not self._commentary.quiet

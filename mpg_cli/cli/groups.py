@@ -106,7 +106,7 @@ def _parameter(one: Option) -> inspect.Parameter:
     default = one.default if one.text is None else one.text
     kind: Any = one.kind
     if one.many:
-        kind, default = list[kind], list(default) or None
+        kind, default = list[kind], default if default is MISSING else list(default) or None
     if default is None:
         kind = kind | None
     again = one.many and bool(one.flag) and "repeat" not in one.help

@@ -19,11 +19,13 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 class Lazy(NamedTuple):  # quicker to define than a dataclass
     """A command: its `target` (`module:attribute`, a function or a Typer app) and its line in the help.
 
-    The command's epilog is the module's EPILOG, if any.
+    The command's epilog is the module's EPILOG, if any. With `dashes` an argument may begin with a dash, such
+    as -0.5; the command must not have options of its own.
     """
 
     target: str
     summary: str
+    dashes: bool = False
 
 
 def show_help(ctx: typer.Context) -> None:
@@ -131,12 +133,21 @@ def _load(name: str, lazy: Lazy) -> Any:
         parent.add_typer(found, name=name)
     else:
         epilog = getattr(module, "EPILOG", None)
-        parent.command(name, epilog=epilog, context_settings=_CONTEXT)(found)
+        settings = {**_CONTEXT, "ignore_unknown_options": lazy.dashes}
+        parent.command(name, epilog=epilog, context_settings=settings)(found)
     group: Any = typer.main.get_command(parent)
     command = group.commands[name]
     for one in (command, *getattr(command, "commands", {}).values()):
         bypass_pydantic(one)
+        _hide_types(one)
     return command
+
+
+def _hide_types(command: Any) -> None:
+    """Leave Python's types (`PATH <list[Path]>`) out of the help: the metavar of an argument says enough."""
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Builds the request of a sampling command from its options, and the session for it."""
+"""Builds the request of a sampling command from its options, and the engine for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # TAB and --help need none of these
     from pathlib import Path
 
     from mpg_cli.chat.transcript import SavedChat
+    from mpg_cli.engine.engine import Engine
+    from mpg_cli.engine.events import Notice
     from mpg_cli.engine.request import Request
-    from mpg_cli.engine.session import Session
     from mpg_cli.io.terminal import Streams
     from mpg_cli.options.commands import CompareOptions
     from mpg_cli.render.commentary import Commentary
@@ -134,19 +135,24 @@ def as_begun(request: Request, output: Path | None, *, sidecar: bool = False) ->
     return replace(request, model=begun), f"using {visible(name, 80)}, the model of {visible(str(output))}"
 
 
-def open_session(request: Request, commentary: Commentary) -> Session:
-    """Load the model and the experts with a status line; a notice if `auto` chose the model."""
+def open_engine(request: Request, commentary: Commentary) -> tuple[Engine, list[Notice]]:
+    """Load the model and the experts with a status line; a notice if `auto` chose the model.
+
+    Returns the engine with notices for the user.
+    """
+    from mpg_cli.engine.events import Notice
     from mpg_cli.io import signals
 
     if notice := request.model.notice:
         commentary.notice(notice)
     streams = commentary.streams
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
-        from mpg_cli.engine.session import Session  # torch loads here
+        from mpg_cli.engine.engine import Engine  # torch loads here
 
-        session = Session.open(request, status.update)
+        engine = Engine.load(request.model, status.update)
+        notices = [Notice(text) for text in engine.prepare(request)]
         signals.check()
-    return session
+    return engine, notices
 
 
 def exit_unless_ok(code: ExitCode | None) -> None:

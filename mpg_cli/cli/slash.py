@@ -163,8 +163,8 @@ class SlashCommands:
             self._print(f"mpg: {notice}")
 
     def _blend(self) -> str:
-        experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in self._chat.session.experts)
-        return f"{self._chat.session.persona}: {experts}"
+        experts = ", ".join(f"{e.name} {e.weight:g} ({e.kind})" for e in self._chat.experts)
+        return f"{self._chat.persona}: {experts}"
 
     # -- turns -----------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class SlashCommands:
             whole=(self._tokens, self._read),
             seed=seed or 0,
         )
-        self._print(words.aligned([*rows, ("blend", self._chat.session.persona)]))
+        self._print(words.aligned([*rows, ("blend", self._chat.persona)]))
 
     def _help(self, text: str) -> None:
         self._print(words.aligned([(command.usage, command.help) for command in COMMANDS]))

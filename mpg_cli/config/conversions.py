@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpg_cli.config.paths import models_dir
@@ -20,6 +21,17 @@ class Conversion:
     id: str
     folder: Path
     quantisation: str  # of the GGUF file, such as Q4_1
+    files: Mapping[str, int] = field(default_factory=dict, hash=False)  # the bytes of each, by name
+
+    @property
+    def complete(self) -> bool:
+        """Whether all files are there in full."""
+        try:
+            return bool(self.files) and all(
+                (self.folder / name).stat().st_size == size for name, size in self.files.items()
+            )
+        except (OSError, ValueError):
+            return False
 
 
 def conversions_dir() -> Path:
@@ -28,24 +40,36 @@ def conversions_dir() -> Path:
 
 
 def conversions() -> list[Conversion]:
-    """The complete conversions in the order of their ids."""
-    found = []
-    for file in conversions_dir().glob(f"[!.]*/{SOURCE_FILE}"):
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            found.append(Conversion(str(data["id"]), file.parent, str(data["quantisation"])))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
+    """All conversions in the order of their ids."""
+    files = conversions_dir().glob(f"[!.]*/{SOURCE_FILE}")
+    found = [one for one in map(read_conversion, (file.parent for file in files)) if one is not None]
     return sorted(found, key=lambda one: (one.id, one.folder))
 
 
+def read_conversion(folder: Path) -> Conversion | None:
+    """The conversion in a folder; None where there is none, or where its description cannot be read."""
+    try:
+        data = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+        files = {str(name): int(size) for name, size in data["files"].items()}
+        return Conversion(str(data["id"]), folder, str(data["quantisation"]), files)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def find_conversion(identity: str) -> Conversion | None:
-    """The conversion of a GGUF file, of the folder that has it alone, or of a name; the newest of several.
+    """The complete conversion of a GGUF file, of the folder that has it alone, or of a name; the newest one.
 
     A name of Ollama may lack the tag `latest`.
     """
     path = Path(os.path.expanduser(identity))
     files = gguf_files(path)
     names = {identity, f"{identity}:latest", str(with_own_name(files[0] if len(files) == 1 else path))}
-    found = [one for one in conversions() if one.id in names]
-    return max(found, key=lambda one: (one.folder / SOURCE_FILE).stat().st_mtime, default=None)
+    found = [one for one in conversions() if one.id in names and one.complete]
+    return max(found, key=_time, default=None)
+
+
+def _time(one: Conversion) -> float:
+    try:
+        return (one.folder / SOURCE_FILE).stat().st_mtime
+    except OSError:  # another process removes it
+        return 0.0

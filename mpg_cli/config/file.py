@@ -33,14 +33,14 @@ def load_config(keys: Keys, file: Path | None = None) -> Config:
     if len(documents) > 1:
         raise UsageError(f"{visible(str(file))}:{documents[1].line}: a config file must be a single document")
     values: dict[str, Value] = {}
-    problems: list[str] = []
-    hint = None
+    problems: list[UsageError] = []
     for name, raw in documents[0].data.items():
         try:
             values[name.replace("-", "_")] = checked(find_key(keys, name), raw)
         except UsageError as error:
-            problems.append(f"{documents[0].where((name,))}: {error.message}")
-            hint = error.hint
+            problems.append(UsageError(f"{documents[0].where((name,))}: {error.message}", hint=error.hint))
+    if len(problems) == 1:
+        raise problems[0]
     if problems:
-        raise UsageError("\n".join(problems), hint=hint if len(problems) == 1 else None)
+        raise UsageError("\n".join(problem.text for problem in problems))
     return Config(file, values)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.config.key import Key, Keys
@@ -12,7 +12,6 @@ from mpg_cli.config.key import Key, Keys
 if TYPE_CHECKING:  # imports YAML, needed only with a config file
     from mpg_cli.config.file import Config
 
-_FLAG = re.compile(r"--[a-z][a-z-]*")
 _FORMAT = "--format"  # the only option whose values differ between commands
 
 
@@ -22,13 +21,20 @@ class Defaults:
 
     by_command: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)  # "--top-p" to "MPG_TOP_P" or a file
+    letters: Mapping[str, str] = field(default_factory=dict)  # "--persona" to "p"
 
-    def origin(self, message: str, argv: Sequence[str]) -> str | None:
-        """The origin of the first option named in an error message; None if it was on the command line."""
-        match = _FLAG.search(message)
-        if match is None or any(arg.split("=")[0] == match.group() for arg in argv):
-            return None
-        return self.origins.get(match.group())
+    def origin(self, flags: Iterable[str], argv: Sequence[str]) -> str | None:
+        """The origin of the first of these options that is set and not on the command line."""
+        for flag in flags:
+            if flag in self.origins and not self._given(flag, argv):
+                return self.origins[flag]
+        return None
+
+    def _given(self, flag: str, argv: Sequence[str]) -> bool:
+        """Whether the option is on the command line; a short one may be part of a word, as in -qp."""
+        letter = self.letters.get(flag)
+        short = re.compile(f"-[A-Za-z]*{letter}") if letter else None
+        return any(arg.split("=")[0] == flag or (short is not None and short.match(arg)) for arg in argv)
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,17 @@ class Sources:
                 break
             path.append(word)
             command = commands[word]
-        found, origins = self._of_command(command) if path else ({}, {})
+        own = self._of_command(command) if path else Defaults()
+        found = own.by_command
         for word in reversed(path):
             found = {word: found}
-        return Defaults(found, origins)
+        return replace(own, by_command=found)
 
-    def _of_command(self, command: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values by parameter, and origins by flag."""
+    def _of_command(self, command: Any) -> Defaults:
+        """Values by parameter."""
         found: dict[str, Any] = {}
         origins: dict[str, str] = {}
+        letters: dict[str, str] = {}
         for parameter in command.params:
             flag = next((option for option in parameter.opts if option.startswith("--")), None)
             if flag is None:
@@ -79,7 +87,8 @@ class Sources:
             if value is not None and not (flag == _FORMAT and self._is_foreign_format(parameter, value)):
                 found[parameter.name] = _fitted(value, many=parameter.multiple)
                 origins[flag] = origin
-        return found, origins
+                letters[flag] = next((option[1] for option in parameter.opts if len(option) == 2), "")
+        return Defaults(found, origins, letters)
 
     def _is_foreign_format(self, parameter: Any, value: Any) -> bool:
         """Whether only other commands have this format, so that this command ignores it.

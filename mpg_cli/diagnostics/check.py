@@ -48,8 +48,3 @@ def anonymous(text: str) -> str:
             text = re.sub(rf"{re.escape(place)}(?![\w.-])", "~", text)
     user = os.environ.get("USER") or os.environ.get("USERNAME") or os.path.basename(home)
     return re.sub(rf"(?<=[/\\]){re.escape(user)}(?![\w.-])", "USER", text) if user else text
-
-
-def size(count: float) -> str:
-    """Bytes as GiB."""
-    return f"{count / 2**30:.1f} GiB"

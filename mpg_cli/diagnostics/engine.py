@@ -23,7 +23,7 @@ MIN_ACCEPTANCE = 0.5  # of the merged drafter; 0.8 and more is usual
 
 def look(device: str) -> Iterator[Check]:
     """Compare two replies with one seed, drafted and token by token, on the device in use."""
-    from mpg_cli.engine.session import Session
+    from mpg_cli.engine.engine import Engine
 
     library = registry.library_dir()
     known = registry.Registry.load([library] if library else [])  # a user's persona may have other adapters
@@ -35,9 +35,23 @@ def look(device: str) -> Iterator[Check]:
         blend=registry.resolve(expression.parse(BLEND), known),
         seed=SEED,
     )
-    yield from compare(
-        _reply(Session, request), _reply(Session, replace(request, scheme=Scheme(drafter="none")))
+    engine = Engine.load(request.model)
+    requests = (request, replace(request, scheme=Scheme(drafter="none")))
+    drafted, token_by_token = (
+        next(event for event in engine.replies(each) if isinstance(event, Finished)) for each in requests
     )
+    engine.close()
+    yield from compare(drafted, token_by_token)
+    yield equal_bits()
+
+
+def equal_bits() -> Check:
+    """Whether the kernels of this CPU give a row the same bits in bfloat16 whatever shares its passes."""
+    from mpg_cli.models.prepare import load_prepared
+    from mpg_cli.models.run.invariance import invariance_of
+
+    found = invariance_of(load_prepared(ModelOptions(BUNDLED, device="cpu", dtype="bfloat16")).model)
+    return Check(SECTION, "bfloat16 on the CPU", "ok" if found.bits else "note", found.reason)
 
 
 def compare(drafted: Finished, token_by_token: Finished) -> Iterator[Check]:
@@ -58,11 +72,3 @@ def compare(drafted: Finished, token_by_token: Finished) -> Iterator[Check]:
     rate = drafted.stats.acceptance_rate or 0.0
     text = f"{rate:.0%} of drafted tokens accepted, {count} tokens in {passes} passes"
     yield Check(SECTION, "merged drafter", "ok" if rate >= MIN_ACCEPTANCE else "warning", text)
-
-
-def _reply(session: type, request: Request) -> Finished:
-    opened = session.open(request)  # type: ignore[attr-defined]
-    try:
-        return next(event for event in opened.replies(request) if isinstance(event, Finished))
-    finally:
-        opened.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mpg_cli.config.named_models import GET_SMOLLM2, SMOLLM2
 from mpg_cli.diagnostics.check import Check
-from mpg_cli.models.load.catalogue import ModelInfo
+from mpg_cli.models.load.catalogue import ModelInfo, is_remote
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.matching import state
 from mpg_cli.personas.registry import Registry
@@ -53,8 +53,11 @@ def look_at_model(model: ModelOptions, info: ModelInfo | None) -> Iterator[Check
     if info is None and model.name == SMOLLM2:
         yield Check("model", "in use", "problem", f"{SMOLLM2} is not on this disk", f"get it: {GET_SMOLLM2}")
     elif info is None:
-        text, hint = f"{model.name} is not on this disk yet", "it is downloaded at its first use"
-        yield Check("model", "in use", "note", text, hint)
+        text = f"{model.name} is not on this disk"
+        if is_remote(model.name):
+            yield Check("model", "in use", "note", text, "it is downloaded at its first use")
+        else:
+            yield Check("model", "in use", "problem", text, "give another one with --model")
     elif info.problem:
         yield Check(
             "model",

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from mpg_cli.diagnostics.check import Check, size
+from mpg_cli.diagnostics.check import Check
 from mpg_cli.io.terminal import Streams
+from mpg_cli.io.text import size_text
 from mpg_cli.models.load.catalogue import ModelInfo
 
 SECTION = "machine"
@@ -60,7 +61,7 @@ def look_at_terminal(streams: Streams) -> Iterator[Check]:
 
 def _gpu(torch: Any, device: Any, needed: int) -> Check:
     free, total = torch.cuda.mem_get_info(device)
-    text = f"{torch.cuda.get_device_name(device)}, {size(free)} of {size(total)} free"
+    text = f"{torch.cuda.get_device_name(device)}, {size_text(free)} of {size_text(total)} free"
     return _fits("GPU memory", text, needed, free)
 
 
@@ -70,14 +71,14 @@ def _memory(needed: int) -> Check:
     except (AttributeError, ValueError, OSError):
         return Check(SECTION, "memory", "note", "unknown on this system")
     free = _available()
-    text = f"{size(total)}" if free is None else f"{size(free)} of {size(total)} available"
+    text = size_text(total) if free is None else f"{size_text(free)} of {size_text(total)} available"
     return _fits("memory", text, needed, total if free is None else free)
 
 
 def _fits(name: str, text: str, needed: int, free: int) -> Check:
     if needed > free:
         hint = "choose a smaller model or a smaller --dtype"
-        return Check(SECTION, name, "warning", f"{text}; the model's weights take {size(needed)}", hint)
+        return Check(SECTION, name, "warning", f"{text}; the model's weights take {size_text(needed)}", hint)
     return Check(SECTION, name, "ok", text)
 
 

@@ -105,7 +105,7 @@ def compare(
         except _NotCompared:
             remote += comparer.where not in damage
         except MpgError as error:
-            unfit.append(f"{comparer.where}: {error.message}")
+            unfit.append(f"{comparer.where}: {error.text}")
         else:
             fitting += choice.taken is not None
             passed += [

@@ -1,8 +1,8 @@
 """Events of sampling, as frozen values. Renderers show them; nothing here prints.
 
 Order for one reply: `Started`, then `Round` and `Text` in turn, then `Finished`. `Notice` may come
-anywhere. The scheduler, which runs many requests, yields `Sized`, `Progress`, `Finished` and `Failed`.
-Torch-free.
+anywhere. Where requests run together, `Failed` is the last event of one that fails, and `Sized` and
+`Progress` are about all of them. Torch-free.
 """
 
 from __future__ import annotations
@@ -109,13 +109,13 @@ class Failed:
     """A request of several that failed; the others continue."""
 
     sequence: int | str
-    code: str  # bad_persona, bad_value, too_long or numerics
+    code: str  # bad_persona, bad_value, too_long, numerics, no_memory or cut_short
     error: MpgError
 
 
 @dataclass(frozen=True)
 class Sized:
-    """The batch size from now on, and the reason for it."""
+    """The number of slots from now on, and the reason for it."""
 
     batch_size: int
     reason: str

@@ -7,8 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from mpg_cli.engine.events import Event, Finished, Round, Started
+from mpg_cli.errors import UsageError
 from mpg_cli.explain.attribution import Explanation
 from mpg_cli.explain.builder import explain_reply
+from mpg_cli.sampling.params import Scheme
+
+
+def check_explainable(scheme: Scheme) -> None:
+    """Raise UsageError for a target without contributions."""
+    if scheme.target == "merged":
+        raise UsageError(
+            "--target merged has no contributions to explain: all personas are one row",
+            hint="use --target product, of which it is an approximation",
+        )
 
 
 def explained(events: Iterable[Event], tokenizer: Any) -> Iterator[Event]:

@@ -7,10 +7,11 @@ tokens become text, stop strings end a reply.
 from __future__ import annotations
 
 from collections import abc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Finished, FinishReason, Round, Usage
+from mpg_cli.engine.pass_cost import round_cost
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.run_spec import ModelSpec, RunSpec, expression_of
 from mpg_cli.errors import ContextError, RangeError
@@ -31,7 +32,8 @@ class Prompts:
     """The prompt of a request as token ids, for every row and the drafter, and the limit of the reply."""
 
     request: Request
-    rows: tuple[list[int], ...]  # R, the reference first
+    plain: list[int]  # without any persona
+    rows: tuple[list[int], ...]  # R
     draft: list[int]
     limit: int  # tokens of the reply
     notices: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     def with_persona(prompt: str | None) -> list[int]:
         return render(loaded.tokenizer, request.prompting, prompt, size) if prompt else plain
 
-    rows = (plain, *(with_persona(expert.prompt) for expert in blend_rows.experts))
+    rows = tuple(map(with_persona, blend_rows.prompts))
     longest = max(map(len, rows))
     wanted, room = request.sampling.max_tokens, _room(loaded, longest)
     if room < 1:
@@ -71,7 +73,7 @@ def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     if _room(loaded, len(draft)) < limit:
         notices.append("the joined prompts do not fit the context: the drafter gets the plain prompt")
         draft = plain
-    return Prompts(request, rows, draft, limit, tuple(notices))
+    return Prompts(request, plain, rows, draft, limit, tuple(notices))
 
 
 def _check_ids(sampling: Sampling, rows: BlendRows) -> None:
@@ -100,18 +102,24 @@ def _room(loaded: LoadedModel, tokens: int) -> float:
     return float("inf") if context is None else context - tokens
 
 
+def sequence_ids(request: Request) -> list[int | str]:
+    """The ids of the sequences of a request, one a sample."""
+    return [*range(request.samples)] if request.sequence_id is None else [request.sequence_id]
+
+
 def law_of(loaded: LoadedModel, request: Request) -> SamplingLaw:
     """The sampling of a request; what it leaves open is the model's own."""
     return request.sampling.over(loaded.own.values)
 
 
 def decoding_of(rows: BlendRows, request: Request) -> Decoding:
-    """The decoding parameters of a request, with the chunk size of the rows."""
+    """The decoding parameters of a request."""
     return Decoding(
         sampling=law_of(rows.loaded, request),
-        scheme=replace(request.scheme, chunk_size=rows.chunk_size),
-        weights=tuple(expert.weight for expert in rows.experts),
+        scheme=rows.scheme,
+        weights=rows.weights,
         end_tokens=_ends(rows, request.sampling),
+        cost=round_cost([rows]),
     )
 
 
@@ -123,52 +131,66 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
         persona=expression_of(request),
         experts=tuple(expert.info for expert in rows.experts),
         prompting=request.prompting,
-        scheme=replace(request.scheme, drafter=rows.draft.name, chunk_size=rows.chunk_size),
+        scheme=rows.scheme,
         sampling=law_of(rows.loaded, request),
         sampling_from=rows.loaded.own.origins(request.sampling, request.given_by),
         seed=seed,
         sequence=sequence,
-        prompt_tokens=len(prompts.rows[0]),
+        prompt_tokens=len(prompts.plain),
         max_tokens=prompts.limit,
     )
 
 
 class Sequence:
-    """A reply with its prompts, seed and id (default: those of the request)."""
+    """A reply on its way: its rows, prompts, tokens, text and statistics.
 
-    def __init__(
-        self, rows: BlendRows, prompts: Prompts, seed: int | None = None, id_: int | str | None = None
-    ) -> None:
+    `accept` is the one place where stop strings, end tokens and limits end a reply. A sequence whose rows
+    were lost starts again after the tokens that it has (`row_prompts`), and its text goes on.
+    """
+
+    def __init__(self, rows: BlendRows, prompts: Prompts, seed: int, id_: int | str) -> None:
         request = prompts.request
-        seed, id_ = request.seed if seed is None else seed, request.sequence_id if id_ is None else id_
-        assert seed is not None
-        assert id_ is not None
-        self.prompts, self.id = prompts, id_
+        self.rows, self.prompts, self.id = rows, prompts, id_
         self.spec = run_spec(rows, prompts, seed, id_)
-        self.state = SequenceState(Noise(seed, id_), prompts.limit, prompts.rows[0])
+        decoding = decoding_of(rows, request)
+        self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.plain)
         self.finish_reason: FinishReason | None = None
-        ends = _ends(rows, request.sampling)
-        self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, ends, request.prompting.prefill)
+        prefill = request.prompting.prefill
+        self._text = ReplyText(rows.loaded.tokenizer, request.sampling.stop, decoding.end_tokens, prefill)
+
+    @property
+    def row_prompts(self) -> list[list[int]]:
+        """The prompt of each row, and the tokens of the reply so far."""
+        return [[*ids, *self.state.tokens] for ids in self.prompts.rows]
+
+    @property
+    def draft_prompt(self) -> list[int]:
+        """The same for the row of the drafter."""
+        return [*self.prompts.draft, *self.state.tokens]
+
+    @property
+    def positions(self) -> int:
+        """Positions of its longest row once it is complete."""
+        return self.prompts.longest + self.prompts.limit
 
     def prefilled(self, seconds: float) -> None:
         """Add the time of the prefill to the statistics."""
         self.state.stats += Stats(seconds=Seconds(prefill=seconds))
 
-    def accept(self, round_: Round, stopping: FinishReason | None = None) -> tuple[Round, str]:
-        """Add a round; returns it, cut where the reply ends, and its text.
-
-        The reply ends at a stop string, or with reason `stopping` if that is given.
-        """
+    def accept(self, round_: Round) -> tuple[Round, str]:
+        """Add a round; returns it, cut where the reply ends, and its text."""
         piece, used = self._text.push(round_.tokens)
         if round_.finish_reason is not None:
             piece += self._text.flush()
         if self._text.stopped:
             round_ = self.state.end(round_, "stop", used)
-        elif stopping and round_.finish_reason is None:
-            round_ = self.state.end(round_, stopping, len(round_.tokens))
-            piece += self._text.flush()
         self.finish_reason = round_.finish_reason
         return round_, piece
+
+    def interrupt(self, reason: FinishReason) -> str:
+        """End the reply before its next round; returns the rest of its text."""
+        self.state.finish_reason = self.finish_reason = reason
+        return self._text.flush()
 
     def finished(self) -> Finished:
         """The event that ends the reply."""

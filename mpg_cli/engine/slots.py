@@ -1,37 +1,40 @@
-"""The slots of a batch: the sequence in each, and the sampler that advances them."""
+"""The slots of an engine: the sequence in each, the rows and drafters of all, and the sampler over them."""
 
 from __future__ import annotations
 
-from collections import abc, deque
+from collections import abc
 from time import perf_counter
+from typing import Any
 
-from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.engine.prefill_ahead import PrefillAhead, is_short, slots_ahead
-from mpg_cli.engine.sequence import Sequence, decoding_of
+from mpg_cli.engine.draft_policy import DraftPolicy
+from mpg_cli.engine.sequence import Sequence
+from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora_bank import LoraBank
+from mpg_cli.models.run.row_pool import NewRows, RowPool
+from mpg_cli.models.run.slot_rows import SlotRows
+from mpg_cli.sampling.drafters import Drafter, LookupDrafter, RowDrafter, SlotDrafters
 from mpg_cli.sampling.sampler import Sampler
+from mpg_cli.sampling.state import SequenceState
+from mpg_cli.sampling.stats import Round
 
 
 class Slots:
-    """The slots of `rows`; the caller adds sequences, prefills them and runs rounds."""
+    """`count` slots on a model. A sequence takes part in rounds once its prompts are read."""
 
-    def __init__(self, rows: BlendRows) -> None:
-        self.rows = rows
-        self.sequences: list[Sequence | None] = [None] * rows.batch
-        self.added: list[Sequence] = []  # to be prefilled
-        self.ready: deque[Sequence] = deque()  # prefilled ahead, waiting for a slot
-        self.started = 0  # sequences so far
-        self._wanted = 0  # number of slots during a resize
-        self._ahead: PrefillAhead | None = None
-        self._sampler: Sampler | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of slots, including those of a resize that failed."""
-        return max(len(self.sequences), self._wanted)
+    def __init__(self, loaded: LoadedModel, count: int, policy: DraftPolicy) -> None:
+        self._loaded = loaded
+        self.sequences: list[Sequence | None] = [None] * count
+        self._rows = SlotRows(loaded.model)
+        self._draft_pools: dict[int, tuple[RowPool, RowDrafter]] = {}  # by model
+        self._lookup = LookupDrafter()
+        self._drafters = SlotDrafters.all(None, count)
+        self._policy = policy
+        self._sampler = Sampler(self._rows, self._drafters, [None] * count, self._sizes)
+        self._reading: dict[int, float] = {}  # seconds of reading so far, of slots with unread prompts
 
     @property
     def free(self) -> list[int]:
-        """Indices of slots without a sequence."""
+        """Slots without a sequence."""
         return [slot for slot, sequence in enumerate(self.sequences) if sequence is None]
 
     @property
@@ -40,86 +43,117 @@ class Slots:
         return [sequence for sequence in self.sequences if sequence is not None]
 
     @property
-    def prefills_ahead(self) -> bool:
-        """Whether short prompts beyond the free slots should be added."""
-        room = self._sampler is not None and len(self.added) < slots_ahead(len(self.sequences))
-        return room and all(map(is_short, self.added))
+    def pools(self) -> list[RowPool]:
+        """The rows on each model, then those of drafters."""
+        return [*self._rows.pools, *(pool for pool, _ in self._draft_pools.values())]
 
-    def insert_ready(self) -> None:
-        """Move sequences that were prefilled ahead into the free slots."""
-        free = self.free[: len(self.ready)]
-        if free:
-            assert self._ahead is not None
-            began = perf_counter()
-            ready = list(self.ready)[: len(free)]
-            self._ahead.insert(free)
-            self._start(free, ready, perf_counter() - began + len(ready) * self._ahead.seconds)
-            for _ in ready:  # last, so that a failure leaves them to be queued again
-                self.ready.popleft()
+    @property
+    def block(self) -> int:
+        """Prompt tokens to read between two rounds."""
+        return self._rows.pools[0].plan.block
 
-    def prefill(self) -> None:
-        """Prefill the added sequences and move them into free slots; the others are ready."""
-        if not self.added:
-            return
-        began, added = perf_counter(), self.added
-        if self._sampler is not None and len(added) > len(self.free):
-            if self._ahead is None or self._ahead.size != slots_ahead(len(self.sequences)):
-                self._ahead = PrefillAhead(self.rows)
-            self._ahead.prefill(added)
-            self.ready = deque(added)
-            self.insert_ready()
-        else:
-            if self._sampler is None:
-                self._begin(added)
-            else:
-                prompts, drafts = [own.prompts.rows for own in added], [own.prompts.draft for own in added]
-                self.rows.insert(self.free[: len(added)], prompts, drafts)
-            self._start(self.free[: len(added)], added, perf_counter() - began)
-        self.added = []
+    @property
+    def read_tokens(self) -> int:
+        """Prompt tokens read so far over all rows; those copied are not counted."""
+        return sum(pool.read_tokens for pool in self.pools)
 
-    def _begin(self, added: abc.Sequence[Sequence]) -> None:
-        """Start with these sequences, in as many slots."""
-        if len(added) < len(self.sequences):
-            self.sequences = [None] * len(added)
-            self.rows.select(range(len(added)))
-        rows = self.rows
-        rows.prefill([own.prompts.rows for own in added], [own.prompts.draft for own in added])
-        decoding, states = decoding_of(rows, added[0].prompts.request), [own.state for own in added]
-        self._sampler = Sampler(rows.rows, rows.draft.drafter, decoding, states, rows.cost)
+    # -- sequences -------------------------------------------------------------------------------
 
-    def _start(self, slots: abc.Sequence[int], sequences: abc.Sequence[Sequence], seconds: float) -> None:
-        """Run prefilled sequences in these slots; `seconds` is the time of their prefill."""
-        assert self._sampler is not None
-        for slot, sequence in zip(slots, sequences, strict=True):
-            sequence.prefilled(seconds / len(sequences))
-            self._sampler.insert(slot, sequence.state)
-            self.sequences[slot] = sequence
-        self.started += len(slots)
+    def insert(self, sequences: abc.Sequence[Sequence]) -> None:
+        """Put new sequences into free slots."""
+        began, slots = perf_counter(), self.free[: len(sequences)]
+        placed = dict(zip(slots, sequences, strict=True))
+        self._rows.insert({slot: own.rows.new_rows(own.row_prompts) for slot, own in placed.items()})
+        drafts: dict[int, tuple[Any, dict[int, NewRows]]] = {}
+        for slot, own in placed.items():
+            draft = own.rows.draft
+            if draft.steps:
+                rows = own.rows.draft_rows(own.draft_prompt)
+                drafts.setdefault(id(draft.model), (draft.model, {}))[1][slot] = rows
+        for model, of_model in drafts.values():
+            self._draft_pool(model)[0].insert(of_model)
+        for slot, own in placed.items():
+            self._drafters.of[slot] = self._drafter(slot, own)
+            self.sequences[slot] = own
+        self._reading |= dict.fromkeys(slots, (perf_counter() - began) / max(1, len(slots)))
+        self._start_read()
 
-    def shrink(self) -> None:
-        """Drop the free slots."""
-        self._select([slot for slot, sequence in enumerate(self.sequences) if sequence is not None])
+    def free_slot(self, slot: int, *, damaged: bool = False) -> None:
+        """Take the sequence out of a slot; `damaged`: its rows have NaN in their caches."""
+        self._rows.free(slot, damaged=damaged)
+        for pool, _ in self._draft_pools.values():
+            pool.free(slot, damaged=damaged)
+        self._drafters.of[slot] = self.sequences[slot] = self._sampler.states[slot] = None
+        self._reading.pop(slot, None)
 
-    def grow(self, size: int) -> None:
-        """Grow to `size` slots; the new ones are free."""
-        old = len(self.sequences)
-        self._select([*range(old), *[0] * (size - old)])
-        self.sequences[old:] = [None] * (size - old)
+    def compact(self) -> None:
+        """Drop rows without a slot where they are the majority."""
+        for pool in self.pools:
+            pool.compact()
 
-    def _select(self, slots: abc.Sequence[int]) -> None:
-        assert self._sampler is not None
-        self._wanted = len(slots)
-        self.rows.select(slots)
-        self._sampler.select(slots)
-        self.sequences, self._wanted = [self.sequences[slot] for slot in slots], 0
+    def _drafter(self, slot: int, sequence: Sequence) -> Drafter | None:
+        draft = sequence.rows.draft
+        if draft.steps:
+            return self._draft_pool(draft.model)[1]
+        if draft.name != "lookup":
+            return None
+        self._lookup.insert(slot, sequence.prompts.draft)
+        return self._lookup
 
-    def round(self) -> abc.Iterator[tuple[Sequence, int]]:
-        """Run one round; yields sequences and their numbers of new tokens. Finished ones free their slot."""
-        assert self._sampler is not None
-        slots = {own.id: (slot, own) for slot, own in enumerate(self.sequences) if own is not None}
-        for next_round in self._sampler.round():
-            slot, sequence = slots[next_round.sequence]
-            round_, _ = sequence.accept(next_round)
-            if round_.finish_reason is not None:
-                self.sequences[slot] = None
-            yield sequence, len(round_.tokens)
+    def _draft_pool(self, model: Any) -> tuple[RowPool, RowDrafter]:
+        """The rows that draft on a model, apart from those that are scored: a pass over some of the rows of a
+        pool would copy their keys and values. Copies of weights without a slot give way to new ones.
+        """
+        if id(model) not in self._draft_pools:
+            own = model is self._loaded.model
+            for key, (pool, _) in list(self._draft_pools.items()):
+                if not own and pool.model is not self._loaded.model and not pool.used:
+                    del self._draft_pools[key]
+            bank, sibling = (LoraBank.of(model), self._rows.pools[0]) if own else (None, None)
+            pool = RowPool(model, bank, sibling=sibling)
+            self._draft_pools[id(model)] = pool, RowDrafter(pool)
+        return self._draft_pools[id(model)]
+
+    # -- rounds ----------------------------------------------------------------------------------
+
+    @property
+    def decoding(self) -> bool:
+        """Whether a sequence has read its prompts and takes part in rounds."""
+        return any(state is not None and state.running for state in self._sampler.states)
+
+    def read(self, budget: int) -> None:
+        """Read the next block of prompts, about `budget` tokens over all rows; those of drafters last.
+
+        Sequences whose prompts are unread share its time, as those of a round share that of the round.
+        """
+        began, pool = perf_counter(), next((pool for pool in self.pools if pool.unread), None)
+        if pool is not None:
+            pool.read(budget)
+            seconds = perf_counter() - began
+            self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
+            self._start_read()
+
+    def round(self) -> dict[int, Round | None]:
+        """One round of the sequences that have read their prompts, by slot; None where one has failed."""
+        taking_part = [slot for slot, state in enumerate(self._sampler.states) if state and state.running]
+        rounds = self._sampler.round() if taking_part else {}
+        for slot, round_ in rounds.items():
+            self._policy.learn(self._sequence(slot).rows, round_)
+        return {slot: rounds.get(slot) for slot in taking_part}
+
+    def _sizes(self, states: abc.Mapping[int, SequenceState]) -> dict[int, int]:
+        return self._policy.sizes({slot: self._sequence(slot) for slot in states})
+
+    def _sequence(self, slot: int) -> Sequence:
+        own = self.sequences[slot]
+        assert own is not None
+        return own
+
+    def _start_read(self) -> None:
+        """Let the sequences whose prompts are read take part in rounds."""
+        for slot in list(self._reading):
+            own = self._sequence(slot)
+            pools = [pool for pool, _ in self._draft_pools.values() if slot in pool]
+            if self._rows.is_read(slot) and all(pool.is_read(slot) for pool in pools):
+                own.prefilled(self._reading.pop(slot))
+                self._sampler.states[slot] = own.state

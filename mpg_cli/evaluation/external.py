@@ -37,7 +37,7 @@ QUESTION = """\
 You judge whether a text is written in the style of a persona.
 
 Persona: {persona}
-{told}
+{description}
 The text answers this prompt:
 <prompt>
 {prompt}
@@ -236,7 +236,7 @@ def question(one: Exhibit) -> str:
     if one.reference:
         reference = f"A reference answer in that style:\n<reference>\n{one.reference}\n</reference>\n"
     return QUESTION.format(
-        persona=one.persona, told=described, prompt=one.prompt, reference=reference, text=one.text
+        persona=one.persona, description=described, prompt=one.prompt, reference=reference, text=one.text
     )
 
 

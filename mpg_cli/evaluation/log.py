@@ -74,7 +74,9 @@ def open_log(file: Path | None, config: Mapping[str, Any]) -> Iterator[Evaluatio
     if file is None:
         yield EvaluationLog()
         return
-    with ResumableLog(file, config, of="an evaluation", restart_by="remove it") as log:
+    data = "--prompts and --count, or --data, --data-weights, --ask and --scale"
+    set_by = {"blend": "--persona, --adapter and --scale", "prompts": data}
+    with ResumableLog(file, config, of="an evaluation", restart_by="remove it", set_by=set_by) as log:
         yield EvaluationLog(log)
 
 

@@ -42,14 +42,12 @@ def methods(
     experts: Sequence[Expert],
     request: Request,
     notice: Callable[[str], None] = lambda message: None,
-    smaller: LoadedModel | None = None,
 ) -> list[Method]:
     """All methods for the blend of a request, ours last; the scheme of the request sets the drafter of ours.
 
-    `notice` gets the reason of each method that is left out; `smaller` is the draft model, if the scheme
-    names one.
+    `notice` gets the reason of each method that is left out.
     """
-    return list(_methods(loaded, experts, request, notice, smaller))
+    return list(_methods(loaded, experts, request, notice))
 
 
 def _methods(
@@ -57,7 +55,6 @@ def _methods(
     experts: Sequence[Expert],
     request: Request,
     notice: Callable[[str], None],
-    smaller: LoadedModel | None,
 ) -> Iterator[Method]:
     yield Method("base", lambda: Source(loaded, prompted(request, None)))
     for name in [expert.name for expert in experts]:
@@ -77,9 +74,9 @@ def _methods(
     if any(expert.weight < 0 for expert in experts):
         notice("mixture: left out, it allows no negative weights")
     else:
-        yield Method("mixture", lambda: Source(loaded, blended(request, "mixture", "exact"), smaller))
-    yield Method("threshold", lambda: Source(loaded, blended(request, "product", "threshold"), smaller))
-    yield Method(OURS, lambda: Source(loaded, blended(request, "product", "exact"), smaller))
+        yield Method("mixture", lambda: Source(loaded, blended(request, "mixture", "exact")))
+    yield Method("threshold", lambda: Source(loaded, blended(request, "product", "threshold")))
+    yield Method(OURS, lambda: Source(loaded, blended(request, "product", "exact")))
 
 
 def blended(request: Request, target: TargetName, rule: RuleName) -> Request:

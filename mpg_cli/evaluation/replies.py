@@ -6,11 +6,12 @@ The noise depends on seed and prompt id, so replies of two methods with the same
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Failed, Finished, Notice, Progress
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, MpgError
 from mpg_cli.evaluation.fluency import fluencies
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
@@ -23,14 +24,10 @@ from mpg_cli.models.text.prompting import Prompting
 
 @dataclass(frozen=True)
 class Source:
-    """A source of replies: a model, and a request with blend, sampling, scheme and seed.
-
-    `smaller` is the draft model, if the scheme names one.
-    """
+    """A source of replies: a model, and a request with blend, sampling, scheme and seed."""
 
     loaded: LoadedModel
     request: Request
-    smaller: LoadedModel | None = None
 
 
 def draw(
@@ -46,32 +43,33 @@ def draw(
 ) -> list[Reply]:
     """A reply to every prompt, in order. Replies in `done`, by prompt id, are reused.
 
-    Each new reply goes to `keep` as soon as it is finished. Raises MpgError for a prompt that fails.
+    Each new reply goes to `keep` as soon as it is finished; `cache` has loaded experts and drafting models.
+    The engine is a new one, so that the times of methods compare: none finds prompts of another in its rows.
+    Raises MpgError for a prompt that fails.
     """
     found = dict(done or {})
     missing = [_request(source.request, one) for one in prompts if one.id not in found]
-    scheduler = Scheduler(source.loaded, batch_size=batch_size, smaller=source.smaller, cache=cache)
-    for event in scheduler.run(iter(missing)):
-        signals.check()
-        match event:
-            case Failed():
-                kind = ContextError if event.code == "too_long" else MpgError
-                hint = f"; {event.error.hint}" if event.error.hint else ""
-                raise kind(f"prompt {event.sequence}: {event.error.message}{hint}")
-            case Notice():
-                notice(event.message)
-            case Finished():
-                reply = Reply(
-                    str(event.sequence),
-                    event.text,
-                    event.token_ids,
-                    event.finish_reason,
-                    event.stats.seconds.total,
-                )
-                found[reply.id] = reply
-                keep(reply)
-        if isinstance(event, Finished | Progress):
-            report(len(found) / len(prompts))
+    with closing(Engine(source.loaded, batch_size=batch_size, cache=cache)) as engine:
+        for event in engine.run(iter(missing)):
+            signals.check()
+            match event:
+                case Failed():
+                    kind = ContextError if event.code == "too_long" else MpgError
+                    raise kind(f"prompt {event.sequence}: {event.error.text}")
+                case Notice():
+                    notice(event.message)
+                case Finished():
+                    reply = Reply(
+                        str(event.sequence),
+                        event.text,
+                        event.token_ids,
+                        event.finish_reason,
+                        event.stats.seconds.total,
+                    )
+                    found[reply.id] = reply
+                    keep(reply)
+            if isinstance(event, Finished | Progress):
+                report(len(found) / len(prompts))
     return [found[one.id] for one in prompts]
 
 

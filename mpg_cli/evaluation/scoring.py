@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -10,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpg_cli.engine.blend_rows import BlendRows, common_vocabulary
+from mpg_cli.engine.blend_rows import common_vocabulary
+from mpg_cli.engine.teacher_forcing import TeacherForcing
 from mpg_cli.errors import ContextError
 from mpg_cli.evaluation.questionnaire import Item, Readout, item_prompt
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.loader import LoadedModel
-from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.masks import context_length
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.models.text.vocabulary import logits_width
-from mpg_cli.sampling.params import Scheme, TargetName
+from mpg_cli.sampling.params import TargetName
 from mpg_cli.sampling.scorer import padded
 from mpg_cli.sampling.targets import combine
 
@@ -71,43 +72,32 @@ def option_scores(
     sums = [[torch.zeros(len(item.options)) for item in items] for _ in weights]
     tensors = [None if own is None else torch.tensor(list(own)) for own in weights]
     done = 0
-    for count, group in groupby(questions, key=lambda question: len(question.options)):
-        alike = list(group)
-        batch = min(at_once, _batch(loaded, 1 + len(experts), count, alike))
-        blend_rows = BlendRows(
-            loaded,
-            LoraBank.of(loaded.model),
-            experts,
-            Scheme(drafter="none"),
-            batch=batch,
-            candidates=count,
-        )
-        for begin in range(0, len(alike), batch):
-            part = alike[begin : begin + batch]
-            rows, drafts, lengths = _pass(blend_rows, part)
-            for own, weight in zip(sums, tensors, strict=True):
-                scores = _scores(rows, drafts, lengths, target, weight)  # (B, N)
-                for question, found in zip(part, scores[: len(part)], strict=True):
-                    own[question.place] += found / 2  # two orders
-            done += len(part)
-            report(done / len(questions))
-        blend_rows.release()
+    with closing(TeacherForcing.of(loaded, experts)) as scorer:
+        for count, group in groupby(questions, key=lambda question: len(question.options)):
+            alike = list(group)
+            batch = min(at_once, _batch(loaded, 1 + len(experts), count, alike))
+            for begin in range(0, len(alike), batch):
+                part = alike[begin : begin + batch]
+                log_probs, texts, lengths = _pass(scorer, part)
+                for own, weight in zip(sums, tensors, strict=True):
+                    scores = _scores(log_probs, texts, lengths, target, weight)  # (B, N)
+                    for question, found in zip(part, scores, strict=True):
+                        own[question.place] += found / 2  # two orders
+                done += len(part)
+                report(done / len(questions))
     return [[tuple(found.tolist()) for found in own] for own in sums]
 
 
-def _pass(blend_rows: BlendRows, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass over B questions; the last is repeated if there are fewer.
+def _pass(scorer: TeacherForcing, part: Sequence[Question]) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass over B questions, each with N options.
 
     Returns log-probabilities (R, B, N, T, V), option tokens (B, N, T) and their lengths (B, N).
     """
-    part = [*part, *[part[-1]] * (blend_rows.batch - len(part))]
     options = [ids for question in part for ids in question.options]
-    drafts = padded(options).view(len(part), blend_rows.candidates, -1)  # (B, N, T)
+    texts = padded(options).view(len(part), len(part[0].options), -1)  # (B, N, T)
     lengths = torch.tensor([[len(ids) for ids in question.options] for question in part])  # (B, N)
-    blend_rows.rows.prefill([question.prompts for question in part])
-    rows = blend_rows.rows.score(drafts).log_probs[:, :, :, :-1]  # (R, B, N, T+1, V) -> (R, B, N, T, V)
-    blend_rows.rows.check()
-    return rows, drafts.to(rows.device), lengths.to(rows.device)
+    log_probs = scorer.log_probs([question.prompts for question in part], texts)
+    return log_probs, texts.to(log_probs.device), lengths.to(log_probs.device)
 
 
 def _scores(

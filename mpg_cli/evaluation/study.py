@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,10 @@ class Study:
                 for one in self.prompts
             ]
         )
+        files: dict[str, list[str]] = {}  # two adapters may have one name
+        for one in experts:
+            key = expert_key(replace(one, weight=1.0))  # the weights are in the blend
+            files.setdefault(one.name, []).append(digest(json.dumps([one.kind, key, one.persona_prompt])))
         spec = RunSpec(
             model=ModelSpec.of(loaded),
             persona=expression_of(request),
@@ -88,7 +92,8 @@ class Study:
             "device": device_name(loaded.device.value),
             "weights": weights_digest(loaded.model),
             "prompts": digest(prompts_json),
-            "blend": [[e.kind, *expert_key(e), digest(e.persona_prompt or "")] for e in experts],
+            "blend": spec.persona,
+            "experts": files,
             "smaller model": weights_digest(smaller.model) if smaller else None,
         }
 
@@ -172,8 +177,8 @@ def style(study: Study) -> Findings:
     """Evaluate one blend. Raises ModelError, AdapterError, PersonaError, ContextError, MpgError."""
     from mpg_cli.evaluation.replies import Source
 
-    with _open(study) as (bench, _, smaller):
-        metrics = bench.measure("blend", Source(bench.base, study.request, smaller))
+    with _open(study) as (bench, _):
+        metrics = bench.measure("blend", Source(bench.base, study.request))
     return Findings(bench.base.id, *_description(study), metrics)
 
 
@@ -182,9 +187,9 @@ def compare(study: Study) -> Comparison:
     from mpg_cli.evaluation.methods import methods
 
     request = study.request
-    with _open(study) as (bench, experts, smaller):
+    with _open(study) as (bench, experts):
         found = []
-        for method in methods(bench.base, experts, request, study.notice, smaller):
+        for method in methods(bench.base, experts, request, study.notice):
             found.append(bench.measure(method.name, method.source()))
         equal = compared_with_token_by_token(bench, request, found[-1])
     if equal[0] < equal[1]:
@@ -222,17 +227,16 @@ def _seed(request: Request) -> int:
 
 
 @contextmanager
-def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel | None]]:
-    """Load the model, the experts and the draft model, and open the log."""
-    from mpg_cli.engine.session import open_drafter
+def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...]]]:
+    """Load the model, the experts and the drafting model, and open the log."""
     from mpg_cli.evaluation.evaluation import Bench  # torch loads here
-    from mpg_cli.models.experts import ExpertCache, find_experts
+    from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
     from mpg_cli.models.prepare import load_prepared
 
     request, cache = study.request, ExpertCache()
     loaded = load_prepared(request.model, study.load)
     experts = find_experts(request.blend, request.adapters, loaded, study.load, study.notice, cache)
-    smaller = open_drafter(request, loaded, study.load)
+    smaller = find_drafter(request.scheme, loaded, study.load, cache)
     for text in (*loaded.notices, *(smaller.notices if smaller else ())):
         study.notice(text)
     study.load("")
@@ -242,4 +246,4 @@ def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...], LoadedModel
         bench = Bench(
             loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
         )
-        yield bench, experts, smaller
+        yield bench, experts

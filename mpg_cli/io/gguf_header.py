@@ -35,7 +35,7 @@ _MOST_BYTES = 1 << 28  # of the header
 _LONGEST_NAME = 1 << 10  # bytes of a key or the name of a tensor
 _MOST_DIMENSIONS = 4
 _LARGEST_ALIGNMENT = 1 << 20
-_AGAIN: Final = "fetch the file again"
+AGAIN: Final = "fetch the file again"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class Header:
 def is_gguf(path: Path) -> bool:
     """Whether a file begins like a GGUF file."""
     try:
+        if not path.is_file():  # to open a pipe may never end
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
@@ -131,7 +133,7 @@ class _Reader:
         self.data: mmap.mmap | bytes = b""
         self.at = self.end = self.items = 0
 
-    def fail(self, what: str, hint: str | None = _AGAIN) -> NoReturn:
+    def fail(self, what: str, hint: str | None = AGAIN) -> NoReturn:
         raise self.error(f"{self.label} {what}", hint=hint)
 
     def check_magic(self, head: bytes) -> None:

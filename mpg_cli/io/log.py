@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
@@ -34,9 +35,10 @@ T = TypeVar("T")
 class ResumableLog:
     """The `--output` file of a run, a context manager; inside it `config` is the configuration of the log.
 
-    In messages `of` names the run ("a batch") and `restart_by` the way to start over ("remove it"). With
-    `sidecar` the configuration is in a file beside the log. The keys `drawn` were not given by the user and
-    are taken from an existing log. `restart` discards existing records.
+    In messages `of` names the run ("a batch"), `restart_by` the way to start over ("remove it") and `set_by`
+    the options behind keys that are not named like one. With `sidecar` the configuration is in a file beside
+    the log. The keys `drawn` were not given by the user and are taken from an existing log. `restart`
+    discards existing records.
 
     Raises UsageError if the file is not a regular file; on entering, UsageError if it has another
     configuration, is not such a log, is in use, or cannot be written.
@@ -49,6 +51,7 @@ class ResumableLog:
         *,
         of: str,
         restart_by: str,
+        set_by: Mapping[str, str] | None = None,
         sidecar: bool = False,
         drawn: Collection[str] = (),
         restart: bool = False,
@@ -62,7 +65,7 @@ class ResumableLog:
                 f"{self._label} is not a regular file", hint="give a regular file or leave out --output"
             )
         self._sidecar = self.file.with_name(self.file.name + SIDECAR) if sidecar else None
-        self._of, self._restart_by = of, restart_by
+        self._of, self._restart_by, self._set_by = of, restart_by, set_by or {}
         self._drawn, self._restart = drawn, restart
         self._stream: io.FileIO | None = None  # unbuffered: a failed write is not repeated on close
         self._lock: BinaryIO | None = None
@@ -228,10 +231,14 @@ class ResumableLog:
             key = changed[0]
             was, now = (visible(json.dumps(config.get(key)), 80) for config in (then, own))
             more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
-            raise UsageError(
+            source = self._set_by.get(key.partition(".")[0])
+            hint = f"run the same command to resume, choose another output, or {self._restart_by}"
+            refused = UsageError(
                 f"{self.name} was written with a different {key}: {was}, now {now}{more}",
-                hint=f"run the same command to resume, choose another output, or {self._restart_by}",
+                hint=f"set by {source}; {hint}" if source else hint,
             )
+            refused.setting = f"--{re.sub('[_ ]', '-', key.rpartition('.')[2])}"
+            raise refused
 
     def _write_config(self) -> None:
         if self._sidecar is None:

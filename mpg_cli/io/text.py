@@ -26,7 +26,7 @@ def visible(text: str, limit: int | None = None) -> str:
 
 def size_text(count: int) -> str:
     """Bytes in a decimal unit, as on the hub: `98.4 MB`."""
-    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+    for limit, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= limit:
             return f"{count / limit:.3g} {unit}"
     return f"{count} B"

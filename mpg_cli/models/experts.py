@@ -1,4 +1,6 @@
-"""The expert of each persona on the loaded model: adapter, checkpoint, prompt, or prompt with an adapter."""
+"""The expert of each persona on the loaded model: adapter, checkpoint, prompt, or prompt with an adapter; and
+the drafting model.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpg_cli.errors import caused_by
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.adapter import Adapter, read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.load.loader import LoadedModel, load_checkpoint
+from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter
 from mpg_cli.models.load.sources import fetch_adapter
 from mpg_cli.models.prepare import prepare_model
 from mpg_cli.personas.adapter_place import AdapterPlace
@@ -21,16 +24,21 @@ from mpg_cli.personas.choice import ExpertInfo, check_prompt, choose, notices
 from mpg_cli.personas.matching import ExpertKind, Match
 from mpg_cli.personas.registry import Blend
 from mpg_cli.personas.schema import AdapterEntry, Persona
+from mpg_cli.sampling.params import Scheme
 
 T = TypeVar("T")
 
 
 class ExpertCache:
-    """LRU cache of adapters and checkpoints by source, at most `most` of them (None: no limit)."""
+    """LRU cache of adapters and checkpoints by source, at most `most` of them (None: no limit).
+
+    It also holds drafting models, which do not give way.
+    """
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
         self._items: OrderedDict[Hashable, Any] = OrderedDict()
+        self._drafters: dict[str, LoadedModel] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -45,6 +53,12 @@ class ExpertCache:
         while self._most is not None and len(self._items) > self._most:
             self._items.popitem(last=False)
         return item
+
+    def drafter(self, place: str, load: Callable[[], LoadedModel]) -> LoadedModel:
+        """The drafting model of this name, loaded if it is missing."""
+        if place not in self._drafters:
+            self._drafters[place] = load()
+        return self._drafters[place]
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,22 @@ def find_experts(
     return tuple(sorted(experts, key=lambda expert: rank[expert.kind]))
 
 
+@caused_by("--drafter")
+def find_drafter(
+    scheme: Scheme, loaded: LoadedModel, report: Callable[[str], None], cache: ExpertCache
+) -> LoadedModel | None:
+    """The drafting model, where the scheme names one. Raises ModelError where it does not fit."""
+    kind, _, place = scheme.drafter.partition(":")
+    if kind != "model" or scheme.chunk_size == 0:
+        return None
+
+    def load() -> LoadedModel:
+        report(f"loading drafter {place}")
+        return prepare_model(load_drafter(place, loaded, report=report), compiled=loaded.compiled)
+
+    return cache.drafter(place, load)
+
+
 @dataclass(frozen=True)
 class _Loader:
     """Loads the expert of an entry of a persona, with weight 1."""
@@ -159,6 +189,7 @@ def _no_notice(text: str) -> None:
     """Drop a notice."""
 
 
+@caused_by("--adapter")
 def _given_adapter(
     place: AdapterPlace,
     loaded: LoadedModel,

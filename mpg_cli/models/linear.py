@@ -11,11 +11,35 @@ FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class RepackedLinear(nn.Linear):
-    """A linear layer equal to nn.Linear, with its weight in another layout."""
+    """A linear layer equal to nn.Linear, with its weight in another layout, or with padded products."""
+
+    least = 1  # rows of a product; fewer are padded, where a library sums those in another order
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = input.numel() // self.in_features
+        if rows >= self.least:
+            return self.product(input)
+        padding = (0, 0, 0, self.least - rows)
+        padded = nn.functional.pad(input.reshape(rows, self.in_features), padding)  # (least, d_in)
+        return self.product(padded)[:rows].view(*input.shape[:-1], self.out_features)
+
+    def product(self, input: Tensor) -> Tensor:
+        """input (..., d_in) -> (..., d_out)."""
+        raise NotImplementedError
 
     def repack(self) -> None:
         """Convert the weight from the plain layout to that of the layer."""
         raise NotImplementedError
+
+
+class PlainLinear(RepackedLinear):
+    """One whose weight keeps the plain layout."""
+
+    def product(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight, self.bias)
+
+    def repack(self) -> None:
+        pass
 
 
 def base_layer(module: nn.Module) -> nn.Module:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mpg_cli.errors import caused_by
 from mpg_cli.models.fast import SWITCH, accelerate
 from mpg_cli.models.load.loader import LoadedModel, load_model, weights_digest
 from mpg_cli.models.run.attention import use_few_queries
 from mpg_cli.models.run.forward import position_bytes
+from mpg_cli.models.run.invariance import check_invariance
 from mpg_cli.models.run.plan import plan_of
 from mpg_cli.models.run.selfcheck import TESTED, check_rows
 from mpg_cli.options.model import ModelOptions
 
 
+@caused_by("--model")
 def load_prepared(options: ModelOptions, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
     """Load and prepare the model of these options; `report` gets progress messages. Raises ModelError."""
     options = options.resolved()
@@ -39,6 +42,7 @@ def prepare_model(loaded: LoadedModel, *, compiled: bool = False) -> LoadedModel
     if tested:
         use_few_queries(loaded.model)
     loaded = replace(loaded, compiled=accelerate(loaded.model, compiled=compiled, repacked=tested))
+    check_invariance(loaded.model, compiled=loaded.compiled)
     if not compiled:
         return loaded
     duration = "some seconds" if plan_of(loaded.model).recorder() else "a minute or two"

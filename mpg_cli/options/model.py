@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from mpg_cli.config.named_models import AUTO, BUNDLED, GET_SMOLLM2, SMOLLM2, find_smollm2, smollm2
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.options.option import check_fields, option, unknown
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -21,7 +21,7 @@ class ModelOptions:
     name: str = option(
         AUTO,
         "--model",
-        metavar="ID|DIR",
+        metavar="ID|PATH|ollama:NAME",
         help="Hub id of the model, a folder, a GGUF file, or ollama:NAME; "
         "auto: smollm2 if it is here, else mpg-tiny.",
         complete="model",
@@ -45,7 +45,7 @@ class ModelOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.name.strip():
-            raise UsageError("--model is empty", hint="give a hub id or a folder")
+            raise UsageError("--model is empty", hint="give a hub id, a folder, a GGUF file or ollama:NAME")
         if not _DEVICE.fullmatch(self.device):
             raise unknown("--device", self.device, ("auto", "cuda", "cuda:N", "mps", "cpu"))
 
@@ -62,7 +62,8 @@ class ModelOptions:
             name, revision = (SMOLLM2, place.revision) if place else (BUNDLED, None)
             return replace(self, name=name, revision=revision, automatic=True)
         if self.name == SMOLLM2:
-            return replace(self, revision=find_smollm2(self.revision).revision)
+            with caused_by("--model"):
+                return replace(self, revision=find_smollm2(self.revision).revision)
         return self
 
     @property

@@ -79,5 +79,5 @@ class ImportOptions:
         shown="the card's own, or User",
     )
     base: str | None = option(
-        None, metavar="ID|DIR", help="Base model of a Modelfile's adapter.", shown="FROM"
+        None, metavar="ID|PATH|ollama:NAME", help="Base model of a Modelfile's adapter.", shown="FROM"
     )

@@ -14,10 +14,8 @@ class DataOptions:
     """The training data, and how to treat invalid rows and existing adapters."""
 
     data: tuple[Path, ...] = option(
-        (),
         metavar="FILE",
         help="JSONL or a JSON list of preference pairs, such as {prompt, chosen, rejected}.",
-        shown="required",
     )
     strict: bool = option(False, help="Stop if a row of the data is invalid.")
     force: bool = option(

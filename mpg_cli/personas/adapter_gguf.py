@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mpg_cli.errors import AdapterError, MpgError
 from mpg_cli.io.gguf_header import Header, TensorInfo, read_header
@@ -103,8 +102,6 @@ def _metadata_problems(header: Header) -> Iterator[str]:
             f"general.architecture is '{visible(architecture, 60)}'; it must be one of "
             f"{', '.join(sorted(ARCHITECTURES))}"
         )
-    elif _number(architecture) is None:
-        yield f"general.architecture is '{architecture}', which needs a newer gguf (pip install -U gguf)"
     if header.metadata.get("adapter.alora.invocation_tokens"):
         yield "adapter.alora.invocation_tokens: activated LoRA switches on in the middle of the prompt"
     alpha = header.metadata.get("adapter.lora.alpha", 0)
@@ -136,12 +133,10 @@ def _tensor_problems(header: Header) -> Iterator[str]:
 
 
 def gguf_names(architecture: str, names: Iterable[str]) -> dict[str, str]:
-    """The names in GGUF of a model's modules, by their own names, for those that the architecture has."""
-    from gguf import get_tensor_name_map
+    """The names in GGUF of a model's modules, by their own names, as far as the architecture has them."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    number = _number(architecture)
-    if architecture not in ARCHITECTURES or number is None:
-        return {}
+    number = next(number for number, name in MODEL_ARCH_NAMES.items() if name == architecture)
     own = [name for name in names if not is_not_text(name)]
     layers = [int(index) for name in own for index in re.findall(r"\.(\d{1,6})\.", name)]
     spelled = get_tensor_name_map(number, max(layers, default=0) + 1)
@@ -154,10 +149,3 @@ def gguf_names(architecture: str, names: Iterable[str]) -> dict[str, str]:
                 found[name] = other
                 break
     return found
-
-
-def _number(architecture: str) -> Any:
-    """The architecture in the installed gguf, None if that is older."""
-    from gguf import MODEL_ARCH_NAMES
-
-    return {name: number for number, name in MODEL_ARCH_NAMES.items()}.get(architecture)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.io.text import check_text
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.readers import finite, quoted
@@ -51,8 +51,10 @@ def resolve(options: BlendOptions, target: str) -> Experts:
         raise UsageError("a persona is missing", hint=hint)
     blend = None
     if options.personas:
-        terms = [term for text in options.personas for term in expression.parse(text)]
-        blend = registry.resolve(terms, registry.load_default(list(options.persona_dirs)), options.scale)
+        known = registry.load_default(list(options.persona_dirs))
+        with caused_by("--persona"):
+            terms = [term for text in options.personas for term in expression.parse(text)]
+            blend = registry.resolve(terms, known, options.scale)
     experts = Experts(blend, read_adapters(options.adapters, options.scale))
     check_weights(experts, target)
     return experts

@@ -338,7 +338,7 @@ def _bad_parts(parts: str) -> str | None:
     try:
         expression.parse(parts)
     except ExpressionError as error:
-        return error.message
+        return error.text
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -31,7 +31,7 @@ def choose_layout(wanted: Literal["auto", "columns", "plain", "json"], streams: 
 
 
 class ColumnsRenderer:
-    """Renders one blend after another: json and plain at once, columns on exit from the context.
+    """Renders the replies of several blends: json and plain at once, columns on exit from the context.
 
     An interrupted run shows the columns of the finished replies.
     """
@@ -40,20 +40,19 @@ class ColumnsRenderer:
         self._commentary, self._layout, self._samples = commentary, layout, samples
         self._replies: list[Finished] = []
 
-    def render(self, events: Iterable[Event]) -> None:
-        """Render the replies of one blend."""
+    def show(self, event: Event) -> None:
+        """Render an event; the replies come blend by blend."""
         out = self._commentary.streams.stdout
-        for event in events:
-            match event:
-                case Notice():
-                    self._commentary.notice(event.message)
-                case Finished():
-                    if self._layout == "json":
-                        write_line(out, event.record())
-                    elif self._layout == "plain":
-                        write_block(out, event, sample=self._samples > 1)
-                    else:
-                        self._replies.append(event)
+        match event:
+            case Notice():
+                self._commentary.notice(event.message)
+            case Finished():
+                if self._layout == "json":
+                    write_line(out, event.record())
+                elif self._layout == "plain":
+                    write_block(out, event, sample=self._samples > 1)
+                else:
+                    self._replies.append(event)
 
     def __enter__(self) -> ColumnsRenderer:
         return self

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mpg_cli.io.terminal import clean
+from mpg_cli.io.text import size_text
 from mpg_cli.render.jsonl import write_line
 from mpg_cli.render.tally import DEFAULT_SAMPLING, sampling_words
 
@@ -41,14 +42,5 @@ def _words(item: object) -> str:
 def _field(key: str, value: object) -> str:
     """A field such as `prompt tokens 9`; bytes in a readable unit."""
     if "_bytes" in key and isinstance(value, int):
-        key, value = key.replace("_bytes", ""), _size(value)
+        key, value = key.replace("_bytes", ""), size_text(value)
     return f"{key.replace('_', ' ')} {value}"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} GiB"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REFRESH = 12  # maximum redraws per second
 BURST = 4  # redraws without delay after a pause
+ECHO = 4  # cells after the status, where the terminal shows ^C: if that wrapped, lines could not be erased
 
 
 class LiveRenderer:
@@ -128,11 +129,9 @@ class LiveRenderer:
     def _lower(self) -> RenderableType:
         """The lower lines: the line in progress and the status."""
         status = progress_words(self._tally) if self._tally is not None else ""
-        status = clean(status).replace("\n", " ")
-        rows = [
-            Line(self._column.partial, no_wrap=True, overflow="crop"),
-            Line(status, style="dim", no_wrap=True, overflow="ellipsis"),
-        ]
+        status_line = Line(clean(status).replace("\n", " "), style="dim", no_wrap=True)
+        status_line.truncate(max(1, self._console.width - ECHO), overflow="ellipsis")
+        rows = [Line(self._column.partial, no_wrap=True, overflow="crop"), status_line]
         return Group(*(rows if self._column.partial else rows[1:]))
 
     def _print(self, lines: list[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed
+from mpg_cli.batch.line_engine import BatchEvent, LineDone, LineFailed
 from mpg_cli.engine.events import Notice, Progress, Sized
 from mpg_cli.io.terminal import Streams
 from mpg_cli.render.tally import SEPARATOR

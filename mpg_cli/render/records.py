@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mpg_cli.batch.runner import LineDone, LineFailed
+from mpg_cli.batch.line_engine import LineDone, LineFailed
 from mpg_cli.render.jsonl import finite
 
 

@@ -151,7 +151,7 @@ def _histogram_words(stats: Stats) -> str:
 
 def _contribution_words(tally: Tally) -> str:
     means = tally.stats.mean_contributions
-    if means is None:
+    if not means:  # before the first token, and where all personas are one row
         return ""
     names = (expert.name for expert in tally.spec.experts)
     unit = "share of the token" if tally.spec.scheme.target == "mixture" else "nats per token"

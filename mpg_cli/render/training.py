@@ -49,8 +49,8 @@ class Progress:
 
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
-            told = figures.summary(brief=True) if figures else ""
-            self._show(self._doing, total=total, completed=done, figures=told)
+            words = figures.summary(brief=True) if figures else ""
+            self._show(self._doing, total=total, completed=done, figures=words)
         elif not self._quiet and figures is not None and self._due(done, total):
             self._streams.message(f"step {done}/{total}: {figures.summary()}")
 

@@ -1,190 +1,264 @@
-"""Draft sources and the adaptive chunk size (docs/algorithm.md, "Drafters", "Chunk size").
+"""Drafters (docs/algorithm.md, "Drafters").
 
-A draft source is a row of a model that steps token by token (`RowDrafter`; the reference, one persona, the
-merged adapter, a smaller model) or an n-gram lookup (`LookupDrafter`); with a `NullDrafter` decoding goes
-token by token.
+A drafter is a row of a model that steps token by token (`RowDrafter`; the reference, one persona, the merged
+adapter, a smaller model) or an n-gram lookup (`LookupDrafter`). `SlotDrafters` gives every slot its own; a
+slot without one decodes token by token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol, TypeVar
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mpg_cli.sampling.noise import draft_stream
-from mpg_cli.sampling.scorer import StepScorer, padded, to_device
+from mpg_cli.sampling.scorer import Kept, Scores, StepScorer, padded, to_device
 from mpg_cli.sampling.state import Decoding, SequenceState
-from mpg_cli.sampling.stats import Stats
 from mpg_cli.sampling.targets import Seen, reshape
 
 NGRAMS = (4, 3, 2)  # lengths of the suffix that a lookup searches for, the longest first
-PRIOR_RATE, PRIOR_EVALUATED = 0.85, 8  # prior acceptance rate, and its weight in evaluated tokens
-MAX_ADAPTIVE = 16  # tokens; the estimate degrades for longer chunks, which end at one rejection
 
-D = TypeVar("D")
+States = Sequence[SequenceState | None]  # one a slot
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Drafted tokens (B, N, T) and log q of each of them (B, N, T).
+    """Drafted tokens (B, N, T) and log q of each of them (B, N, T), for B slots.
 
-    `sizes[b]` is the requested number of tokens of sequence b, or the number that a lookup found; T is less
-    than the largest when every sequence has drafted its end token. `full_log_q` is log q of the whole
-    vocabulary, (B, N, T, V), where a rule needs it; None where q has all its mass on the drafted token.
+    `sizes[b]` is the requested number of tokens of slot b, or the number that a lookup found; slots that
+    draft nothing are left out. T is less than the largest when every sequence has drafted its end token.
+    `full_log_q[b]` is log q of the whole vocabulary, (T, V), where a rule needs it; without it q has all its
+    mass on the drafted token. `steps[b]` counts the forward passes of the drafter.
     """
 
-    sizes: tuple[int, ...]
+    sizes: Mapping[int, int]
     tokens: Tensor
     log_q: Tensor
-    full_log_q: Tensor | None = None
-    steps: int = 0  # forward passes of the drafter
+    full_log_q: Mapping[int, Tensor]
+    steps: Mapping[int, int]
+
+    @cached_property
+    def lists(self) -> list[list[list[int]]]:
+        """The tokens as B lists of N lists of T."""
+        found: list[list[list[int]]] = self.tokens.tolist()
+        return found
 
     @classmethod
-    def empty(cls, batch: int, candidates: int) -> Draft:
-        """No token for any sequence."""
-        none = torch.zeros(batch, candidates, 0)  # (B, N, 0)
-        return cls((0,) * batch, none.long(), none)
+    def empty(cls, slots: int, candidates: int = 1) -> Draft:
+        """No token in any slot."""
+        none = torch.zeros(slots, candidates, 0)  # (B, N, 0)
+        return cls({}, none.long(), none, {}, {})
 
     def log_q_of(self, b: int, vocabulary: int) -> Tensor:
-        """log q of sequence b over the whole vocabulary, (T, V)."""
-        if self.full_log_q is not None:
-            return self.full_log_q[b, 0]
+        """log q of slot b over the whole vocabulary, (T, V)."""
+        if b in self.full_log_q:
+            return self.full_log_q[b]
         one_hot = torch.full((self.tokens.shape[2], vocabulary), -torch.inf)
         return one_hot.scatter_(1, self.tokens[b, 0, :, None], 0.0)  # (T, V)
 
 
 class Drafter(Protocol):
-    """Drafts for B sequences: `insert` passes their prompts, `commit` the tokens that follow."""
+    """Drafts for the slots that use it."""
 
-    def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
-    ) -> Draft:
-        """At most `sizes[b]` tokens for each sequence and candidate; `seen` are the penalties' tokens."""
+    def draft(self, states: States, sizes: Mapping[int, int]) -> Draft:
+        """At most `sizes[b]` > 0 tokens for each candidate of slot b, nothing for other slots."""
         ...
 
-    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """End the round: for each sequence, drop the last `drop` tokens (there may be fewer), then append
-        `tokens`; of the drafted tokens before them, those of the candidate `winner` stay.
-        """
+    def commit(self, kept: Mapping[int, Kept]) -> None:
+        """End the round in these slots, of which some may not use this drafter."""
         ...
 
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        """Start new sequences, with these prompts, in these slots."""
-        ...
-
-    def select(self, slots: Sequence[int]) -> None:
-        """Keep the sequences of these slots, in this order; a slot given twice is duplicated."""
-        ...
-
-    def clone(self: D, batch: int) -> D:
-        """An empty drafter of the same kind for `batch` sequences, in which prompts are prefilled ahead."""
-        ...
-
-    def copy(self: D, other: D, source: Sequence[int], slots: Sequence[int]) -> None:
-        """Copy the sequences in the slots `source` of a clone into these slots."""
+    def name(self, slot: int) -> str:
+        """The name of the drafter of a slot, for messages."""
         ...
 
 
-class NullDrafter:
-    """No draft: every pass commits one token drawn from the target."""
+class SlotDrafters:
+    """The drafter of each slot; `of[b]` is None where a slot decodes token by token."""
 
-    def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
-    ) -> Draft:
-        return Draft.empty(len(states), decoding.scheme.threshold.candidates)
+    def __init__(self, of: Sequence[Drafter | None]) -> None:
+        self.of = list(of)
 
-    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        """Nothing to do, here and below: there is no state."""
+    @classmethod
+    def all(cls, drafter: Drafter | None, slots: int) -> SlotDrafters:
+        """One drafter for all slots."""
+        return cls([drafter] * slots)
 
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None: ...
+    def draft(self, states: States, sizes: Mapping[int, int]) -> Draft:
+        """See `Drafter.draft`."""
+        most = max((state.decoding.candidates for state in states if state is not None), default=1)
+        users: dict[int, tuple[Drafter, dict[int, int]]] = {}
+        for b, size in sizes.items():
+            drafter = self.of[b]
+            if drafter is not None and size > 0:
+                users.setdefault(id(drafter), (drafter, {}))[1][b] = size
+        drafts = [drafter.draft(states, own) for drafter, own in users.values()]
+        return _merged(drafts, len(states), most) if len(drafts) != 1 else drafts[0]
 
-    def select(self, slots: Sequence[int]) -> None: ...
+    def name(self, slot: int) -> str:
+        """See `Drafter.name`."""
+        drafter = self.of[slot]
+        return "no drafter" if drafter is None else drafter.name(slot)
 
-    def clone(self, batch: int) -> NullDrafter:
-        return self
+    def commit(self, kept: Mapping[int, Kept]) -> None:
+        """See `Drafter.commit`."""
+        users: dict[int, tuple[Drafter, dict[int, Kept]]] = {}
+        for b, own in kept.items():
+            drafter = self.of[b]
+            if drafter is not None:
+                users.setdefault(id(drafter), (drafter, {}))[1][b] = own
+        for drafter, of_drafter in users.values():
+            drafter.commit(of_drafter)
 
-    def copy(self, other: NullDrafter, source: Sequence[int], slots: Sequence[int]) -> None: ...
+
+def _merged(drafts: Sequence[Draft], slots: int, candidates: int) -> Draft:
+    """Drafts of different slots as one."""
+    if not drafts:
+        return Draft.empty(slots, candidates)
+    longest = max(draft.tokens.shape[2] for draft in drafts)
+    tokens = torch.zeros(slots, candidates, longest, dtype=torch.long)  # (B, N, T)
+    log_q = torch.zeros(slots, candidates, longest)
+    for draft in drafts:
+        own, T = list(draft.sizes), draft.tokens.shape[2]
+        tokens[own, :, :T] = draft.tokens[own]
+        log_q[own, :, :T] = draft.log_q[own].to(log_q)
+    return Draft(
+        {b: size for draft in drafts for b, size in draft.sizes.items()},
+        tokens,
+        log_q,
+        {b: full for draft in drafts for b, full in draft.full_log_q.items()},
+        {b: steps for draft in drafts for b, steps in draft.steps.items()},
+    )
 
 
 class RowDrafter:
-    """Drafts with a scorer of one row, one forward pass a token."""
+    """Drafts with a scorer of one row a slot, one forward pass a token for all slots together."""
 
     def __init__(self, scorer: StepScorer) -> None:
-        if scorer.rows != 1:
-            raise ValueError("a drafter has one row")
         self.scorer = scorer
 
-    def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
-    ) -> Draft:
-        """Step until every sequence has drafted `sizes[b]` tokens or an end token."""
-        B, N = self.scorer.batch, self.scorer.candidates
+    def draft(self, states: States, sizes: Mapping[int, int]) -> Draft:
+        """Step until every slot has drafted `sizes[b]` tokens or an end token."""
+        chunks = _chunks(states, sizes, self.scorer)
+        B, N = len(states), max(part.candidates for part in chunks)
+        own = list(sizes)
         tokens: list[Tensor] = []  # each (B, N)
         log_qs: list[Tensor] = []  # each (B, N)
-        full: list[Tensor] = []  # each (B, N, V), where the rule needs all of q
-        ended = torch.zeros(B, N, dtype=torch.bool)
-        wanted = torch.tensor(sizes)[:, None]  # (B, 1)
-        ends = torch.tensor(sorted(decoding.end_tokens), dtype=torch.long)
+        full: list[dict[int, Tensor]] = []  # (V,) of each slot whose rule needs all of q
+        ended = torch.ones(B, N, dtype=torch.bool)
+        for b in own:
+            ended[b, : states_of(states, b).decoding.candidates] = False
+        wanted = torch.zeros(B, 1, dtype=torch.long)
+        wanted[own, 0] = torch.tensor(list(sizes.values()))
+        nothing = torch.zeros(B, N, 0, dtype=torch.long)
         while not bool((ended := ended | (wanted <= len(tokens))).all()):
-            scores = self.scorer.score(torch.zeros(B, N, 0, dtype=torch.long))
-            log_q, normaliser = scores.log_probs[0], scores.normaliser[0]  # (B, N, 1, V), (B, N, 1)
-            if seen is not None and not tokens:
-                seen = seen.on(log_q.device)
-            before = torch.stack(tokens, dim=2) if tokens else torch.zeros_like(normaliser[..., :0]).long()
-            log_q = reshape(log_q, normaliser, decoding.draft_sampling, seen, before)[:, :, 0]  # (B, N, V)
-            token = (log_q + _noise(states, decoding, len(tokens), ended, log_q)).argmax(dim=-1)  # (B, N)
-            log_qs.append(log_q.gather(-1, token[..., None])[..., 0])  # (B, N)
-            if decoding.scheme.rule == "block":
-                full.append(log_q)
+            scored = self.scorer.score(nothing, own)
+            found = [part.step(scored.of(part.slots), states, tokens, ended) for part in chunks]
+            full.append({b: log_q for _, _, rows in found for b, log_q in rows.items()})
+            token, log_q = found[0][0], found[0][1]
+            if token.shape != (B, N) or len(found) > 1:
+                token, log_q = token.new_zeros(B, N), log_q.new_zeros(B, N)
+                for part, (of_part, q, _) in zip(chunks, found, strict=True):
+                    at = to_device(torch.tensor(part.slots), token.device)
+                    token[at, : of_part.shape[1]], log_q[at, : of_part.shape[1]] = of_part, q
             tokens.append(token)
+            log_qs.append(log_q)
             if token.device.type == "cpu":  # on a GPU this check would synchronise
-                ended |= torch.isin(token, ends)
-            self.scorer.push(token)
+                ids: list[list[int]] = token.tolist()
+                for b in own:
+                    ends = states_of(states, b).decoding.end_tokens
+                    for n, id_ in enumerate(ids[b]):
+                        if id_ in ends:
+                            ended[b, n] = True
+            self.scorer.push(token, own)
         if not tokens:
             return Draft.empty(B, N)
+        of_slot = {b: [step[b] for step in full if b in step] for b in own}
         return Draft(
-            tuple(sizes),
+            dict(sizes),
             torch.stack(tokens, dim=2).cpu(),  # (B, N, T)
             torch.stack(log_qs, dim=2),  # (B, N, T)
-            torch.stack(full, dim=2) if full else None,  # (B, N, T, V)
-            steps=len(tokens),
+            {b: torch.stack(rows) for b, rows in of_slot.items() if rows},  # (T, V)
+            dict.fromkeys(own, len(tokens)),
         )
 
-    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
-        self.scorer.commit(drop, tokens, winner)
+    def commit(self, kept: Mapping[int, Kept]) -> None:
+        self.scorer.commit(kept)
 
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        self.scorer.insert(slots, [[prompt] for prompt in prompts])
-
-    def select(self, slots: Sequence[int]) -> None:
-        self.scorer.select(slots)
-
-    def clone(self, batch: int) -> RowDrafter:
-        return RowDrafter(self.scorer.clone(batch))
-
-    def copy(self, other: RowDrafter, source: Sequence[int], slots: Sequence[int]) -> None:
-        self.scorer.copy(other.scorer, source, slots)
+    def name(self, slot: int) -> str:
+        return self.scorer.name(slot, 0)
 
 
-def _noise(
-    states: Sequence[SequenceState], decoding: Decoding, offset: int, ended: Tensor, like: Tensor
-) -> Tensor:
-    """Gumbel noise (B, N, V) for the drafted token at `offset` of every candidate; 0 where `ended` (B, N)."""
-    noise = torch.zeros_like(like)
-    drafting = (~ended).nonzero().tolist()  # pairs of b and n
-    if decoding.scheme.rule == "exact":  # the noise that the target uses at this position
-        slots = [b for b, _ in drafting]
-        found = decoding.noise.at([(states[b].gumbels, len(states[b].tokens) + offset) for b in slots], like)
-        noise[:, 0].index_copy_(0, to_device(torch.tensor(slots, dtype=torch.long), like.device), found)
+@dataclass(frozen=True)
+class _Alike:
+    """Slots whose next token is drafted together: they have the same law, rule and number of candidates."""
+
+    slots: tuple[int, ...]
+    decoding: Decoding
+    seen: Seen | None
+
+    @property
+    def candidates(self) -> int:
+        return self.decoding.candidates
+
+    def step(
+        self, scores: Scores, states: States, before: Sequence[Tensor], ended: Tensor
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """The next tokens (b, N), log q of each (b, N), and log q (V,) of each slot if the rule needs it."""
+        log_q, normaliser = scores.log_probs[0], scores.normaliser[0]  # (b, N, 1, V), (b, N, 1)
+        drafted = torch.zeros_like(normaliser[..., :0]).long()  # (b, N, 0)
+        if before and self.decoding.draft_sampling.looks_back:
+            drafted = torch.stack([step[list(self.slots), : self.candidates] for step in before], dim=2)
+        seen = self.seen.on(log_q.device) if self.seen is not None else None
+        log_q = reshape(log_q, normaliser, self.decoding.draft_sampling, seen, drafted)[:, :, 0]  # (b, N, V)
+        noise = self._noise(states, len(before), ended[list(self.slots), : self.candidates], log_q)
+        token = (log_q + noise).argmax(dim=-1)  # (b, N)
+        needed = self.decoding.scheme.rule == "block"
+        whole = dict(zip(self.slots, log_q[:, 0], strict=True)) if needed else {}
+        return token, log_q.gather(-1, token[..., None])[..., 0], whole
+
+    def _noise(self, states: States, offset: int, ended: Tensor, like: Tensor) -> Tensor:
+        """Gumbel noise (b, N, V) of the drafted token at `offset`; 0 where `ended` (b, N)."""
+        noise = torch.zeros_like(like)
+        drafting = (~ended).nonzero().tolist()  # pairs of place and n
+        of = [states_of(states, b) for b in self.slots]
+        if self.decoding.scheme.rule == "exact":  # the noise that the target uses at this position
+            places = [i for i, _ in drafting]
+            positions = [(of[i].gumbels, len(of[i].tokens) + offset) for i in places]
+            found = self.decoding.noise.at(positions, like)
+            noise[:, 0].index_copy_(0, to_device(torch.tensor(places, dtype=torch.long), like.device), found)
+            return noise
+        for i, n in drafting:
+            own, start = of[i], len(of[i].tokens)
+            noise[i, n] = self.decoding.noise.once(own.noise, start, draft_stream(n), offset, like[i, n])
         return noise
-    for b, n in drafting:
-        state = states[b]
-        noise[b, n] = decoding.noise.once(state.noise, len(state.tokens), draft_stream(n), offset, like[b, n])
-    return noise
+
+
+def _chunks(states: States, sizes: Mapping[int, int], scorer: StepScorer) -> list[_Alike]:
+    """The slots that draft, by what can be drafted together."""
+    parts: dict[Hashable, list[int]] = {}
+    for b in sizes:
+        decoding = states_of(states, b).decoding
+        parts.setdefault((decoding.alike[1:], scorer.alike(b)), []).append(b)
+    found = []
+    for slots in parts.values():
+        decoding = states_of(states, slots[0]).decoding
+        seen = None
+        if decoding.sampling.looks_back:
+            seen = Seen.of([states_of(states, b).counts for b in slots])
+        found.append(_Alike(tuple(slots), decoding, seen))
+    return found
+
+
+def states_of(states: States, b: int) -> SequenceState:
+    """The state of a slot that is in use."""
+    state = states[b]
+    assert state is not None
+    return state
 
 
 class LookupDrafter:
@@ -194,51 +268,48 @@ class LookupDrafter:
     occurrence. q has all its mass on the proposal, so the rule must be lossless for any q.
     """
 
-    def __init__(self, batch: int) -> None:
-        self._prompts = [0] * batch  # lengths
-        self._texts: list[list[int]] = [[] for _ in range(batch)]  # prompt and reply
-        self._indexed = [0] * batch  # `_after` has the n-grams that end before this
-        self._after: list[dict[tuple[int, ...], int]] = [{} for _ in range(batch)]  # n-gram -> where it ended
+    def __init__(self) -> None:
+        self._texts: dict[int, _Indexed] = {}  # by slot
 
-    def draft(
-        self, states: Sequence[SequenceState], sizes: Sequence[int], decoding: Decoding, seen: Seen | None
-    ) -> Draft:
-        """Sequences with fewer proposed tokens are padded with zeros."""
-        if decoding.scheme.rule == "threshold":
-            raise ValueError("rule threshold needs a drafter that can propose every token")
-        found = [self._propose(b, states[b].tokens, size) if size else [] for b, size in enumerate(sizes)]
+    def insert(self, slot: int, prompt: Sequence[int]) -> None:
+        """Start a new sequence, with this prompt, in a slot."""
+        self._texts[slot] = _Indexed(prompt)
+
+    def draft(self, states: States, sizes: Mapping[int, int]) -> Draft:
+        """Slots with fewer proposed tokens are padded with zeros."""
+        found: list[list[int]] = [[] for _ in states]
+        for b, size in sizes.items():
+            state = states_of(states, b)
+            if state.decoding.scheme.rule == "threshold":
+                raise ValueError("rule threshold needs a drafter that can propose every token")
+            found[b] = self._texts[b].propose(state.tokens, size)
         tokens = padded(found)[:, None]  # (B, 1, T)
-        return Draft(tuple(map(len, found)), tokens, torch.zeros(tokens.shape))
+        return Draft({b: len(found[b]) for b in sizes}, tokens, torch.zeros(tokens.shape), {}, {})
 
-    def commit(self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int]) -> None:
+    def commit(self, kept: Mapping[int, Kept]) -> None:
         """Nothing to do: `draft` reads the committed tokens from the states."""
 
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        for b, prompt in zip(slots, prompts, strict=True):
-            self._prompts[b], self._texts[b] = len(prompt), list(prompt)
-            self._indexed[b], self._after[b] = 0, {}
+    def name(self, slot: int) -> str:
+        return "the lookup"
 
-    def select(self, slots: Sequence[int]) -> None:
-        """A duplicate shares its text until another sequence is inserted into its slot."""
-        self._prompts = [self._prompts[b] for b in slots]
-        self._texts = [self._texts[b] for b in slots]
-        self._indexed = [self._indexed[b] for b in slots]
-        self._after = [self._after[b] for b in slots]
 
-    def clone(self, batch: int) -> LookupDrafter:
-        return LookupDrafter(batch)
+class _Indexed:
+    """Prompt and reply of one sequence, with the place of each n-gram."""
 
-    def copy(self, other: LookupDrafter, source: Sequence[int], slots: Sequence[int]) -> None:
-        self.insert(slots, [other._texts[b] for b in source])
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self._prompt, self._text = len(prompt), list(prompt)
+        self._indexed = 0  # `_after` has the n-grams that end before this
+        self._after: dict[tuple[int, ...], int] = {}  # n-gram -> where it ended
 
-    def _propose(self, b: int, reply: Sequence[int], size: int) -> list[int]:
-        text, after = self._texts[b], self._after[b]
-        text += reply[len(text) - self._prompts[b] :]
-        for end in range(self._indexed[b], len(text)):
+    def propose(self, reply: Sequence[int], size: int) -> list[int]:
+        """The `size` tokens after the latest occurrence of the last ones; empty without an occurrence."""
+        text, after = self._text, self._after
+        text += reply[len(text) - self._prompt :]
+        for end in range(self._indexed, len(text)):
             for n in NGRAMS:
                 if n <= end:
                     after[tuple(text[end - n : end])] = end
-        self._indexed[b] = len(text)
+        self._indexed = len(text)
         for n in NGRAMS:
             begin = after.get(tuple(text[-n:])) if n <= len(text) else None
             if begin is not None:
@@ -246,52 +317,3 @@ class LookupDrafter:
                 period = len(text) - begin
                 return [text[begin + i % period] for i in range(size)]
         return []
-
-
-# -- the adaptive chunk size -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost model of a round, in any unit of time: gamma * (step + position) + score.
-
-    `step` is the cost of a drafter step, `score` of a score pass over one position, `position` of each
-    further position.
-    """
-
-    step: float = 1.0
-    score: float = 1.6
-    position: float = 0.1
-
-    def of_round(self, gamma: int) -> float:
-        """Cost of a round that drafts gamma tokens."""
-        return gamma * (self.step + self.position) + self.score
-
-    def of_token(self, gamma: int, rates: Sequence[float]) -> float:
-        """Expected cost of a committed token."""
-        return self.of_round(gamma) / expected_committed(gamma, rates)
-
-
-def expected_committed(gamma: int, rates: Sequence[float]) -> float:
-    """E[committed tokens a pass], 1 + sum over l of P(the first l drafted tokens are accepted).
-
-    `rates[l-1]` is the probability that token l is accepted given that those before it are; the last rate
-    holds for all further tokens.
-    """
-    total = reached = 1.0
-    for i in range(gamma):
-        reached *= rates[min(i, len(rates) - 1)]
-        total += reached
-    return total
-
-
-def adaptive_chunk_size(stats: Stats, cost: Cost) -> int:
-    """gamma of the next round, from the acceptance so far and a prior worth PRIOR_EVALUATED tokens."""
-    accepted = stats.accepted + PRIOR_RATE * PRIOR_EVALUATED
-    return best_chunk_size(round(100 * accepted / (stats.evaluated + PRIOR_EVALUATED)), cost)
-
-
-@lru_cache(maxsize=1024)
-def best_chunk_size(percent: int, cost: Cost) -> int:
-    """The gamma in 1 .. MAX_ADAPTIVE with the least cost a token at this acceptance rate; ties: the least."""
-    return min(range(1, MAX_ADAPTIVE + 1), key=lambda gamma: cost.of_token(gamma, (percent / 100,)))

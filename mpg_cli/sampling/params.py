@@ -21,7 +21,7 @@ from mpg_cli.options import readers
 from mpg_cli.options.option import check_fields, group, option, options_of, unknown
 from mpg_cli.options.readers import finite, quoted
 
-TargetName = Literal["product", "mixture"]
+TargetName = Literal["product", "mixture", "merged"]
 RuleName = Literal["exact", "threshold", "block"]
 
 MAX_CHUNK = 64
@@ -250,7 +250,8 @@ class Scheme:
 
     target: TargetName = option(
         "product",
-        help="Combine all personas in every token (product), or sample each token from one (mixture).",
+        help="Combine all personas in every token (product), sample each token from one (mixture), or add up "
+        "all adapters and join all prompts in one row, at the cost of one persona (merged).",
     )
     rule: RuleName = option(
         "exact",
@@ -329,12 +330,14 @@ def _drafter(text: str) -> str:
     """One of DRAFTERS, persona:NAME, or model:PATH with `~` expanded."""
     if text in DRAFTERS:
         return text
-    kind, _, name = text.partition(":")
-    if name.strip() and kind == "persona":
-        return f"persona:{name.strip()}"
-    if name.strip() and kind == "model":
-        return f"model:{os.path.expanduser(check_text('--drafter', name.strip()))}"
-    raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
+    kind, colon, name = text.partition(":")
+    name = name.strip()
+    example = {"persona": "persona:pirate", "model": "model:FOLDER"}.get(kind)
+    if not colon or example is None:
+        raise unknown("--drafter", text, (*DRAFTERS, "persona:NAME", "model:PATH"))
+    if not name:
+        raise RangeError("--drafter", f"{quoted(text)} names no {kind}", hint=f"as in --drafter {example}")
+    return f"{kind}:{name if kind == 'persona' else os.path.expanduser(check_text('--drafter', name))}"
 
 
 def _is_bias(pair: object) -> bool:

@@ -1,7 +1,7 @@
 """Speculative Chunk-level Rejection sampling: draft, score, verify, commit (docs/algorithm.md, "A round").
 
     page                here
-    p, log p            log_p       the target, penalised, warped and normalised, (B, N, T+1, V)
+    p, log p            log_p       the target, penalised, warped and normalised, (b, N, T+1, V)
     q, log q            log_q       the drafter's, of the drafted tokens, (B, N, T)
     c                   draft       the drafted tokens of N candidates, (B, N, T), T = W * gamma
     N, W, gamma                     Threshold.candidates, Threshold.ahead, Scheme.chunk_size (or adaptive)
@@ -14,155 +14,188 @@ round, the parallel candidates and the window of thresholds are taken; the coupl
 the nested salvage of rule `threshold` and the token of the target after the accepted prefix are ours. Rule
 `block` is block verification, Sun et al., arXiv 2403.10444.
 
+Slots are independent: each has its own blend, weights, target, sampling and rule. Those that differ in
+weights only are verified together, as b of the B slots.
+
 Every pass commits at least one token, drawn from the target that the pass has scored. All rules sample the
 same distribution, the token-normalised target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.sampling.drafters import Cost, Draft, Drafter, adaptive_chunk_size
-from mpg_cli.sampling.scorer import Scorer, Scores, padded, to_device
-from mpg_cli.sampling.state import Decoding, SequenceState, Window
-from mpg_cli.sampling.stats import Round, Seconds, Stats
+from mpg_cli.sampling.chunk_size import Acceptance, adaptive_chunk_size
+from mpg_cli.sampling.drafters import Draft, SlotDrafters, states_of
+from mpg_cli.sampling.scorer import Kept, Scored, Scorer, Scores, padded, to_device
+from mpg_cli.sampling.state import Decoding, SequenceState
+from mpg_cli.sampling.stats import Round, Seconds
 from mpg_cli.sampling.targets import Seen, combine, contributions, reshape
 from mpg_cli.sampling.verification import Verification, coupled_positions, verify
 
+ChunkSizes: TypeAlias = Callable[[Mapping[int, SequenceState]], Mapping[int, int]]  # gamma by slot
+
+
+def own_sizes(states: Mapping[int, SequenceState]) -> dict[int, int]:
+    """gamma of each sequence, from its own rounds if it is adaptive."""
+    return {b: _own_size(state) for b, state in states.items()}
+
+
+def _own_size(state: SequenceState) -> int:
+    size, stats = state.decoding.scheme.chunk_size, state.stats
+    if size is not None:
+        return size
+    return adaptive_chunk_size(Acceptance().plus(stats.accepted, stats.evaluated), state.decoding.cost)
+
 
 class Sampler:
-    """Rounds over a batch of sequences, one a slot, whose prompts scorer and drafter have prefilled."""
+    """Rounds over the sequences in B slots, whose prompts scorer and drafters have prefilled.
+
+    `states` has the sequence of each slot, None where there is none; the caller may replace an entry between
+    rounds.
+    """
 
     def __init__(
         self,
         scorer: Scorer,
-        drafter: Drafter,
-        decoding: Decoding,
-        states: Sequence[SequenceState],
-        cost: Cost | None = None,
+        drafters: SlotDrafters,
+        states: Sequence[SequenceState | None],
+        sizes: ChunkSizes | None = None,
     ) -> None:
-        """`cost` is the cost model behind an adaptive chunk size."""
-        self.scorer, self.drafter, self.decoding, self.states = scorer, drafter, decoding, list(states)
-        self.cost = cost or Cost()
-        self.stats = Stats()  # of all rounds of all sequences
-        for slot, state in enumerate(self.states):
-            self.insert(slot, state)
+        """`sizes` gives gamma for each running slot; by default the requested one or, if that is adaptive,
+        one that depends on the rounds of its own sequence only, so that a reply is the same in any batch.
+        """
+        self.scorer, self.drafters, self.states = scorer, drafters, list(states)
+        self._chunk_sizes = sizes or own_sizes
 
     def run(self) -> Iterator[Round]:
-        """Run rounds until every sequence is finished; a caller may finish one early."""
-        while any(state.finish_reason is None for state in self.states):
-            yield from self.round()
+        """Run rounds until every sequence is finished; a caller may finish one early.
 
-    def insert(self, slot: int, state: SequenceState) -> None:
-        """Put a new sequence into a slot, where scorer and drafter have prefilled its prompt."""
-        scheme = self.decoding.scheme
-        state.window = Window(scheme.threshold) if scheme.rule == "threshold" else None
-        self.states[slot] = state
-
-    def select(self, slots: Sequence[int]) -> None:
-        """Keep the sequences of these slots, in this order, after the same call on scorer and drafter.
-
-        A slot given again yields a finished copy: a free slot.
+        Raises the error of the first sequence that fails.
         """
-        repeated = [slot in slots[:index] for index, slot in enumerate(slots)]
-        self.states = [
-            replace(self.states[slot], finish_reason="stop") if copied else self.states[slot]
-            for slot, copied in zip(slots, repeated, strict=True)
-        ]
+        while any(state is not None and state.running for state in self.states):
+            yield from self.round().values()
+            for state in self.states:
+                if state is not None and state.failure is not None:
+                    raise state.failure
 
-    def round(self) -> list[Round]:
-        """One round: a `Round` for each sequence that was not finished before it."""
+    def round(self) -> dict[int, Round]:
+        """One round: a `Round` for each sequence that was running before it, by slot; one that fails has
+        none, and its error is the `failure` of its state.
+        """
         began = perf_counter()
-        live = [b for b, state in enumerate(self.states) if state.finish_reason is None]
-        looks_back = self.decoding.sampling.looks_back
-        seen = Seen.of([state.counts for state in self.states]) if looks_back else None
+        live = [b for b, state in enumerate(self.states) if state is not None and state.running]
 
         # 1. Draft.
-        draft = self.drafter.draft(self.states, self._sizes(live), self.decoding, seen)  # (B, N, T)
-        sizes = {b: min(draft.sizes[b], self.states[b].room - 1) for b in live}
+        sizes = self._sizes(live)
+        draft = self.drafters.draft(self.states, {b: size for b, size in sizes.items() if size})  # (B, N, T)
+        sizes = {b: min(draft.sizes.get(b, 0), sizes[b]) for b in live}
         drafted = perf_counter()
 
-        # 2. Score T+1 positions in one pass.
-        scores = self.scorer.score(draft.tokens)
-        if self.decoding.scheme.rule == "exact" and scores.log_probs.is_cuda:  # while the GPU computes
-            self.decoding.noise.make(
-                coupled_positions(self.states, draft, sizes, self.decoding), scores.log_probs
-            )
-        self.scorer.check()
-        scored = perf_counter()
+        # 2. Score T+1 positions of all slots in one pass.
+        scored = self.scorer.score(draft.tokens, live)
+        parts = [self._part(slots, scored) for slots in self._alike(live)]
+        for part in parts:
+            like = part.scores.log_probs
+            if part.decoding.scheme.rule == "exact" and like.is_cuda:  # while the GPU computes
+                part.decoding.noise.make(coupled_positions(part.states, draft, sizes), like)
+        self._check(parts, draft)
+        computed = perf_counter()
 
         # 3. Verify the draft against the target p.
-        weights = torch.tensor(self.decoding.weights, dtype=scores.log_probs.dtype)
-        weights = to_device(weights, scores.log_probs.device)  # (K,)
-        log_p = self._target(scores, weights, draft, seen)  # (B, N, T+1, V)
-        if bool(log_p[live, ..., 0].isnan().any()):
-            raise NumericsError(
-                "no token has any probability left in the blend",
-                hint="the experts exclude each other, or a penalty is far too large",
-            )
-        found = verify(self.states, draft, log_p, sizes, self.decoding)
-        rounds = self._rounds(found, draft, sizes, scores.log_probs, weights)
+        rounds: dict[int, Round] = {}
+        for part in parts:
+            log_p = part.target(draft)  # (b, N, T+1, V)
+            self._check_target(part, log_p)
+            running = {b: sizes[b] for b, state in part.states.items() if state.running}
+            found = verify(part.states, part.places, draft, log_p, running, part.decoding)
+            rounds |= self._rounds(part, found, draft, sizes)
 
         # 4. Commit the accepted prefix and the token after it.
-        self._commit(draft, rounds)
+        self._commit(rounds)
         verified = perf_counter()
-        share = 1 / len(live)
+        share = 1 / max(1, len(live))
         seconds = Seconds(
             draft=(drafted - began) * share,
-            score=(scored - drafted) * share,
-            verify=(verified - scored) * share,
+            score=(computed - drafted) * share,
+            verify=(verified - computed) * share,
         )
-        return [self._counted(self.states[b], replace(r, seconds=seconds)) for b, r in rounds.items()]
+        done = {b: replace(rounds[b], seconds=seconds) for b in live if b in rounds}
+        return {b: self._counted(states_of(self.states, b), r) for b, r in done.items()}
 
-    def _sizes(self, live: Sequence[int]) -> list[int]:
-        """Tokens to draft for each sequence: W * gamma, or what its limit leaves; 0 for finished ones."""
-        sizes = [0] * len(self.states)
+    # -- sizes and parts -------------------------------------------------------------------------
+
+    def _sizes(self, live: Sequence[int]) -> dict[int, int]:
+        """Tokens to draft: W * gamma, or what the limit leaves."""
+        states = {b: states_of(self.states, b) for b in live}
+        chunks = self._chunk_sizes(states)
+        return {
+            b: min(chunks[b] * state.decoding.scheme.threshold.ahead, state.room - 1)
+            for b, state in states.items()
+        }
+
+    def _alike(self, live: Sequence[int]) -> list[list[int]]:
+        """The slots by what can be verified together."""
+        found: dict[Hashable, list[int]] = {}
         for b in live:
-            chunks = self._chunk_size(self.states[b]) * self.decoding.scheme.threshold.ahead
-            sizes[b] = min(chunks, self.states[b].room - 1)
-        return sizes
+            key = states_of(self.states, b).decoding.alike, self.scorer.alike(b)
+            found.setdefault(key, []).append(b)
+        return list(found.values())
 
-    def _chunk_size(self, state: SequenceState) -> int:
-        """gamma. An adaptive one depends on the past rounds of its own sequence only, so that every round
-        still samples the target and a reply is the same in any batch. Under the exact rule no text depends on
-        it, and the batch shares one: a pass is as long as its longest chunk.
-        """
-        scheme = self.decoding.scheme
-        if scheme.chunk_size is not None:
-            return scheme.chunk_size
-        return adaptive_chunk_size(self.stats if scheme.rule == "exact" else state.stats, self.cost)
+    def _part(self, slots: list[int], scored: Scored) -> _Part:
+        return _Part({b: states_of(self.states, b) for b in slots}, scored.of(slots))
 
-    def _target(self, scores: Scores, weights: Tensor, draft: Draft, seen: Seen | None) -> Tensor:
-        """log p (B, N, T+1, V)."""
-        log_p = combine(self.decoding.scheme.target, scores.log_probs, weights)
-        seen = seen.on(log_p.device) if seen else None
-        drafted = to_device(draft.tokens, log_p.device) if self.decoding.sampling.penalises else draft.tokens
-        return reshape(log_p, scores.normaliser[0], self.decoding.sampling, seen, drafted)
+    # -- failures --------------------------------------------------------------------------------
+
+    def _check(self, parts: Sequence[_Part], draft: Draft) -> None:
+        """Fail the sequences with a row, or a drafter, that has returned NaN."""
+        for part in parts:
+            bad: list[list[bool]] = part.scores.bad.T.tolist()  # (b, R)
+            for (b, state), rows in zip(part.states.items(), bad, strict=True):
+                if any(rows):
+                    state.failure = not_a_number(self.scorer.name(b, rows.index(True)))
+        own = list(draft.sizes)
+        wrong: list[bool] = draft.log_q[own].isnan().flatten(1).any(dim=1).tolist()  # (b,)
+        for b in (b for b, is_wrong in zip(own, wrong, strict=True) if is_wrong):
+            state = states_of(self.states, b)
+            state.failure = state.failure or not_a_number(self.drafters.name(b))
+
+    def _check_target(self, part: _Part, log_p: Tensor) -> None:
+        """Fail the sequences in whose target no token is left."""
+        empty: list[bool] = log_p[..., 0].isnan().flatten(1).any(dim=1).tolist()  # (b,)
+        for state, is_empty in zip(part.states.values(), empty, strict=True):
+            if is_empty and state.failure is None:
+                state.failure = NumericsError(
+                    "no token has any probability left in the blend",
+                    hint="the experts exclude each other, or a penalty is far too large",
+                )
+
+    # -- rounds ----------------------------------------------------------------------------------
 
     def _rounds(
-        self,
-        found: Mapping[int, Verification],
-        draft: Draft,
-        sizes: Mapping[int, int],
-        log_probs: Tensor,
-        weights: Tensor,
+        self, part: _Part, found: Mapping[int, Verification], draft: Draft, sizes: Mapping[int, int]
     ) -> dict[int, Round]:
-        """The round of every live sequence, without its timing."""
-        committed = {b: self.decoding.until_end(v.tokens, self.states[b].room) for b, v in found.items()}
-        shares = self._contributions(committed, found, log_probs, weights)
-        drafts: list[list[list[int]]] = draft.tokens.tolist()  # B lists of N lists of T
+        """The round of every verified sequence, without its timing."""
+        if not found:
+            return {}
+        states = part.states
+        committed = {b: states[b].decoding.until_end(own.tokens, states[b].room) for b, own in found.items()}
+        shares = part.contributions(committed, found)
         rounds = {}
         for (b, own), of_tokens in zip(found.items(), shares, strict=True):
-            lengths = [len(self.decoding.until_end(c, sizes[b])) for c in drafts[b]]  # N
+            decoding = states[b].decoding
+            drafts = draft.lists[b][: decoding.candidates]  # N lists of T
+            lengths = [len(decoding.until_end(chunk, sizes[b])) for chunk in drafts]
             rounds[b] = Round(
-                sequence=self.states[b].sequence,
-                start=len(self.states[b].tokens),
+                sequence=states[b].sequence,
+                start=len(states[b].tokens),
                 draft=tuple(own.draft),
                 evaluated=own.evaluated,
                 accepted=own.accepted,
@@ -170,50 +203,88 @@ class Sampler:
                 contributions=tuple(map(tuple, of_tokens)),
                 seconds=Seconds(),
                 drafted=sum(lengths),
-                steps=min(draft.steps, max(lengths)),
+                steps=min(draft.steps.get(b, 0), max(lengths)),
                 candidate=own.candidate,
                 thresholds=own.thresholds,
                 log_ratios=own.log_ratios,
             )
         return rounds
 
-    def _contributions(
-        self,
-        tokens: Mapping[int, Sequence[int]],
-        found: Mapping[int, Verification],
-        log_probs: Tensor,
-        weights: Tensor,
-    ) -> list[list[list[float]]]:
-        """Contributions to the committed tokens: for each live sequence and token a list of K."""
-        chosen = padded(tokens.values()).to(log_probs.device)  # (live, L)
-        position = torch.arange(chosen.shape[1])  # (L,)
-        b = torch.tensor(list(tokens))[:, None]  # (live, 1)
-        n = torch.tensor([own.candidate for own in found.values()])[:, None]  # (live, 1)
-        of_chosen = log_probs[:, b, n, position, chosen]  # (R, live, L)
-        rows: list[list[list[float]]] = contributions(
-            self.decoding.scheme.target, of_chosen, weights
-        ).tolist()
-        return [own[: len(ids)] for own, ids in zip(rows, tokens.values(), strict=True)]
-
-    def _commit(self, draft: Draft, rounds: Mapping[int, Round]) -> None:
-        """Commit the tokens to states, scorer and drafter; finished sequences keep a constant length."""
-        fed = draft.tokens.shape[2]
-        drop = [fed + 1] * len(self.states)  # a finished sequence drops what was fed, for a filler
-        new: list[Sequence[int]] = [[0]] * len(self.states)
-        winner = [0] * len(self.states)
+    def _commit(self, rounds: Mapping[int, Round]) -> None:
+        """Commit the tokens to states, scorer and drafters."""
+        kept = {}
         for b, r in rounds.items():
-            state = self.states[b]
+            state = states_of(self.states, b)
             state.append(r.tokens)
             accepted = min(r.accepted, len(r.tokens))
-            drop[b], new[b], winner[b] = fed - accepted, r.tokens[accepted:] or (0,), r.candidate
-            if r.tokens[-1] in self.decoding.end_tokens:
+            kept[b] = Kept(accepted, r.tokens[accepted:] or (0,), r.candidate)
+            if r.tokens[-1] in state.decoding.end_tokens:
                 state.finish_reason = "stop"
             elif not state.room:
                 state.finish_reason = "length"
-        self.scorer.commit(drop, new, winner)
-        self.drafter.commit(drop, new, winner)
+        self.scorer.commit(kept)
+        self.drafters.commit(kept)
 
     def _counted(self, state: SequenceState, r: Round) -> Round:
-        r = state.count(replace(r, finish_reason=state.finish_reason))
-        self.stats += Stats.of(r)
-        return r
+        return state.count(replace(r, finish_reason=state.finish_reason))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Slots that are verified together, with the scores of their rows."""
+
+    states: Mapping[int, SequenceState]  # by slot, in the order of the scores
+    scores: Scores
+
+    @property
+    def places(self) -> dict[int, int]:
+        """The place of each slot in the scores."""
+        return {b: place for place, b in enumerate(self.states)}
+
+    @property
+    def decoding(self) -> Decoding:
+        """That of the first slot; the others differ in weights and end tokens only."""
+        return next(iter(self.states.values())).decoding
+
+    def weights(self) -> Tensor:
+        """w (K, b)."""
+        like = self.scores.log_probs
+        of_slots = [state.decoding.weights for state in self.states.values()]
+        return to_device(torch.tensor(of_slots, dtype=like.dtype).T.contiguous(), like.device)
+
+    def target(self, draft: Draft) -> Tensor:
+        """log p (b, N, T+1, V)."""
+        decoding, log_probs = self.decoding, self.scores.log_probs
+        log_p = combine(decoding.scheme.target, log_probs, self.weights())
+        if not decoding.sampling.penalises:
+            return reshape(log_p, self.scores.normaliser[0], decoding.sampling, None, draft.tokens)
+        slots, seen = list(self.states), None
+        drafted = to_device(draft.tokens[slots, : decoding.candidates], log_p.device)  # (b, N, T)
+        if decoding.sampling.looks_back:
+            seen = Seen.of([state.counts for state in self.states.values()]).on(log_p.device)
+        return reshape(log_p, self.scores.normaliser[0], decoding.sampling, seen, drafted)
+
+    def contributions(
+        self, tokens: Mapping[int, Sequence[int]], found: Mapping[int, Verification]
+    ) -> list[list[list[float]]]:
+        """Contributions to the committed tokens: for each verified slot and token a list of K."""
+        log_probs, places = self.scores.log_probs, self.places
+        chosen = padded(tokens.values()).to(log_probs.device)  # (n, L)
+        position = torch.arange(chosen.shape[1])  # (L,)
+        own = [places[b] for b in tokens]
+        at = torch.tensor(own)[:, None]  # (n, 1)
+        n = torch.tensor([verification.candidate for verification in found.values()])[:, None]  # (n, 1)
+        of_chosen = log_probs[:, at, n, position, chosen]  # (R, n, L)
+        weights = self.weights()[:, own]  # (K, n)
+        rows: list[list[list[float]]] = contributions(
+            self.decoding.scheme.target, of_chosen, weights
+        ).tolist()
+        return [of_slot[: len(ids)] for of_slot, ids in zip(rows, tokens.values(), strict=True)]
+
+
+def not_a_number(name: str) -> NumericsError:
+    """The error of a row that has returned NaN."""
+    return NumericsError(
+        f"the model returned NaN in the row of {name}",
+        hint="try --dtype float32; if that fails, the weights of that model or adapter are damaged",
+    )

@@ -1,10 +1,12 @@
-"""The interface between sampler and model: scores of R rows, and rollback. Tensors and token ids only."""
+"""The interface between sampler and model: scores of the rows of each slot, and rollback. Tensors and token
+ids only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,65 +14,67 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """Next-token log-probabilities of R rows, (R, B, N, T+1, V) float32, and `normaliser`, the logsumexp of
-    their logits, (R, B, N, T+1); the logits are the sum of the two.
+    """Next-token log-probabilities of the rows of b alike slots, (R, b, N, P, V) float32, and `normaliser`,
+    the logsumexp of their logits, (R, b, N, P); the logits are the sum of the two.
     """
 
     log_probs: Tensor
     normaliser: Tensor
 
+    @property
+    def bad(self) -> Tensor:
+        """Where a row has returned NaN, (R, b); a NaN logit makes its whole distribution NaN."""
+        return self.normaliser.isnan().flatten(2).any(dim=2)
 
-class Scorer(Protocol):
-    """R rows (row 0 the reference) over B sequences and N candidates.
 
-    The prompts are prefilled. `score` feeds the committed tokens that are still pending, then the draft;
-    `commit` keeps its accepted prefix. Implemented by `Rows` of models/ and by the tests' hand-written
-    distributions.
+class Scored(Protocol):
+    """The result of a pass over all slots."""
+
+    def of(self, slots: Sequence[int]) -> Scores:
+        """The scores of alike slots at P = T+1 positions: before the first drafted token, and after each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The end of a round in one slot: of the tokens drafted since the last one the first `accepted` stay (-1:
+    the last committed token goes as well), then `tokens` follow. `winner` is the candidate whose draft stays.
     """
 
-    rows: int
-    batch: int
-    candidates: int
+    accepted: int
+    tokens: Sequence[int]
+    winner: int = 0
 
-    def score(self, drafts: Tensor) -> Scores:
-        """drafts (B, N, T) -> the scores of T+1 positions: before the first token, and after each."""
+
+class Scorer(Protocol):
+    """Rows (row 0 of a slot the reference) over B slots, whose prompts are prefilled.
+
+    `score` feeds the committed tokens that are still pending, then the draft; `commit` keeps its accepted
+    prefix. Implemented by the rows of models/ and by the tests' hand-written distributions.
+    """
+
+    def score(self, drafts: Tensor, slots: Sequence[int]) -> Scored:
+        """One pass over these slots with drafts (B, N, T) of all slots; N is the most candidates of any."""
         ...
 
-    def check(self) -> None:
-        """Raise NumericsError if `score` returned NaN. The only call that waits for a GPU."""
+    def alike(self, slot: int) -> Hashable:
+        """Slots with equal values can be given to `Scored.of` together."""
         ...
 
-    def commit(
-        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
-    ) -> None:
-        """For each sequence: drop its last `drop` tokens (rejected drafts), then append `tokens`.
+    def name(self, slot: int, row: int) -> str:
+        """The name of a row, for messages."""
+        ...
 
-        `winner` is the candidate whose draft stays (default 0).
-        """
+    def commit(self, kept: Mapping[int, Kept]) -> None:
+        """End the round in these slots."""
         ...
 
 
 class StepScorer(Scorer, Protocol):
-    """A scorer that takes drafted tokens one at a time, and new sequences into its slots."""
+    """A scorer that takes drafted tokens one at a time."""
 
-    def push(self, tokens: Tensor) -> None:
-        """Append a drafted token (B, N) for each sequence and candidate, to be fed by the next `score`."""
-        ...
-
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
-        """Prefill the prompts (ids by row) of new sequences in these slots."""
-        ...
-
-    def select(self, slots: Sequence[int]) -> None:
-        """Keep the sequences of these slots, in this order."""
-        ...
-
-    def clone(self, batch: int) -> StepScorer:
-        """The same rows, empty, for `batch` other sequences; see `copy`."""
-        ...
-
-    def copy(self, other: Any, source: Sequence[int], slots: Sequence[int]) -> None:
-        """Copy the sequences in the slots `source` of a clone into `slots`."""
+    def push(self, tokens: Tensor, slots: Sequence[int]) -> None:
+        """Append a drafted token (B, N) in these slots, to be fed by the next `score`."""
         ...
 
 

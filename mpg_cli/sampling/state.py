@@ -1,13 +1,15 @@
-"""Input of a round: the decoding parameters of the batch (`Decoding`) and the state of each sequence."""
+"""Input of a round: the state of each sequence, with its own decoding parameters (`Decoding`)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from mpg_cli.errors import MpgError
+from mpg_cli.sampling.chunk_size import Cost
 from mpg_cli.sampling.noise import GumbelNoise, Gumbels, Noise
 from mpg_cli.sampling.params import SamplingLaw, Scheme, Threshold
 from mpg_cli.sampling.stats import FinishReason, Round, Stats
@@ -17,22 +19,36 @@ WARM_UP = 16  # scored chunks before the window yields a threshold above 0
 
 @dataclass(frozen=True)
 class Decoding:
-    """Decoding parameters of a batch: the requested ones, and those of the loaded blend.
+    """Decoding parameters of a sequence: the requested ones, and those of its blend.
 
     `weights` are those of rows 1..K of the scorer. The scheme's drafter is not used here; a chunk size of
-    None is adaptive.
+    None is adaptive, by the cost model `cost` of the blend.
     """
 
     sampling: SamplingLaw
     scheme: Scheme
     weights: tuple[float, ...]
     end_tokens: frozenset[int] = frozenset()
+    cost: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
         if self.scheme.rule == "threshold" and self.scheme.chunk_size is None:
             raise ValueError("rule threshold needs a fixed chunk size")
         if self.scheme != self.scheme.effective:
             raise ValueError(f"candidates and ahead belong to rule threshold, not to {self.scheme.rule}")
+
+    @cached_property
+    def alike(self) -> tuple[Hashable, ...]:
+        """Sequences with equal values are verified together, each with its own weights and end tokens."""
+        sampling = replace(self.sampling, max_tokens=None, stop=(), stop_token_ids=())
+        scheme = replace(self.scheme, drafter="none")
+        rule = scheme if scheme.rule == "threshold" else (scheme.rule, scheme.target)
+        return len(self.weights), sampling, rule
+
+    @property
+    def candidates(self) -> int:
+        """N."""
+        return self.scheme.threshold.candidates
 
     @cached_property
     def draft_sampling(self) -> SamplingLaw:
@@ -87,15 +103,18 @@ class SequenceState:
     """State of one sequence between rounds.
 
     `prompt` is that of the reference row, for penalties; `tokens` is the reply so far, end token included.
+    `failure` is the error that ended it.
     """
 
     noise: Noise
+    decoding: Decoding
     limit: int
     prompt: Sequence[int] = ()
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     stats: Stats = field(default_factory=Stats)
-    window: Window | None = None  # of the threshold rule
+    failure: MpgError | None = None
+    window: Window | None = field(init=False, default=None)  # of the threshold rule
     gumbels: Gumbels = field(init=False)  # of the exact rule
     counts: Counter[int] = field(init=False)  # of the tokens; those of the prompt alone have 0
     _before: Stats = field(init=False, default_factory=Stats)  # up to the last round
@@ -104,6 +123,13 @@ class SequenceState:
         self.gumbels = Gumbels(self.noise, self.limit)
         self.counts = Counter(dict.fromkeys(self.prompt, 0))
         self.counts.update(self.tokens)
+        if self.decoding.scheme.rule == "threshold":
+            self.window = Window(self.decoding.scheme.threshold)
+
+    @property
+    def running(self) -> bool:
+        """Whether further rounds follow."""
+        return self.finish_reason is None and self.failure is None
 
     @property
     def sequence(self) -> int | str:

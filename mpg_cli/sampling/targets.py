@@ -30,7 +30,11 @@ HEAD = 1024  # likeliest tokens, which nearly always hold the nucleus; sorting t
 
 
 def combine(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
-    """log p (..., V), normalised, from log_probs (R, ..., V) and weights (K,)."""
+    """log p (..., V), normalised, from log_probs (R, ..., V) and weights (K,), or (K, b) where the second
+    dimension of log_probs has b slots of different weights.
+    """
+    if target == "merged":  # one row, whose weights are merged already
+        return log_probs[0].clone()
     return product(log_probs, weights) if target == "product" else mixture(log_probs, weights)
 
 
@@ -40,19 +44,36 @@ def product(log_probs: Tensor, weights: Tensor) -> Tensor:
     p is 0 where pi_0 or an expert of positive weight is 0; an expert of negative weight that is 0 counts
     with the finite ratio FLOOR.
     """
-    linear = torch.cat([1 - weights.sum(0, keepdim=True), weights])  # (R,)
-    combined = torch.tensordot(linear, log_probs, dims=1)  # (..., V)
+    linear = torch.cat([1 - weights.sum(0, keepdim=True), weights])  # (R,) or (R, b)
+    combined = _weighted_sum(_along_slots(linear, log_probs), log_probs)  # (..., V)
     if not bool(combined.sum().isfinite()):  # one check for all: NaN and infinity survive a sum
-        combined = _product_with_zeros(log_probs, weights)
+        combined = combined.where(combined.isfinite(), _product_with_zeros(log_probs, weights))
     return torch.log_softmax(combined, dim=-1)
+
+
+def _weighted_sum(weights: Tensor, terms: Tensor) -> Tensor:
+    """sum_r w_r x_r over the rows of terms (R, ..., V), in their order.
+
+    Products and sums are rounded one by one, so that an entry has the same bits whatever stands beside it;
+    `tensordot` and `sum` choose their order by the shape.
+    """
+    total = terms[0] * weights[0]
+    for weight, term in zip(weights[1:], terms[1:], strict=True):
+        total += term * weight
+    return total
 
 
 def _product_with_zeros(log_probs: Tensor, weights: Tensor) -> Tensor:
     reference, experts = log_probs[0], log_probs[1:]
-    combined: Tensor = reference + torch.tensordot(weights, _delta(reference, experts), dims=1)  # (..., V)
-    positive = weights > 0
-    impossible = (experts[positive] == -torch.inf).any(0) | (reference == -torch.inf)
+    w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
+    combined = reference + _weighted_sum(w, _delta(reference, experts))  # (..., V)
+    impossible = ((experts == -torch.inf) & (w > 0)).any(0) | (reference == -torch.inf)
     return combined.masked_fill(impossible, -torch.inf)
+
+
+def _along_slots(weights: Tensor, log_probs: Tensor) -> Tensor:
+    """Weights (n,) or (n, b) with as many dimensions as log_probs (R, ..., V)."""
+    return weights.view(*weights.shape, *[1] * (log_probs.dim() - weights.dim()))
 
 
 def _delta(reference: Tensor, experts: Tensor) -> Tensor:
@@ -62,16 +83,24 @@ def _delta(reference: Tensor, experts: Tensor) -> Tensor:
 
 def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
     """p = sum_i w_i pi_i with the weights normalised to 1: the linear pool. Weights must be positive."""
-    shares = (weights / weights.sum()).log().view(-1, *[1] * (log_probs.dim() - 1))  # (K, 1, ...)
-    return torch.log_softmax(torch.logsumexp(shares + log_probs[1:], dim=0), dim=-1)
+    shares = _along_slots((weights / weights.sum(0)).log(), log_probs)  # (K, 1 or b, ...)
+    terms = shares + log_probs[1:]  # (K, ..., V)
+    top = terms.amax(dim=0).clamp(min=-torch.finfo(terms.dtype).max)  # finite where all are log 0
+    total = torch.zeros_like(top)
+    for term in terms:  # in their order, as in `_weighted_sum`
+        total += (term - top).exp()
+    return torch.log_softmax(total.log() + top, dim=-1)
 
 
 def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
     """Contribution of each expert to chosen tokens, from their log_probs (R, ...) -> (..., K).
 
     Product: the log-ratio contribution w_i delta_i. Mixture: the responsibility w_i pi_i / sum_j w_j pi_j.
+    Merged: undefined, so K is 0.
     """
-    w = weights.view(-1, *[1] * (log_probs.dim() - 1))  # (K, 1, ...)
+    if target == "merged":
+        return log_probs[0][..., None][..., :0]
+    w = _along_slots(weights, log_probs)  # (K, 1 or b, ...)
     if target == "product":
         return (w * _delta(log_probs[0], log_probs[1:])).movedim(0, -1)
     return torch.softmax(w.log() + log_probs[1:], dim=0).movedim(0, -1)

@@ -36,28 +36,42 @@ class Verification:
 
 
 def verify(
-    states: Sequence[SequenceState], draft: Draft, log_p: Tensor, sizes: Mapping[int, int], decoding: Decoding
+    states: Mapping[int, SequenceState],
+    places: Mapping[int, int],
+    draft: Draft,
+    log_p: Tensor,
+    sizes: Mapping[int, int],
+    decoding: Decoding,
 ) -> dict[int, Verification]:
-    """Verify the first `sizes[b]` drafted tokens of every sequence b in `sizes`.
+    """Verify the first `sizes[b]` drafted tokens of every slot b in `sizes`.
 
-    log_p (B, N, T+1, V) is the target at each position.
+    log_p (n, N, T+1, V) is the target at each position, in the order of `places`; `decoding` has the rule and
+    the noise of all these slots.
     """
+    states = {b: states[b] for b in sizes}
+    if not states:
+        return {}
     if decoding.scheme.rule == "exact":
-        return _exact(states, draft, log_p, sizes, decoding)
+        return _exact(states, places, draft, log_p, sizes, decoding)
     rule = _block if decoding.scheme.rule == "block" else _threshold
-    return {b: rule(b, states[b], draft, log_p[b], size, decoding) for b, size in sizes.items()}
+    return {b: rule(b, state, draft, log_p[places[b]], sizes[b]) for b, state in states.items()}
 
 
 # -- exact -----------------------------------------------------------------------------------------
 
 
 def _exact(
-    states: Sequence[SequenceState], draft: Draft, log_p: Tensor, sizes: Mapping[int, int], decoding: Decoding
+    states: Mapping[int, SequenceState],
+    places: Mapping[int, int],
+    draft: Draft,
+    log_p: Tensor,
+    sizes: Mapping[int, int],
+    decoding: Decoding,
 ) -> dict[int, Verification]:
     """Accept the prefix that the target chooses under the same noise, then add its next choice."""
-    chunks = _chunks(draft, sizes, decoding)
-    noise = decoding.noise.at(coupled_positions(states, draft, sizes, decoding), log_p)  # (n, V)
-    batch = [b for b, chunk in chunks.items() for _ in range(len(chunk) + 1)]
+    chunks = _chunks(states, draft, sizes)
+    noise = decoding.noise.at(coupled_positions(states, draft, sizes), log_p)  # (n, V)
+    batch = [places[b] for b, chunk in chunks.items() for _ in range(len(chunk) + 1)]
     position = [i for chunk in chunks.values() for i in range(len(chunk) + 1)]
     choices: list[int] = noise.add_(log_p[batch, 0, position]).argmax(dim=-1).tolist()  # n
     found = {}
@@ -69,19 +83,21 @@ def _exact(
 
 
 def coupled_positions(
-    states: Sequence[SequenceState], draft: Draft, sizes: Mapping[int, int], decoding: Decoding
+    states: Mapping[int, SequenceState], draft: Draft, sizes: Mapping[int, int]
 ) -> list[tuple[Gumbels, int]]:
     """Positions of the coupled noise of rule `exact` that the target uses along the chunks."""
     return [
         (states[b].gumbels, len(states[b].tokens) + n)
-        for b, chunk in _chunks(draft, sizes, decoding).items()
+        for b, chunk in _chunks(states, draft, sizes).items()
         for n in range(len(chunk) + 1)
     ]
 
 
-def _chunks(draft: Draft, sizes: Mapping[int, int], decoding: Decoding) -> dict[int, list[int]]:
-    """The drafted tokens of each sequence, up to its end token."""
-    return {b: decoding.until_end(draft.tokens[b, 0].tolist(), size) for b, size in sizes.items()}
+def _chunks(
+    states: Mapping[int, SequenceState], draft: Draft, sizes: Mapping[int, int]
+) -> dict[int, list[int]]:
+    """The drafted tokens of each slot, up to its end token."""
+    return {b: state.decoding.until_end(draft.lists[b][0], sizes[b]) for b, state in states.items()}
 
 
 def accept_exact(draft: Sequence[int], choices: Sequence[int]) -> int:
@@ -95,14 +111,13 @@ def accept_exact(draft: Sequence[int], choices: Sequence[int]) -> int:
 # -- threshold -------------------------------------------------------------------------------------
 
 
-def _threshold(
-    b: int, state: SequenceState, draft: Draft, log_p: Tensor, size: int, decoding: Decoding
-) -> Verification:
+def _threshold(b: int, state: SequenceState, draft: Draft, log_p: Tensor, size: int) -> Verification:
     """Verify each candidate's W chunks against the window's thresholds; the longest accepted prefix stays."""
     assert state.window is not None
+    decoding = state.decoding
     gamma = max(1, decoding.scheme.chunk_size or 0)
     start = len(state.tokens)
-    drafts = [decoding.until_end(candidate, size) for candidate in draft.tokens[b].tolist()]
+    drafts = [decoding.until_end(own, size) for own in draft.lists[b][: decoding.candidates]]
     m = state.window.thresholds(min(gamma, size))  # fixed before this pass
     ratios = [_log_ratios(c, size, gamma, log_p[n], draft.log_q[b, n]) for n, c in enumerate(drafts)]
     accepted, verified = [], []
@@ -119,7 +134,7 @@ def _threshold(
     best = accepted.index(max(accepted))
     chunk = drafts[best]
     length = min(accepted[best], len(chunk))
-    token = _next_token(log_p[best, length], state, decoding)
+    token = _next_token(log_p[best, length], state)
     return Verification(chunk, len(chunk), length, [*chunk[:length], token], best, m, tuple(verified))
 
 
@@ -183,16 +198,14 @@ def accept_probability(length: int, a: Sequence[float], m: Sequence[float]) -> f
 # -- block -----------------------------------------------------------------------------------------
 
 
-def _block(
-    b: int, state: SequenceState, draft: Draft, log_p: Tensor, size: int, decoding: Decoding
-) -> Verification:
+def _block(b: int, state: SequenceState, draft: Draft, log_p: Tensor, size: int) -> Verification:
     """Block verification, then one token of the residual distribution."""
-    chunk = decoding.until_end(draft.tokens[b, 0].tolist(), size)
+    chunk = state.decoding.until_end(draft.lists[b][0], size)
     log_q = draft.log_q_of(b, log_p.shape[-1]).to(log_p.device)[: len(chunk)]  # (len(chunk), V)
     u = [state.noise.uniform(len(state.tokens), verify_stream(0), i) for i in range(len(chunk))]
     h, residual = block_acceptance(log_p[0, : len(chunk) + 1], log_q, chunk)  # residual (len(chunk)+1, V)
     accepted = accept_block(h, u)
-    token = _next_token(residual[accepted], state, decoding)
+    token = _next_token(residual[accepted], state)
     return Verification(chunk, min(accepted + 1, len(chunk)), accepted, [*chunk[:accepted], token])
 
 
@@ -227,7 +240,7 @@ def accept_block(h: Sequence[float], u: Sequence[float]) -> int:
     return max((n for n, (chance, draw) in enumerate(zip(h, u, strict=True), 1) if draw <= chance), default=0)
 
 
-def _next_token(logits: Tensor, state: SequenceState, decoding: Decoding) -> int:
+def _next_token(logits: Tensor, state: SequenceState) -> int:
     """Sample the token after the accepted prefix from unnormalised log-probabilities (V,)."""
-    noise = decoding.noise.once(state.noise, len(state.tokens), TARGET, 0, logits)  # (V,)
+    noise = state.decoding.noise.once(state.noise, len(state.tokens), TARGET, 0, logits)  # (V,)
     return int((logits + noise).argmax())

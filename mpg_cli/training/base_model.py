@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.models.load.device import choose_device
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.options.model import ModelOptions
 
 
+@caused_by("--model")
 def load_base(choice: ModelOptions) -> LoadedModel:
     """Load the model as `mpg generate` does. Raises UsageError for float16 without CUDA, ModelError."""
     show_one_gpu(choice.device)

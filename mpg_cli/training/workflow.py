@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.config.named_models import BUNDLED
-from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
+from mpg_cli.errors import ExitCode, MpgError, NumericsError
 from mpg_cli.io import signals
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.training import AboutOptions, DataOptions
@@ -79,8 +79,6 @@ def read_request(
         source=_text(about.source),
     )
     existing = persona_file.check_destination(where, texts, force=options.force)
-    if not options.data:
-        raise UsageError("--data is missing", hint="add --data FILE, JSONL of {prompt, chosen, rejected}")
     other = persona_file.namesake(where) if existing is None else None
     if other is not None:
         texts = persona_file.filled_from(texts, other)

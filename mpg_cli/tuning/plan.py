@@ -76,15 +76,15 @@ def distinct_drafters(drafters: list[str], experts: Sequence[Expert]) -> list[st
 def open_bench(
     request: Request, prompts: Sequence[Prompting], drafters: Sequence[str], report: Callable[[str], None]
 ) -> tuple[Bench, list[str]]:
-    """Load the model, the experts and the draft model, if any; returns the bench and the notices."""
-    from mpg_cli.engine.session import Session, open_drafter
+    """Load the model, the experts and the drafting model, if any; returns the bench and the notices."""
+    from mpg_cli.models.experts import find_drafter
+    from mpg_cli.models.prepare import load_prepared
     from mpg_cli.tuning.measure import Bench
 
-    session = Session.open(request, report)
-    smaller = None
-    if models := [name for name in drafters if name.startswith("model:")]:
-        drawn = replace(request, scheme=replace(request.scheme, drafter=models[0]))
-        smaller = open_drafter(drawn, session.loaded, report)
-    session.close()
-    notices = [notice.message for notice in session.notices]
-    return Bench(request, session.loaded, session.experts, prompts, smaller), notices
+    loaded = load_prepared(request.model, report)
+    notices = list(loaded.notices)
+    bench = Bench(request, loaded, prompts, report=report, notice=notices.append)
+    for name in drafters:
+        smaller = find_drafter(replace(request.scheme, drafter=name), loaded, report, bench.cache)
+        notices += smaller.notices if smaller else ()
+    return bench, notices

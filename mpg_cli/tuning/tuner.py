@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.profile import Choice, Profile
 from mpg_cli.engine.profile_key import profile_key, versions
-from mpg_cli.engine.session import Session
-from mpg_cli.sampling.drafters import expected_committed
+from mpg_cli.sampling.chunk_size import expected_committed
 from mpg_cli.sampling.params import MAX_CHUNK
 from mpg_cli.sampling.stats import Stats
 from mpg_cli.tuning.measure import Bench, Variant, acceptance_by_position, effect_per_token
@@ -133,24 +133,24 @@ class Tuner:
     def _run(self, variants: Sequence[Variant], report: Report) -> dict[Variant, Stats]:
         """Run the variants in turn on the same prompts, for about half of the time."""
         found = {variant: Stats() for variant in variants}
-        sessions: dict[Variant, Session] = {}
+        engines: dict[Variant, Engine] = {}
         limit, place = self._seconds * 0.5, 0
         try:
-            sessions.update((variant, self._bench.session(variant)) for variant in variants)
+            engines.update((variant, self._bench.engine(variant)) for variant in variants)
             while place < 2 or sum(stats.seconds.decoding for stats in found.values()) < limit:
                 # The first to run pays for cold caches, so the order rotates.
                 turn = place % len(variants)
                 for variant in [*variants[turn:], *variants[:turn]]:
                     done = min(1.0, sum(stats.seconds.decoding for stats in found.values()) / limit)
                     report(f"running {_label(variant)}", 0.5 + 0.5 * done)
-                    *_, stats = self._bench.run(sessions[variant], variant, place)
+                    *_, stats = self._bench.run(engines[variant], variant, place)
                     found[variant] += stats
                 place += 1
                 if place >= 64:
                     break
         finally:
-            for session in sessions.values():
-                session.close()
+            for engine in engines.values():
+                engine.close()
         return found
 
     def _choice(self, variant: Variant, predicted: float, stats: Stats | None) -> Choice:

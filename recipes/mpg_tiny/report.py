@@ -20,9 +20,9 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.adapter_place import AdapterPlace
@@ -98,12 +98,10 @@ class Bench:
             ),
             seed=SEED,
         )
-        session = Session.open(request)
-        texts = []
-        for index, prompt in enumerate(prompts):
-            current = replace(request, prompting=Prompting(prompt), sequence_id=index)
-            texts += [event.text for event in session.replies(current) if isinstance(event, Finished)]
-        return Sample(blend, tuple(texts))
+        asked = [replace(request, prompting=Prompting(p), sequence_id=n) for n, p in enumerate(prompts)]
+        events = Engine.load(request.model).run(iter(asked))
+        texts = {event.sequence: event.text for event in events if isinstance(event, Finished)}
+        return Sample(blend, tuple(texts[n] for n in range(len(prompts))))
 
 
 def measure(

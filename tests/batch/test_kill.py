@@ -45,13 +45,13 @@ def test_killed_at_many_points_nothing_is_lost_and_nothing_twice(
     assert Mpg(["--version"]).wait(120) == 0  # what they are forked from has imported everything
     began = time.monotonic()
     whole = Mpg([*arguments, "-o", str(calm)])
-    assert whole.wait(600) == 1, whole.told()  # one line is wrong
+    assert whole.wait(600) == 1, whole.output()  # one line is wrong
     longest, points, kills = 0.25 * (time.monotonic() - began), random.Random(11), 0
     while (torn := Mpg([*arguments, "-o", str(stormy)])).wait(points.uniform(0, longest)) is None:
         torn.process.kill()
         if torn.wait(60) == 1:  # it has ended between the wait and the kill
             break
-        assert torn.wait(0) == -signal.SIGKILL, torn.told()
+        assert torn.wait(0) == -signal.SIGKILL, torn.output()
         kills += 1
         longest *= 1.05  # on a slow machine it ends as well
     assert torn.wait(0) == 1
@@ -70,8 +70,8 @@ def test_a_signal_ends_it_cleanly_and_the_rest_follows(
     while mpg.wait(0.005) is None and not (out.exists() and out.stat().st_size):
         pass
     mpg.send(number)
-    assert mpg.wait(120) == code, mpg.told()
-    assert "run the same command again to resume" in mpg.told()
+    assert mpg.wait(120) == code, mpg.output()
+    assert "run the same command again to resume" in mpg.output()
     before = records(out)
     assert 0 < len(before) < COUNT
     assert Mpg([*arguments, "-o", str(out)]).wait(240) == 1
@@ -92,4 +92,4 @@ def test_a_pipe_is_answered_line_by_line_and_can_be_left(
         assert json.loads(mpg.stdout.readline())["id"] == name
     mpg.send(number)
     assert mpg.wait(60) == code  # its input is still open
-    assert "3 answered" in mpg.told()
+    assert "3 answered" in mpg.output()

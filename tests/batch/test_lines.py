@@ -153,8 +153,8 @@ def test_a_last_assistant_turn_is_the_beginning_of_the_reply() -> None:
         assert line.prompting.prefill == "Aye,"
     going_on = {"continue_final_message": True, "add_generation_prompt": False}
     assert good(openai(messages=said, **going_on)).prompting.prefill == "Aye,"
-    code, told = bad(openai(messages=said, add_generation_prompt=True))
-    assert (code, "cannot be true here" in told) == ("unsupported", True)
+    code, message = bad(openai(messages=said, add_generation_prompt=True))
+    assert (code, "cannot be true here" in message) == ("unsupported", True)
     assert bad(openai(**going_on))[0] == "unsupported"
     assert good(openai(continue_final_message=False, add_generation_prompt=True)).prompting.prefill == ""
 

@@ -1,4 +1,4 @@
-"""A conversation against fresh sessions: same text, and no token is read twice without need."""
+"""A conversation against fresh engines: same text, and no token is read twice without need."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from mpg_cli.chat.conversation import Conversation
 from mpg_cli.chat.transcript import Transcript
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, Notice, Text
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session
 from mpg_cli.errors import ContextError, ModelError, UsageError
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
@@ -51,7 +51,7 @@ def quiet(message: str) -> None:
 
 
 class Talk:
-    """A conversation, each reply of which is compared with that of a session that has read nothing."""
+    """A conversation, each reply of which is compared with that of an engine that has read nothing."""
 
     def __init__(self, world: Path, personas: str, **fields: Any) -> None:
         self.world = world
@@ -77,14 +77,14 @@ class Talk:
             prompting=Prompting(messages=self.chat.transcript.messages[:-1]),
             sequence_id=last.sequence,
         )
-        fresh = Session.open(asked)
+        fresh = Engine.load(asked.model)
         assert finished(fresh.replies(asked)).token_ids == end.token_ids
-        assert fresh.read_tokens == fresh.prompt_tokens == self.chat.reading.tokens
-        assert self.chat.reading.read <= self.chat.reading.tokens
+        assert fresh.prompt_tokens == self.chat.reading.tokens
+        assert self.chat.reading.read <= fresh.read_tokens <= fresh.prompt_tokens
 
 
 @pytest.mark.parametrize("drafter", ["merged", "reference", "lookup", "none", "folded"])
-def test_every_turn_equals_that_of_a_fresh_session(world: Path, drafter: str) -> None:
+def test_every_turn_equals_that_of_a_fresh_engine(world: Path, drafter: str) -> None:
     """After turns, changed weights, new and lost personas of each kind, retries, another seed, undo, drop.
 
     The replies are random bytes: read back as text most become other tokens than those that were sampled.
@@ -193,14 +193,14 @@ def test_only_what_changed_is_read_again(world: Path) -> None:
     talk.blend("bold+terse+calm:0.5")
     talk.retry()
     known = len("<system>Be kind.")  # of the prompt with another persona's text, by a row of the same weights
-    heard = plain + len("\n\nSay little.") - known
-    assert talk.chat.reading.read == heard + heard  # the new row, and the merged one with its prompt
+    read = plain + len("\n\nSay little.") - known
+    assert talk.chat.reading.read == read + read  # the new row, and the merged one with its prompt
     talk.blend("bold+calm:0.5")
     talk.retry()
     assert talk.chat.reading.read == plain - known  # the merged row without it
     talk.blend("calm:0.5+bold+full")
     talk.retry()
-    assert talk.chat.reading.read == 2 * plain  # the checkpoint; the merged row adds up in another order
+    assert talk.chat.reading.read == plain  # the checkpoint; the order of the adapters does not matter
 
 
 def test_a_full_context_is_reported_and_the_chat_continues(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_blend_that_cannot_be_loaded_leaves_the_old_one(world: Path) -> None:
     finally:
         (world / "broken.yaml").unlink()
     talk.say("Still you?")
-    assert talk.chat.session.persona == "bold"
+    assert talk.chat.persona == "bold"
 
 
 def test_undo_and_retry_need_an_exchange(world: Path) -> None:

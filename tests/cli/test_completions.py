@@ -79,7 +79,7 @@ def test_option_names() -> None:
         ("-p nobody --drafter persona : bar", ["bard"]),
         ("--drafter m", ["merged", "model:mpg-tiny"]),
         ("--rule ", ["exact", "threshold", "block"]),
-        ("--target m", ["mixture"]),
+        ("--target m", ["mixture", "merged"]),
         ("--format ", ["auto", "live", "plain", "json", "events"]),
         ("--dtype b", ["bfloat16"]),
         ("--device c", ["cpu", "cuda"]),

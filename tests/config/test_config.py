@@ -133,6 +133,23 @@ def test_all_mistakes_are_one_error(tmp_path: Path) -> None:
     assert caught.value.message.count("\n") == 1
 
 
+def test_each_of_several_mistakes_keeps_its_hint(tmp_path: Path) -> None:
+    file = written(tmp_path, "top-p: 3\nseed: x\npersona: INTJ:x\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(keys(), file)
+    assert caught.value.message.splitlines() == [
+        f"{file}:1: top-p: 3 must be above 0 and at most 1; 1 turns it off",
+        f"{file}:2: seed: must be a whole number, not text",
+        f"{file}:3: persona: the weight of INTJ cannot start with 'x'",
+        "  INTJ:x",
+        "       ^",
+        "  a weight is a plain decimal such as 1, 0.5 or -0.5",
+    ]
+    with pytest.raises(UsageError) as caught:
+        load_config(keys(), written(tmp_path, "top-p: 3\n"))
+    assert caught.value.hint == "1 turns it off"
+
+
 def test_every_key_is_a_flag_of_a_command() -> None:
     import typer.main
 

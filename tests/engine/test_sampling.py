@@ -18,11 +18,12 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished, Text
-from mpg_cli.engine.session import Session
 from mpg_cli.errors import UsageError
 from mpg_cli.models.text.detokenizer import ReplyText
 from mpg_cli.models.text.prompting import Prompting
+from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.models import BYTES, tiny_model
@@ -45,12 +46,12 @@ def test_mixture_and_warpers_keep_the_equality(world: Path) -> None:
 def test_unknown_ids_are_never_sampled(world: Path) -> None:
     """The model has more embeddings than the tokenizer has tokens."""
     hot = request(world, sampling=SamplingLaw(max_tokens=100, temperature=50.0), samples=8)
-    opened = Session.open(hot)
-    padded = replace(opened.loaded, tokenizer=byte_tokenizer(extra=0))
-    assert padded.vocabulary.size == 257 < opened.loaded.vocabulary.size
+    engine = Engine.load(hot.model)
+    padded = replace(engine.loaded, tokenizer=byte_tokenizer(extra=0))
+    assert padded.vocabulary.size == 257 < engine.loaded.vocabulary.size
     found = []
-    for session in (opened, Session(hot, padded, opened.experts)):
-        ends = [e for e in session.replies(hot) if isinstance(e, Finished)]
+    for each in (engine, Engine(padded)):
+        ends = [e for e in each.replies(hot) if isinstance(e, Finished)]
         found.append({token for e in ends for token in e.token_ids})
     assert max(found[0]) > 256 > max(found[1])
 
@@ -114,12 +115,11 @@ def test_stop_strings_end_the_reply_wherever_the_chunks_fall(world: Path) -> Non
 
 def test_the_reference_alone_is_what_transformers_computes(world: Path) -> None:
     """Greedy, one expert of weight tiny: the text of the base model's own greedy generation."""
-    session = Session.open(
-        asked := request(world, "bold:0.000001", sampling=SamplingLaw(max_tokens=12, temperature=0))
-    )
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    asked = request(world, "bold:0.000001", sampling=SamplingLaw(max_tokens=12, temperature=0))
+    engine = Engine.load(asked.model)
+    end = next(e for e in engine.replies(asked) if isinstance(e, Finished))
     tokenizer, model = (
-        session.loaded.tokenizer,
+        engine.loaded.tokenizer,
         tiny_model("llama", 0, **BYTES, max_position_embeddings=CONTEXT),
     )
     ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
@@ -180,12 +180,13 @@ def test_the_text_is_the_one_computed_by_hand_from_pefts_models(world: Path, cas
 def test_without_weight_the_penalty_is_that_of_transformers(world: Path, drafter: str) -> None:
     """Every expert at weight 0: the base model's own greedy generation, prompt and reply penalised."""
     sampling = SamplingLaw(max_tokens=40, temperature=0, repetition_penalty=1.3)
-    asked = request(world, sampling=sampling, scheme=Scheme(drafter=drafter, chunk_size=None))
-    opened = Session.open(asked)
-    session = Session(asked, opened.loaded, [replace(expert, weight=0.0) for expert in opened.experts])
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    scheme = Scheme(drafter=drafter, chunk_size=None)
+    adapters = tuple((AdapterPlace(world / name), 0.0) for name in ("bold", "calm"))
+    asked = request(world, "", adapters=adapters, sampling=sampling, scheme=scheme)
+    engine = Engine.load(asked.model)
+    end = next(e for e in engine.replies(asked) if isinstance(e, Finished))
     tokenizer, model = (
-        opened.loaded.tokenizer,
+        engine.loaded.tokenizer,
         tiny_model("llama", 0, **BYTES, max_position_embeddings=CONTEXT),
     )
     ids = tokenizer("<user>Hello</><assistant>", return_tensors="pt")["input_ids"]
@@ -203,9 +204,9 @@ def test_all_end_tokens_of_the_generation_configuration_count(world: Path) -> No
     whole = finished(asked).token_ids
     ends = {whole[6], whole[9]}
     first = next(i for i, token in enumerate(whole) if token in ends)
-    session = Session.open(asked)
-    session.loaded.model.generation_config.eos_token_id = [256, *ends]
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    engine = Engine.load(asked.model)
+    engine.loaded.model.generation_config.eos_token_id = [256, *ends]
+    end = next(e for e in engine.replies(asked) if isinstance(e, Finished))
     assert end.finish_reason == "stop"
     assert end.token_ids == whole[:first]
 

@@ -1,289 +1,100 @@
-"""Continuous batching on a tiny model: a reply is that of a session of its own, whatever else runs."""
+"""Which waiting sequences get a slot: first come, first served, within the memory."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-import torch
 
-from mpg_cli.engine.events import Finished, Notice
-from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
-from mpg_cli.models.experts import ExpertCache
-from mpg_cli.models.load.loader import LoadedModel, load_model
-from mpg_cli.models.prepare import load_prepared
-from mpg_cli.options.model import ModelOptions
-from mpg_cli.sampling.params import Scheme, Threshold
-from tests.support.requests import answer, finished, ids, one, passes, running, short, sizes, texts
+from mpg_cli.engine.scheduler import Need, admitted, bytes_of
 
-SCHEMES = [Scheme(), Scheme(drafter="lookup"), Scheme(drafter="none")]
+PLENTY = 10**9
 
 
-@pytest.fixture(scope="module")
-def loaded(world: Path) -> LoadedModel:
-    return load_model(str(world / "base"), device="cpu", dtype="float32")
+def need(positions: int, rows: int = 1, scores: int = 0) -> Need:
+    """Of a cache with a byte for each position of a row."""
+    return Need(rows, positions, 1, scores)
 
 
-def mixed(world: Path, scheme: Scheme | None = None) -> list[Request]:
-    """Requests of several blends, lengths, laws and seeds."""
-    wishes: list[dict[str, Any]] = [
-        {},
-        {"max_tokens": 3},
-        {"personas": "terse"},
-        {},
-        {"temperature": 0.5},
-        {"personas": "terse+calm:0.5", "seed": 99},
-        {},
-        {"personas": "terse"},
-        {"stop": ("a",)},
-        {},
-        {"max_tokens": 40},
-        {"temperature": 0.5, "top_p": 0.9},
-    ]
-    return [
-        one(world, f"line-{n}", "word " * (1 + 5 * n % 17), scheme=scheme, **wish)
-        for n, wish in enumerate(wishes)
-    ]
+def needs(*positions: int) -> list[Need]:
+    return [need(count) for count in positions]
 
 
-@pytest.fixture(scope="module")
-def alone(world: Path) -> dict[int | str, str]:
-    """What a session of its own says to each of the mixed requests."""
-    return {str(request.sequence_id): finished(request).text for request in mixed(world)}
+def test_rows_of_a_pass_are_as_long_as_the_longest() -> None:
+    assert bytes_of([]) == 0
+    assert bytes_of([need(10, rows=3), need(100, scores=7)]) == 4 * 100 + 7
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 8])
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_under_exact_a_reply_is_that_of_a_session_of_its_own(
-    world: Path, loaded: LoadedModel, alone: dict[int | str, str], size: int, scheme: Scheme
-) -> None:
-    requests = mixed(world, scheme)
-    random.Random(size).shuffle(requests)
-    assert texts(answer(loaded, requests, size)) == alone
+def test_first_come_first_served_while_all_fit() -> None:
+    assert admitted(needs(5, 90, 5, 5), [], 3, PLENTY) == [0, 1, 2]
+    assert admitted(needs(5, 90, 5, 5), needs(7), 9, PLENTY) == [0, 1, 2, 3]
+    assert admitted([], needs(7), 9, PLENTY) == []
+    assert admitted(needs(5), [], 0, PLENTY) == []
+
+
+def test_memory_is_known_before_it_is_taken() -> None:
+    waiting = needs(10, 10, 10, 10)
+    assert admitted(waiting, needs(10), 9, 40) == [0, 1, 2]
+    assert admitted(waiting, needs(10), 9, 49) == [0, 1, 2]
+    assert admitted(waiting, needs(10), 9, 50) == [0, 1, 2, 3]
+    # Beside a long one every row is long.
+    assert admitted(needs(10, 10), needs(30), 9, 89) == [0]
+    assert admitted(needs(10, 10), needs(30), 9, 90) == [0, 1]
+    assert admitted([need(10, scores=11)], needs(10), 9, 30) == []
+
+
+def test_a_sequence_alone_is_always_admitted() -> None:
+    assert admitted(needs(100, 100), [], 9, 1) == [0]
+    assert admitted(needs(100), needs(1), 9, 1) == []
 
 
 @pytest.mark.parametrize(
-    "scheme",
-    [Scheme(rule="block"), Scheme(rule="threshold", threshold=Threshold(candidates=2, ahead=2))],
-    ids=lambda scheme: scheme.rule,
+    ("limit", "expected"),
+    [
+        (300, [1, 2]),  # 100 beside 10, 10 and one that is running do not fit; later it runs with those two
+        (299, [1]),  # with both of them it would not
+        (199, []),  # it would not even beside one: nothing overtakes it
+    ],
 )
-def test_other_rules_do_not_depend_on_the_batch_either(
-    world: Path, loaded: LoadedModel, scheme: Scheme
+def test_others_overtake_only_where_the_first_in_line_still_fits_beside_them(
+    limit: int, expected: list[int]
 ) -> None:
-    requests = mixed(world, scheme)
-    assert texts(answer(loaded, requests, 1)) == texts(answer(loaded, requests, 4))
+    running = [need(10, rows=3)]
+    assert admitted(needs(100, 10, 10, 10), running, 9, limit) == expected
 
 
-def test_a_reply_has_its_spec(world: Path, loaded: LoadedModel) -> None:
-    events = answer(loaded, mixed(world), 4)
-    found = {event.sequence: event.spec for event in events if isinstance(event, Finished)}
-    assert found["line-5"].seed == 99
-    assert found["line-5"].persona == "terse+calm:0.5"
-    assert found["line-1"].sampling.max_tokens == found["line-1"].max_tokens == 3
-    assert found["line-0"].scheme.drafter == "merged"
+def test_what_would_delay_the_first_in_line_waits_although_there_is_room() -> None:
+    """A row more for as long as the short one runs would make the long one's pass too large."""
+    running = needs(10)
+    assert admitted([need(100, rows=2), need(20)], running, 9, 299) == []
+    assert bytes_of([*running, need(20)]) <= 299
+    assert admitted([need(100, rows=2), need(20)], running, 9, 300) == [0]
 
 
-def test_prompts_really_run_together(world: Path, loaded: LoadedModel) -> None:
-    scheme = Scheme(drafter="none")
-    requests = [one(world, n, scheme=scheme, max_tokens=4 + n) for n in range(12)]
-    took_part = running(answer(loaded, requests, 4))
-    # A finished sequence is replaced at once: the batch is full until the queue is empty.
-    assert set(took_part[: len(took_part) // 2]) == {4}
+def finish_times(lengths: Sequence[int], slots: int, limit: int) -> list[int]:
+    """When each sequence ends, a position a round, if they are admitted so."""
+    waiting, running = list(enumerate(needs(*lengths))), dict[int, tuple[Need, int]]()
+    ended, now = [0] * len(lengths), 0
+    while waiting or running:
+        of_running = [own for own, _ in running.values()]
+        places = admitted([own for _, own in waiting], of_running, slots - len(running), limit)
+        for n, own in [waiting[place] for place in places]:
+            running[n] = own, own.positions
+            waiting.remove((n, own))
+        now += 1
+        running = {n: (own, left - 1) for n, (own, left) in running.items()}
+        for n in [n for n, (_, left) in running.items() if not left]:
+            ended[n] = now
+            del running[n]
+    return ended
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_short_prompts_are_prefilled_ahead_and_say_the_same(
-    world: Path, loaded: LoadedModel, scheme: Scheme
-) -> None:
-    requests = short(world, scheme=scheme)
-    assert texts(answer(loaded, requests, 12)) == texts(answer(loaded, requests, 1))
-
-
-@pytest.mark.parametrize("drafter", ["lookup", "none"])
-def test_short_prompts_share_their_prefill_and_long_ones_do_not(
-    world: Path, drafter: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of passes that are no rounds; these drafters have none of their own."""
-    monkeypatch.setenv("MPG_FAST", "1")
-    loaded = load_prepared(ModelOptions(str(world / "base"), device="cpu", dtype="float32"))
-    scheme = Scheme(drafter=drafter)
-
-    def prefills(prompt: str) -> int:
-        requests = [
-            one(world, n, f"{n} {prompt}", scheme=scheme, max_tokens=2 + 5 * n % 11) for n in range(40)
-        ]
-        made = 0
-
-        def count(module: torch.nn.Module, tokens: torch.Tensor) -> None:
-            nonlocal made
-            made += 1
-
-        with passes(loaded, count):
-            rounds = len(running(answer(loaded, requests, 12)))
-        return made - rounds
-
-    # Twelve at first, then six a pass (half of the batch), the last four; a few more where many are free.
-    assert prefills("word") <= 10
-    assert prefills("word" * 16) > 10
-
-
-def test_no_prompt_is_rendered_twice(world: Path, loaded: LoadedModel) -> None:
-    class Counting:
-        """The tokenizer, counting the texts that it is given."""
-
-        def __init__(self, tokenizer: Any) -> None:
-            self.tokenizer, self.texts = tokenizer, 0
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            self.texts += 1
-            return self.tokenizer(*args, **kwargs)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.tokenizer, name)
-
-    for size in (1, 8):
-        counting = Counting(loaded.tokenizer)
-        answer(replace(loaded, tokenizer=counting), short(world), size)
-        assert counting.texts == 40
-
-
-def test_experts_are_read_once_and_give_way(world: Path, loaded: LoadedModel) -> None:
-    class Counting(ExpertCache):
-        """A cache that counts what it loads."""
-
-        loads = 0
-
-        def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
-            def counted() -> Any:
-                self.loads += 1
-                return load()
-
-            return super().get(key, counted)
-
-    turns = [one(world, n, "a", ("bold", "calm")[n % 2]) for n in range(20)]
-    cache = Counting()
-    answer(loaded, turns, 2, cache=cache)
-    assert cache.loads == 2
-    small = Counting(1)
-    answer(loaded, turns, 1, cache=small)
-    assert len(small) == 1
-    assert small.loads > 2
-
-
-def test_a_notice_is_reported_once_per_run(world: Path, loaded: LoadedModel) -> None:
-    adapters = "adapters: [{base: other/Model-7B, path: bold}]"
-    (world / "away.yaml").write_text(f"name: away\nprompt: Be away.\n{adapters}\n")
-    try:
-        requests = [
-            one(world, f"{heat} {n}", "a", personas, temperature=heat)
-            for heat in (0.5, 1.0)
-            for n, personas in enumerate(("away", "away+calm", "away"))
-        ]
-    finally:
-        (world / "away.yaml").unlink()
-    notices = [event.message for event in answer(loaded, requests, None) if isinstance(event, Notice)]
-    assert len([text for text in notices if "using the system prompt: away" in text]) == 1
-    assert len(set(notices)) == len(notices)
-
-
-def test_auto_chooses_a_size_and_gives_the_reason(world: Path, loaded: LoadedModel) -> None:
-    assert sizes(answer(loaded, short(world, 2), None)) == [32]
-
-
-# -- a source that is slow --------------------------------------------------------------------------
-
-
-def slow(turns: Sequence[Sequence[Request]]) -> Iterator[Request | None]:
-    """Requests that come turn by turn; after each turn there are none for a while."""
-    for turn in turns:
-        yield from turn
-        yield from [None, None]
-
-
-def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) -> None:
-    asked: list[int | str | None] = []
-    done: list[int | str | None] = []
-
-    def source() -> Iterator[Request | None]:
-        for request in short(world, 4):
-            asked.append(request.sequence_id)
-            yield request
-            while request.sequence_id not in done:  # the next one comes when this one is answered
-                yield None
-
-    for event in Scheduler(loaded, batch_size=8).run(source()):
-        if isinstance(event, Finished):
-            assert asked[-1] == event.sequence
-            done.append(event.sequence)
-    assert done == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.drafter)
-def test_a_group_that_began_small_makes_room_for_more(
-    world: Path, loaded: LoadedModel, scheme: Scheme
-) -> None:
-    requests = short(world, scheme=scheme)
-    first = [request for request in requests if (request.sampling.max_tokens or 0) > 10][:2]
-    rest = [request for request in requests if request not in first]
-    events = answer(loaded, slow([first, rest[:1], rest[1:]]), 8)
-    assert texts(events) == texts(answer(loaded, requests, 1))
-    took_part = running(events)
-    assert took_part[0] == 2
-    assert max(took_part) == 8
-
-
-def test_a_short_reply_does_not_wait_for_the_end_of_a_long_one(world: Path, loaded: LoadedModel) -> None:
-    long = one(world, "long", max_tokens=60)
-    late = [one(world, n, max_tokens=2) for n in range(12)]
-    assert ids(answer(loaded, slow([[long], late]), 4))[-1] == "long"
-
-
-def test_late_requests_of_one_blend_find_its_weights_as_they_are(world: Path, loaded: LoadedModel) -> None:
-    models: dict[int, torch.nn.Module] = {}  # kept, so that no other has the address of one that is gone
-
-    def note(module: torch.nn.Module, tokens: torch.Tensor) -> None:
-        models[id(module)] = module  # the folded copy has the hook of its model
-
-    requests = short(world, 5, scheme=Scheme(drafter="folded"))
-    with passes(loaded, note):
-        events = answer(loaded, slow([[request] for request in requests]), 4)
-    assert len(texts(events)) == 5
-    assert len(models) == 2
-
-
-def test_others_have_their_turn_while_requests_keep_coming(world: Path, loaded: LoadedModel) -> None:
-    mine = [one(world, n, max_tokens=4) for n in range(40)]
-    other = one(world, "other", personas="terse", max_tokens=4)
-
-    def source() -> Iterator[Request | None]:
-        """There are always requests of mine."""
-        for place, request in enumerate([*mine[:4], other, *mine[4:]]):
-            yield request
-            if place > 4 and place % 3 == 0:
-                yield None
-
-    order = ids(answer(loaded, source(), 2))
-    assert len(order) == 41
-    assert order.index("other") <= 8
-
-
-def test_a_request_waits_for_few_slow_ones_of_another_group(world: Path, loaded: LoadedModel) -> None:
-    """Mine overlap, so that their group never stands empty, and one other waits from the start."""
-    scheme = Scheme(drafter="none")
-    mine = [one(world, n, scheme=scheme, max_tokens=30) for n in range(12)]
-    other = one(world, "other", personas="terse", scheme=scheme, max_tokens=4)
-
-    def source() -> Iterator[Request | None]:
-        yield from (mine[0], other)
-        for request in mine[1:]:
-            yield request
-            yield from [None] * 8
-
-    order = ids(answer(loaded, source(), 8))
-    assert len(order) == 13
-    assert order.index("other") <= 2
+def test_no_sequence_waits_forever() -> None:
+    """Long and short ones in any order: all end, and memory is never exceeded but by one alone."""
+    chance = random.Random(3)
+    for _ in range(30):
+        lengths = [chance.choice((3, 5, 8, 60, 200)) for _ in range(40)]
+        ended = finish_times(lengths, 8, 400)
+        assert all(ended)
+        assert max(ended) <= sum(lengths)

@@ -63,7 +63,7 @@ def test_the_bundled_texts_know_the_whole_library_and_are_small() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ('{"persona": "a"}', ":1: must be {persona, text}"),
         ("nonsense", ":1: not JSON"),
@@ -71,12 +71,12 @@ def test_the_bundled_texts_know_the_whole_library_and_are_small() -> None:
         ('{"persona": "sea", "text": "x"}', "has 1 texts that show sea"),
     ],
 )
-def test_wrong_texts(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_texts(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "t.jsonl"
     file.write_text(text + "\n")
     with pytest.raises(UsageError) as raised:
         ClassifierJudge(["sea"], file)
-    assert told in raised.value.message
+    assert message in raised.value.message
 
 
 def test_other_texts_to_learn_from_are_another_judge(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_file_of_lists_and_of_conditions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("A: word", "m.yaml:1: A: must be a list of markers"),
         ("A: ['(']", "m.yaml:1: A[0]: is not a valid regular expression"),
@@ -54,12 +54,12 @@ def test_a_file_of_lists_and_of_conditions(tmp_path: Path) -> None:
         ("personas: {A: [x]}\nspeling: []", "unknown key"),
     ],
 )
-def test_wrong_files_name_line_and_key(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_files_name_line_and_key(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "m.yaml"
     file.write_text(text)
     with pytest.raises(UsageError) as raised:
         read_markers(file)
-    assert told in raised.value.message
+    assert message in raised.value.message
 
 
 def test_the_judge_scores_1_or_0_and_names_unknown_personas() -> None:

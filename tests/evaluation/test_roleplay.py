@@ -34,7 +34,7 @@ def test_each_text_is_an_expert_of_the_lines_own_blend(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lines, told",
+    "lines, message",
     [
         ([""], "has no line"),
         (["{"], "roles.jsonl:1: not JSON"),
@@ -45,10 +45,10 @@ def test_each_text_is_an_expert_of_the_lines_own_blend(tmp_path: Path) -> None:
         ([["x"]], "must be an object"),
     ],
 )
-def test_wrong_lines(tmp_path: Path, lines: list[object], told: str) -> None:
+def test_wrong_lines(tmp_path: Path, lines: list[object], message: str) -> None:
     with pytest.raises(UsageError) as raised:
         read_roleplay(written(tmp_path, *lines), (1.0, 1.0))
-    assert told in raised.value.message
+    assert message in raised.value.message
 
 
 def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_another_configuration_is_refused(tmp_path: Path, sidecar: bool) -> None
         ):
             pass
         assert "--again" in str(caught.value.hint)
+        if "a different model" in caught.value.message:
+            assert caught.value.setting == "--model"
         assert (tmp_path / "log").read_bytes() == whole
     with open_log(tmp_path / "log", {**CONFIG, "seed": 4}, sidecar=sidecar, drawn=["seed"]) as log:
         assert log.config["seed"] == 3
@@ -179,9 +181,9 @@ def test_a_full_disk_is_reported_and_leaves_whole_records(tmp_path: Path, sideca
     )
     out, err = start(code, tmp_path / "log").communicate(timeout=60)
     assert err == ""
-    told, same = out.splitlines()
-    assert told.startswith("1 --output ")
-    assert "log cannot be written: File too large - free some space and run the same command again" in told
+    message, same = out.splitlines()
+    assert message.startswith("1 --output ")
+    assert "log cannot be written: File too large - free some space and run the same command again" in message
     assert same == "True"
     with open_log(tmp_path / "log", sidecar=sidecar) as log:
         assert numbers(log) == [0, 2]

@@ -184,7 +184,8 @@ def test_mistake_is_reported_with_line_and_key(write: Write, text: str, error: s
 
 def test_broken_parts_keep_their_caret(write: Write) -> None:
     lines = errors_of(write("p.yaml", "name: x\nparts: I:0.5 + N;2"))
-    assert lines == ["2: parts: ';' does not belong here", "  I:0.5 + N;2", "           ^"]
+    hint = "  an expression is NAME or NAME:WEIGHT, joined by +, such as INTJ:0.7+pirate"
+    assert lines == ["2: parts: ';' does not belong here", "  I:0.5 + N;2", "           ^", hint]
 
 
 def test_all_mistakes_of_all_documents_are_one_error(write: Write) -> None:

@@ -70,8 +70,8 @@ def test_wilson_interval() -> None:
 
 
 def test_one_word_on_every_line_is_found_out() -> None:
-    heard, top = marker_figures("pirate", ["Arr, go. Arr, stay."] * 10)
-    assert (heard.value, heard.met) == (1, False)
+    shown, top = marker_figures("pirate", ["Arr, go. Arr, stay."] * 10)
+    assert (shown.value, shown.met) == (1, False)
     assert (top.value, top.met) == (1, False)
 
 
@@ -131,13 +131,13 @@ def page(figures: list[Figure], reasons: dict[str, str]) -> Page:
 def test_a_missed_figure_is_marked_and_needs_its_own_reason() -> None:
     figures = [Figure(SINGLE, "I", 0.8, 200, "why"), Figure(BASE, "I", 0.2, 200)]
     name = "single persona: I"
-    plain, told = (page(figures, reasons) for reasons in ({SINGLE: "All."}, {name: "Too few steps."}))
-    assert [[figure.name for figure in p.unexplained] for p in (plain, told)] == [[name], []]
+    plain, explained = (page(figures, reasons) for reasons in ({SINGLE: "All."}, {name: "Too few steps."}))
+    assert [[figure.name for figure in p.unexplained] for p in (plain, explained)] == [[name], []]
     assert list(plain._misses())[2:] == [
         f"- **{name}**: 80.0 %, asked at least 90 % (why).",
         "  Not explained.",
     ]
-    assert list(told._misses())[-1] == "  Too few steps."
+    assert list(explained._misses())[-1] == "  Too few steps."
     summary = "\n".join(plain._summary())
     assert "| the persona shows | at least 90 % | 80.0 % (I) | 80.0 % | 0 of 1 | **MISSED** |" in summary
     assert "| the base shows a persona | at most 20 % | 20.0 % (I) | 20.0 % | 1 of 1 | pass |" in summary
@@ -167,8 +167,8 @@ def test_a_small_report_on_the_bundled_model(
     (tmp_path / "personas").symlink_to(ROOT / "personas")
     command = ["--root", str(tmp_path), "--replies", "4", "--threads", str(torch.get_num_threads())]
     assert report.main([*command, "--blends", *BLENDS], judges, reasons={}) == 1
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missed and not")]
-    names = [line.split(": ", 1)[1] for line in told]
+    missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missed and not")]
+    names = [line.split(": ", 1)[1] for line in missed]
     written = (tmp_path / "docs" / "library.md").read_text(encoding="utf-8")
     assert written.count("Not explained.") == len(names) > 0
 
@@ -193,7 +193,7 @@ def test_a_few_blends_are_printed_and_written_only_where_a_root_is_given(
     before = [file.stat().st_mtime_ns for file in files]
     command = ["--blends", "I", "--replies", "4", "--threads", str(torch.get_num_threads())]
     assert report.main(command, judges, reasons={}) == 1
-    told = capsys.readouterr().out
-    assert re.search(r"^single persona: I: [\d.]+ %", told, re.MULTILINE)
-    assert "missed and not explained: " in told
+    out = capsys.readouterr().out
+    assert re.search(r"^single persona: I: [\d.]+ %", out, re.MULTILINE)
+    assert "missed and not explained: " in out
     assert [file.stat().st_mtime_ns for file in files] == before

@@ -184,6 +184,20 @@ def test_a_signal_keeps_the_text_and_restores_the_terminal(number: signal.Signal
     assert "reading the prompt" not in "".join(screen.lines)
 
 
+def test_the_echo_of_ctrl_c_does_not_wrap() -> None:
+    """The status fills the line; an echo that wraps would move the cursor off the lines to be erased."""
+    terminal = Terminal(COMMAND, "hi", columns=40)
+    terminal.read_until("so far")
+    terminal.read_until("…")
+    terminal.write("\x03")
+    terminal.read_until("^C")
+    terminal.signal(signal.SIGINT)
+    output = terminal.finish().replace("\x1b[2m", "").replace("\x1b[22m", "")
+    shown = Screen(40).feed(output).lines
+    assert shown[0] == "All the words so far"
+    assert not any("All" in line or "^C" in line for line in shown[1:])
+
+
 def _closed(terminal: Terminal, seconds: float) -> bool:
     """Whether the program lets go of the terminal within this time."""
     deadline = time.monotonic() + seconds

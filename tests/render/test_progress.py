@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mpg_cli.batch.line_engine import LineDone, LineFailed
 from mpg_cli.batch.lines import BadLine, Line
-from mpg_cli.batch.runner import LineDone, LineFailed
 from mpg_cli.engine.events import Finished, Notice, Progress, Sized
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.render import progress as module
@@ -34,10 +34,10 @@ def test_counts_and_the_summary() -> None:
     assert (totals.done, totals.failed, totals.skipped, totals.tokens, totals.batch_size) == (1, 1, 1, 7, 8)
     assert totals.stats.acceptance_rate == pytest.approx(done().finished.stats.acceptance_rate)
     assert "1 answered · 1 failed · 1 skipped · 7 tokens" in shown.summary()
-    told = written(to.stderr)
-    assert "8 prompts in a batch: enough" in told
-    assert "line 2: the prompt is empty" in told
-    assert "mpg: by the way" in told
+    text = written(to.stderr)
+    assert "8 prompts in a batch: enough" in text
+    assert "line 2: the prompt is empty" in text
+    assert "mpg: by the way" in text
     assert written(to.stdout) == ""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
-from mpg_cli.sampling.scorer import Scores
+from mpg_cli.sampling.scorer import Kept, Scores
 
 VOCABULARY = 4
 END = 3  # the end token of these tests
@@ -39,56 +40,62 @@ def log_probs(law: Law, rows: tuple[int, ...], prefix: tuple[int, ...]) -> Tenso
 
 
 class FakeScorer:
-    """Rows of `law`, with the bookkeeping of a model's rows: one stream a sequence and candidate."""
+    """Rows of `law` in `batch` slots, with the bookkeeping of a model: a stream a slot and candidate."""
 
     def __init__(self, law: Law, rows: Sequence[int], batch: int = 1, candidates: int = 1) -> None:
-        self.law, self.row_ids = law, tuple(rows)
-        self.rows, self.batch, self.candidates = len(self.row_ids), batch, candidates
+        self.law, self.row_ids, self.candidates = law, tuple(rows), candidates
         self.streams: list[list[list[int]]] = [[[] for _ in range(candidates)] for _ in range(batch)]
+        self.drafted = [0] * batch  # since the last commit
         self.passes = 0
 
     def log_probs(self, prefix: Sequence[int]) -> Tensor:
         """(R, V) after `prefix`."""
         return log_probs(self.law, self.row_ids, tuple(prefix))
 
-    def score(self, drafts: Tensor) -> Scores:
+    def alike(self, slot: int) -> Hashable:
+        return None
+
+    def name(self, slot: int, row: int) -> str:
+        return str(self.row_ids[row])
+
+    def score(self, drafts: Tensor, slots: Sequence[int]) -> FakeScored:
         self.passes += 1
-        prefixes = []
-        for streams, candidates in zip(self.streams, drafts.tolist(), strict=True):
-            for n, draft in enumerate(candidates):
-                prefixes += [(*streams[n], *draft[:i]) for i in range(len(draft) + 1)]
+        prefixes = {}
+        for b in slots:
+            streams, own = self.streams[b], []
+            for n, draft in enumerate(drafts[b].tolist()):
+                own += [(*streams[n], *draft[:i]) for i in range(len(draft) + 1)]
                 streams[n] = [*streams[n], *draft]
-        shape = (*drafts.shape[:2], drafts.shape[2] + 1)  # (B, N, T+1)
-        found = torch.stack([self.log_probs(prefix) for prefix in prefixes], dim=1)  # (R, B·N·(T+1), V)
-        normaliser = torch.tensor([[scale(row, prefix) for prefix in prefixes] for row in self.row_ids])
-        return Scores(found.unflatten(1, shape), normaliser.unflatten(1, shape))
+            self.drafted[b] += drafts.shape[2]
+            prefixes[b] = own
+        return FakeScored(self, prefixes, (drafts.shape[1], drafts.shape[2] + 1))
 
-    def check(self) -> None:
-        """Nothing of it is NaN."""
-
-    def push(self, tokens: Tensor) -> None:
-        for streams, new in zip(self.streams, tokens.tolist(), strict=True):
-            for stream, token in zip(streams, new, strict=True):
+    def push(self, tokens: Tensor, slots: Sequence[int]) -> None:
+        for b in slots:
+            self.drafted[b] += 1
+            for stream, token in zip(self.streams[b], tokens[b].tolist(), strict=True):
                 stream.append(token)
 
-    def commit(
-        self, drop: Sequence[int], tokens: Sequence[Sequence[int]], winner: Sequence[int] | None = None
-    ) -> None:
-        for b, (n, new) in enumerate(zip(drop, tokens, strict=True)):
-            stream = self.streams[b][winner[b] if winner else 0]
-            stream = [*stream[: max(len(stream) - n, 0)], *new]
-            self.streams[b] = [list(stream) for _ in range(self.candidates)]
+    def commit(self, kept: Mapping[int, Kept]) -> None:
+        for b, own in kept.items():
+            stream = self.streams[b][own.winner]
+            dropped = max(0, self.drafted[b] - own.accepted)
+            stream = [*stream[: len(stream) - dropped], *own.tokens]
+            self.streams[b], self.drafted[b] = [list(stream) for _ in range(self.candidates)], 0
 
-    def insert(self, slots: Sequence[int], prompts: Sequence[Sequence[Sequence[int]]]) -> None:
-        for b, prompt in zip(slots, prompts, strict=True):
-            self.streams[b] = [list(prompt[0]) for _ in range(self.candidates)]
 
-    def select(self, slots: Sequence[int]) -> None:
-        self.streams = [[list(stream) for stream in self.streams[b]] for b in slots]
-        self.batch = len(slots)
+@dataclass(frozen=True)
+class FakeScored:
+    """A pass of a fake scorer: the prefixes that each slot was scored after."""
 
-    def clone(self, batch: int) -> FakeScorer:
-        return FakeScorer(self.law, self.row_ids, batch)
+    scorer: FakeScorer
+    prefixes: Mapping[int, Sequence[tuple[int, ...]]]  # by slot, N * P of them
+    shape: tuple[int, int]  # N, P
 
-    def copy(self, other: FakeScorer, theirs: Sequence[int], slots: Sequence[int]) -> None:
-        self.insert(slots, [other.streams[b][:1] for b in theirs])
+    def of(self, slots: Sequence[int]) -> Scores:
+        prefixes = [prefix for b in slots for prefix in self.prefixes[b]]
+        shape = len(slots), *self.shape  # (b, N, P)
+        found = torch.stack([self.scorer.log_probs(prefix) for prefix in prefixes], dim=1)  # (R, b*N*P, V)
+        rows = self.scorer.row_ids
+        normaliser = torch.tensor([[scale(row, prefix) for prefix in prefixes] for row in rows])
+        return Scores(found.unflatten(1, shape), normaliser.unflatten(1, shape))

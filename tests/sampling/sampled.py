@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from mpg_cli.sampling.drafters import Drafter, LookupDrafter, NullDrafter, RowDrafter
+from mpg_cli.sampling.chunk_size import Cost
+from mpg_cli.sampling.drafters import Drafter, LookupDrafter, RowDrafter, SlotDrafters
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import RuleName, SamplingLaw, Scheme, TargetName, Threshold
 from mpg_cli.sampling.sampler import Sampler
@@ -36,11 +37,12 @@ def decoding(
     chunk_size: int | None = 4,
     threshold: Threshold = Threshold(),  # noqa: B008
     ends: bool = True,
+    cost: Cost = Cost(),  # noqa: B008
     **sampling: Any,
 ) -> Decoding:
     """`ends`: END ends a reply; `sampling` are the fields of SamplingLaw."""
     scheme = Scheme(target=target, rule=rule, chunk_size=chunk_size, threshold=threshold)
-    return Decoding(SamplingLaw(**sampling), scheme, weights, frozenset({END} if ends else ()))
+    return Decoding(SamplingLaw(**sampling), scheme, weights, frozenset({END} if ends else ()), cost)
 
 
 def with_scheme(how: Decoding, **changes: Any) -> Decoding:
@@ -48,24 +50,26 @@ def with_scheme(how: Decoding, **changes: Any) -> Decoding:
     return replace(how, scheme=replace(how.scheme, **changes))
 
 
-def drafter_of(row: int | None, batch: int = 1, candidates: int = 1, law: Law = random_law) -> Drafter:
+def drafter_of(row: int | None, batch: int = 1, candidates: int = 1, law: Law = random_law) -> Drafter | None:
     """A drafter by its row; LOOKUP is an n-gram lookup with PROMPT, None drafts nothing."""
     if row is None:
-        return NullDrafter()
+        return None
     if row == LOOKUP:
-        lookup = LookupDrafter(batch)
-        lookup.insert(range(batch), [PROMPT] * batch)
+        lookup = LookupDrafter()
+        for slot in range(batch):
+            lookup.insert(slot, PROMPT)
         return lookup
     return RowDrafter(FakeScorer(law, (row,), batch, candidates))
 
 
 def sampler_of(
-    how: Decoding, drafter: int | None, states: Sequence[SequenceState], law: Law = random_law, **more: Any
+    drafter: int | None, states: Sequence[SequenceState], law: Law = random_law, **more: Any
 ) -> Sampler:
-    """A sampler over the fake rows."""
-    batch, candidates = len(states), how.scheme.threshold.candidates
+    """A sampler over the fake rows; all states have the same number of candidates."""
+    batch, candidates = len(states), states[0].decoding.candidates
     scorer = FakeScorer(law, ROWS, batch, candidates)
-    return Sampler(scorer, drafter_of(drafter, batch, candidates, law), how, states, **more)
+    drafters = SlotDrafters.all(drafter_of(drafter, batch, candidates, law), batch)
+    return Sampler(scorer, drafters, states, **more)
 
 
 def sample(
@@ -77,8 +81,8 @@ def sample(
     **more: Any,
 ) -> list[SequenceState]:
     """One batch of replies from the empty prompt."""
-    states = [SequenceState(Noise(seed, s), limit, PENALISED) for s in sequences]
-    for _ in sampler_of(how, drafter, states, **more).run():
+    states = [SequenceState(Noise(seed, s), how, limit, PENALISED) for s in sequences]
+    for _ in sampler_of(drafter, states, **more).run():
         pass
     return states
 

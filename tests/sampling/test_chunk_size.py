@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from mpg_cli.sampling.drafters import (
+from mpg_cli.sampling.chunk_size import (
     MAX_ADAPTIVE,
+    Acceptance,
     Cost,
     adaptive_chunk_size,
     best_chunk_size,
@@ -17,7 +19,7 @@ from mpg_cli.sampling.drafters import (
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import RuleName
 from mpg_cli.sampling.state import SequenceState
-from mpg_cli.sampling.stats import Round, Stats
+from mpg_cli.sampling.stats import Round
 from tests.sampling.sampled import (
     CASES,
     DRAFTERS,
@@ -61,7 +63,7 @@ def test_a_token_costs_its_share_of_a_round() -> None:
         (Cost(score=6), 30, 1),
         (Cost(score=6), 80, 4),  # gamma 3: 9.3 / 2.952, 4: 10.4 / 3.362, 5: 11.5 / 3.689
         (Cost(score=6), 98, MAX_ADAPTIVE),
-        (Cost(score=1), 95, 1),  # nothing to win
+        (Cost(score=1), 95, 0),  # nothing to win
         (Cost(step=0, position=0), 50, MAX_ADAPTIVE),  # drafts for nothing
     ],
 )
@@ -70,40 +72,41 @@ def test_the_best_chunk_size(cost: Cost, rate: int, expected: int) -> None:
 
 
 def test_the_chunk_grows_with_the_acceptance_and_shrinks_again() -> None:
-    cost, rejecting = Cost(score=6), Stats(evaluated=80)
-    accepting = Stats(evaluated=40, accepted=40)
-    start, grown = adaptive_chunk_size(Stats(), cost), adaptive_chunk_size(accepting, cost)
-    assert grown > start > adaptive_chunk_size(accepting + rejecting, cost) == 1
+    cost, start = Cost(score=6), Acceptance()
+    grown, shrunk = start.plus(40, 40), start.plus(40, 40).plus(0, 400)
+    sizes = [adaptive_chunk_size(known, cost) for known in (grown, start, shrunk)]
+    assert sizes[0] > sizes[1] > sizes[2] == 0
+
+
+def test_the_less_was_evaluated_the_more_a_draft_may_be_worth() -> None:
+    few, many = Acceptance(0.5).plus(4, 8), Acceptance(0.5).plus(400, 800)
+    assert few.rate > many.rate > 0.5
+    assert Acceptance(0.5).rate == 0.5
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_exact_text_is_the_token_by_token_text_with_an_adaptive_chunk_size(case: str) -> None:
     token_by_token = [r.tokens for r in sample(CASES[case], None, range(30), limit=12)]
-    adaptive = with_scheme(CASES[case], chunk_size=None)
+    adaptive = replace(with_scheme(CASES[case], chunk_size=None), cost=Cost(score=6))
     for drafter in DRAFTERS.values():
-        found = sample(adaptive, drafter, range(30), limit=12, cost=Cost(score=6))
+        found = sample(adaptive, drafter, range(30), limit=12)
         assert [r.tokens for r in found] == token_by_token
 
 
 def test_block_has_the_law_of_the_target_with_an_adaptive_chunk_size() -> None:
-    how = decoding(rule="block", chunk_size=None)
-    counts = Counter(tuple(r.tokens) for r in sample(how, MERGED, range(4000), limit=4, cost=Cost(score=4)))
+    how = decoding(rule="block", chunk_size=None, cost=Cost(score=4))
+    counts = Counter(tuple(r.tokens) for r in sample(how, MERGED, range(4000), limit=4))
     assert_law(counts, reply_law(how, limit=4))
 
 
 def rounds(rule: RuleName, sequences: range) -> dict[int | str, list[Round]]:
     """The rounds of a batch with adaptive chunk sizes, by sequence."""
-    how = decoding(rule=rule, chunk_size=None, ends=False)
-    replies = [SequenceState(Noise(7, s), 30) for s in sequences]
+    how = decoding(rule=rule, chunk_size=None, ends=False, cost=Cost(score=6))
+    replies = [SequenceState(Noise(7, s), how, 30) for s in sequences]
     found: dict[int | str, list[Round]] = {s: [] for s in sequences}
-    for round_ in sampler_of(how, MERGED, replies, cost=Cost(score=6)).run():
+    for round_ in sampler_of(MERGED, replies).run():
         found[round_.sequence].append(round_)
     return found
-
-
-def test_under_exact_a_batch_drafts_chunks_of_one_size() -> None:
-    of_round = zip(*(own[:4] for own in rounds("exact", range(6)).values()), strict=True)
-    assert all(len({len(r.draft) for r in same_time}) == 1 for same_time in of_round)
 
 
 def test_under_block_the_chunk_size_of_a_reply_does_not_depend_on_its_batch() -> None:

@@ -46,8 +46,8 @@ def model(seed: int) -> Law:
 
 def run(law: Law, how: Decoding, drafter: str, seed: int, batch: int, limit: int = 9) -> list[list[int]]:
     """The tokens of a batch of replies."""
-    replies = [SequenceState(Noise(seed, n), limit, [0, 2, 3][:n]) for n in range(batch)]
-    for _ in sampler_of(how, DRAFTERS[drafter], replies, law).run():
+    replies = [SequenceState(Noise(seed, n), how, limit, [0, 2, 3][:n]) for n in range(batch)]
+    for _ in sampler_of(DRAFTERS[drafter], replies, law).run():
         pass
     return [reply.tokens for reply in replies]
 
@@ -84,8 +84,8 @@ def test_log_ratios_add_up_over_chunks(
     def ratios(size: int, chunks: int) -> list[float]:
         threshold = Threshold(window=1000, candidates=candidates, ahead=chunks)
         how = decoding((1.0, 0.6), rule="threshold", chunk_size=size, threshold=threshold)
-        reply = SequenceState(Noise(seed, 0), limit)
-        sampler_of(how, DRAFTERS["reference"], [reply], model(seed)).round()
+        reply = SequenceState(Noise(seed, 0), how, limit)
+        sampler_of(DRAFTERS["reference"], [reply], model(seed)).round()
         assert reply.window is not None
         seen = list(reply.window.chunks)
         each = len(seen) // candidates
@@ -110,7 +110,7 @@ def test_experts_equal_to_the_reference_accept_every_chunk(
     same: Callable[[int, tuple[int, ...]], tuple[float, ...]] = lambda row, prefix: law(0, prefix)  # noqa: E731
     paper = Threshold(candidates=candidates, ahead=ahead) if rule == "threshold" else Threshold()
     how = decoding(weights, rule=rule, chunk_size=gamma, threshold=paper)
-    rounds = list(sampler_of(how, DRAFTERS["reference"], [SequenceState(Noise(seed, 0), 20)], same).run())
+    rounds = list(sampler_of(DRAFTERS["reference"], [SequenceState(Noise(seed, 0), how, 20)], same).run())
     # Rounding of float32 may cost a token now and then: the target is computed, the draft is the row itself.
     assert all(r.accepted >= len(r.draft) - 1 for r in rounds)
     assert sum(r.accepted for r in rounds) >= 0.9 * sum(len(r.draft) for r in rounds)

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from mpg_cli.errors import NumericsError
-from mpg_cli.sampling.drafters import RowDrafter
+from mpg_cli.sampling.drafters import RowDrafter, SlotDrafters
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import RuleName, Threshold
 from mpg_cli.sampling.sampler import Sampler
@@ -78,9 +78,9 @@ def test_at_temperature_0_the_text_of_block_is_that_of_exact(drafter: str) -> No
 
 def test_a_blend_that_leaves_nothing_is_an_error() -> None:
     apart = lambda row, prefix: ((0.5, 0.5, 0, 0), (1.0, 0, 0, 0), (0, 1.0, 0, 0))[row]  # noqa: E731
-    sampler = sampler_of(decoding((1.0, 1.0)), None, [SequenceState(Noise(0, 0), 5)], apart)
+    states = [SequenceState(Noise(0, 0), decoding((1.0, 1.0)), 5)]
     with pytest.raises(NumericsError, match="no token has any probability"):
-        sampler.round()
+        list(sampler_of(None, states, apart).run())
 
 
 @pytest.mark.parametrize("temperature", [1e-39, 1e-6, 0.0])
@@ -108,9 +108,10 @@ def test_a_batch_does_not_change_a_reply() -> None:
 
 def test_every_pass_commits_and_counts_add_up() -> None:
     scorer = FakeScorer(random_law, ROWS)
-    drafter = RowDrafter(FakeScorer(random_law, (MERGED,)))
-    reply = SequenceState(Noise(1, 0), 50)
-    rounds = list(Sampler(scorer, drafter, decoding((1.0, 1.0), ends=False), [reply]).run())
+    drafters = SlotDrafters.all(RowDrafter(FakeScorer(random_law, (MERGED,))), 1)
+    how = decoding((1.0, 1.0), ends=False)
+    reply = SequenceState(Noise(1, 0), how, 50)
+    rounds = list(Sampler(scorer, drafters, [reply]).run())
     assert scorer.passes == len(rounds) == reply.stats.passes
     assert reply.stats.committed == 50
     assert reply.stats.accepted == sum(r.accepted for r in rounds)
@@ -125,8 +126,8 @@ def test_every_pass_commits_and_counts_add_up() -> None:
 
 
 def test_contributions_to_the_product_are_weighted_log_ratios() -> None:
-    reply = SequenceState(Noise(5, 0), 6)
-    rounds = list(sampler_of(decoding((0.5, -2.0), ends=False), None, [reply]).run())
+    reply = SequenceState(Noise(5, 0), decoding((0.5, -2.0), ends=False), 6)
+    rounds = list(sampler_of(None, [reply]).run())
     rows = FakeScorer(random_law, ROWS)
     for r in rounds:
         log_probs = rows.log_probs(reply.tokens[: r.start])[:, r.tokens[0]]
@@ -145,7 +146,7 @@ def test_experts_equal_to_the_reference_accept_every_chunk() -> None:
     ]
     for rule, threshold in cases:
         how = decoding((1.7, -0.4), rule=rule, threshold=threshold, ends=False)
-        rounds = list(sampler_of(how, 0, [SequenceState(Noise(2, 0), 41)], same).run())
+        rounds = list(sampler_of(0, [SequenceState(Noise(2, 0), how, 41)], same).run())
         assert all(r.accepted == len(r.draft) for r in rounds), rule
 
 
@@ -153,8 +154,8 @@ def test_an_end_token_inside_a_chunk_ends_the_reply() -> None:
     law = lambda row, prefix: (0.0, 0.0, 0.0, 1.0) if len(prefix) == 2 else (0.5, 0.5, 0.0, 0.0)  # noqa: E731
     rules: list[RuleName] = ["exact", "threshold", "block"]
     for rule in rules:
-        reply = SequenceState(Noise(0, 0), 20)
-        rounds = list(sampler_of(decoding((1.0, 1.0), rule=rule, chunk_size=6), 0, [reply], law).run())
+        reply = SequenceState(Noise(0, 0), decoding((1.0, 1.0), rule=rule, chunk_size=6), 20)
+        rounds = list(sampler_of(0, [reply], law).run())
         assert len(reply.tokens) == 3
         assert reply.tokens[-1] == END
         assert rounds[-1].finish_reason == "stop"
@@ -173,8 +174,8 @@ def test_other_rules_have_one_candidate() -> None:
 
 def test_a_reply_that_is_ended_leaves_the_others() -> None:
     how = decoding((1.0, 1.0), ends=False)
-    first, second = (SequenceState(Noise(1, n), 30) for n in range(2))
-    for event in sampler_of(how, 0, [first, second]).run():
+    first, second = (SequenceState(Noise(1, n), how, 30) for n in range(2))
+    for event in sampler_of(0, [first, second]).run():
         if event.sequence == 0:
             last = first.end(event, "stop", used=1)
     assert len(first.tokens) < 30

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
+from mpg_cli.sampling.drafters import SlotDrafters
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.params import TargetName, Threshold
 from mpg_cli.sampling.sampler import Sampler
@@ -104,8 +105,8 @@ def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
     )
     limit = gamma * ahead + 1
     maxima = true_maxima(how, gamma, limit)
-    replies = [SequenceState(Noise(3, n), limit) for n in range(6000 // (candidates * ahead))]
-    sampler = sampler_of(how, MERGED, replies, near_law)
+    replies = [SequenceState(Noise(3, n), how, limit) for n in range(6000 // (candidates * ahead))]
+    sampler = sampler_of(MERGED, replies, near_law)
     for reply in replies:
         reply.window = Maxima(how.scheme.threshold, maxima)
     rounds = list(sampler.run())
@@ -125,8 +126,8 @@ def test_threshold_rule_has_the_law_of_the_target_when_nothing_is_clipped(
 def test_thresholds_come_from_the_chunks_before_of_the_same_sequence() -> None:
     """Recomputed from the events alone, in a batch: fixed before the pass, one window a sequence."""
     how = decoding(rule="threshold", chunk_size=3, threshold=Threshold(window=20), ends=False)
-    replies = [SequenceState(Noise(4, n), 120) for n in range(3)]
-    rounds = list(sampler_of(how, MERGED, replies).run())
+    replies = [SequenceState(Noise(4, n), how, 120) for n in range(3)]
+    rounds = list(sampler_of(MERGED, replies).run())
     for reply in replies:
         own = [r for r in rounds if r.sequence == reply.sequence]
         assert len(own) > 40
@@ -141,8 +142,8 @@ def test_thresholds_come_from_the_chunks_before_of_the_same_sequence() -> None:
             if r.log_ratios:
                 seen += r.log_ratios
         assert max(own[-5].thresholds or (0.0,)) > 0
-        alone = SequenceState(Noise(4, reply.sequence), 120)
-        again = list(sampler_of(how, MERGED, [alone]).run())
+        alone = SequenceState(Noise(4, reply.sequence), how, 120)
+        again = list(sampler_of(MERGED, [alone]).run())
         assert alone.tokens == reply.tokens
         assert [r.thresholds for r in again] == [r.thresholds for r in own]
 
@@ -161,7 +162,7 @@ class Listed(Noise):
 def test_each_test_of_a_chunk_has_a_uniform_of_its_own() -> None:
     noise = Listed(7, 0)
     how = decoding(rule="threshold", chunk_size=3, ends=False)
-    list(sampler_of(how, MERGED, [SequenceState(noise, 20)]).run())
+    list(sampler_of(MERGED, [SequenceState(noise, how, 20)]).run())
     assert len(set(noise.asked)) == len(noise.asked)
     assert {offset for _, _, offset in noise.asked} == {0, 1, 2}
 
@@ -169,16 +170,17 @@ def test_each_test_of_a_chunk_has_a_uniform_of_its_own() -> None:
 def test_under_threshold_the_drafter_is_not_truncated() -> None:
     """Under top-p 0.01 the target is greedy; masked likewise, the drafter could only propose its best."""
     how = decoding(rule="threshold", chunk_size=1, top_p=0.01, ends=False)
-    replies = [SequenceState(Noise(1, n), 2) for n in range(200)]
-    rounds = sampler_of(how, MERGED, replies).round()
+    replies = [SequenceState(Noise(1, n), how, 2) for n in range(200)]
+    rounds = sampler_of(MERGED, replies).round().values()
     assert len({r.draft for r in rounds}) == VOCABULARY
     assert len({r.tokens[0] for r in rounds}) == 1
 
 
 def test_counts_are_of_the_committed_candidate_and_drafted_of_all() -> None:
     how = decoding(rule="threshold", chunk_size=2, threshold=Threshold(candidates=3, ahead=2), ends=False)
-    scorer, reply = FakeScorer(random_law, ROWS, candidates=3), SequenceState(Noise(6, 0), 80)
-    rounds = list(Sampler(scorer, drafter_of(MERGED, 1, 3), how, [reply]).run())
+    scorer, reply = FakeScorer(random_law, ROWS, candidates=3), SequenceState(Noise(6, 0), how, 80)
+    drafters = SlotDrafters.all(drafter_of(MERGED, 1, 3), 1)
+    rounds = list(Sampler(scorer, drafters, [reply]).run())
     assert [t for r in rounds for t in r.tokens] == reply.tokens
     assert scorer.streams[0] == [reply.tokens] * 3
     for r in rounds[:-5]:  # the last ones may be cut by the token limit

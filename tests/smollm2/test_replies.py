@@ -14,12 +14,10 @@ from torch import Tensor
 
 from mpg_cli.chat.conversation import Conversation
 from mpg_cli.chat.transcript import Transcript
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished
 from mpg_cli.engine.explained import explained
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
-from mpg_cli.engine.session import Session
-from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
@@ -63,19 +61,11 @@ def limited(count: int, temperature: float = 0.8) -> SamplingLaw:
     )
 
 
-def session(loaded: LoadedModel, asked: Request) -> Session:
-    return Session(asked, loaded, find_experts(asked.blend, asked.adapters, loaded, _ignore, _ignore))
-
-
-def _ignore(message: str) -> None:
-    """Progress and notices."""
-
-
 def finished(loaded: LoadedModel, asked: Request) -> Finished:
-    """The reply, with its explanation."""
-    opened = session(loaded, asked)
-    events: list[Event] = list(explained(opened.replies(asked), loaded.tokenizer))
-    opened.close()
+    """The reply of an engine of its own, with its explanation."""
+    engine = Engine(loaded)
+    events: list[Event] = list(explained(engine.replies(asked), loaded.tokenizer))
+    engine.close()
     return next(event for event in events if isinstance(event, Finished))
 
 
@@ -143,21 +133,22 @@ def token_by_token(loaded: LoadedModel, adapters: Sequence[Path]) -> tuple[int, 
 
 
 def test_batch_gives_the_texts_of_single_requests(loaded: LoadedModel) -> None:
-    """Prompts of different lengths, more of them than slots."""
+    """Prompts of different lengths and blends, more of them than slots."""
     prompts = ("Hi!", QUESTION, "Name three rivers.", "Why is the sky blue, and the sunset red?")
+    personas = ("pirate+INTJ:0.5", "bard", "pirate+INTJ:0.5", "zen:0.7+noir")
     asked = [
-        request(persona="pirate+INTJ:0.5", prompt=prompt, sampling=limited(10), sequence_id=place)
-        for place, prompt in enumerate(prompts)
+        request(persona=persona, prompt=prompt, sampling=limited(10), sequence_id=place)
+        for place, (prompt, persona) in enumerate(zip(prompts, personas, strict=True))
     ]
-    events = Scheduler(loaded, batch_size=3).run(iter(asked))
+    events = Engine(loaded, batch_size=3).run(iter(asked))
     found = {event.sequence: event.text for event in events if isinstance(event, Finished)}
     assert found == {one.sequence_id: finished(loaded, one).text for one in asked}
 
 
-def test_three_turns_of_chat_equal_fresh_sessions(loaded: LoadedModel) -> None:
-    """Each turn continues on cached rows; its reply is that of a fresh session for the same messages."""
+def test_three_turns_of_chat_equal_fresh_engines(loaded: LoadedModel) -> None:
+    """Each turn continues on cached rows; its reply is that of a fresh engine for the same messages."""
     asked = request(persona="pirate", sampling=limited(12))
-    chat = Conversation(session(loaded, asked), asked, Transcript())
+    chat = Conversation(Engine(loaded, batch_size=1), asked, Transcript())
     for turn in ("Hello, who are you?", "Where do you live?", "Tell me more."):
         list(chat.say(turn))
         assert chat.last is not None

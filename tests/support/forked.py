@@ -10,7 +10,7 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-HEAVY = ["torch", "transformers.models.llama.modeling_llama", "mpg_cli.cli.app", "mpg_cli.engine.scheduler"]
+HEAVY = ["torch", "transformers.models.llama.modeling_llama", "mpg_cli.cli.app", "mpg_cli.engine.engine"]
 
 
 class Mpg:
@@ -38,7 +38,7 @@ class Mpg:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    def told(self) -> str:
+    def output(self) -> str:
         """stderr, when it has ended."""
         return self.stderr.read()
 

@@ -1,14 +1,13 @@
-"""GGUF files of tiny models as llama.cpp's converter writes them, and llama.cpp itself to compare with.
+"""GGUF files of tiny models as llama.cpp's converters write them.
 
-The keys and the changes of weights follow convert_hf_to_gguf.py, which the `gguf` package does not contain.
+The keys and the changes of weights follow convert_hf_to_gguf.py and convert_lora_to_gguf.py, which the `gguf`
+package does not contain.
 """
 
 from __future__ import annotations
 
 import json
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -57,12 +57,11 @@ BASE = 20_000.0
 
 @dataclass(frozen=True)
 class Tiny:
-    """A model type of transformers with fields of its configuration, and how a GGUF file of it differs."""
+    """An architecture of llama.cpp, its model type in transformers, and fields of the configuration."""
 
     architecture: str
     model_type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    keys: Mapping[str, Any] = field(default_factory=dict)  # beyond the common ones, without the architecture
 
 
 def _rope(kind: str, **rest: Any) -> dict[str, Any]:
@@ -134,19 +133,77 @@ def tiny(name: str, **fields: Any) -> Any:
 
 
 def write_model(path: Path, name: str, model: Any, kind: str = "F32", **metadata: Any) -> Path:
-    """Write the file of `tiny(name)`; matrices are of this type.
+    """Write the file of `tiny(name)`, or of another model of that type; matrices are of this kind.
 
     `metadata` adds keys, with __ for a dot; None leaves one out.
     """
-    made, config = TINY[name], model.config
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = gguf.GGUFWriter(path, made.architecture)
+    made, config = TINY[name], model.config.get_text_config()
     values = {f"{made.architecture}.{key}": value for key, value in _keys(made, config).items()}
     values |= _tokens(config) | {key.replace("__", "."): value for key, value in metadata.items()}
-    for key, value in values.items():
-        _add(writer, key, value)
-    for tensor, weight in _tensors(made, model):
-        _add_tensor(writer, tensor, weight, kind)
+    return write_file(path, made.architecture, values, _tensors(made, model), kind)
+
+
+def write_lora(
+    path: Path, folder: Path, model: Any, architecture: str = "llama", kind: str = "F32", **metadata: Any
+) -> Path:
+    """Write the PEFT adapter in `folder`; `metadata` as in `write_model`."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    values = {
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(config["lora_alpha"]),
+        **{key.replace("__", "."): value for key, value in metadata.items()},
+    }
+    tensors = {}
+    for key, tensor in load_file(folder / "adapter_model.safetensors").items():
+        if ".base_layer." in key:
+            continue  # as the converter does
+        name = key.removeprefix("base_model.model.").replace(".lora_A", "").replace(".lora_B", "")
+        half = "lora_b" if ".lora_B" in key else "lora_a"
+        if half == "lora_b":
+            tensor = _changed(architecture, name, tensor, model.config.get_text_config())
+        tensors[f"{_gguf_name(architecture, name, model)}.{half}"] = tensor
+    return write_file(path, architecture, values, tensors.items(), kind)
+
+
+def write_blank(path: Path, metadata: Mapping[str, Any]) -> Path:
+    """Write a Llama of one layer with this metadata (its tokenizer), in which every weight is zero."""
+    width = 32
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd": (len(metadata["tokenizer.ggml.tokens"]), width),
+        "output_norm": (width,),
+        "blk.0.attn_norm": (width,),
+        "blk.0.ffn_norm": (width,),
+        **{f"blk.0.{name}": (width, width) for name in square},
+    }
+    values = {
+        "llama.block_count": 1,
+        "llama.context_length": 64,
+        "llama.embedding_length": width,
+        "llama.feed_forward_length": width,
+        "llama.attention.head_count": 1,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        **metadata,
+    }
+    tensors = {f"{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
+    return write_file(path, "llama", values, tensors.items())
+
+
+def write_file(
+    path: Path,
+    architecture: str,
+    metadata: Mapping[str, Any],
+    tensors: Iterable[tuple[str, Tensor]],
+    kind: str = "F32",
+) -> Path:
+    """Write a file with these keys, but for those that are None, and tensors; matrices are of this kind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in metadata.items():
+        _add_key(writer, key, value)
+    for name, weight in tensors:
+        _add_tensor(writer, name, weight, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -154,7 +211,7 @@ def write_model(path: Path, name: str, model: Any, kind: str = "F32", **metadata
     return path
 
 
-def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def _add_key(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(key, value)
     elif isinstance(value, int):
@@ -168,11 +225,13 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 
 def _add_tensor(writer: gguf.GGUFWriter, name: str, weight: Tensor, kind: str) -> None:
-    values, to = weight.contiguous().numpy(), gguf.GGMLQuantizationType[kind]
+    values, to = weight.detach().float().contiguous().numpy(), gguf.GGMLQuantizationType[kind]
     if weight.dim() == 1 or kind == "F32":
-        writer.add_tensor(name, values.astype(np.float32))
-    else:
-        writer.add_tensor(name, gguf.quantize(values.astype(np.float32), to), raw_dtype=to)
+        writer.add_tensor(name, values)
+        return
+    if to == gguf.GGMLQuantizationType.Q8_0 and values.shape[-1] % 32:
+        to = gguf.GGMLQuantizationType.F16  # as the converter does
+    writer.add_tensor(name, gguf.quantize(values, to), raw_dtype=to)
 
 
 def _keys(made: Tiny, config: Any) -> dict[str, Any]:
@@ -235,18 +294,28 @@ def _rope_keys(made: Tiny, config: Any, size: int) -> dict[str, Any]:
 
 
 def _tokens(config: Any) -> dict[str, Any]:
-    """A vocabulary of bytes with control tokens."""
-    texts = [*bytes_to_unicode().values(), "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>", "ĠĠ"]
-    texts += [f"[PAD{i}]" for i in range(len(texts), config.vocab_size)]
-    return {
+    """A vocabulary of bytes with control tokens, or of whole words where the model has too few tokens."""
+    common = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.add_bos_token": False,
+    }
+    if config.vocab_size < SIZES["vocab_size"]:
+        return common | {
+            "tokenizer.ggml.tokens": ["a", "b", "ab", *(f"w{i}" for i in range(3, config.vocab_size))],
+            "tokenizer.ggml.token_type": [1] * config.vocab_size,
+            "tokenizer.ggml.merges": ["a b"],
+            "tokenizer.ggml.bos_token_id": 0,
+            "tokenizer.ggml.eos_token_id": 1,
+        }
+    texts = [*bytes_to_unicode().values(), "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>", "ĠĠ"]
+    texts += [f"[PAD{i}]" for i in range(len(texts), config.vocab_size)]
+    return common | {
         "tokenizer.ggml.tokens": texts,
         "tokenizer.ggml.token_type": [1] * 256 + [3] * 4 + [1] + [5] * (len(texts) - 261),
         "tokenizer.ggml.merges": ["Ġ Ġ"],
         "tokenizer.ggml.bos_token_id": 256,
         "tokenizer.ggml.eos_token_id": 257,
-        "tokenizer.ggml.add_bos_token": False,
         "tokenizer.chat_template": TEMPLATE,
     }
 
@@ -258,22 +327,32 @@ TEMPLATE = (
 
 
 def _tensors(made: Tiny, model: Any) -> Iterator[tuple[str, Tensor]]:
-    config = model.config
-    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
-    names = gguf.get_tensor_name_map(kinds[made.architecture], config.num_hidden_layers)
-    change = _CHANGES.get(made.architecture, lambda name, weight, config: weight)
+    config = model.config.get_text_config()
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        theirs = names.get_name(name, (".weight", ".bias"))
-        assert theirs is not None, name
-        yield theirs, change(name, weight, config)
+        changed = _changed(made.architecture, name, weight, config)
+        yield _gguf_name(made.architecture, name, model), changed
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "llama3":
         yield "rope_freqs.weight", _llama3(config)
     if rope.get("rope_type") == "longrope":
         yield "rope_factors_long.weight", torch.tensor(rope["long_factor"])
         yield "rope_factors_short.weight", torch.tensor(rope["short_factor"])
+
+
+def _gguf_name(architecture: str, name: str, model: Any) -> str:
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    layers = model.config.get_text_config().num_hidden_layers
+    found = gguf.get_tensor_name_map(kinds[architecture], layers).get_name(name, (".weight", ".bias"))
+    assert found is not None, name
+    return str(found)
+
+
+def _changed(architecture: str, name: str, weight: Tensor, config: Any) -> Tensor:
+    """A weight, or lora_B of it, as the file has it."""
+    change = _CHANGES.get(architecture)
+    return change(name, weight, config) if change else weight
 
 
 def _permuted(name: str, weight: Tensor, config: Any) -> Tensor:
@@ -297,6 +376,7 @@ _CHANGES: dict[str, Callable[[str, Tensor, Any], Tensor]] = {
     "gpt2": _transposed,
     "gemma2": _plus_one,
     "gemma3": _plus_one,
+    "gemma4": _plus_one,
 }
 
 
@@ -318,34 +398,3 @@ def _llama3(config: Any) -> Tensor:
             smooth = (old / wavelen - low) / (high - low)
             factors.append(1 / ((1 - smooth) / factor + smooth))
     return torch.tensor(factors)
-
-
-@contextmanager
-def llama_cpp(path: Path, context: int = 256) -> Iterator[Callable[[Sequence[int]], dict[int, float]]]:
-    """llama.cpp with the file: a function from token ids to the log-probabilities of the next token by id."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.n_predict, params.verbosity = context, 1, 1, -1
-    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.warmup = params.fit_params = False
-    params.cpuparams.n_threads = 1
-    server = xllamacpp.Server(params)
-
-    def next_token(ids: Sequence[int], seed: int = 0) -> dict[int, float]:
-        body = {"prompt": list(ids), "n_predict": 1, "n_probs": 1000, "cache_prompt": False, "seed": seed}
-        request = urllib.request.Request(
-            f"{server.listening_address}/completion",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            drawn = json.load(reply).get("completion_probabilities")
-        if not drawn:  # it drew the end token, which has no probabilities
-            return next_token(ids, seed + 1)
-        top = drawn[0]["top_logprobs"]
-        return {one["id"]: one["logprob"] for one in top}
-
-    yield next_token

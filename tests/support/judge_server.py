@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that answers as it is told, on a port of its own."""
+"""An OpenAI-compatible server that answers as a test says, on a port of its own."""
 
 from __future__ import annotations
 

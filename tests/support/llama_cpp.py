@@ -1,71 +1,43 @@
-"""llama.cpp's tokenizer, through the server of xllamacpp, and tiny GGUF files for it."""
+"""llama.cpp with a GGUF file, through the server of xllamacpp, to compare with."""
 
 from __future__ import annotations
 
-import http.client
 import json
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 
-def write_gguf(path: Path, metadata: Mapping[str, Any]) -> Path:
-    """A Llama of one layer with this metadata (its tokenizer), in which every weight is zero."""
-    import gguf
+class LlamaCpp:
+    """A model of llama.cpp, with a LoRA file if one is given; skips the test without xllamacpp."""
 
-    width = 32
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(1)
-    writer.add_context_length(64)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(width)
-    writer.add_head_count(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    kinds = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string, list: writer.add_array}
-    for key, value in metadata.items():
-        kinds[type(value)](key, value)
-    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd": (len(metadata["tokenizer.ggml.tokens"]), width),
-        "output_norm": (width,),
-        "blk.0.attn_norm": (width,),
-        "blk.0.ffn_norm": (width,),
-        **{f"blk.0.{name}": (width, width) for name in square},
-    }
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", np.zeros(shape, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-class LlamaTokenizer:
-    """The tokenizer that llama.cpp makes of a GGUF file; skips the test without xllamacpp."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, context: int = 64, adapter: Path | None = None) -> None:
         llama = pytest.importorskip("xllamacpp", reason="llama.cpp is compared through xllamacpp")
         parameters = llama.CommonParams()
         parameters.model.path = str(path)
-        parameters.n_ctx, parameters.n_parallel = 64, 1
-        parameters.warmup, parameters.verbosity = False, -1
+        parameters.n_ctx, parameters.n_parallel, parameters.verbosity = context, 1, -1
+        parameters.cache_type_k = parameters.cache_type_v = llama.ggml_type.GGML_TYPE_F32
+        parameters.flash_attn_type = llama.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        parameters.warmup = parameters.fit_params = False
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+        if adapter is not None:
+            info = llama.CommonAdapterLoraInfo()
+            info.path, info.scale = str(adapter), 1.0
+            parameters.lora_adapters = [info]
         self._server = llama.Server(parameters)
-        address = urlsplit(self._server.listening_address)
-        self._connection = http.client.HTTPConnection(str(address.hostname), address.port)
 
-    def __enter__(self) -> LlamaTokenizer:
+    def __enter__(self) -> LlamaCpp:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
         del self._server
 
     def encode(self, text: str, around: bool = False) -> list[int]:
@@ -73,11 +45,24 @@ class LlamaTokenizer:
         body = {"content": text, "add_special": around, "parse_special": True}
         return self._post("/tokenize", body)["tokens"]
 
-    def decode(self, ids: list[int]) -> str:
-        return self._post("/detokenize", {"tokens": ids})["content"]
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._post("/detokenize", {"tokens": list(ids)})["content"]
+
+    def log_probs(self, ids: Sequence[int], seed: int = 0) -> Tensor:
+        """Log-probabilities (V) of the token after these, for a vocabulary of at most 1000."""
+        body = {"prompt": list(ids), "n_predict": 1, "n_probs": 1000, "cache_prompt": False, "seed": seed}
+        drawn = self._post("/completion", body).get("completion_probabilities")
+        if not drawn:  # it drew the end token, which has no probabilities
+            return self.log_probs(ids, seed + 1)
+        found = {one["id"]: one["logprob"] for one in drawn[0]["top_logprobs"]}
+        assert sorted(found) == list(range(len(found)))
+        return torch.tensor([found[id_] for id_ in range(len(found))])
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        assert answer.status == 200, answer.read()
-        return json.loads(answer.read())
+        request = urllib.request.Request(
+            f"{self._server.listening_address}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)

@@ -1,4 +1,4 @@
-"""Hand-made events: replies as a session would yield them."""
+"""Hand-made events: replies as an engine would yield them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def reply(
     for i, piece in enumerate(pieces):
         done = round_(3 * i, threshold=threshold)
         stats += Stats.of(done)
-        yield replace(done, stats=stats)
+        yield replace(done, sequence=sequence, stats=stats)
         yield Text(sequence, piece)
     text = "".join(pieces)
     ids = tuple(range(stats.committed))

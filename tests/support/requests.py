@@ -1,4 +1,4 @@
-"""Requests to the tiny models of a world, one by one and to the scheduler, and what came of them."""
+"""Requests to the tiny models of a world, alone and together, and what came of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
+from mpg_cli.engine.engine import Engine, EngineEvent
 from mpg_cli.engine.events import Event, Failed, Finished, Progress, Sized
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler, SchedulerEvent
-from mpg_cli.engine.session import Session
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
@@ -38,7 +37,8 @@ def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello",
 
 
 def run(asked: Request) -> list[Event]:
-    return list(Session.open(asked).replies(asked))
+    """The events of a request on an engine of its own."""
+    return list(Engine.load(asked.model).replies(asked))
 
 
 def finished(asked: Request) -> Finished:
@@ -47,7 +47,7 @@ def finished(asked: Request) -> Finished:
 
 def one(
     world: Path,
-    id_: int | str,
+    id_: int | str | None,
     prompt: str = "word",
     personas: str = "bold+calm:0.5",
     *,
@@ -76,33 +76,33 @@ def short(world: Path, count: int = 40, **fields: Any) -> list[Request]:
 
 def answer(
     loaded: LoadedModel, requests: Iterable[Request | Failed | None], size: int | None = 3, **options: Any
-) -> list[SchedulerEvent]:
+) -> list[EngineEvent]:
     """The events of a run."""
-    return list(Scheduler(loaded, batch_size=size, **options).run(iter(requests)))
+    return list(Engine(loaded, batch_size=size, **options).run(iter(requests)))
 
 
-def texts(events: Sequence[SchedulerEvent]) -> dict[int | str, str]:
+def texts(events: Sequence[EngineEvent]) -> dict[int | str, str]:
     """The replies by id, each of which came once."""
     found = [event for event in events if isinstance(event, Finished)]
     assert len({event.sequence for event in found}) == len(found)
     return {event.sequence: event.text for event in found}
 
 
-def ids(events: Iterable[SchedulerEvent]) -> list[int | str]:
+def ids(events: Iterable[EngineEvent]) -> list[int | str]:
     """Of the replies, in the order in which they came."""
     return [event.sequence for event in events if isinstance(event, Finished)]
 
 
-def failures(events: Sequence[SchedulerEvent]) -> list[tuple[int | str, str]]:
+def failures(events: Sequence[EngineEvent]) -> list[tuple[int | str, str]]:
     return [(event.sequence, event.code) for event in events if isinstance(event, Failed)]
 
 
-def sizes(events: Sequence[SchedulerEvent]) -> list[int]:
-    """The batch sizes that were chosen."""
+def sizes(events: Sequence[EngineEvent]) -> list[int]:
+    """The numbers of slots that were chosen."""
     return [event.batch_size for event in events if isinstance(event, Sized)]
 
 
-def running(events: Sequence[SchedulerEvent]) -> list[int]:
+def running(events: Sequence[EngineEvent]) -> list[int]:
     """How many sequences took part in each round."""
     found, ended = [], 0
     for event in events:

@@ -1,4 +1,4 @@
-"""Something that happens in the middle of a run: at a step of training, or at a forward pass."""
+"""What happens in the middle of a run: at a step of training, or at a forward pass."""
 
 from __future__ import annotations
 
@@ -35,5 +35,21 @@ def after_passes(act: Callable[[int], None]) -> Iterator[None]:
     handle = register_module_forward_hook(made)
     try:
         yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def models_of_passes() -> Iterator[dict[PreTrainedModel, list[list[int]]]]:
+    """The language models that make passes, each with the tokens of the first row of each pass."""
+    found: dict[PreTrainedModel, list[list[int]]] = {}
+
+    def made(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if isinstance(module, PreTrainedModel) and hasattr(output, "logits") and "input_ids" in kwargs:
+            found.setdefault(module, []).append(kwargs["input_ids"][0].tolist())
+
+    handle = register_module_forward_hook(made, with_kwargs=True)
+    try:
+        yield found
     finally:
         handle.remove()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mpg_cli.engine.events import Finished, Started
+from mpg_cli.engine.engine import Engine
+from mpg_cli.engine.events import Event, Finished, Started
 from mpg_cli.engine.profile import Choice, Profile, read_profile, write_profile
 from mpg_cli.engine.profile_key import profile_key, versions
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session
+from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.sampling.params import SamplingLaw, Scheme, Threshold
 from mpg_cli.sampling.stats import Round, Seconds, Stats
@@ -62,21 +62,28 @@ def test_a_lookup_that_finds_nothing_counts_as_a_rejection_and_the_limit_does_no
     assert acceptance_by_position(stats)[0] < 0.5
 
 
-def bench_of(asked: Request) -> Iterator[Bench]:
-    session = Session.open(replace(asked, scheme=replace(asked.scheme, drafter="none")))
-    session.close()
-    prompts = [Prompting("Hello"), Prompting("What now?")]
-    yield Bench(asked, session.loaded, session.experts, prompts)
+def bench_of(asked: Request) -> Bench:
+    loaded = load_model(asked.model.name, device="cpu", dtype="float32")
+    return Bench(asked, loaded, [Prompting("Hello"), Prompting("What now?")])
+
+
+def replied(bench: Bench, asked: Request) -> list[Event]:
+    """The events of the replies to a request, by a new engine."""
+    return list(Engine(bench.loaded, cache=bench.cache).replies(asked))
+
+
+def began(bench: Bench, asked: Request) -> Started:
+    return next(event for event in replied(bench, asked) if isinstance(event, Started))
 
 
 @pytest.fixture(scope="module")
-def bench(world: Path) -> Iterator[Bench]:
-    yield from bench_of(request(world, sampling=SamplingLaw(max_tokens=12)))
+def bench(world: Path) -> Bench:
+    return bench_of(request(world, sampling=SamplingLaw(max_tokens=12)))
 
 
 def test_a_score_pass_is_timed_and_leaves_nothing(bench: Bench) -> None:
     under_threshold = replace(bench.request, scheme=Scheme(rule="threshold", drafter="none"))
-    bench = Bench(under_threshold, bench.loaded, bench.experts, bench.prompts)
+    bench = Bench(under_threshold, bench.loaded, bench.prompts)
     times = bench.score_times(candidates=2)
     assert list(times) == list(GRID)
     assert all(seconds > 0 for seconds in times.values())
@@ -90,10 +97,10 @@ def tuned(bench: Bench, drafters: list[str], max_bias: float = 0.02) -> tuple[Pr
 
 def test_auto_uses_the_profile_and_the_text_stays_the_same(bench: Bench) -> None:
     auto = replace(bench.request, scheme=Scheme())
-    before = list(Session(auto, bench.loaded, bench.experts).replies(auto))
+    before = replied(bench, auto)
     profile, shares = tuned(bench, ["merged", "reference", "lookup"])
     write_profile(profile)
-    after = list(Session(auto, bench.loaded, bench.experts).replies(auto))
+    after = replied(bench, auto)
     end, tuned_end = (next(e for e in run if isinstance(e, Finished)) for run in (before, after))
     assert end.spec.chunk_size == "auto"
     fastest = profile.choices[profile.best]
@@ -133,9 +140,8 @@ def test_options_take_precedence_over_the_profile(
     key = profile_key(bench.loaded, bench.experts, Scheme())
     write_profile(Profile(key, versions(), found, 0))
     wanted = replace(bench.request, scheme=asked)
-    events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
-    began = next(event for event in events if isinstance(event, Started))
-    assert (began.spec.scheme.drafter, began.spec.chunk_size) == (drafter, chunk_size)
+    spec = began(bench, wanted).spec
+    assert (spec.scheme.drafter, spec.chunk_size) == (drafter, chunk_size)
 
 
 def test_tuned_token_by_token_is_used_unless_a_chunk_size_is_given(bench: Bench) -> None:
@@ -144,8 +150,7 @@ def test_tuned_token_by_token_is_used_unless_a_chunk_size_is_given(bench: Bench)
     write_profile(Profile(key, versions(), found, 0))
     for size, drafter in ((None, "none"), (4, "merged")):
         wanted = replace(bench.request, scheme=Scheme(chunk_size=size))
-        events = Session(wanted, bench.loaded, bench.experts).replies(wanted)
-        assert next(event for event in events if isinstance(event, Started)).spec.scheme.drafter == drafter
+        assert began(bench, wanted).spec.scheme.drafter == drafter
 
 
 def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
@@ -169,8 +174,7 @@ def test_a_profile_is_for_its_blend_only(bench: Bench, world: Path) -> None:
 @pytest.mark.parametrize("max_bias", [0.0, 1.0])
 def test_the_threshold_rule_stays_within_the_bias_that_is_allowed(world: Path, max_bias: float) -> None:
     asked = request(world, sampling=SamplingLaw(max_tokens=12), scheme=Scheme(rule="threshold"))
-    (bench,) = bench_of(asked)
-    profile, _ = tuned(bench, ["merged", "reference"], max_bias)
+    profile, _ = tuned(bench_of(asked), ["merged", "reference"], max_bias)
     assert {choice.candidates for choice in profile.choices if choice.drafter == "merged"} == {1, 4, 8}
     for choice in profile.choices:
         assert choice.allowed == (choice.bias_bound is None or choice.bias_bound <= max_bias)
@@ -182,8 +186,8 @@ def test_the_threshold_rule_stays_within_the_bias_that_is_allowed(world: Path, m
 def test_a_stale_profile_is_a_notice(bench: Bench) -> None:
     profile, _ = tuned(bench, ["merged"])
     write_profile(replace(profile, versions=versions() | {"mpg": "0"}))
-    session = Session(replace(bench.request, scheme=Scheme()), bench.loaded, bench.experts)
-    assert any("other versions" in notice.message for notice in session.notices)
+    notices = Engine(bench.loaded, cache=bench.cache).prepare(replace(bench.request, scheme=Scheme()))
+    assert any("other versions" in notice for notice in notices)
     assert read_profile(profile.key, versions())[0] is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from mpg_cli.cli.groups import Pick, given, with_groups
 from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, read_request
 from mpg_cli.config.paths import state_dir
+from mpg_cli.errors import caused_by
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import ChatOptions
@@ -31,6 +32,7 @@ enclose several lines in \"\"\". On a pipe each line is a turn, stdout has only 
 status is 1 if a turn failed. Turn 3 has the sequence id turn-3, after one /retry turn-3-retry-1; mpg
 generate --messages with that --sequence-id and the same --seed reproduces the reply."""
 
+SAVED = ("--model", "--persona", "--adapter")  # a saved chat has its own
 NOT_IN_CHAT = ("prompt", "prompt_file", "messages", "raw", "samples", "sequence_id")
 
 
@@ -57,7 +59,8 @@ def chat(
     chosen = choose_format(form.format, streams, to_file=False)
     saved = load_chat(talk.load) if talk.load is not None else None
     request_options = request_options if saved is None else with_saved_chat(ctx, request_options, saved)
-    request = read_request(ctx, request_options.with_prompt("-- the first turn --"), streams)
+    with caused_by("--load", instead_of=SAVED) if saved else nullcontext():
+        request = read_request(ctx, request_options.with_prompt("-- the first turn --"), streams)
     machine = chosen in ("json", "events")
     commentary = replace(Commentary.of(streams, notices, request, machine=machine), seed=False)
     request = replace(request, seed=secrets.randbelow(2**32) if request.seed is None else request.seed)
@@ -69,7 +72,8 @@ def chat(
     with streams.status(f"loading {request.model.name}", shown=not commentary.quiet) as status:
         from mpg_cli.chat.conversation import Conversation  # torch loads here
 
-        conversation = Conversation.open(request, transcript, status.update)
+        with caused_by("--load", instead_of=SAVED) if saved else nullcontext():
+            conversation = Conversation.open(request, transcript, status.update)
         signals.check()
     loop = ChatLoop(conversation, commentary, chosen, request_options.blend)
     history = state_dir() / "chat_history" if talk.history else None

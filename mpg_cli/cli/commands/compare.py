@@ -20,7 +20,7 @@ Examples:
   mpg compare "Plan my week" -p noir -p bard -n 3 --format json
 \b
 Every -p and every --adapter is a column of its own (generate adds them up). All columns use the same seed.
-The model is loaded once, and so is a persona in several columns."""
+All replies run together; a persona in several columns is loaded once."""
 
 
 @with_groups
@@ -45,16 +45,13 @@ def compare(
     if notice := model.notice:
         commentary.notice(notice)
     with renderer, streams.status(f"loading {model.name}", shown=not notices.quiet) as status:
-        from mpg_cli.engine.session import Session  # torch loads here
+        from mpg_cli.engine.engine import Engine  # torch loads here
 
-        session = Session.open(requests[0], status.update)
+        engine = Engine.load(model, status.update)
         signals.check()
-        with signals.Graceful(session.stop) as graceful:
-            for number, request in enumerate(requests, 1):
-                if number > 1:
-                    session.change(request, status.update)
-                status.update(f"{session.persona} ({number} of {len(requests)})")
-                renderer.render(session.replies(request))
-                if graceful.exit_code is not None:
-                    break
+        count = sum(request.samples for request in requests)
+        with signals.Graceful(engine.interrupt) as graceful:
+            for event in engine.replies(*requests):
+                status.update(f"{count - engine.left} of {count} replies")
+                renderer.show(event)
     exit_unless_ok(graceful.exit_code)

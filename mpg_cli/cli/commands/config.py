@@ -18,7 +18,7 @@ commas (MPG_LOGIT_BIAS=198:-5,50256:-100), folders by colons (MPG_PERSONA_DIR=mi
 # A command's module is imported when the command is called; the summary is its line in the help.
 COMMANDS = {
     "get": Lazy("mpg_cli.cli.commands.config_show:get", "Print the value of an option that commands use."),
-    "set": Lazy("mpg_cli.cli.commands.config_set:set_", "Set an option in the config file."),
+    "set": Lazy("mpg_cli.cli.commands.config_set:set_", "Set an option in the config file.", dashes=True),
     "unset": Lazy("mpg_cli.cli.commands.config_set:unset", "Remove an option from the config file."),
     "list": Lazy(
         "mpg_cli.cli.commands.config_show:list_", "List the options set in the file and the environment."

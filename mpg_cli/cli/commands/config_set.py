@@ -23,7 +23,7 @@ def set_(
     value: Annotated[
         list[str],
         typer.Argument(
-            metavar="VALUE...",
+            metavar="VALUE",
             help="One value; several for repeatable options.",
             autocompletion=completers.config_value,
         ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import chain
 
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_session, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_engine, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.commands import ExplainOptions
@@ -40,7 +41,7 @@ def explain(
     Each token has the colour of the persona with the largest log-ratio contribution to it, each sentence a
     bar for every persona.
     """
-    from mpg_cli.engine.explained import explained  # not needed for completion and --help
+    from mpg_cli.engine.explained import check_explainable, explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.explain import ExplainRenderer, choose_format
     from mpg_cli.render.output import OutputFile
@@ -48,14 +49,16 @@ def explain(
     streams = Streams.current()
     chosen = choose_format(output.format, streams)
     request = read_request(ctx, request_options, streams)
+    check_explainable(request.scheme)
     commentary = Commentary.of(streams, notices, request, machine=chosen == "json")
     ended_by, closed = None, None
     with OutputFile(output.html, "--html") if output.html is not None else nullcontext() as page:
-        session = open_session(request, commentary)
+        engine, loading = open_engine(request, commentary)
         renderer = ExplainRenderer(commentary, chosen, request.prompting.question, page)
         try:
-            with signals.Graceful(session.stop) as graceful:
-                renderer.render(explained(session.replies(request), session.loaded.tokenizer))
+            with signals.Graceful(engine.interrupt) as graceful:
+                events = chain(loading, engine.replies(request))
+                renderer.render(explained(events, engine.loaded.tokenizer))
             ended_by = graceful.exit_code
         except BrokenPipeError as error:  # stdout was closed, perhaps by Ctrl-C; keep the page
             closed = error

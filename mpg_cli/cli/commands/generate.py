@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import chain
 
 import typer
 
 from mpg_cli.cli.groups import with_groups
-from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_session, read_request
+from mpg_cli.cli.requests import RequestOptions, exit_unless_ok, open_engine, read_request
 from mpg_cli.io import signals
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.output import FormatOptions, NoticeOptions, OutputOptions
@@ -42,7 +43,7 @@ def generate(
     The personas are combined at every token of the reply. All of them verify a drafted chunk in one pass;
     with the default rule the text is exactly that of token-by-token decoding, in fewer passes.
     """
-    from mpg_cli.engine.explained import explained  # not needed for completion and --help
+    from mpg_cli.engine.explained import check_explainable, explained  # not needed for completion and --help
     from mpg_cli.render.commentary import Commentary
     from mpg_cli.render.description import write_run
     from mpg_cli.render.output import OutputFile
@@ -51,18 +52,20 @@ def generate(
     chosen = choose_format(form.format, streams, to_file=output.output is not None)
     machine = chosen in ("json", "events")
     request = read_request(ctx, request_options, streams)
+    if output.explain:
+        check_explainable(request.scheme)
     commentary = Commentary.of(streams, notices, request, machine=machine, explain=not machine)
     ended_by = None
     with OutputFile(output.output) if output.output is not None else nullcontext() as file:
-        session = open_session(request, commentary)
+        engine, loading = open_engine(request, commentary)
         if output.dry_run:
-            for notice in session.notices:
+            for notice in loading:
                 commentary.notice(notice.message)
-            write_run(file or streams.stdout, session.describe(request), as_json=machine)
+            write_run(file or streams.stdout, engine.describe(request), as_json=machine)
         else:
             renderer = make_renderer(chosen, streams, commentary, file=file)
-            with signals.Graceful(session.stop) as graceful:
-                events = session.replies(request)
-                renderer.render(explained(events, session.loaded.tokenizer) if output.explain else events)
+            with signals.Graceful(engine.interrupt) as graceful:
+                events = chain(loading, engine.replies(request))
+                renderer.render(explained(events, engine.loaded.tokenizer) if output.explain else events)
             ended_by = graceful.exit_code
     exit_unless_ok(ended_by)

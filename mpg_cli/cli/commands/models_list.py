@@ -48,6 +48,6 @@ def list_(folders: SearchPath, form: ListFormat) -> None:
     known = registry.load_default(folders.persona_dirs)
     found = local_models(streams)
     if found.in_use not in found.ids:
-        streams.message(f"mpg: {visible(found.in_use, 80)}, the default model, is not downloaded yet")
+        streams.message(f"mpg: {visible(found.in_use, 80)}, the default model, is not on this disk")
     rows = [report.row(info, known, found.in_use) for info in found.models]
     report.write_all(streams, rows, form.on(streams.stdout_tty))

@@ -38,7 +38,7 @@ def check(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="ID|DIR",
+            metavar="ID|PATH|ollama:NAME",
             help="Check that the adapters for this model have its shapes.",
             show_default=False,
             autocompletion=completers.model,

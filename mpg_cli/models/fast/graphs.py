@@ -8,7 +8,7 @@ mask hides the rest), and new storage for the cache invalidates all recordings.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -41,18 +41,18 @@ class Graphs:
         self._room, self._record_pass = room, record or Recording
         self._recorded: OrderedDict[Shape, Recorded] = OrderedDict()
         self._sizes: dict[Shape, int] = {}  # bytes of logits by shape, of shapes seen before
-        self._version = -1
+        self._version: Hashable = None
         self._pool: Any = None
         self._fails = False
 
     def __len__(self) -> int:
         return len(self._recorded)
 
-    def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: int) -> Tensor:
+    def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: Hashable) -> Tensor:
         """`do(tokens, start)`, replayed if it is recorded.
 
         tokens (rows, T) and start (rows,) are on the GPU; the next pass of the group overwrites the result.
-        `version` is that of the cache.
+        `version` is that of the cache and of the adapters.
         """
         if version != self._version:
             self._forget()

@@ -7,7 +7,7 @@ the speed with the widths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,27 +31,16 @@ class FastPlan(PassPlan):
     max_gap: int = 16384  # bytes after the keys of a head that are faster to read than to skip
     min_keys: int = 1 << 20  # bytes of keys of a layer; fewer fit into the CPU caches with their gaps
 
-    def prompts_together(self, missing: Mapping[int, int]) -> list[list[int]]:
-        """Similar amounts together, so that padding never more than doubles the work of a slot."""
-        parts: list[list[int]] = []
-        fewest = 0
-        for slot in sorted(missing, key=lambda slot: (missing[slot], slot)):
-            if not parts or missing[slot] + 1 > self.alike * (fewest + 1):
-                parts.append([])
-                fewest = missing[slot]
-            parts[-1].append(slot)
-        return [sorted(part) for part in parts]
-
-    def rows_together(self, missing: Sequence[int]) -> list[range]:
-        """Neighbouring rows with similar amounts."""
-        found: list[range] = []
-        for r, amount in enumerate(missing):
-            run = [*missing[found[-1].start : r], amount] if found and found[-1].stop == r else []
-            if run and amount and max(run) <= max(self.alike * min(run), min(run) + self.near):
-                found[-1] = range(found[-1].start, r + 1)
-            elif amount:
-                found.append(range(r, r + 1))
-        return found
+    def read_together(self, missing: Sequence[int], budget: int) -> list[int]:
+        """The first row and others with similar amounts, in their order, as many as the budget allows."""
+        first, chosen, longest = missing[0], [0], missing[0]
+        for place, amount in enumerate(missing[1:], 1):
+            few, many = min(first, amount), max(longest, amount)
+            alike = many <= max(self.alike * few, few + self.near)
+            if alike and (len(chosen) + 1) * many <= budget:
+                chosen.append(place)
+                longest = many
+        return chosen
 
     def sequences_together(
         self, lengths: Sequence[int], position_bytes: int, weight_bytes: int

@@ -34,7 +34,7 @@ MANY = 32  # rows from which a product uses that copy
 class PrepackedLinear(RepackedLinear):
     """A linear layer with a blocked weight; made by `prepack`, for inference only."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def product(self, input: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return product
 
@@ -48,7 +48,7 @@ class CopiedLinear(RepackedLinear):
     blocks: Tensor  # (d_out, d_in)
     many: int
 
-    def forward(self, input: Tensor) -> Tensor:
+    def product(self, input: Tensor) -> Tensor:
         if input.numel() < self.many * self.in_features:
             return nn.functional.linear(input, self.weight, self.bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.blocks, self.bias, "none", [], "")

@@ -82,6 +82,7 @@ class Adapter:
 
 
 Row: TypeAlias = Sequence[tuple[Adapter, float]]  # the adapters that one row adds, and their weights
+RowKey: TypeAlias = tuple[tuple[str, float], ...]  # their fingerprints and weights, in ascending order
 
 
 def read_adapter(path: Path, label: str) -> Adapter:
@@ -258,10 +259,19 @@ def _fingerprint(weights: Path, config: bytes = b"") -> str:
     return digest.hexdigest()
 
 
+def row_key(row: Row) -> RowKey:
+    """What identifies the sum of a row, whatever the order of its adapters."""
+    return tuple(sorted((adapter.fingerprint, weight) for adapter, weight in row))
+
+
 def row_factors(module: str, row: Row) -> tuple[Tensor, Tensor]:
-    """Factors of Σ w·s·B·A of a row in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
+    """Factors of Σ w·s·B·A of a row in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row.
+
+    Adapters come in the order of their fingerprints, so that equal sums are equal to the last bit.
+    """
+    ordered = sorted(row, key=lambda pair: (pair[0].fingerprint, pair[1]))
     pairs: list[tuple[LoraPair, float]] = [
-        (adapter.pairs[module], weight) for adapter, weight in row if module in adapter.pairs
+        (adapter.pairs[module], weight) for adapter, weight in ordered if module in adapter.pairs
     ]
     if not pairs:
         return torch.empty(0, 0), torch.empty(0, 0)

@@ -23,7 +23,7 @@ from mpg_cli.config.named_models import (
     smollm2,
 )
 from mpg_cli.errors import ModelError, UsageError
-from mpg_cli.io.gguf_header import gguf_files, is_gguf, read_header, with_own_name
+from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, read_header, with_own_name
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.models.load import ollama
 from mpg_cli.models.load.checkpoint import (
@@ -34,6 +34,7 @@ from mpg_cli.models.load.checkpoint import (
     parameters,
     read_json,
 )
+from mpg_cli.personas.adapter_place import is_repository
 
 Source = Literal["bundled", "cache", "folder", "file", "converted"]
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_sequence_length")
@@ -144,8 +145,12 @@ def cached() -> tuple[list[ModelInfo], list[str]]:
 
 
 def converted() -> list[ModelInfo]:
-    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name."""
-    return [read_model(one.folder, one.id, "converted") for one in conversions() if one.id != SMOLLM2]
+    """The models converted from GGUF files; `id` is that file. smollm2 is listed by its name.
+
+    A conversion with damaged files is left out: loading the file makes it anew.
+    """
+    done = (one for one in conversions() if one.id != SMOLLM2 and one.complete)
+    return [read_model(one.folder, one.id, "converted") for one in done]
 
 
 def local_model(name: str) -> ModelInfo | None:
@@ -201,6 +206,12 @@ def _of_name(models: Sequence[ModelInfo], name: str) -> ModelInfo | None:
     wanted = (name, SMOLLM2) if name == SMOLLM2_REPO else (name,)
     here = (info for info in models if info.id in wanted)
     return next((info for info in here if info.id == name or info.source == "cache"), None)
+
+
+def is_remote(name: str) -> bool:
+    """Whether `--model name`, which is not on this disk, can be on the hub."""
+    repo, _, file = name.partition(":")
+    return is_repository(repo) and not ollama.is_ollama(name) and (bool(file) or not repo.endswith(SUFFIX))
 
 
 def read_model(folder: Path, identity: str, source: Source, revision: str | None = None) -> ModelInfo:

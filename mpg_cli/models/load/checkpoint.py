@@ -38,6 +38,7 @@ SERVED_CACHES = (  # of transformers; DummyLayer is for layers that share the ke
 CACHE_NAMES = ("cache", "past_key_values")  # name of the argument since transformers 5.24, and before
 
 LISTED = 12  # files in a message
+AGAIN = "fetch the model again"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def weight_files(folder: Path, name: str) -> list[str]:
     weight_map = read_json(folder / INDEX_FILE, name).get("weight_map")
     shards = list(weight_map.values()) if isinstance(weight_map, dict) else []
     if not shards or not all(isinstance(shard, str) for shard in shards):
-        raise ModelError(f"model {name}: {INDEX_FILE} has no weight map", hint="fetch the model again")
+        raise ModelError(f"model {name}: {INDEX_FILE} has no weight map", hint=AGAIN)
     for shard in sorted(set(shards)):
         if not shard.endswith(".safetensors") or "\\" in shard or {"", ".."} & set(shard.split("/")):
             raise ModelError(
@@ -115,7 +116,7 @@ def parameters(folder: Path, name: str) -> int:
     weights = weight_files(folder, name)
     missing = [file for file in weights if not (folder / file).is_file()]
     if missing:
-        raise ModelError(f"model {name}: {_some(missing)} missing in {folder}", hint="fetch the model again")
+        raise ModelError(f"model {name}: {_some(missing)} missing in {folder}", hint=AGAIN)
     return sum(_count(folder / file, name) for file in weights)
 
 
@@ -251,9 +252,7 @@ def _count(path: Path, name: str) -> int:
         with safe_open(str(path), framework="np") as file:
             return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
-        raise ModelError(
-            f"model {name}: {path} is truncated or damaged ({error})", hint="fetch the model again"
-        ) from None
+        raise ModelError(f"model {name}: {path} is truncated or damaged ({error})", hint=AGAIN) from None
 
 
 def _some(names: Sequence[str]) -> str:

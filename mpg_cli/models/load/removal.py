@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -63,9 +64,9 @@ def find_removable(name: str) -> Removable:
 def _parts() -> Iterator[tuple[str, int, Callable[[], object]]]:
     """Each folder or repository that can be removed: the model that it is part of, its size, how."""
     if (folder := smollm2_folder()).is_dir():
-        yield SMOLLM2, _size(folder), partial(shutil.rmtree, folder)
+        yield SMOLLM2, _size(folder), partial(_remove, folder)
     for one in conversions():
-        yield one.id, _size(one.folder), partial(shutil.rmtree, one.folder)
+        yield one.id, _size(one.folder), partial(_remove, one.folder)
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -84,4 +85,13 @@ def _name(repo: str) -> str:
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    except FileNotFoundError:  # another process removes it
+        return 0
+
+
+def _remove(folder: Path) -> None:
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process removes it too
+            shutil.rmtree(folder)

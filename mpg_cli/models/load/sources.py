@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
+from mpg_cli.io import gguf_header
 from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, with_own_name
 from mpg_cli.io.text import visible
-from mpg_cli.models.load import hub, ollama
+from mpg_cli.models.load import checkpoint, hub, ollama
 from mpg_cli.models.load.checkpoint import CONFIG_FILE, INDEX_FILE, choose_files, is_complete, weight_files
 from mpg_cli.personas import adapter_folder, adapter_shapes
 from mpg_cli.personas.adapter_place import AdapterPlace, is_gguf_file, is_repository
@@ -35,6 +36,17 @@ class FoundModel:
     id: str
     revision: str | None = None
     notices: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def remedied(self) -> Iterator[None]:
+        """Errors for damaged files say how to fetch them again, where they were fetched."""
+        try:
+            yield
+        except ModelError as error:
+            if error.hint in (checkpoint.AGAIN, gguf_header.AGAIN) and self.revision is not None:
+                get = f"mpg models remove {self.id.partition(':')[0]}, then mpg models get {self.id}"
+                error.hint = ollama.again(self.id) if ollama.is_ollama(self.id) else get
+            raise
 
 
 def find_model(
@@ -89,6 +101,8 @@ def _local(name: str) -> FoundModel | None:
             return FoundModel(path, str(path.resolve()))
         path = files[0]
     if os.path.exists(path):
+        if not path.is_file():
+            raise ModelError(f"model {name} is neither a file nor a folder")
         if path.suffix.lower() != SUFFIX and not is_gguf(path):
             raise ModelError(f"model {name} is a file, must be a folder, a GGUF file or a hub id")
         path = with_own_name(path)

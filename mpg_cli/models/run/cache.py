@@ -60,6 +60,17 @@ class Span:
         self.version = next(_VERSIONS)
 
 
+def _selected(store: Tensor, rows: Tensor) -> Tensor:
+    """The rows (n,) of a tensor; zeros for -1."""
+    index, new = to_device(rows, store.device), rows < 0
+    if not bool(new.any()):
+        return store[index]
+    found = store.new_zeros(len(rows), *store.shape[1:])
+    old = to_device((~new).nonzero().flatten(), store.device)
+    found[old] = store[index[old]]
+    return found
+
+
 def _capacity(width: int) -> int:
     """Positions to allocate for `width`, with room to grow: growing copies everything."""
     return max(width + 128, width * 3 // 2)
@@ -208,14 +219,19 @@ class PositionCache(Cache):
 
     @torch.inference_mode()
     def select_rows(self, rows: Tensor) -> None:
-        """Keep the physical rows (n,), in this order; duplicates are allowed."""
+        """Keep the physical rows (n,), in this order; -1 adds an empty one."""
         self.span.total = len(rows)
-        self.tokens = self.tokens[rows]
+        self.tokens = _selected(self.tokens, rows)
         for layer in self.layers:
             if layer.keys is not None and layer.values is not None:
-                index = to_device(rows, layer.keys.device)
-                layer.keys, layer.values = layer.keys[index], layer.values[index]
+                layer.keys, layer.values = _selected(layer.keys, rows), _selected(layer.values, rows)
         self.span.moved()
+
+    @torch.inference_mode()
+    def clear_rows(self, rows: Tensor) -> None:
+        """Set the physical rows (n,) to zero: a masked NaN would spread."""
+        for store in self._stores():
+            store[to_device(rows, store.device)] = 0
 
     def nbytes(self) -> int:
         """Bytes held by keys and values."""

@@ -6,14 +6,22 @@ Weights that no adapter changes are shared with the model. Independent of transf
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.linear import base_layer, is_conv1d, with_weight
-from mpg_cli.models.load.adapter import Row, row_factors
+from mpg_cli.models.load.adapter import Row, RowKey, row_factors, row_key
+from mpg_cli.models.run.plan import plan_of
+
+LIMIT = 4 * 2**30  # bytes of kept copies: ten of a model of 0.2 B parameters in 16 bits, none of a large one
+
+_BANKS = ("_mpg_bank", "_mpg_lora_bank")  # attributes of a model that its copies do not have
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:
@@ -30,12 +38,13 @@ def fold(model: nn.Module, row: Row) -> nn.Module:
             memo[id(module)] = with_weight(own, summed_weight(name, own, row))
         elif own is not module:
             memo[id(module)] = own
-    bank = getattr(model, "_mpg_bank", None)
-    if bank is not None:
-        alive.append(bank)
-        memo[id(bank)] = "left out"
+    for bank in _BANKS:
+        if (found := getattr(model, bank, None)) is not None:
+            alive.append(found)
+            memo[id(found)] = "left out"
     folded: nn.Module = copy.deepcopy(model, memo)
-    folded.__dict__.pop("_mpg_bank", None)
+    for bank in _BANKS:
+        folded.__dict__.pop(bank, None)
     return folded
 
 
@@ -54,3 +63,41 @@ def summed_weight(name: str, layer: nn.Module, row: Row) -> torch.Tensor:
             hint="choose --dtype bfloat16 or float32, or --drafter merged",
         )
     return total
+
+
+class FoldedCopies:
+    """The folded copies of a model, by row. The ones used last are kept, up to `limit` bytes.
+
+    A copy counts with the tensors that it does not share with the model. One that is no longer kept is freed
+    with its last user; until then it is found again.
+    """
+
+    def __init__(self, model: nn.Module, limit: int = LIMIT) -> None:
+        self._model, self._limit = model, limit
+        self._all: WeakValueDictionary[RowKey, nn.Module] = WeakValueDictionary()
+        self._kept: OrderedDict[RowKey, nn.Module] = OrderedDict()
+
+    def get(self, row: Row) -> nn.Module:
+        """The copy with W + Σ w·s·B·A in place of W; raises as `fold` does."""
+        key = row_key(row)
+        found = self._all.get(key)
+        if found is None:
+            found = self._all[key] = fold(self._model, row)
+            plan_of(self._model).prepare_copy(found, self._model)
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        while self.nbytes() > self._limit:
+            self._kept.popitem(last=False)
+        return found
+
+    def nbytes(self) -> int:
+        """Bytes of the copies that are kept."""
+        shared = {id(tensor) for tensor in _tensors(self._model)}
+        return sum(
+            t.nbytes for copied in self._kept.values() for t in _tensors(copied) if id(t) not in shared
+        )
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()

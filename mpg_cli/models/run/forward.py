@@ -18,6 +18,8 @@ from mpg_cli.models.run.masks import Masks
 from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.sampling.scorer import to_device
 
+WIDTH = 64  # positions; in bfloat16 a CPU reads a multiple: kernels differ in what they do with a rest
+
 
 def position_bytes(model: Any) -> int:
     """Bytes of the keys and values of one position of one row, over all layers.
@@ -75,10 +77,12 @@ class Forward:
         rows: Tensor | None,
         *,
         alone: bool,
+        version: int = 0,
     ) -> Tensor:
         """The same, returning logits (rows, T, V); those of a recorded pass are valid until the next pass.
 
-        The rounding of a sequence that is `alone` depends on its length only.
+        The rounding of a sequence that is `alone` depends on its length only. `version` is that of the
+        adapters of the rows.
         """
         tokens, start = self._set_span(cache, tokens, start, rows)
         span = cache.span
@@ -89,7 +93,7 @@ class Forward:
                 if isinstance(start, int):
                     start = torch.full(tokens.shape[:1], start, device=self._device)  # (rows,)
                 do = partial(self._pass, cache)
-                logits = self.recorder.run(do, tokens, start, span.width, span.version)
+                logits = self.recorder.run(do, tokens, start, span.width, (span.version, version))
             else:
                 logits = self._pass(cache, tokens, start)
         span.begin(start)
@@ -103,6 +107,8 @@ class Forward:
         span, last = cache.span, start if isinstance(start, int) else int(start.max())
         span.count, span.width = tokens.shape[1], last + tokens.shape[1]
         span.width = self._plan.width(span.width, self._device)
+        if self._device.type == "cpu" and self._model.dtype == torch.bfloat16:
+            span.width = -(-span.width // WIDTH) * WIDTH
         span.rows = None if rows is None else to_device(rows, self._device)
         if self._size is not None:
             tokens = tokens.clamp(max=self._size - 1)

@@ -6,7 +6,7 @@ interface alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -20,10 +20,11 @@ Pass: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 class Recorder(Protocol):
     """Records passes and replays them."""
 
-    def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: int) -> Tensor:
+    def run(self, do: Pass, tokens: Tensor, start: Tensor, width: int, version: Hashable) -> Tensor:
         """Run `do(tokens, start)` or replay a recording of it; the result is valid until the next pass.
 
-        `width` is the number of cache positions read, `version` changes with the storage of the cache.
+        `width` is the number of cache positions read, `version` changes with the storage of the cache and
+        with the adapters of the rows.
         """
         ...
 
@@ -32,15 +33,14 @@ class Recorder(Protocol):
 class PassPlan:
     """Reads every prompt of every row separately, scores all sequences together, records nothing."""
 
-    prefill_block: int = 512  # prompt tokens a pass, over its sequences: bounds the memory of long prompts
+    block: int = 512  # prompt tokens read between two rounds, over all rows: how long the others wait
 
-    def prompts_together(self, missing: Mapping[int, int]) -> list[list[int]]:
-        """Groups of slots whose prompts share passes, from the number of tokens to read in each."""
-        return [[slot] for slot in missing]
+    def read_together(self, missing: Sequence[int], budget: int) -> list[int]:
+        """The rows, the first of them included, whose prompts share the next pass, by their places.
 
-    def rows_together(self, missing: Sequence[int]) -> list[range]:
-        """Runs of neighbouring rows that share passes, from the number of tokens to read (0: left out)."""
-        return [range(row, row + 1) for row, amount in enumerate(missing) if amount]
+        `missing` are the tokens to read of each row; a pass reads about `budget` tokens.
+        """
+        return [0]
 
     def sequences_together(
         self, lengths: Sequence[int], position_bytes: int, weight_bytes: int

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from mpg_cli.errors import ModelError
-from mpg_cli.models.run.row_group import RowGroup
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 from mpg_cli.models.text.vocabulary import served_tokens
+from mpg_cli.sampling.sampler import not_a_number
+from mpg_cli.sampling.scorer import Kept
 
 # Equal to PEFT's and to an uncached pass in tests/models/run/test_rows.py.
 TESTED = frozenset(
@@ -58,13 +60,17 @@ def check_rows(model: Any, name: str, tested: Collection[str] = TESTED) -> None:
 
 def _gaps(model: Any, streams: list[torch.Tensor]) -> list[float]:
     """Mean difference of the log-probabilities after the last two tokens of each stream."""
-    rows = RowGroup(model, ["reference"], batch=len(streams))
-    rows.prefill([[stream[:-2].tolist()] for stream in streams])
-    rows.score(torch.zeros(len(streams), 1, 3, dtype=torch.long))  # all rejected
-    rows.commit([3] * len(streams), [[int(stream[-2])] for stream in streams])
+    pool, slots = RowPool(model), range(len(streams))
+    pool.insert({b: NewRows([NewRow("reference", (), own[:-2].tolist())]) for b, own in enumerate(streams)})
+    while pool.unread:
+        pool.read(sum(LENGTHS))
+    pool.score(torch.zeros(len(streams), 1, 3, dtype=torch.long), slots)  # all rejected
+    pool.commit({b: Kept(0, [int(stream[-2])]) for b, stream in enumerate(streams)})
     last = torch.stack([stream[-1:] for stream in streams])[:, None]  # (B, 1, 1)
-    served = rows.score(last).log_probs[0, :, 0]  # (B, 2, V)
-    rows.check()
+    scores = pool.score(last, slots).of(slots)
+    if bool(scores.bad.any()):
+        raise not_a_number(pool.name(0, 0))
+    served = scores.log_probs[0, :, 0]  # (B, 2, V)
     gaps = []
     for b, stream in enumerate(streams):
         with torch.inference_mode():

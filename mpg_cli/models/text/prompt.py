@@ -68,6 +68,7 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
         )
     try:
         arranged = arrange(tokenizer, system, turns, arguments)
+        text = arranged.opened(tokenizer, prompting.prefill, arguments) if arranged else None
     except Refused as error:
         if prompting.messages is None and not arguments:
             raise ModelError(
@@ -77,9 +78,9 @@ def _through_template(tokenizer: Any, system: str, turns: Sequence[Message], pro
             f"this model's chat template rejects the messages: {error}",
             hint="alternate user and assistant turns, a user turn first",
         ) from error
-    if arranged is None:
+    if text is None:
         raise ModelError(
             "this model's chat template drops or changes user text",
             hint="use --raw, which skips it" if prompting.messages is None else None,
         )
-    return arranged.opened(tokenizer, prompting.prefill, arguments)
+    return text

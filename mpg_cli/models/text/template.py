@@ -46,7 +46,7 @@ class Arranged:
         messages = [_parted(message, self.roles) for message in self.messages]
         if prefill and (text := _begun(tokenizer, messages, prefill, arguments)):
             return text
-        whole = _applied(tokenizer, messages, arguments, add_generation_prompt=True)
+        whole = applied(tokenizer, messages, arguments, add_generation_prompt=True)
         opening = _OPENING.search(whole)  # such as <think>, which a prefill may contain as well
         if opening and prefill.lstrip().startswith(opening["tag"]):
             whole = whole[: opening.start()]
@@ -86,7 +86,7 @@ class Arranged:
 
     def _closed(self, tokenizer: Any, reply: str, arguments: Mapping[str, Any]) -> str:
         messages = (*self.messages, {"role": "assistant", "content": reply})
-        return _applied(tokenizer, [_parted(message, self.roles) for message in messages], arguments)
+        return applied(tokenizer, [_parted(message, self.roles) for message in messages], arguments)
 
 
 def _closes(reply: str, tag: str) -> bool:
@@ -170,7 +170,7 @@ def _begun(
 
     def begun(text: str) -> str:
         reply = {"role": "assistant", "content": text}
-        return _applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
+        return applied(tokenizer, [*messages, reply], arguments, continue_final_message=True)
 
     try:
         text = begun(prefill)
@@ -180,14 +180,12 @@ def _begun(
     return text if text.endswith(prefill) and not trimmed and _TAG not in text else None
 
 
-def _applied(
+def applied(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], **options: bool
 ) -> str:
-    """The rendered text. Raises Refused."""
-    from jinja2.exceptions import TemplateError
-
+    """The rendered text. Raises Refused for whatever the template raises: it is a program of the model's."""
     try:
         text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **options, **arguments)
-    except (TemplateError, TypeError, ValueError) as error:
+    except Exception as error:
         raise Refused((str(error).splitlines() or [type(error).__name__])[0]) from error
     return text

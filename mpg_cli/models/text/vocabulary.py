@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import ModelError, UsageError
+from mpg_cli.models.text.template import Refused, applied
 from mpg_cli.sampling.scorer import to_device
 
 IMPOSSIBLE = -1e30  # a logit; finite, so that sums over experts stay finite
@@ -169,15 +170,13 @@ def _spare(tokenizer: Any, tokens: set[str]) -> set[str]:
 
 def _surroundings(tokenizer: Any) -> set[int]:
     """Ids that the template, or the tokenizer itself, adds around text."""
-    from jinja2.exceptions import TemplateError
-
     if not getattr(tokenizer, "chat_template", None):
         return set(tokenizer("a")["input_ids"]) - {tokenizer.unk_token_id}
     found: set[int] = set()
     for turns in TURNS:
         try:
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, TypeError, ValueError):  # rendering a prompt reports it
+            text = applied(tokenizer, turns, {}, add_generation_prompt=True)
+        except Refused:  # rendering a prompt reports it
             continue
         found |= set(tokenizer(text, add_special_tokens=False)["input_ids"])
     return found - {tokenizer.unk_token_id}

@@ -117,6 +117,9 @@ def test_what_changes_the_replies_is_refused(run: Any, tmp_path: Path) -> None:
     code, _, err = run(str(source), "-o", str(out), "-p", "bold:0.5", "--seed", "1")
     assert code == 2
     assert "a different persona.bold: 1.0, now 0.5" in err
+    scaled = run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", "--scale", "0.5")
+    assert scaled == (2, [], err)
+    assert "\nhint: set by --persona and --scale; run the same command to resume" in err
     # The way there may change under the exact rule.
     more = ["--drafter", "reference", "--chunk-size", "2", "--batch-size", "2"]
     assert run(str(source), "-o", str(out), "-p", "bold", "--seed", "1", *more)[0] == 0

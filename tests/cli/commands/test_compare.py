@@ -51,7 +51,7 @@ def test_columns_can_be_requested(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["Hello", "-p", "bold"], "at least two personas"),
         (["Hello", "-p", "bold", "-p", "nobody"], "unknown persona 'nobody'"),
@@ -61,10 +61,10 @@ def test_columns_can_be_requested(mpg: Cli, monkeypatch: pytest.MonkeyPatch) -> 
         (["Hello", "-p", "bold", "-p", "calm", "--top-p", "2"], "--top-p"),
     ],
 )
-def test_wrong_usage_is_reported_before_anything_loads(mpg: Cli, argv: list[str], told: str) -> None:
+def test_wrong_usage_is_reported_before_anything_loads(mpg: Cli, argv: list[str], message: str) -> None:
     code, out, err = mpg("compare", *argv)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
 
 
 def test_what_is_done_is_shown_although_a_later_persona_fails(mpg: Cli, world: Path) -> None:

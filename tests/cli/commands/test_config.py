@@ -62,6 +62,9 @@ def file() -> Path:
         (("system", "Be odd."), "system: |\n  Be kind.\n  Be brief.\n", "system: Be odd.\n"),
         (("top-p", "0.95"), "top-p: 0.9\n", "top-p: 0.95\n"),
         (("stats", "false"), "top-p: 0.9\n", "top-p: 0.9\nstats: false\n"),
+        (("presence-penalty", "-0.5"), "top-p: 0.9\n", "top-p: 0.9\npresence-penalty: -0.5\n"),
+        (("scale", "-1e-2"), "top-p: 0.9\n", "top-p: 0.9\nscale: -0.01\n"),
+        (("stop", "-x", "END"), FILE[FILE.index("stop") : FILE.index("\n\n# Warmth")], 'stop: ["-x", END]'),
         (("chunk-size", "8"), "top-p: 0.9\n", 'top-p: 0.9\nchunk-size: "8"\n'),
     ],
 )
@@ -113,6 +116,8 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
     "argv, message",
     [
         (("tempreature", "1"), "tempreature: unknown option; did you mean temperature?"),
+        (("temperature", "-1"), "temperature: -1 must be 0 or more"),
+        (("--force", "1"), "--force: unknown option"),
         (("temperature", "hot"), "temperature: must be a number, not text"),
         (("temperature", "nan"), "temperature: nan must be 0 or more"),
         (("temperature", "inf"), "temperature: inf must be 0 or more"),
@@ -127,7 +132,12 @@ def test_a_link_stays_a_link_and_a_private_file_private(run: Run, file: Path, tm
         (("stats", "maybe"), "stats: must be true or false"),
         (("rule", "exakt"), "rule: unknown rule 'exakt' (choose from exact, threshold, block)"),
         (("drafter", "merge"), "did you mean merged?"),
-        (("drafter", "persona:"), "unknown drafter 'persona:'"),
+        (
+            ("drafter", "persona:"),
+            "drafter: 'persona:' names no persona\nhint: as in --drafter persona:pirate",
+        ),
+        (("drafter", "model: "), "drafter: 'model: ' names no model"),
+        (("drafter", "persona"), "unknown drafter 'persona' (choose from auto"),
         (
             ("samples", "3"),
             "samples: is a command-line option only\nhint: give it as --samples, or in MPG_SAMPLES",

@@ -80,7 +80,12 @@ def test_faults_are_problems_with_a_remedy(doctor: Doctor, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name, status", [("org/absent", "note"), ("", "problem"), ("mpg-tiny", "ok")], ids=str
+    "name, status",
+    [
+        *(("org/absent", "note"), ("org/absent:x.gguf", "note"), ("", "problem"), ("mpg-tiny", "ok")),
+        *(("/nowhere/at/all", "problem"), ("absent.gguf", "problem"), ("ollama:absent", "problem")),
+    ],
+    ids=str,
 )
 def test_the_model_in_use(doctor: Doctor, tmp_path: Path, name: str, status: str) -> None:
     code, checks = doctor("--no-self-check", "--model", name or str(tmp_path))

@@ -107,7 +107,7 @@ def test_an_adapter_that_was_trained_again_is_another_run(mpg: Any, tmp_path: Pa
     shutil.copytree(LIBRARY / "E", tmp_path / "mine")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
-    assert "was written with a different blend" in err
+    assert "was written with a different experts.mine: " in err
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,16 @@ def test_a_persona_of_negative_weight_with_another_prompt_is_another_run(mpg: An
     (tmp_path / "dull.yaml").write_text("name: dull\nprompt: You are very dull.\n")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
-    assert "different blend" in err
+    assert "different experts.dull: " in err
+
+
+def test_another_scale_is_another_run_and_named(mpg: Any) -> None:
+    argv = ["-p", "I:0.7+pirate", "--count", "1", "--max-tokens", "2", "--judge", "none", "-o", "out.jsonl"]
+    assert mpg(*argv)[0] == 0
+    code, out, err = mpg(*argv, "--scale", "0.5")
+    assert (code, out) == (2, "")
+    blends = '"I:0.7+pirate", now "I:0.35+pirate:0.5"'
+    assert f"different blend: {blends}\nhint: set by --persona, --adapter and --scale; " in err
 
 
 def test_a_smaller_model_drafts(mpg: Any, tmp_path: Path) -> None:
@@ -224,9 +233,9 @@ def test_a_judge_that_fails_leaves_the_replies(mpg: Any, tmp_path: Path) -> None
 
 def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) -> None:
     def answer(number: int, body: dict[str, Any]) -> Answer:
-        told = body["messages"][0]["content"]
-        assert "Be gentle." in told
-        return 200, "10" if "You are a baker." in told else "yes"
+        content = body["messages"][0]["content"]
+        assert "Be gentle." in content
+        return 200, "10" if "You are a baker." in content else "yes"
 
     with stub(answer) as server:
         code, out, err = mpg(

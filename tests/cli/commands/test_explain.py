@@ -150,14 +150,14 @@ def test_a_failed_run_keeps_the_page_that_was_there(in_world: Cli, tmp_path: Pat
 INTERRUPTED = """
 import os, signal, sys
 from mpg_cli.cli.app import main
-from mpg_cli.engine.session import Session
-whole = Session.replies
+from mpg_cli.engine.engine import Engine
+whole = Engine.replies
 def replies(self, request):
     for place, event in enumerate(whole(self, request)):
         yield event
         if place == 5:
             os.kill(os.getpid(), signal.SIGINT)
-Session.replies = replies
+Engine.replies = replies
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -6,10 +6,14 @@ import json
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
+
+import pytest
 
 from mpg_cli.config.named_models import BUNDLED_FOLDER
 from tests.support.cli import Cli
+from tests.support.steps import after_passes
 
 SHORT = ("--max-tokens", "4")
 
@@ -85,7 +89,8 @@ def test_a_dry_run_generates_nothing(cli: Cli) -> None:
     assert re.match(r"weights [\d.]+ MiB, ", shown["memory"])
     assert "rows        row reference, kind base, prompt tokens " in out
     assert "            row pirate, kind prompt, weight 1.0, prompt tokens " in out
-    _, out, _ = cli("generate", "-p", "pirate", "--dry-run", "--format", "json", "hello")
+    drafter = ("--drafter", "merged")
+    _, out, _ = cli("generate", "-p", "pirate", "--dry-run", *drafter, "--format", "json", "hello")
     described = json.loads(out)
     assert described["memory"]["weights_bytes"] > 1_000_000
     assert (described["rule"], described["drafter"], described["chunk_size"]) == ("exact", "merged", "auto")
@@ -132,3 +137,26 @@ def test_a_model_that_asks_for_greedy_decoding_gets_it_with_a_notice(cli: Cli, t
     assert "top_p 7 must be above 0 and at most 1, so it is ignored" in err
     assert cli(*asked, "2")[1] == first
     assert cli(*asked, "2", "--temperature", "5")[1] != first
+
+
+@pytest.mark.parametrize("command", ["generate", "compare"])
+def test_an_interruption_shows_all_replies_as_far_as_they_are(in_world: Cli, command: str) -> None:
+    """All run together: those that were not shown yet have their texts too."""
+    blends = ("-p", "bold", "-p", "calm", "-p", "terse")
+    several = ("-p", "bold", "-n", "3") if command == "generate" else blends
+    endless = ("--max-tokens", "100", "--logit-bias", "256:-100")
+    argv = ("Hello", *several, *endless, "--drafter", "none", "--seed", "1", "--format", "json")
+
+    def interrupt(number: int) -> None:
+        if number == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with after_passes(interrupt):
+        code, out, _ = in_world(command, *argv)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 128 + signal.SIGINT
+    assert [record["finish_reason"] for record in records] == ["interrupted"] * 3
+    assert all(0 < len(record["token_ids"]) < 20 for record in records)
+    _, out, _ = in_world(command, *argv)
+    for record, whole in zip(records, map(json.loads, out.splitlines()), strict=True):
+        assert record["token_ids"] == whole["token_ids"][: len(record["token_ids"])]

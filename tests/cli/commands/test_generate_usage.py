@@ -140,13 +140,13 @@ def test_only_adapters_need_no_persona(cli: Cli) -> None:
         (["--rule", "threshold", "--threshold", "fixed:-1"], "--threshold 'fixed:-1' is not a threshold"),
         (["--rule", "threshold", "--threshold-window", "0"], "--threshold-window 0 must be between 1 and"),
         (["--rule", "greedy"], "unknown rule 'greedy' (choose from exact, threshold, block)"),
-        (["--target", "sum"], "unknown target 'sum' (choose from product, mixture)"),
+        (["--target", "sum"], "unknown target 'sum' (choose from product, mixture, merged)"),
         (
             ["--drafter", "beam"],
             "unknown drafter 'beam' (choose from auto, merged, folded, reference, lookup, none, "
             "persona:NAME, model:PATH)",
         ),
-        (["--drafter", "model:"], "(choose from auto, "),
+        (["--drafter", "model:"], "names no model\nhint: as in --drafter model:FOLDER"),
         (["--drafter", "lookup", "--rule", "threshold"], "it cannot propose every token"),
         (["--candidates", "4"], "--candidates belongs to --rule threshold"),
         (["--rule", "block", "--ahead", "2"], "--ahead belongs to --rule threshold"),
@@ -293,3 +293,42 @@ def test_an_error_names_the_variable_or_file_behind_it(cli: Cli, tmp_path: Path)
     config.parent.mkdir(parents=True)
     config.write_text("drafter: persona:poet\n")
     assert f"hint: set by {config}" in cli.refused("-p", "pirate", "hello")
+
+
+@pytest.mark.parametrize(
+    "name, value, code",
+    [
+        ("MPG_MODEL", "/nowhere/at/all", 1),
+        ("MPG_MODEL", "smollm2", 2),
+        ("MPG_MODEL", "missing.gguf", 1),
+        ("MPG_DEVICE", "cuda:99", 1),
+        ("MPG_DRAFTER", "model:/nowhere/at/all", 1),
+        ("MPG_ADAPTER", "/nowhere/at/all", 1),
+        ("MPG_PERSONA", "nobody", 2),
+        ("MPG_PERSONA", "pirate:x", 2),
+    ],
+)
+def test_an_error_of_a_value_names_its_origin_without_a_flag_in_the_message(
+    cli: Cli, name: str, value: str, code: int
+) -> None:
+    option = name[4:].lower()
+    argv = ["generate", "hello", *(() if option in ("persona", "adapter") else ("-p", "pirate"))]
+    assert "set by" not in cli(*argv, f"--{option}", value)[2]
+    cli.monkeypatch.setenv(name, value)
+    found, out, err = cli(*argv)
+    assert (found, out) == (code, "")
+    assert f"hint: set by {name}; " in err
+
+
+def test_an_error_of_a_model_or_a_drafter_names_the_config_file(cli: Cli) -> None:
+    config = Path(os.environ["XDG_CONFIG_HOME"], "mpg", "config.yaml")
+    config.parent.mkdir(parents=True)
+    for option in ("model: /nowhere/at/all", "drafter: model:/nowhere/at/all"):
+        config.write_text(f"{option}\n")
+        assert f"hint: set by {config}; " in cli("generate", "hello", "-p", "pirate")[2]
+
+
+@pytest.mark.parametrize("given", [("-p", "nobody"), ("-qpnobody",), ("--persona=nobody",)])
+def test_an_option_of_one_letter_is_no_variable(cli: Cli, given: tuple[str, ...]) -> None:
+    cli.monkeypatch.setenv("MPG_PERSONA", "pirate")
+    assert "set by" not in cli.refused("hello", *given)

@@ -155,7 +155,7 @@ def test_a_folder_of_the_environment_is_in_use(
     assert code == 0
     assert out.splitlines()[0].endswith(f"{folder.resolve()} (in use)")
     monkeypatch.setenv("MPG_MODEL", "org/absent")
-    assert "org/absent, the default model, is not downloaded yet" in run()[2]
+    assert "org/absent, the default model, is not on this disk" in run()[2]
 
 
 def test_a_model_that_is_not_there(run: Run) -> None:

@@ -241,9 +241,9 @@ def test_show_refuses(cli: Cli, what: str, message: str) -> None:
 
 def test_a_tree_that_explodes_is_cut(cli: Cli) -> None:
     levels = [f"name: L{n}\nparts: A{n - 1}:0.1 + B{n - 1}:0.1" for n in range(1, 13)]
-    twins = [f"name: {x}{n}\nparts: L{n}" for n in range(1, 12) for x in "AB"]
+    pairs = [f"name: {x}{n}\nparts: L{n}" for n in range(1, 12) for x in "AB"]
     ends = [f"name: {x}0\nprompt: x" for x in "AB"]
-    Path("personas/deep.yaml").write_text("\n---\n".join([*levels, *twins, *ends]))
+    Path("personas/deep.yaml").write_text("\n---\n".join([*levels, *pairs, *ends]))
     code, out, err = cli("personas", "show", "L7:1000")
     assert code == 0, err
     assert len(out.splitlines()) < 600

@@ -155,8 +155,8 @@ def test_the_hint_for_a_persona_file_works(cli: Cli, file: str) -> None:
         text = json.dumps(safe_yaml.parse(text, Path(file))[0].data)
     Path("my files", file).write_text(text)
     err = refused(cli, f"my files/{file}")
-    told, hint = err.splitlines()
-    assert told == f"mpg: error: my files/{file}: a persona file needs no import"
+    message, hint = err.splitlines()
+    assert message == f"mpg: error: my files/{file}: a persona file needs no import"
     first, command = hint.removeprefix("hint: ").split(": ", 1)
     if not file.endswith((".yaml", ".yml")):
         assert first == "save it as butler.yaml and use it"

@@ -138,21 +138,21 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Cli, model: Path) -> None
 @pytest.mark.usefixtures("mpg")
 def test_what_is_given_comes_before_what_is_carried() -> None:
     def asked(name: str, place: PlaceOptions, about: AboutOptions) -> tuple[Texts, str]:
-        told: list[str] = []
-        notices = Notices(lambda text, dim=False: told.append(text), quiet=False)
+        messages: list[str] = []
+        notices = Notices(lambda text, dim=False: messages.append(text), quiet=False)
         model, data = ModelOptions("mpg-tiny"), DataOptions(data=(Path("prefs.jsonl"),))
         where = workflow.destination(place.folder, name, model.name)
         request = workflow.read_request(where, model, data, about, Choices(), {}, notices)
-        return request.texts, "\n".join(told)
+        return request.texts, "\n".join(messages)
 
     given = AboutOptions(prompt="Be calm.", source="me")
     zen, err = asked("zen", PlaceOptions(persona_dir=Path("out")), given)
-    intj, told = asked("INTJ", PlaceOptions(), AboutOptions())
+    intj, messages = asked("INTJ", PlaceOptions(), AboutOptions())
     grump, nothing = asked("grump", PlaceOptions(), AboutOptions())
     assert (zen.prompt, zen.source, zen.license, zen.tags) == ("Be calm.", "me", "CC0-1.0", ("character",))
     assert zen.description == "An old monk on a mountain; breath, river and moon."
     assert err.endswith("which has an adapter for mpg-tiny")
-    assert "the new INTJ hides the one of " in told
+    assert "the new INTJ hides the one of " in messages
     assert (intj.prompt, intj.tags) == (None, ("mbti", "type"))
     assert "hides" not in nothing
     assert (grump.prompt, grump.tags) == (None, ())
@@ -233,7 +233,7 @@ def test_of_single_replies_the_good_ones_are_imitated(mpg: Cli, model: Path) -> 
     ("argv", "message"),
     [
         (["7up", "--data", "prefs.jsonl"], "'7up' is not a valid persona name"),
-        (["grump"], "--data is missing"),
+        (["grump"], "missing option '--data'"),
         (["grump", "--data", "none.jsonl"], "--data none.jsonl cannot be read: No such file"),
         (["grump", "--data", "plain.jsonl"], "too little data: 0 usable pairs; 24 more cannot be used"),
         (

@@ -14,9 +14,9 @@ from torch import Tensor
 from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.run.plan import Pass
-from mpg_cli.models.run.row_group import RowGroup
-from mpg_cli.models.run.step_row import StepRow
+from mpg_cli.sampling.scorer import Kept
 from tests.support.models import random_tokens, tiny_model
+from tests.support.rows import AlikeRows
 
 
 class Again:
@@ -54,10 +54,9 @@ class RecordingPlan(FastPlan):
         return Graphs(record=Again)
 
 
-@pytest.mark.parametrize("kind", [RowGroup, StepRow])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 @pytest.mark.parametrize("candidates", [1, 2])
-def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup], candidates: int) -> None:
+def test_recorded_rows_are_the_plain_ones(architecture: str, candidates: int) -> None:
     """Two sequences of different length, rejected tails, a cache that grows, new prompts, one that leaves."""
     prompts = random_tokens(batch=2, length=9).tolist()
     results = []
@@ -65,8 +64,7 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
         model = tiny_model(architecture)
         model.config.max_position_embeddings = 1024
         plan = RecordingPlan(recorded=True) if recorded else FastPlan()
-        rows = kind(model, ["a"], batch=2, candidates=candidates, plan=plan)
-        assert (rows.forward.recorder is not None) == recorded
+        rows = AlikeRows(model, ["a"], batch=2, candidates=candidates, plan=plan)
         rows.prefill([[prompts[0]], [prompts[1][:6]]])
         found = []
         for size in (0, 0, 0, 3, 3, 3, *[60] * 5, 3, 3, 3):
@@ -79,11 +77,11 @@ def test_recorded_rows_are_the_plain_ones(architecture: str, kind: type[RowGroup
             empty = torch.zeros(2, candidates, 0, dtype=torch.long)
             found.append(rows.score(empty).log_probs.flatten().clone())
             rows.commit([0, 0], [[5], [6]])
-        rows.select([1])
+        rows.pool.free(0)
         for _ in range(3):
-            empty = torch.zeros(1, candidates, 0, dtype=torch.long)
-            found.append(rows.score(empty).log_probs.flatten().clone())
-            rows.commit([0], [[7]])
+            empty = torch.zeros(2, candidates, 0, dtype=torch.long)
+            found.append(rows.pool.score(empty, [1]).of([1]).log_probs.flatten().clone())
+            rows.pool.commit({1: Kept(0, [7])})
         results.append(torch.cat(found))
     assert torch.allclose(*results, atol=1e-5)
     assert Again.made >= 4

@@ -13,13 +13,13 @@ from mpg_cli.models.fast import accelerate
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.prepare import load_prepared
-from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.run.plan import PLAIN, plan_of
-from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import SamplingLaw, Scheme
 from tests.support.adapters import tiny_adapter
 from tests.support.models import ALL, is_repacked, random_tokens, tiny_model
+from tests.support.rows import AlikeRows
 
 CLOSE = 1e-4  # log-probabilities in float32: the largest difference by another order of summation
 QUESTIONS = ("How should I spend my weekend?", "What makes a good friend?")
@@ -60,12 +60,10 @@ def test_log_probabilities_of_every_architecture_are_the_same(
         accelerate(model)
         assert is_repacked(model) == (plan_of(model) is not PLAIN) == (switch == "1")
         row = [(fit_adapter(read_adapter(path, "a"), model), 1.0)]
-        bank = LoraBank(model)
-        bank.add("a", [row])
-        stacked = RowGroup(model, ["reference", "a"], batch=4, bank=bank, stack="a")
-        folded = RowGroup(bank.folded(row), ["a"], batch=4)
+        stacked = AlikeRows(model, ["reference", "a"], adapters=[row], batch=4)
+        folded = AlikeRows(LoraBank.of(model).folded(row), ["a"], batch=4)
         for group in (stacked, folded):
-            group.prefill([[ids] * group.rows for ids in prompts])
+            group.prefill([[ids] * len(group.names) for ids in prompts])
             for size in (0, 3, 3, 0, 0):
                 drafts = torch.arange(4 * size).view(4, 1, size) + 3
                 found.append(group.score(drafts).log_probs.flatten())

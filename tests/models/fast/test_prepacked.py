@@ -22,10 +22,9 @@ from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
 from mpg_cli.models.load.loader import load_model, weights_digest
 from mpg_cli.models.run.fold import fold
-from mpg_cli.models.run.lora import LoraBank
-from mpg_cli.models.run.row_group import RowGroup
 from tests.support.adapters import edited_tensors, tiny_adapter
 from tests.support.models import ALL, is_repacked, log_probs, random_tokens, tiny_model
+from tests.support.rows import AlikeRows
 from tests.support.tokenizers import word_tokenizer
 
 in_bfloat16 = pytest.mark.skipif(not available(torch.bfloat16), reason="no bfloat16 kernels of oneDNN here")
@@ -180,9 +179,8 @@ def test_stacks_folds_and_rows_are_those_of_the_plain_model(tmp_path: Path) -> N
     found = []
     for model in (plain, blocks):
         adapters = [fit_adapter(adapter, model) for adapter in adapters]
-        bank = LoraBank.of(model)
-        bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
-        group = RowGroup(model, ["reference", "a", "b"], bank=bank, stack="experts")
+        rows = [[(adapter, 1.0)] for adapter in adapters]
+        group = AlikeRows(model, ["reference", "a", "b"], adapters=rows)
         group.prefill([[[3, 5, 7, 9]] * 3])
         group.score(torch.tensor([[[4, 6]]]))
         group.commit([1], [[8]])

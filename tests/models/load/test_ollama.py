@@ -17,7 +17,7 @@ from mpg_cli.models.load import ollama
 from mpg_cli.models.load.catalogue import local_model
 from mpg_cli.models.load.ollama import find_blob
 from tests.support.adapters import tiny_adapter
-from tests.support.gguf_lora import write_lora, write_model
+from tests.support.gguf_models import write_lora, write_model
 from tests.support.models import tiny_model
 from tests.support.ollama import LIST, blob, manifest, named, pulled
 
@@ -252,7 +252,7 @@ def test_a_model_of_ollama_loads_with_its_adapter_and_counts_as_the_base_of_pers
     model = tiny_model("llama")
     peft = tiny_adapter(tmp_path / "peft", base=model)
     lora = write_lora(tmp_path / "lora.gguf", peft, model)
-    whole = write_model(tmp_path / "model.gguf", model)
+    whole = write_model(tmp_path / "model.gguf", "llama", model)
     pulled(folder, "me/tiny/latest", [("model", whole.read_bytes()), ("adapter", lora.read_bytes())])
     (notice,) = find_blob("ollama:me/tiny").notices
     named = notice.rpartition(" ")[2]
@@ -261,12 +261,12 @@ def test_a_model_of_ollama_loads_with_its_adapter_and_counts_as_the_base_of_pers
         "---\nname: plain\nprompt: ab\n"
     )
     shared: dict[str, Any] = {"model": "ollama:me/tiny", "device": "cpu", "dtype": "float32"}
-    told: list[str] = []
+    replies: list[str] = []
     for personas, adapters in ((None, [named]), ("ours", []), (None, [str(peft)]), ("plain", [])):
         with mpg_cli.load(personas, adapters=adapters, persona_dirs=[tmp_path], **shared) as speaker:
             assert speaker.model == "ollama:me/tiny:latest"
-            told.append(speaker.reply("abba", seed=3, max_tokens=12).text)
-    assert told[0] == told[1] == told[2] != told[3]
+            replies.append(speaker.reply("abba", seed=3, max_tokens=12).text)
+    assert replies[0] == replies[1] == replies[2] != replies[3]
     info = local_model("ollama:me/tiny")
     assert info is not None
     assert (info.id, info.source, info.problem) == ("ollama:me/tiny:latest", "converted", None)

@@ -56,10 +56,20 @@ def test_usual_files(tmp_path: Path, says: dict[str, Any], law: dict[str, Any]) 
     assert Sampling().over(of(tmp_path, **says).values) == SamplingLaw(**law)
 
 
-def test_greedy_decoding_is_noticed(tmp_path: Path) -> None:
-    [notice] = of(tmp_path, do_sample=False).notices
-    assert "generation_config.json of maker/some-model says do_sample: false" in notice
-    assert "--temperature" in notice
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        ({"do_sample": False}, "do_sample: false, so"),
+        ({"do_sample": False, "temperature": 0}, "do_sample: false, so"),
+        ({"temperature": 0}, "temperature: 0, so"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature: 0, so"),
+    ],
+)
+def test_greedy_decoding_is_noticed(tmp_path: Path, says: dict[str, Any], shown: str) -> None:
+    own = of(tmp_path, **says)
+    [notice] = own.notices
+    assert f"generation_config.json of maker/some-model says {shown} without --temperature" in notice
+    assert own.values == Sampling(temperature=0.0)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +85,9 @@ def test_greedy_decoding_is_noticed(tmp_path: Path) -> None:
         ("top_p", 0, "top_p 0 must be above 0"),
         ("repetition_penalty", "\x1b[31m", "repetition_penalty must be a number"),
         ("do_sample", "no", "do_sample must be true or false"),
+        ("eos_token_id", "2", "eos_token_id must be a token id or a list of them"),
+        ("eos_token_id", [[2]], "eos_token_id must be a token id or a list of them"),
+        ("eos_token_id", [2, {}], "eos_token_id must be a token id or a list of them"),
     ],
 )
 def test_an_invalid_value_is_left_out(tmp_path: Path, key: str, value: Any, why: str) -> None:
@@ -132,3 +145,21 @@ def test_a_loaded_model_says_it_and_the_bundled_one_asks_for_min_p(tmp_path: Pat
     )
     (folder / "generation_config.json").unlink()
     assert load_model(str(folder), device="cpu").own.values == Sampling()
+
+
+@pytest.mark.parametrize("ends", ["1", [[1]], {"id": 1}, [1, "x"], -1, True, 10**12])
+def test_odd_end_tokens_do_not_keep_a_model_from_loading(tmp_path: Path, ends: Any) -> None:
+    folder = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "tiny"))
+    known = load_model(str(folder), device="cpu")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    loaded = load_model(str(folder), device="cpu")
+    assert loaded.end_tokens >= known.end_tokens  # those of the configuration and the tokenizer
+    assert loaded.vocabulary == known.vocabulary
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000])
+def test_a_file_that_is_no_object_is_named(tmp_path: Path, text: str) -> None:
+    folder = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "tiny"))
+    (folder / "generation_config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"generation_config\.json"):
+        load_model(str(folder), device="cpu")

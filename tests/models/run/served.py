@@ -12,11 +12,10 @@ from torch.utils.hooks import RemovableHandle
 
 from mpg_cli.models.load.adapter import read_adapter
 from mpg_cli.models.load.adapter_fit import fit_adapter
-from mpg_cli.models.run.lora import LoraBank
 from mpg_cli.models.run.plan import PassPlan
-from mpg_cli.models.run.row_group import RowGroup
 from tests.support.adapters import peft_log_probs, tiny_adapter
 from tests.support.models import random_tokens, tiny_model
+from tests.support.rows import BLOCK, AlikeRows
 
 CLOSE = 1e-5
 
@@ -31,6 +30,7 @@ class Served:
         batch: int = 1,
         candidates: int = 1,
         plan: PassPlan | None = None,
+        block: int = BLOCK,
     ) -> None:
         self.architecture = architecture
         self.folders = [tiny_adapter(folder / "a", architecture, seed=1, r=3, use_rslora=True)]
@@ -38,11 +38,14 @@ class Served:
         model = tiny_model(architecture)
         adapters = [read_adapter(path, path.name) for path in self.folders]
         adapters = [fit_adapter(adapter, model) for adapter in adapters]
-        bank = LoraBank(model)
-        bank.add("experts", [[(adapter, 1.0)] for adapter in adapters])
-        names = ["reference", "prompt", "a", "b"]
-        self.rows = RowGroup(
-            model, names, batch=batch, candidates=candidates, bank=bank, stack="experts", plan=plan
+        self.rows = AlikeRows(
+            model,
+            ["reference", "prompt", "a", "b"],
+            adapters=[((adapter, 1.0),) for adapter in adapters],
+            batch=batch,
+            candidates=candidates,
+            plan=plan,
+            block=block,
         )
         self.known: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 

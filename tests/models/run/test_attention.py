@@ -14,9 +14,9 @@ from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run import attention
 from mpg_cli.models.run.attention import NAME, SCORES, attend, use_few_queries
 from mpg_cli.models.run.fold import fold
-from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.options.model import ModelOptions
 from tests.support.models import ALL, tiny_model
+from tests.support.rows import AlikeRows
 
 WIDTH, SIZE = 23, 8
 
@@ -143,7 +143,7 @@ def test_every_architecture_answers_the_same(architecture: str, monkeypatch: pyt
         if short:
             use_few_queries(model)
             assert model.config._attn_implementation == NAME
-        group = RowGroup(model, ["a", "b"], batch=2)
+        group = AlikeRows(model, ["a", "b"], batch=2)
         prompts = [[[3, 5, 7] * 7, [4] * 20], [[9, 8, 7], [6, 5, 4, 3]]]
         group.prefill(prompts)
         steps = [group.score(torch.tensor([[[1, 2, 3, 4]], [[5, 6, 7, 8]]])).log_probs]

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.errors import NumericsError
 from mpg_cli.models.fast.plan import FastPlan
 from mpg_cli.models.run.masks import context_length
 from mpg_cli.models.run.plan import PassPlan
-from mpg_cli.models.run.row_group import RowGroup
-from mpg_cli.models.run.rows import Rows
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
+from mpg_cli.models.run.slot_rows import SlotRows
 from mpg_cli.models.text.vocabulary import Vocabulary
+from mpg_cli.sampling.scorer import Kept
 from tests.models.run.served import CLOSE, Served, fail_at, prompts
 from tests.support.models import ALL, VOCABULARY, random_tokens, tiny_model
+from tests.support.rows import AlikeRows
 
 
 @pytest.mark.parametrize("architecture", ALL)
@@ -51,8 +52,7 @@ def test_rows_equal_peft_through_drafts_and_rollbacks(architecture: str, tmp_pat
     ],
 )
 def test_what_a_position_takes(architecture: str, numbers: int) -> None:
-    group = RowGroup(tiny_model(architecture), ["a", "b"], batch=3, candidates=2)
-    assert group.bytes_per_token() == 3 * 2 * 2 * 4 * numbers
+    assert RowPool(tiny_model(architecture)).position_bytes == 4 * numbers
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gemma4", "gpt2"])
@@ -80,17 +80,26 @@ def test_sequences_of_a_batch_move_at_their_own_pace(architecture: str, tmp_path
         ]
 
 
-def test_a_drafter_may_drop_what_it_was_never_fed(tmp_path: Path) -> None:
-    served = Served("llama", tmp_path)
-    streams = prompts([6, 2], seed=4)
-    served.rows.prefill([streams])
-    empty = torch.zeros(1, 1, 0, dtype=torch.long)
-    for token in (11, 12, 13):
-        served.rows.score(empty)
-        served.rows.commit([0], [[token]])
-    served.rows.commit([2], [[50]])  # 13 was waiting, 12 was fed
-    got = served.rows.score(empty).log_probs
-    assert (got[2, 0, 0] - served.expected(2, [*streams[2], 11, 50], 1)).abs().max() <= CLOSE
+def test_a_slot_that_drafted_nothing_loses_nothing() -> None:
+    """One of two slots steps three drafted tokens, of which one is accepted; both go on."""
+    model = tiny_model("llama")
+    pool, streams = RowPool(model), [random_tokens(1, n, seed=n)[0].tolist() for n in (6, 9)]
+    pool.insert({slot: NewRows([NewRow("a", (), ids)]) for slot, ids in enumerate(streams)})
+    while pool.unread:
+        pool.read(100)
+    nothing = torch.zeros(2, 1, 0, dtype=torch.long)
+    for round_ in range(2):
+        for token in (11, 12, 13):
+            pool.score(nothing, [0])
+            pool.push(torch.full((2, 1), token), [0])
+        pool.commit({0: Kept(1, [50]), 1: Kept(0, [60 + round_, 70])})
+        streams[0] += [11, 50]
+        streams[1] += [60 + round_, 70]
+    got = pool.score(nothing, [0, 1]).of([0, 1]).log_probs[0, :, 0, 0]  # (2, V)
+    with torch.inference_mode():
+        for b, stream in enumerate(streams):
+            expected = model(torch.tensor([stream])).logits.log_softmax(-1)[0, -1]
+            assert (got[b] - expected).abs().max() <= CLOSE
 
 
 def test_candidates_share_a_prefix_and_the_winner_continues(tmp_path: Path) -> None:
@@ -111,9 +120,9 @@ def test_candidates_share_a_prefix_and_the_winner_continues(tmp_path: Path) -> N
         ]
 
 
-@pytest.mark.parametrize("plan", [PassPlan(prefill_block=7), FastPlan(prefill_block=7)])
+@pytest.mark.parametrize("plan", [PassPlan(), FastPlan()])
 def test_a_long_prompt_is_read_in_blocks(plan: PassPlan, tmp_path: Path) -> None:
-    served = Served("gemma3", tmp_path, plan=plan)
+    served = Served("gemma3", tmp_path, plan=plan, block=7)
     streams = prompts([30, 11], seed=8)
     served.rows.prefill([streams])
     got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
@@ -122,37 +131,53 @@ def test_a_long_prompt_is_read_in_blocks(plan: PassPlan, tmp_path: Path) -> None
 
 
 def test_several_models_are_one_set_of_rows(tmp_path: Path) -> None:
-    """A full checkpoint as expert: rows of another model behind those of the base."""
-    served = Served("llama", tmp_path)
-    other = tiny_model("llama", seed=99)
-    rows = Rows([served.rows, RowGroup(other, ["checkpoint"])])
-    assert rows.names == ("reference", "prompt", "a", "b", "checkpoint")
+    """A full checkpoint as expert: rows of another model behind those of the base; a slot has none there."""
+    served, other = Served("llama", tmp_path), tiny_model("llama", seed=99)
     streams = [*prompts([8, 3], seed=7), random_tokens(1, 10, seed=70)[0].tolist()]
-    rows.prefill([streams])
+    rows = SlotRows(served.rows.model)
+    named = zip(served.rows.names, served.rows.adapters, streams, strict=False)
+    own = NewRows([NewRow(*row) for row in named])
+    checkpoint = NewRows([NewRow("checkpoint", (), streams[4])])
+    rows.insert({0: [(served.rows.model, own), (other, checkpoint)], 1: [(served.rows.model, own)]})
+    for pool in rows.pools:
+        while pool.unread:
+            pool.read(100)
+    assert [rows.name(0, row) for row in range(5)] == ["reference", "prompt", "a", "b", "checkpoint"]
+    assert rows.alike(0) != rows.alike(1)
     draft = [5, 6, 7]
-    got = rows.score(torch.tensor(draft).view(1, 1, 3)).log_probs
+    scored = rows.score(torch.tensor([draft, draft])[:, None], [0, 1])
+    got, of_second = scored.of([0]).log_probs, scored.of([1]).log_probs
     with torch.inference_mode():
         expected = other(torch.tensor([[*streams[4], *draft]])).logits.log_softmax(-1)[0, -4:]
     assert (got[4, 0, 0] - expected).abs().max() <= CLOSE
     assert (got[3, 0, 0] - served.expected(3, [*streams[3], *draft], 4)).abs().max() <= CLOSE
+    assert (got[:4] - of_second).abs().max() <= CLOSE
 
 
-def test_nan_names_the_row(tmp_path: Path) -> None:
-    served = Served("llama", tmp_path)
-    served.rows.prefill([prompts([5, 2], seed=3)])
-    for layer in served.rows.bank._layers.values():  # type: ignore[union-attr]
-        layer.stacks["experts"][1][1].fill_(torch.nan)  # the A of the second adapter
-        break
-    served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long))
-    with pytest.raises(NumericsError, match="row of b"):
-        served.rows.check()
-    served.rows.check()  # said once
+def test_nan_stays_in_its_row_and_slot() -> None:
+    """A sequence of infinite embeddings beside another; its rows can be used again."""
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[5] = torch.nan
+    pool = RowPool(model)
+    pool.insert({0: NewRows([NewRow("a", (), [3, 4])]), 1: NewRows([NewRow("b", (), [3, 5, 4])])})
+    while pool.unread:
+        pool.read(100)
+    nothing = torch.zeros(2, 1, 0, dtype=torch.long)
+    scores = pool.score(nothing, [0, 1]).of([0, 1])
+    assert scores.bad.tolist() == [[False, True]]
+    pool.commit({0: Kept(0, [7])})
+    pool.free(1, damaged=True)
+    pool.insert({1: NewRows([NewRow("c", (), [3, 4])])})
+    pool.read(100)
+    scores = pool.score(nothing, [0, 1]).of([0, 1])
+    assert not bool(scores.bad.any())
 
 
 def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
     """From a short prompt past the first allocation (128 slots and the prompt), in steps."""
     model = tiny_model("llama", max_position_embeddings=512)
-    rows = RowGroup(model, ["reference"], batch=2)
+    rows = AlikeRows(model, ["reference"], batch=2)
     streams = [random_tokens(1, 6, seed=s)[0].tolist() for s in (1, 2)]
     rows.prefill([[stream] for stream in streams])
     for step in range(4):
@@ -168,7 +193,7 @@ def test_the_cache_keeps_its_contents_as_it_grows(tmp_path: Path) -> None:
 
 
 def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path) -> None:
-    served = Served("llama", tmp_path, plan=FastPlan(prefill_block=4))
+    served = Served("llama", tmp_path, plan=FastPlan(), block=4)
     empty = torch.zeros(1, 1, 0, dtype=torch.long)
     first, second = prompts([9, 3], seed=1), prompts([9, 3], seed=2)  # equal lengths
     for streams in (first, first, second, first):
@@ -181,26 +206,16 @@ def test_a_prompt_is_reused_only_if_it_is_the_same(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         served.rows.prefill([second])
     handle.remove()
+    served.rows.pool.reset()
     served.rows.prefill([first])
     got = served.rows.score(empty).log_probs
     assert (got[3, 0, 0] - served.expected(3, first[3], 1)).abs().max() <= CLOSE
 
 
-def test_several_waiting_tokens_are_dropped_together(tmp_path: Path) -> None:
-    served = Served("llama", tmp_path)
-    streams = prompts([6, 2], seed=4)
-    served.rows.prefill([streams])
-    served.rows.score(torch.tensor([[[21, 22]]]))
-    served.rows.commit([1], [[11, 12, 13]])
-    served.rows.commit([2], [[14]])  # 12 and 13, both still waiting
-    got = served.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs
-    assert (got[2, 0, 0] - served.expected(2, [*streams[2], 21, 11, 14], 1)).abs().max() <= CLOSE
-
-
 def test_filler_behind_a_short_sequence_may_reach_past_the_context(tmp_path: Path) -> None:
     """GPT-2's learned positions end at 128: the sequence at the limit must not index beyond them."""
     model = tiny_model("gpt2")
-    rows = RowGroup(model, ["reference"], batch=2)
+    rows = AlikeRows(model, ["reference"], batch=2)
     streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (126, 20)]
     rows.prefill([[stream] for stream in streams])
     drafts = random_tokens(2, 5, seed=3)
@@ -214,7 +229,7 @@ def test_filler_behind_a_short_sequence_may_reach_past_the_context(tmp_path: Pat
 
 def test_half_precision_rows_give_float32_log_probabilities(tmp_path: Path) -> None:
     model = tiny_model("llama").to(torch.bfloat16)
-    rows = RowGroup(model, ["reference"], batch=2)
+    rows = AlikeRows(model, ["reference"], batch=2)
     rows.prefill([[[5, 6, 7, 8]], [[5, 6]]])
     got = rows.score(torch.tensor([[[9]], [[9]]])).log_probs
     assert got.dtype == torch.float32
@@ -247,7 +262,7 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
     model = tiny_model("phi3", rope_parameters=rope, original_max_position_embeddings=32)
     assert context_length(model.config) == 32
     assert context_length(tiny_model("phi3").config) == 128
-    rows = RowGroup(model, ["reference"], batch=2)
+    rows = AlikeRows(model, ["reference"], batch=2)
     streams = [random_tokens(1, n, seed=n)[0].tolist() for n in (4, 29)]
     rows.prefill([[stream] for stream in streams])
     drafts = random_tokens(2, 6, seed=3)
@@ -262,7 +277,7 @@ def test_long_rope_is_served_within_its_original_length(tmp_path: Path) -> None:
 def test_rows_return_the_requested_vocabulary() -> None:
     """Models of one tokenizer pad their embeddings differently: cut or filled with impossible tokens."""
     for size in (90, 100):
-        rows = RowGroup(tiny_model("llama"), ["row"], vocabulary=Vocabulary(size))
+        rows = AlikeRows(tiny_model("llama"), ["row"], vocabulary=Vocabulary(size))
         rows.prefill([[[5, 6, 7]]])
         got = rows.score(torch.tensor([[[8]]])).log_probs[0, 0, 0]  # (2, size)
         assert got.shape == (2, size)
@@ -298,12 +313,7 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
     served = Served("mistral", tmp_path, batch=4, candidates=2, plan=plan)
     streams = [prompts([n, 2], seed=n) for n in (120, 4, 5, 6)]
     served.rows.prefill(streams)
-    widths: list[int] = []
-
-    def note(model: Any, args: Any, kwargs: Any) -> None:
-        widths.append(kwargs["attention_mask"].shape[-1])
-
-    served.rows.model.register_forward_pre_hook(note, with_kwargs=True)
+    widths = widths_of(served.rows.model)
     for seed in (1, 2):
         widths.clear()
         drafts = random_tokens(8, 3, seed=seed).view(4, 2, 3)
@@ -321,29 +331,38 @@ def test_long_and_short_sequences_pass_apart_where_padding_costs_more(
 def test_how_a_sequence_alone_is_rounded_does_not_depend_on_what_was_there_before() -> None:
     """Positions are read by its length, however far the cache has grown."""
     model = tiny_model("llama", max_position_embeddings=512)
-    group = RowGroup(model, ["a", "b"], plan=FastPlan(min_keys=0))
+    group, widths = AlikeRows(model, ["a", "b"], plan=FastPlan(min_keys=0)), widths_of(model)
     found = []
     for length in (3, 200, 3):
         group.prefill([[[5] * length, [6] * (length - 1)]])
-        found.append(group.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs)
-        assert group.cache.span.width == length
+        found.append(group.score().log_probs)
+        assert widths[-1] == length
     assert torch.equal(found[0], found[2])
 
 
 def test_keys_without_gaps_give_the_same() -> None:
     """On a CPU a pass of one token a row reads on to the end of the cache, where that is near."""
-    found = []
-    for plan in (FastPlan(), FastPlan(min_keys=0)):
-        group = RowGroup(tiny_model("llama"), ["a", "b"], batch=2, plan=plan)
+    found, read = [], []
+    for plan in (FastPlan(), FastPlan(min_keys=0), FastPlan(min_keys=0, max_gap=0)):
+        model = tiny_model("llama")
+        group, widths = AlikeRows(model, ["a", "b"], batch=2, plan=plan), widths_of(model)
         group.prefill([[[3, 5, 7, 9], [4, 6, 8, 2]], [[5, 1], [9, 1]]])
-        steps, widths = [], []
+        steps = []
         for token in range(40):  # the cache grows on the way
-            steps.append(group.score(torch.zeros(2, 1, 0, dtype=torch.long)).log_probs)
-            widths.append(group.cache.span.width)
+            steps.append(group.score().log_probs)
             group.commit([0, 0], [[token], [token + 1]])
-        capacities = {layer.keys.shape[2] for layer in group.cache.layers if layer.keys is not None}
-        assert len(capacities) == 1
-        assert (widths[-1] in capacities) == (plan.min_keys == 0)
         found.append(torch.stack(steps))
-    assert (found[0] - found[1]).abs().max() < CLOSE
-    assert FastPlan(min_keys=0, max_gap=0).step_width(group.cache.layers[0].keys, 3) == 3
+        read.append(widths[-1])
+    assert all((other - found[0]).abs().max() < CLOSE for other in found[1:])
+    assert read[0] == read[2] == 43 < read[1]
+
+
+def widths_of(model: Any) -> list[int]:
+    """A list to which every pass of the model adds the number of positions that it reads."""
+    widths: list[int] = []
+
+    def note(model: Any, args: Any, kwargs: Any) -> None:
+        widths.append(kwargs["attention_mask"].shape[-1])
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    return widths

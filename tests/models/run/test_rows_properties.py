@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from mpg_cli.models.run.row_group import RowGroup
 from tests.support.models import VOCABULARY, tiny_model
+from tests.support.rows import AlikeRows
 
 TOKENS = st.integers(3, VOCABULARY - 1)
 ROUND = st.fixed_dictionaries(
@@ -33,7 +33,7 @@ def model(architecture: str) -> Any:
 
 def fresh(architecture: str, streams: list[list[int]]) -> torch.Tensor:
     """(B, V) after each stream, from a new prefill."""
-    rows = RowGroup(model(architecture), ["row"], batch=len(streams))
+    rows = AlikeRows(model(architecture), ["row"], batch=len(streams))
     rows.prefill([[stream] for stream in streams])
     return rows.score(torch.zeros(len(streams), 1, 0, dtype=torch.long)).log_probs[0, :, 0, 0]
 
@@ -48,7 +48,7 @@ def fresh(architecture: str, streams: list[list[int]]) -> torch.Tensor:
 def test_caches_after_rollback_equal_a_fresh_prefill(
     architecture: str, candidates: int, prompts: list[list[int]], rounds: list[dict[str, Any]]
 ) -> None:
-    rows = RowGroup(model(architecture), ["row"], batch=2, candidates=candidates)
+    rows = AlikeRows(model(architecture), ["row"], batch=2, candidates=candidates)
     rows.prefill([[prompt] for prompt in prompts])
     streams = [list(prompt) for prompt in prompts]
     for step in rounds:

@@ -72,11 +72,22 @@ def test_system_text_goes_to_the_first_user_turn_even_behind_an_assistants() -> 
     assert got == "<assistant>a</><user>P\n\nb</><assistant>"
 
 
-def test_a_template_that_fails_by_itself_is_the_models_fault() -> None:
-    broken = "{{ raise_exception('out of order') }}"
-    with pytest.raises(ModelError, match="out of order"):
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("{{ raise_exception('out of order') }}", "out of order"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% macro own() %}{{ own() }}{% endmacro %}{{ own() }}", "recursion"),
+        ("{{ 'x'.encode('no-codec') }}", "no-codec"),
+        ("{{ range(10 ** 9) | list }}", "Range too big"),
+        ("{{ 'x' * 10 ** 17 }}", "MemoryError"),
+        ("{{ messages[0].content }}{{ 1 / (messages[0].content | length - 2) }}", "division by zero"),
+    ],
+)
+def test_a_template_that_fails_by_itself_is_the_models_fault(broken: str, why: str) -> None:
+    with pytest.raises(ModelError, match=why):
         text(Prompting("Hi"), template=broken)
-    with pytest.raises(UsageError, match="out of order"):
+    with pytest.raises(UsageError, match=why):
         text(Prompting(messages=({"role": "user", "content": "Hi"},)), template=broken)
 
 

@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.engine.teacher_forcing import TeacherForcing
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.models.experts import Expert
 from mpg_cli.models.load.loader import LoadedModel, load_checkpoint, load_drafter, load_model
-from mpg_cli.models.run.lora import LoraBank
-from mpg_cli.models.run.step_row import StepRow
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
-from mpg_cli.sampling.params import Scheme
 from mpg_cli.sampling.targets import combine
 from tests.support.models import save_model, tiny_model
+from tests.support.rows import AlikeRows
 from tests.support.tokenizers import byte_tokenizer
 
 CHAT = "{% for m in messages %}w5 {{ m.content }} w6 {% endfor %}"
@@ -104,8 +102,8 @@ def test_what_a_tokenizer_lacks(
         monkeypatch.setitem(sys.modules, module, None)
     tiny_model("qwen2" if file == "vocab.json" else "llama").save_pretrained(tmp_path)
     (tmp_path / file).write_bytes(content)
-    told, advice = refused(tmp_path).split("\nhint: ")
-    assert reason in told
+    message, advice = refused(tmp_path).split("\nhint: ")
+    assert reason in message
     assert hint in advice
 
 
@@ -151,6 +149,16 @@ def test_a_checkpoint_with_a_token_of_its_own_is_served(tmp_path: Path) -> None:
     loaded = load(model(tmp_path, "<|im_start|>", rows=97, chat_template=CHATML))
     assert prompt_ids(loaded, "w3") == [96, 3, 6]
     assert 96 in loaded.vocabulary
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 1 / 0 }}", "{{ 'x'.encode('no-codec') }}", "{{ [][0].x }}", "{% if %}"]
+)
+def test_a_template_that_fails_is_reported_where_a_prompt_needs_it(tmp_path: Path, template: str) -> None:
+    loaded = load(model(tmp_path, "[PAD]", chat_template=template))
+    with pytest.raises(ModelError, match="chat template fails") as caught:
+        prompt_ids(loaded, "w3")
+    assert "--raw" in str(caught.value.hint)
 
 
 # Another model beside the base
@@ -204,9 +212,8 @@ def test_a_token_of_the_bases_prompts_that_the_other_cannot_read(tmp_path: Path)
 def law(base: LoadedModel, expert: LoadedModel, weight: float, tokens: list[int]) -> torch.Tensor:
     """log p (V,) of a blend after these tokens."""
     experts = [Expert("e", weight, checkpoint=expert.model)]
-    blend_rows = BlendRows(base, LoraBank.of(base.model), experts, Scheme(drafter="none"))
-    blend_rows.rows.prefill([[tokens, tokens]])
-    rows = blend_rows.rows.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[:, 0, 0, 0]  # (2, V)
+    forcing = TeacherForcing.of(base, experts)
+    rows = forcing.log_probs([[tokens, tokens]], torch.zeros(1, 1, 1, dtype=torch.long))[:, 0, 0, 0]  # (2, V)
     return combine("product", rows, torch.tensor([weight]))
 
 
@@ -233,9 +240,9 @@ def test_a_blend_samples_the_tokens_that_all_of_its_models_have(
 def test_a_drafter_reads_on_behind_a_token_that_it_lacks(tmp_path: Path) -> None:
     base = load(model(tmp_path / "base", "<|mood|>", rows=97))
     smaller = load_drafter(str(model(tmp_path / "smaller")), base)
-    row = StepRow(smaller.model, ["drafter"], vocabulary=base.vocabulary)
+    row = AlikeRows(smaller.model, ["drafter"], vocabulary=base.vocabulary)
     row.prefill([[[5, 96, 7]]])
     row.push(torch.tensor([[96]]))
-    log_q = row.score(torch.zeros(1, 1, 0, dtype=torch.long)).log_probs[0, 0, 0, 0]  # (97,)
+    log_q = row.score().log_probs[0, 0, 0, 0]  # (97,)
     assert log_q[96] == -torch.inf
     assert bool(log_q[:96].isfinite().all())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpg_cli.models.run.row_group import RowGroup
 from mpg_cli.models.text.vocabulary import Vocabulary
 from tests.support.models import VOCABULARY, tiny_model
+from tests.support.rows import AlikeRows
 
 
 def test_of_ids() -> None:
@@ -21,8 +21,8 @@ def test_of_ids() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_what_is_not_known_is_impossible_and_the_rest_is_normalised(dtype: torch.dtype) -> None:
     known = Vocabulary(VOCABULARY - 7, (0, 5))
-    whole = RowGroup(tiny_model("llama").to(dtype), ["row"])
-    cut = RowGroup(tiny_model("llama").to(dtype), ["row"], vocabulary=known)
+    whole = AlikeRows(tiny_model("llama").to(dtype), ["row"])
+    cut = AlikeRows(tiny_model("llama").to(dtype), ["row"], vocabulary=known)
     for rows in (whole, cut):
         rows.prefill([[[5, 6, 7]]])
     every, found = (rows.score(torch.tensor([[[8]]])) for rows in (whole, cut))

@@ -268,7 +268,7 @@ def test_the_characters_note_stands_before_the_last_instructions() -> None:
     note = {"prompt": "{{char}} never lies.", "depth": 4, "role": "system"}
     found = draft(v2(extensions={"depth_prompt": note}, post_history_instructions="Be brief."))
     assert (found.prompt or "").endswith("Wise.\n\nAda never lies.\n\nBe brief.")
-    assert any("Character's Note (depth_prompt) is near the end" in told for told in found.notices)
+    assert any("Character's Note (depth_prompt) is near the end" in notice for notice in found.notices)
     for nothing in ({"prompt": ""}, {"prompt": None}, {"depth": 4}, None, []):
         assert draft(v2(extensions={"depth_prompt": nothing})).notices == ()
 
@@ -333,10 +333,10 @@ def test_macros_for_texts_of_the_card() -> None:
 
 
 def test_macros_that_stay_are_counted() -> None:
-    told = "unknown macros left unchanged: {{a0}}, {{a1}}, {{a2}}, {{a3}}"
+    notice = "unknown macros left unchanged: {{a0}}, {{a1}}, {{a2}}, {{a3}}"
     many = "".join(f"{{{{a{n}}}}}" for n in range(7))
-    assert draft(v2(description=many)).notices == (f"{told}, {{{{a4}}}} and 2 more",)
-    assert draft(v2(description=many[:24])).notices == (told,)
+    assert draft(v2(description=many)).notices == (f"{notice}, {{{{a4}}}} and 2 more",)
+    assert draft(v2(description=many[:24])).notices == (notice,)
 
 
 def test_a_name_in_another_script_stays() -> None:
@@ -355,9 +355,9 @@ def test_the_same_file_gives_the_same_persona() -> None:
 
 
 def test_a_lorebook_beside_the_card_is_named() -> None:
-    told = "the linked lorebook 'Brim' is not in the file"
-    assert draft(v2(extensions={"world": "Brim"})).notices == (told,)
-    assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": []})).notices == (told,)
+    notice = "the linked lorebook 'Brim' is not in the file"
+    assert draft(v2(extensions={"world": "Brim"})).notices == (notice,)
+    assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": []})).notices == (notice,)
     entry = {"content": "x", "constant": True}
     assert draft(v2(extensions={"world": "Brim"}, character_book={"entries": [entry]})).notices == ()
 

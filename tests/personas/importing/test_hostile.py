@@ -71,9 +71,9 @@ def outcome(data: bytes) -> str | UsageError:
         return refusal
 
 
-def is_harmless(told: str | UsageError) -> bool:
+def is_harmless(message: str | UsageError) -> bool:
     """A file, or a message, without characters that a terminal would obey."""
-    text = told if isinstance(told, str) else f"{told.message}{told.hint or ''}"
+    text = message if isinstance(message, str) else f"{message.message}{message.hint or ''}"
     return bool(text) and HARMFUL.search(text) is None
 
 

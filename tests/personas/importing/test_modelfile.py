@@ -133,9 +133,9 @@ def parameters(*lines: str) -> tuple[str, ...]:
 
 def test_values_that_mpg_does_not_take_are_no_flags() -> None:
     refused = ("seed -1", "num_predict -1", "top_p 2", "top_p 0", "presence_penalty -2.5", 'stop ""')
-    told = "parameters without an option in mpg: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
-    assert parameters(*refused[:2], *refused[3:]) == (told.format("top_p 0.0"),)
-    assert parameters(*refused[:3], *refused[4:]) == (told.format("top_p 2.0"),)
+    notice = "parameters without an option in mpg: seed -1, num_predict -1, {}, presence_penalty -2.5, stop"
+    assert parameters(*refused[:2], *refused[3:]) == (notice.format("top_p 0.0"),)
+    assert parameters(*refused[:3], *refused[4:]) == (notice.format("top_p 2.0"),)
     assert parameters("seed 18446744073709551616")[0].endswith(": seed 18446744073709551616")
 
 

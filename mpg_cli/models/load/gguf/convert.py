@@ -7,6 +7,7 @@ of different models apart, wherever they are, and read in milliseconds; all of a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from mpg_cli.config.conversions import SOURCE_FILE, conversions_dir
+from mpg_cli.config.conversions import SOURCE_FILE, conversions_dir, read_conversion
 from mpg_cli.errors import ModelError, brief
 from mpg_cli.io.files import lock, staged_folder, swapped_in, write_atomic
 from mpg_cli.io.gguf_header import Header, read_header
@@ -87,31 +88,38 @@ def open_gguf(path: Path, identity: str) -> Gguf:
 
 
 def convert(file: Gguf, dtype: torch.dtype, report: Callable[[str], None] = lambda text: None) -> Path:
-    """The folder of the converted model, made unless it is there; `report` gets progress messages.
+    """The folder of the converted model, made unless it is there in full; `report` gets progress messages.
 
     A second process that converts waits for the first. Raises ModelError where the file cannot be converted
     exactly, the disk lacks the space or the cache cannot be written.
     """
     target = conversions_dir() / _folder_name(file.header, dtype)
     try:
-        if not (target / SOURCE_FILE).is_file():
+        if not _is_complete(target):
             conversions_dir().mkdir(parents=True, exist_ok=True)
             with _only_one(report):
-                if not (target / SOURCE_FILE).is_file():
+                if not _is_complete(target):
                     _check_space(file, dtype)
                     with staged_folder(target) as staged:
                         _write(file, dtype, staged, report)
                         _write_source(file, staged)
                         with swapped_in(staged, target):
                             pass
-        elif json.loads((target / SOURCE_FILE).read_text())["id"] != file.id:
-            _write_source(file, target)  # the file has moved
     except OSError as error:
         raise ModelError(
             f"{file.label} cannot be converted: {error.strerror or error}",
             hint=f"check {visible(str(conversions_dir()))}, or set XDG_CACHE_HOME to another place",
         ) from error
+    made = read_conversion(target)
+    if made is not None and made.id != file.id:  # the file has moved
+        with contextlib.suppress(OSError):  # a cache that is read only lists it under the old name
+            _write_source(file, target)
     return target
+
+
+def _is_complete(folder: Path) -> bool:
+    made = read_conversion(folder)
+    return made is not None and made.complete
 
 
 def memory_notice(file: Gguf, dtype: torch.dtype) -> list[str]:
@@ -232,7 +240,8 @@ def _generation(file: Gguf, config: Any) -> dict[str, Any]:
 
 
 def _write_source(file: Gguf, folder: Path) -> None:
-    data = {"id": file.id, "quantisation": file.header.quantisation, "format": FORMAT}
+    sizes = {one.name: one.stat().st_size for one in folder.iterdir() if one.name != SOURCE_FILE}
+    data = {"id": file.id, "quantisation": file.header.quantisation, "format": FORMAT, "files": sizes}
     write_atomic(folder / SOURCE_FILE, json.dumps(data, indent=2) + "\n", error=None)
 
 

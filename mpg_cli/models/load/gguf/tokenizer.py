@@ -45,7 +45,12 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path, name: str) -> Non
     )
     tokenizer.chat_template = find_template(metadata, vocabulary, adds_bos)
     check_template(tokenizer, name)
-    tokenizer.save_pretrained(folder)
+    try:
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:  # of tokenizers, for a full disk
+        raise OSError(brief(error)) from error
 
 
 def end_tokens(metadata: Mapping[str, Any], name: str) -> list[int]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mpg_cli.errors import ModelError
-from mpg_cli.io.gguf_header import Header, TensorInfo
+from mpg_cli.io.gguf_header import AGAIN, Header, TensorInfo
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.gguf.architectures import ARCHITECTURES, SPECIAL
 
@@ -66,7 +66,7 @@ def _checked(
     if stored != tuple(shape):
         raise ModelError(
             f"{label} is damaged: {visible(source.name, 80)} is {source.shape}, must be {tuple(shape)}",
-            hint="fetch the file again",
+            hint=AGAIN,
         )
     return stored
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from mpg_cli.errors import ModelError
 from mpg_cli.models.load.gguf.architectures import ARCHITECTURES
 from mpg_cli.models.load.loader import LoadedModel, load_model
-from tests.support.gguf_models import TINY, llama_cpp, tiny, write_model
+from tests.support.gguf_models import TINY, tiny, write_model
+from tests.support.llama_cpp import LlamaCpp
 from tests.support.models import log_probs
 
 LENGTHS = (3, 12, 40)  # of prompts; windows have 8
@@ -40,19 +41,15 @@ def test_every_architecture_is_compared() -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_logits_are_those_of_the_original_and_of_llama_cpp(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp", reason="llama.cpp is compared through xllamacpp")
     original = tiny(name)
     path = write_model(tmp_path / f"{name}.gguf", name, original)
     loaded = load(path)
     assert loaded.id == str(path)
     expected, found = log_probs(original, prompt()), log_probs(loaded.model, prompt())
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
-    with llama_cpp(path, context=256) as next_token:
+    with LlamaCpp(path, context=256) as theirs:
         for length in LENGTHS:
-            ids = prompt()[0, :length].tolist()
-            theirs = next_token(ids)
-            assert len(theirs) == original.config.vocab_size
-            row = torch.tensor([theirs[i] for i in range(len(theirs))])
+            row = theirs.log_probs(prompt()[0, :length].tolist())
             atol = ROUGH if name in GELU else 1e-4
             torch.testing.assert_close(found[0, length - 1], row, rtol=0, atol=atol)
 
@@ -63,9 +60,8 @@ def test_quantised_files_are_dequantised_exactly(kind: str, tmp_path: Path) -> N
     loaded = load(path)
     assert kind in loaded.dtype.reason
     assert any(kind in notice for notice in loaded.notices) == kind.startswith("Q")
-    with llama_cpp(path) as next_token:
-        theirs = next_token(prompt()[0].tolist())
-    row = torch.tensor([theirs[i] for i in range(len(theirs))])
+    with LlamaCpp(path) as theirs:
+        row = theirs.log_probs(prompt()[0].tolist())
     # llama.cpp quantises activations as well.
     found = log_probs(loaded.model, prompt())[0, -1]
     torch.testing.assert_close(found, row, rtol=0, atol=0.1 if kind.startswith("Q") else 0.02)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 from mpg_cli.config.conversions import conversions, conversions_dir, find_conversion
 from mpg_cli.errors import ModelError, MpgError
@@ -31,6 +36,7 @@ from mpg_cli.personas.expression import parse
 from mpg_cli.personas.matching import fit
 from mpg_cli.personas.registry import Registry, resolve
 from tests.support.adapters import tiny_adapter
+from tests.support.cli import Cli
 from tests.support.gguf_models import tiny, write_model
 from tests.support.hub import COMMIT, StubHub, running, use_endpoint
 from tests.support.models import log_probs, random_tokens
@@ -90,6 +96,30 @@ def test_a_conversion_is_a_plain_folder(file: Path, cache: Path) -> None:
     )
 
 
+def test_generate_takes_a_file_in_bfloat16(
+    file: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply is that of the folder in the cache, whose weights are those of float32, rounded."""
+    mpg = Cli(capsys, monkeypatch)
+
+    def reply(model: Path) -> dict[str, Any]:
+        options = ("--device", "cpu", "--dtype", "bfloat16", "--seed", "3", "--max-tokens", "12")
+        code, out, err = mpg(
+            "generate", "-p", "pirate", "--model", model, *options, "--format", "events", "Hi"
+        )
+        assert code == 0, err
+        finished: dict[str, Any] = json.loads(out.splitlines()[-1])
+        assert finished["dtype"] == "bfloat16"
+        return finished
+
+    found = reply(file)
+    (folder,) = folders(cache)
+    assert reply(folder)["token_ids"] == found["token_ids"]
+    whole = load(file).model.state_dict()
+    for name, weight in load_file(folder / "model.safetensors").items():
+        assert torch.equal(weight, whole[name].bfloat16())
+
+
 def test_large_models_are_written_in_shards(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = log_probs(load(file).model, random_tokens())
     shutil.rmtree(cache)
@@ -118,6 +148,12 @@ def test_names_that_are_no_model(file: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"PK")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         load(tmp_path / "x.gguf")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    os.mkfifo(tmp_path / "pipe")
+    for pipe in ("pipe.gguf", "pipe"):  # nothing ever writes to it
+        with pytest.raises(ModelError, match=r"is neither a file nor a folder"):
+            load(tmp_path / pipe)
+        assert catalogue.local_model(str(tmp_path / pipe)) is None
     with pytest.raises(ModelError, match="--revision needs a model of the hub"):
         load_model(str(file), revision="main")
 
@@ -133,12 +169,18 @@ def hub(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield stub
 
 
-def test_a_file_of_the_hub(hub: StubHub, file: Path) -> None:
+def test_a_file_of_the_hub(hub: StubHub, file: Path, tmp_path: Path) -> None:
     loaded = load(f"some/tiny-GGUF:{file.name}")
     assert (loaded.id, loaded.revision) == (f"some/tiny-GGUF:{file.name}", COMMIT)
     fetched = [line for line in hub.requests if line.startswith("GET") and "resolve" in line]
     assert all(file.name in line for line in fetched)
     load("some/tiny-GGUF:big/tiny.F16.gguf")
+    (fetched_file,) = (tmp_path / "hub-cache").rglob(file.name)
+    os.truncate(fetched_file.resolve(), 1000)
+    with pytest.raises(ModelError, match="is truncated") as caught:
+        load(f"some/tiny-GGUF:{file.name}")
+    again = f"mpg models remove some/tiny-GGUF, then mpg models get some/tiny-GGUF:{file.name}"
+    assert caught.value.hint == again
     with pytest.raises(ModelError, match="has no GGUF file f16") as caught:
         load("some/tiny-GGUF:f16")
     assert caught.value.hint == "choose one of big/tiny.F16.gguf"
@@ -192,7 +234,9 @@ def test_conversions_are_listed_and_removed(file: Path, cache: Path) -> None:
     found = catalogue.find(str(file.parent))
     assert found is not None
     assert found.source == "converted"
+    removable = find_removable(str(file))
     find_removable(str(file)).remove()
+    removable.remove()  # another process was quicker
     assert catalogue.converted() == []
     assert file.is_file()
 
@@ -205,6 +249,57 @@ def test_a_moved_file_keeps_its_conversion(file: Path, tmp_path: Path, cache: Pa
     load(moved)
     assert folders(cache) == made
     assert [one.id for one in conversions()] == [str(moved)]
+
+
+@pytest.mark.parametrize("source", ["", "{", "[]", "{}", '{"id": "x", "quantisation": "F16", "files": 3}'])
+def test_a_conversion_whose_description_is_damaged_is_made_anew(file: Path, cache: Path, source: str) -> None:
+    load(file)
+    (folder,) = folders(cache)
+    (folder / "source.json").write_text(source)
+    assert conversions() == []
+    load(file)
+    assert [one.id for one in conversions()] == [str(file)]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_conversion_with_a_damaged_file_is_made_anew(file: Path, cache: Path, name: str) -> None:
+    whole = log_probs(load(file).model, random_tokens())
+    (folder,) = folders(cache)
+    os.truncate(folder / name, 10)
+    info = catalogue.local_model(str(file))
+    assert info is not None
+    assert info.source == "file"
+    assert torch.equal(log_probs(load(file).model, random_tokens()), whole)
+    (folder / name).unlink()
+    assert torch.equal(log_probs(load(file).model, random_tokens()), whole)
+    assert [one.complete for one in conversions()] == [True]
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No process writes more than this into a file: OSError, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_conversion_in_a_cache_that_takes_nothing_serves_a_moved_file(file: Path, tmp_path: Path) -> None:
+    load(file)
+    moved = file.rename(tmp_path / "moved.gguf")
+    with largest_file(0):
+        assert load(moved).id == str(moved)
+    assert [one.id for one in conversions()] == [str(file)]
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000, 200_000])
+def test_a_disk_that_is_full_too_soon_is_one_message(file: Path, cache: Path, size: int) -> None:
+    with largest_file(size), pytest.raises(ModelError, match=r"cannot be converted: .*File too large"):
+        load(file)
+    assert folders(cache) == []
+    load(file)
 
 
 def test_other_weights_under_the_same_name_are_converted_anew(file: Path, cache: Path) -> None:
@@ -270,6 +365,29 @@ def test_what_a_killed_process_left_of_another_file_is_removed(file: Path, cache
     (left / "model.safetensors").write_bytes(bytes(10))
     load(file)
     assert not left.exists()
+
+
+INTERRUPTED = """
+import os, sys
+from safetensors import torch as files
+from mpg_cli.__main__ import main
+number = int(sys.argv.pop())
+def save_file(*arguments, **options):
+    os.kill(os.getpid(), number)
+files.save_file = save_file
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_nothing(file: Path, cache: Path, number: int, code: int) -> None:
+    """The signal comes when the weights are to be written."""
+    command = [sys.executable, "-c", INTERRUPTED, "generate", "-p", "pirate", "--model", str(file), "Hi"]
+    done = subprocess.run([*command, str(int(number))], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+    load(file)
 
 
 def test_mutated_files_load_or_fail_with_one_message(file: Path, tmp_path: Path) -> None:

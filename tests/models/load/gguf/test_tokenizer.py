@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
@@ -18,11 +17,11 @@ from mpg_cli.models.load.gguf.pretokenizers import PRE_TOKENIZERS
 from mpg_cli.models.load.gguf.tokenizer import end_tokens, write_tokenizer
 from mpg_cli.models.load.tokenizer import load_tokenizer
 from mpg_cli.models.text.detokenizer import Detokenizer
-from tests.support.llama_cpp import LlamaTokenizer, write_gguf
+from tests.support.gguf_models import write_blank
+from tests.support.llama_cpp import LlamaCpp
 from tests.support.texts import texts
 from tests.support.vocabularies import CHATML, CLASSIC, OWN, byte_level, sentencepiece
 
-SMOLLM2 = os.environ.get("MPG_TEST_GGUF")  # a file of SmolLM2
 FIRST = {pre: name for name, pre in reversed(PRE_TOKENIZERS.items())}  # the first name of each
 
 
@@ -35,7 +34,7 @@ def rebuilt(metadata: Mapping[str, Any], folder: Path) -> Any:
 def check_equal(metadata: Mapping[str, Any], folder: Path, count: int, extra: Sequence[str]) -> None:
     """The ids of so many texts, with what is added around them, and the texts of the ids."""
     ours = rebuilt(metadata, folder)
-    with LlamaTokenizer(write_gguf(folder / "tiny.gguf", metadata)) as theirs:
+    with LlamaCpp(write_blank(folder / "tiny.gguf", metadata)) as theirs:
         for text in texts(count, seed=2, extra=extra):
             ids = theirs.encode(text, around=True)
             assert ours(text)["input_ids"] == ids, text
@@ -73,24 +72,10 @@ def test_sentencepiece_merges_by_scores_as_llama_cpp_does(fields: dict[str, Any]
 def test_control_tokens_of_phi_3_take_the_space_after_them(tmp_path: Path) -> None:
     metadata = {**sentencepiece(), "general.name": "Phi-3 tiny"}
     ours = rebuilt(metadata, tmp_path)
-    with LlamaTokenizer(write_gguf(tmp_path / "tiny.gguf", metadata)) as theirs:
+    with LlamaCpp(write_blank(tmp_path / "tiny.gguf", metadata)) as theirs:
         for first, second in product(CLASSIC, CLASSIC):
             text = f" {first}\n\n hello{second}  {second}\tThe\n"
             assert ours(text)["input_ids"] == theirs.encode(text, around=True), text
-
-
-@pytest.mark.skipif(SMOLLM2 is None, reason="MPG_TEST_GGUF does not name a file of SmolLM2")
-def test_the_ids_of_smollm2_are_those_of_llama_cpp(tmp_path: Path) -> None:
-    from gguf import GGUFReader
-
-    path = Path(str(SMOLLM2))
-    metadata = {key: field.contents() for key, field in GGUFReader(path).fields.items()}
-    ours = rebuilt(metadata, tmp_path)
-    with LlamaTokenizer(path) as theirs:
-        for text in texts(1000, seed=3, extra=CHATML):
-            ids = theirs.encode(text, around=True)
-            assert ours(text)["input_ids"] == ids, text
-            assert ours.decode(ids) == theirs.decode(ids), text
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "mistral", "gemma3_text", "phi3", "gpt2"])

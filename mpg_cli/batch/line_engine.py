@@ -1,6 +1,6 @@
-"""Run lines through the scheduler: a line becomes a request, an engine event becomes an event of the line.
+"""Lines through the engine: a line becomes a request, an event of the engine becomes one of the line.
 
-Torch loads with the scheduler, not here.
+Torch loads with the engine, not here.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mpg_cli.batch.lines import BadLine, Line, error_text
+from mpg_cli.batch.lines import BadLine, Line
 from mpg_cli.engine.events import Failed, Finished, Notice, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError
 from mpg_cli.personas.registry import Blend
 
 if TYPE_CHECKING:
-    from mpg_cli.engine.scheduler import Scheduler
+    from mpg_cli.engine.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,25 @@ class LineFailed:
 BatchEvent = Notice | Sized | LineDone | LineFailed | Progress
 
 
-class Runner:
-    """Answers lines with a scheduler.
+class LineEngine:
+    """Answers lines with an engine.
 
     `defaults` has the seed; `blends` resolves a line's persona expression (None: the command's own blend).
     """
 
     def __init__(
-        self, scheduler: Scheduler, defaults: Request, blends: Callable[[str | None], Blend | None]
+        self, engine: Engine, defaults: Request, blends: Callable[[str | None], Blend | None]
     ) -> None:
-        self._scheduler, self._defaults, self._blends = scheduler, defaults, blends
+        self._engine, self._defaults, self._blends = engine, defaults, blends
         self._lines: dict[int | str, Line | BadLine] = {}  # submitted and not yet answered
 
     def stop(self, *, now: bool = False) -> None:
         """Start no further line; `now` cancels the running ones as well."""
-        self._scheduler.stop(now=now)
+        self._engine.stop(now=now)
 
     def run(self, lines: Iterator[Line | BadLine | None]) -> Iterator[BatchEvent]:
         """The events of all lines, in order of completion. None in `lines`: no line is available yet."""
-        for event in self._scheduler.run(self._requests(lines)):
+        for event in self._engine.run(self._requests(lines)):
             match event:
                 case Finished():
                     line = self._lines.pop(event.sequence)
@@ -67,14 +67,14 @@ class Runner:
                     line = self._lines.pop(event.sequence)
                     if isinstance(line, Line):
                         event.error.rename(line.names)
-                    yield LineFailed(line, event.code, error_text(event.error))
-                case _:
+                    yield LineFailed(line, event.code, event.error.text)
+                case Notice() | Sized() | Progress():
                     yield event
 
     def check(self, line: Line) -> None:
         """Raise MpgError if the prompt of the line does not fit the model (for a check before any work)."""
         try:
-            self._scheduler.check(self._request(line))
+            self._engine.check(self._request(line))
         except MpgError as error:
             error.rename(line.names)
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,21 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started, Text, as_json
-from mpg_cli.engine.request import Request
-from mpg_cli.engine.session import Session, open_drafter
-from mpg_cli.errors import ContextError, NumericsError, PersonaError, UsageError
-from mpg_cli.models.run.lora import LoraBank
+from mpg_cli.errors import ContextError, NumericsError, PersonaError
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.registry import Registry, resolve
 from mpg_cli.sampling.params import Sampling, SamplingLaw, Scheme, Threshold
-from tests.support.requests import finished, request, run
-
-
-def blend_rows(session: Session, asked: Request) -> BlendRows:
-    """Rows as the session makes them."""
-    smaller = open_drafter(asked, session.loaded, lambda message: None)
-    bank = LoraBank.of(session.loaded.model)
-    return BlendRows(session.loaded, bank, session.experts, asked.scheme, smaller=smaller)
+from tests.support.requests import finished, one, request, run
+from tests.support.steps import models_of_passes
+from tests.support.tokenizers import byte_tokenizer
 
 
 def test_the_events_of_a_reply_tell_one_story(world: Path) -> None:
-    events = [e for e in run(request(world)) if not isinstance(e, Notice)]
+    asked = request(world, scheme=Scheme(drafter="merged"))
+    events = [e for e in run(asked) if not isinstance(e, Notice)]
     started, end = events[0], events[-1]
     assert isinstance(started, Started)
     assert isinstance(end, Finished)
@@ -77,14 +69,16 @@ def test_under_exact_the_text_depends_on_the_seed_alone(world: Path, personas: s
 
 
 def test_a_smaller_model_drafts_although_its_embeddings_are_padded_differently(world: Path) -> None:
-    asked = request(world, "terse+bold", scheme=Scheme(drafter=f"model:{world / 'smaller'}"))
-    session = Session.open(asked)
-    end = next(e for e in session.replies(asked) if isinstance(e, Finished))
+    """It hears the prompts of its experts, since it has no adapters."""
+    asked = request(world, "terse+bold", scheme=Scheme(drafter=f"model:{world / 'smaller'}", chunk_size=2))
+    with models_of_passes() as models:
+        end = finished(asked)
     assert end.stats.drafted > 0
-    rows = blend_rows(session, asked)
-    assert rows.draft is not None
-    assert rows.draft.prompt == "Say little.\n\nBe bold."  # its experts' prompts: it has no adapters
-    assert len(rows.groups) == 2
+    assert len(models) == 2
+    (heard,) = [passes for model, passes in models.items() if model.config.num_hidden_layers == 1]
+    prompt = "<system>Say little.\n\nBe bold.</><user>Hello</><assistant>"
+    ids = byte_tokenizer(extra=3)(prompt)["input_ids"]
+    assert ids[:-1] in heard  # the last token is read with the first draft
 
 
 @pytest.mark.parametrize("drafter", ["merged", "lookup", "reference"])
@@ -96,7 +90,7 @@ def test_a_drafted_block_has_the_seeds_text_again(world: Path, drafter: str) -> 
     assert first.stats.committed >= first.stats.passes
 
 
-def test_candidates_and_chunks_ahead_through_the_session(world: Path) -> None:
+def test_candidates_and_chunks_ahead(world: Path) -> None:
     how = Threshold(candidates=3, ahead=2)
     asked = request(world, "bold+terse", scheme=Scheme(rule="threshold", chunk_size=2, threshold=how))
     events = run(asked)
@@ -146,7 +140,7 @@ def test_the_drafters_joined_prompts_do_not_shorten_the_reply(world: Path, tmp_p
     blend = resolve(parse("first+second"), Registry.load([tmp_path]))
     sampling = SamplingLaw(max_tokens=200)
     token_by_token = request(world, blend=blend, sampling=sampling, scheme=Scheme(drafter="none"))
-    merged = replace(token_by_token, scheme=Scheme())
+    merged = replace(token_by_token, scheme=Scheme(drafter="merged"))
     assert finished(token_by_token).token_ids == finished(merged).token_ids
     assert any(isinstance(e, Notice) and "do not fit" in e.message for e in run(merged))
 
@@ -156,7 +150,7 @@ def test_a_checkpoint_may_have_a_prompt_too(world: Path) -> None:
         "name: loud\nprompt: Be loud.\nadapters: [{base: base, checkpoint: full}]\nuse: both\n"
     )
     asked = request(world, "loud+calm")
-    rows = Session.open(asked).describe(asked)["rows"]
+    rows = Engine.load(asked.model).describe(asked)["rows"]
     assert isinstance(rows, list)
     assert rows[2]["kind"] == "checkpoint"
     assert rows[2]["prompt_tokens"] > rows[0]["prompt_tokens"]
@@ -169,9 +163,10 @@ def test_every_model_of_a_blend_is_compiled(world: Path, monkeypatch: pytest.Mon
     compiled: list[torch.nn.Module] = []
     monkeypatch.setenv("MPG_FAST", "1")
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append(self))
-    models = {id(group.model) for group in blend_rows(Session.open(asked), asked).groups}
+    with models_of_passes() as models:
+        finished(asked)
     assert len(models) == 3
-    assert models <= {id(model) for model in compiled}
+    assert {id(model) for model in models} <= {id(model) for model in compiled}
 
 
 def test_an_adapter_made_for_another_name_is_noticed(world: Path) -> None:
@@ -204,47 +199,83 @@ def test_a_name_in_a_file_cannot_forge_a_message(world: Path) -> None:
 
 
 def test_nan_in_the_drafter_names_its_personas(world: Path) -> None:
-    asked = request(world, "bold+calm:0.5")
-    session = Session.open(asked)
+    asked = request(world, "bold+calm:0.5", scheme=Scheme(drafter="merged", chunk_size=2))
+    engine = Engine.load(asked.model)
 
     def spoil(module: torch.nn.Module, args: Any, output: Any) -> None:
         if len(output.logits) == 1:  # the drafter's row; reference and experts are three
             output.logits.fill_(float("nan"))
 
-    session.loaded.model.register_forward_hook(spoil)
+    engine.loaded.model.register_forward_hook(spoil)
     with pytest.raises(NumericsError, match=r"merged drafter \(bold, calm\)"):
-        list(session.replies(asked))
+        list(engine.replies(asked))
 
 
-def test_stop_between_events_interrupts_and_keeps_the_text(world: Path) -> None:
-    asked = request(world, samples=3, sampling=SamplingLaw(max_tokens=100))
-    session = Session.open(asked)
-    events: list[Event] = []
-    replies: Iterator[Event] = session.replies(asked)
-    for event in replies:
+def test_an_interruption_ends_all_samples_and_keeps_their_texts(world: Path) -> None:
+    """Those that run beside the one that is shown come after it, as far as they are; further ones do not
+    begin.
+    """
+    asked = request(world, samples=4, sampling=SamplingLaw(max_tokens=100))
+    engine, events = Engine.load(asked.model, batch_size=3), list[Event]()
+    for event in engine.replies(asked):
         events.append(event)
         if isinstance(event, Round) and event.start > 5:
-            session.stop("interrupted")
+            engine.interrupt()
     ends = [e for e in events if isinstance(e, Finished)]
-    assert [e.finish_reason for e in ends] == ["interrupted"]
-    assert ends[0].text == "".join(e.text for e in events if isinstance(e, Text))
-    assert 5 < len(ends[0].token_ids) < 60
+    assert [(e.sequence, e.finish_reason) for e in ends] == [(n, "interrupted") for n in range(3)]
+    whole = [e.token_ids for e in run(asked) if isinstance(e, Finished)]
+    for end, expected in zip(ends, whole, strict=False):
+        assert end.text == "".join(
+            e.text for e in events if isinstance(e, Text) and e.sequence == end.sequence
+        )
+        assert 5 < len(end.token_ids) < 60
+        assert end.token_ids == expected[: len(end.token_ids)]
+    assert finished(asked).token_ids == whole[0]
 
 
-def test_a_reply_cannot_continue_after_another_has_started(world: Path) -> None:
-    """The rows hold one reply: the first stream ends with an error, the second is what it is alone."""
+def test_a_late_interruption_ends_no_later_reply(world: Path) -> None:
     asked = request(world)
-    other = replace(asked, sequence_id=5)
-    alone = Session.open(other)
-    expected = [event.text for event in alone.replies(other) if isinstance(event, Finished)]
-    session = Session.open(asked)
-    first = session.replies(asked)
-    next(event for event in first if isinstance(event, Round))
-    second = session.replies(other)
-    next(event for event in second if isinstance(event, Round))
-    with pytest.raises(UsageError, match="another reply was started"):
-        list(first)
-    assert [event.text for event in second if isinstance(event, Finished)] == expected
+    engine = Engine.load(asked.model)
+    before = list(engine.replies(asked))
+    engine.interrupt()
+    (end,) = [event for event in engine.replies(asked) if isinstance(event, Finished)]
+    assert end.finish_reason != "interrupted"
+    assert end.text == before[-1].text  # type: ignore[union-attr]
+
+
+def test_replies_of_several_requests_come_in_their_order(world: Path) -> None:
+    """They run together: the later ones, which are shorter, are complete when the first one is."""
+    asked = [
+        one(world, None, "Hello", personas, max_tokens=limit)
+        for personas, limit in (("bold", 30), ("terse+calm", 4), ("full", 8))
+    ]
+    engine = Engine.load(asked[0].model)
+    events, left = [], {}
+    for event in engine.replies(replace(asked[0], samples=2), *asked[1:]):
+        events.append(event)
+        if isinstance(event, Finished):
+            left[event.spec.persona, event.sequence] = engine.left
+    ends = [e for e in events if isinstance(e, Finished)]
+    assert [(e.spec.persona, e.sequence) for e in ends] == [
+        *(("bold", 0), ("bold", 1), ("terse+calm", 0), ("full", 0))
+    ]
+    assert [e.token_ids for e in ends[2:]] == [finished(r).token_ids for r in asked[1:]]
+    assert left["bold", 1] == left["full", 0] == 0
+    kinds = [type(e) for e in events if not isinstance(e, Notice)]
+    assert kinds.count(Started) == 4
+    whole = "".join(e.text for e in events if isinstance(e, Text))
+    assert whole == "".join(e.text for e in ends)
+
+
+def test_a_reply_that_fails_is_an_error_in_its_place(world: Path) -> None:
+    asked, wrong = request(world, samples=2), request(world, "other")
+    engine, shown = Engine.load(asked.model), list[Event]()
+    with pytest.raises(PersonaError, match="other has neither"):
+        shown.extend(engine.replies(asked, wrong, asked))
+    ends = [event.token_ids for event in shown if isinstance(event, Finished)]
+    assert ends == [event.token_ids for event in run(asked) if isinstance(event, Finished)]
+    assert not [event for event in engine.step() if isinstance(event.event, Finished)]
+    assert not engine.busy
 
 
 def test_a_prompt_beyond_the_context_is_an_error(world: Path) -> None:
@@ -282,7 +313,7 @@ def test_adapters_without_personas(world: Path) -> None:
 
 def test_dry_run_describes_rows_and_memory(world: Path) -> None:
     asked = request(world, "terse+bold+full")
-    description = Session.open(asked).describe(asked)
+    description = Engine.load(asked.model).describe(asked)
     rows = description["rows"]
     assert isinstance(rows, list)
     assert [(r["row"], r["kind"]) for r in rows] == [

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from mpg_cli.batch.line_engine import BatchEvent, LineDone, LineEngine, LineFailed
 from mpg_cli.batch.lines import Line, LineReader
-from mpg_cli.batch.runner import BatchEvent, LineDone, LineFailed, Runner
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.scheduler import Scheduler
 from mpg_cli.errors import ContextError, RangeError
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
@@ -43,18 +43,18 @@ def blend_of(world: Path, persona: str) -> Blend:
     return resolve(parse(persona), Registry.load([world]))
 
 
-def runner(world: Path, loaded: LoadedModel) -> Runner:
+def line_engine(world: Path, loaded: LoadedModel) -> LineEngine:
     asked = defaults(world)
 
     def blends(persona: str | None) -> Blend | None:
         return asked.blend if persona is None else blend_of(world, persona)
 
-    return Runner(Scheduler(loaded, batch_size=3), asked, blends)
+    return LineEngine(Engine(loaded, batch_size=3), asked, blends)
 
 
 def answer(world: Path, loaded: LoadedModel, lines: Sequence[Any]) -> list[BatchEvent]:
     """The events of a run over these lines."""
-    return list(runner(world, loaded).run(read(world, lines)))
+    return list(line_engine(world, loaded).run(read(world, lines)))
 
 
 def read(world: Path, lines: Sequence[Any]) -> Iterator[Any]:
@@ -119,7 +119,7 @@ def test_a_persona_that_cannot_be_loaded_fails_its_lines_only(world: Path, loade
 
 
 def test_a_line_can_be_checked_before_any_work(world: Path, loaded: LoadedModel) -> None:
-    busy = runner(world, loaded)
+    busy = line_engine(world, loaded)
     names = {"prompt": "a", "template_args": {"tokenize": True}}
     good, long, wrong = read(world, [{"prompt": "a"}, {"prompt": "long " * 60}, names])
     assert isinstance(good, Line)
@@ -131,7 +131,7 @@ def test_a_line_can_be_checked_before_any_work(world: Path, loaded: LoadedModel)
 
 
 def test_a_stop_leaves_lines_for_the_next_time(world: Path, loaded: LoadedModel) -> None:
-    busy = runner(world, loaded)
+    busy = line_engine(world, loaded)
     events = []
     for event in busy.run(read(world, [{"prompt": "a", "max_tokens": 2 + n} for n in range(12)])):
         events.append(event)
