@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import cast
@@ -16,6 +17,7 @@ from mpg_cli.cli import app
 from mpg_cli.cli.lazy_group import Lazy
 from mpg_cli.errors import ModelError, UsageError
 from mpg_cli.io.signals import Terminated
+from tests.support.forked import Mpg
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,16 +211,27 @@ def test_a_broken_config_does_not_hide_the_help(
     assert "did you mean model?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stderr", ["/dev/full", None])
-def test_a_stderr_that_takes_nothing_does_not_cost_the_reply(stderr: str | None) -> None:
-    """/dev/full, or a pipe whose reader is gone."""
-    command = [sys.executable, "-m", "mpg_cli", "generate", "-p", "pirate", "--max-tokens", "5", "Hi"]
-    if stderr is None:
+@pytest.fixture(params=["/dev/full", None])
+def deaf(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A file that takes nothing: /dev/full, or a pipe whose reader is gone."""
+    if request.param is None:
         read, write = os.pipe()
         os.close(read)
     else:
-        write = os.open(stderr, os.O_WRONLY)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, cwd=ROOT, timeout=120)
+        write = os.open(request.param, os.O_WRONLY)
+    yield write
     os.close(write)
-    assert done.stdout.strip()
+
+
+def test_a_stderr_that_takes_nothing_does_not_cost_the_reply(deaf: int) -> None:
+    done = Mpg(["generate", "-p", "pirate", "--device", "cpu", "--max-tokens", "5", "Hi"], to={2: deaf})
+    assert done.wait(120) == 0
+    assert done.stdout.read().strip()
+
+
+def test_a_stderr_that_takes_nothing_does_not_count_at_the_last_flush(deaf: int) -> None:
+    command = [sys.executable, "-m", "mpg_cli", "models", "list"]
+    env = {**os.environ, "MPG_MODEL": "org/absent"}  # which is announced
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=deaf, cwd=ROOT, env=env, timeout=60)
+    assert done.stdout.startswith(b"mpg-tiny\t")
     assert done.returncode == 0

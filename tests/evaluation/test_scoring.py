@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,17 @@ def scored(loaded: Any, persona: str, items: tuple[Item, ...], **settings: Any) 
     return option_scores(loaded, experts, [weights], items, **settings)[0]
 
 
+@cache
+def merged_models(names: frozenset[str]) -> tuple[Any, Any]:
+    """The base under "" and the merged model of each persona, and the tokenizer."""
+    base = ROOT / "mpg_cli" / "data" / "mpg-tiny"
+    experts = load_experts(base, ROOT / "personas" / "adapters" / "mpg-tiny", sorted(names))
+    return experts, load_model("mpg-tiny", None, "cpu", "float32").tokenizer
+
+
 def independent(persona: dict[str, float], item: Item, target: str, prompts: dict[str, str]) -> list[float]:
     """Mean log-probability a token of each option, one whole forward pass a token and expert."""
-    base = ROOT / "mpg_cli" / "data" / "mpg-tiny"
-    experts = load_experts(base, ROOT / "personas" / "adapters" / "mpg-tiny", [*persona.keys() - prompts])
-    tokenizer = load_model("mpg-tiny", None, "cpu", "float32").tokenizer
+    experts, tokenizer = merged_models(frozenset(persona.keys() - prompts))
     totals = [0.0] * len(item.options)
     for swapped in (False, True):
         asked = item_prompt(item, "text", swapped=swapped)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,23 @@ HEAVY = ["torch", "transformers.models.llama.modeling_llama", "mpg_cli.cli.app",
 
 
 class Mpg:
-    """`mpg` with these arguments: a process with a pipe for each of stdin, stdout and stderr."""
+    """`mpg` with these arguments: a process with a pipe for each of stdin, stdout and stderr.
 
-    def __init__(self, arguments: list[str]) -> None:
+    `to` replaces stdout (1) or stderr (2) by an open file. `interrupt` is the number of a pass of the model
+    after which Ctrl-C comes.
+    """
+
+    def __init__(self, arguments: list[str], *, to: Mapping[int, int] = {}, interrupt: int = 0) -> None:
         (given, stdin), (stdout, out), (stderr, err) = os.pipe(), os.pipe(), os.pipe()
         self.stdin, self.stdout, self.stderr = os.fdopen(stdin, "w"), os.fdopen(stdout), os.fdopen(stderr)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(HEAVY)
-        files = [given, out, err]
+        files = [Pipe(given), Pipe(to.get(1, out)), Pipe(to.get(2, err))]
         self.process = context.Process(
-            target=_run, args=(arguments, dict(os.environ), Path.cwd(), list(map(Pipe, files))), daemon=True
+            target=_run, args=(arguments, dict(os.environ), Path.cwd(), files, interrupt), daemon=True
         )
         self.process.start()
-        for file in files:
+        for file in (given, out, err):
             os.close(file)
 
     def wait(self, seconds: float) -> int | None:
@@ -53,8 +58,11 @@ class Pipe:
         return {"taken": DupFd(self.number)}  # type: ignore[no-untyped-call]
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: Path, files: list[Any]) -> None:
+def _run(
+    arguments: list[str], environment: dict[str, str], folder: Path, files: list[Any], interrupt: int
+) -> None:
     from mpg_cli.cli.app import main
+    from tests.support.steps import after_passes
 
     for number, file in enumerate(files):
         os.dup2(file.taken.detach(), number)
@@ -65,4 +73,5 @@ def _run(arguments: list[str], environment: dict[str, str], folder: Path, files:
     os.chdir(folder)
     # Whoever runs the tests in the background may ignore Ctrl-C, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main(arguments))
+    with after_passes(lambda number: number == interrupt and os.kill(os.getpid(), signal.SIGINT)):
+        sys.exit(main(arguments))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mpg_cli.engine.engine import Engine, EngineEvent
 from mpg_cli.engine.events import Event, Failed, Finished, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas.expression import parse
@@ -37,8 +39,19 @@ def request(world: Path, personas: str = "bold+calm:0.5", prompt: str = "Hello",
 
 
 def run(asked: Request) -> list[Event]:
-    """The events of a request on an engine of its own."""
-    return list(Engine.load(asked.model).replies(asked))
+    """The events of a request on an engine of its own; a model whose files are unchanged is read once."""
+    files = sorted(Path(asked.model.name).iterdir())
+    loaded = _loaded(asked.model, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+    engine = Engine(loaded)
+    try:
+        return list(engine.replies(asked))
+    finally:
+        engine.close()
+
+
+@lru_cache(maxsize=4)
+def _loaded(model: ModelOptions, files: tuple[tuple[str, int], ...]) -> LoadedModel:
+    return load_prepared(model)
 
 
 def finished(asked: Request) -> Finished:

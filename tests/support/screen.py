@@ -82,12 +82,31 @@ class Screen:
             assert command == "m", f"unknown control {argument}{command}"
 
 
+def open_terminal(columns: int, rows: int = 8) -> tuple[int, int]:
+    """A pseudo-terminal: the end that shows what is written, and the one for a process."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    return master, slave
+
+
+def drain(master: int, seconds: float = 60) -> str:
+    """Everything that is written until the other end is closed everywhere; closes it."""
+    found, deadline = b"", time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                found += os.read(master, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(master)
+    return found.decode("utf-8", "replace")
+
+
 class Terminal:
     """A child process whose stdin, stdout and stderr are a pseudo-terminal."""
 
     def __init__(self, script: str, *arguments: str, columns: int = 40, rows: int = 8, **env: str) -> None:
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        master, slave = open_terminal(columns, rows)
         kept = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES", "NO_COLOR"}}
         self.process = subprocess.Popen(
             [sys.executable, "-c", script, *arguments],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpg_cli.errors import MpgError, brief
+from mpg_cli.io.text import visible
 from mpg_cli.personas.model_name import is_commit
 
 PROBE_SECONDS = 4.0  # for the whole request, name resolution included
@@ -68,7 +69,7 @@ def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: boo
         validate_repo_id(repo)
     except HFValidationError:
         raise fail(
-            f"there is no folder {repo}, and it is not a valid id of a {wanted.what} on the hub",
+            f"there is no folder {visible(repo, 200)}, and it is not a valid id of a {wanted.what} on the hub",
             hint="give an existing folder, or owner/name",
         ) from None
     cached = _cached(repo, revision, wanted.key)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, SMOLLM2, find_smollm2
+from mpg_cli.config.named_models import BUNDLED, BUNDLED_FOLDER, NAMES, SMOLLM2, find_smollm2
 from mpg_cli.errors import AdapterError, ModelError
 from mpg_cli.io import gguf_header
 from mpg_cli.io.gguf_header import SUFFIX, gguf_files, is_gguf, with_own_name
@@ -109,14 +109,18 @@ def _local(name: str) -> FoundModel | None:
         return FoundModel(path, str(path))
     if path.suffix.lower() == SUFFIX and not _FILE_OF_REPO.fullmatch(name):
         raise ModelError(
-            f"there is no file {name}", hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf"
+            f"there is no file {visible(name, 200)}", hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf"
         )
+    if name not in NAMES and (known := name.strip().lower()) in NAMES:
+        raise ModelError(f"there is no model {visible(name, 80)!r}; did you mean {known}?")
     return None
 
 
 def _fetch_file(repo: str, file: str, revision: str | None, offline: bool) -> FoundModel:
     """One GGUF file of a repository."""
     name = f"{repo}:{file}"
+    if "\\" in file or {"", ".", ".."} & set(file.split("/")):
+        raise ModelError(f"model {visible(name, 200)}: the file must be a path inside the repository")
 
     def choose(files: Sequence[str]) -> list[str]:
         if file in files and file.lower().endswith(SUFFIX):

@@ -73,30 +73,19 @@ def test_json_has_every_method_and_exact_is_token_by_token(mpg: Any, tmp_path: P
     assert json.loads(again)["methods"] == found["methods"]
 
 
-def test_a_table_for_a_person(mpg: Any) -> None:
-    code, out, err = mpg("-p", "I+pirate", "--count", "2")
+def test_a_table_for_a_person_and_a_line_a_method_in_csv(mpg: Any) -> None:
+    """The second run has the replies of the first."""
+    argv = ("-p", "I+pirate", "--count", "2", "-o", "out.jsonl")
+    code, out, err = mpg(*argv)
     assert code == 0, err
     head = next(line for line in out.splitlines() if line.startswith("method "))
-    assert head.split() == [
-        "method",
-        "min",
-        "mean",
-        "all",
-        "fluency",
-        "self-BLEU",
-        "tokens",
-        "tokens/s",
-        "I",
-        "pirate",
-    ]
+    figures = ["method", "min", "mean", "all", "fluency", "self-BLEU", "tokens", "tokens/s", "I", "pirate"]
+    assert head.split() == figures
     for name in NAMES:
         assert re.search(rf"^{re.escape(name)} +\d+%", out, re.M), name
     assert "2 of 2 replies of exact are identical to token-by-token decoding." in out
     assert "\x1b" not in out
-
-
-def test_csv_has_a_line_a_method(mpg: Any) -> None:
-    code, out, err = mpg("-p", "I+pirate", "--count", "2", "--format", "csv")
+    code, out, err = mpg(*argv, "--format", "csv")
     assert code == 0, err
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["method"] for row in rows] == NAMES

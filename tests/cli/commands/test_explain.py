@@ -6,14 +6,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Cli
-from tests.support.screen import Terminal
+from tests.support.forked import Mpg
+from tests.support.screen import drain, open_terminal
 
 PLAIN = [*("Hello", "-p", "bold+calm:0.5", "--seed", "7", "--max-tokens", "20"), *("-q",)]
 
@@ -147,31 +146,21 @@ def test_a_failed_run_keeps_the_page_that_was_there(in_world: Cli, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [page]
 
 
-INTERRUPTED = """
-import os, signal, sys
-from mpg_cli.cli.app import main
-from mpg_cli.engine.engine import Engine
-whole = Engine.replies
-def replies(self, request):
-    for place, event in enumerate(whole(self, request)):
-        yield event
-        if place == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-Engine.replies = replies
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_an_interruption_explains_what_is_there(world: Path, tmp_path: Path) -> None:
+def test_an_interruption_explains_what_is_there(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "why.html"
-    terminal = Terminal(
-        INTERRUPTED,
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    command = [
         *("explain", "Hello", "-p", "bold+calm", "--seed", "7", "--chunk-size", "3", "--html", str(page)),
         *("--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu"),
-        columns=80,
-    )
-    output = terminal.finish(60)
-    assert terminal.process.returncode == 128 + signal.SIGINT
+    ]
+    master, slave = open_terminal(columns=80)
+    mpg = Mpg(command, to={1: slave, 2: slave}, interrupt=8)
+    os.close(slave)
+    output = drain(master)
+    assert mpg.wait(60) == 128 + signal.SIGINT
     assert "bold 1" in output
     assert "interrupted" in output
     assert "\x1b[38;5;" in output, "in colour on a terminal"
@@ -181,14 +170,14 @@ def test_an_interruption_explains_what_is_there(world: Path, tmp_path: Path) -> 
 def test_a_reader_that_has_gone_leaves_the_page(world: Path, tmp_path: Path) -> None:
     page = tmp_path / "why.html"
     command = [
-        *(sys.executable, "-m", "mpg_cli", "explain", "Hello", "-p", "bold", "-q", "--html", str(page)),
+        *("explain", "Hello", "-p", "bold", "-q", "--html", str(page)),
         *("--model", str(world / "base"), "--persona-dir", str(world), "--device", "cpu", "-n", "2"),
     ]
     reader, stdout = os.pipe()
     os.close(reader)
-    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    done = Mpg(command, to={1: stdout})
     os.close(stdout)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.wait(60), done.output()) == (0, "")
     assert page.read_text().endswith("</html>\n")
 
 
