@@ -69,7 +69,7 @@ def fetch(repo: str, revision: str | None, wanted: FetchRequest, *, offline: boo
         validate_repo_id(repo)
     except HFValidationError:
         raise fail(
-            f"there is no folder {visible(repo, 200)}, and it is not a valid id of a {wanted.what} on the hub",
+            f"there is no folder {visible(repo, 200)}, and it is no valid id of a {wanted.what} on the hub",
             hint="give an existing folder, or owner/name",
         ) from None
     cached = _cached(repo, revision, wanted.key)

@@ -109,7 +109,8 @@ def _local(name: str) -> FoundModel | None:
         return FoundModel(path, str(path))
     if path.suffix.lower() == SUFFIX and not _FILE_OF_REPO.fullmatch(name):
         raise ModelError(
-            f"there is no file {visible(name, 200)}", hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf"
+            f"there is no file {visible(name, 200)}",
+            hint="a GGUF file of the hub is given as OWNER/NAME:FILE.gguf",
         )
     if name not in NAMES and (known := name.strip().lower()) in NAMES:
         raise ModelError(f"there is no model {visible(name, 80)!r}; did you mean {known}?")

@@ -238,8 +238,8 @@ def test_local_attention_by_place_in_the_cache(folder: Path) -> None:
 
 
 def test_names_that_no_folder_can_have(folder: Path) -> None:
-    assert "not a valid id of a model" in refused("m" * 300)
-    assert "not a valid id of a model" in refused("~nobody-of-that-name/model")
+    assert "no valid id of a model" in refused("m" * 300)
+    assert "no valid id of a model" in refused("~nobody-of-that-name/model")
 
 
 def test_encoders_that_load_as_causal_models(tmp_path: Path) -> None:
