@@ -50,22 +50,25 @@ def read_conversion(folder: Path) -> Conversion | None:
     """The conversion in a folder; None where there is none, or where its description cannot be read."""
     try:
         data = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
-        files = {str(name): int(size) for name, size in data["files"].items()}
-        return Conversion(str(data["id"]), folder, str(data["quantisation"]), files)
+        files = data.get("files")
+        sizes = files if isinstance(files, dict) else {}
+        return Conversion(str(data["id"]), folder, str(data["quantisation"]), sizes)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def find_conversion(identity: str) -> Conversion | None:
-    """The complete conversion of a GGUF file, of the folder that has it alone, or of a name; the newest one.
+    """The conversion of a GGUF file, of the folder that has it alone, or of a name: the newest complete one.
+
+    Where none is complete, the newest one.
 
     A name of Ollama may lack the tag `latest`.
     """
     path = Path(os.path.expanduser(identity))
     files = gguf_files(path)
     names = {identity, f"{identity}:latest", str(with_own_name(files[0] if len(files) == 1 else path))}
-    found = [one for one in conversions() if one.id in names and one.complete]
-    return max(found, key=_time, default=None)
+    found = [one for one in conversions() if one.id in names]
+    return max(found, key=lambda one: (one.complete, _time(one)), default=None)
 
 
 def _time(one: Conversion) -> float:

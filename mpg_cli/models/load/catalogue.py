@@ -104,7 +104,7 @@ def named_models() -> list[ModelInfo]:
     conversion = find_conversion(SMOLLM2)
     if place.path.is_dir():
         found.append(read_model(place.path, SMOLLM2, "cache", place.revision))
-    elif conversion is not None:
+    elif conversion is not None and conversion.complete:
         found.append(read_model(conversion.folder, SMOLLM2, "converted", place.revision))
     else:
         found.append(replace(_gguf_file(place.path), id=SMOLLM2, revision=place.revision))
