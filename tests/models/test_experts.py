@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mpg_cli.errors import AdapterError, PersonaError
-from mpg_cli.models.experts import Expert, find_experts
+from mpg_cli.models.experts import Expert, ExpertCache, find_drafter, find_experts
 from mpg_cli.models.load.loader import load_model
 from mpg_cli.personas.adapter_place import AdapterPlace
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.expression import parse
 from mpg_cli.personas.matching import fit
 from mpg_cli.personas.registry import Registry, resolve
+from mpg_cli.sampling.params import Scheme
 from tests.support.adapters import edit_config, tiny_adapter
 from tests.support.models import save_model
 
@@ -305,3 +307,18 @@ def test_a_checkpoint_goes_by_its_family_too(models: Path, persona: Persona) -> 
     assert said[-1] == "p: checkpoint made for org/X-1B is used, by family name and shapes"
     with pytest.raises(PersonaError, match="neither a prompt nor an adapter"):
         experts(folder, models / "other")  # of these shapes are many
+
+
+def test_a_drafting_model_is_loaded_once_and_gives_way_to_no_expert(world: Path) -> None:
+    loaded, cache = load_model(str(world / "base"), device="cpu", dtype="float32"), ExpertCache(1)
+    scheme, said = Scheme(drafter=f"model:{world / 'smaller'}"), list[str]()
+    first = find_drafter(scheme, loaded, said.append, cache)
+    assert first is not None
+    assert first.config.num_hidden_layers == 1
+    blend = resolve(parse("bold+calm"), Registry.load([world]))
+    find_experts(blend, (), loaded, said.append, list[str]().append, cache)
+    assert len(cache) == 1
+    assert find_drafter(scheme, loaded, said.append, cache) is first
+    assert said == [f"loading drafter {world / 'smaller'}"]
+    assert find_drafter(Scheme(drafter="merged"), loaded, said.append, cache) is None
+    assert find_drafter(replace(scheme, chunk_size=0), loaded, said.append, cache) is None
