@@ -75,6 +75,6 @@ def test_the_text_of_the_first_command_depends_on_its_seed_alone() -> None:
 
 @pytest.mark.parametrize("drafter, least", [("merged", 0.75), ("reference", 0.5)])
 def test_drafts_are_mostly_accepted(drafter: str, least: float) -> None:
-    end = finished(request("INTJ+pirate", drafter=drafter))
+    end = finished(request("INTJ+pirate", drafter=drafter, chunk_size=4))
     assert end.stats.acceptance_rate is not None
     assert end.stats.acceptance_rate > least
