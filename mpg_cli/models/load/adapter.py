@@ -264,17 +264,21 @@ def row_key(row: Row) -> RowKey:
     return tuple(sorted((adapter.fingerprint, weight) for adapter, weight in row))
 
 
-def row_factors(module: str, row: Row) -> tuple[Tensor, Tensor]:
-    """Factors of Σ w·s·B·A of a row in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row.
+def row_pairs(module: str, row: Row) -> list[tuple[LoraPair, float]]:
+    """The pairs of a module and the factors s·w of their sum.
 
-    Adapters come in the order of their fingerprints, so that equal sums are equal to the last bit.
+    In the order of the adapters' fingerprints, so that equal sums are equal to the last bit.
     """
     ordered = sorted(row, key=lambda pair: (pair[0].fingerprint, pair[1]))
-    pairs: list[tuple[LoraPair, float]] = [
-        (adapter.pairs[module], weight) for adapter, weight in ordered if module in adapter.pairs
-    ]
+    pairs = [(adapter.pairs[module], weight) for adapter, weight in ordered if module in adapter.pairs]
+    return [(pair, pair.scale * weight) for pair, weight in pairs]
+
+
+def row_factors(module: str, row: Row) -> tuple[Tensor, Tensor]:
+    """Factors of Σ w·s·B·A of a row in float32: a (r, d_in), b (d_out, r); both (0, 0) for a plain row."""
+    pairs = row_pairs(module, row)
     if not pairs:
         return torch.empty(0, 0), torch.empty(0, 0)
     a = torch.cat([pair.a.float() for pair, _ in pairs])  # (Σr, d_in)
-    b = torch.cat([pair.b.float() * (pair.scale * weight) for pair, weight in pairs], dim=1)  # (d_out, Σr)
+    b = torch.cat([pair.b.float() * factor for pair, factor in pairs], dim=1)  # (d_out, Σr)
     return a, b

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mpg_cli.errors import AdapterError
 from mpg_cli.models.linear import linear_shape
-from mpg_cli.models.load.adapter import Row, row_factors
+from mpg_cli.models.load.adapter import Row, row_pairs
 
 STEP = 8  # smallest rank
 # In 16 bits torch leaves products of at most 16³ multiplications to other kernels, which round differently
@@ -90,8 +90,7 @@ class LoraStack:
         if indices.stop > self._capacity:
             self._resize(max(indices.stop, self._capacity + self._capacity // 2))
         for index, row in zip(indices, rows, strict=True):
-            for module in self.ranks:
-                self._write(module, index, row)
+            self._write(index, row)
         self._taken.update(indices)
         return indices
 
@@ -111,19 +110,31 @@ class LoraStack:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in (*self._a.values(), *self._b.values()))
 
-    def _write(self, module: str, index: int, row: Row) -> None:
-        a, b = self._a[module], self._b[module]
-        new_a, new_b = (factor.to(a.dtype) for factor in row_factors(module, row))  # (r, d_in), (d_out, r)
-        if not bool(new_a.isfinite().all() & new_b.isfinite().all()):
-            labels = dict.fromkeys(adapter.label for adapter, _ in row if module in adapter.pairs)
-            kind = str(a.dtype).removeprefix("torch.")
-            raise AdapterError(
-                f"adapter {', '.join(labels)}: {module} exceeds the range of {kind}",
-                hint="choose --dtype bfloat16 or float32",
-            )
-        r = len(new_a)
-        a[index, :r], a[index, r:] = new_a.to(a.device), 0
-        b[index, :, :r], b[index, :, r:] = new_b.to(b.device), 0
+    def _write(self, index: int, row: Row) -> None:
+        sums = []
+        for module in self.ranks:
+            a, b, at = self._a[module][index], self._b[module][index], 0  # (r, d_in), (d_out, r)
+            for pair, factor in row_pairs(module, row):
+                end = at + len(pair.a)
+                a[at:end] = pair.a
+                b[:, at:end] = pair.b.float() * factor
+                at = end
+            a[at:], b[:, at:] = 0, 0
+            sums += [a.sum(dtype=torch.float32), b.sum(dtype=torch.float32)]
+        if not bool(torch.stack([total.to(sums[0].device) for total in sums]).isfinite().all()):
+            self._check(index, row)
+
+    def _check(self, index: int, row: Row) -> None:
+        """Raise AdapterError for the first factor that is not finite."""
+        for module in self.ranks:
+            a, b = self._a[module][index], self._b[module][index]
+            if not bool(a.isfinite().all() & b.isfinite().all()):
+                labels = dict.fromkeys(adapter.label for adapter, _ in row if module in adapter.pairs)
+                kind = str(a.dtype).removeprefix("torch.")
+                raise AdapterError(
+                    f"adapter {', '.join(labels)}: {module} exceeds the range of {kind}",
+                    hint="choose --dtype bfloat16 or float32",
+                )
 
     def _resize(self, capacity: int) -> None:
         for module, r in self.ranks.items():
