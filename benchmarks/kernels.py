@@ -5,7 +5,9 @@
 
 Below 1 the implementation of mpg_cli/models is faster. The constants are in mpg_cli/models/fast/prepacked.py
 (SMALLEST, WORTH, MANY), mpg_cli/models/fast/plan.py (near, alike, max_gap, min_keys),
-mpg_cli/models/run/attention.py (SCORES) and mpg_cli/models/run/assignment.py (FIXED, ENTRY, GATHERED).
+mpg_cli/models/run/attention.py (SCORES, TOGETHER) and mpg_cli/models/run/assignment.py (FIXED, ENTRY,
+GATHERED). The last tables are the price of equal bits in bfloat16: passes of a model of SmolLM2's shape over
+those with PyTorch's attention.
 """
 
 from __future__ import annotations
@@ -19,20 +21,36 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM, LlamaConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from benchmarks.models import build_model
-from mpg_cli.models.fast.prepacked import available, packed
+from mpg_cli.models.fast.prepacked import available, packed, prepack
 from mpg_cli.models.load.adapter import Adapter, LoraPair, Row
-from mpg_cli.models.run.attention import plain_products
+from mpg_cli.models.run.attention import has_products, plain_products, use_few_queries
+from mpg_cli.models.run.forward import Forward
 from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 from mpg_cli.personas.adapter_config import Targets
 
 HEADS, SHARED, SIZE = 16, 2, 64  # query heads, query heads per key head, head size
+SMOLLM2 = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+STEPS = ((1, 1), (1, 5), (6, 1), (6, 5), (48, 1), (48, 5))  # rows and tokens of passes while decoding
+BLOCKS = (0, 1000, 1900)  # first positions of blocks of a prompt of 2,000 tokens, in six rows
 Run = Callable[[], object]
 
 
@@ -126,6 +144,53 @@ def gaps(repeats: int) -> None:
 def scores(query: Tensor, keys: Tensor) -> Tensor:
     """query (n, 1, d), keys (rows, heads, positions, d) -> (n, 1, positions)."""
     return torch.bmm(query, keys.flatten(0, 1).mT)
+
+
+def passes(layers: int, repeats: int) -> None:
+    """TOGETHER: whole passes in bfloat16 with attention of equal bits over PyTorch's, by keys."""
+    own, library = (smollm2(layers) for _ in range(2))
+    use_few_queries(own)
+    AttentionInterface.register("library", grouped_attention)
+    AttentionMaskInterface.register("library", sdpa_mask)
+    library.set_attn_implementation("library")
+    rows = {}
+    for count, tokens in STEPS:
+        found = [compared(own, library, count, tokens, keys, repeats) for keys in (300, 1000)]
+        rows[f"{count} rows, T {tokens}"] = found
+    show("passes in bfloat16 while decoding, by keys", ["300", "1000"], rows)
+    found = [compared(own, library, 6, 85, start, repeats) for start in BLOCKS]
+    show("blocks of a prompt, by first position", [str(n) for n in BLOCKS], {"6 rows, T 85": found})
+
+
+def smollm2(layers: int) -> Any:
+    """A random model of SmolLM2's shape with fewer layers, in bfloat16."""
+    config = LlamaConfig(**SMOLLM2, num_hidden_layers=layers)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
+    model.eval().requires_grad_(False)
+    prepack(model)
+    return model
+
+
+def grouped_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """PyTorch's attention without copies of keys and values."""
+    if query.shape[2] == 1:
+        found, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return found, None
+    scale = kwargs.get("scaling")
+    found = scaled_dot_product_attention(query, key, value, attention_mask, scale=scale, enable_gqa=True)
+    return found.transpose(1, 2).contiguous(), None
+
+
+def compared(own: Any, library: Any, rows: int, tokens: int, start: int, repeats: int) -> float:
+    """Ratio of passes over new tokens of each row after `start` positions; without the logits."""
+    ids = torch.randint(0, SMOLLM2["vocab_size"], (rows, tokens))
+    runs = []
+    for model in (own, library):
+        forward = Forward(model)
+        runs.append(partial(forward.read, forward.new_cache(rows), ids, start, None))
+    return ratio(runs[0], runs[1], repeats)
 
 
 def read(model: nn.Module, count: int) -> None:
@@ -253,6 +318,7 @@ def main() -> None:
         products(repeats)
         attention(repeats)
         gaps(repeats)
+        passes(2 if options.small or not has_products() else 30, 3 if options.small else 9)
     prompts(2 if options.small else 8, 3 if options.small else 9)
 
 

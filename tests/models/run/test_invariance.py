@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from mpg_cli.models.run.pool_scores import log_softmax_
 from torch import Tensor, nn
 
 from mpg_cli.models.fast import accelerate
@@ -27,6 +26,7 @@ from mpg_cli.models.run.invariance import (
     invariance_of,
     rows_are_equal,
 )
+from mpg_cli.models.run.pool_scores import log_softmax_
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import SamplingLaw
 from mpg_cli.sampling.targets import mixture, product, warp
