@@ -26,14 +26,14 @@ def test_generate_replies_in_the_blend() -> None:
     greedy = Sampling(max_tokens=12, temperature=0)
     reply = mpg_cli.generate("How should I spend my weekend?", "pirate", sampling=greedy)
     assert reply.text
-    token_by_token = mpg_cli.generate(
+    drafted = mpg_cli.generate(
         "How should I spend my weekend?",
         mpg_cli.blend("Pirate"),
         sampling=greedy,
-        scheme=Scheme(chunk_size=0),
+        scheme=Scheme(drafter="merged", chunk_size=3),
     )
-    assert token_by_token.text == reply.text
-    assert token_by_token.stats.passes > reply.stats.passes
+    assert drafted.text == reply.text
+    assert drafted.stats.passes < 12 == reply.usage.completion_tokens
 
 
 def test_errors() -> None:

@@ -267,7 +267,7 @@ def slow(turns: Sequence[Sequence[Request]]) -> Iterator[Request | None]:
     """Requests that come turn by turn; after each turn there are none for a while."""
     for turn in turns:
         yield from turn
-        yield from [None, None]
+        yield from [None] * 6  # longer than reading the prompts takes
 
 
 def test_a_slow_source_keeps_no_reply_waiting(world: Path, loaded: LoadedModel) -> None:

@@ -46,7 +46,7 @@ def test_quiet_leaves_stderr_empty_but_for_a_seed_that_was_drawn(cli: Cli) -> No
 
 
 def test_verbose_shows_details_even_on_a_pipe(cli: Cli) -> None:
-    _, out, err = cli("generate", "-p", "pirate", "-v", *SHORT, "hello")
+    _, out, err = cli("generate", "-p", "pirate", "-v", "--drafter", "merged", *SHORT, "hello")
     assert out.strip()
     assert "by tokens accepted" in err
 
@@ -86,7 +86,7 @@ def test_a_dry_run_generates_nothing(cli: Cli) -> None:
     assert shown["model"] == "mpg-tiny"
     assert shown["device"].startswith("cpu (")
     assert shown["seed"] == "none"
-    assert re.match(r"weights [\d.]+ MiB, ", shown["memory"])
+    assert re.match(r"weights [\d.]+ MB, ", shown["memory"])
     assert "rows        row reference, kind base, prompt tokens " in out
     assert "            row pirate, kind prompt, weight 1.0, prompt tokens " in out
     drafter = ("--drafter", "merged")
