@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from mpg_cli.models.experts import Expert, ExpertCache, find_experts
+from mpg_cli.models.linear import linear_shape
 from mpg_cli.models.load.adapter import Adapter, LoraPair
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.models.prepare import prepare_model
@@ -118,12 +119,12 @@ def random_pairs(model: torch.nn.Module, seed: int, rank: int = RANK) -> dict[st
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LoraPair(
-            0.02 * torch.randn(rank, module.in_features, generator=generator),
-            0.02 * torch.randn(module.out_features, rank, generator=generator),
+            0.02 * torch.randn(rank, shape[0], generator=generator),
+            0.02 * torch.randn(shape[1], rank, generator=generator),
             2.0,
         )
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+        if name != "lm_head" and (shape := linear_shape(module)) is not None
     }
 
 

@@ -41,12 +41,12 @@ from mpg_cli.sampling.params import SamplingLaw, Scheme
 RANK, EXPERTS = 8, 5
 PROMPTS = "INTJ+pirate"  # the blend without adapters
 SIZES = (0, 1, 2, 4, 8)
-ROUNDS, WARM = 6, 2  # measured rounds of each, and those before
+ROUNDS, WARM = (6, 30), 2  # measured rounds of each (of mpg-tiny), and those before
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The measured seconds of a round, and what it does."""
+    """The measured seconds of a phase of a round, and what it does."""
 
     name: str
     load: Load
@@ -55,26 +55,30 @@ class Timed:
 
 def rounds(
     loaded: LoadedModel, cache: ExpertCache, request: Request, gamma: int, batch: int
-) -> tuple[Load, float]:
-    """What a round of `batch` replies does, and its median seconds."""
+) -> list[tuple[str, Load, float]]:
+    """The phases of a round of `batch` replies: name, what it does, and its median seconds."""
     scheme = Scheme(drafter="merged" if gamma else "none", chunk_size=gamma or None)
     request = replace(request, scheme=scheme, samples=batch)
     engine = Engine(loaded, batch_size=batch, cache=cache)
     handle = engine.submit(request)
-    found: list[float] = []
-    while len(found) < ROUNDS + WARM and engine.busy:
-        of_step = [event.seconds.decoding for _, event in engine.step() if isinstance(event, Round)]
-        found += [sum(of_step)] if len(of_step) == batch else []
+    found: list[tuple[float, float]] = []
+    count = ROUNDS[loaded.id == "mpg-tiny"] + WARM
+    while len(found) < count and engine.busy:
+        of_step = [event.seconds for _, event in engine.step() if isinstance(event, Round)]
+        if len(of_step) == batch:
+            found.append((sum(s.draft for s in of_step), sum(s.score + s.verify for s in of_step)))
     engine.cancel(handle, None)
     experts = find_experts(request.blend, request.adapters, loaded, _quiet, _quiet, cache)
-    rows = BlendRows.of(loaded, experts, scheme)
+    load = round_load([BlendRows.of(loaded, experts, scheme)] * batch)
     engine.close()
-    return round_load([rows] * batch).of(gamma), statistics.median(found[WARM:])
+    draft, score = (statistics.median(part) for part in zip(*found[WARM:], strict=True))
+    phases = [("score", load.score + load.position.times(gamma), score)]
+    return phases + ([("draft", load.step.times(gamma), draft)] if gamma else [])
 
 
 def requests(loaded: LoadedModel, cache: ExpertCache) -> Iterator[tuple[str, Request]]:
     """One with adapters and one with prompts."""
-    endless = SamplingLaw(max_tokens=96, logit_bias=tuple((end, -100.0) for end in loaded.end_tokens))
+    endless = SamplingLaw(max_tokens=400, logit_bias=tuple((end, -100.0) for end in loaded.end_tokens))
     plain = Request(
         ModelOptions(loaded.given_name), Prompting("How can I sleep better?"), endless, Scheme(), seed=1
     )
@@ -94,8 +98,8 @@ def measure(loaded: LoadedModel, batches: Sequence[int], sizes: Sequence[int]) -
     for kind, request in requests(loaded, cache):
         for batch in batches:
             for gamma in sizes:
-                load, seconds = rounds(loaded, cache, request, gamma, batch)
-                yield Timed(f"{loaded.id}, {kind}, batch {batch}, gamma {gamma}", load, seconds)
+                for phase, load, seconds in rounds(loaded, cache, request, gamma, batch):
+                    yield Timed(f"{loaded.id}, {kind}, batch {batch}, gamma {gamma}, {phase}", load, seconds)
 
 
 def fit(timed: Sequence[Timed]) -> Constants:
@@ -117,7 +121,7 @@ def models(dtype: str, scratch: Path) -> Iterator[tuple[LoadedModel, Sequence[in
     yield load_prepared(ModelOptions("mpg-tiny", device="cpu", dtype=dtype)), (1, 8, 32), SIZES
     yield load_prepared(ModelOptions("smollm2", device="cpu", dtype=dtype)), (1, 8), SIZES
     large = random_model("385m", None, "cpu", dtype, 16, 8, scratch)
-    yield prepare_model(large.loaded), (1,), SIZES[:-1]
+    yield prepare_model(large.loaded), (1, 8), (0, 1, 4)
 
 
 def _quiet(message: str) -> None:
@@ -140,13 +144,13 @@ def main() -> None:
             for one in measure(loaded, batches, sizes):
                 timed.append(one)
                 print(
-                    f"{time.perf_counter() - began:5.0f} s  {one.name:<50}{1e3 * one.seconds:9.1f} ms",
+                    f"{time.perf_counter() - began:5.0f} s  {one.name:<56}{1e3 * one.seconds:9.1f} ms",
                     flush=True,
                 )
     constants = fit(timed)
     print("\nmeasured over fitted")
     for one in timed:
-        print(f"{one.name:<50}{one.seconds / one.load.seconds(constants):6.2f}")
+        print(f"{one.name:<56}{one.seconds / one.load.seconds(constants):6.2f}")
     print(f"\n{constants}")
 
 

@@ -21,6 +21,8 @@ from studies.blends.blend import BASELINES, Outcome
 from studies.blends.summary import against
 from studies.own_sampling import Scored
 from studies.own_sampling import main as own_sampling
+from studies.same_text import difference
+from studies.same_text import main as same_text
 from studies.scr.__main__ import main
 from studies.scr.grid import GAMMAS, grid
 from studies.scr.redraft import redraft
@@ -151,6 +153,19 @@ def test_a_short_run_of_own_sampling_writes_its_page_and_goes_on_with_its_log(tm
 
 def texts_of(log: str) -> list[list[str]]:
     return [[reply["text"] for reply in json.loads(line).get("replies", [])] for line in log.splitlines()]
+
+
+def test_texts_of_a_seed_are_the_same_in_every_way(capsys: pytest.CaptureFixture[str]) -> None:
+    assert same_text(["--short", "--replies", "30"]) == 0
+    out = capsys.readouterr().out
+    assert "30 of 30 replies are equal" in out
+    assert "lookup 16, 8 together: 1 replies" in out
+
+
+def test_the_first_difference_of_two_replies() -> None:
+    assert difference([1, 2, 3], [1, 2, 3]) is None
+    assert difference([1, 2, 3], [1, 4]) == 1
+    assert difference([1, 2], [1, 2, 3]) == 2
 
 
 def test_loops_and_stray_tokens_of_a_reply() -> None:

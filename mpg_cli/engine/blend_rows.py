@@ -136,6 +136,16 @@ class BlendRows:
         found = [(self.loaded.model, N * own)]
         return [*found, *((model, N) for model in checkpoints)]
 
+    @cached_property
+    def adapted(self) -> list[Row]:
+        """The rows on the base that have adapters."""
+        if self.scheme.target == "merged":
+            found = [merged_adapters(self.experts)]
+        else:
+            found = [((e.adapter, 1.0),) for e in self.experts if e.adapter is not None]
+        own = self.draft.model is self.loaded.model
+        return [row for row in (*found, *([self.draft.adapters] if own else [])) if row]
+
     @property
     def counts(self) -> list[tuple[Any, int]]:
         """The same with the drafter's."""

@@ -18,11 +18,11 @@ from functools import cached_property
 from threading import RLock
 from time import sleep
 from typing import Any, Literal, NamedTuple
-from weakref import WeakValueDictionary
 
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
+from mpg_cli.engine.blends import Blends, Report
 from mpg_cli.engine.draft_policy import DraftPolicy
 from mpg_cli.engine.events import (
     Event,
@@ -34,15 +34,14 @@ from mpg_cli.engine.events import (
     Started,
     Text,
 )
-from mpg_cli.engine.memory import fitting_slots, need_of, room
+from mpg_cli.engine.memory import fitting_slots, need_of, room, with_adapters
 from mpg_cli.engine.ordered import Ordered
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.run_spec import DESCRIPTION
 from mpg_cli.engine.scheduler import Need, admitted
-from mpg_cli.engine.sequence import Prompts, Sequence, prepare, run_spec, sequence_ids
+from mpg_cli.engine.sequence import Prompts, Sequence, description, prepare, sequence_ids
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
-from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
+from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.models.run.invariance import invariance_of
@@ -55,7 +54,6 @@ _END = object()  # of a source
 POLL = 0.02  # seconds between two looks at a source that has no request yet
 WHOLE_BLOCK = 4  # blocks of prompts read at once while no sequence waits for its next round
 
-Report = abc.Callable[[str], None]
 Source = abc.Iterator[Request | Failed | None]  # None: no request is available yet; Failed is passed on
 EngineEvent = Event | Failed | Sized | Progress
 
@@ -105,15 +103,10 @@ class Engine:
         """
         self.loaded = loaded
         self.prompt_tokens = 0  # of all rows of all sequences so far
-        self._cache = ExpertCache(max_experts) if cache is None else cache
-        self._report = report
+        self._blends = Blends(loaded, ExpertCache(max_experts) if cache is None else cache, report)
         self._size = batch_size
         self._slots: Slots | None = None
         self._policy = DraftPolicy(shared=_follows_load(loaded))
-        self._blends: WeakValueDictionary[abc.Hashable, BlendRows] = WeakValueDictionary()
-        self._prepared: BlendRows | None = None  # of the last `prepare`, kept loaded
-        self._notices = list(loaded.notices)  # for the user
-        self._noticed: set[str] = set()  # those that were given
         self._live: set[Handle] = set()  # all that have samples without a final event, in one of:
         self._inbox: deque[Handle] = deque()  # submitted since the last step
         self._queue: deque[Handle] = deque()
@@ -166,39 +159,36 @@ class Engine:
         """
         self.check_open()
         with self._step_lock:
-            self._prepared = self._blend(request, report)
-            return self.new_notices()
+            self._blends.prepare(request, report)
+            return self._blends.new_notices()
 
     def new_notices(self) -> list[str]:
         """Messages for the user that no event and no call has given yet: a blend that returns has the same
         ones.
         """
         with self._step_lock:
-            new = [text for text in dict.fromkeys(self._notices) if text not in self._noticed]
-            self._noticed.update(new)
-            self._notices.clear()
-            return new
+            return self._blends.new_notices()
 
     def prepare_drafter(self, scheme: Scheme) -> None:
         """Load the drafting model, where the scheme names one. Raises ModelError."""
         with self._step_lock:
-            find_drafter(scheme, self.loaded, self._report, self._cache)
+            self._blends.prepare_drafter(scheme)
 
     def experts(self, request: Request) -> tuple[ExpertInfo, ...]:
         """The experts of a request, in the order of their rows. Raises as `prepare`."""
         with self._step_lock:
-            return tuple(expert.info for expert in self._blend(request).experts)
+            return tuple(expert.info for expert in self._blends.rows(request).experts)
 
     def check(self, request: Request) -> None:
         """Raise MpgError if the model cannot take the blend or the prompt of a request."""
         with self._step_lock:
-            prepare(self._blend(request), request)
+            prepare(self._blends.rows(request), request)
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory of a request, for a dry run; nothing is generated."""
         with self._step_lock:
-            rows = self._drafted(self._blend(request), request.samples)
-            return _description(rows, prepare(rows, request), request)
+            rows = self._drafted(self._blends.rows(request), request.samples)
+            return description(rows, prepare(rows, request), request)
 
     # -- loops -----------------------------------------------------------------------------------
 
@@ -295,7 +285,7 @@ class Engine:
         self._closed = True
         with self._step_lock:
             self._drop_rows()
-            self._prepared, self._cache = None, ExpertCache()
+            self._blends.close()
             for requests in (self._live, self._inbox, self._queue, self._waiting, self._running):
                 requests.clear()
 
@@ -393,7 +383,8 @@ class Engine:
         free = len(self._slots.free)
         if not free:
             return
-        needs, running = ([own.need for own in part] for part in (self._waiting, self._running.values()))
+        needs = [with_adapters(own.need, own.sequence) for own in self._waiting]
+        running = [own.need for own in self._running.values()]
         held = sum(pool.nbytes() for pool in self._slots.pools)
         places = admitted(needs, running, free, held + room(self.loaded.device.value))
         begun = [self._waiting[place] for place in places]
@@ -424,7 +415,7 @@ class Engine:
     def _begin(self, handle: Handle) -> abc.Iterator[Emitted]:
         """Make the sequences of a request."""
         found = self._read(handle.request)
-        yield from (Emitted(None, Notice(text)) for text in self.new_notices())
+        yield from (Emitted(None, Notice(text)) for text in self._blends.new_notices())
         if isinstance(found, Failed):
             self._end(handle, handle.left)
             yield Emitted(handle, found)
@@ -440,7 +431,7 @@ class Engine:
         """The rows and the prompts of a request, or why there are none."""
         first = sequence_ids(request)[0]
         try:
-            rows = self._drafted(self._blend(request), request.samples)
+            rows = self._drafted(self._blends.rows(request), request.samples)
         except MpgError as error:
             return Failed(first, "bad_persona", error)
         except (MemoryError, RuntimeError) as error:
@@ -533,19 +524,6 @@ class Engine:
         worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
         return rows if worth else rows.without_drafter()
 
-    def _blend(self, request: Request, report: Report | None = None) -> BlendRows:
-        """The rows of the blend of a request; messages for the user go to `_notices`."""
-        key, report = (request.blend, request.adapters, request.scheme), report or self._report
-        rows = self._blends.get(key)
-        if rows is None:
-            experts = find_experts(
-                request.blend, request.adapters, self.loaded, report, self._notices.append, self._cache
-            )
-            smaller = find_drafter(request.scheme, self.loaded, report, self._cache)
-            rows = self._blends[key] = BlendRows.of(self.loaded, experts, request.scheme, smaller)
-            self._notices += (*(smaller.notices if smaller else ()), *rows.notices)
-        return rows
-
 
 def _follows_load(loaded: LoadedModel) -> bool:
     """Whether texts of the exact rule do not depend on chunk sizes, at least up to near-ties."""
@@ -578,25 +556,3 @@ def _no_memory(what: str) -> ModelError:
         f"not enough memory for {what}",
         hint="choose a smaller model, --dtype or --max-tokens, or shorter prompts",
     )
-
-
-def _description(rows: BlendRows, prompts: Prompts, request: Request) -> dict[str, Any]:
-    """A request with its rows, for a dry run."""
-    spec = run_spec(rows, prompts, request.seed or 0, 0)
-    lengths = [len(ids) for ids in prompts.rows]
-    first, kind = ("merged", "merged") if rows.scheme.target == "merged" else ("reference", "base")
-    found: list[dict[str, object]] = [
-        {"row": first, "kind": kind, "weight": None, "prompt_tokens": lengths[0]}
-    ]
-    for e, tokens in zip(rows.experts, lengths[1:], strict=False):  # merged ones have no row of their own
-        basis = {"basis": e.basis} if e.basis else {}
-        found.append({"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": tokens} | basis)
-    return {
-        **spec.part(*DESCRIPTION),
-        "device": f"{spec.model.device} ({spec.model.device_reason})",
-        "dtype": f"{spec.model.dtype} ({spec.model.dtype_reason})",
-        "seed": request.seed,
-        "samples": request.samples,
-        "rows": found,
-        "memory": rows.memory(),
-    }

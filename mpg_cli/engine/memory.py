@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
 
 from mpg_cli.engine.scheduler import Need
 from mpg_cli.engine.sequence import Sequence
 from mpg_cli.io.text import size_text
+from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.text.vocabulary import logits_width
 from mpg_cli.sampling.chunk_size import MAX_ADAPTIVE
 
@@ -24,6 +26,12 @@ def need_of(sequence: Sequence) -> Need:
     chunk = MAX_ADAPTIVE if scheme.chunk_size is None else scheme.chunk_size * scheme.threshold.ahead
     scores = count * (chunk + 1) * SCORE_COPIES * logits_width(rows.loaded.model) * 4
     return Need(count, sequence.positions + chunk + 1, rows.position_bytes // count, scores)
+
+
+def with_adapters(need: Need, sequence: Sequence) -> Need:
+    """The same with the adapters that it would bring now."""
+    rows = sequence.rows
+    return replace(need, adapters=LoraBank.of(rows.loaded.model).needed(rows.adapted))
 
 
 def room(device: torch.device) -> int:

@@ -1,9 +1,9 @@
 """What a round costs: a model of its time by device, dtype, size of the model and number of tokens.
 
-A pass has a fixed cost and one for each layer, more in layers with adapters. It reads all weights once,
-multiplies every token with all of them, and gives each a logit of every entry of the vocabulary. The cost of
-a round is linear in these numbers (`Load`). `python -m benchmarks.pass_constants` finds the constants again.
-Only ratios of these times matter.
+A round has a fixed cost, and one for each token that is drawn. A pass has a cost for each layer, more in
+layers with adapters; it reads all weights once, multiplies every token with all of them, and gives each a
+logit of every entry of the vocabulary. The cost of a round is linear in these numbers (`Load`). `python -m
+benchmarks.pass_constants` finds the constants again. Only ratios of these times matter.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from mpg_cli.sampling.chunk_size import Cost
 
 @dataclass(frozen=True)
 class Load:
-    """What passes do, summed up: passes, their layers, those of them with adapters, and, in billions, weights
-    read, weights multiplied with a token, and logits.
+    """What a round does, summed up: rounds, drawn tokens, layers of passes, those of them with adapters, and,
+    in billions, weights read, weights multiplied with a token, and logits.
     """
 
-    passes: float = 0.0
+    rounds: float = 0.0
+    draws: float = 0.0
     layers: float = 0.0
     adapted: float = 0.0
     read: float = 0.0
@@ -47,7 +48,8 @@ class Load:
 class Constants:
     """Seconds of each of the numbers in `Load`."""
 
-    passes: float
+    rounds: float
+    draws: float
     layers: float
     adapted: float
     read: float
@@ -55,10 +57,12 @@ class Constants:
     logits: float
 
 
+# float32: two threads of an AMD EPYC. bfloat16: the same, for half of the bytes and products 2.5 times as
+# fast. On CUDA they are estimates.
 CONSTANTS = {
-    ("cpu", torch.float32): Constants(1e-3, 0.4e-3, 0.0, 0.20, 0.030, 0.5),
-    ("cpu", torch.bfloat16): Constants(1e-3, 0.4e-3, 0.0, 0.10, 0.012, 0.5),
-    ("cuda", torch.bfloat16): Constants(1e-3, 0.10e-3, 0.0, 0.0006, 0.00001, 0.0),
+    ("cpu", torch.float32): Constants(1.78e-3, 0.27e-3, 0.87e-3, 0.48e-3, 0.32, 0.0169, 5.2),
+    ("cpu", torch.bfloat16): Constants(1.78e-3, 0.27e-3, 0.87e-3, 0.48e-3, 0.16, 0.0068, 5.2),
+    ("cuda", torch.bfloat16): Constants(1e-3, 0.02e-3, 0.10e-3, 0.10e-3, 0.0006, 0.00001, 0.01),
 }
 
 
@@ -87,7 +91,9 @@ def round_load(blends: Sequence[BlendRows]) -> RoundLoad:
         if rows.draft.steps:
             drafting.add(rows.draft.model, rows.scheme.threshold.candidates, bool(rows.draft.adapters))
     position = scored.tokens()
-    return RoundLoad(scored.fixed() + position, drafting.fixed() + drafting.tokens(), position)
+    return RoundLoad(
+        Load(rounds=1) + scored.fixed() + position, drafting.fixed() + drafting.tokens(), position
+    )
 
 
 def round_cost(blends: Sequence[BlendRows]) -> Cost:
@@ -107,6 +113,9 @@ class _Passes:
         self._rows: dict[int, int] = {}
         self._adapted: set[int] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._models)
+
     def add(self, model: Any, rows: int, adapted: bool) -> None:
         """Add rows to the pass of a model."""
         key = id(model)
@@ -120,7 +129,7 @@ class _Passes:
         for key, model in self._models.items():
             size = _size_of(model)
             adapted = size.layers if key in self._adapted else 0
-            total += Load(passes=1, layers=size.layers, adapted=adapted, read=size.weights)
+            total += Load(layers=size.layers, adapted=adapted, read=size.weights)
         return total
 
     def tokens(self) -> Load:

@@ -19,6 +19,7 @@ class Need:
     positions: int
     row_bytes: int  # of one position of one row
     scores: int  # bytes of the scores of a round
+    adapters: int = 0  # bytes of adapters that are not in place yet
 
 
 def bytes_of(needs: Sequence[Need]) -> int:
@@ -26,7 +27,7 @@ def bytes_of(needs: Sequence[Need]) -> int:
     if not needs:
         return 0
     longest = max(need.positions for need in needs)
-    return sum(need.rows * longest * need.row_bytes + need.scores for need in needs)
+    return sum(need.rows * longest * need.row_bytes + need.scores + need.adapters for need in needs)
 
 
 def admitted(waiting: Sequence[Need], running: Sequence[Need], slots: int, limit: int) -> list[int]:

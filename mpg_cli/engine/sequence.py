@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import abc
 from dataclasses import dataclass
+from typing import Any
 
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.events import Finished, FinishReason, Round, Usage
 from mpg_cli.engine.pass_cost import round_cost
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.run_spec import ModelSpec, RunSpec, expression_of
+from mpg_cli.engine.run_spec import DESCRIPTION, ModelSpec, RunSpec, expression_of
 from mpg_cli.errors import ContextError, RangeError
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.masks import context_length
@@ -139,6 +140,28 @@ def run_spec(rows: BlendRows, prompts: Prompts, seed: int, sequence: int | str) 
         prompt_tokens=len(prompts.plain),
         max_tokens=prompts.limit,
     )
+
+
+def description(rows: BlendRows, prompts: Prompts, request: Request) -> dict[str, Any]:
+    """A request with its rows, for a dry run."""
+    spec = run_spec(rows, prompts, request.seed or 0, 0)
+    lengths = [len(ids) for ids in prompts.rows]
+    first, kind = ("merged", "merged") if rows.scheme.target == "merged" else ("reference", "base")
+    found: list[dict[str, object]] = [
+        {"row": first, "kind": kind, "weight": None, "prompt_tokens": lengths[0]}
+    ]
+    for e, tokens in zip(rows.experts, lengths[1:], strict=False):  # merged ones have no row of their own
+        basis = {"basis": e.basis} if e.basis else {}
+        found.append({"row": e.name, "kind": e.kind, "weight": e.weight, "prompt_tokens": tokens} | basis)
+    return {
+        **spec.part(*DESCRIPTION),
+        "device": f"{spec.model.device} ({spec.model.device_reason})",
+        "dtype": f"{spec.model.dtype} ({spec.model.dtype_reason})",
+        "seed": request.seed,
+        "samples": request.samples,
+        "rows": found,
+        "memory": rows.memory(),
+    }
 
 
 class Sequence:

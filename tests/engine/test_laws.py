@@ -26,7 +26,7 @@ from tests.sampling.sampled import assert_law
 from tests.support.requests import one
 
 LENGTH = 3
-DRAWS = 1500
+DRAWS = 500
 WISHES: dict[str, dict[str, Any]] = {
     "product": {"personas": "bold+calm:0.5", "scheme": Scheme(drafter="merged", chunk_size=2)},
     "negative": {"personas": "bold+terse:-0.5", "scheme": Scheme(drafter="lookup", chunk_size=3)},

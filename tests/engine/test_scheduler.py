@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ def needs(*positions: int) -> list[Need]:
 def test_rows_of_a_pass_are_as_long_as_the_longest() -> None:
     assert bytes_of([]) == 0
     assert bytes_of([need(10, rows=3), need(100, scores=7)]) == 4 * 100 + 7
+    assert bytes_of([need(10), replace(need(20), adapters=5)]) == 2 * 20 + 5
 
 
 def test_first_come_first_served_while_all_fit() -> None:

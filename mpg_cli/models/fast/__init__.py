@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from mpg_cli.models.fast.compiling import compile_model
-from mpg_cli.models.fast.plan import FastPlan
+from mpg_cli.models.fast.plan import FastPlan, block_of
 from mpg_cli.models.fast.prepacked import prepack
 
 SWITCH = "MPG_FAST"  # "0" in the environment turns all of it off, for debugging
@@ -30,5 +30,6 @@ def accelerate(model: Any, *, compiled: bool = False, repacked: bool = True) -> 
     recorded = compile_model(model) if compiled else False
     if repacked and not compiled:
         prepack(model)
-    model._mpg_plan = FastPlan(recorded=recorded)
+    weights = sum(p.numel() for p in model.parameters())
+    model._mpg_plan = FastPlan(recorded=recorded, block=block_of(weights))
     return compiled

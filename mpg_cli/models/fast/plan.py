@@ -18,6 +18,15 @@ from mpg_cli.models.fast.compiling import compile_copy
 from mpg_cli.models.fast.graphs import Graphs
 from mpg_cli.models.run.plan import PassPlan, Recorder
 
+BLOCK_WORK = 70e9  # multiplications of a block of prompt tokens: about the time of a few rounds
+BLOCKS = (512, 4096)  # tokens, the least and the most
+
+
+def block_of(weights: int) -> int:
+    """Prompt tokens between two rounds: the smaller the model, the more are read in the time of a round."""
+    least, most = BLOCKS
+    return max(least, min(most, int(BLOCK_WORK / max(1, weights))))
+
 
 @dataclass(frozen=True)
 class FastPlan(PassPlan):

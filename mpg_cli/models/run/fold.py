@@ -21,7 +21,7 @@ from mpg_cli.models.run.plan import plan_of
 
 LIMIT = 4 * 2**30  # bytes of kept copies: ten of a model of 0.2 B parameters in 16 bits, none of a large one
 
-_BANKS = ("_mpg_bank", "_mpg_lora_bank")  # attributes of a model that its copies do not have
+_BANK = "_mpg_lora_bank"  # attribute of a model that its copies do not have
 
 
 def fold(model: nn.Module, row: Row) -> nn.Module:
@@ -31,20 +31,17 @@ def fold(model: nn.Module, row: Row) -> nn.Module:
     """
     targets = dict.fromkeys(module for adapter, _ in row for module in adapter.pairs)
     memo: dict[int, Any] = {id(p): p for p in (*model.parameters(), *model.buffers())}
-    alive: list[object] = []  # keeps objects alive whose ids are in the memo
     for name, module in model.named_modules():
         own = base_layer(module)
         if name in targets:
             memo[id(module)] = with_weight(own, summed_weight(name, own, row))
         elif own is not module:
             memo[id(module)] = own
-    for bank in _BANKS:
-        if (found := getattr(model, bank, None)) is not None:
-            alive.append(found)
-            memo[id(found)] = "left out"
+    bank = getattr(model, _BANK, None)
+    if bank is not None:
+        memo[id(bank)] = "left out"
     folded: nn.Module = copy.deepcopy(model, memo)
-    for bank in _BANKS:
-        folded.__dict__.pop(bank, None)
+    folded.__dict__.pop(_BANK, None)
     return folded
 
 
