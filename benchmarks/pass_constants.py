@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Round
 from mpg_cli.engine.pass_cost import Constants, Load, round_load
 from mpg_cli.engine.request import Request
+from mpg_cli.engine.sequence import prepare
 from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared, prepare_model
@@ -68,12 +69,15 @@ def rounds(
         if len(of_step) == batch:
             found.append((sum(s.draft for s in of_step), sum(s.score + s.verify for s in of_step)))
     engine.cancel(handle, None)
+    counted = found[WARM:]
     experts = find_experts(request.blend, request.adapters, loaded, _quiet, _quiet, cache)
-    load = round_load([BlendRows.of(loaded, experts, scheme)] * batch)
+    rows = BlendRows.of(loaded, experts, scheme)
+    middle = prepare(rows, request).longest + (WARM + len(counted) // 2) * (1 + gamma)
+    load = round_load([rows] * batch, middle)
     engine.close()
-    draft, score = (statistics.median(part) for part in zip(*found[WARM:], strict=True))
-    phases = [("score", load.score + load.position.times(gamma), score)]
-    return phases + ([("draft", load.step.times(gamma), draft)] if gamma else [])
+    draft, score = (statistics.median(part) for part in zip(*counted, strict=True))
+    phases = [("score", load.score.plus(load.position, gamma), score)]
+    return phases + ([("draft", Load().plus(load.step, gamma), draft)] if gamma else [])
 
 
 def requests(loaded: LoadedModel, cache: ExpertCache) -> Iterator[tuple[str, Request]]:
@@ -104,7 +108,7 @@ def measure(loaded: LoadedModel, batches: Sequence[int], sizes: Sequence[int]) -
 
 def fit(timed: Sequence[Timed]) -> Constants:
     """The constants of least squared relative error; those that would be negative are zero."""
-    rows = torch.tensor([astuple(one.load) for one in timed], dtype=torch.float64)
+    rows = torch.tensor([list(one.load) for one in timed], dtype=torch.float64)
     rows /= torch.tensor([[one.seconds] for one in timed], dtype=torch.float64)
     kept = list(range(rows.shape[1]))
     while True:

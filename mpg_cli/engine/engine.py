@@ -187,8 +187,9 @@ class Engine:
     def describe(self, request: Request) -> dict[str, Any]:
         """Rows, prompt lengths and memory of a request, for a dry run; nothing is generated."""
         with self._step_lock:
-            rows = self._drafted(self._blends.rows(request), request.samples)
-            return description(rows, prepare(rows, request), request)
+            rows = self._blends.rows(request)
+            prompts = prepare(rows, request)
+            return description(self._drafted(rows, prompts), prompts, request)
 
     # -- loops -----------------------------------------------------------------------------------
 
@@ -431,7 +432,7 @@ class Engine:
         """The rows and the prompts of a request, or why there are none."""
         first = sequence_ids(request)[0]
         try:
-            rows = self._drafted(self._blends.rows(request), request.samples)
+            rows = self._blends.rows(request)
         except MpgError as error:
             return Failed(first, "bad_persona", error)
         except (MemoryError, RuntimeError) as error:
@@ -439,7 +440,8 @@ class Engine:
                 raise
             return Failed(first, "no_memory", _no_memory("the experts"))
         try:
-            return rows, prepare(rows, request)
+            prompts = prepare(rows, request)
+            return self._drafted(rows, prompts), prompts
         except MpgError as error:
             return Failed(first, "too_long" if isinstance(error, ContextError) else "bad_value", error)
 
@@ -518,10 +520,11 @@ class Engine:
 
     # -- blends ----------------------------------------------------------------------------------
 
-    def _drafted(self, rows: BlendRows, samples: int) -> BlendRows:
+    def _drafted(self, rows: BlendRows, prompts: Prompts) -> BlendRows:
         """The rows without their drafter where that was left to us and would make this sequence slower."""
+        samples = prompts.request.samples
         beside = min(self._size or samples, samples + self.left)
-        worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
+        worth = not rows.automatic or self._policy.worth(rows, prompts.middle, max(1, beside))
         return rows if worth else rows.without_drafter()
 
 

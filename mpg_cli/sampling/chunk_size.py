@@ -31,11 +31,15 @@ class Acceptance:
 
     @property
     def rate(self) -> float:
+        """`hopeful`, but the prior before the first evaluated token."""
+        return self.hopeful if self.evaluated else self.prior
+
+    @property
+    def hopeful(self) -> float:
         """The upper end of the standard error around the mean with the prior."""
         weight = self.evaluated + PRIOR_EVALUATED
         mean = (self.accepted + self.prior * PRIOR_EVALUATED) / weight
-        error = math.sqrt(mean * (1 - mean) / weight) if self.evaluated else 0.0
-        return min(0.99, mean + error)
+        return min(0.99, mean + math.sqrt(mean * (1 - mean) / weight))
 
 
 @dataclass(frozen=True)

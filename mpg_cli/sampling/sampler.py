@@ -127,8 +127,7 @@ class Sampler:
             score=(computed - drafted) * share,
             verify=(verified - computed) * share,
         )
-        done = {b: replace(rounds[b], seconds=seconds) for b in live if b in rounds}
-        return {b: self._counted(states_of(self.states, b), r) for b, r in done.items()}
+        return {b: self._counted(b, rounds[b], seconds) for b in live if b in rounds}
 
     # -- sizes and parts -------------------------------------------------------------------------
 
@@ -225,8 +224,9 @@ class Sampler:
         self.scorer.commit(kept)
         self.drafters.commit(kept)
 
-    def _counted(self, state: SequenceState, r: Round) -> Round:
-        return state.count(replace(r, finish_reason=state.finish_reason))
+    def _counted(self, slot: int, r: Round, seconds: Seconds) -> Round:
+        state = states_of(self.states, slot)
+        return state.count(replace(r, seconds=seconds, finish_reason=state.finish_reason))
 
 
 @dataclass(frozen=True)

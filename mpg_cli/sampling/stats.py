@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from operator import add
 from typing import Any, ClassVar, Literal
@@ -37,7 +37,12 @@ class Seconds:
         return self.prefill + self.decoding
 
     def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(*map(add, astuple(self), astuple(other)))
+        return Seconds(
+            self.prefill + other.prefill,
+            self.draft + other.draft,
+            self.score + other.score,
+            self.verify + other.verify,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,7 @@ class Stats:
         )
 
     def __add__(self, other: Stats) -> Stats:
-        names = [own.name for own in fields(self) if own.name != "thresholds"]
-        sums = {name: _sum(getattr(self, name), getattr(other, name)) for name in names}
+        sums = {name: _sum(getattr(self, name), getattr(other, name)) for name in _SUMMED}
         mine, theirs = self.thresholds, other.thresholds
         return Stats(**sums, thresholds=theirs if len(theirs or ()) >= len(mine or ()) else mine)
 
@@ -166,6 +170,9 @@ class Stats:
         }
 
 
+_SUMMED = tuple(own.name for own in fields(Stats) if own.name != "thresholds")
+
+
 @dataclass(frozen=True)
 class Round:
     """One SCR round of one sequence: draft, score, verify, commit (docs/algorithm.md, "A round").
@@ -202,4 +209,6 @@ def excess(a: float, m: float) -> float:
 
 def _sum(a: Any, b: Any) -> Any:
     """The sum of two values of a field; of tuples elementwise, the shorter one padded with zeros."""
+    if not b:  # most fields of most rounds
+        return a
     return (*map(add, a, b), *a[len(b) :], *b[len(a) :]) if isinstance(a, tuple) else a + b

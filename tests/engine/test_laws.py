@@ -61,7 +61,8 @@ def enumerated(loaded: LoadedModel, request: Request) -> dict[tuple[int, ...], f
     """The probability of every reply: all rows after every prefix, combined and warped."""
     experts = find_experts(request.blend, (), loaded, lambda text: None, lambda text: None)
     rows = BlendRows.of(loaded, experts, request.scheme)
-    prompts, decoding = prepare(rows, request), decoding_of(rows, request)
+    prompts = prepare(rows, request)
+    decoding = decoding_of(rows, prompts)
     if request.scheme.target == "merged":
         adapters = [(expert.adapter, expert.weight) for expert in experts]
         assert all(adapter is not None for adapter, _ in adapters)
