@@ -28,7 +28,6 @@ from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Round
 from mpg_cli.engine.pass_cost import Constants, Load, round_load
 from mpg_cli.engine.request import Request
-from mpg_cli.engine.sequence import prepare
 from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared, prepare_model
@@ -69,13 +68,11 @@ def rounds(
         if len(of_step) == batch:
             found.append((sum(s.draft for s in of_step), sum(s.score + s.verify for s in of_step)))
     engine.cancel(handle, None)
-    counted = found[WARM:]
     experts = find_experts(request.blend, request.adapters, loaded, _quiet, _quiet, cache)
     rows = BlendRows.of(loaded, experts, scheme)
-    middle = prepare(rows, request).longest + (WARM + len(counted) // 2) * (1 + gamma)
-    load = round_load([rows] * batch, middle)
+    load = round_load([rows] * batch)
     engine.close()
-    draft, score = (statistics.median(part) for part in zip(*counted, strict=True))
+    draft, score = (statistics.median(part) for part in zip(*found[WARM:], strict=True))
     phases = [("score", load.score.plus(load.position, gamma), score)]
     return phases + ([("draft", Load().plus(load.step, gamma), draft)] if gamma else [])
 

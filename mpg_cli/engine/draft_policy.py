@@ -22,7 +22,6 @@ from mpg_cli.sampling.chunk_size import (
 from mpg_cli.sampling.stats import Round
 
 BLENDS = 256  # whose acceptance is remembered
-STEP = 64  # positions after which the cost of a round is computed again
 PRIORS = {"adapters": 0.85, "prompts": 0.65}  # of a merged drafter (docs/scr.md)
 
 
@@ -33,11 +32,9 @@ class DraftPolicy:
         self._shared = shared
         self._known: OrderedDict[str, Acceptance] = OrderedDict()  # by blend
 
-    def worth(self, rows: BlendRows, positions: int, beside: int = 1) -> bool:
-        """Whether a drafter may make a new sequence faster, beside others of its blend; `positions` as in
-        `round_load`.
-        """
-        cost = round_cost([rows] * (beside if self._shared else 1), positions)
+    def worth(self, rows: BlendRows, beside: int = 1) -> bool:
+        """Whether a drafter may make a new sequence faster, beside others of its blend."""
+        cost = round_cost([rows] * (beside if self._shared else 1))
         rate = self._acceptance(rows).hopeful if self._shared else _prior(rows).rate
         return best_chunk_size(round(100 * rate), cost) > 0
 
@@ -69,7 +66,7 @@ class DraftPolicy:
     def _common_size(self, sequences: list[Sequence]) -> int:
         """The size of least cost a token for sequences that share every pass."""
         rates = [round(self._acceptance(own.rows).hopeful, 2) for own in sequences]
-        cost = round_cost([own.rows for own in sequences], _rounded(max(own.length for own in sequences)))
+        cost = round_cost([own.rows for own in sequences])
         mean = sum(rates) / len(rates)
         if max(rates) - min(rates) < 0.05:
             return best_chunk_size(round(100 * mean), cost)
@@ -92,11 +89,6 @@ class DraftPolicy:
 def _least(rows: BlendRows) -> int:
     """The least adaptive size: a drafter that was asked for drafts."""
     return 0 if rows.automatic or not rows.drafts else 1
-
-
-def _rounded(positions: int) -> int:
-    """Positions for a cost that is computed in few rounds."""
-    return -(-positions // STEP) * STEP
 
 
 def _prior(rows: BlendRows) -> Acceptance:

@@ -524,7 +524,7 @@ class Engine:
         """The rows without their drafter where that was left to us and would make this sequence slower."""
         samples = prompts.request.samples
         beside = min(self._size or samples, samples + self.left)
-        worth = not rows.automatic or self._policy.worth(rows, prompts.middle, max(1, beside))
+        worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
         return rows if worth else rows.without_drafter()
 
 

@@ -1,9 +1,9 @@
 """What a round costs: a model of its time by device, dtype, size of the model and number of tokens.
 
 A round has a fixed cost, and one for each token that is drawn. A pass has a cost for each layer, more in
-layers with adapters; it reads all weights, keys and values once, multiplies every token with all weights, and
-gives each a logit of every entry of the vocabulary. The cost of a round is linear in these numbers (`Load`).
-`python -m benchmarks.pass_constants` finds the constants again. Only ratios of these times matter.
+layers with adapters, and for each row of a layer; it reads all weights once, multiplies every token with
+them, and gives each a logit of every entry of the vocabulary. The cost of a round is linear in these numbers
+(`Load`). `python -m benchmarks.pass_constants` finds the constants again. Only ratios of these times matter.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from typing import Any, NamedTuple
 import torch
 
 from mpg_cli.engine.blend_rows import BlendRows
-from mpg_cli.models.run.forward import position_bytes
 from mpg_cli.sampling.chunk_size import Cost
 
 
 class Load(NamedTuple):
-    """What a round does, summed up: rounds, drawn tokens, layers of passes, those of them with adapters, and,
-    in billions, weights read, bytes of keys and values read, weights multiplied with a token, and logits.
+    """What a round does, summed up: rounds, drawn tokens, layers of passes, those of them with adapters, rows
+    of layers, and, in billions, weights read, weights multiplied with a token, and logits.
     """
 
     rounds: float = 0.0
     draws: float = 0.0
     layers: float = 0.0
     adapted: float = 0.0
+    rows: float = 0.0
     read: float = 0.0
-    cache: float = 0.0
     multiplied: float = 0.0
     logits: float = 0.0
 
@@ -50,8 +49,8 @@ class Constants(NamedTuple):
     draws: float
     layers: float
     adapted: float
+    rows: float
     read: float
-    cache: float
     multiplied: float
     logits: float
 
@@ -59,9 +58,9 @@ class Constants(NamedTuple):
 # float32: two threads of an AMD EPYC. bfloat16: the same, for half of the bytes and products 2.5 times as
 # fast. On CUDA they are estimates.
 CONSTANTS = {
-    ("cpu", torch.float32): Constants(3.2e-3, 0.21e-3, 1.28e-3, 0.86e-3, 0.28, 0.059, 0.0171, 6.3),
-    ("cpu", torch.bfloat16): Constants(3.2e-3, 0.21e-3, 1.28e-3, 0.86e-3, 0.14, 0.059, 0.0068, 6.3),
-    ("cuda", torch.bfloat16): Constants(1e-3, 0.02e-3, 0.10e-3, 0.10e-3, 0.0006, 0.0003, 0.00001, 0.01),
+    ("cpu", torch.float32): Constants(2.4e-3, 0.15e-3, 1.3e-3, 0.84e-3, 0.021e-3, 0.27, 0.0172, 4.2),
+    ("cpu", torch.bfloat16): Constants(2.4e-3, 0.15e-3, 1.3e-3, 0.84e-3, 0.021e-3, 0.14, 0.0069, 4.2),
+    ("cuda", torch.bfloat16): Constants(1e-3, 0.02e-3, 0.1e-3, 0.1e-3, 0.0, 0.0006, 0.00001, 0.01),
 }
 
 
@@ -75,9 +74,9 @@ class RoundLoad(NamedTuple):
     position: Load
 
 
-def round_load(blends: Iterable[BlendRows], positions: int) -> RoundLoad:
-    """The load of a round of sequences of these blends together, the longest of this many positions."""
-    scored, drafting, draws = _Passes(positions), _Passes(positions), 0
+def round_load(blends: Iterable[BlendRows]) -> RoundLoad:
+    """The load of a round of sequences of these blends together."""
+    scored, drafting, draws = _Passes(), _Passes(), 0
     for rows, count in Counter(blends).items():
         adapted = any(expert.adapter is not None for expert in rows.experts)
         for model, of_model in rows.scored:
@@ -91,9 +90,9 @@ def round_load(blends: Iterable[BlendRows], positions: int) -> RoundLoad:
     return RoundLoad(Load(rounds=1).plus(scored.fixed()).plus(position), step, position)
 
 
-def round_cost(blends: Sequence[BlendRows], positions: int) -> Cost:
-    """The cost of a round of sequences, in seconds; arguments as for `round_load`."""
-    load, model = round_load(blends, positions), blends[0].loaded.model
+def round_cost(blends: Sequence[BlendRows]) -> Cost:
+    """The cost of a round of sequences of these blends together, in seconds."""
+    load, model = round_load(blends), blends[0].loaded.model
     kind = CONSTANTS.get((model.device.type, model.dtype))
     if kind is None:
         kind = CONSTANTS["cuda" if model.device.type == "cuda" else "cpu", torch.bfloat16]
@@ -103,8 +102,7 @@ def round_cost(blends: Sequence[BlendRows], positions: int) -> Cost:
 class _Passes:
     """A pass over `rows` of each of some models."""
 
-    def __init__(self, positions: int) -> None:
-        self._positions = positions
+    def __init__(self) -> None:
         self._models: dict[int, Any] = {}
         self.rows: dict[int, int] = {}
         self._adapted: set[int] = set()
@@ -122,8 +120,8 @@ class _Passes:
         for key, model in self._models.items():
             size = _size_of(model)
             adapted = size.layers if key in self._adapted else 0
-            cache = self.rows[key] * self._positions * size.cache
-            total = total.plus(Load(layers=size.layers, adapted=adapted, read=size.weights, cache=cache))
+            rows = self.rows[key] * size.layers
+            total = total.plus(Load(layers=size.layers, adapted=adapted, rows=rows, read=size.weights))
         return total
 
     def tokens(self) -> Load:
@@ -137,13 +135,10 @@ class _Passes:
 
 @dataclass(frozen=True)
 class _Size:
-    """Layers of a model and, in billions, weights that every token is multiplied with, bytes of a position in
-    the cache of a row, and logits.
-    """
+    """Layers of a model and, in billions, the weights that every token is multiplied with, and logits."""
 
     layers: int
     weights: float
-    cache: float
     logits: float
 
 
@@ -154,5 +149,5 @@ def _size_of(model: Any) -> _Size:
         weights = sum(p.numel() for p in model.parameters())
         weights -= 0 if embedding is head else embedding.numel()  # of which a pass reads single rows
         layers = model.config.get_text_config().num_hidden_layers
-        found = model._mpg_size = _Size(layers, weights / 1e9, position_bytes(model) / 1e9, len(head) / 1e9)
+        found = model._mpg_size = _Size(layers, weights / 1e9, len(head) / 1e9)
     return found

@@ -44,11 +44,6 @@ class Prompts:
         """Length of the longest prompt."""
         return max(map(len, (*self.rows, self.draft)))
 
-    @property
-    def middle(self) -> int:
-        """Positions of the longest row in the middle of the reply."""
-        return self.longest + self.limit // 2
-
 
 def prepare(blend_rows: BlendRows, request: Request) -> Prompts:
     """Render the prompts of a request.
@@ -118,15 +113,14 @@ def law_of(loaded: LoadedModel, request: Request) -> SamplingLaw:
     return request.sampling.over(loaded.own.values)
 
 
-def decoding_of(rows: BlendRows, prompts: Prompts) -> Decoding:
+def decoding_of(rows: BlendRows, request: Request) -> Decoding:
     """The decoding parameters of a request."""
-    request = prompts.request
     return Decoding(
         sampling=law_of(rows.loaded, request),
         scheme=rows.scheme,
         weights=rows.weights,
         end_tokens=_ends(rows, request.sampling),
-        cost=round_cost([rows], prompts.middle),
+        cost=round_cost([rows]),
     )
 
 
@@ -181,7 +175,7 @@ class Sequence:
         request = prompts.request
         self.rows, self.prompts, self.id = rows, prompts, id_
         self.spec = run_spec(rows, prompts, seed, id_)
-        decoding = decoding_of(rows, prompts)
+        decoding = decoding_of(rows, request)
         self.state = SequenceState(Noise(seed, id_), decoding, prompts.limit, prompts.plain)
         self.finish_reason: FinishReason | None = None
         prefill = request.prompting.prefill
@@ -196,11 +190,6 @@ class Sequence:
     def draft_prompt(self) -> list[int]:
         """The same for the row of the drafter."""
         return [*self.prompts.draft, *self.state.tokens]
-
-    @property
-    def length(self) -> int:
-        """Positions of its longest row so far."""
-        return self.prompts.longest + len(self.state.tokens)
 
     @property
     def positions(self) -> int:

@@ -62,7 +62,7 @@ def enumerated(loaded: LoadedModel, request: Request) -> dict[tuple[int, ...], f
     experts = find_experts(request.blend, (), loaded, lambda text: None, lambda text: None)
     rows = BlendRows.of(loaded, experts, request.scheme)
     prompts = prepare(rows, request)
-    decoding = decoding_of(rows, prompts)
+    decoding = decoding_of(rows, request)
     if request.scheme.target == "merged":
         adapters = [(expert.adapter, expert.weight) for expert in experts]
         assert all(adapter is not None for adapter, _ in adapters)
