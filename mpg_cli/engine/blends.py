@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import abc
 from weakref import WeakValueDictionary
 
+import torch
+
 from mpg_cli.engine.blend_rows import BlendRows
 from mpg_cli.engine.request import Request
 from mpg_cli.models.experts import ExpertCache, find_drafter, find_experts
 from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.sampling.params import Scheme
 
 Report = abc.Callable[[str], None]
@@ -34,7 +37,12 @@ class Blends:
                 request.blend, request.adapters, self._loaded, report, self._notices.append, self._cache
             )
             smaller = find_drafter(request.scheme, self._loaded, report, self._cache)
-            found = self._rows[key] = BlendRows.of(self._loaded, experts, request.scheme, smaller)
+            found = BlendRows.of(self._loaded, experts, request.scheme, smaller)
+            if self._loaded.dtype.value == torch.float16:  # whose range adapters may exceed
+                bank = LoraBank.of(self._loaded.model)
+                bank.retain(found.adapted)
+                bank.release(found.adapted)
+            self._rows[key] = found
             self._notices += (*(smaller.notices if smaller else ()), *found.notices)
         return found
 

@@ -40,7 +40,7 @@ from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Need, admitted
 from mpg_cli.engine.sequence import Prompts, Sequence, description, prepare, sequence_ids
 from mpg_cli.engine.slots import Slots
-from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, is_out_of_memory
+from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, brief, is_out_of_memory
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
@@ -51,6 +51,7 @@ from mpg_cli.sampling.params import Scheme
 
 _END = object()  # of a source
 
+WHOLE_BATCH = 32  # sequences that are expected to run together while the number of slots is open
 POLL = 0.02  # seconds between two looks at a source that has no request yet
 WHOLE_BLOCK = 4  # blocks of prompts read at once while no sequence waits for its next round
 
@@ -112,6 +113,8 @@ class Engine:
         self._queue: deque[Handle] = deque()
         self._waiting: deque[_Begun] = deque()  # sequences of the first requests of the queue
         self._running: dict[int, _Begun] = {}  # by slot
+        self._held_back: _Begun | None = None  # the first in line, and those that overtook it
+        self._overtook: list[_Begun] = []
         self._events: deque[Emitted] = deque()  # of requests of `submit`, for the next `step`
         self._step_lock = RLock()
         self._read_before = 0  # prompt tokens read in slots that are gone
@@ -203,7 +206,10 @@ class Engine:
         try:
             while True:
                 idle = False
-                while not over and len(self._inbox) + len(self._queue) < 2 * self._most:
+                begun = sum(handle.events is events and not handle.begun for handle in tuple(self._live))
+                for _ in range(2 * self._most - begun):  # whatever other loops have queued
+                    if over:
+                        break
                     item = next(requests, _END) if self._stopping is None else _END
                     if isinstance(item, Request):
                         self._submit(item, events)
@@ -312,7 +318,7 @@ class Engine:
         """A step of a loop, unless its events have come meanwhile; False if none of its requests is left."""
         with self._step_lock:
             self.check_open()
-            if not events and not any(handle.events is events for handle in self._live):
+            if not events and not any(handle.events is events for handle in tuple(self._live)):
                 return False
             if not events:
                 self._step(events)
@@ -387,8 +393,15 @@ class Engine:
         needs = [with_adapters(own.need, own.sequence) for own in self._waiting]
         running = [own.need for own in self._running.values()]
         held = sum(pool.nbytes() for pool in self._slots.pools)
-        places = admitted(needs, running, free, held + room(self.loaded.device.value))
+        if self._held_back is not self._waiting[0]:
+            self._held_back, self._overtook = None, []
+        beside = [own.need for own in self._overtook if own in self._running.values()]
+        places = admitted(needs, running, free, held + room(self.loaded.device.value), beside)
         begun = [self._waiting[place] for place in places]
+        first = next((n for n in range(len(needs)) if n not in places), None)  # of those that stay
+        if first is not None:
+            self._overtook += [self._waiting[place] for place in places if place > first]
+            self._held_back = self._waiting[first]
         for own in begun:
             self._waiting.remove(own)
         slots = self._slots.free[: len(begun)]
@@ -410,8 +423,14 @@ class Engine:
     def _begin_next(self) -> abc.Iterator[Emitted]:
         """Make the sequences of the first requests of the queue."""
         while self._queue and len(self._waiting) < self._most:
-            yield from self._begin(self._queue[0])
-            self._queue.popleft()  # last: what cuts it short leaves the request in the queue
+            handle = self._queue[0]
+            try:
+                yield from self._begin(handle)
+            except Exception:  # of this request; other exceptions leave it in the queue
+                self._queue.popleft()
+                self._end(handle, handle.left)
+                raise
+            self._queue.popleft()
 
     def _begin(self, handle: Handle) -> abc.Iterator[Emitted]:
         """Make the sequences of a request."""
@@ -435,6 +454,8 @@ class Engine:
             rows = self._blends.rows(request)
         except MpgError as error:
             return Failed(first, "bad_persona", error)
+        except OSError as error:
+            return Failed(first, "bad_persona", _unreadable(error))
         except (MemoryError, RuntimeError) as error:
             if len(self._running) > 1 or not is_out_of_memory(error):
                 raise
@@ -522,8 +543,7 @@ class Engine:
 
     def _drafted(self, rows: BlendRows, prompts: Prompts) -> BlendRows:
         """The rows without their drafter where that was left to us and would make this sequence slower."""
-        samples = prompts.request.samples
-        beside = min(self._size or samples, samples + self.left)
+        beside = min(self._size or WHOLE_BATCH, max(prompts.request.samples, self.left))
         worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
         return rows if worth else rows.without_drafter()
 
@@ -552,6 +572,12 @@ def _raising(events: abc.Iterable[Event | Failed]) -> abc.Iterator[Event]:
         if isinstance(event, Failed):
             raise event.error
         yield event
+
+
+def _unreadable(error: OSError) -> ModelError:
+    return ModelError(
+        f"cannot read the files of the experts: {brief(error)}", hint="check that they exist and are readable"
+    )
 
 
 def _no_memory(what: str) -> ModelError:

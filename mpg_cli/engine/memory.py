@@ -52,7 +52,8 @@ def fitting_slots(need: Need, device: torch.device) -> tuple[int, str]:
 def _free(device: torch.device) -> int:
     """Bytes of free memory."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:

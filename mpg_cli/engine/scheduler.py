@@ -30,15 +30,22 @@ def bytes_of(needs: Sequence[Need]) -> int:
     return sum(need.rows * longest * need.row_bytes + need.scores + need.adapters for need in needs)
 
 
-def admitted(waiting: Sequence[Need], running: Sequence[Need], slots: int, limit: int) -> list[int]:
+def admitted(
+    waiting: Sequence[Need],
+    running: Sequence[Need],
+    slots: int,
+    limit: int,
+    overtook: Sequence[Need] = (),
+) -> list[int]:
     """The places of the waiting sequences that get one of the free `slots`; `limit` is in bytes.
 
+    `overtook` are those of the running ones that overtook the first in line.
     A sequence that is alone is always admitted: its failure names the memory that it needs.
     """
     found: list[int] = []
     within: list[Need] = list(running)
     first: Need | None = None  # the first in line that does not fit
-    beside: list[Need] = []  # those that overtook it
+    beside = list(overtook)  # those that overtook it
     for place, need in enumerate(waiting):
         if len(found) == slots:
             break
@@ -52,4 +59,5 @@ def admitted(waiting: Sequence[Need], running: Sequence[Need], slots: int, limit
                 beside.append(need)
         elif first is None:
             first = need
+            beside = beside if place == 0 else []
     return found

@@ -26,6 +26,7 @@ class Slots:
         self.sequences: list[Sequence | None] = [None] * count
         self._rows = SlotRows(loaded.model)
         self._draft_pools: dict[int, tuple[RowPool, RowDrafter]] = {}  # by model
+        self._read_before = 0  # prompt tokens read in pools that are gone
         self._lookup = LookupDrafter()
         self._drafters = SlotDrafters.all(None, count)
         self._policy = policy
@@ -55,7 +56,7 @@ class Slots:
     @property
     def read_tokens(self) -> int:
         """Prompt tokens read so far over all rows; those copied are not counted."""
-        return sum(pool.read_tokens for pool in self.pools)
+        return self._read_before + self._rows.read_before + sum(pool.read_tokens for pool in self.pools)
 
     # -- sequences -------------------------------------------------------------------------------
 
@@ -108,6 +109,7 @@ class Slots:
             own = model is self._loaded.model
             for key, (pool, _) in list(self._draft_pools.items()):
                 if not own and pool.model is not self._loaded.model and not pool.used:
+                    self._read_before += pool.read_tokens
                     del self._draft_pools[key]
             bank, sibling = (LoraBank.of(model), self._rows.pools[0]) if own else (None, None)
             pool = RowPool(model, bank, sibling=sibling)
@@ -126,12 +128,20 @@ class Slots:
 
         Sequences whose prompts are unread share its time, as those of a round share that of the round.
         """
-        began, pool = perf_counter(), next((pool for pool in self.pools if pool.unread), None)
+        began, pool = perf_counter(), self._next_unread()
         if pool is not None:
             pool.read(budget)
             seconds = perf_counter() - began
             self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
             self._start_read()
+
+    def _next_unread(self) -> RowPool | None:
+        """The pool that the longest waiting sequence needs next."""
+        for slot in self._reading:
+            for pool in self.pools:
+                if slot in pool and not pool.is_read(slot) and pool.unread:
+                    return pool
+        return None
 
     def round(self) -> dict[int, Round | None]:
         """One round of the sequences that have read their prompts, by slot; None where one has failed."""

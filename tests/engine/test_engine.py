@@ -446,3 +446,11 @@ def test_a_run_and_submitted_requests_share_an_engine(world: Path, loaded: Loade
     mine += [event for own, event in engine.step() if own is handle]
     (end,) = [event for event in mine if isinstance(event, Finished)]
     assert end.text == finished(one(world, "mine", max_tokens=30)).text
+
+
+def test_a_run_begins_whatever_others_have_queued(world: Path, loaded: LoadedModel) -> None:
+    engine = Engine(loaded, batch_size=1)
+    queued = [engine.submit(one(world, f"queued {n}", max_tokens=2)) for n in range(3)]
+    mine = engine.run(iter([one(world, "mine", max_tokens=2)]))
+    assert [event.sequence for event in mine if isinstance(event, Finished)] == ["mine"]
+    assert not any(handle.left for handle in queued), "they came first"

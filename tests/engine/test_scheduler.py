@@ -100,3 +100,11 @@ def test_no_sequence_waits_forever() -> None:
         ended = finish_times(lengths, 8, 400)
         assert all(ended)
         assert max(ended) <= sum(lengths)
+
+
+def test_what_overtook_the_first_in_line_counts_until_it_ends() -> None:
+    """Else short ones that come one by one would keep a long one waiting without end."""
+    running = [need(10, rows=3)]
+    assert admitted(needs(100, 10, 10), running, 9, 299) == [1]
+    assert admitted(needs(100, 10), [*running, need(10)], 9, 299) == [1]
+    assert admitted(needs(100, 10), [*running, need(10)], 9, 299, needs(10)) == []

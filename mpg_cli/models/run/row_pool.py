@@ -111,13 +111,14 @@ class RowPool:
 
     def reset(self) -> None:
         """Remove all slots and rows, for instance after an exception in the middle of a pass."""
-        self._release(self._table.adapters)
+        before = self._table.adapters
         self._slots: dict[int, _Slot] = {}
         self._readings: dict[int, _Reading] = {}  # by physical row, the oldest first
         self._table, self._cache = RowTable(), self._forward.new_cache(0)
         # A drafted token (B, N) on its device, to be fed, and the rows (n,) that get it.
         self._pushed: tuple[Tensor, Tensor] | None = None
         self._changed()
+        self._release(before)
 
     # -- slots -----------------------------------------------------------------------------------
 
@@ -266,6 +267,8 @@ class RowPool:
                 if own.leader is None:
                     leaders[self._table.keys[row], tuple(own.ids)] = row
                     self._copy_known(row, self, [row, before])
+        for row in leaders.values():
+            self._finish_if_read(row)
 
     def _common(self, rows: Sequence[int], ids: Sequence[int]) -> list[int]:
         """Length of the prefix of `ids` that each of the rows has in its cache."""
@@ -452,10 +455,11 @@ class RowPool:
         changed = {place: row for place, row in rows.items() if table.keys[place] != row.key}
         if self.bank is not None:
             self.bank.retain([row.adapters for row in changed.values()])
-        self._release([table.adapters[place] for place in changed])
+        before = [table.adapters[place] for place in changed]
         for place, row in changed.items():
             table.keys[place], table.adapters[place] = row.key, row.adapters
             table.cached[place] = 0
+        self._release(before)
 
     def _release(self, rows: Sequence[Row]) -> None:
         if self.bank is not None:
@@ -465,11 +469,12 @@ class RowPool:
         """Keep these physical rows, in the order of `RowTable.arranged`."""
         self._flush()
         table, total = self._table, self._cache.span.total
-        self._release([table.adapters[row] for row in set(range(self.size)).difference(rows)])
+        dropped = [table.adapters[row] for row in set(range(self.size)).difference(rows)]
         order = table.arranged(rows)
         index = torch.tensor(order, dtype=torch.long)
         self._cache.select_rows(torch.where(index < total, index, -1))  # -1: an empty one
         table.keep(order)
+        self._release(dropped)  # now: what fails before leaves them in the table
         moved = {old: new for new, old in enumerate(order)}
         for slot in self._slots.values():
             slot.index = slot.index.clone().apply_(moved.__getitem__)

@@ -5,7 +5,7 @@ Slots with rows on the same models share their passes; every model has passes of
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,12 +22,15 @@ class SlotRows:
 
     def __init__(self, base: Any) -> None:
         self._bank = LoraBank.of(base)
-        self._pools: dict[int, RowPool] = {id(base): RowPool(base, self._bank)}  # by model
+        # By model and number within a slot: a slot may have a model twice, with other prompts.
+        self._base = id(base), 0
+        self._pools: dict[tuple[int, int], RowPool] = {self._base: RowPool(base, self._bank)}
+        self.read_before = 0  # prompt tokens read in pools that are gone
         self._of: dict[int, tuple[RowPool, ...]] = {}  # the pools of each slot, in the order of its rows
 
     @property
     def pools(self) -> tuple[RowPool, ...]:
-        """A pool for every model."""
+        """A pool for every model, or more where slots have it more than once."""
         return tuple(self._pools.values())
 
     def __contains__(self, slot: int) -> bool:
@@ -35,14 +38,29 @@ class SlotRows:
 
     def insert(self, new: Mapping[int, Sequence[tuple[Any, NewRows]]]) -> None:
         """Start new sequences in free slots: pairs of a model and its rows, in the order of the rows."""
-        of_pool: dict[int, dict[int, NewRows]] = {}
+        of_pool: dict[tuple[int, int], dict[int, NewRows]] = {}
+        models: dict[tuple[int, int], Any] = {}
+        keys: dict[int, list[tuple[int, int]]] = {}
         for slot, parts in new.items():
+            found = keys[slot] = []
             for model, rows in parts:
-                self._pools.setdefault(id(model), RowPool(model))
-                of_pool.setdefault(id(model), {})[slot] = rows
+                key = id(model), sum(own == id(model) for own, _ in found)
+                found.append(key)
+                models[key] = model
+                of_pool.setdefault(key, {})[slot] = rows
+        self._drop_unused(models.keys())
         for key, own in of_pool.items():
+            if key not in self._pools:
+                self._pools[key] = RowPool(models[key])
             self._pools[key].insert(own)
-        self._of |= {slot: tuple(self._pools[id(model)] for model, _ in parts) for slot, parts in new.items()}
+        self._of |= {slot: tuple(self._pools[key] for key in own) for slot, own in keys.items()}
+
+    def _drop_unused(self, wanted: Container[tuple[int, int]]) -> None:
+        """Drop the pools of checkpoints that no slot has and no new sequence wants, so that these can go."""
+        for key, pool in list(self._pools.items()):
+            if key != self._base and key not in wanted and not pool.used:
+                self.read_before += pool.read_tokens
+                del self._pools[key]
 
     def free(self, slot: int, *, damaged: bool = False) -> None:
         """See `RowPool.free`."""

@@ -17,7 +17,7 @@ from mpg_cli.models.run.slot_rows import SlotRows
 from mpg_cli.models.text.vocabulary import Vocabulary
 from mpg_cli.sampling.scorer import Kept
 from tests.models.run.served import CLOSE, Served, fail_at, prompts
-from tests.support.models import ALL, VOCABULARY, random_tokens, tiny_model
+from tests.support.models import ALL, VOCABULARY, log_probs, random_tokens, tiny_model
 from tests.support.rows import AlikeRows
 
 
@@ -366,3 +366,22 @@ def widths_of(model: Any) -> list[int]:
 
     model.register_forward_pre_hook(note, with_kwargs=True)
     return widths
+
+
+def test_a_checkpoint_twice_in_a_slot_has_a_row_for_each_prompt() -> None:
+    """As in a blend of two personas with one checkpoint and prompts of their own."""
+    base, other = tiny_model(seed=0), tiny_model(seed=1)
+    prompts = [random_tokens(1, 8, seed=n)[0].tolist() for n in range(3)]
+    rows = SlotRows(base)
+    parts = [(base, "base", prompts[0]), (other, "a", prompts[1]), (other, "b", prompts[2])]
+    rows.insert({0: [(model, NewRows([NewRow(name, (), ids)])) for model, name, ids in parts]})
+    rows.read_all(64)
+    found = rows.score(torch.zeros(1, 1, 0, dtype=torch.long), [0]).of([0]).log_probs[:, 0, 0, 0]
+    for own, (model, _, ids) in zip(found, parts, strict=True):
+        torch.testing.assert_close(own, log_probs(model, torch.tensor([ids]))[0, -1], atol=1e-5, rtol=0)
+    assert [rows.name(0, row) for row in range(3)] == ["base", "a", "b"]
+    assert len(rows.pools) == 3
+    rows.free(0)
+    rows.insert({0: [(base, NewRows([NewRow("base", (), prompts[0])]))]})
+    assert len(rows.pools) == 1, "checkpoints without a slot give way"
+    assert rows.read_before == 14
