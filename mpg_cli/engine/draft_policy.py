@@ -19,9 +19,10 @@ from mpg_cli.sampling.chunk_size import (
     best_chunk_size,
     expected_committed,
 )
+from mpg_cli.sampling.params import SamplingLaw
 from mpg_cli.sampling.stats import Round
 
-BLENDS = 256  # whose acceptance is remembered
+BLENDS = 256  # with their sampling, whose acceptance is remembered
 PRIORS = {"adapters": 0.85, "prompts": 0.65}  # of a merged drafter (docs/scr.md)
 
 
@@ -30,12 +31,12 @@ class DraftPolicy:
 
     def __init__(self, *, shared: bool) -> None:
         self._shared = shared
-        self._known: OrderedDict[str, Acceptance] = OrderedDict()  # by blend
+        self._known: OrderedDict[str, Acceptance] = OrderedDict()  # by blend and sampling
 
-    def worth(self, rows: BlendRows, beside: int = 1) -> bool:
+    def worth(self, rows: BlendRows, law: SamplingLaw, beside: int = 1) -> bool:
         """Whether a drafter may make a new sequence faster, beside others of its blend."""
         cost = round_cost([rows] * (beside if self._shared else 1))
-        rate = self._acceptance(rows).hopeful if self._shared else _prior(rows).rate
+        rate = self._acceptance(rows, law).hopeful if self._shared else _prior(rows).rate
         return best_chunk_size(round(100 * rate), cost) > 0
 
     def sizes(self, live: Mapping[int, Sequence]) -> dict[int, int]:
@@ -58,14 +59,16 @@ class DraftPolicy:
             found |= {slot: max(_least(own.rows), best) for slot, own in together.items()}
         return found
 
-    def learn(self, rows: BlendRows, round_: Round) -> None:
-        """Count a round of a blend."""
+    def learn(self, own: Sequence, round_: Round) -> None:
+        """Count a round of a sequence."""
         if self._shared and round_.evaluated:
-            self._known[rows.key] = self._acceptance(rows).plus(round_.accepted, round_.evaluated)
+            rows, law = own.rows, own.spec.sampling
+            known = self._acceptance(rows, law)
+            self._known[_key(rows, law)] = known.plus(round_.accepted, round_.evaluated)
 
     def _common_size(self, sequences: list[Sequence]) -> int:
         """The size of least cost a token for sequences that share every pass."""
-        rates = [round(self._acceptance(own.rows).hopeful, 2) for own in sequences]
+        rates = [round(self._acceptance(own.rows, own.spec.sampling).hopeful, 2) for own in sequences]
         cost = round_cost([own.rows for own in sequences])
         mean = sum(rates) / len(rates)
         if max(rates) - min(rates) < 0.05:
@@ -76,14 +79,20 @@ class DraftPolicy:
 
         return min(range(MAX_ADAPTIVE + 1), key=of_token)
 
-    def _acceptance(self, rows: BlendRows) -> Acceptance:
-        known = self._known.get(rows.key)
+    def _acceptance(self, rows: BlendRows, law: SamplingLaw) -> Acceptance:
+        key = _key(rows, law)
+        known = self._known.get(key)
         if known is None:
             return _prior(rows)
-        self._known.move_to_end(rows.key)
+        self._known.move_to_end(key)
         while len(self._known) > BLENDS:
             self._known.popitem(last=False)
         return known
+
+
+def _key(rows: BlendRows, law: SamplingLaw) -> str:
+    """What the acceptance of drafts depends on."""
+    return f"{rows.key} {law.temperature:g} {law.top_k} {law.top_p:g} {law.min_p:g}"
 
 
 def _least(rows: BlendRows) -> int:

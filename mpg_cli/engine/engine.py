@@ -38,7 +38,7 @@ from mpg_cli.engine.memory import fitting_slots, need_of, room, with_adapters
 from mpg_cli.engine.ordered import Ordered
 from mpg_cli.engine.request import Request
 from mpg_cli.engine.scheduler import Need, admitted
-from mpg_cli.engine.sequence import Prompts, Sequence, description, prepare, sequence_ids
+from mpg_cli.engine.sequence import Prompts, Sequence, description, law_of, prepare, sequence_ids
 from mpg_cli.engine.slots import Slots
 from mpg_cli.errors import ContextError, ModelError, MpgError, UsageError, brief, is_out_of_memory
 from mpg_cli.models.experts import ExpertCache
@@ -544,7 +544,9 @@ class Engine:
     def _drafted(self, rows: BlendRows, prompts: Prompts) -> BlendRows:
         """The rows without their drafter where that was left to us and would make this sequence slower."""
         beside = min(self._size or WHOLE_BATCH, max(prompts.request.samples, self.left))
-        worth = not rows.automatic or self._policy.worth(rows, max(1, beside))
+        worth = not rows.automatic or self._policy.worth(
+            rows, law_of(self.loaded, prompts.request), max(1, beside)
+        )
         return rows if worth else rows.without_drafter()
 
 

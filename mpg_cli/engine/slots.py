@@ -148,7 +148,7 @@ class Slots:
         taking_part = [slot for slot, state in enumerate(self._sampler.states) if state and state.running]
         rounds = self._sampler.round() if taking_part else {}
         for slot, round_ in rounds.items():
-            self._policy.learn(self._sequence(slot).rows, round_)
+            self._policy.learn(self._sequence(slot), round_)
         return {slot: rounds.get(slot) for slot in taking_part}
 
     def _sizes(self, states: abc.Mapping[int, SequenceState]) -> dict[int, int]:
