@@ -68,7 +68,11 @@ def find_conversion(identity: str) -> Conversion | None:
     files = gguf_files(path)
     names = {identity, f"{identity}:latest", str(with_own_name(files[0] if len(files) == 1 else path))}
     found = [one for one in conversions() if one.id in names]
-    return max(found, key=lambda one: (one.complete, _time(one)), default=None)
+    return max(found, key=_rank, default=None)
+
+
+def _rank(one: Conversion) -> tuple[bool, float]:
+    return one.complete, _time(one)
 
 
 def _time(one: Conversion) -> float:
