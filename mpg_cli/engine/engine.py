@@ -206,8 +206,8 @@ class Engine:
         try:
             while True:
                 idle = False
-                begun = sum(handle.events is events and not handle.begun for handle in tuple(self._live))
-                for _ in range(2 * self._most - begun):  # whatever other loops have queued
+                queued = sum(handle.events is events and not handle.begun for handle in tuple(self._live))
+                for _ in range(2 * self._most - queued):  # whatever other loops have queued
                     if over:
                         break
                     item = next(requests, _END) if self._stopping is None else _END
@@ -426,9 +426,11 @@ class Engine:
             handle = self._queue[0]
             try:
                 yield from self._begin(handle)
-            except Exception:  # of this request; other exceptions leave it in the queue
-                self._queue.popleft()
-                self._end(handle, handle.left)
+            except Exception as error:
+                if not is_out_of_memory(error):  # else it is tried again beside fewer
+                    self._queue.popleft()
+                    self._end(handle, handle.left)
+                    self._cut_short(handle, sequence_ids(handle.request)[0])
                 raise
             self._queue.popleft()
 
@@ -525,10 +527,13 @@ class Engine:
         """Fail the running sequences after an exception in the middle of a step."""
         for own in self._running.values():
             self._end(own.handle)
-            error = ModelError("the reply was cut short by an error in a pass", hint="send it again")
-            own.handle.events.append(Emitted(own.handle, Failed(own.sequence.id, "cut_short", error)))
+            self._cut_short(own.handle, own.sequence.id)
         self._running.clear()
         self._drop_rows()
+
+    def _cut_short(self, handle: Handle, id_: int | str) -> None:
+        error = ModelError("the reply was cut short by an error in a pass", hint="send it again")
+        handle.events.append(Emitted(handle, Failed(id_, "cut_short", error)))
 
     def _drop_rows(self) -> None:
         if self._slots is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mpg_cli.engine import blends
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Failed, Finished, Round, Started, Text
 from mpg_cli.errors import ModelError, MpgError
@@ -250,3 +251,38 @@ def test_a_check_is_made_before_any_work(world: Path, loaded: LoadedModel) -> No
     engine.check(one(world, 0))
     with pytest.raises(MpgError, match="the prompt has"):
         engine.check(one(world, 1, "long " * 60))
+
+
+class Loading:
+    """Loads experts, but for the second time, which raises an error."""
+
+    def __init__(self, whole: Any, error: Exception) -> None:
+        self.whole, self.error, self.calls = whole, error, 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        if self.calls == 2:
+            raise self.error
+        return self.whole(*args)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("surprise")])
+def test_an_error_while_experts_are_loaded_loses_no_request(
+    error: Exception, world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory it is tried again beside fewer; any other error fails the request that it comes from."""
+    monkeypatch.setattr(blends, "find_experts", Loading(blends.find_experts, error))
+    engine = Engine(loaded, batch_size=4)
+    first = [engine.submit(one(world, n, max_tokens=30)) for n in range(2)]
+    events = [event for _ in range(3) for _, event in engine.step()]
+    late = engine.submit(one(world, "late", personas="terse", max_tokens=4))
+    while engine.busy:
+        try:
+            events += [event for _, event in engine.step()]
+        except ValueError:
+            assert isinstance(error, ValueError)
+    events += [event for _, event in engine.step()]
+    ended = {event.sequence for event in events if isinstance(event, Finished | Failed)}
+    assert ended == {0, 1, "late"}
+    assert not any(handle.left for handle in (*first, late))
+    assert isinstance(error, ValueError) == any(isinstance(event, Failed) for event in events)
