@@ -31,6 +31,7 @@ from mpg_cli.models.text.vocabulary import Vocabulary, embedded
 from mpg_cli.sampling.scorer import Kept, padded, to_device
 
 WORTH_COPYING = 8  # tokens of a prefix; fewer are read again
+IDLE, SHARE_IDLE = 8, 0.25  # rows without a slot that are kept: so many, or this share of those with one
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,10 @@ class RowPool:
             for r, row in enumerate(rows.rows)
             for n in range(rows.candidates)
         ]
-        places = self._choose([row for *_, row in wanted])
-        self._give(dict(zip(places, (row for *_, row in wanted), strict=True)))
+        new_rows = [row for *_, row in wanted]
+        known = self._known(new_rows)
+        places = self._choose(new_rows, known)
+        self._give(dict(zip(places, new_rows, strict=True)))
         table = self._table
         index = {slot: torch.zeros(len(r.rows), r.candidates, dtype=torch.long) for slot, r in new.items()}
         for (slot, r, n, _), place in zip(wanted, places, strict=True):
@@ -156,11 +159,10 @@ class RowPool:
             table.owner[place], table.row[place], table.candidate[place] = slot, r, n
         self._slots |= {slot: _Slot(rows, index[slot]) for slot, rows in new.items()}
         if self._cache.span.total < self.size:
-            self._arrange(range(self.size))
-        for slot, rows in new.items():
-            for row, of_row in zip(rows.rows, self._slots[slot].index.tolist(), strict=True):
-                for place in of_row:
-                    self._begin(place, row.prompt)
+            moved = self._arrange(range(self.size))
+            places = [moved[place] for place in places]
+            known = [{moved[row]: length for row, length in own.items()} for own in known]
+        self._begin(places, [row.prompt for row in new_rows], known)
         self._changed()
 
     def free(self, slot: int, *, damaged: bool = False) -> None:
@@ -179,9 +181,9 @@ class RowPool:
         self._changed()
 
     def compact(self) -> None:
-        """Drop the rows without a slot if they are the majority: every pass goes over them."""
-        used = sorted(set(range(self.size)).difference(self._table.free))
-        if used and self.size > 2 * len(used):
+        """Drop the rows without a slot if there are many: every pass goes over them."""
+        used = (self._table.owner != FREE).nonzero().flatten().tolist()
+        if used and self.size - len(used) > min(len(used), max(IDLE, SHARE_IDLE * len(used))):
             self._arrange(used)
 
     def nbytes(self) -> int:
@@ -224,27 +226,47 @@ class RowPool:
         for row in rows:
             self._finish_if_read(row)
 
-    def _begin(self, row: int, prompt: Sequence[int]) -> None:
-        """Give a row its prompt; what rows of equal weights have in their cache is copied."""
-        ids = list(prompt[:-1])
-        reading = _Reading(ids, prompt[-1])
-        alike = self._table.alike(self._table.keys[row])
-        for other in alike:
-            own = self._readings.get(other)
-            if own is not None and own.leader is None and own.ids == ids and other != row:
-                reading.leader = other
-        self._readings[row] = reading
-        self._table.cached[row] = self._common([row], ids)[0]
-        if reading.leader is None:
-            self._copy_known(row, self, alike)
-            self._finish_if_read(row)
+    def _known(self, new: Sequence[NewRow]) -> list[dict[int, int]]:
+        """For each new row the length of the beginning of its prompt that rows of its weights have cached."""
+        alike: dict[RowKey, list[int]] = {}
+        for place, key in enumerate(self._table.keys):
+            alike.setdefault(key, []).append(place)
+        found: dict[tuple[RowKey, tuple[int, ...]], dict[int, int]] = {}
+        for row in new:
+            pair = row.key, tuple(row.prompt)
+            if pair not in found:
+                own = alike.get(row.key, [])
+                found[pair] = dict(zip(own, self._common(own, row.prompt[:-1]), strict=True))
+        return [found[row.key, tuple(row.prompt)] for row in new]
 
-    def _copy_known(self, row: int, pool: RowPool, alike: Sequence[int]) -> None:
-        """Copy the longest beginning of the prompt of a row that one of these rows of a pool has cached."""
-        lengths = pool._common(alike, self._readings[row].ids)
-        best, known = max(range(len(alike)), key=lengths.__getitem__), int(self._table.cached[row])
-        if lengths[best] >= known + WORTH_COPYING:
-            source, target = torch.tensor([alike[best]]), torch.tensor([row])
+    def _begin(
+        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], known: Sequence[Mapping[int, int]]
+    ) -> None:
+        """Give rows their prompts; what rows of equal weights have in their cache (`known`) is copied."""
+        table = self._table
+        for row, own in zip(rows, known, strict=True):
+            table.cached[row] = own.get(row, 0)
+        valid: list[int] = table.cached.tolist()  # copies write behind these
+        leaders = {
+            (table.keys[row], tuple(own.ids)): row
+            for row, own in self._readings.items()
+            if own.leader is None
+        }
+        for row, prompt, lengths in zip(rows, prompts, known, strict=True):
+            ids = list(prompt[:-1])
+            leader = leaders.setdefault((table.keys[row], tuple(ids)), row)
+            self._readings[row] = _Reading(ids, prompt[-1], None if leader == row else leader)
+            if leader == row:
+                self._copy_known(row, self, {other: min(n, valid[other]) for other, n in lengths.items()})
+                if self._finish_if_read(row):
+                    del leaders[table.keys[row], tuple(ids)]
+
+    def _copy_known(self, row: int, pool: RowPool, lengths: Mapping[int, int]) -> None:
+        """Copy the longest of these beginnings of the prompt of a row, which rows of a pool have cached."""
+        best = max(lengths, key=lengths.__getitem__, default=None)
+        known = int(self._table.cached[row])
+        if best is not None and lengths[best] >= known + WORTH_COPYING:
+            source, target = torch.tensor([best]), torch.tensor([row])
             self._cache.copy_rows(source, target, known, lengths[best], pool._cache)
             self._table.cached[row] = lengths[best]
 
@@ -255,7 +277,8 @@ class RowPool:
                 own.begun = True
                 alike = [] if self._sibling is None else self._sibling._table.alike(self._table.keys[row])
                 if self._sibling is not None and alike:
-                    self._copy_known(row, self._sibling, alike)
+                    lengths = self._sibling._common(alike, own.ids)
+                    self._copy_known(row, self._sibling, dict(zip(alike, lengths, strict=True)))
                     self._finish_if_read(row)
 
     def _elect(self) -> None:
@@ -266,13 +289,13 @@ class RowPool:
                 before, own.leader = own.leader, leaders.get((self._table.keys[row], tuple(own.ids)))
                 if own.leader is None:
                     leaders[self._table.keys[row], tuple(own.ids)] = row
-                    self._copy_known(row, self, [row, before])
+                    self._copy_known(row, self, {before: self._common([before], own.ids)[0]})
         for row in leaders.values():
             self._finish_if_read(row)
 
     def _common(self, rows: Sequence[int], ids: Sequence[int]) -> list[int]:
         """Length of the prefix of `ids` that each of the rows has in its cache."""
-        index = torch.tensor(list(rows))
+        index = torch.tensor(list(rows), dtype=torch.long)
         known = self._table.cached[index].clamp(max=len(ids))  # (n,)
         if not ids or not bool(known.any()):
             return [0] * len(rows)
@@ -280,11 +303,13 @@ class RowPool:
         found: list[int] = self._cache.common(index[:, None], tokens, known).tolist()
         return found
 
-    def _finish_if_read(self, row: int) -> None:
-        """Make the last prompt token of a row pending once the others are cached; its followers copy it."""
+    def _finish_if_read(self, row: int) -> bool:
+        """Whether a row has cached its prompt but for the last token, which then becomes pending; its
+        followers copy it.
+        """
         reading = self._readings[row]
         if int(self._table.cached[row]) < len(reading.ids):
-            return
+            return False
         followers = [other for other, own in self._readings.items() if own.leader == row]
         if followers:
             target, end = torch.tensor(followers), len(reading.ids)
@@ -293,6 +318,7 @@ class RowPool:
             self._table.cached[target] = end
         for done in (row, *followers):
             self._table.start(done, self._readings.pop(done).last)
+        return True
 
     # -- the protocol of the sampler -------------------------------------------------------------
 
@@ -429,24 +455,22 @@ class RowPool:
 
     # -- physical rows ---------------------------------------------------------------------------
 
-    def _choose(self, new: Sequence[NewRow]) -> list[int]:
-        """A free physical row for each of the new ones, if possible with the same weights and prompt.
-
-        Without enough of them the pool grows.
+    def _choose(self, new: Sequence[NewRow], known: Sequence[Mapping[int, int]]) -> list[int]:
+        """A free physical row for each of the new ones, if possible with the same weights and prompt, see
+        `_known`. Without enough of them the pool grows.
         """
-        free, found = self._table.free, dict[int, int]()
-        for place, row in enumerate(new):
-            alike = [other for other in free if self._table.keys[other] == row.key]
+        free, found = dict.fromkeys(self._table.free), dict[int, int]()
+        for place, lengths in enumerate(known):
+            alike = [row for row in lengths if row in free]
             if alike:
-                known = self._common(alike, row.prompt[:-1])
-                found[place] = alike[max(range(len(alike)), key=known.__getitem__)]
-                free.remove(found[place])
+                found[place] = max(alike, key=lengths.__getitem__)
+                del free[found[place]]
         missing = len(new) - len(found) - len(free)
         if missing > 0:
-            free += range(self.size, self.size + missing)
+            free |= dict.fromkeys(range(self.size, self.size + missing))
             self._table.grow(missing)
-        free.sort(key=lambda row: int(self._table.cached[row]))  # the shortest caches are the least useful
-        rest = iter(free)
+        cached: list[int] = self._table.cached.tolist()
+        rest = iter(sorted(free, key=cached.__getitem__))  # the shortest caches are the least useful
         return [found[place] if place in found else next(rest) for place in range(len(new))]
 
     def _give(self, rows: Mapping[int, NewRow]) -> None:
@@ -465,8 +489,8 @@ class RowPool:
         if self.bank is not None:
             self.bank.release(rows)
 
-    def _arrange(self, rows: Sequence[int]) -> None:
-        """Keep these physical rows, in the order of `RowTable.arranged`."""
+    def _arrange(self, rows: Sequence[int]) -> dict[int, int]:
+        """Keep these physical rows, in the order of `RowTable.arranged`; returns their new numbers."""
         self._flush()
         table, total = self._table, self._cache.span.total
         dropped = [table.adapters[row] for row in set(range(self.size)).difference(rows)]
@@ -482,6 +506,7 @@ class RowPool:
         for own in self._readings.values():
             own.leader = None if own.leader is None else moved.get(own.leader)
         self._changed()
+        return moved
 
     def _changed(self) -> None:
         """Forget what depends on the arrangement of the rows."""
