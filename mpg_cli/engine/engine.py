@@ -390,7 +390,7 @@ class Engine:
         free = len(self._slots.free)
         if not free:
             return
-        needs = [with_adapters(own.need, own.sequence) for own in self._waiting]
+        needs = (with_adapters(own.need, own.sequence) for own in self._waiting)  # as far as slots are free
         running = [own.need for own in self._running.values()]
         held = sum(pool.nbytes() for pool in self._slots.pools)
         if self._held_back is not self._waiting[0]:
@@ -398,7 +398,7 @@ class Engine:
         beside = [own.need for own in self._overtook if own in self._running.values()]
         places = admitted(needs, running, free, held + room(self.loaded.device.value), beside)
         begun = [self._waiting[place] for place in places]
-        first = next((n for n in range(len(needs)) if n not in places), None)  # of those that stay
+        first = next((n for n in range(len(self._waiting)) if n not in places), None)  # of those that stay
         if first is not None:
             self._overtook += [self._waiting[place] for place in places if place > first]
             self._held_back = self._waiting[first]
@@ -406,7 +406,7 @@ class Engine:
             self._waiting.remove(own)
         slots = self._slots.free[: len(begun)]
         self._running |= dict(zip(slots, begun, strict=True))  # first: a failure puts them back
-        self._slots.insert([own.sequence for own in begun])
+        self._slots.insert([own.sequence for own in begun], [own.sequence for own in self._waiting])
         self._slots.compact()
         for own in begun:
             if not own.started:

@@ -7,7 +7,7 @@ torch-free, no state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -31,7 +31,7 @@ def bytes_of(needs: Sequence[Need]) -> int:
 
 
 def admitted(
-    waiting: Sequence[Need],
+    waiting: Iterable[Need],
     running: Sequence[Need],
     slots: int,
     limit: int,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import abc
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
+from weakref import WeakSet
 
 from mpg_cli.engine.draft_policy import DraftPolicy
 from mpg_cli.engine.sequence import Sequence
@@ -17,6 +19,8 @@ from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import SequenceState
 from mpg_cli.sampling.stats import Round
 
+TOO_LITTLE = 1 / 8  # of a block, for a pass of its own
+
 
 class Slots:
     """`count` slots on a model. A sequence takes part in rounds once its prompts are read."""
@@ -24,7 +28,11 @@ class Slots:
     def __init__(self, loaded: LoadedModel, count: int, policy: DraftPolicy) -> None:
         self._loaded = loaded
         self.sequences: list[Sequence | None] = [None] * count
-        self._rows = SlotRows(loaded.model)
+        # Prompts of sequences that wait for a slot; rows on the base and its drafters copy them.
+        self._ahead = RowPool(loaded.model, LoraBank.of(loaded.model))
+        self._read_ahead: WeakSet[Sequence] = WeakSet()
+        self._following: abc.Sequence[Sequence] = ()  # that wait, the first in line first
+        self._rows = SlotRows(loaded.model, self._ahead)
         self._draft_pools: dict[int, tuple[RowPool, RowDrafter]] = {}  # by model
         self._read_before = 0  # prompt tokens read in pools that are gone
         self._lookup = LookupDrafter()
@@ -45,8 +53,8 @@ class Slots:
 
     @property
     def pools(self) -> list[RowPool]:
-        """The rows on each model, then those of drafters."""
-        return [*self._rows.pools, *(pool for pool, _ in self._draft_pools.values())]
+        """The rows on each model, those of drafters, and the prompts of waiting sequences."""
+        return [*self._rows.pools, *(pool for pool, _ in self._draft_pools.values()), self._ahead]
 
     @property
     def block(self) -> int:
@@ -60,8 +68,9 @@ class Slots:
 
     # -- sequences -------------------------------------------------------------------------------
 
-    def insert(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Put new sequences into free slots."""
+    def insert(self, sequences: abc.Sequence[Sequence], following: abc.Sequence[Sequence] = ()) -> None:
+        """Put new sequences into free slots; those `following` will be next."""
+        self._following = following
         began, slots = perf_counter(), self.free[: len(sequences)]
         placed = dict(zip(slots, sequences, strict=True))
         self._rows.insert({slot: own.rows.new_rows(own.row_prompts) for slot, own in placed.items()})
@@ -111,8 +120,8 @@ class Slots:
                 if not own and pool.model is not self._loaded.model and not pool.used:
                     self._read_before += pool.read_tokens
                     del self._draft_pools[key]
-            bank, sibling = (LoraBank.of(model), self._rows.pools[0]) if own else (None, None)
-            pool = RowPool(model, bank, sibling=sibling)
+            bank = LoraBank.of(model) if own else None
+            pool = RowPool(model, bank, siblings=(self._ahead, self._rows.pools[0]) if own else ())
             self._draft_pools[id(model)] = pool, RowDrafter(pool)
         return self._draft_pools[id(model)]
 
@@ -128,12 +137,53 @@ class Slots:
 
         Sequences whose prompts are unread share its time, as those of a round share that of the round.
         """
-        began, pool = perf_counter(), self._next_unread()
-        if pool is not None:
-            pool.read(budget)
-            seconds = perf_counter() - began
+        began, before = perf_counter(), self._ahead.read_tokens
+        self._read_waiting(budget)
+        left = budget - (self._ahead.read_tokens - before)
+        while left > budget * TOO_LITTLE and (pool := self._next_unread()) is not None:
+            before = pool.read_tokens
+            pool.read(left)
+            left -= max(1, pool.read_tokens - before)
+            seconds, began = perf_counter() - began, perf_counter()
             self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
             self._start_read()
+
+    def _read_waiting(self, budget: int) -> None:
+        """Read the prompts of new sequences together with those of the next ones that wait, where the budget
+        takes more than one: a pass over few tokens costs nearly what one over many does.
+
+        Not in a single slot: what does not fit the memory there must be the sequence in it.
+        """
+        if len(self.sequences) == 1:
+            return
+        new = [own for own in map(self._sequence, self._reading) if own not in self._read_ahead]
+        waiting = [own for own in self._following if own not in self._read_ahead] if new else []
+        rows: list[NewRows] = []
+        left = budget
+        together: list[Sequence] = []
+        for own in (*new, *waiting):
+            of_own = self._rows_on_base(own)
+            left -= sum(len(row.prompt) for part in of_own for row in part.rows)
+            if left < 0:
+                break
+            together.append(own)
+            rows += of_own
+        if len(together) <= len(new):
+            return
+        self._ahead.insert(dict(enumerate(rows)))
+        while self._ahead.unread:
+            self._ahead.read(budget)
+        for place in range(len(rows)):
+            self._ahead.free(place)
+        self._read_ahead.update(together)
+
+    def _rows_on_base(self, sequence: Sequence) -> list[NewRows]:
+        """The rows of a sequence on the base, those of the drafter included."""
+        base, draft = self._loaded.model, sequence.rows.draft
+        rows = sequence.rows.new_rows(sequence.row_prompts)
+        if draft.steps:
+            rows = [*rows, (draft.model, sequence.rows.draft_rows(sequence.draft_prompt))]
+        return [replace(own, candidates=1) for model, own in rows if model is base]
 
     def _next_unread(self) -> RowPool | None:
         """The pool that the longest waiting sequence needs next."""

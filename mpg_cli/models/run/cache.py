@@ -169,16 +169,12 @@ class PositionCache(Cache):
         first = self.layers[0]
         return first.keys is not None and first.keys.shape[2] >= width
 
-    def common(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Length (R,) of the prefix of the tokens (R, n) that all physical rows (R, N) have.
-
-        At most `lengths` (R,).
-        """
+    def common(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Length (n, R) of the prefix of the tokens (n, T) that each of the physical rows (R,) has."""
         width = min(tokens.shape[1], self.tokens.shape[1])
-        own = self.tokens[rows, :width]  # (R, N, width)
-        same = (own == tokens[:, None, :width].to(own.device)).all(dim=1).cpu()  # (R, width)
-        same &= torch.arange(width) < lengths[:, None]
-        return same.long().cumprod(1).sum(1)
+        own = self.tokens[to_device(rows, self.tokens.device), :width]  # (R, width)
+        same = own == to_device(tokens[:, None, :width], own.device)  # (n, R, width)
+        return same.to(torch.uint8).cumprod(2, dtype=torch.uint8).sum(2).cpu()
 
     @torch.inference_mode()
     def copy_rows(

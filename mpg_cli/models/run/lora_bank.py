@@ -144,7 +144,7 @@ class LoraBank:
 
     def needed(self, rows: Sequence[Row]) -> int:
         """Bytes of those of the rows that are not stored yet."""
-        new = {key: row for row in rows if (key := row_key(row)) not in self._stored}
+        new = {key: row for row in rows if (key := row_key(row)) and key not in self._stored}
         return sum(row_bytes(self._model, padded_ranks(self._model, row)) for row in new.values())
 
     def _stack(self, row: Row) -> LoraStack:

@@ -94,12 +94,12 @@ class RowPool:
         model: Any,
         bank: LoraBank | None = None,
         plan: PassPlan | None = None,
-        sibling: RowPool | None = None,
+        siblings: Sequence[RowPool] = (),
     ) -> None:
-        """`bank` holds the adapters of the rows; without one no row may have any. `sibling` is another pool
+        """`bank` holds the adapters of the rows; without one no row may have any. `siblings` are other pools
         of the model, whose prompts are read first.
         """
-        self.model, self.bank, self._sibling = model, bank, sibling
+        self.model, self.bank, self._siblings = model, bank, tuple(siblings)
         self.device: torch.device = model.device
         self.plan = plan_of(model) if plan is None else plan
         self.position_bytes = position_bytes(model)  # of one row
@@ -204,7 +204,7 @@ class RowPool:
 
     def read(self, budget: int) -> None:
         """Read the next block of the oldest unread prompts in one pass: about `budget` tokens of all rows."""
-        self._copy_from_sibling()
+        self._copy_from_siblings()
         leaders = [row for row, reading in self._readings.items() if reading.leader is None]
         if not leaders:
             return
@@ -228,16 +228,7 @@ class RowPool:
 
     def _known(self, new: Sequence[NewRow]) -> list[dict[int, int]]:
         """For each new row the length of the beginning of its prompt that rows of its weights have cached."""
-        alike: dict[RowKey, list[int]] = {}
-        for place, key in enumerate(self._table.keys):
-            alike.setdefault(key, []).append(place)
-        found: dict[tuple[RowKey, tuple[int, ...]], dict[int, int]] = {}
-        for row in new:
-            pair = row.key, tuple(row.prompt)
-            if pair not in found:
-                own = alike.get(row.key, [])
-                found[pair] = dict(zip(own, self._common(own, row.prompt[:-1]), strict=True))
-        return [found[row.key, tuple(row.prompt)] for row in new]
+        return self._common([(row.key, row.prompt[:-1]) for row in new])
 
     def _begin(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]], known: Sequence[Mapping[int, int]]
@@ -252,64 +243,80 @@ class RowPool:
             for row, own in self._readings.items()
             if own.leader is None
         }
+        found: dict[int, Mapping[int, int]] = {}
         for row, prompt, lengths in zip(rows, prompts, known, strict=True):
             ids = list(prompt[:-1])
             leader = leaders.setdefault((table.keys[row], tuple(ids)), row)
             self._readings[row] = _Reading(ids, prompt[-1], None if leader == row else leader)
             if leader == row:
-                self._copy_known(row, self, {other: min(n, valid[other]) for other, n in lengths.items()})
-                if self._finish_if_read(row):
-                    del leaders[table.keys[row], tuple(ids)]
+                found[row] = {other: min(n, valid[other]) for other, n in lengths.items()}
+        self._copy_known(self, found)
 
-    def _copy_known(self, row: int, pool: RowPool, lengths: Mapping[int, int]) -> None:
-        """Copy the longest of these beginnings of the prompt of a row, which rows of a pool have cached."""
-        best = max(lengths, key=lengths.__getitem__, default=None)
-        known = int(self._table.cached[row])
-        if best is not None and lengths[best] >= known + WORTH_COPYING:
-            source, target = torch.tensor([best]), torch.tensor([row])
-            self._cache.copy_rows(source, target, known, lengths[best], pool._cache)
-            self._table.cached[row] = lengths[best]
+    def _copy_known(self, pool: RowPool, found: Mapping[int, Mapping[int, int]]) -> None:
+        """Copy what rows of a pool have cached of the prompts of rows: of each the longest beginning.
 
-    def _copy_from_sibling(self) -> None:
-        """The same for rows whose prompt is about to be read, from the sibling."""
-        for row, own in list(self._readings.items()):
-            if own.leader is None and not own.begun:
-                own.begun = True
-                alike = [] if self._sibling is None else self._sibling._table.alike(self._table.keys[row])
-                if self._sibling is not None and alike:
-                    lengths = self._sibling._common(alike, own.ids)
-                    self._copy_known(row, self._sibling, dict(zip(alike, lengths, strict=True)))
-                    self._finish_if_read(row)
+        `found` has the lengths by row, and by row of the pool.
+        """
+        cached: list[int] = self._table.cached.tolist()
+        best = {row: max(own, key=own.__getitem__) for row, own in found.items() if own}
+        ends = {row: found[row][source] for row, source in best.items()}
+        rows = [row for row in best if ends[row] >= cached[row] + WORTH_COPYING]
+        if rows:  # in one go: what lies behind the end of a row is stale
+            source, target = torch.tensor([best[row] for row in rows]), torch.tensor(rows)
+            begin, end = min(cached[row] for row in rows), max(ends[row] for row in rows)
+            self._cache.copy_rows(source, target, begin, end, pool._cache)
+            self._table.cached[target] = torch.tensor([ends[row] for row in rows])
+        for row in found:
+            self._finish_if_read(row)
+
+    def _copy_from_siblings(self) -> None:
+        """The same for rows whose prompt is about to be read, from the siblings."""
+        new = {row: own for row, own in self._readings.items() if own.leader is None and not own.begun}
+        for own in new.values():
+            own.begun = True
+        for sibling in self._siblings:
+            rows = [row for row in new if row in self._readings]
+            lengths = sibling._common([(self._table.keys[row], new[row].ids) for row in rows])
+            self._copy_known(sibling, dict(zip(rows, lengths, strict=True)))
 
     def _elect(self) -> None:
         """Give rows whose leader has no slot another one: the first with the same prompt."""
         leaders: dict[tuple[RowKey, tuple[int, ...]], int] = {}
         for row, own in self._readings.items():
             if own.leader is not None and own.leader not in self._readings:
-                before, own.leader = own.leader, leaders.get((self._table.keys[row], tuple(own.ids)))
+                own.leader = leaders.get((self._table.keys[row], tuple(own.ids)))
                 if own.leader is None:
                     leaders[self._table.keys[row], tuple(own.ids)] = row
-                    self._copy_known(row, self, {before: self._common([before], own.ids)[0]})
-        for row in leaders.values():
-            self._finish_if_read(row)
+        rows = list(leaders.values())
+        known = self._common([(self._table.keys[row], self._readings[row].ids) for row in rows])
+        self._copy_known(self, dict(zip(rows, known, strict=True)))
 
-    def _common(self, rows: Sequence[int], ids: Sequence[int]) -> list[int]:
-        """Length of the prefix of `ids` that each of the rows has in its cache."""
-        index = torch.tensor(list(rows), dtype=torch.long)
-        known = self._table.cached[index].clamp(max=len(ids))  # (n,)
-        if not ids or not bool(known.any()):
-            return [0] * len(rows)
-        tokens = torch.tensor(list(ids)).expand(len(rows), -1)  # (n, T)
-        found: list[int] = self._cache.common(index[:, None], tokens, known).tolist()
+    def _common(self, prompts: Sequence[tuple[RowKey, Sequence[int]]]) -> list[dict[int, int]]:
+        """For each of these weights and prompts: the rows that have these weights and a prefix in their
+        cache, with its length.
+        """
+        found: list[dict[int, int]] = [{} for _ in prompts]
+        if not found:
+            return found
+        alike: dict[RowKey, list[int]] = {}
+        for row, (key, length) in enumerate(zip(self._table.keys, self._table.cached.tolist(), strict=True)):
+            if length:
+                alike.setdefault(key, []).append(row)
+        for key, rows in alike.items():
+            places = [place for place, (own, ids) in enumerate(prompts) if own == key and ids]
+            if places:
+                index, tokens = torch.tensor(rows), padded([list(prompts[place][1]) for place in places])
+                most = torch.tensor([len(prompts[place][1]) for place in places])  # (n,)
+                lengths = self._cache.common(index, tokens).minimum(self._table.cached[index])  # (n, R)
+                for place, of_rows in zip(places, lengths.minimum(most[:, None]).tolist(), strict=True):
+                    found[place] = dict(zip(rows, of_rows, strict=True))
         return found
 
-    def _finish_if_read(self, row: int) -> bool:
-        """Whether a row has cached its prompt but for the last token, which then becomes pending; its
-        followers copy it.
-        """
+    def _finish_if_read(self, row: int) -> None:
+        """Make the last prompt token of a row pending once the others are cached; its followers copy it."""
         reading = self._readings[row]
         if int(self._table.cached[row]) < len(reading.ids):
-            return False
+            return
         followers = [other for other, own in self._readings.items() if own.leader == row]
         if followers:
             target, end = torch.tensor(followers), len(reading.ids)
@@ -318,7 +325,6 @@ class RowPool:
             self._table.cached[target] = end
         for done in (row, *followers):
             self._table.start(done, self._readings.pop(done).last)
-        return True
 
     # -- the protocol of the sampler -------------------------------------------------------------
 
@@ -463,7 +469,8 @@ class RowPool:
         for place, lengths in enumerate(known):
             alike = [row for row in lengths if row in free]
             if alike:
-                found[place] = max(alike, key=lengths.__getitem__)
+                # Where it makes no difference the first: slots whose rows are in their order need no copies.
+                found[place] = max(alike, key=lambda row: lengths[row] // WORTH_COPYING)
                 del free[found[place]]
         missing = len(new) - len(found) - len(free)
         if missing > 0:
