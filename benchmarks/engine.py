@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Literal
 from zlib import crc32
 
 import torch
@@ -60,17 +61,19 @@ OTHERS, ROUNDS = 7, 4  # requests that run already, and rounds before the next o
 WORDS = (10, 150)  # of the prompt of that one: one block of all rows, and several
 PARTS = ("samples", "blends", "first")
 
+Experts = Literal["adapters", "prompts", "random"]  # of the library, its prompts, adapters of random weights
+
 
 @dataclass(frozen=True)
 class Bench:
-    """A loaded model, its experts and the length of replies; `adapters` have random weights."""
+    """A loaded model, what its experts are, and the length of replies."""
 
     name: str
     loaded: LoadedModel
     cache: ExpertCache
     scheme: Scheme
     max_tokens: int
-    adapters: bool
+    experts: Experts
     characters: Sequence[str]
 
     def engine(self, slots: int | None = None) -> Engine:
@@ -87,9 +90,13 @@ class Bench:
             seed=1,
             sequence_id=number,
         )
-        if self.adapters:
+        if self.experts == "random":
             return replace(request, adapters=tuple((self._adapter(n), WEIGHT) for n in (*kind, character)))
-        return replace(request, blend=resolve(parse(f"{kind}+{character}"), load_default()))
+        blend = resolve(parse(f"{kind}+{character}"), load_default())
+        if self.experts == "prompts":
+            prompts = (replace(e, persona=replace(e.persona, use="prompt")) for e in blend.experts)
+            blend = replace(blend, experts=tuple(prompts))
+        return replace(request, blend=blend)
 
     def _adapter(self, name: str) -> AdapterPlace:
         place, seed = AdapterPlace(Path(name)), crc32(name.encode())
@@ -209,17 +216,18 @@ def words_from(number: int) -> Iterator[str]:
         yield from PROMPTS[n % len(PROMPTS)].split()
 
 
-def benches(options: argparse.Namespace) -> Iterator[Bench]:
-    """The bundled model with its adapters; another one with prompts, then with random adapters."""
+def benches(options: argparse.Namespace, of_bundled: Sequence[Experts] = ("adapters",)) -> Iterator[Bench]:
+    """The bundled model with these experts; another one with prompts, then with random adapters."""
     loaded = load_prepared(ModelOptions(options.model, device="cpu", dtype=options.dtype))
     bundled, scheme = options.model == BUNDLED, Scheme(drafter=options.drafter)
     kind = str(loaded.dtype.value).removeprefix("torch.")
     tokens = options.max_tokens or (64 if bundled else 32)
     characters = CHARACTERS if bundled else CHARACTERS[:8]
-    for random in (False,) if bundled else (False, True):
-        experts = "" if bundled else ", random adapters" if random else ", prompts"
-        name = f"{options.model}, {kind}{experts}"
-        yield Bench(name, loaded, ExpertCache(), scheme, tokens, random, characters)
+    of_other: Sequence[Experts] = ("prompts", "random")
+    for experts in of_bundled if bundled else of_other:
+        words = "random adapters" if experts == "random" else experts
+        name = f"{options.model}, {kind}, {words}"
+        yield Bench(name, loaded, ExpertCache(), scheme, tokens, experts, characters)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -392,7 +392,7 @@ class Engine:
             return
         needs = (with_adapters(own.need, own.sequence) for own in self._waiting)  # as far as slots are free
         running = [own.need for own in self._running.values()]
-        held = sum(pool.nbytes() for pool in self._slots.pools)
+        held = self._slots.nbytes
         if self._held_back is not self._waiting[0]:
             self._held_back, self._overtook = None, []
         beside = [own.need for own in self._overtook if own in self._running.values()]

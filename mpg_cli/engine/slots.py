@@ -57,6 +57,11 @@ class Slots:
         return [*self._rows.pools, *(pool for pool, _ in self._draft_pools.values()), self._ahead]
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the caches of sequences in slots and of their drafters."""
+        return sum(pool.nbytes() for pool in self.pools if pool is not self._ahead)
+
+    @property
     def block(self) -> int:
         """Prompt tokens to read between two rounds."""
         return self._rows.pools[0].plan.block

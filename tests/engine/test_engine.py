@@ -406,6 +406,25 @@ def test_a_long_prompt_delays_the_others_by_one_block_a_round(world: Path) -> No
     assert ends["short"] == finished(one(world, "short", max_tokens=40, **own)).text
 
 
+def test_prompts_of_those_that_wait_are_read_together(world: Path, fast: LoadedModel) -> None:
+    """Twelve requests in two slots: their prompts take a few passes, not two for each of them."""
+    reads: list[int] = []
+
+    def note(module: torch.nn.Module, tokens: torch.Tensor) -> None:
+        if tokens.shape[1] > 9:  # longer than any chunk
+            reads.append(tokens.numel())
+
+    asked = [
+        one(world, n, f"{n:02d} " + "word " * 4, scheme=Scheme(drafter="merged", chunk_size=2))
+        for n in range(12)
+    ]
+    expected = {each.sequence_id: finished(each).text for each in asked}
+    with passes(fast, note):
+        events = answer(fast, asked, 2)
+    assert texts(events) == expected
+    assert 2 <= len(reads) <= 8
+
+
 # -- several loops ----------------------------------------------------------------------------------
 
 
