@@ -333,7 +333,8 @@ class Engine:
             self._give(self._fill(), events)
             if self._slots is not None and self._running:
                 slots = self._slots
-                slots.read(slots.block * (1 if slots.decoding else WHOLE_BLOCK))
+                waiting = [own.sequence for own in self._waiting]
+                slots.read(slots.block * (1 if slots.decoding else WHOLE_BLOCK), waiting)
                 self._give(self._round(slots), events)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -406,7 +407,7 @@ class Engine:
             self._waiting.remove(own)
         slots = self._slots.free[: len(begun)]
         self._running |= dict(zip(slots, begun, strict=True))  # first: a failure puts them back
-        self._slots.insert([own.sequence for own in begun], [own.sequence for own in self._waiting])
+        self._slots.insert([own.sequence for own in begun])
         self._slots.compact()
         for own in begun:
             if not own.started:

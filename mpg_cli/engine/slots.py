@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import abc
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 from weakref import WeakSet
 
 from mpg_cli.engine.draft_policy import DraftPolicy
 from mpg_cli.engine.sequence import Sequence
+from mpg_cli.models.load.adapter import RowKey
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.run.lora_bank import LoraBank
-from mpg_cli.models.run.row_pool import NewRows, RowPool
+from mpg_cli.models.run.row_pool import NewRow, NewRows, RowPool
 from mpg_cli.models.run.slot_rows import SlotRows
 from mpg_cli.sampling.drafters import Drafter, LookupDrafter, RowDrafter, SlotDrafters
 from mpg_cli.sampling.sampler import Sampler
@@ -31,8 +31,7 @@ class Slots:
         # Prompts of sequences that wait for a slot; rows on the base and its drafters copy them.
         self._ahead = RowPool(loaded.model, LoraBank.of(loaded.model))
         self._read_ahead: WeakSet[Sequence] = WeakSet()
-        self._following: abc.Sequence[Sequence] = ()  # that wait, the first in line first
-        self._rows = SlotRows(loaded.model, self._ahead)
+        self._rows = SlotRows(loaded.model)
         self._draft_pools: dict[int, tuple[RowPool, RowDrafter]] = {}  # by model
         self._read_before = 0  # prompt tokens read in pools that are gone
         self._lookup = LookupDrafter()
@@ -73,9 +72,8 @@ class Slots:
 
     # -- sequences -------------------------------------------------------------------------------
 
-    def insert(self, sequences: abc.Sequence[Sequence], following: abc.Sequence[Sequence] = ()) -> None:
-        """Put new sequences into free slots; those `following` will be next."""
-        self._following = following
+    def insert(self, sequences: abc.Sequence[Sequence]) -> None:
+        """Put new sequences into free slots."""
         began, slots = perf_counter(), self.free[: len(sequences)]
         placed = dict(zip(slots, sequences, strict=True))
         self._rows.insert({slot: own.rows.new_rows(own.row_prompts) for slot, own in placed.items()})
@@ -90,6 +88,7 @@ class Slots:
         for slot, own in placed.items():
             self._drafters.of[slot] = self._drafter(slot, own)
             self.sequences[slot] = own
+        self._copy_ahead()
         self._reading |= dict.fromkeys(slots, (perf_counter() - began) / max(1, len(slots)))
         self._start_read()
 
@@ -126,7 +125,7 @@ class Slots:
                     self._read_before += pool.read_tokens
                     del self._draft_pools[key]
             bank = LoraBank.of(model) if own else None
-            pool = RowPool(model, bank, siblings=(self._ahead, self._rows.pools[0]) if own else ())
+            pool = RowPool(model, bank, sibling=self._rows.pools[0] if own else None)
             self._draft_pools[id(model)] = pool, RowDrafter(pool)
         return self._draft_pools[id(model)]
 
@@ -137,58 +136,73 @@ class Slots:
         """Whether a sequence has read its prompts and takes part in rounds."""
         return any(state is not None and state.running for state in self._sampler.states)
 
-    def read(self, budget: int) -> None:
+    def read(self, budget: int, waiting: abc.Sequence[Sequence] = ()) -> None:
         """Read the next block of prompts, about `budget` tokens over all rows; those of drafters last.
 
-        Sequences whose prompts are unread share its time, as those of a round share that of the round.
+        `waiting` are the sequences that get the next slots, the first in line first. Sequences whose prompts
+        are unread share the time, as those of a round share that of the round.
         """
         began, before = perf_counter(), self._ahead.read_tokens
-        self._read_waiting(budget)
+        self._read_waiting(budget, waiting)
         left = budget - (self._ahead.read_tokens - before)
         while left > budget * TOO_LITTLE and (pool := self._next_unread()) is not None:
             before = pool.read_tokens
             pool.read(left)
             left -= max(1, pool.read_tokens - before)
-            seconds, began = perf_counter() - began, perf_counter()
-            self._reading = {slot: own + seconds / len(self._reading) for slot, own in self._reading.items()}
+        if self._reading:
+            seconds = (perf_counter() - began) / len(self._reading)
+            self._reading = {slot: own + seconds for slot, own in self._reading.items()}
             self._start_read()
 
-    def _read_waiting(self, budget: int) -> None:
-        """Read the prompts of new sequences together with those of the next ones that wait, where the budget
-        takes more than one: a pass over few tokens costs nearly what one over many does.
+    def _read_waiting(self, budget: int, waiting: abc.Sequence[Sequence]) -> None:
+        """Read the prompts of new sequences together with those of the next ones, where the budget takes
+        more than one: a pass over few tokens costs nearly what one over many does.
 
-        Not in a single slot: what does not fit the memory there must be the sequence in it.
+        Not while a slot is free, for then memory is short; nor in a single slot: what does not fit the memory
+        there must be the sequence in it.
         """
-        if len(self.sequences) == 1:
+        if not waiting:
+            if self._ahead.size:
+                self._ahead.reset()
             return
         new = [own for own in map(self._sequence, self._reading) if own not in self._read_ahead]
-        waiting = [own for own in self._following if own not in self._read_ahead] if new else []
-        rows: list[NewRows] = []
-        left = budget
-        together: list[Sequence] = []
-        for own in (*new, *waiting):
-            of_own = self._rows_on_base(own)
-            left -= sum(len(row.prompt) for part in of_own for row in part.rows)
+        if not new or len(self.sequences) == 1 or self.free:
+            return
+        left, together = budget, 0
+        rows: dict[tuple[RowKey, tuple[int, ...]], NewRows] = {}
+        unread = [*new, *(own for own in waiting if own not in self._read_ahead)]
+        for own in unread:
+            more = {(row.key, tuple(row.prompt)): NewRows([row]) for row in self._rows_on_base(own)}
+            left -= sum(len(prompt) for key, prompt in more.keys() - rows.keys())
             if left < 0:
                 break
-            together.append(own)
-            rows += of_own
-        if len(together) <= len(new):
+            together += 1
+            rows |= more
+        self._read_ahead.update(unread[: max(together, len(new))])  # each is considered once
+        if together <= len(new):
             return
-        self._ahead.insert(dict(enumerate(rows)))
+        self._ahead.reset()  # NaN of the prompts before would spread
+        self._ahead.insert(dict(enumerate(rows.values())))
+        self._ahead.copy_from(self._rows.pools[0])
         while self._ahead.unread:
             self._ahead.read(budget)
         for place in range(len(rows)):
             self._ahead.free(place)
-        self._read_ahead.update(together)
+        self._copy_ahead()
 
-    def _rows_on_base(self, sequence: Sequence) -> list[NewRows]:
+    def _copy_ahead(self) -> None:
+        """Copy what was read ahead of the prompts of new sequences."""
+        for pool in (self._rows.pools[0], *(pool for pool, _ in self._draft_pools.values())):
+            if self._ahead.size and pool.model is self._loaded.model:
+                pool.copy_from(self._ahead)
+
+    def _rows_on_base(self, sequence: Sequence) -> list[NewRow]:
         """The rows of a sequence on the base, those of the drafter included."""
         base, draft = self._loaded.model, sequence.rows.draft
         rows = sequence.rows.new_rows(sequence.row_prompts)
         if draft.steps:
             rows = [*rows, (draft.model, sequence.rows.draft_rows(sequence.draft_prompt))]
-        return [replace(own, candidates=1) for model, own in rows if model is base]
+        return [row for model, own in rows if model is base for row in own.rows]
 
     def _next_unread(self) -> RowPool | None:
         """The pool that the longest waiting sequence needs next."""

@@ -94,12 +94,12 @@ class RowPool:
         model: Any,
         bank: LoraBank | None = None,
         plan: PassPlan | None = None,
-        siblings: Sequence[RowPool] = (),
+        sibling: RowPool | None = None,
     ) -> None:
-        """`bank` holds the adapters of the rows; without one no row may have any. `siblings` are other pools
+        """`bank` holds the adapters of the rows; without one no row may have any. `sibling` is another pool
         of the model, whose prompts are read first.
         """
-        self.model, self.bank, self._siblings = model, bank, tuple(siblings)
+        self.model, self.bank, self._sibling = model, bank, sibling
         self.device: torch.device = model.device
         self.plan = plan_of(model) if plan is None else plan
         self.position_bytes = position_bytes(model)  # of one row
@@ -204,10 +204,13 @@ class RowPool:
 
     def read(self, budget: int) -> None:
         """Read the next block of the oldest unread prompts in one pass: about `budget` tokens of all rows."""
-        self._copy_from_siblings()
+        if self._sibling is not None:
+            self.copy_from(self._sibling)
         leaders = [row for row, reading in self._readings.items() if reading.leader is None]
         if not leaders:
             return
+        for row in leaders:
+            self._readings[row].begun = True
         missing = [len(self._readings[row].ids) - int(self._table.cached[row]) for row in leaders]
         rows = sorted(leaders[place] for place in self.plan.read_together(missing, budget))
         index = torch.tensor(rows)
@@ -261,23 +264,19 @@ class RowPool:
         best = {row: max(own, key=own.__getitem__) for row, own in found.items() if own}
         ends = {row: found[row][source] for row, source in best.items()}
         rows = [row for row in best if ends[row] >= cached[row] + WORTH_COPYING]
-        if rows:  # in one go: what lies behind the end of a row is stale
-            source, target = torch.tensor([best[row] for row in rows]), torch.tensor(rows)
-            begin, end = min(cached[row] for row in rows), max(ends[row] for row in rows)
-            self._cache.copy_rows(source, target, begin, end, pool._cache)
-            self._table.cached[target] = torch.tensor([ends[row] for row in rows])
+        for end in {ends[row] for row in rows}:  # not beyond: there may be NaN
+            alike = [row for row in rows if ends[row] == end]
+            source, target = torch.tensor([best[row] for row in alike]), torch.tensor(alike)
+            self._cache.copy_rows(source, target, min(cached[row] for row in alike), end, pool._cache)
+            self._table.cached[target] = end
         for row in found:
             self._finish_if_read(row)
 
-    def _copy_from_siblings(self) -> None:
-        """The same for rows whose prompt is about to be read, from the siblings."""
-        new = {row: own for row, own in self._readings.items() if own.leader is None and not own.begun}
-        for own in new.values():
-            own.begun = True
-        for sibling in self._siblings:
-            rows = [row for row in new if row in self._readings]
-            lengths = sibling._common([(self._table.keys[row], new[row].ids) for row in rows])
-            self._copy_known(sibling, dict(zip(rows, lengths, strict=True)))
+    def copy_from(self, pool: RowPool) -> None:
+        """The same for rows whose prompts are about to be read, from another pool of the model."""
+        rows = [row for row, own in self._readings.items() if own.leader is None and not own.begun]
+        lengths = pool._common([(self._table.keys[row], self._readings[row].ids) for row in rows])
+        self._copy_known(pool, dict(zip(rows, lengths, strict=True)))
 
     def _elect(self) -> None:
         """Give rows whose leader has no slot another one: the first with the same prompt."""

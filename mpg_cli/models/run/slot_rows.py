@@ -20,14 +20,11 @@ from mpg_cli.sampling.scorer import Kept, Scores
 class SlotRows:
     """Rows on a base with its adapters and on full checkpoints. Implements `Scorer`."""
 
-    def __init__(self, base: Any, *siblings: RowPool) -> None:
-        """`siblings` are pools of the base whose prompts are read first."""
+    def __init__(self, base: Any) -> None:
         self._bank = LoraBank.of(base)
         # By model and number within a slot: a slot may have a model twice, with other prompts.
         self._base = id(base), 0
-        self._pools: dict[tuple[int, int], RowPool] = {
-            self._base: RowPool(base, self._bank, siblings=siblings)
-        }
+        self._pools: dict[tuple[int, int], RowPool] = {self._base: RowPool(base, self._bank)}
         self.read_before = 0  # prompt tokens read in pools that are gone
         self._of: dict[int, tuple[RowPool, ...]] = {}  # the pools of each slot, in the order of its rows
 

@@ -193,7 +193,7 @@ def test_a_pool_copies_what_its_sibling_has_read(tmp_path: Path) -> None:
     streams = prompts([40, 3], seed=1)
     served.rows.prefill([streams])
     pool, (_, _, a, _) = served.rows.pool, served.rows.adapters
-    other = RowPool(served.rows.model, pool.bank, siblings=[pool])
+    other = RowPool(served.rows.model, pool.bank, sibling=pool)
     longer = [*streams[0], 4, 5, 6]
     other.insert({0: NewRows([NewRow("a", a, streams[0])]), 1: NewRows([NewRow("reference", (), longer)])})
     while other.unread:
