@@ -13,6 +13,7 @@ import torch
 from mpg_cli.engine import blends
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Failed, Finished, Round, Started, Text
+from mpg_cli.engine.request import Request
 from mpg_cli.errors import ModelError, MpgError
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme
@@ -70,6 +71,23 @@ def test_only_the_request_that_nan_comes_from_fails(
     failed = [event for event in events if isinstance(event, Failed)]
     assert all("NaN in the row of reference" in event.error.message for event in failed)
     assert texts(events) == {id_: text for id_, text in whole.items() if id_ not in (3, 12, 20)}
+
+
+def test_nan_in_a_prompt_does_not_reach_those_that_begin_like_it(
+    world: Path, loaded: LoadedModel, sick: LoadedModel
+) -> None:
+    """Lines of several lengths copy the beginning that they share with it, before and after it fails."""
+    ill = (3, 4, 11, 18)
+
+    def asked(n: int) -> Request:
+        middle = SICK if n in ill else "-"
+        return one(world, n, f"The same begin {middle} {'tail ' * (n % 5)}", max_tokens=3 + n % 4)
+
+    requests = [asked(n) for n in range(24)]
+    expected = texts(answer(loaded, [each for n, each in enumerate(requests) if n not in ill], 3))
+    events = answer(sick, requests, 3)
+    assert sorted(failures(events)) == [(n, "numerics") for n in ill]
+    assert texts(events) == expected
 
 
 def test_nan_in_the_middle_of_a_reply_fails_it_alone(
