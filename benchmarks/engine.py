@@ -225,8 +225,8 @@ def benches(options: argparse.Namespace, of_bundled: Sequence[Experts] = ("adapt
     characters = CHARACTERS if bundled else CHARACTERS[:8]
     of_other: Sequence[Experts] = ("prompts", "random")
     for experts in of_bundled if bundled else of_other:
-        words = "random adapters" if experts == "random" else experts
-        name = f"{options.model}, {kind}, {words}"
+        words = {"adapters": "", "prompts": ", prompts", "random": ", random adapters"}[experts]
+        name = f"{options.model}, {kind}{words}"
         yield Bench(name, loaded, ExpertCache(), scheme, tokens, experts, characters)
 
 
