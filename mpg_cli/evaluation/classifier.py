@@ -1,36 +1,59 @@
-"""The trained judge: TF-IDF of word unigrams and bigrams, and one logistic regression per persona.
+"""Judges that are trained: features of a text, and one logistic regression per persona.
 
-It is trained on texts with known personas and reports its accuracy on held-out texts. Needs scikit-learn.
-Torch-free.
+The features of the classifier are TF-IDF of words, those of encoder.py sentence embeddings. A judge reports
+its accuracy on held-out texts. Needs scikit-learn. Torch-free.
 """
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
-from mpg_cli.evaluation.judging import Exhibit, Judgement, Keep, Report, digest
-from mpg_cli.io.lines import read_lines
+from mpg_cli.evaluation.judge_texts import JudgeTexts
+from mpg_cli.evaluation.judging import Exhibit, Judgement, Keep, Report
 from mpg_cli.io.text import visible
 
-BUNDLED = DATA / "persona_texts.jsonl"
-HELD_OUT = 0.25  # share of the texts
-MIN_TEXTS = 20  # that show a persona, and that do not
-SEED = 0
+
+class Features(Protocol):
+    """Turns texts into rows of numbers. `kind` names the judge; `about` is what determines the rows."""
+
+    kind: str
+    words: str
+    about: dict[str, Any]
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn from the training texts, where there is something to learn."""
+
+    def rows(self, texts: Sequence[str]) -> Any:
+        """A matrix of one row per text."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A text and the personas it shows, in lower case; none for a neutral text."""
+class WordFeatures:
+    """TF-IDF of words and pairs of words; exclamation and question marks count as words."""
 
-    personas: frozenset[str]
-    text: str
+    kind = "classifier"
+    words = "a classifier"
+
+    def __init__(self) -> None:
+        """Raises UsageError without scikit-learn."""
+        require_scikit_learn("classifier", "eval")
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.about: dict[str, Any] = {}
+        self._vectors = TfidfVectorizer(
+            ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b[\w'’]+\b|[!?]"
+        )
+
+    def fit(self, texts: Sequence[str]) -> None:
+        try:
+            self._vectors.fit(texts)
+        except ValueError as error:  # no word occurs twice
+            raise UsageError(f"the classifier cannot be trained on the texts: {error}") from None
+
+    def rows(self, texts: Sequence[str]) -> Any:
+        return self._vectors.transform(texts)
 
 
 @dataclass(frozen=True)
@@ -56,125 +79,119 @@ class HeldOut:
         }
 
 
-class ClassifierJudge:
+class TrainedJudge:
     """Score 1 where the classifier of the persona predicts it, otherwise 0."""
 
-    def __init__(self, personas: Iterable[str], file: Path | None = None) -> None:
-        """Train for these personas on a file of texts; without one, on the texts of the bundled personas.
+    def __init__(self, features: Features, texts: JudgeTexts) -> None:
+        """Train on the texts, and test on those held out.
 
-        Raises UsageError without scikit-learn or with too few texts.
+        Raises UsageError for texts that cannot be learnt from, and for a persona whose balanced accuracy is
+        below `texts.least`.
         """
-        try:
-            import sklearn  # noqa: F401
-        except ImportError:
-            raise UsageError(
-                "--judge classifier needs scikit-learn",
-                hint="pip install 'mpg-cli[eval]', or use another --judge",
-            ) from None
-        place = BUNDLED if file is None else file.expanduser()
-        self._source = "the package" if file is None else visible(str(file))
-        names = list(dict.fromkeys(personas))
-        samples = read_samples(place)
-        self._check_enough(samples, names)
-        training, held = split(samples)
-        self._vectors, self._models = _train(training, names)
-        self.held_out = [self._evaluate(name, held) for name in names]
-        shares = [own.accuracy for own in self.held_out]
+        self._features = features
+        features.fit(texts.training)
+        personas = [own.persona for own in texts.labels]
+        training = list(_examples(features, texts.training, [own.training for own in texts.labels]))
+        testing = list(_examples(features, texts.held_out, [own.held_out for own in texts.labels]))
+        self._models = {name: _fitted(own) for name, own in zip(personas, training, strict=True)}
+        self.held_out = [
+            _held_out(name, self._models[name], own) for name, own in zip(personas, testing, strict=True)
+        ]
+        _refuse_weak(features.kind, texts, self.held_out)
+        count, tested = (max(len(own.labels) for own in examples) for examples in (training, testing))
         self.about: dict[str, Any] = {
-            "kind": "classifier",
-            "file": None if file is None else str(file),
-            "digest": digest(repr([(sorted(sample.personas), sample.text) for sample in samples])),
-            "texts": len(training),
+            "kind": features.kind,
+            **features.about,
+            "source": texts.source,
+            "digest": texts.digest,
+            "texts": count,
             "held_out": [own.as_json() for own in self.held_out],
         }
+        shares = ", ".join(f"{visible(own.persona)} {own.accuracy:.0%}" for own in self.held_out)
         self.words = (
-            f"a classifier trained on {len(training)} texts of {self._source}, balanced "
-            f"accuracy {min(shares):.0%} to {max(shares):.0%} on {len(held)} others"
+            f"{features.words} trained on {count} texts of {texts.source}; balanced accuracy on "
+            f"{tested} {texts.testers}: {shares}"
         )
 
     def check(self, personas: Iterable[str]) -> None:
         missing = [name for name in personas if name not in self._models]
         if missing:
-            raise UsageError(f"the classifier is not trained for {', '.join(map(visible, missing))}")
+            raise UsageError(
+                f"the {self._features.kind} is not trained for {', '.join(map(visible, missing))}"
+            )
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:
         if not exhibits:
             return []
-        rows = self._vectors.transform([one.text for one in exhibits])
-        found = {
-            name: self._models[name].predict(rows) for name in dict.fromkeys(one.persona for one in exhibits)
+        texts = list(dict.fromkeys(one.text for one in exhibits))
+        rows = self._features.rows(texts)
+        shown = {
+            (name, text): str(label) == name and bool(text.strip())
+            for name in dict.fromkeys(one.persona for one in exhibits)
+            for text, label in zip(texts, self._models[name].predict(rows), strict=True)
         }
-        scores = [float(found[one.persona][at]) for at, one in enumerate(exhibits)]
+        scores = [float(shown[one.persona, one.text]) for one in exhibits]
         for one, score in zip(exhibits, scores, strict=True):
             keep(Judgement(one.id, one.persona, score))
         report(1.0)
         return scores
 
-    def _check_enough(self, samples: Sequence[Sample], names: Sequence[str]) -> None:
-        for name in names:
-            own = sum(name.lower() in sample.personas for sample in samples)
-            if own < MIN_TEXTS or len(samples) - own < MIN_TEXTS:
-                raise UsageError(
-                    f"{self._source} has {own} texts that show {visible(name)} and {len(samples) - own} that "
-                    f"do not; {MIN_TEXTS} of each are needed",
-                    hint="use --train-texts FILE.jsonl, lines of {persona, text}, or --judge-url",
-                )
 
-    def _evaluate(self, name: str, held: Sequence[Sample]) -> HeldOut:
-        """True positive and true negative rates on the held-out texts."""
-        predicted = self._models[name].predict(self._vectors.transform([sample.text for sample in held]))
-        right: dict[bool, list[bool]] = {True: [], False: []}
-        for sample, answer in zip(held, predicted, strict=True):
-            shows = name.lower() in sample.personas
-            right[shows].append(bool(answer) == shows)
-        shares = {shows: sum(own) / len(own) if own else 0.0 for shows, own in right.items()}
-        return HeldOut(name, len(held), shares[True], shares[False])
+def require_scikit_learn(judge: str, extra: str) -> None:
+    """Raise UsageError without scikit-learn."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            f"the judge {judge} needs scikit-learn",
+            hint=f"pip install 'mpg-cli[{extra}]', or use another --judge",
+        ) from None
 
 
-def _train(samples: Sequence[Sample], names: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
+@dataclass(frozen=True)
+class _Examples:
+    """The rows of a persona's texts and their labels."""
+
+    rows: Any
+    labels: list[str]
+
+
+def _examples(
+    features: Features, texts: Sequence[str], labels: Sequence[Sequence[str | None]]
+) -> Iterator[_Examples]:
+    """The examples of each persona, whose labels of these texts are given; each text is read once."""
+    used = [at for at in range(len(texts)) if any(own[at] is not None for own in labels)]
+    rows = features.rows([texts[at] for at in used])
+    for own in labels:
+        found = [(row, label) for row, at in enumerate(used) if (label := own[at]) is not None]
+        yield _Examples(rows[[row for row, _ in found]], [label for _, label in found])
+
+
+def _fitted(examples: _Examples) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    vectors = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b[\w'’]+\b")
-    try:
-        rows = vectors.fit_transform([sample.text for sample in samples])
-    except ValueError as error:  # no word occurs twice
-        raise UsageError(f"the classifier cannot be trained on the texts: {error}") from None
-    models = {}
-    for name in names:
-        model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear", random_state=SEED)
-        models[name] = model.fit(rows, [name.lower() in sample.personas for sample in samples])
-    return vectors, models
+    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
+    return model.fit(examples.rows, examples.labels)
 
 
-def split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Texts for training and held-out texts; deterministic, and equal texts stay on one side."""
-    texts = sorted({sample.text for sample in samples})
-    random.Random(SEED).shuffle(texts)
-    held = set(texts[: max(1, round(HELD_OUT * len(texts)))])
-    return (
-        [sample for sample in samples if sample.text not in held],
-        [sample for sample in samples if sample.text in held],
-    )
+def _held_out(persona: str, model: Any, examples: _Examples) -> HeldOut:
+    """True positive and true negative rates."""
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for label, predicted in zip(examples.labels, model.predict(examples.rows), strict=True):
+        shows = label == persona
+        right[shows].append((str(predicted) == persona) == shows)
+    shares = {shows: sum(own) / len(own) if own else 0.0 for shows, own in right.items()}
+    return HeldOut(persona, len(examples.labels), shares[True], shares[False])
 
 
-def read_samples(file: Path) -> list[Sample]:
-    """Lines {persona, text}; `persona` is a name, or a list of them, empty for a neutral text.
-
-    Raises UsageError naming file and line.
-    """
-    name = visible(str(file))
-    return [_sample(f"{name}:{n}", line) for n, line in enumerate(read_lines(file, name), 1) if line.strip()]
-
-
-def _sample(where: str, line: str) -> Sample:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{where}: not JSON") from None
-    if not isinstance(data, dict) or not isinstance(data.get("text"), str) or "persona" not in data:
-        raise UsageError(f"{where}: must be {{persona, text}}")
-    named = data["persona"] if isinstance(data["persona"], list) else [data["persona"]]
-    if not all(isinstance(name, str) and name for name in named):
-        raise UsageError(f"{where}: persona must be a name, or a list of names")
-    return Sample(frozenset(name.lower() for name in named), data["text"])
+def _refuse_weak(kind: str, texts: JudgeTexts, held_out: Sequence[HeldOut]) -> None:
+    """Raise UsageError if the judge of a persona is below the least balanced accuracy."""
+    weak = [own for own in held_out if own.accuracy < texts.least]
+    if weak:
+        shares = ", ".join(f"{visible(own.persona)} {own.accuracy:.0%}" for own in weak)
+        other = next(name for name in ("classifier", "encoder") if name != kind)
+        raise UsageError(
+            f"the {kind} does not know these personas well enough, its balanced accuracy on "
+            f"{texts.testers} is below {texts.least:.0%}: {shares}",
+            hint=f"use --judge {other}, or --judge-url",
+        )
