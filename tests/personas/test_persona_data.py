@@ -10,7 +10,7 @@ import pytest
 
 from mpg_cli.errors import MpgError
 from mpg_cli.personas import persona_data
-from mpg_cli.personas.persona_data import CHARACTERS, NAMES, OPPOSITES, POLES, DataPrompt
+from mpg_cli.personas.persona_data import NAMES, OPPOSITES, POLES, DataPrompt
 from mpg_cli.personas.registry import load_default
 
 LENGTHS = range(30, 81)  # words
@@ -122,7 +122,6 @@ def test_references_are_not_written_from_the_replies(name: str) -> None:
 
 
 def test_the_names_are_personas_of_the_library() -> None:
-    assert NAMES == (*POLES, *CHARACTERS)
     assert all(OPPOSITES[OPPOSITES[pole]] == pole != OPPOSITES[pole] for pole in POLES)
     assert set(OPPOSITES) == set(POLES)
     for name in NAMES:
