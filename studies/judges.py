@@ -21,19 +21,18 @@ HEAD = """\
 
 Written by `python -m studies.judges`; do not edit.
 
-`mpg eval style` and `compare` look for a persona of the library with a classifier that is trained on the written
-replies of the persona data (80 prompts) and tested on replies of another writer to {held} other prompts on other
-topics, the references. `classifier` reads words, `encoder` sentence embeddings; both are explained in
-[eval.md](eval.md#the-judges). A character is told from neutral replies and those of all other personas, a pole
-from its opposite and from neutral replies.
+`mpg eval style` and `compare` look for a persona of the library with a classifier that is trained on the
+replies of the persona data, and tested on its references: replies by another writer to other prompts on other
+topics. `classifier` reads words, `encoder` sentence embeddings ([the judges](eval.md#the-judges)). A character
+is told from neutral replies and those of all other personas, a pole from its opposite and from neutral replies.
 
-*found*: the share of the persona's references that the judge finds. *spared*: the share of the others where it
-does not find the persona. *balanced*: the mean of both; below {least:.0%} the judge is refused for the persona.
+*found*: the share of the persona's references that the judge finds. *spared*: the share of the others in
+which it does not find the persona. *balanced*: the mean of both; a judge below {least:.0%} is refused.
 """
 
 TAIL = """\
-The references are good English of 52 to 78 words. Replies of a small model are not, and a judge may be less
-sure of those: read some of them beside the figures. Two judges of different kinds that agree say more than one.
+The references are good English. The replies of a small model often are not, and a judge may be less sure of
+those: read some of them beside the figures. Two judges of different kinds that agree say more than one.
 """
 
 
@@ -44,15 +43,12 @@ def measure(features: Features) -> list[HeldOut]:
 
 def page(found: Mapping[str, Sequence[HeldOut]]) -> str:
     """The whole page, of the results of each judge."""
-    persons = {kind: {own.persona: own for own in results} for kind, results in found.items()}
-    lines = [HEAD.format(held=60, least=LEAST_ACCURACY)]
+    judges = [{own.persona: own for own in results} for results in found.values()]
+    columns = "".join(f" {kind}: found | spared | balanced |" for kind in found)
+    lines = [HEAD.format(least=LEAST_ACCURACY)]
     for title, names in (("Poles", POLES), ("Characters", CHARACTERS)):
-        lines += [
-            f"## {title}\n",
-            f"| persona |{''.join(f' {kind}: found | spared | balanced |' for kind in found)}",
-        ]
-        lines.append("|---" * (1 + 3 * len(found)) + "|")
-        lines += [f"| {name} |{''.join(cells(own[name]) for own in persons.values())}" for name in names]
+        lines += [f"## {title}\n", f"| persona |{columns}", "|---" * (1 + 3 * len(found)) + "|"]
+        lines += [f"| {name} |{''.join(cells(own[name]) for own in judges)}" for name in names]
         lines.append("")
     return "\n".join([*lines, TAIL])
 
