@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.judge_texts import JudgeTexts
 from mpg_cli.evaluation.judging import Exhibit, Judgement, Keep, Report
 from mpg_cli.io.text import visible
+
+FOLDS = 4
+SEED = 0
 
 
 class Features(Protocol):
@@ -31,7 +35,10 @@ class Features(Protocol):
 
 
 class WordFeatures:
-    """TF-IDF of words and pairs of words; exclamation and question marks count as words."""
+    """TF-IDF of words, question and exclamation marks, and of 2 to 4 letters within a word.
+
+    Parts of words find what another writer of the persona spells or forms differently.
+    """
 
     kind = "classifier"
     words = "a classifier"
@@ -40,10 +47,12 @@ class WordFeatures:
         """Raises UsageError without scikit-learn."""
         require_scikit_learn("classifier", "eval")
         from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_union
 
-        self.about: dict[str, Any] = {}
-        self._vectors = TfidfVectorizer(
-            ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b[\w'’]+\b|[!?]"
+        self.about: dict[str, Any] = {"features": "words, 2 to 4 letters"}
+        self._vectors = make_union(
+            TfidfVectorizer(min_df=2, sublinear_tf=True, token_pattern=r"\b[\w'’]+\b|[!?]"),
+            TfidfVectorizer(min_df=2, sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 4)),
         )
 
     def fit(self, texts: Sequence[str]) -> None:
@@ -53,7 +62,7 @@ class WordFeatures:
             raise UsageError(f"the classifier cannot be trained on the texts: {error}") from None
 
     def rows(self, texts: Sequence[str]) -> Any:
-        return self._vectors.transform(texts)
+        return self._vectors.transform(texts).tocsr()
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class HeldOut:
 
 
 class TrainedJudge:
-    """Score 1 where the classifier of the persona predicts it, otherwise 0."""
+    """Score 1 where the classifier of the persona finds it, otherwise 0."""
 
     def __init__(self, features: Features, texts: JudgeTexts) -> None:
         """Train on the texts, and test on those held out.
@@ -91,9 +100,11 @@ class TrainedJudge:
         self._features = features
         features.fit(texts.training)
         personas = [own.persona for own in texts.labels]
-        training = list(_examples(features, texts.training, [own.training for own in texts.labels]))
-        testing = list(_examples(features, texts.held_out, [own.held_out for own in texts.labels]))
-        self._models = {name: _fitted(own) for name, own in zip(personas, training, strict=True)}
+        labels = [own.training for own in texts.labels]
+        training = list(_examples(features, texts.training, texts.groups, labels))
+        labels = [own.held_out for own in texts.labels]
+        testing = list(_examples(features, texts.held_out, texts.held_out, labels))
+        self._models = {name: _Classifier(name, own) for name, own in zip(personas, training, strict=True)}
         self.held_out = [
             _held_out(name, self._models[name], own) for name, own in zip(personas, testing, strict=True)
         ]
@@ -126,9 +137,9 @@ class TrainedJudge:
         texts = list(dict.fromkeys(one.text for one in exhibits))
         rows = self._features.rows(texts)
         shown = {
-            (name, text): str(label) == name and bool(text.strip())
+            (name, text): found and bool(text.strip())
             for name in dict.fromkeys(one.persona for one in exhibits)
-            for text, label in zip(texts, self._models[name].predict(rows), strict=True)
+            for text, found in zip(texts, self._models[name].finds(rows), strict=True)
         }
         scores = [float(shown[one.persona, one.text]) for one in exhibits]
         for one, score in zip(exhibits, scores, strict=True):
@@ -150,36 +161,96 @@ def require_scikit_learn(judge: str, extra: str) -> None:
 
 @dataclass(frozen=True)
 class _Examples:
-    """The rows of a persona's texts and their labels."""
+    """The rows of a persona's texts, their groups and their labels."""
 
     rows: Any
+    groups: list[str]
     labels: list[str]
+
+    def part(self, chosen: Any) -> _Examples:
+        """The examples at these places."""
+        return _Examples(
+            self.rows[chosen], [self.groups[at] for at in chosen], [self.labels[at] for at in chosen]
+        )
 
 
 def _examples(
-    features: Features, texts: Sequence[str], labels: Sequence[Sequence[str | None]]
+    features: Features, texts: Sequence[str], groups: Sequence[str], labels: Sequence[Sequence[str | None]]
 ) -> Iterator[_Examples]:
     """The examples of each persona, whose labels of these texts are given; each text is read once."""
     used = [at for at in range(len(texts)) if any(own[at] is not None for own in labels)]
     rows = features.rows([texts[at] for at in used])
     for own in labels:
-        found = [(row, label) for row, at in enumerate(used) if (label := own[at]) is not None]
-        yield _Examples(rows[[row for row, _ in found]], [label for _, label in found])
+        found = [(row, groups[at], label) for row, at in enumerate(used) if (label := own[at]) is not None]
+        chosen, grouped, named = zip(*found, strict=True)
+        yield _Examples(rows[list(chosen)], list(grouped), list(named))
+
+
+class _Classifier:
+    """Logistic regression of the labels, and the margin from which the persona counts as found.
+
+    The margin is the score of the persona minus the best of the other labels. A classifier that was fitted
+    to many more other texts asks for too much of a reply in other words; so the least margin is the one that
+    best told the training texts apart while each was set aside.
+    """
+
+    def __init__(self, persona: str, examples: _Examples) -> None:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        self._persona = persona
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
+        margins: list[tuple[float, bool]] = []
+        for kept, aside in folds.split(examples.rows, examples.labels, examples.groups):
+            tested = examples.part(aside)
+            found = self._margins(_fitted(examples.part(kept)), tested.rows)
+            margins += zip(found, (label == persona for label in tested.labels), strict=True)
+        self._least = _best_split(margins)
+        self._model = _fitted(examples)
+
+    def finds(self, rows: Any) -> list[bool]:
+        """Whether each text shows the persona."""
+        return [margin > self._least for margin in self._margins(self._model, rows)]
+
+    def _margins(self, model: Any, rows: Any) -> list[float]:
+        import numpy as np
+
+        scores = model.decision_function(rows)  # (N,) of the second of two labels, or (N, labels)
+        own = list(model.classes_).index(self._persona)
+        if scores.ndim == 1:
+            return list(map(float, scores if own == 1 else -scores))
+        others = np.delete(scores, own, axis=1).max(axis=1)
+        return list(map(float, scores[:, own] - others))
 
 
 def _fitted(examples: _Examples) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
+    solver = "liblinear" if len(set(examples.labels)) == 2 else "lbfgs"
+    model = LogisticRegression(
+        C=3.0, class_weight="balanced", solver=solver, max_iter=1000, random_state=SEED
+    )
     return model.fit(examples.rows, examples.labels)
 
 
-def _held_out(persona: str, model: Any, examples: _Examples) -> HeldOut:
+def _best_split(margins: Sequence[tuple[float, bool]]) -> float:
+    """The margin above which texts show the persona, with the best balanced accuracy; halfway between two."""
+    ordered = sorted(margins, reverse=True)
+    total = {shows: sum(own == shows for _, own in ordered) for shows in (True, False)}
+    best, where, taken = -1.0, 0.0, {True: 0, False: 0}
+    for (margin, shows), (following, _) in pairwise(ordered):
+        taken[shows] += 1
+        accuracy = taken[True] / total[True] - taken[False] / total[False]
+        if accuracy > best and following < margin:
+            best, where = accuracy, (margin + following) / 2
+    return where
+
+
+def _held_out(persona: str, model: _Classifier, examples: _Examples) -> HeldOut:
     """True positive and true negative rates."""
     right: dict[bool, list[bool]] = {True: [], False: []}
-    for label, predicted in zip(examples.labels, model.predict(examples.rows), strict=True):
+    for label, found in zip(examples.labels, model.finds(examples.rows), strict=True):
         shows = label == persona
-        right[shows].append((str(predicted) == persona) == shows)
+        right[shows].append(found == shows)
     shares = {shows: sum(own) / len(own) if own else 0.0 for shows, own in right.items()}
     return HeldOut(persona, len(examples.labels), shares[True], shares[False])
 

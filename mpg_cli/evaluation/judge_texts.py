@@ -44,12 +44,15 @@ class Labels:
 class JudgeTexts:
     """Texts for training and held-out texts, with labels for each persona that is judged.
 
-    `testers` says whose the held-out texts are. A judge whose balanced accuracy is below `least` is refused.
+    `groups`: training texts of one group, such as the replies to one prompt, stay together where a part of
+    them is set aside. `testers` says whose the held-out texts are. A judge whose balanced accuracy is below
+    `least` is refused.
     """
 
     source: str
     testers: str
     training: tuple[str, ...]
+    groups: tuple[str, ...]
     held_out: tuple[str, ...]
     labels: tuple[Labels, ...]
     least: float = 0.0
@@ -85,6 +88,7 @@ def library_texts(personas: Iterable[str]) -> JudgeTexts:
         "the package",
         "replies by another writer to other prompts",
         tuple(text for _, text in written),
+        tuple(prompt.id for _ in (NEITHER, *persona_data.NAMES) for prompt in persona_data.prompts()),
         tuple(text for _, text in others),
         tuple(
             Labels(name, tuple(_labels(name, written)), tuple(_labels(name, others)))
@@ -118,6 +122,7 @@ def texts_of_file(personas: Iterable[str], file: Path | None = None) -> JudgeTex
     return JudgeTexts(
         source,
         "others",
+        tuple(sample.text for sample in training),
         tuple(sample.text for sample in training),
         tuple(sample.text for sample in held),
         tuple(Labels(name, labels(name, training), labels(name, held)) for name in names),
