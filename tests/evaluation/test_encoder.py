@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,11 +32,29 @@ def features() -> SentenceFeatures:
 
 def test_an_embedding_has_length_one_and_depends_on_its_text_alone(features: SentenceFeatures) -> None:
     rows = features.rows(TEXTS)
-    assert rows.shape == (5, 384)
-    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert rows.shape == (5, 7 * 384)
+    assert np.allclose(np.linalg.norm(rows.reshape(5, 7, 384), axis=2), 1, atol=1e-5)
     for text, row in zip(TEXTS, rows, strict=True):
         assert np.allclose(features.rows([text])[0], row, atol=1e-5)
-    assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.1  # two sailors
+    last = rows[:, -384:]
+    assert last[0] @ last[1] > last[0] @ last[2] + 0.1  # two sailors
+
+
+def test_embeddings_are_kept_and_a_damaged_file_is_made_again(
+    features: SentenceFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = features.rows(TEXTS[:2], keep=True)
+    (file,) = (tmp_path / "mpg" / "judges").iterdir()
+    np.save(file, rows + 1)
+    assert np.array_equal(features.rows(TEXTS[:2], keep=True), rows + 1)
+    assert np.array_equal(features.rows(TEXTS[:2]), rows)
+    file.write_bytes(file.read_bytes()[:-8])
+    assert np.array_equal(features.rows(TEXTS[:2], keep=True), rows)
+    assert np.array_equal(np.load(file), rows)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # nothing can be kept there
+    assert np.array_equal(features.rows(TEXTS[:2], keep=True), rows)
 
 
 def test_it_knows_a_pole_from_its_opposite_and_from_nothing(features: SentenceFeatures) -> None:
