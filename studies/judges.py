@@ -1,6 +1,6 @@
 """Write docs/judges.md: how well the trained judges of `mpg eval` know the personas of the library.
 
-`python -m studies.judges` takes about a minute; it needs the extra `encoder`.
+`python -m studies.judges` takes about three minutes, later runs one; it needs the extra `encoder`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Written by `python -m studies.judges`; do not edit.
 
 `mpg eval style` and `compare` look for a persona of the library with a classifier that is trained on the
 replies of the persona data, and tested on its references: replies by another writer to other prompts on other
-topics. `classifier` reads words, `encoder` sentence embeddings ([the judges](eval.md#the-judges)). A
-character is told from neutral replies and those of all other personas, a pole from its opposite and from
-neutral replies.
+topics. `classifier` reads words, `encoder` the layers of a sentence encoder
+([the judges](eval.md#the-judges)). A character is told from neutral replies and those of all other personas, a
+pole from its opposite and from neutral replies.
 
 *found*: the share of the persona's references that the judge finds. *spared*: the share of the others in
 which it does not find the persona. *balanced*: the mean of both; a judge below {least:.0%} is refused.
