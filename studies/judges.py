@@ -24,8 +24,8 @@ Written by `python -m studies.judges`; do not edit.
 `mpg eval style` and `compare` look for a persona of the library with a classifier that is trained on the
 replies of the persona data, and tested on its references: replies by another writer to other prompts on other
 topics. `classifier` reads words, `encoder` the layers of a sentence encoder
-([the judges](eval.md#the-judges)). A character is told from neutral replies and those of all other personas, a
-pole from its opposite and from neutral replies.
+([the judges](eval.md#the-judges)). A character is told from neutral replies and those of all other personas,
+a pole from its opposite and from neutral replies.
 
 *found*: the share of the persona's references that the judge finds. *spared*: the share of the others in
 which it does not find the persona. *balanced*: the mean of both; a judge below {least:.0%} is refused.

@@ -15,9 +15,9 @@ JUDGES = """\
 Judges. markers: a reply shows a persona if enough sentences contain one of its markers; those of the package
 are words that mpg-tiny uses, and serve this model only. classifier: logistic regression on words, trained on
 replies written for the personas of the library and tested on another writer's; a persona that it finds with
-less than 85 % balanced accuracy is refused (needs pip install 'mpg-cli[eval]'). encoder: the same on embeddings
-of MiniLM-L6 (needs 'mpg-cli[encoder]'). For mpg-tiny, and with --train-texts, both are trained on other texts,
-of which a quarter is held out. external: the model at --judge-url rates every reply and persona
+less than 85 % balanced accuracy is refused (needs pip install 'mpg-cli[eval]'). encoder: the same on
+embeddings of MiniLM-L6 (needs 'mpg-cli[encoder]'). For mpg-tiny, and with --train-texts, both are trained on
+other texts, of which a quarter is held out. external: the model at --judge-url rates every reply and persona
 from 0 to 10; the API key is read from MPG_JUDGE_KEY."""
 JudgeName = Literal["auto", "markers", "classifier", "encoder", "external", "none"]
 TRAINED: tuple[JudgeName, ...] = ("classifier", "encoder")
