@@ -105,7 +105,7 @@ def test_the_library_is_known_by_another_writers_replies(library: TrainedJudge) 
     assert {own.persona: own.texts for own in library.held_out} == texts
     neutral = [prompt.neutral or "" for prompt in persona_data.heldout()]
     for name in persona_data.NAMES:
-        assert sum(scores(library, neutral, [name])) <= 0.2 * len(neutral), name
+        assert sum(scores(library, neutral, [name])) <= 0.25 * len(neutral), name
 
 
 def test_whom_else_a_judge_knows_changes_no_score(library: TrainedJudge) -> None:
