@@ -80,7 +80,7 @@ def _kept(file: Path, count: int) -> NDArray[np.float32] | None:
     import numpy as np
 
     with contextlib.suppress(OSError, ValueError, EOFError):
-        found = np.load(file, allow_pickle=False)
+        found: NDArray[np.float32] = np.load(file, allow_pickle=False)
         if found.shape == (count, WIDTH) and found.dtype == np.float32:
             return found
     return None
