@@ -165,7 +165,7 @@ def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force
             hint="--force trains again what differs, and keeps what does not; or choose another --persona-dir",
         )
     for run in runs:
-        if run.name in other and run.where.run.exists():
+        if (run.name in other or run.done) and run.where.run.exists():  # done: killed before it was removed
             with RunFolder(run.where.run) as folder:
                 folder.remove()
     return Library(tuple(runs), manifest)
