@@ -158,10 +158,10 @@ def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force
         runs.append(Run(request, plan, settings, digest, done))
     other = {run.name: why for run in runs if not run.done and (why := _of_another(run, manifest))}
     if other and not force:
-        name, why = next(iter(other.items()))
-        rest = f" (so do {len(other) - 1} others)" if other.keys() - {name} else ""
+        (name, why), *rest = other.items()
+        alike = f"; likewise {', '.join(one for one, _ in rest)}" if rest else ""
         raise UsageError(
-            f"{name} has {why}{rest}",
+            f"{name} has {why}{alike}",
             hint="--force trains again what differs, and keeps what does not; or choose another --persona-dir",
         )
     for run in runs:

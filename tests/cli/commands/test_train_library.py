@@ -20,7 +20,7 @@ from tests.support.steps import after_passes, before_steps
 
 ROOT = Path(__file__).parents[3]
 TINY = ("--library", "--model", "mpg-tiny", "--device", "cpu", "--persona-dir", "out")
-SHORT = ("--rank", "2", "--batch-size", "16", "--epochs", "0.3", "--max-length", "192")
+SHORT = ("--rank", "2", "--batch-size", "16", "--epochs", "0.3", "--max-length", "256")
 TWO = (*TINY, *SHORT, "--personas", "E,pirate")
 FOLDER = Path("out/adapters/mpg-tiny")
 
@@ -119,8 +119,8 @@ def test_what_is_done_is_kept_and_what_differs_is_refused(mpg: Cli) -> None:
     other = [*TWO, "--heard", "0"]
     other[other.index("--rank") + 1] = "3"
     assert (
-        "E has an adapter for mpg-tiny that this command would not make: rank was 2 and is 3, alpha was 4 and is 6"
-        " (so do 1 others)"
+        "E has an adapter for mpg-tiny that this command would not make: rank was 2 and is 3, "
+        "alpha was 4 and is 6; likewise pirate\n"
     ) in refused(mpg, *other)
     code, _, err = mpg("train", *other, "--force")
     assert code == 0
@@ -132,7 +132,7 @@ def test_what_is_done_is_kept_and_what_differs_is_refused(mpg: Cli) -> None:
 def test_a_replaced_adapter_is_not_taken_for_done(mpg: Cli) -> None:
     library(mpg, *TWO)
     file = FOLDER / "E" / "adapter_model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    file.write_bytes((content := file.read_bytes())[:-1] + bytes([content[-1] ^ 1]))
     err = refused(mpg, *TWO)
     assert "E has an adapter for mpg-tiny that this command would not make\n" in err
 
@@ -200,7 +200,7 @@ def test_an_interruption_while_listening_keeps_the_adapters(mpg: Cli) -> None:
     assert table[0].split() == ["persona", "rows", "steps", "accuracy", "margin", "heard"]
     assert table[1].split()[:3] == ["E", "144", "3"]
     assert "→" in table[2]
-    assert table[-1] == "try it: mpg generate --persona E+pirate --persona-dir out --model mpg-tiny …"
+    assert table[-1] == "try it: mpg generate --persona E+pirate --persona-dir out --model mpg-tiny '…'"
     _, _, err = mpg("train", *TWO, "--heard", "2")
     assert "listening" not in err
 
