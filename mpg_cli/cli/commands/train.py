@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mpg_cli.cli.groups import Pick, with_groups
-from mpg_cli.errors import ExitCode
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.personas import PlaceOptions
@@ -60,101 +58,13 @@ def train(
     A LoRA adapter imitates the chosen replies, is trained to prefer them over the rejected ones (DPO, IPO and
     similar losses), and is written with a persona file, ready for `mpg generate --persona NAME`.
     """
-    from mpg_cli.training import workflow
+    from mpg_cli.cli.train_run import TrainRun
+    from mpg_cli.training.workflow import check_extra
 
     library.check(name, data, about)
-    workflow.check_extra()
+    check_extra()
     args = dict(template.template_args)
-    if name is None:
-        text, report = _library(data, library, model, args, place, choices, hearing.heard, notices.quiet)
-    else:
-        text, report = _one(name, data, model, args, place, about, choices, hearing.heard, notices.quiet)
+    run = TrainRun(data, model, args, place, choices, hearing.heard, notices.quiet)
+    text, report = run.library(library) if name is None else run.persona(name, about)
     shown = json.dumps(report, ensure_ascii=False) if form.format == "json" else text
     Streams.current().stdout.write(shown + "\n")
-
-
-def _one(
-    name: str,
-    data: DataOptions,
-    model: ModelOptions,
-    template_args: dict[str, Any],
-    place: PlaceOptions,
-    about: AboutOptions,
-    choices: Choices,
-    heard: int,
-    quiet: bool,
-) -> tuple[str, dict[str, Any]]:
-    """Train one persona; the summary as text and as an object."""
-    from mpg_cli.render.training import Progress
-    from mpg_cli.training import workflow
-    from mpg_cli.training.notices import Notices
-
-    streams = Streams.current()
-    reporter = Notices(streams.message, quiet=quiet)
-    model = workflow.base_model(place.folder, name, model)
-    where = workflow.destination(place.folder, name, model.name)
-    request = workflow.read_request(where, model, data, about, choices, template_args, reporter)
-    if notice := model.notice:
-        reporter.say(notice)
-    with streams.status(f"loading {model.name}", shown=not quiet) as status:
-        ready = workflow.prepare(request, status.update)
-    reporter.plan(ready.loaded, ready.settings)
-    outcome = workflow.perform(request, ready, reporter, Progress(streams, quiet=quiet))
-    if isinstance(outcome, ExitCode):
-        raise typer.Exit(outcome)
-    if heard:
-        from mpg_cli.training.heard import Listener, advice
-
-        listened = workflow.hearing(request, ready, heard)
-        del ready  # its model makes room for the one that replies
-        with streams.status("listening to replies", shown=not quiet), Listener.load(model) as listener:
-            outcome = replace(outcome, heard=listener.listen(outcome.where.adapter, listened))
-        if outcome.heard is not None and (words := advice(outcome.heard, outcome.settings)):
-            reporter.say(words)
-    return outcome.as_text(), outcome.as_dict()
-
-
-def _library(
-    data: DataOptions,
-    library: LibraryOptions,
-    model: ModelOptions,
-    template_args: dict[str, Any],
-    place: PlaceOptions,
-    choices: Choices,
-    heard: int,
-    quiet: bool,
-) -> tuple[str, dict[str, Any]]:
-    """Train the personas of the library; the table as text and as an object."""
-    from mpg_cli.render.training import Progress
-    from mpg_cli.training import library as libraries
-    from mpg_cli.training import workflow
-    from mpg_cli.training.notices import Notices
-
-    streams = Streams.current()
-    reporter = Notices(streams.message, quiet=quiet)
-    model = model.resolved()
-    requests = libraries.read_library(
-        place.folder, library.personas, model, choices, template_args, reporter
-    )
-    if notice := model.notice:
-        reporter.say(notice)
-    with streams.status(f"loading {model.name}", shown=not quiet):
-        loaded = workflow.load(model)
-    opened = libraries.open_library(requests, loaded, force=data.force)
-    outcome = libraries.train_library(
-        opened, loaded, reporter, lambda label: Progress(streams, quiet=quiet, label=label)
-    )
-    del loaded
-    if isinstance(outcome, ExitCode):
-        raise typer.Exit(outcome)
-
-    if heard:
-        from mpg_cli.training.heard import Listener
-
-        libraries.listen_to_library(outcome, heard, lambda: Listener.load(model), reporter)
-    report = {
-        "base": requests[0].where.base,
-        "manifest": str(outcome.manifest.file),
-        "personas": libraries.table(outcome),
-    }
-    return libraries.as_text(outcome), report
