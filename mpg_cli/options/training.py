@@ -1,4 +1,4 @@
-"""Options of `mpg train`: the data, the library, what is heard, the fields of the persona file. Torch-free."""
+"""Options of `mpg train`: data, library, sampled replies, and fields of the persona file. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Writes the persona file of a trained adapter: a new file, or another entry in an existing one, which may hold
-other personas too.
+"""Writes the persona file of a trained adapter: a new file, or another entry in an existing one.
+
+An existing file may hold other personas too.
 
 An existing file is edited as text to preserve comments and order; the result is parsed and compared with the
 expected data.

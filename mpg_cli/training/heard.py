@@ -96,8 +96,8 @@ class Heard:
             first = f"replies are not judged: {self.judge}"
         else:
             first = (
-                f"heard in {self.after:.0%} of {self.prompts} replies, in {self.before:.0%} without the adapter "
-                f"({self.judge})"
+                f"heard in {self.after:.0%} of {self.prompts} replies, "
+                f"in {self.before:.0%} without the adapter ({self.judge})"
             )
         shown = [f"  > {clean(prompt)}\n    {_indented(reply)}" for prompt, reply in self.examples]
         return [first, *shown]
@@ -110,7 +110,9 @@ def advice(heard: Heard, settings: Settings) -> str | None:
     if settings.method == "sft" or settings.loss == "sft":
         change = "more steps (--epochs, or a smaller --batch-size) or a higher --learning-rate"
     elif settings.imitation:
-        change = "more imitation (--imitation, or a smaller --batch-size), a higher --imitation-rate, or --sft"
+        change = (
+            "more imitation (--imitation, or a smaller --batch-size), a higher --imitation-rate, or --sft"
+        )
     else:
         change = "to imitate the chosen replies first (--imitation 5), more --epochs, or --sft"
     return (

@@ -162,7 +162,7 @@ def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force
         alike = f"; likewise {', '.join(one for one, _ in rest)}" if rest else ""
         raise UsageError(
             f"{name} has {why}{alike}",
-            hint="--force trains again what differs, and keeps what does not; or choose another --persona-dir",
+            hint="--force trains again what differs and keeps what does not; or choose another --persona-dir",
         )
     for run in runs:
         if (run.name in other or run.done) and run.where.run.exists():  # done: killed before it was removed
@@ -186,9 +186,7 @@ def _of_another(run: Run, manifest: Manifest) -> str | None:
     return f"an adapter for {where.base} that this command would not make{f': {changed}' if changed else ''}"
 
 
-def train_library(
-    library: Library, loaded: LoadedModel, notices: Notices, bar: Bar
-) -> Library | ExitCode:
+def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: Bar) -> Library | ExitCode:
     """Train what is not done; returns the exit code if a signal ended it. Raises as `workflow.perform`."""
     runs = list(library.runs)
     kept = [run.name for run in runs if run.done]

@@ -51,7 +51,9 @@ def text_judge(trained: Sequence[Row], held_out: Sequence[Row]) -> TextJudge | s
     found = model.predict(vectors.transform(list(others)))
     shares = []
     for kind in (True, False):
-        right = [bool(one) == kind for one, shows in zip(found, others.values(), strict=True) if shows == kind]
+        right = [
+            bool(one) == kind for one, shows in zip(found, others.values(), strict=True) if shows == kind
+        ]
         shares.append(sum(right) / len(right))
     words += f", balanced accuracy {sum(shares) / 2:.0%} on {len(others)} others"
     return TextJudge(words, vectors, model)

@@ -1,7 +1,7 @@
 """One training run with TRL and PEFT: silent, resumable, on one device.
 
-A run on pairs may have two phases: the chosen replies are imitated, then the preference loss goes on from there,
-with the imitating adapter as its reference. The evaluation at the end compares with the base.
+A run on pairs may have two phases: the chosen replies are imitated, then the preference loss goes on from
+there, with the imitating adapter as its reference. The evaluation at the end compares with the base.
 
 The trainers' progress bars, logs, model cards and telemetry are off; metrics go to a `Watch`.
 """
@@ -80,7 +80,8 @@ class Job:
 class Trained:
     """A finished run: the adapter's configuration and tensors in PEFT's form, and the metrics.
 
-    `steps` and `resumed_at` count those of both phases. `too_long` counts rows without room for a reply within the maximum length, `cut` truncated rows.
+    `steps` and `resumed_at` count those of both phases. `too_long` counts rows without room for a reply
+    within the maximum length, `cut` truncated rows.
     """
 
     config: Mapping[str, Any]

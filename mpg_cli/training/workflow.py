@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.config.named_models import BUNDLED
-from mpg_cli.errors import ExitCode, MpgError, NumericsError
+from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
 from mpg_cli.io import signals
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.training import AboutOptions, DataOptions
@@ -97,7 +97,7 @@ def read_request(
 
 @dataclass(frozen=True)
 class Placed:
-    """A checked destination: the persona that is there, the texts of a new one, and its namesake elsewhere."""
+    """A checked destination: the persona that is there, or the texts of a new one and its namesake."""
 
     where: Destination
     existing: Persona | None
@@ -193,7 +193,8 @@ def perform(
 ) -> Summary | ExitCode:
     """Train and publish; returns the exit code if a signal ended the run with a checkpoint.
 
-    `record` gets the summary before the finished run is deleted. Raises UsageError, NumericsError, ModelError, MpgError.
+    `record` gets the summary before the finished run is deleted. Raises UsageError, NumericsError,
+    ModelError, MpgError.
     """
     from mpg_cli.training.run import RunFolder
     from mpg_cli.training.trainer import Job

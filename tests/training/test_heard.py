@@ -41,7 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_replies_with_and_without_the_adapter_are_judged(place: Path) -> None:
     judge = Recorder()
-    asked = (*PROMPTS, (Turn("system", "Be brief."), Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")))
+    asked = (
+        *PROMPTS,
+        (Turn("system", "Be brief."), Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")),
+    )
     with Listener.load(ModelOptions(str(place / "base"), device="cpu")) as listener:
         heard = listener.listen(place / "bold", Hearing(asked, judge))
         again = listener.listen(place / "bold", Hearing(asked, Recorder()))
@@ -95,6 +98,8 @@ def test_the_advice_is_about_what_was_done() -> None:
     for change, choices in words.items():
         text = advice(quiet, resolve(choices, size, None))
         assert text is not None
-        assert text.startswith("the persona is not heard: 10% of the replies show it, 0% without the adapter; try ")
+        assert text.startswith(
+            "the persona is not heard: 10% of the replies show it, 0% without the adapter; try "
+        )
         assert change in text
     assert advice(Heard(3, None, None, "why", ()), resolve(Choices(), size, None)) is None

@@ -19,7 +19,9 @@ def test_the_pirate_of_the_library_is_told_from_neutral_replies() -> None:
     rows = pairs("pirate", "dpo")
     judge = text_judge(rows[:70], rows[70:])
     assert isinstance(judge, TextJudge)
-    assert judge.words.startswith("a classifier of words trained on 140 replies of the data, balanced accuracy ")
+    assert judge.words.startswith(
+        "a classifier of words trained on 140 replies of the data, balanced accuracy "
+    )
     assert judge.words.endswith("% on 20 others")
     assert sum(judge([each.replies[0] for each in rows[70:]])) >= 9
     assert sum(judge([each.replies[1] for each in rows[70:]])) <= 1

@@ -1,4 +1,4 @@
-"""`mpg train`: trains a persona's adapter, or those of the library, and writes them with their persona files."""
+"""`mpg train`: trains a persona's adapter, or those of the library, and writes persona files with them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ Examples:
 \b
 Training needs TRL and PEFT: pip install 'mpg-cli[train]'. Chosen and rejected replies should differ only in
 the persona. Invalid rows are reported and skipped. An interrupted run keeps its last checkpoint: run the same
-command again to resume, with --force to start over. --library goes from persona to persona, keeps those that
-are done for this model, data and settings, and writes a manifest beside the adapters. The summary goes to stdout, everything else to stderr.
+command again to resume, with --force to start over. --library goes from persona to persona, keeps adapters
+that are there for this model, data and settings, and writes a manifest beside them. The summary goes to
+stdout, everything else to stderr.
 \b
 Exit status: 0 success, 2 usage error or invalid data, 1 the model or the run failed, 130 interrupted,
 143 terminated."""

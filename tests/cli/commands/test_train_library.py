@@ -146,7 +146,9 @@ def test_the_company_of_a_persona_does_not_change_its_adapter(mpg: Cli, whole: d
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["interrupt", "terminate"]
 )
 @pytest.mark.parametrize(
-    ("step", "place", "done"), [(2, "step 2", 0), (3, "step 3", 0), (4, "step 1", 1)], ids=["in", "end", "next"]
+    ("step", "place", "done"),
+    [(2, "step 2", 0), (3, "step 3", 0), (4, "step 1", 1)],
+    ids=["in", "end", "next"],
 )
 def test_an_interrupted_library_goes_on_by_the_same_command(
     mpg: Cli, whole: dict[str, bytes], number: signal.Signals, code: int, step: int, place: str, done: int
@@ -218,7 +220,9 @@ def test_a_folder_whose_files_hold_several_personas(mpg: Cli) -> None:
     assert [entry.base for entry in poles["E"].adapters] == ["tiny-one", "mpg-tiny"]
     assert [entry.base for entry in poles["I"].adapters] == ["mpg-tiny"]
     assert not Path("out/E.yaml").exists()
-    added = [line for line in Path("out/poles.yaml").read_text().splitlines() if line not in before.splitlines()]
+    added = [
+        line for line in Path("out/poles.yaml").read_text().splitlines() if line not in before.splitlines()
+    ]
     assert len(added) == 3
 
 
@@ -252,7 +256,10 @@ def test_imitation_alone_is_judged_by_the_neutral_replies(mpg: Cli) -> None:
     [
         (("--library", "--personas", "E,pirat"), "no persona data of 'pirat'; did you mean pirate"),
         (("--library", "--personas", "\x1b[2J"), "no persona data of '\\x1b[2J'"),
-        (("grump", "--library"), "NAME conflicts with --library, whose personas have their own\nhint: choose"),
+        (
+            ("grump", "--library"),
+            "NAME conflicts with --library, whose personas have their own\nhint: choose",
+        ),
         (("--library", "--data", "prefs.jsonl"), "--data conflicts with --library"),
         (("--library", "--prompt", "Be calm."), "--prompt conflicts with --library"),
         (("--personas", "E"), "--personas belongs to --library"),
@@ -282,14 +289,27 @@ def test_names_go_by_any_case_and_once(mpg: Cli) -> None:
 
 def test_an_own_persona_is_heard_by_a_classifier_of_its_data(mpg: Cli, model: Path) -> None:
     def heard(*argv: str) -> tuple[str, str]:
-        common = ("grump", "--model", model, "--device", "cpu", "--force", "--rank", "4", "--data", "prefs.jsonl")
+        common = (
+            "grump",
+            "--model",
+            model,
+            "--device",
+            "cpu",
+            "--force",
+            "--rank",
+            "4",
+            "--data",
+            "prefs.jsonl",
+        )
         code, out, err = mpg("train", *common, *argv)
         assert code == 0, err
         return out, err
 
     out, err = heard("--learning-rate", "0.02", "--epochs", "20", "--batch-size", "8")
     lines = out.splitlines()
-    assert lines[4].startswith("heard in 100% of 2 replies, in 0% without the adapter (a classifier of words ")
+    assert lines[4].startswith(
+        "heard in 100% of 2 replies, in 0% without the adapter (a classifier of words "
+    )
     assert lines[5].startswith("  > say ")
     assert lines[6].startswith("    aaaa")
     assert lines[-1].startswith("try it: ")
