@@ -32,8 +32,8 @@ def publish(
 ) -> None:
     """Write the adapter and the text of its persona file.
 
-    `check` validates the adapter's folder before it is renamed. An existing adapter is replaced; a persona file behind a symbolic link is replaced at its target. Raises
-    the errors of `check`, and OSError.
+    `check` validates the adapter's folder before it is renamed. An existing adapter is replaced; a persona
+    file behind a symbolic link is replaced at its target. Raises the errors of `check`, and OSError.
     """
     from safetensors.torch import save
 
