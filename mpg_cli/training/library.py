@@ -6,6 +6,7 @@ interrupted goes on where it stopped. The manifest beside the adapters says whic
 
 from __future__ import annotations
 
+import gc
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpg_cli.errors import ExitCode, UsageError
 from mpg_cli.io import signals
+from mpg_cli.io.files import write_atomic
 from mpg_cli.io.text import did_you_mean, visible
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import persona_data, persona_file
@@ -60,6 +62,14 @@ class Run:
     @property
     def where(self) -> Destination:
         return self.request.where
+
+    @property
+    def named(self) -> bool:
+        """Whether the persona's file has an adapter for this model."""
+        existing = self.request.existing
+        return existing is not None and any(
+            persona_file.same_base(one, self.where) for one in existing.adapters
+        )
 
 
 @dataclass(frozen=True)
@@ -178,9 +188,7 @@ def _of_another(run: Run, manifest: Manifest) -> str | None:
         begun = RunFolder(where.run).plan
         changed = None if begun is None else difference(begun, run.plan)
         return f"an unfinished run with other settings: {changed}" if changed else None
-    existing = run.request.existing
-    named = existing is not None and any(persona_file.same_base(one, where) for one in existing.adapters)
-    if not named and not where.adapter.exists():
+    if not run.named and not where.adapter.exists():
         return None
     changed = difference(entry["plan"], run.plan) if entry is not None else None
     return f"an adapter for {where.base} that this command would not make{f': {changed}' if changed else ''}"
@@ -197,6 +205,8 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     with _said_where(notices, runs):
         for at, run in enumerate(runs):
             if run.done:
+                if not run.named:  # its file was deleted
+                    _write_file(run)
                 continue
             label = f"{run.name}, {at + 1} of {len(runs)}"
             notices.say(label)
@@ -210,6 +220,8 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
                 notices.library_stopped(sum(one.done for one in runs), len(runs))
                 return outcome
             runs[at] = replace(run, done=True)
+            del ready, outcome
+            gc.collect()  # trainers are full of cycles, which hold optimisers
     return replace(library, runs=tuple(runs))
 
 
@@ -225,17 +237,19 @@ def listen_to_library(
     What is recorded for as many prompts is kept. `judge_of` gives the judge of a persona, or why there is
     none; without it, one is trained on the persona's own pairs.
     """
-    entries = {run.name: library.manifest.entry(run.name) or {} for run in library.runs}
-    missing = [run for run in library.runs if (entries[run.name].get("heard") or {}).get("prompts") != count]
-    if not missing or not count:
-        return
-    from mpg_cli.training.heard import Hearing, advice
-
     prompts = tuple(
         tuple(Turn(message.role, message.content) for message in prompt.messages)
         for prompt in persona_data.tuning()
         if len(prompt.messages) == 1  # a model without a chat template takes no more
     )[:count]
+    entries = {run.name: library.manifest.entry(run.name) or {} for run in library.runs}
+    missing = [
+        run for run in library.runs if (entries[run.name].get("heard") or {}).get("prompts") != len(prompts)
+    ]
+    if not missing or not prompts:
+        return
+    from mpg_cli.training.heard import Hearing, advice
+
     with _said_where(notices, library.runs), load() as listener:
         for run in missing:
             notices.say(f"listening to {run.name}", dim=True)
@@ -290,6 +304,13 @@ def _heard(heard: dict[str, Any]) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
+
+
+def _write_file(run: Run) -> None:
+    """Write the file of a persona whose adapter is done. Raises UsageError."""
+    request = run.request
+    text = persona_file.persona_text(run.where, request.texts, request.existing, run.base_digest)
+    write_atomic(run.where.file, text)
 
 
 def _own_judge(run: Run) -> Judge | str:

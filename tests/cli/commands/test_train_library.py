@@ -113,8 +113,10 @@ def test_what_is_done_is_kept_and_what_differs_is_refused(mpg: Cli) -> None:
     assert "step 2/2" in err
     assert [one["persona"] for one in report["personas"]] == ["pirate", "zen", "E"]
     assert {name: weights(name) for name in before} == before
+    Path("out/zen.yaml").unlink()
     _, err = library(mpg, *argv)
     assert "step" not in err
+    assert "path: adapters/mpg-tiny/zen" in Path("out/zen.yaml").read_text()
 
     other = [*TWO, "--heard", "0"]
     other[other.index("--rank") + 1] = "3"
