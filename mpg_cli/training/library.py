@@ -286,9 +286,9 @@ def as_text(library: Library) -> str:
         )
     first = library.runs[0].where
     lines.append("accuracy and margin (nats): on held-out prompts, against the base")
-    if judge := next((judge for one in table(library) if (judge := (one["heard"] or {}).get("judge"))), None):
-        lines.append(f"heard: share of sampled replies, without and with the adapter; {judge}")
-    lines.append(f"{library.manifest.file}: how they were made")
+    if any(one["heard"] for one in table(library)):
+        lines.append("heard: share of sampled replies that show the persona, without and with the adapter")
+    lines.append(f"{library.manifest.file}: how they were made and judged")
     options = persona_file.options_to_find(first.folder, library.runs[0].request.model.name)
     blend = "+".join(run.name for run in library.runs[:: max(1, len(library.runs) - 1)][:2])
     use = shlex.join(("mpg", "generate", "--persona", blend, *options, "…"))
