@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -184,13 +183,12 @@ class Listener:
             )
             for at, prompt in enumerate(hearing.prompts)
         ]
-        with closing(self._engine.run(iter(requests))) as events:
-            for event in events:
-                signals.check()
-                if isinstance(event, Failed):
-                    raise MpgError(f"a reply cannot be sampled: {event.error.message}", hint=event.error.hint)
-                if isinstance(event, Finished):
-                    found[event.sequence] = event.text
+        for event in self._engine.run(iter(requests)):
+            signals.check()
+            if isinstance(event, Failed):
+                raise MpgError(f"a reply cannot be sampled: {event.error.message}", hint=event.error.hint)
+            if isinstance(event, Finished):
+                found[event.sequence] = event.text
         return [found[at] for at in range(len(requests))]
 
 
