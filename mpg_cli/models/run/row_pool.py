@@ -149,7 +149,7 @@ class RowPool:
             for n in range(rows.candidates)
         ]
         new_rows = [row for *_, row in wanted]
-        known = self._known(new_rows)
+        known = self._common([(row.key, row.prompt[:-1]) for row in new_rows])
         places = self._choose(new_rows, known)
         self._give(dict(zip(places, new_rows, strict=True)))
         table = self._table
@@ -228,10 +228,6 @@ class RowPool:
         self.read_tokens += int(lengths.sum())
         for row in rows:
             self._finish_if_read(row)
-
-    def _known(self, new: Sequence[NewRow]) -> list[dict[int, int]]:
-        """For each new row the length of the beginning of its prompt that rows of its weights have cached."""
-        return self._common([(row.key, row.prompt[:-1]) for row in new])
 
     def _begin(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]], known: Sequence[Mapping[int, int]]
@@ -462,7 +458,7 @@ class RowPool:
 
     def _choose(self, new: Sequence[NewRow], known: Sequence[Mapping[int, int]]) -> list[int]:
         """A free physical row for each of the new ones, if possible with the same weights and prompt, see
-        `_known`. Without enough of them the pool grows.
+        `_common`. Without enough of them the pool grows.
         """
         free, found = dict.fromkeys(self._table.free), dict[int, int]()
         for place, lengths in enumerate(known):

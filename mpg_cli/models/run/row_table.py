@@ -40,10 +40,6 @@ class RowTable:
         found: list[int] = (self.owner == FREE).nonzero().flatten().tolist()
         return found
 
-    def alike(self, key: RowKey) -> list[int]:
-        """Rows with these weights."""
-        return [row for row, own in enumerate(self.keys) if own == key]
-
     def grow(self, more: int) -> None:
         """Add free rows without adapters."""
         self.keys += [()] * more
