@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from mpg_cli.personas import persona_data
+
 ROOT = Path(__file__).parents[1]
 PROBE = """
 from mpg_cli.personas.registry import library_dir, load_default
@@ -19,7 +21,11 @@ from mpg_cli.models.load.loader import load_model
 registry = load_default()
 adapters = [e.resolved_path() for p in registry.personas for e in p.adapters if e.base == "mpg-tiny"]
 assert adapters and all((path / "adapter_model.safetensors").is_file() for path in adapters), adapters
+from mpg_cli.personas import persona_data
+assert [len(persona_data.replies(name)) for name in persona_data.NAMES] == [80] * 17
+assert [len(persona_data.references(name)) for name in persona_data.NAMES] == [60] * 17
 print(library_dir())
+print(persona_data.digest())
 print(load_model("mpg-tiny").id)
 """
 
@@ -61,8 +67,9 @@ def test_the_wheel_carries_library_and_model(wheel: Path, tmp_path: Path) -> Non
     assert {"mpg_cli/py.typed", "mpg_cli/data/mpg-tiny/model.safetensors"} <= names
     assert "mpg_cli/data/personas/poles.yaml" in names
     assert {f"mpg_cli/render/page/page.{kind}" for kind in ("html", "css", "js")} <= names
-    library, model = probe(tmp_path / "site", tmp_path)
+    library, data, model = probe(tmp_path / "site", tmp_path)
     assert Path(library) == tmp_path / "site" / "mpg_cli" / "data" / "personas"
+    assert data == persona_data.digest()
     assert model == "mpg-tiny"
     assert not any(name.startswith(("tests", "recipes", "personas")) for name in names)
 
@@ -88,6 +95,7 @@ def test_the_lowest_versions_are_those_of_pyproject() -> None:
 
 def test_a_checkout_finds_the_library_beside_the_package(tmp_path: Path) -> None:
     """An editable install puts nothing but this folder on the path."""
-    library, model = probe(ROOT, tmp_path)
+    library, data, model = probe(ROOT, tmp_path)
     assert Path(library) == ROOT / "personas"
+    assert data == persona_data.digest()
     assert model == "mpg-tiny"

@@ -11,14 +11,17 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from mpg_cli.evaluation.classifier import HeldOut
 from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
+from mpg_cli.personas.persona_data import NAMES
 from mpg_cli.sampling.noise import Noise
 from mpg_cli.sampling.state import SequenceState
 from studies.blends.__main__ import main as blends
 from studies.blends.bench import BLENDS, Size, questions
 from studies.blends.blend import BASELINES, Outcome
 from studies.blends.summary import against
+from studies.judges import page as judges_page
 from studies.own_sampling import Scored
 from studies.own_sampling import main as own_sampling
 from studies.same_text import difference
@@ -28,6 +31,15 @@ from studies.scr.grid import GAMMAS, grid
 from studies.scr.redraft import redraft
 from tests.sampling.fake import FakeScorer, random_law
 from tests.sampling.sampled import MERGED, ROWS, decoding
+
+
+def test_the_page_of_the_judges_has_a_row_a_persona_and_says_who_is_refused() -> None:
+    results = [HeldOut(name, 180, 0.9, 0.5 if name == "noir" else 0.95) for name in NAMES]
+    text = judges_page({"classifier": results, "encoder": results})
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "persona" not in line]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in NAMES]
+    assert rows[0] == "| E | 90% | 95% | 92% | 90% | 95% | 92% |"
+    assert [row.split()[1] for row in rows if "(refused)" in row] == ["noir"]
 
 
 def test_the_grid_has_every_required_setting() -> None:

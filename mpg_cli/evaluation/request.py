@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mpg_cli.config.named_models import BUNDLED, is_bundled
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError
 from mpg_cli.evaluation import roleplay
-from mpg_cli.evaluation.judging import Judge, MarkerJudge
+from mpg_cli.evaluation.judging import OWN_JUDGE_HINT, Judge, MarkerJudge
 from mpg_cli.evaluation.mbti import Quiz, types
 from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
@@ -15,11 +18,21 @@ from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
-from mpg_cli.options.evaluation import JudgeName, JudgeOptions, QuizOptions, RoleplayOptions, StudyOptions
+from mpg_cli.options.evaluation import (
+    TRAINED,
+    JudgeName,
+    JudgeOptions,
+    QuizOptions,
+    RoleplayOptions,
+    StudyOptions,
+)
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import blending
 from mpg_cli.personas.blending import Experts
 from mpg_cli.sampling.params import TargetName
+
+if TYPE_CHECKING:
+    from mpg_cli.evaluation.classifier import Features
 
 
 def study_of_blend(
@@ -37,9 +50,8 @@ def study_of_blend(
         raise UsageError("no persona of the blend has a positive weight, so there is none to evaluate")
     prompts = read_prompts(options.prompts, options.count)
     eval_prompts = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
-    return Study(
-        eval_prompts, request, tuple(personas), choose_judge(judges, tuple(personas)), options.output
-    )
+    judge = choose_judge(judges, tuple(personas), request.model.name)
+    return Study(eval_prompts, request, tuple(personas), judge, options.output)
 
 
 def study_of_roles(
@@ -59,39 +71,69 @@ def study_of_roles(
     eval_prompts = roleplay.read_roleplay(roles.data, both, ask, options.count)
     personas = tuple(eval_prompts[0].personas)
     kind = judges.kind("none")
-    if kind in ("markers", "classifier"):
+    if kind in ("markers", *TRAINED):
         raise UsageError(
             f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or --judge none"
         )
     request = replace(request, scheme=request.scheme.on(personas))
-    return Study(eval_prompts, request, personas, choose_judge(judges, personas, "none"), options.output)
+    judge = choose_judge(judges, personas, request.model.name, kind)
+    return Study(eval_prompts, request, personas, judge, options.output)
 
 
 def choose_judge(
-    options: JudgeOptions, personas: tuple[str, ...], default: JudgeName = "markers"
+    options: JudgeOptions, personas: tuple[str, ...], model: str, default: JudgeName | None = None
 ) -> Judge | None:
-    """The judge, or None. Raises UsageError if it cannot judge a persona."""
-    kind = options.kind(default)
+    """The judge of replies of this model, or None.
+
+    Raises UsageError if it cannot judge a persona.
+    """
+    bundled = is_bundled(model)
+    kind = options.kind(default or ("markers" if bundled else "classifier"))
     if kind == "none":
         return None
     judge: Judge
-    if kind == "classifier":
-        from mpg_cli.evaluation.classifier import ClassifierJudge
-
-        judge = ClassifierJudge(personas, options.train_texts)
+    if kind in TRAINED:
+        judge = _trained_judge(kind, personas, options.train_texts, model)
     elif kind == "external":
         from mpg_cli.evaluation.external import ExternalJudge
 
-        url, model = options.judge_url, (options.judge_model or "").strip()
-        if url is None or not model:
+        url, name = options.judge_url, (options.judge_model or "").strip()
+        if url is None or not name:
             flag = "--judge-url" if url is None else "--judge-model"
             hint = "as in --judge-url http://localhost:8000/v1 --judge-model NAME"
             raise UsageError(f"an external judge needs {flag}", hint=hint)
-        judge = ExternalJudge(url, model)
+        judge = ExternalJudge(url, name)
     else:
+        if options.markers is None and not bundled:
+            raise UsageError(
+                f"the markers of the package are words that {BUNDLED} uses, and find little in replies of "
+                f"{visible(model, 80)}",
+                hint="use --judge classifier, or give markers of your own with --markers FILE",
+            )
         judge = MarkerJudge(options.markers)
     judge.check(personas)
     return judge
+
+
+def _trained_judge(kind: JudgeName, personas: tuple[str, ...], file: Path | None, model: str) -> Judge:
+    """A judge trained on the texts of a file, without one on those of the package for this model."""
+    from mpg_cli.evaluation.classifier import TrainedJudge, WordFeatures
+    from mpg_cli.evaluation.judge_texts import library_knows, library_texts, texts_of_file
+
+    written = file is None and not is_bundled(model)
+    if written and (unknown := [name for name in personas if not library_knows(name)]):
+        names = ", ".join(visible(name, 60) for name in unknown)
+        raise UsageError(
+            f"no judge of the package knows {names} in replies of {visible(model, 80)}", hint=OWN_JUDGE_HINT
+        )
+    features: Features
+    if kind == "encoder":
+        from mpg_cli.evaluation.encoder import SentenceFeatures
+
+        features = SentenceFeatures()
+    else:
+        features = WordFeatures()
+    return TrainedJudge(features, library_texts(personas) if written else texts_of_file(personas, file))
 
 
 def quiz_of(

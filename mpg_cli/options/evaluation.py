@@ -12,11 +12,15 @@ from mpg_cli.options import readers
 from mpg_cli.options.option import option
 
 JUDGES = """\
-Judges. markers: a reply shows a persona if enough sentences contain one of its markers; the package has
-markers for its own personas. classifier: TF-IDF and logistic regression, trained on texts of the personas; a
-quarter is held out to estimate its accuracy (needs pip install 'mpg-cli[eval]'). external: the model at
---judge-url rates every reply and persona from 0 to 10; the API key is read from MPG_JUDGE_KEY."""
-JudgeName = Literal["auto", "markers", "classifier", "external", "none"]
+Judges. markers: a reply shows a persona if enough sentences contain one of its markers; those of the package
+are words that mpg-tiny uses, and serve this model only. classifier: logistic regression on words, trained on
+replies written for the personas of the library and tested on another writer's; a persona that it finds with
+less than 85 % balanced accuracy is refused (needs pip install 'mpg-cli[eval]'). encoder: the same on
+embeddings of MiniLM-L6 (needs 'mpg-cli[encoder]'). For mpg-tiny, and with --train-texts, both are trained on
+other texts, of which a quarter is held out. external: the model at --judge-url rates every reply and persona
+from 0 to 10; the API key is read from MPG_JUDGE_KEY."""
+JudgeName = Literal["auto", "markers", "classifier", "encoder", "external", "none"]
+TRAINED: tuple[JudgeName, ...] = ("classifier", "encoder")
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,20 @@ class JudgeOptions:
 
     judge: JudgeName = option(
         "auto",
-        help="The judge of the replies; auto: the judge of the options below, or markers without any.",
+        help="The judge of the replies; auto: the judge of the options below, or without any markers on "
+        "mpg-tiny and classifier on other models.",
     )
     markers: Path | None = option(
         None,
         metavar="FILE.yaml",
         help="Markers of each persona: {persona: [regular expression, …]}.",
-        shown="markers of the bundled personas",
+        shown="with mpg-tiny, those of the package",
     )
     train_texts: Path | None = option(
         None,
         metavar="FILE.jsonl",
-        help="Training texts of the classifier, lines {persona, text}.",
-        shown="texts of the bundled personas",
+        help="Training texts of classifier or encoder, lines {persona, text}.",
+        shown="texts of the package",
     )
     judge_url: str | None = option(
         None,
@@ -66,20 +71,20 @@ class JudgeOptions:
 
     def kind(self, default: JudgeName = "markers") -> JudgeName:
         """The judge that the options select. Raises UsageError for conflicting options."""
-        given: dict[JudgeName, str] = {}
+        given: dict[str, tuple[JudgeName, ...]] = {}  # flags, and the judges that take them
         if self.markers is not None:
-            given["markers"] = "--markers"
+            given["--markers"] = ("markers",)
         if self.train_texts is not None:
-            given["classifier"] = "--train-texts"
+            given["--train-texts"] = TRAINED
         if self.judge_url is not None or self.judge_model is not None:
-            given["external"] = "--judge-url" if self.judge_url is not None else "--judge-model"
+            given["--judge-url" if self.judge_url is not None else "--judge-model"] = ("external",)
         name = self.judge
         if name == "auto":
             if len(given) > 1:
-                raise UsageError(f"{' and '.join(given.values())} name two judges", hint="leave one out")
-            name = next(iter(given), default)
-        for kind, flag in given.items():
-            if kind != name:
+                raise UsageError(f"{' and '.join(given)} name two judges", hint="leave one out")
+            name = next((kinds[0] for kinds in given.values()), default)
+        for flag, kinds in given.items():
+            if name not in kinds:
                 raise UsageError(f"{flag} conflicts with --judge {name}", hint="leave one out")
         return name
 

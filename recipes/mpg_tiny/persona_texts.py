@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from mpg_cli.evaluation.classifier import BUNDLED
+from mpg_cli.evaluation.judge_texts import BUNDLED
 from recipes.mpg_tiny.classifier import mixed_specs
 from recipes.mpg_tiny.corpus import PERSONAS, reply
 

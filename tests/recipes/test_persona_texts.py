@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpg_cli.evaluation.classifier import BUNDLED, read_samples
+from mpg_cli.evaluation.judge_texts import BUNDLED, read_samples
 from recipes.mpg_tiny.corpus import PERSONAS
 from recipes.mpg_tiny.persona_texts import TEXTS, write
 

@@ -61,10 +61,11 @@ def compare(
     if methods.plot is not None:
         check_plot(methods.plot)
     if judges.judge == "none":
-        raise UsageError("a comparison needs a judge", hint="choose markers, classifier or external")
+        raise UsageError("a comparison needs a judge", hint="choose markers, classifier, encoder or external")
     request = read_request(ctx, request_options.with_prompt("?"), streams)
     request, notice = as_begun(request, options.output)
-    study = study_of_blend(request, options, judges, apart=True)
+    with streams.status("preparing the judge", shown=not notices.quiet):
+        study = study_of_blend(request, options, judges, apart=True)
     if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:

@@ -17,6 +17,7 @@ EPILOG = f"""\b
 Examples:
   mpg eval style -p INTJ+pirate
   mpg eval style -p INTJ+pirate --judge classifier --prompts mine.txt -o replies.jsonl
+  mpg eval style -p INTJ+pirate --model Qwen/Qwen3-8B --judge encoder
   mpg eval style -p mine+yours --markers words.yaml --format json
   mpg eval style -p pirate --model Qwen/Qwen3-8B --judge-url http://localhost:8000/v1 --judge-model judge
   mpg eval style --data roles.jsonl --model Qwen/Qwen3-8B --judge-url URL --judge-model NAME
@@ -60,10 +61,11 @@ def style(
     roles.check_given(lambda key: given(ctx, key))
     request = read_request(ctx, request_options.with_prompt("?"), streams, per_line=roles.data is not None)
     request, notice = as_begun(request, options.output)
-    if roles.data is None:
-        study = study_of_blend(request, options, judges)
-    else:
-        study = study_of_roles(request, roles, options, judges, request_options.blend.scale)
+    with streams.status("preparing the judge", shown=not notices.quiet):
+        if roles.data is None:
+            study = study_of_blend(request, options, judges)
+        else:
+            study = study_of_roles(request, roles, options, judges, request_options.blend.scale)
     if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:

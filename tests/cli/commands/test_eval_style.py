@@ -166,6 +166,25 @@ def test_the_classifier_reports_its_accuracy(mpg: Any) -> None:
     assert all(0.8 < own["balanced_accuracy"] <= 1 for own in judge["held_out"])
 
 
+def test_replies_of_another_model_are_judged_by_what_people_wrote(mpg: Any, tmp_path: Path) -> None:
+    """A copy of mpg-tiny stands for any model: its words are not those of a pirate."""
+    pytest.importorskip("sklearn")
+    shutil.copytree(Path(mpg_cli.__file__).parent / "data" / "mpg-tiny", tmp_path / "copy")
+    argv = ["-p", "I+pirate", "--model", "./copy", "--count", "2", "--max-tokens", "8"]
+    code, out, err = mpg(*argv, "--format", "json", "-q")
+    assert code == 0, err
+    judge = json.loads(out)["judge"]
+    assert judge["kind"] == "classifier"
+    assert [(own["persona"], own["texts"]) for own in judge["held_out"]] == [("I", 180), ("pirate", 1080)]
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert re.search(
+        r"Judged by a classifier trained on 1440 texts of the package; balanced accuracy on 1080 replies "
+        r"by another writer to other prompts: I \d\d%, pirate \d\d%\.",
+        " ".join(out.split()),
+    )
+
+
 def test_without_scikit_learn_it_names_what_to_install(mpg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     code, out, err = mpg("-p", "pirate", "--judge", "classifier")
@@ -270,6 +289,15 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["--data", "roles.jsonl", "--data-weights", "1"], "is not two weights"),
         (["--data", "roles.jsonl", "--judge", "markers"], "does not know the personas of --data"),
         (["-p", "mine", "--persona-dir", "."], "no markers of mine"),
+        (
+            ["-p", "mine+pirate", "--persona-dir", ".", "--model", "a/b"],
+            "no judge of the package knows mine in replies of a/b\nhint: give markers",
+        ),
+        (["-p", "villain", "--model", "a/b"], "no judge of the package knows villain in replies of a/b"),
+        (["-p", "pirate", "--model", "a/b", "--judge", "markers"], "find little in replies of a/b"),
+        (["-p", "pirate", "--judge", "encoder", "--markers", "m.yaml"], "--markers conflicts with"),
+        (["-p", "pirate", "--train-texts", "t.jsonl", "--markers", "m.yaml"], "name two judges"),
+        (["--data", "roles.jsonl", "--judge", "encoder"], "does not know the personas of --data"),
     ],
 )
 def test_wrong_usage_is_reported_before_anything_loads(
