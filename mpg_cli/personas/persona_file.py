@@ -1,5 +1,7 @@
 """Writes the persona file of a trained adapter: a new file, or another entry in an existing one.
 
+An existing file may hold other personas too.
+
 An existing file is edited as text to preserve comments and order; the result is parsed and compared with the
 expected data.
 """
@@ -22,6 +24,7 @@ from mpg_cli.personas.registry import Registry, load_default, search_path
 from mpg_cli.personas.schema import AdapterEntry, Persona
 
 _PLAIN = re.compile(r"[A-Za-z](?:[\w./()+-]|, |; | (?! ))*[\w./()+-]|[A-Za-z]", re.ASCII)
+_NEXT = re.compile(r"(---|\.\.\.)(\s|$)")  # the end of a document
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off"))
 
 
@@ -38,15 +41,19 @@ class Texts:
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of an adapter: persona folder, persona name, id of the base model."""
+    """The destination of an adapter: persona folder, persona name, id of the base model.
+
+    `shared` is the persona's file, if it is not NAME.yaml.
+    """
 
     folder: Path
     name: str
     base: str
+    shared: Path | None = None
 
     @property
     def file(self) -> Path:
-        return self.folder / f"{self.name}.yaml"
+        return self.shared or self.folder / f"{self.name}.yaml"
 
     @property
     def adapter_path(self) -> str:
@@ -66,7 +73,7 @@ class Destination:
     @property
     def unfinished(self) -> bool:
         """Whether there is an unfinished run to resume; it was checked for --force when it started."""
-        return any(self.run.glob("checkpoint-*/trainer_state.json"))
+        return any(self.run.glob("*/trainer_state.json"))
 
 
 def check_name(name: str) -> None:
@@ -165,7 +172,7 @@ def persona_text(
             source=(texts.source or "").strip() or None,
         )
     else:
-        document = safe_yaml.read(existing.file)[0]
+        document = _document(existing)
         existing = schema.parse_document(document)
         kept = tuple(other for other in existing.adapters if not same_base(other, where))
         wanted = replace(existing, adapters=(entry, *kept))
@@ -176,18 +183,22 @@ def persona_text(
     return text
 
 
+def _document(persona: Persona) -> Document:
+    """The document of a persona in its file as it is now. Raises UsageError if it is gone."""
+    for document in safe_yaml.read(persona.file):
+        if str(document.data.get("name")).strip() == persona.name:
+            return document
+    raise UsageError(f"{visible(str(persona.file))} was changed meanwhile and has no persona {persona.name}")
+
+
 def _check_existing(existing: Persona, where: Destination, texts: Texts, *, force: bool) -> None:
-    if existing.file != where.file or existing.name != where.name:
+    if existing.name != where.name:
         raise UsageError(
             f"{existing.where}: the persona {existing.name} exists already",
-            hint=f"choose another name, or move it to {where.file.name}",
+            hint=f"write its name as there: {existing.name}",
         )
     if existing.parts is not None:
         raise UsageError(f"{existing.where}: {existing.name} is a composite and has no adapter of its own")
-    if len(safe_yaml.read(existing.file)) > 1:
-        raise UsageError(
-            f"{visible(str(existing.file))} has several personas; only a file with one can be edited"
-        )
     for flag, value, current in (
         ("--description", texts.description, existing.description),
         ("--prompt", texts.prompt, existing.prompt),
@@ -233,8 +244,9 @@ def _entry_lines(entry: AdapterEntry, indent: str = "  ") -> list[str]:
 def _edited(document: Document, existing: Persona, entry: AdapterEntry, where: Destination) -> str:
     """The text with the entry before the others, without entries of the same base."""
     lines = document.file.read_text(encoding="utf-8").splitlines()
+    below = next((n for n in range(document.line, len(lines)) if _NEXT.match(lines[n])), len(lines))
     if not existing.adapters:
-        return "\n".join([*lines, "adapters:", *_entry_lines(entry), ""])
+        return "\n".join([*lines[:below], "adapters:", *_entry_lines(entry), *lines[below:], ""])
     starts = sorted(set(document.lines.values()))
     first = document.lines[("adapters", 0)] - 1
     indent = re.match(r"[ \t]*", lines[first])
@@ -243,7 +255,7 @@ def _edited(document: Document, existing: Persona, entry: AdapterEntry, where: D
     for index, other in enumerate(existing.adapters):
         if same_base(other, where):
             own = {line for path, line in document.lines.items() if path[:2] == ("adapters", index)}
-            end = next((line for line in starts if line > max(own)), len(lines) + 1)
+            end = next((line for line in starts if line > max(own)), below + 1)
             drop.update(range(min(own) - 1, end - 1))
     kept = [[line] for line in lines]
     for number in drop:
@@ -262,10 +274,11 @@ def _scalar(text: str) -> str:
 def _check(text: str, where: Destination, wanted: Persona) -> None:
     """Raise UsageError unless the text parses to the wanted persona."""
     try:
-        found = schema.parse_document(safe_yaml.parse(text, where.file)[0])
-    except (PersonaError, IndexError) as error:
+        personas = [schema.parse_document(document) for document in safe_yaml.parse(text, where.file)]
+    except PersonaError as error:
         raise UsageError(f"the persona file would not be valid: {error}") from None
-    if replace(found, line=wanted.line) != replace(wanted, file=found.file):
+    found = next((persona for persona in personas if persona.name == wanted.name), None)
+    if found is None or replace(found, line=wanted.line) != replace(wanted, file=found.file):
         raise UsageError(
             f"{visible(str(where.file))} has a layout that mpg cannot edit safely",
             hint="write its adapters as a block list, one item per line, or move the file away",

@@ -16,11 +16,13 @@ _SHARE = 0.1  # maximum share of the steps between two lines
 class Progress:
     """A `Display`; `with Progress(streams, quiet=False) as progress: …`."""
 
-    def __init__(self, streams: Streams, *, quiet: bool) -> None:
+    def __init__(self, streams: Streams, *, quiet: bool, label: str = "") -> None:
+        """`label` names the run where there are several."""
         self._streams = streams
         self._quiet = quiet
         self._bar: Any = None
         self._task: Any = None
+        self._label = f"{label}: " if label else ""
         self._doing = "training"
         self._last_step = 0
         self._last_time = time.monotonic()
@@ -52,7 +54,7 @@ class Progress:
             words = figures.summary(brief=True) if figures else ""
             self._show(self._doing, total=total, completed=done, figures=words)
         elif not self._quiet and figures is not None and self._due(done, total):
-            self._streams.message(f"step {done}/{total}: {figures.summary()}")
+            self._streams.message(f"{self._label}step {done}/{total}: {figures.summary()}")
 
     def stopping(self) -> None:
         self._doing = "stopping"
@@ -62,12 +64,13 @@ class Progress:
     def _show(self, text: str, **fields: Any) -> None:
         if self._task is None:
             self._task = self._bar.add_task(text, total=None, figures="")
-        self._bar.update(self._task, description=text, **fields)
+        self._bar.update(self._task, description=self._label + text, **fields)
 
     def _due(self, done: int, total: int) -> bool:
         """Whether to print a line: at the first and last step, after LINE_SECONDS or _SHARE of the steps."""
         now = time.monotonic()
         waited = now - self._last_time >= LINE_SECONDS
+        self._last_step = min(self._last_step, done - 1)  # of an earlier phase
         due = self._last_step == 0 or done >= total or waited or done - self._last_step >= _SHARE * total
         if due:
             self._last_step, self._last_time = done, now

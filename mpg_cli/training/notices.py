@@ -78,20 +78,29 @@ class Notices:
             f"{_count(settings.epochs, 'epoch')}, batch {settings.batch_size}, seed {settings.seed}",
             dim=True,
         )
+        if settings.imitation:
+            epochs = _count(settings.imitation, "epoch")
+            self.say(f"before it, imitation: rate {settings.imitation_rate:g}, {epochs}", dim=True)
 
     def resuming(self, checkpoint: Path | None, run: RunFolder) -> None:
         """Report damaged checkpoints, and the one the run resumes from, if any."""
         for dropped in run.dropped:
-            self.say(f"step {_step(dropped)} cannot be loaded: its checkpoint was damaged and is deleted")
-        if checkpoint is not None:
-            self.say(f"resuming at step {_step(checkpoint)}")
+            what = _place(dropped, run)
+            self.say(f"{what} cannot be loaded: its checkpoint was damaged and is deleted")
+        place = checkpoint or run.imitated
+        if place is not None:
+            self.say(f"resuming at {_place(place, run)}")
 
     def stopped(self, run: RunFolder, *, force: bool) -> None:
         """Report how to resume after an interruption; shown even if quiet, because the user has to act."""
-        last = run.last_checkpoint()
+        last = run.last_checkpoint() or run.imitated
         if last is not None:
             same = "the same command without --force" if force else "the same command"
-            self._say(f"mpg: stopped; step {_step(last)} is kept, and {same} resumes from there")
+            self._say(f"mpg: stopped; {_place(last, run)} is kept, and {same} resumes from there")
+
+    def library_stopped(self, done: int, total: int) -> None:
+        """Report how to go on after an interruption of several runs; shown even if quiet."""
+        self._say(f"mpg: {done} of {_count(total, 'persona')} are done, and the same command goes on")
 
     def lengths(self, trained: Trained, longest: int) -> None:
         """Report rows that exceed the maximum length."""
@@ -100,6 +109,15 @@ class Notices:
             self.say(f"left out, no room for a reply in {longest} tokens: {prompts} (--max-length)")
         if trained.cut:
             self.say(f"cut at {longest} tokens: {_count(trained.cut, 'row')} (--max-length)")
+
+    def library_hides(self, names: Sequence[str], where: Destination) -> None:
+        """Report the personas of other folders that new ones of their names hide."""
+        if names:
+            verb = "hides its namesake" if len(names) == 1 else "hide their namesakes"
+            self.say(
+                f"in {where.folder}, {', '.join(names)} {verb} in folders that are searched later; "
+                "models without an adapter here use their prompts"
+            )
 
     def hides(self, other: Persona, where: Destination, prompt: str | None) -> None:
         """Report the persona that the new one hides, and the models that lose an adapter."""
@@ -126,8 +144,12 @@ class Notices:
             self.say(f"{persona.where} has `use: prompt`, so the adapter is not used")
 
 
-def _step(checkpoint: Path) -> str:
-    return checkpoint.name.rpartition("-")[2]
+def _place(checkpoint: Path, run: RunFolder) -> str:
+    """`step 12`, or where there are two phases `step 12 of the preference`."""
+    if checkpoint.name == "imitated":
+        return "the end of the imitation"
+    phase = " of the preference" if run.imitated else ""
+    return f"step {checkpoint.name.rpartition('-')[2]}{phase}"
 
 
 def _count(number: float, what: str) -> str:

@@ -30,10 +30,10 @@ def publish(
     persona: str,
     check: Callable[[Path], None],
 ) -> None:
-    """Write adapter and persona file; `check` validates the adapter's folder before it is renamed.
+    """Write the adapter and the text of its persona file.
 
-    An existing adapter is replaced; a persona file behind a symbolic link is replaced at its target. Raises
-    the errors of `check`, and OSError.
+    `check` validates the adapter's folder before it is renamed. An existing adapter is replaced; a persona
+    file behind a symbolic link is replaced at its target. Raises the errors of `check`, and OSError.
     """
     from safetensors.torch import save
 

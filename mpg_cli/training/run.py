@@ -1,5 +1,6 @@
 """The folder of an unfinished run: its plan, its checkpoints, and a lock against concurrent runs.
 
+The last checkpoint of a finished imitation is kept as `imitated`; those beside it belong to the preference.
 Only complete checkpoints are used: a process can be killed while it writes one, and a crash can lose data
 that was not yet flushed to disk.
 """
@@ -7,6 +8,7 @@ that was not yet flushed to disk.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -20,6 +22,7 @@ from mpg_cli.io.files import lock, write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.training.settings import difference
 
+IMITATED = "imitated"
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 # Files of a checkpoint; the trainer writes its state last.
 _NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -31,7 +34,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.dropped: list[Path] = []  # checkpoints that cannot be loaded, deleted by `begin`
-        self._plan = path / "run.json"
+        self._plan_file = path / "run.json"
         self._lock: BinaryIO | None = None
 
     def __enter__(self) -> RunFolder:
@@ -50,19 +53,23 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.path.exists() and self.last_checkpoint() is None:  # nothing to resume from
+        if self.path.exists() and self.last_checkpoint() is None and self.imitated is None:
+            # nothing to resume from
             self.remove()
         if self._lock is not None:  # released last, so that no other run enters the folder before
             self._lock.close()
 
     def begin(self, plan: Mapping[str, Any], *, force: bool) -> Path | None:
-        """Write the plan; returns the checkpoint to resume from, or None for a new run.
+        """Write the plan; returns the checkpoint to resume from, or None at the beginning of a phase.
 
         `force` always starts a new run. Raises UsageError naming the difference if an unfinished run has
         another plan.
         """
+        if (imitated := self.imitated) is not None and not _loadable(imitated):
+            self.dropped.append(imitated)
+            self.clear()  # the others build on it
         last = None if force else self._last_loadable()
-        before = self._read_plan() if last else None
+        before = self.plan if last or (self.imitated and not force) else None
         changed = None if before is None else difference(before, plan)
         if changed is not None:
             raise UsageError(
@@ -71,7 +78,7 @@ class RunFolder:
             )
         if before is None:
             self.clear()
-            write_atomic(self._plan, json.dumps(plan, indent=1))
+            write_atomic(self._plan_file, json.dumps(plan, indent=1))
             return None
         return last
 
@@ -95,6 +102,22 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
         return max(found)[1] if found else None
 
+    @property
+    def imitated(self) -> Path | None:
+        """The last checkpoint of the imitation, if that is finished."""
+        folder = self.path / IMITATED
+        return folder if _complete(folder) else None
+
+    def keep_imitated(self) -> Path:
+        """Keep the newest checkpoint as that of the finished imitation."""
+        last = self.last_checkpoint()
+        assert last is not None
+        for folder in self.path.glob("checkpoint-*"):  # first: none may pass for one of the preference
+            if folder != last:
+                shutil.rmtree(folder, ignore_errors=True)
+        os.replace(last, self.path / IMITATED)
+        return self.path / IMITATED
+
     def clear(self) -> None:
         """Delete all but the lock."""
         for entry in self.path.iterdir():
@@ -107,9 +130,11 @@ class RunFolder:
         """Delete the folder of a finished run."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _read_plan(self) -> dict[str, Any] | None:
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """The plan of the unfinished run, if it can be read."""
         try:
-            plan = json.loads(self._plan.read_text(encoding="utf-8"))
+            plan = json.loads(self._plan_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return plan if isinstance(plan, dict) else None

@@ -3,13 +3,16 @@
 Models of a few million parameters need rates and ranks that would destroy one of billions. Their text has
 little entropy, so the contrast of a pair is concentrated on single tokens, where the margin of the usual DPO
 loss grows without bound; small models therefore use a bounded margin (IPO) with a strong likelihood term.
+
+Larger models never say what a margin of some nats makes a little likelier: they imitate the chosen replies
+first, in many small steps, and learn the preference after it, at a lower rate.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from mpg_cli.errors import UsageError
@@ -38,7 +41,6 @@ LOSSES = (
     "sft",
 )
 LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}  # what their papers recommend
-_BATCH = 16  # rows a step
 IPO_WEIGHT = 0.1  # of the squared distance to the margin (nats), relative to the likelihood term
 
 
@@ -76,6 +78,16 @@ class Choices:
         help="Weight of the likelihood of the chosen reply beside the loss.",
         shown=_BY_SIZE,
     )
+    imitation: float | None = option(
+        None,
+        metavar="N",
+        low=0,
+        help="Passes over the chosen replies, which are imitated before the loss is used; 0: none.",
+        shown=_BY_SIZE,
+    )
+    imitation_rate: float | None = option(
+        None, metavar="X", low=0, above=True, help="Learning rate of the imitation.", shown=_BY_SIZE
+    )
     rank: int | None = option(None, metavar="R", low=1, help="Rank of the adapter.", shown=_BY_SIZE)
     alpha: float | None = option(
         None,
@@ -100,7 +112,7 @@ class Choices:
     epochs: float | None = option(
         None, metavar="N", low=0, above=True, help="Passes over the data.", shown=_BY_SIZE
     )
-    batch_size: int | None = option(None, metavar="N", low=1, help="Rows per step.", shown=f"{_BATCH}")
+    batch_size: int | None = option(None, metavar="N", low=1, help="Rows per step.", shown=_BY_SIZE)
     micro_batch: int | None = option(
         None, metavar="N", low=1, help="Largest number of rows in memory at a time.", shown=_BY_SIZE
     )
@@ -136,7 +148,13 @@ class Choices:
 
     def _check_method(self) -> None:
         """Options of preference pairs do not go with --sft, nor with --loss sft."""
-        for flag, value in (("--loss", self.loss), ("--beta", self.beta), ("--likelihood", self.likelihood)):
+        for flag, value in (
+            ("--loss", self.loss),
+            ("--beta", self.beta),
+            ("--likelihood", self.likelihood),
+            ("--imitation", self.imitation),
+            ("--imitation-rate", self.imitation_rate),
+        ):
             if self.method == "sft" and value is not None:
                 raise UsageError(
                     f"{flag} applies to preference data only and conflicts with --sft",
@@ -148,23 +166,30 @@ class Choices:
 
 @dataclass(frozen=True)
 class _Size:
-    """Defaults of models with up to `parameters`."""
+    """Defaults of models with up to `parameters`.
+
+    `rate` and `epochs` are those of the preference loss, `imitation_rate` and `imitation` (epochs, 0: none)
+    those of the imitation before it; --sft has the latter.
+    """
 
     parameters: float
     loss: str
     likelihood: float
     rank: int
-    learning_rate: float
+    rate: float
     epochs: int
+    imitation_rate: float
+    imitation: int
+    batch: int
     micro_batch: int
     max_length: int
     checkpointing: bool
 
 
 _SIZES = (
-    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 16, 1024, False),
-    _Size(1.5e9, "sigmoid", 0.2, 16, 2e-4, 3, 4, 1024, False),
-    _Size(math.inf, "sigmoid", 0.2, 64, 5e-5, 2, 1, 2048, True),
+    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 2e-3, 0, 16, 16, 1024, False),
+    _Size(1.5e9, "sigmoid", 1.0, 8, 2e-4, 1, 2e-3, 5, 4, 4, 1024, False),
+    _Size(math.inf, "sigmoid", 1.0, 64, 5e-5, 1, 2e-4, 5, 4, 1, 2048, True),
 )
 
 
@@ -172,7 +197,8 @@ _SIZES = (
 class Settings:
     """All settings that determine the result for given model and data.
 
-    `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `micro_batch` divides
+    `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `imitation` are the epochs
+    of imitation before the loss, with a peak of `imitation_rate`; 0: none. `micro_batch` divides
     `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations.
     """
 
@@ -180,6 +206,8 @@ class Settings:
     loss: str
     beta: float
     likelihood: float
+    imitation: float
+    imitation_rate: float
     rank: int
     alpha: float
     targets: tuple[str, ...]
@@ -196,6 +224,21 @@ class Settings:
         """Plain data, equal to its JSON round trip."""
         return asdict(self) | {"targets": list(self.targets)}
 
+    @property
+    def of_imitation(self) -> Settings | None:
+        """The settings of the imitation before the loss; None: there is none."""
+        if not self.imitation:
+            return None
+        return replace(
+            self,
+            method="sft",
+            loss="sft",
+            likelihood=0.0,
+            epochs=self.imitation,
+            learning_rate=self.imitation_rate,
+            imitation=0.0,
+        )
+
 
 def resolve(
     choices: Choices, parameters: int, context: int | None, targets: tuple[str, ...] = ()
@@ -211,18 +254,23 @@ def resolve(
             hint=f"use --max-length {context} or less",
         )
     rank = _or(choices.rank, size.rank)
-    batch = _or(choices.batch_size, _BATCH)
+    batch = _or(choices.batch_size, size.batch)
     loss = "sft" if choices.method == "sft" else _or(choices.loss, size.loss)
+    imitates = loss == "sft"  # and nothing else
+    rate = size.imitation_rate if imitates else size.rate
+    epochs = size.imitation if imitates and size.imitation else size.epochs
     return Settings(
         method=choices.method,
         loss=loss,
         beta=_or(choices.beta, 0.1),
-        likelihood=0.0 if loss == "sft" else _or(choices.likelihood, size.likelihood),
+        likelihood=0.0 if imitates else _or(choices.likelihood, size.likelihood),
+        imitation=0.0 if imitates else _or(choices.imitation, float(size.imitation)),
+        imitation_rate=0.0 if imitates else _or(choices.imitation_rate, size.imitation_rate),
         rank=rank,
         alpha=_or(choices.alpha, 2.0 * rank),
         targets=targets,
-        learning_rate=_or(choices.learning_rate, size.learning_rate),
-        epochs=_or(choices.epochs, float(size.epochs)),
+        learning_rate=_or(choices.learning_rate, rate),
+        epochs=_or(choices.epochs, float(epochs)),
         batch_size=batch,
         micro_batch=divisor(batch, _or(choices.micro_batch, size.micro_batch)),
         max_length=min(_or(choices.max_length, size.max_length), context or size.max_length),

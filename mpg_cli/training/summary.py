@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpg_cli.personas.persona_file import Destination
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures
+
+if TYPE_CHECKING:
+    from mpg_cli.training.heard import Heard
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Summary:
     train: Figures | None
     held_out: Figures | None
     use: tuple[str, ...]
+    heard: Heard | None = None  # None: no replies were sampled
 
     def as_dict(self) -> dict[str, Any]:
         """For `--format json`."""
@@ -39,6 +43,7 @@ class Summary:
             "seconds": round(self.seconds, 1),
             "train": _figures(self.train, self.settings),
             "held_out": _figures(self.held_out, self.settings),
+            "heard": self.heard.as_dict() if self.heard is not None else None,
             "settings": self.settings.as_dict(),
         }
 
@@ -60,6 +65,8 @@ class Summary:
             )
         else:
             lines.append("no rows were held out, so there is no accuracy on new prompts")
+        if self.heard is not None:
+            lines += self.heard.lines()
         return "\n".join([*lines, f"try it: {shlex.join(self.use)}"])
 
 

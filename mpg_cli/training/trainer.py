@@ -1,5 +1,8 @@
 """One training run with TRL and PEFT: silent, resumable, on one device.
 
+A run on pairs may have two phases: the chosen replies are imitated, then the preference loss goes on from
+there, with the imitating adapter as its reference. The evaluation at the end compares with the base.
+
 The trainers' progress bars, logs, model cards and telemetry are off; metrics go to a `Watch`.
 """
 
@@ -7,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +24,14 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 from huggingface_hub import constants as hub_constants
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.models.load.loader import LoadedModel
+from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE
 from mpg_cli.training import settings as settings_of
 from mpg_cli.training.conversation import Example, reply_tokens
 from mpg_cli.training.data import check_enough
@@ -33,6 +39,7 @@ from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures, Watch, weighted
 
+_REFERENCE = "ref"  # TRL's name of the adapter that the preference begins with
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How torch and safetensors report a full disk: not as OSError.
 _FULL_TEXTS = (
@@ -54,7 +61,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Job:
-    """The model, data and settings of a run; `resume` is a checkpoint."""
+    """The model, data and settings of a run; `resume` is a checkpoint of its phase.
+
+    `start` is the checkpoint with the adapter to begin with.
+    """
 
     loaded: LoadedModel
     settings: Settings
@@ -63,13 +73,15 @@ class Job:
     run: RunFolder
     resume: Path | None = None
     pace: Pace = Pace()
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
     """A finished run: the adapter's configuration and tensors in PEFT's form, and the metrics.
 
-    `too_long` counts rows without room for a reply within the maximum length, `cut` truncated rows.
+    `steps` and `resumed_at` count those of both phases. `too_long` counts rows without room for a reply
+    within the maximum length, `cut` truncated rows.
     """
 
     config: Mapping[str, Any]
@@ -95,20 +107,30 @@ def train(job: Job, watch: Watch) -> Trained | None:
     MpgError for a full disk, ModelError if memory runs out.
     """
     watch.display.stage("preparing the data")
-    with _quiet(), _readable_errors(job):
-        trainer, too_long, cut = _trainer(job)
-        beta = trainer.args.beta if job.settings.method == "dpo" else 1.0
-        callback = _Callback(watch, job.settings, beta, job.pace)
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
-        if callback.diverged is not None:
-            raise NumericsError(
-                f"training diverged: the loss is not finite at step {callback.diverged}",
-                hint="lower --learning-rate, or choose --dtype float32",
-            )
+    with _quiet(), _readable_errors(job), _own_forward(job.loaded.model):
+        steps_before = resumed_at = 0
+        if (imitation := job.settings.of_imitation) is not None:
+            if job.run.imitated is None:
+                watch.phase("imitating the chosen replies")
+                first = replace(job, settings=imitation, train=chosen(job.train), held_out=())
+                trainer, callback, _, _ = _run(first, watch)
+                trainer.model.unload()
+                if trainer.state.global_step < trainer.state.max_steps:
+                    return None
+                job.run.keep_imitated()
+                steps_before, resumed_at = trainer.state.global_step, callback.began_at
+                if watch.stopping:
+                    return None
+                job = replace(job, resume=None)
+            else:
+                steps_before = resumed_at = _step_of(job.run.imitated)
+            watch.phase("training the preference")
+            job = replace(job, start=job.run.imitated)
+        trainer, callback, too_long, cut = _run(job, watch)
         if watch.stopping and trainer.state.global_step < trainer.state.max_steps:
             return None
+        if _REFERENCE in trainer.model.peft_config:  # from here on the base is the reference
+            trainer.model.delete_adapter(_REFERENCE)
         held_out, held_out_rows = None, len(trainer.eval_dataset or ())
         if held_out_rows:
             watch.display.stage("evaluating")
@@ -132,14 +154,42 @@ def train(job: Job, watch: Watch) -> Trained | None:
             config=config,
             tensors=tensors,
             base_model=model.unload(),
-            steps=trainer.state.global_step,
-            resumed_at=callback.began_at,
+            steps=steps_before + trainer.state.global_step,
+            resumed_at=resumed_at + callback.began_at,
             figures=watch.recent(),
             held_out=held_out,
             held_out_rows=held_out_rows,
             too_long=too_long,
             cut=cut,
         )
+
+
+def chosen(pairs: Sequence[Example]) -> list[Example]:
+    """The chosen replies of pairs as examples of their own, each once: a reply may stand in several pairs."""
+    found = {
+        (tuple(pair.prompt), tuple(pair.replies[0])): Example(pair.prompt, pair.replies[:1]) for pair in pairs
+    }
+    return list(found.values())
+
+
+def _run(job: Job, watch: Watch) -> tuple[Any, _Callback, int, int]:
+    """Run one phase until it ends or `watch` stops it; then as `_trainer`. Raises NumericsError."""
+    trainer, too_long, cut = _trainer(job)
+    beta = trainer.args.beta if job.settings.method == "dpo" else 1.0
+    callback = _Callback(watch, job.settings, beta, job.pace)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+    if callback.diverged is not None:
+        raise NumericsError(
+            f"training diverged: the loss is not finite at step {callback.diverged}",
+            hint="lower --learning-rate, or choose --dtype float32",
+        )
+    return trainer, callback, too_long, cut
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
 
 
 def _trainer(job: Job) -> tuple[Any, int, int]:
@@ -159,15 +209,19 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
     transformers.set_seed(settings.seed)  # TRL before 1.16 initialises the adapter before it sets the seed
     trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
     trainer = trainer_class(
-        model=job.loaded.model,
+        model=job.loaded.model if job.start is None else _adapted(job, job.start),
         args=_arguments(job, reply_tokens(rows)),
         train_dataset=_dataset(rows, longest),
         eval_dataset=_dataset(held_out, longest) if held_out else None,
         processing_class=tokenizer,
-        peft_config=_lora(job),
+        peft_config=_lora(job) if job.start is None else None,
     )
+    for name, parameter in trainer.model.named_parameters():
+        if f".{_REFERENCE}." in name:
+            parameter.requires_grad_(False)
     # Otherwise PEFT looks up the configuration of the base on the hub at every save.
-    trainer.model.peft_config["default"].base_model_name_or_path = None
+    for config in trainer.model.peft_config.values():
+        config.base_model_name_or_path = None
     cut = sum(len(each.prompt) + max(map(len, each.replies)) > longest for each in rows)
     return trainer, too_long, cut
 
@@ -198,6 +252,13 @@ def _evaluate(trainer: Any, callback: _Callback) -> Figures:
             trainer.eval_dataset = rows.select(part)
             parts.append((len(part), callback.figures(trainer.evaluate(), "eval_")))
     return weighted(parts)
+
+
+def _adapted(job: Job, start: Path) -> Any:
+    """The model with the adapter of a checkpoint."""
+    model = get_peft_model(job.loaded.model, _lora(job))
+    set_peft_model_state_dict(model, load_file(start / WEIGHTS_FILE))
+    return model
 
 
 def _lora(job: Job) -> LoraConfig:
@@ -350,6 +411,18 @@ class _Callback(TrainerCallback):  # type: ignore[misc]
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._watch.stopping:
             raise _Stopped
+
+
+@contextlib.contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """Give the model its own forward pass back: TRL wraps that of every model that it trains."""
+    before = model.__dict__.get("forward")
+    try:
+        yield
+    finally:
+        model.__dict__.pop("forward", None)
+        if before is not None:
+            model.forward = before
 
 
 @contextlib.contextmanager

@@ -62,6 +62,11 @@ class Watch:
         self.stopping = True
         self.display.stopping()
 
+    def phase(self, text: str) -> None:
+        """A phase of training begins, whose figures do not compare with those before."""
+        self._recent.clear()
+        self.display.stage(text)
+
     def step(self, done: int, total: int, figures: Figures) -> None:
         self._recent.append(figures)
         self.display.step(done, total, self.recent())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpg_cli.config.named_models import BUNDLED
-from mpg_cli.errors import ExitCode, MpgError, NumericsError
+from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
 from mpg_cli.io import signals
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.training import AboutOptions, DataOptions
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from mpg_cli.models.load.loader import LoadedModel
     from mpg_cli.training.conversation import Example
     from mpg_cli.training.data import Problem
+    from mpg_cli.training.heard import Hearing
     from mpg_cli.training.rows import Row
     from mpg_cli.training.trainer import Job, Trained
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The request of one `mpg train`, checked as far as possible without the model."""
+    """The request of one adapter, checked as far as possible without the model."""
 
     where: Destination
     existing: Persona | None
@@ -72,20 +73,17 @@ def read_request(
 ) -> TrainRequest:
     """Read the data and build the request. Raises UsageError for every error found without the model."""
     persona_file.check_name(where.name)
+    if not options.data:
+        raise UsageError("missing option '--data'", hint="see mpg train --help")
     texts = Texts(
         description=_text(about.description),
         prompt=_text(about.prompt),
         license=_text(about.license),
         source=_text(about.source),
     )
-    existing = persona_file.check_destination(where, texts, force=options.force)
-    other = persona_file.namesake(where) if existing is None else None
-    if other is not None:
-        texts = persona_file.filled_from(texts, other)
-    if existing is None and texts.source is None:
-        files = ", ".join(file.name for file in options.data)
-        texts = replace(texts, source=_text(f"trained with mpg on {files}"))
-    persona_file.persona_text(where, texts, existing)  # fails now if the file could not be written later
+    files = ", ".join(file.name for file in options.data)
+    about_it = place(where, texts, f"trained with mpg on {files}", force=options.force)
+    where, existing, texts, other = about_it.where, about_it.existing, about_it.texts, about_it.other
     data = data_of.read_data(options.data, choices.method)
     notices.problems(data.problems, strict=options.strict)
     notices.unread(data.unread)
@@ -95,6 +93,30 @@ def read_request(
     return TrainRequest(
         where, existing, texts, model, choices, data, template_args, options.strict, options.force
     )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A checked destination: the persona that is there, or the texts of a new one and its namesake."""
+
+    where: Destination
+    existing: Persona | None
+    texts: Texts
+    other: Persona | None
+
+
+def place(where: Destination, texts: Texts, source: str, *, force: bool) -> Placed:
+    """Check that the persona file can be written. Raises UsageError."""
+    existing = persona_file.check_destination(where, texts, force=force)
+    if existing is not None and existing.file != where.file:
+        where = replace(where, shared=existing.file)
+    other = persona_file.namesake(where) if existing is None else None
+    if other is not None:
+        texts = persona_file.filled_from(texts, other)
+    if existing is None and texts.source is None:
+        texts = replace(texts, source=_text(source))
+    persona_file.persona_text(where, texts, existing)  # fails now if the file could not be written later
+    return Placed(where, existing, texts, other)
 
 
 def base_model(folder: Path, name: str, model: ModelOptions) -> ModelOptions:
@@ -108,6 +130,18 @@ def base_model(folder: Path, name: str, model: ModelOptions) -> ModelOptions:
 def destination(folder: Path, name: str, model: str) -> Destination:
     """The destination of the adapter for this model."""
     return Destination(folder, name, base_name(model) or model)
+
+
+def settings_for(request: TrainRequest, loaded: LoadedModel) -> Settings:
+    """The settings for the model. Raises UsageError, ModelError."""
+    from mpg_cli.training import targets
+
+    return resolve(
+        request.choices,
+        sum(parameter.numel() for parameter in loaded.model.parameters()),
+        getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
+        targets.choose_targets(loaded.model, request.choices.targets, loaded.id),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,18 +159,25 @@ class Prepared:
 def prepare(request: TrainRequest, say: Callable[[str], None]) -> Prepared:
     """Load the model and encode the data. Raises ModelError, UsageError."""
     began = time.monotonic()
-    from mpg_cli.training import conversation, targets
+    loaded = load(request.model)
+    say("preparing the data")
+    return encode(request, loaded, began)
+
+
+def load(model: ModelOptions) -> LoadedModel:
+    """The model to train on. Raises ModelError, UsageError."""
     from mpg_cli.training.base_model import load_base  # torch loads here
 
-    loaded = load_base(request.model)
+    loaded = load_base(model)
     signals.check()
-    say("preparing the data")
-    settings = resolve(
-        request.choices,
-        sum(parameter.numel() for parameter in loaded.model.parameters()),
-        getattr(loaded.config.get_text_config(), "max_position_embeddings", None),
-        targets.choose_targets(loaded.model, request.choices.targets, loaded.id),
-    )
+    return loaded
+
+
+def encode(request: TrainRequest, loaded: LoadedModel, began: float) -> Prepared:
+    """The settings for the model, and the data as its tokens. Raises UsageError, ModelError."""
+    from mpg_cli.training import conversation
+
+    settings = settings_for(request, loaded)
     made, used, refused = conversation.examples(
         request.data.rows, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
     )
@@ -144,17 +185,21 @@ def prepare(request: TrainRequest, say: Callable[[str], None]) -> Prepared:
 
 
 def perform(
-    request: TrainRequest, ready: Prepared, notices: Notices, progress: AbstractContextManager[Display]
+    request: TrainRequest,
+    ready: Prepared,
+    notices: Notices,
+    progress: AbstractContextManager[Display],
+    record: Callable[[Summary], None] = lambda summary: None,
 ) -> Summary | ExitCode:
     """Train and publish; returns the exit code if a signal ended the run with a checkpoint.
 
-    Raises UsageError, NumericsError, ModelError, MpgError.
+    `record` gets the summary before the finished run is deleted. Raises UsageError, NumericsError,
+    ModelError, MpgError.
     """
     from mpg_cli.training.run import RunFolder
     from mpg_cli.training.trainer import Job
 
     settings, used = ready.settings, ready.rows
-    notices.plan(ready.loaded, settings)
     notices.problems(ready.refused, strict=request.strict)
     left_out = len(request.data.problems) + len(ready.refused)
     data_of.check_enough(len(used), settings.method, left_out)
@@ -167,42 +212,54 @@ def perform(
             train=[example_of[id(row)] for row in train_rows],
             held_out=[example_of[id(row)] for row in held_rows],
             run=run,
-            resume=run.begin(_plan(request, ready), force=request.force),
+            resume=run.begin(plan(request, ready.loaded, settings), force=request.force),
         )
         notices.resuming(job.resume, run)
         trained = _train(job, notices, progress, force=request.force)
         if isinstance(trained, ExitCode):
             return trained
         _publish(request, ready.loaded, trained)
+        summary = Summary(
+            where=request.where,
+            settings=settings,
+            rows={
+                "read": len(used) + left_out,
+                "left_out": left_out,
+                "too_long": trained.too_long,
+                "cut": trained.cut,
+                "trained": len(used) - trained.too_long - trained.held_out_rows,
+                "held_out": trained.held_out_rows,
+            },
+            steps=trained.steps,
+            resumed_at=trained.resumed_at,
+            seconds=time.monotonic() - ready.began,
+            train=trained.figures,
+            held_out=trained.held_out,
+            use=_use(request, notices),
+        )
+        record(summary)
         run.remove()
     notices.lengths(trained, settings.max_length)
-    rows = {
-        "read": len(used) + left_out,
-        "left_out": left_out,
-        "too_long": trained.too_long,
-        "cut": trained.cut,
-        "trained": len(used) - trained.too_long - trained.held_out_rows,
-        "held_out": trained.held_out_rows,
-    }
-    return Summary(
-        where=request.where,
-        settings=settings,
-        rows=rows,
-        steps=trained.steps,
-        resumed_at=trained.resumed_at,
-        seconds=time.monotonic() - ready.began,
-        train=trained.figures,
-        held_out=trained.held_out,
-        use=_use(request, notices),
-    )
+    return summary
 
 
-def _plan(request: TrainRequest, ready: Prepared) -> dict[str, Any]:
+def hearing(request: TrainRequest, ready: Prepared, count: int) -> Hearing:
+    """What to listen to after the run: held-out prompts, and a judge trained on the rest of the data."""
+    from mpg_cli.training.heard import Hearing
+    from mpg_cli.training.text_judge import text_judge
+
+    settings = ready.settings
+    trained, held_out = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
+    prompts = tuple(dict.fromkeys(row.prompt for row in held_out))
+    return Hearing(prompts[:count], text_judge(trained, held_out), request.template_args)
+
+
+def plan(request: TrainRequest, loaded: LoadedModel, settings: Settings) -> dict[str, Any]:
     """Everything that must be equal to resume an unfinished run; no local paths."""
-    return ready.settings.as_dict() | {
+    return settings.as_dict() | {
         "base": request.where.base,
-        "revision": ready.loaded.revision,
-        "dtype": str(ready.loaded.dtype.value).removeprefix("torch."),
+        "revision": loaded.revision,
+        "dtype": str(loaded.dtype.value).removeprefix("torch."),
         "template-args": request.template_args,
         "data": request.data.digest,
     }

@@ -94,6 +94,7 @@ def train_command(persona: str, base: Path, scratch: Path, settings: AdapterSett
         "batch-size": settings.batch,
         "eval-split": settings.held_out,
         "seed": seed,
+        "heard": 0,  # the report judges them
         "format": "json",
     }
     flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]

@@ -14,7 +14,10 @@ import pytest
 from mpg_cli.engine.request import Request
 from mpg_cli.io.terminal import Streams
 
-QUICK = ("--epochs", "2", "--batch-size", "8", "--learning-rate", "0.02", "--rank", "4", "--device", "cpu")
+QUICK = (
+    *("--epochs", "2", "--batch-size", "8", "--learning-rate", "0.02", "--rank", "4"),
+    *("--heard", "0", "--device", "cpu"),
+)
 
 
 @dataclass

@@ -148,10 +148,8 @@ def test_a_file_that_cannot_be_edited_as_text_is_left_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("crew.yaml", "name: pirate\nprompt: x", "crew.yaml:1: the persona pirate exists already"),
         ("pirate.yaml", "name: Pirate\nprompt: x", "the persona Pirate exists already"),
         ("pirate.yaml", "name: pirate\nparts: a + b", "pirate is a composite"),
-        ("pirate.yaml", "name: pirate\nprompt: x\n---\nname: b\nprompt: y", "has several personas"),
         ("pirate.yaml", "name: other\nprompt: x", "exists and has no persona pirate"),
     ],
 )
@@ -160,6 +158,63 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path, file: str, text: str, 
     for force in (False, True):
         with pytest.raises(UsageError, match=message):
             check_destination(where(tmp_path), Texts(), force=force)
+
+
+CREW = """\
+# The crew.
+---
+name: cook
+prompt: Soup.
+---
+name: pirate
+prompt: Speak.
+# the last one
+---
+name: poet
+adapters:
+  - base: mpg-tiny
+    path: adapters/mpg-tiny/poet
+...
+"""
+
+
+def test_a_file_of_several_personas_gets_entries_where_they_belong(tmp_path: Path) -> None:
+    file = tmp_path / "crew.yaml"
+    file.write_text(CREW)
+    crew = [where(tmp_path, name=name) for name in ("pirate", "poet", "cook")]
+    found = [check_destination(target, Texts(), force=False) for target in crew]
+    for target, existing in zip(crew, found, strict=True):
+        assert existing is not None
+        file.write_text(persona_text(target, Texts(), existing))
+    personas = {persona.name: persona for persona in schema.load_file(file)}
+    for target in crew:
+        assert personas[target.name].adapters[0].path == target.adapter_path
+    assert [entry.base for entry in personas["poet"].adapters] == ["Qwen/Qwen3-0.6B", "mpg-tiny"]
+    entry = "- base: Qwen/Qwen3-0.6B\n    path: adapters/Qwen--Qwen3-0.6B/"
+    wanted = CREW.replace("Soup.\n", f"Soup.\nadapters:\n  {entry}cook\n")
+    wanted = wanted.replace("# the last one\n", f"# the last one\nadapters:\n  {entry}pirate\n")
+    wanted = wanted.replace("  - base: mpg-tiny", f"  {entry}poet\n  - base: mpg-tiny")
+    assert file.read_text() == wanted
+
+
+def test_the_last_entry_of_a_persona_is_replaced_up_to_the_next_persona(tmp_path: Path) -> None:
+    file = tmp_path / "crew.yaml"
+    file.write_text(CREW.replace("...\n", "---\nname: maid\nprompt: y\n"))
+    target = where(tmp_path, base="mpg-tiny", name="poet")
+    existing = check_destination(target, Texts(), force=True)
+    assert existing is not None
+    file.write_text(persona_text(target, Texts(), existing, "0" * 24))
+    personas = {persona.name: persona for persona in schema.load_file(file)}
+    assert [entry.base_digest for entry in personas["poet"].adapters] == ["0" * 24]
+    assert personas["maid"].prompt == "y"
+
+
+def test_a_persona_that_left_its_file_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "crew.yaml").write_text(CREW)
+    existing = check_destination(where(tmp_path), Texts(), force=False)
+    (tmp_path / "crew.yaml").write_text("name: cook\nprompt: x\n")
+    with pytest.raises(UsageError, match="was changed meanwhile and has no persona pirate"):
+        persona_text(where(tmp_path), Texts(), existing)
 
 
 def test_a_broken_persona_file_is_an_error(tmp_path: Path) -> None:

@@ -67,6 +67,20 @@ def test_quiet_shows_nothing(tty: bool) -> None:
     assert shown(tty=tty, quiet=True) == ""
 
 
+def test_the_lines_of_several_runs_and_phases_say_which_they_are() -> None:
+    target = streams(tty=False)
+    assert isinstance(target.stderr, io.StringIO)
+    with Progress(target, quiet=False, label="E, 1 of 2") as progress:
+        watch = Watch(progress)
+        for step in range(1, 51):
+            watch.step(step, 50, Figures(1.0))
+        watch.phase("training the preference")
+        watch.step(1, 50, Figures(0.5))
+    *_, phase, last = target.stderr.getvalue().splitlines()
+    assert phase == "mpg: training the preference"
+    assert last == "E, 1 of 2: step 1/50: loss 0.500"
+
+
 def test_figures_are_means_of_the_last_ten() -> None:
     with Progress(streams(tty=False), quiet=True) as progress:
         watch = Watch(progress)

@@ -127,6 +127,39 @@ def test_checkpoints_of_an_unreadable_plan_are_dropped(tmp_path: Path) -> None:
         assert run.begin(PLAN, force=False) is None
 
 
+def test_a_finished_imitation_is_kept_for_the_preference(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        checkpoint(run.path, 10)
+        checkpoint(run.path, 20)
+        assert run.imitated is None
+        kept = run.keep_imitated()
+        assert json.loads((kept / "trainer_state.json").read_text())["global_step"] == 20
+        assert run.last_checkpoint() is None
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) is None
+        assert run.imitated == kept
+        later = checkpoint(run.path, 5)
+    with RunFolder(tmp_path / "run") as run:
+        with pytest.raises(UsageError, match="with other settings"):
+            run.begin(PLAN | {"rank": 4}, force=False)
+        assert run.begin(PLAN, force=False) == later
+        assert run.begin(PLAN, force=True) is None
+        assert run.imitated is None
+
+
+def test_a_damaged_imitation_takes_the_preference_with_it(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as run:
+        run.begin(PLAN, force=False)
+        checkpoint(run.path, 10)
+        kept = run.keep_imitated()
+        checkpoint(run.path, 5)
+        (kept / "adapter_model.safetensors").write_bytes(b"")
+    with RunFolder(tmp_path / "run") as run:
+        assert run.begin(PLAN, force=False) is None
+        assert (run.dropped, run.imitated, run.last_checkpoint()) == ([kept], None, None)
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     with RunFolder(tmp_path / "run") as run:

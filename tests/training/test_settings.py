@@ -27,13 +27,34 @@ def test_the_losses_are_those_of_trl() -> None:
 def test_small_and_large_models_get_other_defaults() -> None:
     small, middle, large = (resolve(Choices(), size, None) for size in (SMALL, MIDDLE, LARGE))
     assert (small.loss, middle.loss, large.loss) == ("ipo", "sigmoid", "sigmoid")
-    assert small.likelihood > middle.likelihood == large.likelihood > 0
-    assert small.rank < middle.rank < large.rank
+    assert small.rank <= middle.rank < large.rank
     assert small.learning_rate > middle.learning_rate > large.learning_rate
     assert (small.checkpointing, large.checkpointing) == (False, True)
     assert (small.batch_size, small.micro_batch) == (16, 16)
-    assert (large.batch_size, large.micro_batch) == (16, 1)
+    assert (large.batch_size, large.micro_batch) == (4, 1)
     assert small.alpha == 2 * small.rank
+
+
+def test_models_of_real_text_imitate_before_they_prefer() -> None:
+    small, middle, large = (resolve(Choices(), size, None) for size in (SMALL, MIDDLE, LARGE))
+    assert small.of_imitation is None
+    for settings in (middle, large):
+        first = settings.of_imitation
+        assert first is not None
+        assert (first.method, first.loss, first.likelihood, first.of_imitation) == ("sft", "sft", 0, None)
+        assert first.learning_rate > settings.learning_rate
+        assert 72 * first.epochs / first.batch_size >= 90  # steps on 72 replies: fewer were not heard
+    assert resolve(Choices(imitation=0), MIDDLE, None).of_imitation is None
+    asked = resolve(Choices(imitation=2, imitation_rate=1e-3), SMALL, None).of_imitation
+    assert asked is not None
+    assert (asked.epochs, asked.learning_rate) == (2, 1e-3)
+
+
+def test_imitation_alone_has_the_rate_and_the_passes_of_imitation() -> None:
+    both, alone = resolve(Choices(), MIDDLE, None), resolve(Choices(sft=True), MIDDLE, None)
+    assert (alone.learning_rate, alone.epochs) == (both.imitation_rate, both.imitation)
+    assert alone.of_imitation is None
+    assert resolve(Choices(loss="sft"), MIDDLE, None).of_imitation is None
 
 
 def test_choices_win() -> None:
@@ -68,6 +89,9 @@ def test_the_context_bounds_the_length() -> None:
         ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
         ({"seed": -1}, "--seed -1 must be 0 or more"),
         ({"sft": True, "beta": 0.2}, "--beta applies to preference data"),
+        ({"imitation": -1.0}, "--imitation -1 must be 0 or more"),
+        ({"sft": True, "imitation": 1.0}, "--imitation applies to preference data"),
+        ({"loss": "sft", "imitation_rate": 1.0}, "--imitation-rate conflicts with --loss sft"),
         ({"loss": "sft", "likelihood": 1.0}, "--likelihood conflicts with --loss sft"),
     ],
 )

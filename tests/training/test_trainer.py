@@ -17,13 +17,13 @@ from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.training import trainer
-from mpg_cli.training.conversation import examples
+from mpg_cli.training.conversation import Example, examples
 from mpg_cli.training.data import read_data
 from mpg_cli.training.rows import Method, Row, Turn
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
-from mpg_cli.training.trainer import Job, Pace, Trained, _loss, train
+from mpg_cli.training.trainer import Job, Pace, Trained, _loss, chosen, train
 from mpg_cli.training.watch import Figures, Watch
 from tests.support.files import written
 from tests.support.models import save_chat_model, save_model
@@ -229,6 +229,62 @@ def test_a_resumed_run_ends_with_the_same_adapter(chat_model: Path, tmp_path: Pa
     assert (result.resumed_at, result.steps) == (2, whole.steps)
     assert result.held_out == whole.held_out
     assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
+
+
+PHASES: dict[str, Any] = {"imitation": 2.0, "imitation_rate": 0.02, "learning_rate": 0.005, "loss": "sigmoid"}
+
+
+def test_the_chosen_replies_are_imitated_before_the_preference(chat_model: Path, tmp_path: Path) -> None:
+    """The evaluation compares with the base: what was imitated counts. The model is left as it was."""
+    recorder = Recorder()
+    with RunFolder(tmp_path / "run") as run:
+        both = job(chat_model, run, tmp_path, **PHASES)
+        forward = both.loaded.model.forward
+        result = finished(train(both, Watch(recorder)))
+        assert both.loaded.model.forward == forward
+    assert result.steps == 8
+    assert [(done, total) for done, total, _ in recorder.steps] == [(n, 4) for n in range(5)] * 2
+    assert recorder.stages == [
+        "preparing the data",
+        "imitating the chosen replies",
+        "training the preference",
+        "evaluating",
+    ]
+    alone = trained(chat_model, tmp_path / "alone", learning_rate=0.005, loss="sigmoid")
+    assert result.held_out is not None
+    assert alone.held_out is not None
+    assert result.held_out.accuracy == 1.0
+    assert (result.held_out.margin or 0) > (alone.held_out.margin or 0) > 0
+    assert not any("ref" in key for key in result.tensors)
+
+
+@pytest.mark.parametrize("at", [1, 4, 5, 7], ids=["imitation", "its end", "preference", "later"])
+def test_a_run_of_two_phases_is_resumed_in_either(chat_model: Path, tmp_path: Path, at: int) -> None:
+    whole = trained(chat_model, tmp_path / "whole", **PHASES)
+    seen = 0
+
+    def stop(step: int) -> None:
+        nonlocal seen
+        seen += step > 0
+        if seen == at:
+            watch.stop("interrupted")
+
+    with RunFolder(tmp_path / "again") as run:
+        run.begin({}, force=False)
+        watch = Watch(Recorder(stop))
+        assert train(job(chat_model, run, tmp_path, **PHASES), watch) is None
+        assert (run.imitated is not None) == (at >= 4)
+    with RunFolder(tmp_path / "again") as run:
+        second = replace(job(chat_model, run, tmp_path, **PHASES), resume=run.begin({}, force=False))
+        result = finished(train(second, Watch(Recorder())))
+    assert (result.resumed_at, result.steps) == (min(at + 1, 8) if at != 4 else 4, 8)
+    assert result.held_out == whole.held_out
+    assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
+
+
+def test_a_reply_of_several_pairs_is_imitated_once() -> None:
+    pairs = [Example([1], ([2], [3])), Example([1], ([2], [4])), Example([5], ([2], [3]))]
+    assert chosen(pairs) == [Example([1], ([2],)), Example([5], ([2],))]
 
 
 def test_a_run_stopped_while_evaluating_only_evaluates_again(chat_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,351 @@
+"""`mpg train --library`: an adapter of every persona of the persona data, for one model, one after the other.
+
+A persona whose adapter is done for this data, these settings and this base is kept; the one that was
+interrupted goes on where it stopped. The manifest beside the adapters says which those are.
+"""
+
+from __future__ import annotations
+
+import gc
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpg_cli.errors import ExitCode, UsageError
+from mpg_cli.io import signals
+from mpg_cli.io.files import write_atomic
+from mpg_cli.io.text import did_you_mean, visible
+from mpg_cli.options.model import ModelOptions
+from mpg_cli.personas import persona_data, persona_file
+from mpg_cli.personas.base import find_base
+from mpg_cli.personas.persona_file import Destination, Texts
+from mpg_cli.training import data as data_of
+from mpg_cli.training import workflow
+from mpg_cli.training.data import Data
+from mpg_cli.training.manifest import Manifest, digest_of, versions
+from mpg_cli.training.notices import Notices
+from mpg_cli.training.rows import Method, Row, Turn
+from mpg_cli.training.run import RunFolder
+from mpg_cli.training.settings import Choices, Settings, difference
+from mpg_cli.training.summary import Summary
+from mpg_cli.training.watch import Display
+from mpg_cli.training.workflow import TrainRequest
+
+if TYPE_CHECKING:
+    from mpg_cli.models.load.loader import LoadedModel
+    from mpg_cli.training.heard import Judge, Listener
+
+SOURCE = "trained with mpg on the persona data of the library"
+LICENSE = "CC0-1.0"  # of the persona data
+
+Bar = Callable[[str], AbstractContextManager[Display]]  # the progress of one run, by its label
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run of one persona, with all that determines its result; `done` if its adapter is there."""
+
+    request: TrainRequest
+    plan: dict[str, Any]
+    settings: Settings
+    base_digest: str | None
+    done: bool
+
+    @property
+    def name(self) -> str:
+        return self.request.where.name
+
+    @property
+    def where(self) -> Destination:
+        return self.request.where
+
+    @property
+    def named(self) -> bool:
+        """Whether the persona's file has an adapter for this model."""
+        existing = self.request.existing
+        return existing is not None and any(
+            persona_file.same_base(one, self.where) for one in existing.adapters
+        )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The runs of a library in order, and the manifest that they write to."""
+
+    runs: tuple[Run, ...]
+    manifest: Manifest
+
+    @property
+    def left(self) -> int:
+        """Personas that are not done."""
+        return sum(not run.done for run in self.runs)
+
+
+def chosen_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """The personas of the data with these names, ignoring case; all without names. Raises UsageError."""
+    known = {name.lower(): name for name in persona_data.NAMES}
+    for name in wanted:
+        if name.lower() not in known:
+            close = did_you_mean(name, persona_data.NAMES)
+            raise UsageError(
+                f"--personas: there is no persona data of '{visible(name, 60)}'{close}",
+                hint=f"choose from {', '.join(persona_data.NAMES)}",
+            )
+    return tuple(dict.fromkeys(known[name.lower()] for name in wanted)) or persona_data.NAMES
+
+
+def pairs(name: str, method: Method) -> tuple[Row, ...]:
+    """The training rows of a persona: its replies over the neutral ones, those of a pole also over its
+    opposite's; with "sft" its replies alone.
+    """
+    own, opposite = persona_data.replies(name), persona_data.OPPOSITES.get(name)
+    others = persona_data.replies(opposite) if opposite else {}
+    rows: list[Row] = []
+    for prompt in persona_data.prompts():
+        turns = tuple(Turn(message.role, message.content) for message in prompt.messages)
+        where, reply = f"persona data, {name}:{prompt.id}", own[prompt.id]
+        if method == "sft":
+            rows.append(Row(turns, (reply,), where))
+            continue
+        rejected = (prompt.neutral, others.get(prompt.id))
+        rows += [Row(turns, (reply, other), where) for other in rejected if other is not None]
+    return tuple(rows)
+
+
+def read_library(
+    folder: Path,
+    names: Sequence[str],
+    model: ModelOptions,
+    choices: Choices,
+    template_args: dict[str, Any],
+    notices: Notices,
+) -> tuple[TrainRequest, ...]:
+    """The requests of all personas. Raises UsageError for every error found without the model."""
+    requests: list[TrainRequest] = []
+    hidden: list[str] = []
+    for name in chosen_names(names):
+        where = workflow.destination(folder, name, model.name)
+        placed = workflow.place(where, Texts(), SOURCE, force=True)
+        if placed.existing is None and placed.texts.license is None:
+            placed = replace(placed, texts=replace(placed.texts, license=LICENSE))
+        if placed.other is not None and persona_file.hides(placed.where, placed.other):
+            hidden.append(name)
+        requests.append(
+            TrainRequest(
+                placed.where,
+                placed.existing,
+                placed.texts,
+                model,
+                choices,
+                Data(pairs(name, choices.method)),
+                template_args,
+                strict=False,
+                force=False,
+            )
+        )
+    notices.library_hides(hidden, requests[0].where)
+    return tuple(requests)
+
+
+def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force: bool) -> Library:
+    """The runs for the loaded model, and which of them are done.
+
+    Raises UsageError for adapters and unfinished runs of other data or settings, unless `force`; their
+    runs then start over.
+    """
+    first = requests[0].where
+    manifest = Manifest.read(first.adapter.parent, first.base)
+    digest = find_base(loaded.id, loaded.revision).digest
+    runs = []
+    for request in requests:
+        settings = workflow.settings_for(request, loaded)
+        plan = workflow.plan(request, loaded, settings)
+        done = manifest.is_done(request.where.name, plan, digest, request.where.adapter)
+        runs.append(Run(request, plan, settings, digest, done))
+    other = {run.name: why for run in runs if not run.done and (why := _of_another(run, manifest))}
+    if other and not force:
+        (name, why), *rest = other.items()
+        alike = f"; likewise {', '.join(one for one, _ in rest)}" if rest else ""
+        raise UsageError(
+            f"{name} has {why}{alike}",
+            hint="--force trains again what differs and keeps what does not; or choose another --persona-dir",
+        )
+    for run in runs:
+        if (run.name in other or run.done) and run.where.run.exists():  # done: killed before it was removed
+            with RunFolder(run.where.run) as folder:
+                folder.remove()
+    return Library(tuple(runs), manifest)
+
+
+def _of_another(run: Run, manifest: Manifest) -> str | None:
+    """What is in the way of a run that is not done: made of other data, settings or another base."""
+    where, entry = run.where, manifest.entry(run.name)
+    if where.unfinished:
+        begun = RunFolder(where.run).plan
+        changed = None if begun is None else difference(begun, run.plan)
+        return f"an unfinished run with other settings: {changed}" if changed else None
+    if not run.named and not where.adapter.exists():
+        return None
+    changed = difference(entry["plan"], run.plan) if entry is not None else None
+    return f"an adapter for {where.base} that this command would not make{f': {changed}' if changed else ''}"
+
+
+def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: Bar) -> Library | ExitCode:
+    """Train what is not done; returns the exit code if a signal ended it. Raises as `workflow.perform`."""
+    runs = list(library.runs)
+    kept = [run.name for run in runs if run.done]
+    if kept:
+        notices.say(f"done already: {', '.join(kept)}")
+    if library.left:
+        notices.plan(loaded, next(run.settings for run in runs if not run.done))
+    with _said_where(notices, runs):
+        for at, run in enumerate(runs):
+            if run.done:
+                if not run.named:  # its file was deleted
+                    _write_file(run)
+                continue
+            label = f"{run.name}, {at + 1} of {len(runs)}"
+            notices.say(label)
+            ready = workflow.encode(run.request, loaded, time.monotonic())
+
+            def record(summary: Summary, run: Run = run) -> None:
+                library.manifest.record(run.name, _entry(run, loaded, summary))
+
+            outcome = workflow.perform(run.request, ready, notices, bar(label), record)
+            if isinstance(outcome, ExitCode):
+                notices.library_stopped(sum(one.done for one in runs), len(runs))
+                return outcome
+            runs[at] = replace(run, done=True)
+            del ready, outcome
+            gc.collect()  # trainers are full of cycles, which hold optimisers
+    return replace(library, runs=tuple(runs))
+
+
+def listen_to_library(
+    library: Library,
+    count: int,
+    load: Callable[[], Listener],
+    notices: Notices,
+    judge_of: Callable[[str], Judge | str] | None = None,
+) -> None:
+    """Sample replies of each persona to prompts of the tuning set, and record how many show it.
+
+    What is recorded for as many prompts is kept. `judge_of` gives the judge of a persona, or why there is
+    none; without it, one is trained on the persona's own pairs.
+    """
+    prompts = tuple(
+        tuple(Turn(message.role, message.content) for message in prompt.messages)
+        for prompt in persona_data.tuning()
+        if len(prompt.messages) == 1  # a model without a chat template takes no more
+    )[:count]
+    entries = {run.name: library.manifest.entry(run.name) or {} for run in library.runs}
+    missing = [
+        run for run in library.runs if (entries[run.name].get("heard") or {}).get("prompts") != len(prompts)
+    ]
+    if not missing or not prompts:
+        return
+    from mpg_cli.training.heard import Hearing, advice
+
+    with _said_where(notices, library.runs), load() as listener:
+        for run in missing:
+            notices.say(f"listening to {run.name}", dim=True)
+            judge = judge_of(run.name) if judge_of is not None else _own_judge(run)
+            heard = listener.listen(run.where.adapter, Hearing(prompts, judge, run.request.template_args))
+            library.manifest.record(run.name, entries[run.name] | {"heard": heard.as_dict()})
+            if words := advice(heard, run.settings):
+                notices.say(f"{run.name}: {words}")
+
+
+def table(library: Library) -> list[dict[str, Any]]:
+    """The results of each persona from the manifest, as plain data, without its plan."""
+    found = []
+    for run in library.runs:
+        entry = library.manifest.entry(run.name) or {}
+        facts = ("rows", "steps", "seconds", "train", "held_out", "heard")
+        found.append(
+            {"persona": run.name, "file": str(run.where.file), "adapter": str(run.where.adapter)}
+            | {fact: entry.get(fact) for fact in facts}
+        )
+    return found
+
+
+def as_text(library: Library) -> str:
+    """The table for the terminal, and what comes next."""
+    lines = [f"{'persona':<12} {'rows':>5} {'steps':>6} {'accuracy':>9} {'margin':>7}  heard"]
+    for one in table(library):
+        held, heard = one["held_out"] or {}, one["heard"] or {}
+        rows = (one["rows"] or {}).get("trained", 0)
+        margin = held.get("margin_nats")
+        lines.append(
+            f"{one['persona']:<12} {rows:>5} {one['steps']:>6} {_percent(held.get('accuracy')):>9} "
+            f"{'–' if margin is None else f'{margin:.1f}':>7}  {_heard(heard)}".rstrip()
+        )
+    first = library.runs[0].where
+    lines.append("accuracy and margin (nats): on held-out prompts, against the base")
+    if any(one["heard"] for one in table(library)):
+        lines.append("heard: share of sampled replies that show the persona, without and with the adapter")
+    lines.append(f"{library.manifest.file}: how they were made and judged")
+    options = persona_file.options_to_find(first.folder, library.runs[0].request.model.name)
+    blend = "+".join(run.name for run in library.runs[:: max(1, len(library.runs) - 1)][:2])
+    use = shlex.join(("mpg", "generate", "--persona", blend, *options, "…"))
+    return "\n".join([*lines, f"try it: {use}"])
+
+
+def _heard(heard: dict[str, Any]) -> str:
+    if heard.get("after") is None:
+        return "–"
+    mark = "" if heard["audible"] else "  not heard"
+    return f"{_percent(heard['before'])} → {_percent(heard['after'])}{mark}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+def _write_file(run: Run) -> None:
+    """Write the file of a persona whose adapter is done. Raises UsageError."""
+    request = run.request
+    text = persona_file.persona_text(run.where, request.texts, request.existing, run.base_digest)
+    write_atomic(run.where.file, text)
+
+
+def _own_judge(run: Run) -> Judge | str:
+    from mpg_cli.training.text_judge import text_judge
+
+    settings = run.settings
+    rows = run.request.data.rows
+    if settings.method == "sft":  # the neutral replies are there all the same
+        rows = pairs(run.name, "dpo")
+    return text_judge(*data_of.hold_out(rows, settings.eval_split, settings.seed))
+
+
+def _entry(run: Run, loaded: LoadedModel, summary: Summary) -> dict[str, Any]:
+    """The manifest's entry of a finished run."""
+    import torch
+
+    facts = summary.as_dict()
+    return {
+        "plan": run.plan,
+        "base_digest": run.base_digest,
+        "library": persona_data.digest(),
+        "versions": versions(),
+        "device": str(loaded.device.value),
+        "threads": torch.get_num_threads(),
+        "weights": digest_of(run.where.adapter),
+        **{fact: facts[fact] for fact in ("rows", "steps", "seconds", "train", "held_out")},
+        "heard": None,
+    }
+
+
+@contextmanager
+def _said_where(notices: Notices, runs: Sequence[Run]) -> Iterator[None]:
+    """Report how many personas are done if a signal ends the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, signals.Terminated):
+        notices.library_stopped(sum(run.done for run in runs), len(runs))
+        raise
