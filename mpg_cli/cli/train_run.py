@@ -83,9 +83,12 @@ class TrainRun:
         if isinstance(outcome, ExitCode):
             raise typer.Exit(outcome)
         if self.heard:
+            from mpg_cli.cli.library_judges import library_judges
             from mpg_cli.training.heard import Listener
 
-            libraries.listen_to_library(outcome, self.heard, lambda: Listener.load(model), notices)
+            libraries.listen_to_library(
+                outcome, self.heard, lambda: Listener.load(model), library_judges, notices
+            )
         report = {
             "base": requests[0].where.base,
             "manifest": str(outcome.manifest.file),

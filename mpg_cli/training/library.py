@@ -23,7 +23,6 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import persona_data, persona_file
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.persona_file import Destination, Texts
-from mpg_cli.training import data as data_of
 from mpg_cli.training import workflow
 from mpg_cli.training.data import Data
 from mpg_cli.training.manifest import Manifest, digest_of, versions
@@ -229,13 +228,13 @@ def listen_to_library(
     library: Library,
     count: int,
     load: Callable[[], Listener],
+    judges: Callable[[Sequence[str]], Callable[[str], Judge | str]],
     notices: Notices,
-    judge_of: Callable[[str], Judge | str] | None = None,
 ) -> None:
     """Sample replies of each persona to prompts of the tuning set, and record how many show it.
 
-    What is recorded for as many prompts is kept. `judge_of` gives the judge of a persona, or why there is
-    none; without it, one is trained on the persona's own pairs.
+    What is recorded for as many prompts is kept. `judges`, called with the names of the personas, gives the
+    judge of each, or why there is none.
     """
     prompts = tuple(
         tuple(Turn(message.role, message.content) for message in prompt.messages)
@@ -251,10 +250,11 @@ def listen_to_library(
     from mpg_cli.training.heard import Hearing, advice
 
     with _said_where(notices, library.runs), load() as listener:
+        judge_of = judges([run.name for run in missing])
         for run in missing:
             notices.say(f"listening to {run.name}", dim=True)
-            judge = judge_of(run.name) if judge_of is not None else _own_judge(run)
-            heard = listener.listen(run.where.adapter, Hearing(prompts, judge, run.request.template_args))
+            hearing = Hearing(prompts, judge_of(run.name), run.request.template_args)
+            heard = listener.listen(run.where.adapter, hearing)
             library.manifest.record(run.name, entries[run.name] | {"heard": heard.as_dict()})
             if words := advice(heard, run.settings):
                 notices.say(f"{run.name}: {words}")
@@ -311,16 +311,6 @@ def _write_file(run: Run) -> None:
     request = run.request
     text = persona_file.persona_text(run.where, request.texts, request.existing, run.base_digest)
     write_atomic(run.where.file, text)
-
-
-def _own_judge(run: Run) -> Judge | str:
-    from mpg_cli.training.text_judge import text_judge
-
-    settings = run.settings
-    rows = run.request.data.rows
-    if settings.method == "sft":  # the neutral replies are there all the same
-        rows = pairs(run.name, "dpo")
-    return text_judge(*data_of.hold_out(rows, settings.eval_split, settings.seed))
 
 
 def _entry(run: Run, loaded: LoadedModel, summary: Summary) -> dict[str, Any]:
