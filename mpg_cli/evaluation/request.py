@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpg_cli.config.named_models import BUNDLED, is_bundled
 from mpg_cli.engine.request import Request
-from mpg_cli.errors import UsageError
+from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.evaluation import roleplay
 from mpg_cli.evaluation.judging import OWN_JUDGE_HINT, Judge, MarkerJudge
 from mpg_cli.evaluation.mbti import Quiz, types
@@ -16,6 +16,7 @@ from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
 from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
+from mpg_cli.models.load.sources import find_model
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.blend import BlendOptions
 from mpg_cli.options.evaluation import (
@@ -50,7 +51,7 @@ def study_of_blend(
         raise UsageError("no persona of the blend has a positive weight, so there is none to evaluate")
     prompts = read_prompts(options.prompts, options.count)
     eval_prompts = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
-    judge = choose_judge(judges, tuple(personas), request.model.name)
+    judge = choose_judge(judges, tuple(personas), request.model)
     return Study(eval_prompts, request, tuple(personas), judge, options.output)
 
 
@@ -76,24 +77,27 @@ def study_of_roles(
             f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or --judge none"
         )
     request = replace(request, scheme=request.scheme.on(personas))
-    judge = choose_judge(judges, personas, request.model.name, kind)
+    judge = choose_judge(judges, personas, request.model, kind)
     return Study(eval_prompts, request, personas, judge, options.output)
 
 
 def choose_judge(
-    options: JudgeOptions, personas: tuple[str, ...], model: str, default: JudgeName | None = None
+    options: JudgeOptions, personas: tuple[str, ...], model: ModelOptions, default: JudgeName | None = None
 ) -> Judge | None:
     """The judge of replies of this model, or None.
 
-    Raises UsageError if it cannot judge a persona.
+    Raises UsageError if it cannot judge a persona, and ModelError for a model that is not there before a judge
+    is trained.
     """
-    bundled = is_bundled(model)
+    bundled = is_bundled(model.name)
     kind = options.kind(default or ("markers" if bundled else "classifier"))
     if kind == "none":
         return None
     judge: Judge
     if kind in TRAINED:
-        judge = _trained_judge(kind, personas, options.train_texts, model)
+        with caused_by("--model"):
+            find_model(model.name, model.revision, config_only=True)
+        judge = _trained_judge(kind, personas, options.train_texts, model.name)
     elif kind == "external":
         from mpg_cli.evaluation.external import ExternalJudge
 
@@ -107,7 +111,7 @@ def choose_judge(
         if options.markers is None and not bundled:
             raise UsageError(
                 f"the markers of the package are words that {BUNDLED} uses, and find little in replies of "
-                f"{visible(model, 80)}",
+                f"{visible(model.name, 80)}",
                 hint="use --judge classifier, or give markers of your own with --markers FILE",
             )
         judge = MarkerJudge(options.markers)

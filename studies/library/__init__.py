@@ -1,0 +1,1 @@
+"""The report on the library of personas on a real model."""

@@ -1,0 +1,160 @@
+"""The page docs/library-smollm2.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mpg_cli.engine.run_spec import ModelSpec
+from mpg_cli.evaluation.bootstrap import Estimate
+from mpg_cli.personas.persona_data import DataPrompt
+from studies.library import blind
+from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
+from studies.library.measures import Reading, Verdicts, reading, shown
+from studies.library.replies import Replies
+
+HEAD = """\
+# The library on {model}
+
+Written by `python -m studies.library`; do not edit.
+
+Each persona and each blend answers {prompts} held-out prompts {samples} times (seeds 0 to {last}), at most
+{tokens} tokens, with the model's own sampling and the library's weights, in {dtype}. The topics are not those
+that the adapters and the judges were trained on. Both judges of `mpg eval` look for what the blend is made
+of ([how good they are](judges.md)). Intervals of 95 % are by resampling the prompts.
+"""
+COLUMNS = """\
+*shown*: the replies in which the judge finds all personas of the blend; of a type's four poles one may be
+missing. *loops*: replies in which six words in a row occur three times. *distinct-4*: different groups of
+four words among all, relative to the base's replies. *log p*: the mean log-probability of the replies' tokens
+under the base, minus that of the base's own replies, in nats a token. *words*: the mean length.
+"""
+KINDS = (("Single personas", SINGLES), ("A pole and a character", PAIRS), ("A type and a character", TYPES))
+EXAMPLES = ("pirate", "E", "noir", "F+zen", "T+robot", "INTJ+pirate")
+GOALS = {"Single personas": 0.85, "A pole and a character": 0.65, "A type and a character": 0.5}
+BASE_MOST, LOOPS_MOST, DISTINCT_LEAST, FLUENCY_LEAST = 0.2, 0.03, 0.9, -0.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page says; `found` are the verdicts of each judge."""
+
+    model: ModelSpec
+    prompts: Sequence[DataPrompt]
+    samples: int
+    tokens: int
+    replies: Replies
+    found: Mapping[str, Verdicts]
+
+    def page(self) -> str:
+        """The page."""
+        return "\n".join([*self._head(), *self._tables(), *self._base(), *self._blind(), *self._examples()])
+
+    def _head(self) -> Iterator[str]:
+        yield HEAD.format(
+            model=self.model.id,
+            prompts=len(self.prompts),
+            samples=self.samples,
+            last=self.samples - 1,
+            tokens=self.tokens,
+            dtype=self.model.dtype,
+        )
+        yield "## In short\n"
+        yield "| goal | least favourable | reached |"
+        yield "|---|---|---|"
+        yield from self._goals()
+        yield ""
+
+    def _goals(self) -> Iterator[str]:
+        """Each goal with the blend and the judge that are worst at it."""
+        for title, blends in KINDS:
+            goal = GOALS[title]
+            for judge in self.found:
+                values = {blend: self._shown(blend, judge).value for blend in blends}
+                reached = sum(value >= goal for value in values.values())
+                worst = min(values, key=values.__getitem__)
+                yield (
+                    f"| {title}: shown in {goal:.0%} ({judge}) | {worst} {values[worst]:.0%} | "
+                    f"{reached} of {len(blends)} |"
+                )
+        for judge in self.found:
+            values = {name: self._of_base(name, judge).value for name in SINGLES}
+            worst = max(values, key=values.__getitem__)
+            reached = sum(value <= BASE_MOST for value in values.values())
+            yield (
+                f"| The base: at most {BASE_MOST:.0%} ({judge}) | {worst} {values[worst]:.0%} | "
+                f"{reached} of {len(values)} |"
+            )
+        every = {blend: self._reading(blend) for _, blends in KINDS for blend in blends}
+        checks: tuple[tuple[str, Callable[[Reading], float], float, int, str], ...] = (
+            (f"Loops: at most {LOOPS_MOST:.0%}", lambda own: own.loops, LOOPS_MOST, -1, ".1%"),
+            (f"distinct-4: at least {DISTINCT_LEAST}", lambda own: own.distinct, DISTINCT_LEAST, 1, ".2f"),
+            (f"log p: at least {FLUENCY_LEAST}", lambda own: own.fluency.value, FLUENCY_LEAST, 1, ".2f"),
+        )
+        for words, of, goal, sign, form in checks:
+            worst = min(every, key=lambda blend: sign * of(every[blend]))
+            reached = sum(sign * (of(own) - goal) >= 0 for own in every.values())
+            yield f"| {words} | {worst} {of(every[worst]):{form}} | {reached} of {len(every)} |"
+
+    def _tables(self) -> Iterator[str]:
+        yield COLUMNS
+        judges = " | ".join(f"shown ({judge})" for judge in self.found)
+        for title, blends in KINDS:
+            yield f"## {title}\n"
+            yield f"| blend | {judges} | loops | distinct-4 | log p | words |"
+            yield "|---" * (5 + len(self.found)) + "|"
+            for blend in blends:
+                own = self._reading(blend)
+                found = [share(self._shown(blend, judge)) for judge in self.found]
+                fluency = f"{own.fluency.value:+.2f} ({own.fluency.low:+.2f} to {own.fluency.high:+.2f})"
+                cells = [
+                    blend,
+                    *found,
+                    f"{own.loops:.1%}",
+                    f"{own.distinct:.2f}",
+                    fluency,
+                    f"{own.words:.0f}",
+                ]
+                yield f"| {' | '.join(cells)} |"
+            yield ""
+
+    def _base(self) -> Iterator[str]:
+        own = self._reading(PLAIN)
+        yield "## The base\n"
+        yield (
+            f"Without personas {own.loops:.1%} of the replies loop, their mean length is {own.words:.0f} "
+            f"words, and {own.finished:.0%} end within {self.tokens} tokens. What the judges find in them:\n"
+        )
+        yield f"| persona | {' | '.join(self.found)} |"
+        yield "|---" * (1 + len(self.found)) + "|"
+        for name in SINGLES:
+            yield f"| {name} | {' | '.join(share(self._of_base(name, judge)) for judge in self.found)} |"
+        yield ""
+
+    def _blind(self) -> Iterator[str]:
+        if read := blind.read():
+            yield "## Read by a person who was not told what they are\n"
+            yield from blind.lines(blind.drawn(self.replies), read)
+            yield ""
+
+    def _examples(self) -> Iterator[str]:
+        yield "## Replies\n"
+        yield "The first reply (seed 0) to one prompt each, not chosen.\n"
+        for number, blend in enumerate(EXAMPLES):
+            prompt = self.prompts[number % len(self.prompts)]
+            reply = next(own for own in self.replies[blend] if (own.prompt, own.sample) == (prompt.id, 0))
+            text = "\n".join(f"> {line}".rstrip() for line in reply.text.strip().splitlines())
+            yield f"**{blend}**: {prompt.text}\n\n{text}\n"
+
+    def _shown(self, blend: str, judge: str) -> Estimate:
+        return shown(self.replies[blend], sought(blend), self.found[judge])
+
+    def _of_base(self, name: str, judge: str) -> Estimate:
+        return shown(self.replies[PLAIN], sought(name), self.found[judge])
+
+    def _reading(self, blend: str) -> Reading:
+        return reading(self.replies[blend], self.replies[PLAIN])
+
+
+def share(own: Estimate) -> str:
+    return f"{own.value:.0%} ({own.low:.0%} to {own.high:.0%})"
