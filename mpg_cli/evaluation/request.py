@@ -86,8 +86,8 @@ def choose_judge(
 ) -> Judge | None:
     """The judge of replies of this model, or None.
 
-    Raises UsageError if it cannot judge a persona, and ModelError for a model that is not there before a judge
-    is trained.
+    Raises UsageError if it cannot judge a persona, and ModelError, before it trains one, for a model that
+    is not there.
     """
     bundled = is_bundled(model.name)
     kind = options.kind(default or ("markers" if bundled else "classifier"))
