@@ -109,11 +109,10 @@ def advice(heard: Heard, settings: Settings) -> str | None:
     if settings.method == "sft" or settings.loss == "sft":
         change = "more steps (--epochs, or a smaller --batch-size) or a higher --learning-rate"
     elif settings.imitation:
-        change = (
-            "more imitation (--imitation, or a smaller --batch-size), a higher --imitation-rate, or --sft"
-        )
+        change = "more imitation (--imitation, or a smaller --batch-size), a higher --imitation-rate"
+        change += ", a higher --rank, or --contrast 0" if settings.contrast else ", or --sft"
     else:
-        change = "to imitate the chosen replies first (--imitation 5), more --epochs, or --sft"
+        change = "to imitate the chosen replies (--imitation 3 --contrast 3), more --epochs, or --sft"
     return (
         f"the persona is not heard: {heard.after:.0%} of the replies show it, {heard.before:.0%} without the "
         f"adapter; try {change}"

@@ -23,12 +23,13 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import persona_data, persona_file
 from mpg_cli.personas.base import find_base
 from mpg_cli.personas.persona_file import Destination, Texts
+from mpg_cli.training import data as data_of
 from mpg_cli.training import workflow
 from mpg_cli.training.data import Data
 from mpg_cli.training.manifest import Manifest, digest_of, versions
 from mpg_cli.training.notices import Notices
 from mpg_cli.training.rows import Method, Row, Turn
-from mpg_cli.training.run import RunFolder
+from mpg_cli.training.run import CONTRAST, RunFolder
 from mpg_cli.training.settings import Choices, Settings, difference
 from mpg_cli.training.summary import Summary
 from mpg_cli.training.watch import Display
@@ -199,8 +200,16 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     kept = [run.name for run in runs if run.done]
     if kept:
         notices.say(f"done already: {', '.join(kept)}")
+    contrast: Path | None = None
     if library.left:
-        notices.plan(loaded, next(run.settings for run in runs if not run.done))
+        first = next(run for run in runs if not run.done)
+        notices.plan(loaded, first.settings)
+        if first.settings.of_contrast is not None:
+            found = _contrast(first, loaded, notices, bar("neutral replies"))
+            if isinstance(found, ExitCode):
+                notices.library_stopped(sum(one.done for one in runs), len(runs))
+                return found
+            contrast = found
     with _said_where(notices, runs):
         for at, run in enumerate(runs):
             if run.done:
@@ -214,7 +223,7 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
             def record(summary: Summary, run: Run = run) -> None:
                 library.manifest.record(run.name, _entry(run, loaded, summary))
 
-            outcome = workflow.perform(run.request, ready, notices, bar(label), record)
+            outcome = workflow.perform(run.request, ready, notices, bar(label), record, contrast)
             if isinstance(outcome, ExitCode):
                 notices.library_stopped(sum(one.done for one in runs), len(runs))
                 return outcome
@@ -222,6 +231,40 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
             del ready, outcome
             gc.collect()  # trainers are full of cycles, which hold optimisers
     return replace(library, runs=tuple(runs))
+
+
+def _contrast(
+    run: Run, loaded: LoadedModel, notices: Notices, progress: AbstractContextManager[Display]
+) -> Path | ExitCode:
+    """The adapter that imitates the neutral replies, for all personas; trained where it is not there.
+
+    It lies beside the adapters, in a hidden folder, with what an unfinished run leaves. Raises as
+    `workflow.perform`.
+    """
+    from mpg_cli.training import conversation
+    from mpg_cli.training.trainer import Job, train_contrast
+
+    settings = run.settings.of_contrast
+    assert settings is not None
+    request = run.request
+    rows = tuple(replace(row, replies=row.replies[1:]) for row in pairs(persona_data.CHARACTERS[0], "dpo"))
+    trained, _ = data_of.hold_out(rows, settings.eval_split, settings.seed)
+    examples, *_ = conversation.examples(
+        trained, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
+    )
+    plan = settings.as_dict() | {
+        **{key: run.plan[key] for key in ("base", "revision", "dtype", "template-args")},
+        "base-digest": run.base_digest,
+        "data": Data(rows).digest,
+    }
+    with RunFolder(run.where.adapter.with_name(".neutral")) as folder:
+        resume = folder.begin(plan, force=request.force or folder.plan != plan)
+        if done := folder.finished.get(CONTRAST):
+            return done
+        notices.say("the neutral replies, for all personas")
+        notices.resuming(resume, folder)
+        job = Job(loaded, settings, examples, (), folder, resume)
+        return workflow.run_job(train_contrast, job, notices, progress, force=request.force)
 
 
 def listen_to_library(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from mpg_cli.errors import UsageError
+from mpg_cli.training.run import PHASES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,30 +71,32 @@ class Notices:
         self.say(f"{loaded.device.value} {reasons}", dim=True)
         for notice in loaded.notices:
             self.say(notice)
-        loss = "likelihood of the responses"
-        if settings.method == "dpo":
-            loss = f"loss {settings.loss}, β {settings.beta:g}, likelihood {settings.likelihood:g}"
-        self.say(
-            f"{loss}; rank {settings.rank}, rate {settings.learning_rate:g}, "
-            f"{_count(settings.epochs, 'epoch')}, batch {settings.batch_size}, seed {settings.seed}",
-            dim=True,
-        )
+        phases = []
+        if settings.contrast:
+            phases.append(f"imitation of the rejected replies, {_count(settings.contrast, 'epoch')}")
         if settings.imitation:
             epochs = _count(settings.imitation, "epoch")
-            self.say(f"before it, imitation: rate {settings.imitation_rate:g}, {epochs}", dim=True)
+            phases.append(f"of the chosen ones, {epochs}, rate {settings.imitation_rate:g}")
+        if settings.epochs:
+            loss = "likelihood of the responses"
+            if settings.method == "dpo":
+                loss = f"loss {settings.loss}, β {settings.beta:g}, likelihood {settings.likelihood:g}"
+            phases.append(f"{loss}, {_count(settings.epochs, 'epoch')}, rate {settings.learning_rate:g}")
+        rest = f"rank {settings.rank}, batch {settings.batch_size}, seed {settings.seed}"
+        self.say("; ".join([*phases, rest]), dim=True)
 
     def resuming(self, checkpoint: Path | None, run: RunFolder) -> None:
         """Report damaged checkpoints, and the one the run resumes from, if any."""
         for dropped in run.dropped:
             what = _place(dropped, run)
             self.say(f"{what} cannot be loaded: its checkpoint was damaged and is deleted")
-        place = checkpoint or run.imitated
+        place = checkpoint or _last_finished(run)
         if place is not None:
             self.say(f"resuming at {_place(place, run)}")
 
     def stopped(self, run: RunFolder, *, force: bool) -> None:
         """Report how to resume after an interruption; shown even if quiet, because the user has to act."""
-        last = run.last_checkpoint() or run.imitated
+        last = run.last_checkpoint() or _last_finished(run)
         if last is not None:
             same = "the same command without --force" if force else "the same command"
             self._say(f"mpg: stopped; {_place(last, run)} is kept, and {same} resumes from there")
@@ -145,11 +148,17 @@ class Notices:
 
 
 def _place(checkpoint: Path, run: RunFolder) -> str:
-    """`step 12`, or where there are two phases `step 12 of the preference`."""
-    if checkpoint.name == "imitated":
-        return "the end of the imitation"
-    phase = " of the preference" if run.imitated else ""
+    """`step 12`, after a finished phase `step 12 of the imitation` or of the preference."""
+    if checkpoint.name in PHASES:
+        return f"the end of the {checkpoint.name}"
+    following = dict(zip(PHASES, (*PHASES[1:], "preference"), strict=True))
+    last = _last_finished(run)
+    phase = "" if last is None else f" of the {following[last.name]}"
     return f"step {checkpoint.name.rpartition('-')[2]}{phase}"
+
+
+def _last_finished(run: RunFolder) -> Path | None:
+    return next(reversed(run.finished.values()), None)
 
 
 def _count(number: float, what: str) -> str:

@@ -1,6 +1,6 @@
 """The folder of an unfinished run: its plan, its checkpoints, and a lock against concurrent runs.
 
-The last checkpoint of a finished imitation is kept as `imitated`; those beside it belong to the preference.
+The last checkpoint of a finished phase is kept under its name; those beside it belong to the next phase.
 Only complete checkpoints are used: a process can be killed while it writes one, and a crash can lose data
 that was not yet flushed to disk.
 """
@@ -22,7 +22,7 @@ from mpg_cli.io.files import lock, write_atomic
 from mpg_cli.io.text import visible
 from mpg_cli.training.settings import difference
 
-IMITATED = "imitated"
+CONTRAST, IMITATION = PHASES = ("contrast", "imitation")  # that others build on, in order
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 # Files of a checkpoint; the trainer writes its state last.
 _NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -53,7 +53,7 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.path.exists() and self.last_checkpoint() is None and self.imitated is None:
+        if self.path.exists() and self.last_checkpoint() is None and not self.finished:
             # nothing to resume from
             self.remove()
         if self._lock is not None:  # released last, so that no other run enters the folder before
@@ -65,11 +65,11 @@ class RunFolder:
         `force` always starts a new run. Raises UsageError naming the difference if an unfinished run has
         another plan.
         """
-        if (imitated := self.imitated) is not None and not _loadable(imitated):
-            self.dropped.append(imitated)
-            self.clear()  # the others build on it
+        if damaged := [folder for folder in self.finished.values() if not _loadable(folder)]:
+            self.dropped += damaged
+            self.clear()  # the others build on them
         last = None if force else self._last_loadable()
-        before = self.plan if last or (self.imitated and not force) else None
+        before = self.plan if last or (self.finished and not force) else None
         changed = None if before is None else difference(before, plan)
         if changed is not None:
             raise UsageError(
@@ -103,20 +103,19 @@ class RunFolder:
         return max(found)[1] if found else None
 
     @property
-    def imitated(self) -> Path | None:
-        """The last checkpoint of the imitation, if that is finished."""
-        folder = self.path / IMITATED
-        return folder if _complete(folder) else None
+    def finished(self) -> dict[str, Path]:
+        """The last checkpoint of each finished phase, in order."""
+        return {phase: self.path / phase for phase in PHASES if _complete(self.path / phase)}
 
-    def keep_imitated(self) -> Path:
-        """Keep the newest checkpoint as that of the finished imitation."""
+    def finish(self, phase: str) -> Path:
+        """Keep the newest checkpoint as that of the finished phase."""
         last = self.last_checkpoint()
         assert last is not None
-        for folder in self.path.glob("checkpoint-*"):  # first: none may pass for one of the preference
+        for folder in self.path.glob("checkpoint-*"):  # first: none may pass for one of the next phase
             if folder != last:
                 shutil.rmtree(folder, ignore_errors=True)
-        os.replace(last, self.path / IMITATED)
-        return self.path / IMITATED
+        os.replace(last, self.path / phase)
+        return self.path / phase
 
     def clear(self) -> None:
         """Delete all but the lock."""

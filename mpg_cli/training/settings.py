@@ -4,8 +4,8 @@ Models of a few million parameters need rates and ranks that would destroy one o
 little entropy, so the contrast of a pair is concentrated on single tokens, where the margin of the usual DPO
 loss grows without bound; small models therefore use a bounded margin (IPO) with a strong likelihood term.
 
-Larger models never say what a margin of some nats makes a little likelier: they imitate the chosen replies
-first, in many small steps, and learn the preference after it, at a lower rate.
+Larger models never say what a margin of some nats makes a little likelier: they imitate the chosen replies,
+in many small steps. Before that another adapter imitates the rejected ones, and is set aside: contrast.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOSSES = (
 )
 LABEL_SMOOTHING = {"exo_pair": 1e-3, "robust": 0.1}  # what their papers recommend
 IPO_WEIGHT = 0.1  # of the squared distance to the margin (nats), relative to the likelihood term
-
+LEAST_CONTRAST_RANK = 8
 
 _BY_SIZE = "by the size of the model"
 
@@ -78,6 +78,14 @@ class Choices:
         help="Weight of the likelihood of the chosen reply beside the loss.",
         shown=_BY_SIZE,
     )
+    contrast: float | None = option(
+        None,
+        metavar="N",
+        low=0,
+        help="Passes over the rejected replies, imitated first by an adapter that is set aside, so that the "
+        "persona's learns only what the chosen ones have beyond them; 0: none.",
+        shown=_BY_SIZE,
+    )
     imitation: float | None = option(
         None,
         metavar="N",
@@ -86,7 +94,7 @@ class Choices:
         shown=_BY_SIZE,
     )
     imitation_rate: float | None = option(
-        None, metavar="X", low=0, above=True, help="Learning rate of the imitation.", shown=_BY_SIZE
+        None, metavar="X", low=0, above=True, help="Learning rate of both imitations.", shown=_BY_SIZE
     )
     rank: int | None = option(None, metavar="R", low=1, help="Rank of the adapter.", shown=_BY_SIZE)
     alpha: float | None = option(
@@ -110,7 +118,11 @@ class Choices:
         None, metavar="X", low=0, above=True, help="Peak, after a warm-up; then it decays.", shown=_BY_SIZE
     )
     epochs: float | None = option(
-        None, metavar="N", low=0, above=True, help="Passes over the data.", shown=_BY_SIZE
+        None,
+        metavar="N",
+        low=0,
+        help="Passes over the data with the loss; 0: imitation alone.",
+        shown=_BY_SIZE,
     )
     batch_size: int | None = option(None, metavar="N", low=1, help="Rows per step.", shown=_BY_SIZE)
     micro_batch: int | None = option(
@@ -152,6 +164,7 @@ class Choices:
             ("--loss", self.loss),
             ("--beta", self.beta),
             ("--likelihood", self.likelihood),
+            ("--contrast", self.contrast),
             ("--imitation", self.imitation),
             ("--imitation-rate", self.imitation_rate),
         ):
@@ -162,6 +175,10 @@ class Choices:
                 )
             if self.loss == "sft" and flag != "--loss" and value is not None:
                 raise UsageError(f"{flag} conflicts with --loss sft, which is the likelihood alone")
+        if self.epochs == 0 and (self.method == "sft" or self.loss == "sft" or self.imitation == 0):
+            raise UsageError("--epochs 0 leaves nothing to train", hint="use it with --imitation")
+        if self.contrast and self.imitation == 0:
+            raise UsageError("--contrast needs --imitation above 0, which learns what the contrast leaves")
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,7 @@ class _Size:
     """Defaults of models with up to `parameters`.
 
     `rate` and `epochs` are those of the preference loss, `imitation_rate` and `imitation` (epochs, 0: none)
-    those of the imitation before it; --sft has the latter.
+    those of the imitation before it; --sft has the latter. `contrast` are the epochs before both.
     """
 
     parameters: float
@@ -180,6 +197,7 @@ class _Size:
     epochs: int
     imitation_rate: float
     imitation: int
+    contrast: int
     batch: int
     micro_batch: int
     max_length: int
@@ -187,9 +205,9 @@ class _Size:
 
 
 _SIZES = (
-    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 2e-3, 0, 16, 16, 1024, False),
-    _Size(1.5e9, "sigmoid", 1.0, 8, 2e-4, 1, 2e-3, 5, 4, 4, 1024, False),
-    _Size(math.inf, "sigmoid", 1.0, 64, 5e-5, 1, 2e-4, 5, 4, 1, 2048, True),
+    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 2e-3, 0, 0, 16, 16, 1024, False),
+    _Size(1.5e9, "sigmoid", 1.0, 4, 2e-4, 0, 2e-3, 3, 3, 4, 4, 1024, False),
+    _Size(math.inf, "sigmoid", 1.0, 64, 5e-5, 0, 2e-4, 3, 3, 4, 1, 2048, True),
 )
 
 
@@ -197,8 +215,9 @@ _SIZES = (
 class Settings:
     """All settings that determine the result for given model and data.
 
-    `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `imitation` are the epochs
-    of imitation before the loss, with a peak of `imitation_rate`; 0: none. `micro_batch` divides
+    `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `contrast` are the epochs of
+    imitation of the rejected replies, `imitation` those of the chosen ones after it, with a peak of
+    `imitation_rate`, and `epochs` those of the loss; 0: none. `micro_batch` divides
     `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations.
     """
 
@@ -206,6 +225,7 @@ class Settings:
     loss: str
     beta: float
     likelihood: float
+    contrast: float
     imitation: float
     imitation_rate: float
     rank: int
@@ -237,7 +257,20 @@ class Settings:
             epochs=self.imitation,
             learning_rate=self.imitation_rate,
             imitation=0.0,
+            contrast=0.0,
         )
+
+    @property
+    def of_contrast(self) -> Settings | None:
+        """The settings of the imitation of rejected replies; None: there is none.
+
+        Its rank is above the persona's: what it cannot hold would end up there.
+        """
+        imitation = self.of_imitation
+        if imitation is None or not self.contrast:
+            return None
+        rank = max(LEAST_CONTRAST_RANK, 2 * self.rank)
+        return replace(imitation, epochs=self.contrast, rank=rank, alpha=rank * self.alpha / self.rank)
 
 
 def resolve(
@@ -259,12 +292,16 @@ def resolve(
     imitates = loss == "sft"  # and nothing else
     rate = size.imitation_rate if imitates else size.rate
     epochs = size.imitation if imitates and size.imitation else size.epochs
+    imitation = 0.0 if imitates else _or(choices.imitation, float(size.imitation))
+    if not imitation and not epochs:
+        epochs = 1
     return Settings(
         method=choices.method,
         loss=loss,
         beta=_or(choices.beta, 0.1),
         likelihood=0.0 if imitates else _or(choices.likelihood, size.likelihood),
-        imitation=0.0 if imitates else _or(choices.imitation, float(size.imitation)),
+        contrast=_or(choices.contrast, float(size.contrast)) if imitation else 0.0,
+        imitation=imitation,
         imitation_rate=0.0 if imitates else _or(choices.imitation_rate, size.imitation_rate),
         rank=rank,
         alpha=_or(choices.alpha, 2.0 * rank),

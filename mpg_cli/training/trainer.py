@@ -1,7 +1,8 @@
 """One training run with TRL and PEFT: silent, resumable, on one device.
 
-A run on pairs may have two phases: the chosen replies are imitated, then the preference loss goes on from
-there, with the imitating adapter as its reference. The evaluation at the end compares with the base.
+A run on pairs has up to three phases. An adapter imitates the rejected replies; another one imitates the
+chosen replies on top of it; the preference loss goes on from there without the first, with the imitating
+adapter as its reference. The evaluation at the end compares with the base.
 
 The trainers' progress bars, logs, model cards and telemetry are off; metrics go to a `Watch`.
 """
@@ -15,7 +16,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE
 from mpg_cli.training import settings as settings_of
+from mpg_cli.training.contrast import added
 from mpg_cli.training.conversation import Example, reply_tokens
 from mpg_cli.training.data import check_enough
-from mpg_cli.training.run import RunFolder
+from mpg_cli.training.run import CONTRAST, IMITATION, RunFolder
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures, Watch, weighted
 
@@ -63,7 +65,8 @@ class Pace:
 class Job:
     """The model, data and settings of a run; `resume` is a checkpoint of its phase.
 
-    `start` is the checkpoint with the adapter to begin with.
+    `start` is the checkpoint with the adapter to begin with, `contrast` the folder of an adapter that has
+    imitated the rejected replies.
     """
 
     loaded: LoadedModel
@@ -74,13 +77,14 @@ class Job:
     resume: Path | None = None
     pace: Pace = Pace()
     start: Path | None = None
+    contrast: Path | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
     """A finished run: the adapter's configuration and tensors in PEFT's form, and the metrics.
 
-    `steps` and `resumed_at` count those of both phases. `too_long` counts rows without room for a reply
+    `steps` and `resumed_at` count those of all phases. `too_long` counts rows without room for a reply
     within the maximum length, `cut` truncated rows.
     """
 
@@ -108,24 +112,23 @@ def train(job: Job, watch: Watch) -> Trained | None:
     """
     watch.display.stage("preparing the data")
     with _quiet(), _readable_errors(job), _own_forward(job.loaded.model):
-        steps_before = resumed_at = 0
-        if (imitation := job.settings.of_imitation) is not None:
-            if job.run.imitated is None:
-                watch.phase("imitating the chosen replies")
-                first = replace(job, settings=imitation, train=chosen(job.train), held_out=())
-                trainer, callback, _, _ = _run(first, watch)
-                trainer.model.unload()
-                if trainer.state.global_step < trainer.state.max_steps:
-                    return None
-                job.run.keep_imitated()
-                steps_before, resumed_at = trainer.state.global_step, callback.began_at
-                if watch.stopping:
-                    return None
-                job = replace(job, resume=None)
-            else:
-                steps_before = resumed_at = _step_of(job.run.imitated)
-            watch.phase("training the preference")
-            job = replace(job, start=job.run.imitated)
+        phases = _Phases(job, watch)
+        contrast = job.contrast
+        if contrast is None and (settings := job.settings.of_contrast) is not None:
+            contrast = phases.imitate(
+                CONTRAST, settings, rejected(job.train), "imitating the rejected replies"
+            )
+            if contrast is None:
+                return None
+        if (settings := job.settings.of_imitation) is not None:
+            with contextlib.nullcontext() if contrast is None else added(job.loaded.model, contrast):
+                start = phases.imitate(IMITATION, settings, chosen(job.train), "imitating the chosen replies")
+            if start is None:
+                return None
+            job = replace(job, start=start)
+            if job.settings.epochs:
+                watch.phase("training the preference")
+        job = replace(job, resume=phases.resume)
         trainer, callback, too_long, cut = _run(job, watch)
         if watch.stopping and trainer.state.global_step < trainer.state.max_steps:
             return None
@@ -154,8 +157,8 @@ def train(job: Job, watch: Watch) -> Trained | None:
             config=config,
             tensors=tensors,
             base_model=model.unload(),
-            steps=steps_before + trainer.state.global_step,
-            resumed_at=resumed_at + callback.began_at,
+            steps=phases.steps + trainer.state.global_step,
+            resumed_at=phases.resumed_at + callback.began_at,
             figures=watch.recent(),
             held_out=held_out,
             held_out_rows=held_out_rows,
@@ -164,22 +167,70 @@ def train(job: Job, watch: Watch) -> Trained | None:
         )
 
 
+def train_contrast(job: Job, watch: Watch) -> Path | None:
+    """Imitate single replies, for runs that take the result as their `contrast`; as `train` otherwise."""
+    with _quiet(), _readable_errors(job), _own_forward(job.loaded.model):
+        return _Phases(job, watch).imitate(CONTRAST, job.settings, job.train, "imitating the neutral replies")
+
+
 def chosen(pairs: Sequence[Example]) -> list[Example]:
     """The chosen replies of pairs as examples of their own, each once: a reply may stand in several pairs."""
-    found = {
-        (tuple(pair.prompt), tuple(pair.replies[0])): Example(pair.prompt, pair.replies[:1]) for pair in pairs
-    }
+    return _single(Example(pair.prompt, pair.replies[:1]) for pair in pairs)
+
+
+def rejected(pairs: Sequence[Example]) -> list[Example]:
+    """The rejected replies likewise."""
+    return _single(Example(pair.prompt, pair.replies[1:]) for pair in pairs)
+
+
+def _single(examples: Iterable[Example]) -> list[Example]:
+    found = {(tuple(own.prompt), tuple(own.replies[0])): own for own in examples}
     return list(found.values())
 
 
+class _Phases:
+    """The imitations of a run, one after the other; those that are finished are not repeated.
+
+    `resume` is the checkpoint of the next phase, `steps` and `resumed_at` are sums over those before.
+    """
+
+    def __init__(self, job: Job, watch: Watch) -> None:
+        self._job, self._watch = job, watch
+        self.resume = job.resume
+        self.steps = self.resumed_at = 0
+
+    def imitate(self, phase: str, settings: Settings, replies: Sequence[Example], words: str) -> Path | None:
+        """The folder of the adapter that imitates these replies; None if `watch` stopped it."""
+        run = self._job.run
+        if done := run.finished.get(phase):
+            self.steps += (steps := _step_of(done))
+            self.resumed_at += steps
+            return done
+        self._watch.phase(words)
+        job = replace(self._job, settings=settings, train=replies, held_out=(), resume=self.resume)
+        trainer, callback, _, _ = _run(job, self._watch)
+        trainer.model.unload()
+        if trainer.state.global_step < trainer.state.max_steps:
+            return None
+        done = run.finish(phase)
+        self.steps += trainer.state.global_step
+        self.resumed_at += callback.began_at
+        self.resume = None
+        return None if self._watch.stopping else done
+
+
 def _run(job: Job, watch: Watch) -> tuple[Any, _Callback, int, int]:
-    """Run one phase until it ends or `watch` stops it; then as `_trainer`. Raises NumericsError."""
+    """Run one phase until it ends or `watch` stops it; then as `_trainer`. Raises NumericsError.
+
+    Nothing is trained where the settings have no epochs.
+    """
     trainer, too_long, cut = _trainer(job)
     beta = trainer.args.beta if job.settings.method == "dpo" else 1.0
     callback = _Callback(watch, job.settings, beta, job.pace)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+    if job.settings.epochs:
+        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if callback.diverged is not None:
         raise NumericsError(
             f"training diverged: the loss is not finite at step {callback.diverged}",
@@ -284,7 +335,7 @@ def _arguments(job: Job, tokens: float) -> Any:
     dtype = job.loaded.dtype.value
     common: dict[str, Any] = {
         "output_dir": str(job.run.path),
-        "num_train_epochs": settings.epochs,
+        "num_train_epochs": settings.epochs or 1.0,  # 0: it only evaluates
         "per_device_train_batch_size": settings.micro_batch,
         "per_device_eval_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": settings.batch_size // settings.micro_batch,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpg_cli.config.named_models import BUNDLED
 from mpg_cli.errors import ExitCode, MpgError, NumericsError, UsageError
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mpg_cli.training.heard import Hearing
     from mpg_cli.training.rows import Row
     from mpg_cli.training.trainer import Job, Trained
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -190,14 +192,16 @@ def perform(
     notices: Notices,
     progress: AbstractContextManager[Display],
     record: Callable[[Summary], None] = lambda summary: None,
+    contrast: Path | None = None,
 ) -> Summary | ExitCode:
     """Train and publish; returns the exit code if a signal ended the run with a checkpoint.
 
-    `record` gets the summary before the finished run is deleted. Raises UsageError, NumericsError,
+    `record` gets the summary before the finished run is deleted; `contrast` is an adapter that has imitated
+    the rejected replies. Raises UsageError, NumericsError,
     ModelError, MpgError.
     """
     from mpg_cli.training.run import RunFolder
-    from mpg_cli.training.trainer import Job
+    from mpg_cli.training.trainer import Job, train
 
     settings, used = ready.settings, ready.rows
     notices.problems(ready.refused, strict=request.strict)
@@ -213,9 +217,10 @@ def perform(
             held_out=[example_of[id(row)] for row in held_rows],
             run=run,
             resume=run.begin(plan(request, ready.loaded, settings), force=request.force),
+            contrast=contrast,
         )
         notices.resuming(job.resume, run)
-        trained = _train(job, notices, progress, force=request.force)
+        trained = run_job(train, job, notices, progress, force=request.force)
         if isinstance(trained, ExitCode):
             return trained
         _publish(request, ready.loaded, trained)
@@ -265,12 +270,15 @@ def plan(request: TrainRequest, loaded: LoadedModel, settings: Settings) -> dict
     }
 
 
-def _train(
-    job: Job, notices: Notices, progress: AbstractContextManager[Display], *, force: bool
-) -> Trained | ExitCode:
-    """Run to the end; a first Ctrl-C or SIGTERM stops with a checkpoint, a second one immediately."""
-    from mpg_cli.training.trainer import train
-
+def run_job(
+    train: Callable[[Job, Watch], T | None],
+    job: Job,
+    notices: Notices,
+    progress: AbstractContextManager[Display],
+    *,
+    force: bool,
+) -> T | ExitCode:
+    """`train` to the end; a first Ctrl-C or SIGTERM stops with a checkpoint, a second one immediately."""
     try:
         with progress as display:
             watch = Watch(display)

@@ -92,7 +92,7 @@ def test_the_advice_is_about_what_was_done() -> None:
     quiet, size = heard(0.0, 0.1), 600_000_000
     words = {
         "--imitation-rate": Choices(),
-        "--imitation 5": Choices(imitation=0),
+        "--imitation 3": Choices(imitation=0),
         "--learning-rate": Choices(sft=True),
     }
     for change, choices in words.items():

@@ -132,32 +132,32 @@ def test_a_finished_imitation_is_kept_for_the_preference(tmp_path: Path) -> None
         run.begin(PLAN, force=False)
         checkpoint(run.path, 10)
         checkpoint(run.path, 20)
-        assert run.imitated is None
-        kept = run.keep_imitated()
+        assert not run.finished
+        kept = run.finish("imitation")
         assert json.loads((kept / "trainer_state.json").read_text())["global_step"] == 20
         assert run.last_checkpoint() is None
     with RunFolder(tmp_path / "run") as run:
         assert run.begin(PLAN, force=False) is None
-        assert run.imitated == kept
+        assert run.finished == {"imitation": kept}
         later = checkpoint(run.path, 5)
     with RunFolder(tmp_path / "run") as run:
         with pytest.raises(UsageError, match="with other settings"):
             run.begin(PLAN | {"rank": 4}, force=False)
         assert run.begin(PLAN, force=False) == later
         assert run.begin(PLAN, force=True) is None
-        assert run.imitated is None
+        assert not run.finished
 
 
 def test_a_damaged_imitation_takes_the_preference_with_it(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as run:
         run.begin(PLAN, force=False)
         checkpoint(run.path, 10)
-        kept = run.keep_imitated()
+        kept = run.finish("imitation")
         checkpoint(run.path, 5)
         (kept / "adapter_model.safetensors").write_bytes(b"")
     with RunFolder(tmp_path / "run") as run:
         assert run.begin(PLAN, force=False) is None
-        assert (run.dropped, run.imitated, run.last_checkpoint()) == ([kept], None, None)
+        assert (run.dropped, run.finished, run.last_checkpoint()) == ([kept], {}, None)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def test_the_losses_are_those_of_trl() -> None:
 def test_small_and_large_models_get_other_defaults() -> None:
     small, middle, large = (resolve(Choices(), size, None) for size in (SMALL, MIDDLE, LARGE))
     assert (small.loss, middle.loss, large.loss) == ("ipo", "sigmoid", "sigmoid")
-    assert small.rank <= middle.rank < large.rank
+    assert small.rank < large.rank
+    assert middle.rank < large.rank
     assert small.learning_rate > middle.learning_rate > large.learning_rate
     assert (small.checkpointing, large.checkpointing) == (False, True)
     assert (small.batch_size, small.micro_batch) == (16, 16)
@@ -39,11 +40,15 @@ def test_models_of_real_text_imitate_before_they_prefer() -> None:
     small, middle, large = (resolve(Choices(), size, None) for size in (SMALL, MIDDLE, LARGE))
     assert small.of_imitation is None
     for settings in (middle, large):
-        first = settings.of_imitation
+        first, before = settings.of_imitation, settings.of_contrast
         assert first is not None
+        assert before is not None
         assert (first.method, first.loss, first.likelihood, first.of_imitation) == ("sft", "sft", 0, None)
         assert first.learning_rate > settings.learning_rate
-        assert 72 * first.epochs / first.batch_size >= 90  # steps on 72 replies: fewer were not heard
+        assert 72 * first.epochs / first.batch_size >= 54  # steps on 72 replies: fewer were not heard
+        assert (before.rank, before.alpha / before.rank) == (2 * first.rank, first.alpha / first.rank)
+        assert before.of_contrast is None
+        assert settings.epochs == 0
     assert resolve(Choices(imitation=0), MIDDLE, None).of_imitation is None
     asked = resolve(Choices(imitation=2, imitation_rate=1e-3), SMALL, None).of_imitation
     assert asked is not None
@@ -84,11 +89,15 @@ def test_the_context_bounds_the_length() -> None:
         ({"rank": 0}, "--rank 0 must be at least 1"),
         ({"beta": 0.0}, "--beta 0 must be above 0"),
         ({"learning_rate": math.nan}, "--learning-rate nan must be above 0"),
-        ({"epochs": math.inf}, "--epochs inf must be above 0"),
+        ({"epochs": math.inf}, "--epochs inf must be 0 or more"),
         ({"likelihood": math.nan}, "--likelihood nan must be 0 or more"),
         ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
         ({"seed": -1}, "--seed -1 must be 0 or more"),
         ({"sft": True, "beta": 0.2}, "--beta applies to preference data"),
+        ({"sft": True, "epochs": 0.0}, "--epochs 0 leaves nothing to train"),
+        ({"imitation": 0.0, "epochs": 0.0}, "--epochs 0 leaves nothing to train"),
+        ({"imitation": 0.0, "contrast": 1.0}, "--contrast needs --imitation above 0"),
+        ({"sft": True, "contrast": 1.0}, "--contrast applies to preference data"),
         ({"imitation": -1.0}, "--imitation -1 must be 0 or more"),
         ({"sft": True, "imitation": 1.0}, "--imitation applies to preference data"),
         ({"loss": "sft", "imitation_rate": 1.0}, "--imitation-rate conflicts with --loss sft"),

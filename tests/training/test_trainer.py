@@ -258,9 +258,56 @@ def test_the_chosen_replies_are_imitated_before_the_preference(chat_model: Path,
     assert not any("ref" in key for key in result.tensors)
 
 
-@pytest.mark.parametrize("at", [1, 4, 5, 7], ids=["imitation", "its end", "preference", "later"])
-def test_a_run_of_two_phases_is_resumed_in_either(chat_model: Path, tmp_path: Path, at: int) -> None:
-    whole = trained(chat_model, tmp_path / "whole", **PHASES)
+def test_what_chosen_and_rejected_replies_share_is_not_learnt(chat_model: Path, tmp_path: Path) -> None:
+    """Where both replies of a pair are the same, the adapter learns much less of them."""
+    alike = {"imitation": 6.0, "imitation_rate": 0.02, "epochs": 0.0}
+    with RunFolder(tmp_path / "run") as run:
+        own = job(chat_model, run, tmp_path, **alike, contrast=12.0)
+        model, forward = own.loaded.model, own.loaded.model.forward
+        same = replace(own, train=[Example(one.prompt, one.replies[:1] * 2) for one in own.train])
+        with_contrast = finished(train(same, Watch(recorder := Recorder())))
+        assert model.forward == forward
+        assert not any(module._forward_hooks for module in model.modules())
+    assert recorder.stages == [
+        "preparing the data",
+        "imitating the rejected replies",
+        "imitating the chosen replies",
+        "evaluating",
+    ]
+    assert with_contrast.steps == 24 + 12
+    without = trained(chat_model, tmp_path / "without", **alike)
+    assert with_contrast.held_out is not None
+    assert without.held_out is not None
+    assert abs(with_contrast.held_out.margin or 0) < 0.5 * (without.held_out.margin or 0)
+
+
+def test_an_added_adapter_is_that_of_peft(chat_model: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    from mpg_cli.training.contrast import added
+
+    with RunFolder(tmp_path / "run") as run:
+        own = job(chat_model, run, tmp_path, sft=True)
+        assert train(own, Watch(Recorder())) is not None
+        adapter = run.last_checkpoint()
+        assert adapter is not None
+        model = own.loaded.model
+        ids = torch.arange(3, 12)[None]
+        plain = model(ids).logits
+        with added(model, adapter):
+            ours = model(ids).logits
+        assert torch.equal(model(ids).logits, plain)
+        theirs = PeftModel.from_pretrained(model, adapter)(ids).logits
+    assert (ours - plain).abs().max() > 0.1
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+THREE = PHASES | {"contrast": 2.0}
+
+
+@pytest.mark.parametrize("at", [1, 4, 6, 8, 10], ids=["contrast", "its end", "imitation", "its own", "later"])
+def test_a_run_of_three_phases_is_resumed_in_each(chat_model: Path, tmp_path: Path, at: int) -> None:
+    whole = trained(chat_model, tmp_path / "whole", **THREE)
     seen = 0
 
     def stop(step: int) -> None:
@@ -272,12 +319,12 @@ def test_a_run_of_two_phases_is_resumed_in_either(chat_model: Path, tmp_path: Pa
     with RunFolder(tmp_path / "again") as run:
         run.begin({}, force=False)
         watch = Watch(Recorder(stop))
-        assert train(job(chat_model, run, tmp_path, **PHASES), watch) is None
-        assert (run.imitated is not None) == (at >= 4)
+        assert train(job(chat_model, run, tmp_path, **THREE), watch) is None
+        assert list(run.finished) == ["contrast", "imitation"][: (at >= 4) + (at >= 8)]
     with RunFolder(tmp_path / "again") as run:
-        second = replace(job(chat_model, run, tmp_path, **PHASES), resume=run.begin({}, force=False))
+        second = replace(job(chat_model, run, tmp_path, **THREE), resume=run.begin({}, force=False))
         result = finished(train(second, Watch(Recorder())))
-    assert (result.resumed_at, result.steps) == (min(at + 1, 8) if at != 4 else 4, 8)
+    assert (result.resumed_at, result.steps) == (at if at in (4, 8) else at + 1, 12)
     assert result.held_out == whole.held_out
     assert all(torch.equal(result.tensors[key], whole.tensors[key]) for key in whole.tensors)
 
