@@ -202,12 +202,13 @@ class _Size:
     micro_batch: int
     max_length: int
     checkpointing: bool
+    stored: str
 
 
 _SIZES = (
-    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 2e-3, 0, 0, 16, 16, 1024, False),
-    _Size(1.5e9, "sigmoid", 1.0, 4, 2e-4, 0, 2e-3, 3, 3, 4, 4, 1024, False),
-    _Size(math.inf, "sigmoid", 1.0, 64, 5e-5, 0, 2e-4, 3, 3, 4, 1, 2048, True),
+    _Size(5e7, "ipo", 1.0, 8, 2e-3, 5, 2e-3, 0, 0, 16, 16, 1024, False, "float32"),
+    _Size(1.5e9, "sigmoid", 1.0, 4, 2e-4, 0, 2e-3, 3, 3, 4, 4, 1024, False, "bfloat16"),
+    _Size(math.inf, "sigmoid", 1.0, 64, 5e-5, 0, 2e-4, 3, 3, 4, 1, 2048, True, "bfloat16"),
 )
 
 
@@ -218,7 +219,8 @@ class Settings:
     `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `contrast` are the epochs of
     imitation of the rejected replies, `imitation` those of the chosen ones after it, with a peak of
     `imitation_rate`, and `epochs` those of the loss; 0: none. `micro_batch` divides
-    `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations.
+    `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations. `stored` is
+    the widest precision of the adapter's file.
     """
 
     method: Method
@@ -239,6 +241,7 @@ class Settings:
     eval_split: float
     seed: int
     checkpointing: bool
+    stored: str
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, equal to its JSON round trip."""
@@ -314,6 +317,7 @@ def resolve(
         eval_split=choices.eval_split,
         seed=choices.seed,
         checkpointing=size.checkpointing,
+        stored=size.stored,
     )
 
 

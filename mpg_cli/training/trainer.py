@@ -146,6 +146,8 @@ def train(job: Job, watch: Watch) -> Trained | None:
         model = trainer.model
         config = model.peft_config["default"].to_dict()
         dtype = job.loaded.dtype.value
+        if dtype == torch.float32:
+            dtype = getattr(torch, job.settings.stored)
         saved = get_peft_model_state_dict(model, save_embedding_layers=False)
         tensors = {key: value.detach().to("cpu", dtype) for key, value in saved.items()}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
