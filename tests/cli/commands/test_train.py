@@ -83,7 +83,7 @@ def test_the_text_summary_has_the_next_command(mpg: Cli, model: Path) -> None:
     assert lines[3].startswith("held out, 2 pairs: accuracy 100% (loss ")
     assert lines[4] == f"try it: mpg generate --persona grump --model {model} '…'"
     assert "step 6/6: loss " in err
-    assert "rank 4, rate 0.02, 2 epochs, batch 8, seed 0" in err
+    assert "2 epochs, rate 0.02; rank 4, batch 8, seed 0" in err
 
 
 def test_quiet_prints_only_the_summary(mpg: Cli, model: Path) -> None:
