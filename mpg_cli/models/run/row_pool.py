@@ -2,9 +2,7 @@
 
 A physical row has adapters and a cache of its own, and belongs to a candidate of a slot. Slots of different
 blends share passes: a pass goes over all physical rows, also those without a slot, whose results are unused.
-Those keep their cache until another sequence takes them: a prefix that a row of equal weights has in its
-is copied, not read. So the next turn of a conversation costs its new tokens, another sample of a prompt
-nothing, and two blends read the prompt of the reference, or of a persona in both, once.
+Those keep their cache until another sequence takes them, see `Prefill`.
 
 Independent of sampling and of text.
 """
@@ -14,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -26,11 +23,11 @@ from mpg_cli.models.run.forward import Forward, position_bytes
 from mpg_cli.models.run.lora_bank import LoraBank
 from mpg_cli.models.run.plan import PassPlan, plan_of
 from mpg_cli.models.run.pool_scores import PoolScores, SlotView
+from mpg_cli.models.run.prefill import Prefill
 from mpg_cli.models.run.row_table import FREE, RowTable
 from mpg_cli.models.text.vocabulary import Vocabulary, embedded
 from mpg_cli.sampling.scorer import Kept, padded, to_device
 
-WORTH_COPYING = 8  # tokens of a prefix; fewer are read again
 IDLE, SHARE_IDLE = 8, 0.25  # rows without a slot that are kept: so many, or this share of those with one
 
 
@@ -73,19 +70,6 @@ class _Slot:
     index: Tensor  # physical rows (R, N)
 
 
-@dataclass
-class _Reading:
-    """The prompt of a physical row that is not in its cache yet.
-
-    `leader` is a row with the same weights and prompt that reads it; then it is copied.
-    """
-
-    ids: list[int]  # all but the last token
-    last: int
-    leader: int | None = None
-    begun: bool = False
-
-
 class RowPool:
     """The rows of one model. Implements `StepScorer` for the slots that have rows here."""
 
@@ -114,8 +98,8 @@ class RowPool:
         """Remove all slots and rows, for instance after an exception in the middle of a pass."""
         before = self._table.adapters
         self._slots: dict[int, _Slot] = {}
-        self._readings: dict[int, _Reading] = {}  # by physical row, the oldest first
         self._table, self._cache = RowTable(), self._forward.new_cache(0)
+        self._prefill = Prefill(self._table, self._cache)
         # A drafted token (B, N) on its device, to be fed, and the rows (n,) that get it.
         self._pushed: tuple[Tensor, Tensor] | None = None
         self._changed()
@@ -142,27 +126,22 @@ class RowPool:
         Those are pending, so that the first `score` starts from them as later ones do from the last committed
         token. A failure, such as running out of memory, leaves the pool to be `reset`.
         """
-        wanted = [
-            (slot, r, n, row)
-            for slot, rows in new.items()
-            for r, row in enumerate(rows.rows)
-            for n in range(rows.candidates)
-        ]
-        new_rows = [row for *_, row in wanted]
-        known = self._common([(row.key, row.prompt[:-1]) for row in new_rows])
-        places = self._choose(new_rows, known)
+        new_rows = [row for rows in new.values() for row in rows.rows for _ in range(rows.candidates)]
+        known = self._prefill.common([(row.key, tuple(row.prompt[:-1])) for row in new_rows])
+        places, table = self._prefill.choose(known), self._table
         self._give(dict(zip(places, new_rows, strict=True)))
-        table = self._table
-        index = {slot: torch.zeros(len(r.rows), r.candidates, dtype=torch.long) for slot, r in new.items()}
-        for (slot, r, n, _), place in zip(wanted, places, strict=True):
-            index[slot][r, n] = place
-            table.owner[place], table.row[place], table.candidate[place] = slot, r, n
-        self._slots |= {slot: _Slot(rows, index[slot]) for slot, rows in new.items()}
+        rest = iter(places)
+        for slot, rows in new.items():
+            R, N = len(rows.rows), rows.candidates
+            index = torch.tensor([next(rest) for _ in range(rows.count)]).view(R, N)
+            table.owner[index], table.row[index] = slot, torch.arange(R)[:, None]
+            table.candidate[index] = torch.arange(N)
+            self._slots[slot] = _Slot(rows, index)
         if self._cache.span.total < self.size:
             moved = self._arrange(range(self.size))
             places = [moved[place] for place in places]
             known = [{moved[row]: length for row, length in own.items()} for own in known]
-        self._begin(places, [row.prompt for row in new_rows], known)
+        self._prefill.begin(places, [row.prompt for row in new_rows], known)
         self._changed()
 
     def free(self, slot: int, *, damaged: bool = False) -> None:
@@ -172,12 +151,10 @@ class RowPool:
             return
         rows = own.index.flatten()
         self._table.owner[rows], self._table.counts[rows] = FREE, 0
-        for row in rows.tolist():
-            self._readings.pop(row, None)
         if damaged:
             self._cache.clear_rows(rows)
             self._table.cached[rows] = 0
-        self._elect()
+        self._prefill.drop(rows.tolist())
         self._changed()
 
     def compact(self) -> None:
@@ -194,132 +171,22 @@ class RowPool:
 
     def is_read(self, slot: int) -> bool:
         """Whether the prompts of a slot are in the cache, so that it can be scored."""
-        return not any(row in self._readings for row in self._slots[slot].index.flatten().tolist())
+        return self._prefill.is_read(self._slots[slot].index.flatten().tolist())
 
     @property
     def unread(self) -> int:
         """Prompt tokens that are still to be read."""
-        rows = [row for row, reading in self._readings.items() if reading.leader is None]
-        return sum(len(self._readings[row].ids) - int(self._table.cached[row]) for row in rows)
+        return self._prefill.unread
+
+    def copy_from(self, pool: RowPool) -> None:
+        """See `Prefill.copy_from`."""
+        self._prefill.copy_from(pool._prefill)
 
     def read(self, budget: int) -> None:
         """Read the next block of the oldest unread prompts in one pass: about `budget` tokens of all rows."""
         if self._sibling is not None:
             self.copy_from(self._sibling)
-        leaders = [row for row, reading in self._readings.items() if reading.leader is None]
-        if not leaders:
-            return
-        for row in leaders:
-            self._readings[row].begun = True
-        missing = [len(self._readings[row].ids) - int(self._table.cached[row]) for row in leaders]
-        rows = sorted(leaders[place] for place in self.plan.read_together(missing, budget))
-        index = torch.tensor(rows)
-        starts = self._table.cached[index]  # (n,)
-        parts = [self._readings[row].ids[begin:] for row, begin in zip(rows, starts.tolist(), strict=True)]
-        block = max(1, budget // len(rows))
-        tokens = padded([part[:block] for part in parts])  # (n, T)
-        first = int(starts[0])
-        start: int | Tensor = first if bool((starts == first).all()) else starts
-        whole = len(rows) == self.size
-        with self._active(self._assigned(None if whole else rows)):
-            self._forward.read(self._cache, tokens, start, None if whole else index)
-        lengths = torch.tensor([min(block, len(part)) for part in parts])
-        self._table.cached[index] += lengths
-        self.read_tokens += int(lengths.sum())
-        for row in rows:
-            self._finish_if_read(row)
-
-    def _begin(
-        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], known: Sequence[Mapping[int, int]]
-    ) -> None:
-        """Give rows their prompts; what rows of equal weights have in their cache (`known`) is copied."""
-        table = self._table
-        for row, own in zip(rows, known, strict=True):
-            table.cached[row] = own.get(row, 0)
-        valid: list[int] = table.cached.tolist()  # copies write behind these
-        leaders = {
-            (table.keys[row], tuple(own.ids)): row
-            for row, own in self._readings.items()
-            if own.leader is None
-        }
-        found: dict[int, Mapping[int, int]] = {}
-        for row, prompt, lengths in zip(rows, prompts, known, strict=True):
-            ids = list(prompt[:-1])
-            leader = leaders.setdefault((table.keys[row], tuple(ids)), row)
-            self._readings[row] = _Reading(ids, prompt[-1], None if leader == row else leader)
-            if leader == row:
-                found[row] = {other: min(n, valid[other]) for other, n in lengths.items()}
-        self._copy_known(self, found)
-
-    def _copy_known(self, pool: RowPool, found: Mapping[int, Mapping[int, int]]) -> None:
-        """Copy what rows of a pool have cached of the prompts of rows: of each the longest beginning.
-
-        `found` has the lengths by row, and by row of the pool.
-        """
-        cached: list[int] = self._table.cached.tolist()
-        best = {row: max(own, key=own.__getitem__) for row, own in found.items() if own}
-        ends = {row: found[row][source] for row, source in best.items()}
-        rows = [row for row in best if ends[row] >= cached[row] + WORTH_COPYING]
-        for end in {ends[row] for row in rows}:  # not beyond: there may be NaN
-            alike = [row for row in rows if ends[row] == end]
-            source, target = torch.tensor([best[row] for row in alike]), torch.tensor(alike)
-            self._cache.copy_rows(source, target, min(cached[row] for row in alike), end, pool._cache)
-            self._table.cached[target] = end
-        for row in found:
-            self._finish_if_read(row)
-
-    def copy_from(self, pool: RowPool) -> None:
-        """The same for rows whose prompts are about to be read, from another pool of the model."""
-        rows = [row for row, own in self._readings.items() if own.leader is None and not own.begun]
-        lengths = pool._common([(self._table.keys[row], self._readings[row].ids) for row in rows])
-        self._copy_known(pool, dict(zip(rows, lengths, strict=True)))
-
-    def _elect(self) -> None:
-        """Give rows whose leader has no slot another one: the first with the same prompt."""
-        leaders: dict[tuple[RowKey, tuple[int, ...]], int] = {}
-        for row, own in self._readings.items():
-            if own.leader is not None and own.leader not in self._readings:
-                own.leader = leaders.get((self._table.keys[row], tuple(own.ids)))
-                if own.leader is None:
-                    leaders[self._table.keys[row], tuple(own.ids)] = row
-        rows = list(leaders.values())
-        known = self._common([(self._table.keys[row], self._readings[row].ids) for row in rows])
-        self._copy_known(self, dict(zip(rows, known, strict=True)))
-
-    def _common(self, prompts: Sequence[tuple[RowKey, Sequence[int]]]) -> list[dict[int, int]]:
-        """For each of these weights and prompts: the rows that have these weights and a prefix in their
-        cache, with its length.
-        """
-        found: list[dict[int, int]] = [{} for _ in prompts]
-        if not found:
-            return found
-        alike: dict[RowKey, list[int]] = {}
-        for row, (key, length) in enumerate(zip(self._table.keys, self._table.cached.tolist(), strict=True)):
-            if length:
-                alike.setdefault(key, []).append(row)
-        for key, rows in alike.items():
-            places = [place for place, (own, ids) in enumerate(prompts) if own == key and ids]
-            if places:
-                index, tokens = torch.tensor(rows), padded([list(prompts[place][1]) for place in places])
-                most = torch.tensor([len(prompts[place][1]) for place in places])  # (n,)
-                lengths = self._cache.common(index, tokens).minimum(self._table.cached[index])  # (n, R)
-                for place, of_rows in zip(places, lengths.minimum(most[:, None]).tolist(), strict=True):
-                    found[place] = dict(zip(rows, of_rows, strict=True))
-        return found
-
-    def _finish_if_read(self, row: int) -> None:
-        """Make the last prompt token of a row pending once the others are cached; its followers copy it."""
-        reading = self._readings[row]
-        if int(self._table.cached[row]) < len(reading.ids):
-            return
-        followers = [other for other, own in self._readings.items() if own.leader == row]
-        if followers:
-            target, end = torch.tensor(followers), len(reading.ids)
-            begin = int(self._table.cached[target].min())
-            self._cache.copy_rows(torch.full_like(target, row), target, begin, end)
-            self._table.cached[target] = end
-        for done in (row, *followers):
-            self._table.start(done, self._readings.pop(done).last)
+        self.read_tokens += self._prefill.read(self.plan, budget, self._read)
 
     # -- the protocol of the sampler -------------------------------------------------------------
 
@@ -417,63 +284,44 @@ class RowPool:
             cached, idle = self._table.cached, self._table.owner == FREE
             cached[idle] = cached[idle].clamp(max=int(cached[own].max()))
 
+    def _read(self, tokens: Tensor, rows: Tensor) -> None:
+        """Fill the cache in one pass over prompt tokens (n, T) of these physical rows (n,)."""
+        part = None if len(rows) == self.size else rows
+        with self._active(self._assigned(part)):
+            self._forward.read(self._cache, tokens, self._table.starts(rows), part)
+
     def _logits(self, tokens: Tensor) -> Tensor:
         """Logits (P, T, V) after each of the tokens (P, T)."""
         lengths: list[int] = self._table.cached.tolist()
         together = self.plan.sequences_together(lengths, self.position_bytes, self._weight_bytes)
         if len(together) == 1:
             return self._pass(tokens, None)
-        logits = torch.cat([self._pass(tokens[part], part) for part in together])
-        return logits[torch.tensor(list(chain(*together))).argsort()]
+        parts = [torch.tensor(part) for part in together]
+        logits = torch.cat([self._pass(tokens[part], part) for part in parts])
+        return logits[torch.cat(parts).argsort()]
 
-    def _pass(self, tokens: Tensor, rows: list[int] | None) -> Tensor:
-        """Logits (n, T, V) of one pass over tokens (n, T) of these physical rows (None: all)."""
-        index = None if rows is None else torch.tensor(rows)
-        cached = self._table.cached if index is None else self._table.cached[index]  # (n,)
-        start: int | Tensor = int(cached[0])
-        if not bool((cached == start).all()):
-            start = cached
-        alone, assignment = len(self._slots) == 1, self._assigned(rows)
-        version = 0 if assignment is None else assignment.version
+    def _pass(self, tokens: Tensor, rows: Tensor | None) -> Tensor:
+        """Logits (n, T, V) of one pass over tokens (n, T) of these physical rows (n,) (None: all)."""
+        start, assignment = self._table.starts(rows), self._assigned(rows)
+        alone, version = len(self._slots) == 1, 0 if assignment is None else assignment.version
         with self._active(assignment):
-            return self._forward.score(self._cache, tokens, start, index, alone=alone, version=version)
+            return self._forward.score(self._cache, tokens, start, rows, alone=alone, version=version)
 
     def _active(self, assignment: Assignment | None) -> AbstractContextManager[None]:
         """The context of passes with these adapters."""
         return nullcontext() if self.bank is None else self.bank.active(assignment)
 
-    def _assigned(self, rows: Sequence[int] | None) -> Assignment | None:
-        """The adapters of these physical rows (None: all)."""
+    def _assigned(self, rows: Tensor | None) -> Assignment | None:
+        """The adapters of these physical rows (n,) (None: all)."""
         if self.bank is None:
             return None
         if rows is not None:
-            return self.bank.assign([self._table.adapters[row] for row in rows])
-        if (
-            self._assignment is None or not self._assignment.valid
-        ):  # rows of other pools may move the adapters
+            return self.bank.assign([self._table.adapters[row] for row in rows.tolist()])
+        if self._assignment is None or not self._assignment.valid:  # other pools may move the adapters
             self._assignment = self.bank.assign(self._table.adapters)
         return self._assignment
 
     # -- physical rows ---------------------------------------------------------------------------
-
-    def _choose(self, new: Sequence[NewRow], known: Sequence[Mapping[int, int]]) -> list[int]:
-        """A free physical row for each of the new ones, if possible with the same weights and prompt, see
-        `_common`. Without enough of them the pool grows.
-        """
-        free, found = dict.fromkeys(self._table.free), dict[int, int]()
-        for place, lengths in enumerate(known):
-            alike = [row for row in lengths if row in free]
-            if alike:
-                # Where it makes no difference the first: slots whose rows are in their order need no copies.
-                found[place] = max(alike, key=lambda row: lengths[row] // WORTH_COPYING)
-                del free[found[place]]
-        missing = len(new) - len(found) - len(free)
-        if missing > 0:
-            free |= dict.fromkeys(range(self.size, self.size + missing))
-            self._table.grow(missing)
-        cached: list[int] = self._table.cached.tolist()
-        rest = iter(sorted(free, key=cached.__getitem__))  # the shortest caches are the least useful
-        return [found[place] if place in found else next(rest) for place in range(len(new))]
 
     def _give(self, rows: Mapping[int, NewRow]) -> None:
         """Give free physical rows these weights; their cache is only valid for the same ones."""
@@ -504,9 +352,7 @@ class RowPool:
         moved = {old: new for new, old in enumerate(order)}
         for slot in self._slots.values():
             slot.index = slot.index.clone().apply_(moved.__getitem__)
-        self._readings = {moved[row]: own for row, own in self._readings.items() if row in moved}
-        for own in self._readings.values():
-            own.leader = None if own.leader is None else moved.get(own.leader)
+        self._prefill.move(moved)
         self._changed()
         return moved
 

@@ -67,6 +67,12 @@ class RowTable:
         for name in ("owner", "row", "candidate", "cached", "shared", "counts", "drafted", "pending"):
             setattr(self, name, getattr(self, name)[index])
 
+    def starts(self, rows: Tensor | None) -> int | Tensor:
+        """The first positions that a pass of these rows (n,) (None: all) writes; an int if all are equal."""
+        cached = self.cached if rows is None else self.cached[rows]  # (n,)
+        first = int(cached[0])
+        return first if bool((cached == first).all()) else cached
+
     # -- tokens ----------------------------------------------------------------------------------
 
     def start(self, row: int, token: int) -> None:
