@@ -36,7 +36,8 @@ import transformers
 from benchmarks.before import Turn, against
 from benchmarks.models import random_adapter
 from mpg_cli.config.named_models import BUNDLED
-from mpg_cli.engine.engine import Engine, Handle
+from mpg_cli.engine.core import Handle
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Progress, Round
 from mpg_cli.engine.request import Request
 from mpg_cli.evaluation.mbti import types

@@ -16,6 +16,7 @@ from mpg_cli.explain.attribution import Explanation
 from mpg_cli.sampling.stats import FinishReason, Round, Stats
 
 __all__ = [
+    "EngineEvent",
     "Event",
     "Failed",
     "FinishReason",
@@ -130,6 +131,7 @@ class Progress:
 
 
 Event = Notice | Started | Round | Text | Finished
+EngineEvent = Event | Failed | Sized | Progress
 
 
 def as_json(event: Event) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from mpg_cli.engine.events import Event, Failed, Finished, Notice, Progress, Sized
+from mpg_cli.engine.events import EngineEvent, Event, Failed, Finished, Notice, Progress, Sized
 
 Reply: TypeAlias = tuple[Hashable, int | str]  # a request, and the id of a sequence of it
 
@@ -17,9 +17,7 @@ class Ordered:
         self._order = list(replies)
         self._held: dict[Reply, list[Event | Failed]] = {reply: [] for reply in self._order}
 
-    def add(
-        self, request: Hashable | None, event: Event | Failed | Sized | Progress
-    ) -> Iterator[Event | Failed]:
+    def add(self, request: Hashable | None, event: EngineEvent) -> Iterator[Event | Failed]:
         """The events that can be passed on after this one; notices always can."""
         if isinstance(event, Notice):
             yield event

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from mpg_cli.engine.engine import Engine, Handle
+from mpg_cli.engine.core import Handle
+from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Event, Finished, Notice, Round, Started
 from mpg_cli.engine.request import Request
 from mpg_cli.models.experts import ExpertCache

@@ -11,8 +11,9 @@ from time import sleep
 
 import pytest
 
-from mpg_cli.engine.engine import Engine, EngineEvent, Handle
-from mpg_cli.engine.events import Event, Failed, Finished, Round, Started, Text
+from mpg_cli.engine.core import Handle
+from mpg_cli.engine.engine import Engine
+from mpg_cli.engine.events import EngineEvent, Event, Failed, Finished, Round, Started, Text
 from mpg_cli.engine.request import Request
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared

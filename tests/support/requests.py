@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from mpg_cli.engine.engine import Engine, EngineEvent
-from mpg_cli.engine.events import Event, Failed, Finished, Progress, Sized
+from mpg_cli.engine.engine import Engine
+from mpg_cli.engine.events import EngineEvent, Event, Failed, Finished, Progress, Sized
 from mpg_cli.engine.request import Request
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.prepare import load_prepared
