@@ -56,8 +56,9 @@ def train(
 ) -> None:
     """Train a persona from preferences.
 
-    A LoRA adapter imitates the chosen replies, is trained to prefer them over the rejected ones (DPO, IPO and
-    similar losses), and is written with a persona file, ready for `mpg generate --persona NAME`.
+    A LoRA adapter learns what the chosen replies have beyond the rejected ones, by imitation or by a
+    preference loss (DPO, IPO and similar ones), and is written with a persona file, ready for
+    `mpg generate --persona NAME`.
     """
     from mpg_cli.cli.train_run import TrainRun
     from mpg_cli.training.workflow import check_extra
