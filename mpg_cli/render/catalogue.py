@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from mpg_cli.io.text import visible
 from mpg_cli.io.text import width as cell_width
 from mpg_cli.personas import overview
 from mpg_cli.personas.base import find_base
+from mpg_cli.personas.model_name import last_part
 from mpg_cli.personas.overview import Row, place
 from mpg_cli.personas.registry import Registry
 
@@ -66,7 +68,7 @@ def write_catalogue(streams: Streams, catalogue: Catalogue, chosen: ListFormat) 
 
 
 def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
-    """The fields name, experts, parts, tags, file, hidden by, description."""
+    """The fields name, experts, parts, tags, file, hidden by, description, models with adapters."""
     found: list[tuple[str, ...]] = [
         (
             row.persona.name,
@@ -76,11 +78,12 @@ def _lines(catalogue: Catalogue) -> list[tuple[str, ...]]:
             str(row.persona.file),
             "",
             row.persona.description,
+            ",".join(_bases(row.persona)),
         )
         for row in catalogue.rows
     ]
     hidden = [
-        (one.name, "", one.parts or "", ",".join(one.tags), str(one.file), str(by), one.description)
+        (one.name, "", one.parts or "", ",".join(one.tags), str(one.file), str(by), one.description, "")
         for one, by in catalogue.shadowed
     ]
     return [*found, *hidden]
@@ -95,8 +98,13 @@ def _write_table(streams: Streams, catalogue: Catalogue) -> None:
     console.print(_table(catalogue.rows, f"on {visible(catalogue.model, 30)}", console.width))
     for one, by in catalogue.shadowed:
         console.print(Text(f"shadowed: {one.name} of {place(one.file)}, by {place(by)}"))
+    counts = Counter(base for row in catalogue.rows for base in _bases(row.persona))
+    console.print()
+    if counts:
+        models = ", ".join(f"{visible(base, 40)} ({count})" for base, count in counts.items())
+        console.print(Text(f"models with adapters: {models}", style="dim"))
     folders = ", ".join(map(_folder, catalogue.searched))
-    console.print(Text(f"\nsearched, first to last: {folders}", style="dim"))
+    console.print(Text(f"searched, first to last: {folders}", style="dim"))
 
 
 def _width(out: TextIO) -> int | None:
@@ -133,6 +141,11 @@ def _table(rows: Sequence[Row], on_model: str, width: int) -> Table:
 
 
 _MIN_DESCRIPTION = 8  # cells
+
+
+def _bases(persona: Persona) -> tuple[str, ...]:
+    """The models that the persona has adapters for."""
+    return tuple(dict.fromkeys(last_part(entry.base) for entry in persona.adapters))
 
 
 def _summary(row: Row) -> str:
@@ -174,6 +187,7 @@ def _persona(persona: Persona) -> dict[str, Any]:
         "name": persona.name,
         "description": persona.description,
         "parts": persona.parts,
+        "adapters": list(_bases(persona)),
         "tags": list(persona.tags),
         "file": str(persona.file),
         "line": persona.line,

@@ -17,8 +17,9 @@ Examples:
   mpg personas list --tag character --model Qwen/Qwen3-0.6B
   mpg personas list | cut -f 1
 \b
-On a pipe a line is: name, experts, parts, tags, file, hidden by, description, separated by tabs. The
-experts of a persona are those for the model (adapter, checkpoint or prompt), the one in use first."""
+On a pipe a line is: name, experts, parts, tags, file, hidden by, description, models with adapters,
+separated by tabs. The experts of a persona are those for the model (adapter, checkpoint or prompt), the one
+in use first. Adapters for another model: mpg train --library --model ID."""
 
 
 @with_groups

@@ -47,11 +47,11 @@ def listed(cli: Cli, *argv: str) -> dict[str, list[str]]:
 
 def test_a_pipe_gets_tab_separated_lines(more: Cli) -> None:
     rows = listed(more)
-    assert rows["pirate"] == ["pirate", "prompt", "", "", "personas/crew.yaml", "", ""]
+    assert rows["pirate"] == ["pirate", "prompt", "", "", "personas/crew.yaml", "", "", ""]
     assert rows["both"][1:3] == ["2 prompts", "pirate:0.5 + poet:0.5"]
     assert rows["odd"][1] == "adapter (missing), prompt"
     assert rows["odd"][6] == "[red]loud[/red] :smile:"
-    assert rows["noir"][1] == "adapter, prompt"
+    assert (rows["noir"][1], "mpg-tiny" in rows["noir"][7].split(",")) == ("adapter, prompt", True)
     assert rows["INTJ"][1] == "4 adapters"
 
 
@@ -124,6 +124,8 @@ def test_json_is_one_object(more: Cli) -> None:
         {"kind": "prompt", "used": False, "state": "here"},
     ]
     assert found["both"]["experts"] == {"prompt": 2}
+    assert "mpg-tiny" in found["noir"]["adapters"]
+    assert found["both"]["adapters"] == []
     assert data["shadowed"][0]["shadowed_by"] == "personas/crew.yaml"
     assert data["searched"][0] == "personas"
 
@@ -134,6 +136,8 @@ def test_the_table_keeps_names_whole_and_markup_as_text(more: Cli) -> None:
     assert "[red]loud[/red] :smile:" in out
     assert "grandmother" in out
     assert "shadowed: pirate of library/characters.yaml, by personas/crew.yaml" in out
+    assert "models with adapters: " in out
+    assert "mpg-tiny (" in out
     assert "searched, first to last: ./personas" in out
 
 
