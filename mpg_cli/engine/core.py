@@ -139,7 +139,7 @@ class EngineCore:
                 waiting = [own.sequence for own in self._waiting]
                 slots.read(slots.block * (1 if slots.decoding else WHOLE_BLOCK), waiting)
                 self._give(self._round(slots), events)
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, OSError) as error:
             if not is_out_of_memory(error):
                 self._abandon()
                 raise
@@ -255,13 +255,13 @@ class EngineCore:
             rows = self._blends.rows(request)
         except MpgError as error:
             return Failed(first, "bad_persona", error)
-        except OSError as error:
+        except (MemoryError, RuntimeError, OSError) as error:
+            if is_out_of_memory(error) and len(self._running) <= 1:
+                return Failed(first, "no_memory", _no_memory("the experts"))
+            if is_out_of_memory(error) or not isinstance(error, OSError):
+                raise
             said, hint = "cannot read the files of the experts", "check that they exist and are readable"
             return Failed(first, "bad_persona", ModelError(f"{said}: {brief(error)}", hint=hint))
-        except (MemoryError, RuntimeError) as error:
-            if len(self._running) > 1 or not is_out_of_memory(error):
-                raise
-            return Failed(first, "no_memory", _no_memory("the experts"))
         try:
             prompts = prepare(rows, request)
             return self.drafted(rows, prompts), prompts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,9 @@ class Loading:
         return self.whole(*args)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ValueError("surprise")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), ValueError("surprise")]
+)
 def test_an_error_while_experts_are_loaded_loses_no_request(
     error: Exception, world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
