@@ -94,10 +94,7 @@ class Bench:
         if self.experts == "random":
             return replace(request, adapters=tuple((self._adapter(n), WEIGHT) for n in (*kind, character)))
         blend = resolve(parse(f"{kind}+{character}"), load_default())
-        if self.experts == "prompts":
-            prompts = (replace(e, persona=replace(e.persona, use="prompt")) for e in blend.experts)
-            blend = replace(blend, experts=tuple(prompts))
-        return replace(request, blend=blend)
+        return replace(request, blend=blend.with_prompts if self.experts == "prompts" else blend)
 
     def _adapter(self, name: str) -> AdapterPlace:
         place, seed = AdapterPlace(Path(name)), crc32(name.encode())

@@ -90,7 +90,7 @@ def requests(loaded: LoadedModel, cache: ExpertCache) -> Iterator[tuple[str, Req
         places.append((place, 0.2))
     yield "adapters", replace(plain, adapters=tuple(places))
     if loaded.id == "smollm2":  # mpg-tiny has adapters for these personas
-        yield "prompts", replace(plain, blend=resolve(parse(PROMPTS), load_default()))
+        yield "prompts", replace(plain, blend=resolve(parse(PROMPTS), load_default()).with_prompts)
 
 
 def measure(loaded: LoadedModel, batches: Sequence[int], sizes: Sequence[int]) -> Iterator[Timed]:

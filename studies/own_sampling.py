@@ -142,7 +142,7 @@ class Bench:
             Prompting("?"),
             replace(law, max_tokens=self._size.tokens),
             Scheme(drafter="none"),
-            blend=registry.resolve(terms, registry.load_default()) if blend else None,
+            blend=registry.resolve(terms, registry.load_default()).with_prompts if blend else None,
             seed=SEED,
         )
         prompts = self._size.prompts(blend)

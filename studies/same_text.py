@@ -77,7 +77,7 @@ class Requests:
         self.cache = ExpertCache()
         self._loaded, self._long = loaded, long_tokens
         self._law = SamplingLaw(max_tokens=max_tokens)
-        self._blends = [resolve(parse(text), load_default()) for text in BLENDS]
+        self._blends = [resolve(parse(text), load_default()).with_prompts for text in BLENDS]
         self._places = []
         for seed in range(9):
             place = AdapterPlace(Path(f"random-{seed}"))

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -111,6 +111,12 @@ class Blend:
     def negative(self) -> tuple[str, ...]:
         """Names of experts with a negative weight, which a mixture does not allow."""
         return tuple(expert.persona.name for expert in self.experts if expert.weight < 0)
+
+    @property
+    def with_prompts(self) -> Blend:
+        """The same personas through their system prompts, on models that they have adapters for, too."""
+        experts = (replace(own, persona=replace(own.persona, use="prompt")) for own in self.experts)
+        return replace(self, experts=tuple(experts))
 
 
 def library_dir(data: Path = folders.DATA) -> Path | None:

@@ -47,7 +47,7 @@ def request(
         prompting=Prompting(prompt),
         sampling=limited(16),
         scheme=Scheme(),
-        blend=resolve(parse(persona), load_default()) if persona else None,
+        blend=resolve(parse(persona), load_default()).with_prompts if persona else None,
         adapters=read_adapters(given, 1.0),
         seed=3,
     )
