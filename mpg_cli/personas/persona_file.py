@@ -30,13 +30,14 @@ _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off"))
 
 @dataclass(frozen=True)
 class Texts:
-    """The text fields of a new persona."""
+    """The fields of a new persona beside its adapter."""
 
     description: str | None = None
     prompt: str | None = None
     license: str | None = None
     source: str | None = None
     tags: tuple[str, ...] = ()
+    extends: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,17 @@ def hides(where: Destination, other: Persona) -> bool:
 
 
 def filled_from(texts: Texts, other: Persona) -> Texts:
-    """The texts, with missing fields copied from another persona."""
+    """The texts, with missing fields copied from another persona; one that has neither a description nor a
+    prompt of its own extends it.
+    """
+    own = texts.description or texts.prompt
     return Texts(
         description=texts.description or other.description or None,
         prompt=texts.prompt or other.prompt,
         license=texts.license or other.license,
         source=texts.source or other.source,
         tags=texts.tags or other.tags,
+        extends=not own and bool(other.adapters),
     )
 
 
@@ -167,6 +172,7 @@ def persona_text(
             description=" ".join((texts.description or "").split()),
             prompt=(texts.prompt or "").strip() or None,
             adapters=(entry,),
+            extends=texts.extends,
             tags=texts.tags,
             license=(texts.license or "").strip() or None,
             source=(texts.source or "").strip() or None,
@@ -225,6 +231,8 @@ def _new(entry: AdapterEntry, name: str, texts: Texts) -> str:
     if texts.prompt:
         lines.append(f"prompt: {_scalar(texts.prompt)}")
     lines += ["adapters:", *_entry_lines(entry)]
+    if texts.extends:
+        lines.append("extends: true")
     if texts.tags:
         lines += ["tags:", *(f"  - {_scalar(tag)}" for tag in texts.tags)]
     lines += [f"{key}: {_scalar(value)}" for key, value in _about(texts) if value]

@@ -35,7 +35,7 @@ class Problem:
 
 
 class Registry:
-    """The personas of several folders; the first persona of a name hides later ones."""
+    """The personas of several folders; the first persona of a name hides later ones, or extends the next."""
 
     def __init__(self, directories: Sequence[Path], found: Iterable[Persona | Problem]) -> None:
         self.directories = tuple(directories)
@@ -54,6 +54,10 @@ class Registry:
                 shadowed.append(item)
             else:
                 self._first[item.name.lower()] = item
+        for name, first in self._first.items():
+            if first.extends:
+                later = [persona for persona in shadowed if persona.name.lower() == name]
+                self._first[name] = _extended(first, later)
         self.personas = tuple(self._first.values())
         self.shadowed = tuple(shadowed)
         self.problems = tuple(problems)
@@ -90,6 +94,16 @@ class Registry:
             files = ", ".join(dict.fromkeys(visible(str(problem.file)) for problem in self.problems))
             hint += f"; skipped invalid files: {files}"
         return hint
+
+
+def _extended(persona: Persona, later: Sequence[Persona]) -> Persona:
+    """The persona with the adapters of the next of its name, of the one after that if that extends it, …"""
+    adapters = persona.adapters
+    for other in later:
+        adapters += tuple(entry for entry in other.adapters if entry not in adapters)
+        if not other.extends:
+            break
+    return replace(persona, adapters=adapters)
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,14 @@ KEYS = (
     "adapters",
     "parts",
     "use",
+    "extends",
     "weight",
     "tags",
     "license",
     "source",
     "extensions",
 )
-_NOT_IN_COMPOSITES = ("prompt", "adapters", "use")
+_NOT_IN_COMPOSITES = ("prompt", "adapters", "use", "extends")
 _PLACES = ("path", "repo", "checkpoint")
 _ENTRY_KEYS = ("base", "base_digest", *_PLACES, "revision", "subfolder")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
@@ -76,7 +77,10 @@ class AdapterEntry:
 
 @dataclass(frozen=True)
 class Persona:
-    """A persona: an expert with a prompt or adapters, or a composite with `parts`."""
+    """A persona: an expert with a prompt or adapters, or a composite with `parts`.
+
+    One that `extends` its namesake in a folder searched later has the adapters of that one, too.
+    """
 
     name: str
     file: Path
@@ -85,6 +89,7 @@ class Persona:
     prompt: str | None = None
     adapters: tuple[AdapterEntry, ...] = ()
     use: Use = "auto"
+    extends: bool = False
     weight: float = 1.0
     tags: tuple[str, ...] = ()
     license: str | None = None
@@ -192,6 +197,12 @@ class _Fields:
             self.wrong((*path, key), reason)
         return value
 
+    def flag(self, data: Mapping[str, Any], path: KeyPath, key: str) -> bool:
+        value = data.get(key, False)
+        if not isinstance(value, bool):
+            self.wrong((*path, key), f"must be true or false, not {kind_of(value)}")
+        return value is True
+
     def weight(self, data: Mapping[str, Any], path: KeyPath, key: str) -> float:
         value = data.get(key, 1.0)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -235,6 +246,7 @@ def _persona(fields: _Fields) -> Persona:
         prompt=prompt,
         adapters=adapters,
         use=cast(Use, use),
+        extends=fields.flag(data, (), "extends"),
         weight=fields.weight(data, (), "weight"),
         tags=_tags(fields),
         license=fields.text(data, (), "license"),

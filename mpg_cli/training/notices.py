@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mpg_cli.models.load.loader import LoadedModel
-    from mpg_cli.personas.persona_file import Destination
+    from mpg_cli.personas.persona_file import Destination, Texts
     from mpg_cli.personas.schema import Persona
     from mpg_cli.training.data import Problem
     from mpg_cli.training.run import RunFolder
@@ -116,16 +116,21 @@ class Notices:
     def library_hides(self, names: Sequence[str], where: Destination) -> None:
         """Report the personas of other folders that new ones of their names hide."""
         if names:
-            verb = "hides its namesake" if len(names) == 1 else "hide their namesakes"
+            verb = "comes before its namesake" if len(names) == 1 else "come before their namesakes"
             self.say(
                 f"in {where.folder}, {', '.join(names)} {verb} in folders that are searched later; "
-                "models without an adapter here use their prompts"
+                "adapters there for other models are still used"
             )
 
-    def hides(self, other: Persona, where: Destination, prompt: str | None) -> None:
-        """Report the persona that the new one hides, and the models that lose an adapter."""
+    def hides(self, other: Persona, where: Destination, texts: Texts) -> None:
+        """Report the persona that the new one hides or extends, and the models that lose an adapter."""
         from mpg_cli.personas.persona_file import same_base
 
+        prompt = texts.prompt
+        if texts.extends:
+            models = ", ".join(entry.base for entry in other.adapters)
+            self.say(f"the new {where.name} comes before the one of {other.where} and extends it: {models}")
+            return
         text = f"the new {where.name} hides the one of {other.where}"
         if other.adapters:
             adapters = "adapters" if other.adapters[1:] else "an adapter"

@@ -91,7 +91,7 @@ def read_request(
     notices.unread(data.unread)
     data_of.check_enough(len(data.rows), choices.method, len(data.problems))
     if other is not None and persona_file.hides(where, other):
-        notices.hides(other, where, texts.prompt)
+        notices.hides(other, where, texts)
     return TrainRequest(
         where, existing, texts, model, choices, data, template_args, options.strict, options.force
     )

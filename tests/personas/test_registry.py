@@ -180,3 +180,35 @@ def test_library_of_this_repository_is_without_mistakes() -> None:
     assert found.problems == ()
     assert found.shadowed == ()
     assert found.personas
+
+
+def test_a_persona_that_extends_its_namesake_has_its_adapters_too(tmp_path: Path) -> None:
+    for folder, base, extends in (
+        ("a", "one", "true"),
+        ("b", "two", "true"),
+        ("c", "three", "false"),
+        ("d", "four", "true"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pirate.yaml").write_text(
+            f"name: {'Pirate' if folder == 'b' else 'pirate'}\nprompt: of {folder}\nextends: {extends}\n"
+            f"adapters:\n  - base: {base}\n    path: adapters/{base}\n"
+        )
+    found = Registry.load([tmp_path / name for name in "abcd"])
+    pirate = found.get("pirate")
+    assert pirate.prompt == "of a"
+    assert [(entry.base, entry.folder.name) for entry in pirate.adapters] == [
+        ("one", "a"),
+        ("two", "b"),
+        ("three", "c"),
+    ]
+    assert [one.prompt for one in found.shadowed] == ["of b", "of c", "of d"]
+    alone = Registry.load([tmp_path / "c", tmp_path / "d"]).get("pirate")
+    assert [entry.base for entry in alone.adapters] == ["three"]
+
+
+@pytest.mark.parametrize("value", ["yes please", "1", "[true]"])
+def test_extends_is_true_or_false(tmp_path: Path, value: str) -> None:
+    (tmp_path / "x.yaml").write_text(f"name: x\nprompt: y\nextends: {value}\n")
+    (problem,) = Registry.load([tmp_path]).problems
+    assert "extends: must be true or false, not " in problem.message

@@ -112,19 +112,16 @@ def test_a_second_model_is_one_more_entry(mpg: Cli, model: Path, tmp_path: Path)
 
 
 def test_a_persona_of_the_library_is_carried_over(mpg: Cli, model: Path) -> None:
-    """The new file hides it, so the bundled model falls back from its adapter to the prompt."""
+    """The new file extends it, so other models keep their adapters."""
     code, out, err = mpg("train", "pirate", "--model", model, *QUICK, "--data", "prefs.jsonl")
     assert code == 0, err
     library = ROOT / "personas" / "characters.yaml"
-    assert (
-        f"mpg: the new pirate hides the one of {library}:2, which has an adapter for mpg-tiny; "
-        "on mpg-tiny the new one is used through its prompt\n"
-    ) in err
+    assert (f"mpg: the new pirate comes before the one of {library}:2 and extends it: mpg-tiny") in err
     from mpg_cli.personas.registry import load_default
     from mpg_cli.personas.schema import load_file
 
     new = load_default().get("pirate")
-    assert [entry.base for entry in new.adapters] == ["tiny-one"]
+    assert [entry.base for entry in new.adapters][:2] == ["tiny-one", "mpg-tiny"]
     assert new.source == "trained with mpg on prefs.jsonl"
     old = next(persona for persona in load_file(library) if persona.name == "pirate")
     for field in ("description", "prompt", "license", "tags"):
@@ -132,7 +129,7 @@ def test_a_persona_of_the_library_is_carried_over(mpg: Cli, model: Path) -> None
     code, out, err = mpg("generate", "-p", "I+pirate", "--max-tokens", "2", "--format", "json", "hi")
     assert code == 0, err
     kinds = {expert["name"]: expert["kind"] for expert in json.loads(out)["experts"]}
-    assert kinds == {"I": "adapter", "pirate": "prompt"}
+    assert kinds == {"I": "adapter", "pirate": "adapter"}
 
 
 @pytest.mark.usefixtures("mpg")
@@ -152,6 +149,7 @@ def test_what_is_given_comes_before_what_is_carried() -> None:
     assert (zen.prompt, zen.source, zen.license, zen.tags) == ("Be calm.", "me", "CC0-1.0", ("character",))
     assert zen.description == "An old monk on a mountain; breath, river and moon."
     assert err.endswith("which has an adapter for mpg-tiny")
+    assert not zen.extends
     assert "the new INTJ hides the one of " in messages
     assert (intj.prompt, intj.tags) == (None, ("mbti", "type"))
     assert "hides" not in nothing

@@ -70,7 +70,7 @@ def test_a_blend_of_the_personas_works_at_once(mpg: Cli) -> None:
         assert "balanced accuracy" in one["heard"]["judge"]
     assert "mpg: E, 1 of 2\n" in err
     assert "E, 1 of 2: step 3/3: loss " in err
-    assert "in out, E, pirate hide their namesakes" in err
+    assert "in out, E, pirate come before their namesakes" in err
     argv = ("-p", "E+pirate", "--persona-dir", "out", "--model", "mpg-tiny", "--max-tokens", "2")
     code, out, err = mpg("generate", *argv, "--format", "json", "Hello")
     assert code == 0, err
