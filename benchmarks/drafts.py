@@ -1,7 +1,7 @@
 """What the default gains or costs against the best draft source: ratios from one run.
 
     python -m benchmarks.drafts                    # the bundled model, with its adapters, then with prompts
-    python -m benchmarks.drafts --model smollm2    # with prompts, then with random adapters
+    python -m benchmarks.drafts --model smollm2    # with prompts, then with adapters
 
 Candidates are no drafts, and merged, reference and lookup drafts at each chunk size. All candidates and the
 default (`--drafter auto --chunk-size auto`) take turns. The best candidate is chosen by the first half of

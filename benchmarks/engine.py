@@ -1,7 +1,7 @@
 """The engine: what sharing passes gains and costs, as ratios from one run.
 
     python -m benchmarks.engine                      # the bundled model, a few minutes
-    python -m benchmarks.engine --model smollm2      # with prompts, then with random adapters as experts
+    python -m benchmarks.engine --model smollm2      # with prompts, then with adapters as experts
     python -m benchmarks.engine --before CHECKOUT    # a single reply and a batch against other code as well
 
 Prints, with the model and the experts loaded and the reading of the prompts included:
@@ -35,7 +35,7 @@ import transformers
 
 from benchmarks.before import Turn, against
 from benchmarks.models import random_adapter
-from mpg_cli.config.named_models import BUNDLED
+from mpg_cli.config.named_models import BUNDLED, SMOLLM2
 from mpg_cli.engine.core import Handle
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Progress, Round
@@ -215,15 +215,17 @@ def words_from(number: int) -> Iterator[str]:
 
 
 def benches(options: argparse.Namespace, of_bundled: Sequence[Experts] = ("adapters",)) -> Iterator[Bench]:
-    """The bundled model with these experts; another one with prompts, then with random adapters."""
+    """The bundled model with these experts; another one with prompts, then with adapters: those of the library
+    for smollm2, random ones for models that it has none for.
+    """
     loaded = load_prepared(ModelOptions(options.model, device="cpu", dtype=options.dtype))
     bundled, scheme = options.model == BUNDLED, Scheme(drafter=options.drafter)
     kind = str(loaded.dtype.value).removeprefix("torch.")
     tokens = options.max_tokens or (64 if bundled else 32)
     characters = CHARACTERS if bundled else CHARACTERS[:8]
-    of_other: Sequence[Experts] = ("prompts", "random")
+    of_other: Sequence[Experts] = ("prompts", "adapters" if options.model == SMOLLM2 else "random")
     for experts in of_bundled if bundled else of_other:
-        words = {"adapters": "", "prompts": ", prompts", "random": ", random adapters"}[experts]
+        words = {"adapters": "" if bundled else ", adapters", "prompts": ", prompts", "random": ", random adapters"}[experts]
         name = f"{options.model}, {kind}{words}"
         yield Bench(name, loaded, ExpertCache(), scheme, tokens, experts, characters)
 
