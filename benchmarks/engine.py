@@ -215,8 +215,8 @@ def words_from(number: int) -> Iterator[str]:
 
 
 def benches(options: argparse.Namespace, of_bundled: Sequence[Experts] = ("adapters",)) -> Iterator[Bench]:
-    """The bundled model with these experts; another one with prompts, then with adapters: those of the library
-    for smollm2, random ones for models that it has none for.
+    """The bundled model with these experts; another one with prompts, then with adapters: those of the
+    library for smollm2, else random ones.
     """
     loaded = load_prepared(ModelOptions(options.model, device="cpu", dtype=options.dtype))
     bundled, scheme = options.model == BUNDLED, Scheme(drafter=options.drafter)
@@ -225,8 +225,8 @@ def benches(options: argparse.Namespace, of_bundled: Sequence[Experts] = ("adapt
     characters = CHARACTERS if bundled else CHARACTERS[:8]
     of_other: Sequence[Experts] = ("prompts", "adapters" if options.model == SMOLLM2 else "random")
     for experts in of_bundled if bundled else of_other:
-        words = {"adapters": "" if bundled else ", adapters", "prompts": ", prompts", "random": ", random adapters"}[experts]
-        name = f"{options.model}, {kind}{words}"
+        words = "" if bundled and experts == "adapters" else f", {experts}"
+        name = f"{options.model}, {kind}{words.replace('random', 'random adapters')}"
         yield Bench(name, loaded, ExpertCache(), scheme, tokens, experts, characters)
 
 
