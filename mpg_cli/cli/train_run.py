@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mpg_cli.errors import ExitCode
+from mpg_cli.errors import ExitCode, MpgError
 from mpg_cli.io.terminal import Streams
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.options.personas import PlaceOptions
@@ -54,14 +54,18 @@ class TrainRun:
 
             hearing = workflow.hearing(request, ready, self.heard)
             del ready  # its model makes room for the one that replies
-            with (
-                streams.status("listening to replies", shown=not self.quiet),
-                Listener.load(model) as listener,
-            ):
-                heard = listener.listen(outcome.where.adapter, hearing)
-            outcome = replace(outcome, heard=heard)
-            if words := advice(heard, outcome.settings):
-                notices.say(words)
+            try:
+                with (
+                    streams.status("listening to replies", shown=not self.quiet),
+                    Listener.load(model) as listener,
+                ):
+                    heard = listener.listen(outcome.where.adapter, hearing)
+            except MpgError as error:  # the adapter is written
+                notices.say(f"whether it is heard is not known: {error.text}")
+            else:
+                outcome = replace(outcome, heard=heard)
+                if words := advice(heard, outcome.settings):
+                    notices.say(words)
         return outcome.as_text(), outcome.as_dict()
 
     def library(self, options: LibraryOptions) -> Report:

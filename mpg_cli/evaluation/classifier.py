@@ -109,19 +109,22 @@ class TrainedJudge:
             _held_out(name, self._models[name], own) for name, own in zip(personas, testing, strict=True)
         ]
         _refuse_weak(features.kind, texts, self.held_out)
-        count, tested = (max(len(own.labels) for own in examples) for examples in (training, testing))
+        counts = {name: len(own.labels) for name, own in zip(personas, training, strict=True)}
         self.about: dict[str, Any] = {
             "kind": features.kind,
             **features.about,
             "source": texts.source,
             "digest": texts.digest,
-            "texts": count,
+            "texts": counts,
             "held_out": [own.as_json() for own in self.held_out],
         }
-        shares = ", ".join(f"{visible(own.persona)} {own.accuracy:.0%}" for own in self.held_out)
+        shares = ", ".join(
+            f"{visible(own.persona)} {own.accuracy:.0%} ({counts[own.persona]} texts, tested on {own.texts})"
+            for own in self.held_out
+        )
         self.words = (
-            f"{features.words} trained on {count} texts of {texts.source}; balanced accuracy on "
-            f"{tested} {texts.testers}: {shares}"
+            f"{features.words} trained on texts of {texts.source}; balanced accuracy on {texts.testers}: "
+            f"{shares}"
         )
 
     def check(self, personas: Iterable[str]) -> None:

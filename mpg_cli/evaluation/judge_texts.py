@@ -107,10 +107,11 @@ def texts_of_file(personas: Iterable[str], file: Path | None = None) -> JudgeTex
     samples = read_samples(BUNDLED if file is None else file.expanduser())
     names = list(dict.fromkeys(personas))
     for name in names:
-        own = sum(name.lower() in sample.personas for sample in samples)
-        if own < MIN_TEXTS or len(samples) - own < MIN_TEXTS:
+        shown = {sample.text for sample in samples if name.lower() in sample.personas}
+        others = {sample.text for sample in samples if name.lower() not in sample.personas}
+        if min(len(shown), len(others)) < MIN_TEXTS:
             raise UsageError(
-                f"{source} has {own} texts that show {visible(name)} and {len(samples) - own} that "
+                f"{source} has {len(shown)} texts that show {visible(name)} and {len(others)} that "
                 f"do not; {MIN_TEXTS} of each are needed",
                 hint="use --train-texts FILE.jsonl, lines of {persona, text}, or --judge-url",
             )

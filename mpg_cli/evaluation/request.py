@@ -95,9 +95,7 @@ def choose_judge(
         return None
     judge: Judge
     if kind in TRAINED:
-        with caused_by("--model"):
-            find_model(model.name, model.revision, config_only=True)
-        judge = _trained_judge(kind, personas, options.train_texts, model.name)
+        judge = _trained_judge(kind, personas, options.train_texts, model)
     elif kind == "external":
         from mpg_cli.evaluation.external import ExternalJudge
 
@@ -119,16 +117,19 @@ def choose_judge(
     return judge
 
 
-def _trained_judge(kind: JudgeName, personas: tuple[str, ...], file: Path | None, model: str) -> Judge:
+def _trained_judge(
+    kind: JudgeName, personas: tuple[str, ...], file: Path | None, model: ModelOptions
+) -> Judge:
     """A judge trained on the texts of a file, without one on those of the package for this model."""
     from mpg_cli.evaluation.classifier import TrainedJudge, WordFeatures
     from mpg_cli.evaluation.judge_texts import library_knows, library_texts, texts_of_file
 
-    written = file is None and not is_bundled(model)
+    written = file is None and not is_bundled(model.name)
     if written and (unknown := [name for name in personas if not library_knows(name)]):
         names = ", ".join(visible(name, 60) for name in unknown)
         raise UsageError(
-            f"no judge of the package knows {names} in replies of {visible(model, 80)}", hint=OWN_JUDGE_HINT
+            f"no judge of the package knows {names} in replies of {visible(model.name, 80)}",
+            hint=OWN_JUDGE_HINT,
         )
     features: Features
     if kind == "encoder":
@@ -137,6 +138,8 @@ def _trained_judge(kind: JudgeName, personas: tuple[str, ...], file: Path | None
         features = SentenceFeatures()
     else:
         features = WordFeatures()
+    with caused_by("--model"):  # now, as training takes a while
+        find_model(model.name, model.revision, config_only=True)
     return TrainedJudge(features, library_texts(personas) if written else texts_of_file(personas, file))
 
 

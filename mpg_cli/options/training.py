@@ -26,7 +26,10 @@ class DataOptions:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise UsageError("--personas names none", hint="as in --personas E,I,pirate; leave it out for all")
+    return names
 
 
 @dataclass(frozen=True)

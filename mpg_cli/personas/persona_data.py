@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,12 +73,21 @@ def heldout() -> tuple[DataPrompt, ...]:
 
 def replies(name: str) -> Mapping[str, str]:
     """The replies of a persona of NAMES to the prompts of training, by id."""
-    return _replies(folder() / "replies" / f"{_known(name)}.jsonl")
+    return _complete(folder() / "replies" / f"{_known(name)}.jsonl", prompts())
 
 
 def references(name: str) -> Mapping[str, str]:
     """Replies of a persona of NAMES to the held-out prompts, by id; another writer wrote them."""
-    return _replies(folder() / "references" / f"{_known(name)}.jsonl")
+    return _complete(folder() / "references" / f"{_known(name)}.jsonl", heldout())
+
+
+def _complete(file: Path, asked: Sequence[DataPrompt]) -> Mapping[str, str]:
+    """The replies of a file, which must answer all of these prompts."""
+    found = _replies(file)
+    missing = [prompt.id for prompt in asked if prompt.id not in found]
+    if missing:
+        raise MpgError(f"{visible(str(file))} has no reply to {missing[0]}", hint=REINSTALL)
+    return found
 
 
 @lru_cache(maxsize=1)

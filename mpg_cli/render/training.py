@@ -49,6 +49,10 @@ class Progress:
         elif not self._quiet:
             self._streams.message(f"mpg: {text}")
 
+    def phase(self, text: str) -> None:
+        self._doing = text
+        self.stage(text)
+
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         if self._bar is not None:
             words = figures.summary(brief=True) if figures else ""

@@ -34,7 +34,7 @@ Conversation = tuple[Turn, ...]  # the last turn is the user's
 
 LENGTH = 96  # tokens of a sampled reply
 SHARE = 0.5  # of the replies that show a persona that is heard
-RISE = 0.2  # over the share without the adapter
+RISE = 0.2  # over the share without the adapter, or half of what is left above that
 SHOWN = 2  # replies that are printed
 
 
@@ -74,7 +74,7 @@ class Heard:
         """None where nothing was judged."""
         if self.before is None or self.after is None:
             return None
-        return self.after >= SHARE and self.after - self.before >= RISE
+        return self.after >= SHARE and self.after - self.before >= min(RISE, (1 - self.before) / 2)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `--format json` and the manifest."""
@@ -98,8 +98,7 @@ class Heard:
                 f"heard in {self.after:.0%} of {self.prompts} replies, "
                 f"in {self.before:.0%} without the adapter ({self.judge})"
             )
-        shown = [f"  > {clean(prompt)}\n    {_indented(reply)}" for prompt, reply in self.examples]
-        return [first, *shown]
+        return [first, *(example(prompt, reply) for prompt, reply in self.examples)]
 
 
 def advice(heard: Heard, settings: Settings) -> str | None:
@@ -200,5 +199,6 @@ def _prompting(prompt: Conversation, template_args: Mapping[str, Any]) -> Prompt
     return Prompting(messages=messages, system=system, template_args=template_args)
 
 
-def _indented(reply: str) -> str:
-    return "\n    ".join(clean(reply).strip().splitlines())
+def example(prompt: str, reply: str) -> str:
+    """A prompt and a reply to it, for the terminal."""
+    return f"  > {clean(prompt)}\n    " + "\n    ".join(clean(reply).strip().splitlines())

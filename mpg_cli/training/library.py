@@ -6,6 +6,7 @@ interrupted goes on where it stopped. The manifest beside the adapters says whic
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shlex
 import time
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 SOURCE = "trained with mpg on the persona data of the library"
 LICENSE = "CC0-1.0"  # of the persona data
+
+NEUTRAL = ".neutral"  # the folder of the adapter that imitates the neutral replies, beside the others
 
 Bar = Callable[[str], AbstractContextManager[Display]]  # the progress of one run, by its label
 
@@ -175,9 +178,11 @@ def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force
             hint="--force trains again what differs and keeps what does not; or choose another --persona-dir",
         )
     for run in runs:
-        if (run.name in other or run.done) and run.where.run.exists():  # done: killed before it was removed
+        if run.where.run.exists():
             with RunFolder(run.where.run) as folder:
-                folder.remove()
+                killed = run.done and folder.plan == run.plan  # before it was removed
+                if killed or (force and not run.done):
+                    folder.remove()
     return Library(tuple(runs), manifest)
 
 
@@ -188,10 +193,14 @@ def _of_another(run: Run, manifest: Manifest) -> str | None:
         begun = RunFolder(where.run).plan
         changed = None if begun is None else difference(begun, run.plan)
         return f"an unfinished run with other settings: {changed}" if changed else None
-    if not run.named and not where.adapter.exists():
+    if not where.adapter.exists():
         return None
-    changed = difference(entry["plan"], run.plan) if entry is not None else None
-    return f"an adapter for {where.base} that this command would not make{f': {changed}' if changed else ''}"
+    if entry is None:
+        changed = "the manifest does not have it"
+    else:
+        files = "its file was changed, or the weights of the base"
+        changed = difference(entry["plan"], run.plan) or files
+    return f"an adapter for {where.base} that this command would not make: {changed}"
 
 
 def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: Bar) -> Library | ExitCode:
@@ -200,17 +209,18 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     kept = [run.name for run in runs if run.done]
     if kept:
         notices.say(f"done already: {', '.join(kept)}")
-    contrast: Path | None = None
-    if library.left:
-        first = next(run for run in runs if not run.done)
-        notices.plan(loaded, first.settings)
-        if first.settings.of_contrast is not None:
-            found = _contrast(first, loaded, notices, bar("neutral replies"))
-            if isinstance(found, ExitCode):
-                notices.library_stopped(sum(one.done for one in runs), len(runs))
-                return found
-            contrast = found
-    with _said_where(notices, runs):
+    with _said_where(notices, runs), contextlib.ExitStack() as held:
+        contrast: Path | None = None
+        if library.left:
+            first = next(run for run in runs if not run.done)
+            notices.plan(loaded, first.settings)
+            if first.settings.of_contrast is not None:
+                neutral = held.enter_context(RunFolder(first.where.adapter.with_name(NEUTRAL)))
+                found = _contrast(first, neutral, loaded, notices, bar("neutral replies"))
+                if isinstance(found, ExitCode):
+                    notices.library_stopped(sum(one.done for one in runs), len(runs))
+                    return found
+                contrast = found
         for at, run in enumerate(runs):
             if run.done:
                 if not run.named:  # its file was deleted
@@ -234,12 +244,15 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
 
 
 def _contrast(
-    run: Run, loaded: LoadedModel, notices: Notices, progress: AbstractContextManager[Display]
+    run: Run,
+    folder: RunFolder,
+    loaded: LoadedModel,
+    notices: Notices,
+    progress: AbstractContextManager[Display],
 ) -> Path | ExitCode:
     """The adapter that imitates the neutral replies, for all personas; trained where it is not there.
 
-    It lies beside the adapters, in a hidden folder, with what an unfinished run leaves. Raises as
-    `workflow.perform`.
+    It is kept in this folder, for runs of other personas. Raises as `workflow.perform`.
     """
     from mpg_cli.training import conversation
     from mpg_cli.training.trainer import Job, train_contrast
@@ -248,23 +261,24 @@ def _contrast(
     assert settings is not None
     request = run.request
     rows = tuple(replace(row, replies=row.replies[1:]) for row in pairs(persona_data.CHARACTERS[0], "dpo"))
-    trained, _ = data_of.hold_out(rows, settings.eval_split, settings.seed)
-    examples, *_ = conversation.examples(
-        trained, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
+    made, used, _ = conversation.examples(
+        rows, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
     )
+    trained, _ = data_of.hold_out(used, settings.eval_split, settings.seed)
+    example_of = {id(row): example for row, example in zip(used, made, strict=True)}
+    examples = [example_of[id(row)] for row in trained]
     plan = settings.as_dict() | {
         **{key: run.plan[key] for key in ("base", "revision", "dtype", "template-args")},
         "base-digest": run.base_digest,
         "data": Data(rows).digest,
     }
-    with RunFolder(run.where.adapter.with_name(".neutral")) as folder:
-        resume = folder.begin(plan, force=request.force or folder.plan != plan)
-        if done := folder.finished.get(CONTRAST):
-            return done
-        notices.say("the neutral replies, for all personas")
-        notices.resuming(resume, folder)
-        job = Job(loaded, settings, examples, (), folder, resume)
-        return workflow.run_job(train_contrast, job, notices, progress, force=request.force)
+    resume = folder.begin(plan, force=folder.plan != plan)
+    if done := folder.finished.get(CONTRAST):
+        return done
+    notices.say("the neutral replies, for all personas")
+    notices.resuming(resume, folder)
+    job = Job(loaded, settings, examples, (), folder, resume)
+    return workflow.run_job(train_contrast, job, notices, progress, force=False)
 
 
 def listen_to_library(
@@ -285,8 +299,11 @@ def listen_to_library(
         if len(prompt.messages) == 1  # a model without a chat template takes no more
     )[:count]
     entries = {run.name: library.manifest.entry(run.name) or {} for run in library.runs}
+    known = {name: entry.get("heard") or {} for name, entry in entries.items()}
     missing = [
-        run for run in library.runs if (entries[run.name].get("heard") or {}).get("prompts") != len(prompts)
+        run
+        for run in library.runs
+        if known[run.name].get("prompts") != len(prompts) or known[run.name].get("after") is None
     ]
     if not missing or not prompts:
         return
@@ -331,11 +348,25 @@ def as_text(library: Library) -> str:
     lines.append("accuracy and margin (nats): on held-out prompts, against the base")
     if any(one["heard"] for one in table(library)):
         lines.append("heard: share of sampled replies that show the persona, without and with the adapter")
+        lines += _replies(library)
     lines.append(f"{library.manifest.file}: how they were made and judged")
     options = persona_file.options_to_find(first.folder, library.runs[0].request.model.name)
     blend = "+".join(run.name for run in library.runs[:: max(1, len(library.runs) - 1)][:2])
     use = shlex.join(("mpg", "generate", "--persona", blend, *options, "…"))
     return "\n".join([*lines, f"try it: {use}"])
+
+
+def _replies(library: Library) -> list[str]:
+    """Replies of each persona that were sampled, and why they were not judged."""
+    from mpg_cli.training.heard import example
+
+    lines = []
+    for one in table(library):
+        heard = one["heard"] or {}
+        why = f" (not judged: {heard['judge']})" if heard and heard["after"] is None else ""
+        for own in heard.get("examples", ()):
+            lines.append(f"{one['persona']}{why}\n{example(own['prompt'], own['reply'])}")
+    return lines
 
 
 def _heard(heard: dict[str, Any]) -> str:

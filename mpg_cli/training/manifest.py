@@ -63,8 +63,11 @@ class Manifest:
         )
 
     def record(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Write the entry of a persona, beside those of the others. Raises UsageError."""
-        self._entries[name] = dict(entry)
+        """Write the entry of a persona, beside those of the others. Raises UsageError.
+
+        What another run has written meanwhile is kept.
+        """
+        self._entries = Manifest.read(self.file.parent, self._base)._entries | {name: dict(entry)}
         data = {
             "what": "how mpg train --library made the adapters of this folder",
             "base": self._base,

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -26,6 +26,7 @@ CONTRAST, IMITATION = PHASES = ("contrast", "imitation")  # that others build on
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 # Files of a checkpoint; the trainer writes its state last.
 _NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_OF_PHASE = ("adapter_model.safetensors", "trainer_state.json")  # of a finished one
 
 
 class RunFolder:
@@ -105,17 +106,21 @@ class RunFolder:
     @property
     def finished(self) -> dict[str, Path]:
         """The last checkpoint of each finished phase, in order."""
-        return {phase: self.path / phase for phase in PHASES if _complete(self.path / phase)}
+        return {phase: self.path / phase for phase in PHASES if _complete(self.path / phase, _OF_PHASE)}
 
     def finish(self, phase: str) -> Path:
-        """Keep the newest checkpoint as that of the finished phase."""
+        """Keep adapter and number of steps of the newest checkpoint as those of the finished phase."""
         last = self.last_checkpoint()
         assert last is not None
         for folder in self.path.glob("checkpoint-*"):  # first: none may pass for one of the next phase
             if folder != last:
                 shutil.rmtree(folder, ignore_errors=True)
-        os.replace(last, self.path / phase)
-        return self.path / phase
+        kept = self.path / phase
+        os.replace(last, kept)
+        for entry in kept.iterdir():
+            if entry.name not in (*_OF_PHASE, "adapter_config.json"):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        return kept
 
     def clear(self) -> None:
         """Delete all but the lock."""
@@ -139,8 +144,8 @@ class RunFolder:
         return plan if isinstance(plan, dict) else None
 
 
-def _complete(folder: Path) -> bool:
-    if not all((folder / name).is_file() for name in _NEEDED):
+def _complete(folder: Path, needed: Sequence[str] = _NEEDED) -> bool:
+    if not all((folder / name).is_file() for name in needed):
         return False
     try:
         state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))

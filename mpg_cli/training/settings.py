@@ -115,13 +115,18 @@ class Choices:
         shown="every linear layer",
     )
     learning_rate: float | None = option(
-        None, metavar="X", low=0, above=True, help="Peak, after a warm-up; then it decays.", shown=_BY_SIZE
+        None,
+        metavar="X",
+        low=0,
+        above=True,
+        help="Peak with the loss, or with --sft, after a warm-up; then it decays.",
+        shown=_BY_SIZE,
     )
     epochs: float | None = option(
         None,
         metavar="N",
         low=0,
-        help="Passes over the data with the loss; 0: imitation alone.",
+        help="Passes over the data with the loss; 0: imitation alone. An option of the loss makes it 1.",
         shown=_BY_SIZE,
     )
     batch_size: int | None = option(None, metavar="N", low=1, help="Rows per step.", shown=_BY_SIZE)
@@ -175,10 +180,6 @@ class Choices:
                 )
             if self.loss == "sft" and flag != "--loss" and value is not None:
                 raise UsageError(f"{flag} conflicts with --loss sft, which is the likelihood alone")
-        if self.epochs == 0 and (self.method == "sft" or self.loss == "sft" or self.imitation == 0):
-            raise UsageError("--epochs 0 leaves nothing to train", hint="use it with --imitation")
-        if self.contrast and self.imitation == 0:
-            raise UsageError("--contrast needs --imitation above 0, which learns what the contrast leaves")
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,12 @@ class Settings:
     def of_contrast(self) -> Settings | None:
         """The settings of the imitation of rejected replies; None: there is none.
 
-        Its rank is above the persona's: what it cannot hold would end up there.
+        Its rank is not below LEAST_CONTRAST_RANK: what it cannot hold would end up in the persona's.
         """
         imitation = self.of_imitation
         if imitation is None or not self.contrast:
             return None
-        rank = max(LEAST_CONTRAST_RANK, 2 * self.rank)
+        rank = max(LEAST_CONTRAST_RANK, self.rank)
         return replace(imitation, epochs=self.contrast, rank=rank, alpha=rank * self.alpha / self.rank)
 
 
@@ -296,8 +297,10 @@ def resolve(
     rate = size.imitation_rate if imitates else size.rate
     epochs = size.imitation if imitates and size.imitation else size.epochs
     imitation = 0.0 if imitates else _or(choices.imitation, float(size.imitation))
-    if not imitation and not epochs:
-        epochs = 1
+    of_loss = (choices.loss, choices.beta, choices.likelihood, choices.learning_rate)
+    if not imitation or any(value is not None for value in of_loss):
+        epochs = max(epochs, 1)
+    _check_phases(choices, imitation, _or(choices.epochs, float(epochs)))
     return Settings(
         method=choices.method,
         loss=loss,
@@ -319,6 +322,22 @@ def resolve(
         checkpointing=size.checkpointing,
         stored=size.stored,
     )
+
+
+def _check_phases(choices: Choices, imitation: float, epochs: float) -> None:
+    """Raise UsageError for options of a phase that there is not, and if there is none at all."""
+    if not imitation and not epochs:
+        raise UsageError("--epochs 0 leaves nothing to train", hint="use it with --imitation 3")
+    for flag, value, needs, phase in (
+        ("--contrast", choices.contrast or None, "--imitation", imitation),
+        ("--imitation-rate", choices.imitation_rate, "--imitation", imitation),
+        ("--loss", choices.loss, "--epochs", epochs),
+        ("--beta", choices.beta, "--epochs", epochs),
+        ("--likelihood", choices.likelihood, "--epochs", epochs),
+        ("--learning-rate", choices.learning_rate, "--epochs", epochs),
+    ):
+        if value is not None and not phase:
+            raise UsageError(f"{flag} needs {needs} above 0", hint=f"add {needs} N, or leave out {flag}")
 
 
 def divisor(count: int, most: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mpg_cli.training.rows import Row
 
+LEAST_ACCURACY = 0.7  # balanced, on held-out replies
 _TOKENS = r"[\w'’]+|[^\w\s]"  # words and single marks: a persona may live in its exclamation marks
 
 
@@ -37,6 +38,8 @@ def text_judge(trained: Sequence[Row], held_out: Sequence[Row]) -> TextJudge | s
     except ImportError:
         return "a judge needs scikit-learn: pip install 'mpg-cli[eval]'"
     texts = _labelled(trained)
+    if {*texts.values()} != {True, False}:
+        return "the same replies are chosen and rejected, so a judge could not tell them apart"
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_TOKENS)
     try:
         rows = vectors.fit_transform(list(texts))
@@ -55,7 +58,10 @@ def text_judge(trained: Sequence[Row], held_out: Sequence[Row]) -> TextJudge | s
             bool(one) == kind for one, shows in zip(found, others.values(), strict=True) if shows == kind
         ]
         shares.append(sum(right) / len(right))
-    words += f", balanced accuracy {sum(shares) / 2:.0%} on {len(others)} others"
+    accuracy = sum(shares) / 2
+    if accuracy < LEAST_ACCURACY:
+        return f"a classifier of the data tells held-out replies apart in {accuracy:.0%} only"
+    words += f", balanced accuracy {accuracy:.0%} on {len(others)} others"
     return TextJudge(words, vectors, model)
 
 

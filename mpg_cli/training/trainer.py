@@ -153,15 +153,18 @@ def train(job: Job, watch: Watch) -> Trained | None:
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise NumericsError(
                 "training diverged: the adapter contains non-finite values",
-                hint="lower --learning-rate",
+                hint=f"lower {'--learning-rate' if job.settings.epochs else '--imitation-rate'}",
             )
+        recent = watch.recent()
+        if recent is not None and not job.settings.epochs:  # the accuracy is that of tokens, not of pairs
+            recent = Figures(recent.loss)
         return Trained(
             config=config,
             tensors=tensors,
             base_model=model.unload(),
             steps=phases.steps + trainer.state.global_step,
             resumed_at=phases.resumed_at + callback.began_at,
-            figures=watch.recent(),
+            figures=recent,
             held_out=held_out,
             held_out_rows=held_out_rows,
             too_long=too_long,
@@ -210,7 +213,12 @@ class _Phases:
             return done
         self._watch.phase(words)
         job = replace(self._job, settings=settings, train=replies, held_out=(), resume=self.resume)
-        trainer, callback, _, _ = _run(job, self._watch)
+        try:
+            trainer, callback, _, _ = _run(job, self._watch)
+        except NumericsError as error:
+            if self._job.settings.method == "dpo":
+                error.hint = "lower --imitation-rate, or choose --dtype float32"
+            raise
         trainer.model.unload()
         if trainer.state.global_step < trainer.state.max_steps:
             return None

@@ -42,6 +42,9 @@ class Display(Protocol):
     def stage(self, text: str) -> None:
         """The current stage other than training steps."""
 
+    def phase(self, text: str) -> None:
+        """The phase of training that the steps from now on belong to."""
+
     def step(self, done: int, total: int, figures: Figures | None) -> None:
         """`done` of `total` steps, with the figures of the last ones, if any."""
 
@@ -65,7 +68,7 @@ class Watch:
     def phase(self, text: str) -> None:
         """A phase of training begins, whose figures do not compare with those before."""
         self._recent.clear()
-        self.display.stage(text)
+        self.display.phase(text)
 
     def step(self, done: int, total: int, figures: Figures) -> None:
         self._recent.append(figures)

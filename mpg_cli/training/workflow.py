@@ -250,12 +250,14 @@ def perform(
 
 def hearing(request: TrainRequest, ready: Prepared, count: int) -> Hearing:
     """What to listen to after the run: held-out prompts, and a judge trained on the rest of the data."""
-    from mpg_cli.training.heard import Hearing
+    from mpg_cli.training.heard import LENGTH, Hearing
     from mpg_cli.training.text_judge import text_judge
 
     settings = ready.settings
     trained, held_out = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
-    prompts = tuple(dict.fromkeys(row.prompt for row in held_out))
+    lengths = {id(row): len(example.prompt) for row, example in zip(ready.rows, ready.examples, strict=True)}
+    short = (row for row in held_out if lengths[id(row)] + LENGTH <= settings.max_length)
+    prompts = tuple(dict.fromkeys(row.prompt for row in short))
     return Hearing(prompts[:count], text_judge(trained, held_out), request.template_args)
 
 

@@ -11,6 +11,7 @@ python -m studies.library --short --out FOLDER     # mpg-tiny, in a minute, resu
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from mpg_cli.engine.run_spec import ModelSpec
 from mpg_cli.evaluation.classifier import Features, TrainedJudge, WordFeatures
 from mpg_cli.evaluation.encoder import SentenceFeatures
 from mpg_cli.evaluation.judge_texts import library_texts
+from mpg_cli.evaluation.judging import digest
 from mpg_cli.io.log import ResumableLog
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.prepare import load_prepared
@@ -78,7 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if args.blind:
         questions = {one.id: one.text for one in prompts}
-        args.blind.write_text(blind.sheet(blind.drawn(replies), questions), encoding="utf-8")
+        text = blind.sheet(blind.drawn(replies), questions)
+        args.blind.write_text(text, encoding="utf-8")
+        print(f"{args.blind}: the first line of the reading is {json.dumps({'sheet': digest(text)})}")
     report = Report(spec, prompts, args.samples, args.tokens, replies, found)
     (args.out or ROOT / "docs").joinpath("library-smollm2.md").write_text(report.page(), encoding="utf-8")
     return 0

@@ -1,7 +1,8 @@
 """A blind reading: replies in random order under numbers, for a reader who is not told what they are.
 
 `reading.jsonl` beside this file has what the reader wrote: {"number", "personas", "english"}, where
-`personas` are those that the reader recognised, and `english` is good, flawed or bad.
+`personas` are those that the reader recognised, and `english` is good, flawed or bad; in its first line
+{"sheet": DIGEST} the digest of what was read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpg_cli.evaluation.judging import digest
 from mpg_cli.io.lines import read_lines
 from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, Sought, sought
 from studies.library.replies import Replies, Reply
@@ -33,7 +35,9 @@ class Read:
 
 
 def drawn(replies: Replies) -> list[Reply]:
-    """The replies to read, in the order of their numbers from 1."""
+    """The replies to read, in the order of their numbers from 1; empty if there are too few."""
+    if any(len(replies[blend]) < n for blend, n in COUNTS.items()):
+        return []
     chance = random.Random(SEED)
     chosen = [reply for blend, n in COUNTS.items() for reply in chance.sample(list(replies[blend]), n)]
     chance.shuffle(chosen)
@@ -49,11 +53,13 @@ def sheet(chosen: Sequence[Reply], questions: Mapping[str, str]) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def read(file: Path = FILE) -> list[Read]:
-    """What the reader wrote; empty without a file."""
+def read(sheet: str, file: Path = FILE) -> list[Read]:
+    """What the reader wrote about this sheet; empty without a file, and if it is about another one."""
     if not file.exists():
         return []
-    lines = [json.loads(line) for line in read_lines(file, file.name)]
+    head, *lines = [json.loads(line) for line in read_lines(file, file.name)]
+    if head != {"sheet": digest(sheet)}:
+        return []
     return [Read(line["number"], tuple(line["personas"]), line["english"]) for line in lines]
 
 

@@ -8,9 +8,10 @@ from statistics import fmean
 
 import numpy as np
 
+from mpg_cli.evaluation import diversity
 from mpg_cli.evaluation.bootstrap import Estimate, Values, difference, estimate, mean_of_means
 from mpg_cli.evaluation.classifier import TrainedJudge
-from mpg_cli.evaluation.diversity import distinct, ngrams, words
+from mpg_cli.evaluation.diversity import distinct, ngrams
 from mpg_cli.evaluation.judging import Exhibit
 from studies.library.blends import Sought
 from studies.library.replies import Reply
@@ -46,6 +47,11 @@ def shown(replies: Sequence[Reply], what: Sought, found: Verdicts) -> Estimate:
     return estimate(by_prompt(replies, [what.shown(found[r.text]) for r in replies]), mean_of_means)
 
 
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return [word for word in diversity.words(text) if word[0].isalnum()]
+
+
 def loops(text: str) -> bool:
     """Whether the same LOOP_WORDS words in a row occur LOOP_TIMES times."""
     grams = ngrams(words(text), LOOP_WORDS)
@@ -56,7 +62,7 @@ def loops(text: str) -> bool:
 class Reading:
     """How the replies of a blend read beside the base's to the same prompts.
 
-    `fluency` is the difference of the mean log p under the base, in nats a token.
+    `fluency` is the difference of the mean log p under the base, in nats a token; empty replies are left out.
     """
 
     loops: float
@@ -64,16 +70,21 @@ class Reading:
     fluency: Estimate
     words: float  # per reply
     finished: float
+    empty: int
 
 
 def reading(replies: Sequence[Reply], base: Sequence[Reply]) -> Reading:
     """The replies of a blend against the base's at the same places."""
     own, theirs = ([words(reply.text) for reply in part] for part in (replies, base))
-    values = [by_prompt(part, [reply.fluency or 0.0 for reply in part]) for part in (replies, base)]
+    both = [
+        pair for pair in zip(replies, base, strict=True) if None not in (pair[0].fluency, pair[1].fluency)
+    ]
+    values = [by_prompt(part, [reply.fluency or 0.0 for reply in part]) for part in zip(*both, strict=True)]
     return Reading(
         fmean(loops(reply.text) for reply in replies),
         (distinct(own, DISTINCT) or 0.0) / (distinct(theirs, DISTINCT) or 1.0),
         difference(values[0], values[1], mean_of_means),
         fmean(map(len, own)),
         fmean(reply.finished for reply in replies),
+        sum(reply.fluency is None for reply in replies),
     )

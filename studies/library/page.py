@@ -27,7 +27,8 @@ COLUMNS = """\
 *shown*: the replies in which the judge finds all personas of the blend; of a type's four poles one may be
 missing. *loops*: replies in which six words in a row occur three times. *distinct-4*: different groups of
 four words among all, relative to the base's replies. *log p*: the mean log-probability of the replies' tokens
-under the base, minus that of the base's own replies, in nats a token. *words*: the mean length.
+under the base, minus that of the base's own replies, in nats a token. *words*: the mean length. Empty replies
+count as not shown, and are left out of log p.
 """
 KINDS = (("Single personas", SINGLES), ("A pole and a character", PAIRS), ("A type and a character", TYPES))
 EXAMPLES = ("pirate", "E", "noir", "F+zen", "T+robot", "INTJ+pirate")
@@ -116,6 +117,9 @@ class Report:
                     f"{own.words:.0f}",
                 ]
                 yield f"| {' | '.join(cells)} |"
+            empty = {blend: count for blend in blends if (count := self._reading(blend).empty)}
+            if empty:
+                yield f"\nEmpty replies: {', '.join(f'{blend} {count}' for blend, count in empty.items())}."
             yield ""
 
     def _base(self) -> Iterator[str]:
@@ -123,7 +127,8 @@ class Report:
         yield "## The base\n"
         yield (
             f"Without personas {own.loops:.1%} of the replies loop, their mean length is {own.words:.0f} "
-            f"words, and {own.finished:.0%} end within {self.tokens} tokens. What the judges find in them:\n"
+            f"words, {own.empty} are empty, and {own.finished:.0%} end within {self.tokens} tokens. What the "
+            "judges find in them:\n"
         )
         yield f"| persona | {' | '.join(self.found)} |"
         yield "|---" * (1 + len(self.found)) + "|"
@@ -132,9 +137,10 @@ class Report:
         yield ""
 
     def _blind(self) -> Iterator[str]:
-        if read := blind.read():
-            yield "## Read by a person who was not told what they are\n"
-            yield from blind.lines(blind.drawn(self.replies), read)
+        chosen = blind.drawn(self.replies)
+        if read := blind.read(blind.sheet(chosen, {one.id: one.text for one in self.prompts})):
+            yield "## Read by a reader who was not told what they are\n"
+            yield from blind.lines(chosen, read)
             yield ""
 
     def _examples(self) -> Iterator[str]:

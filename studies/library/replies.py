@@ -13,14 +13,16 @@ from mpg_cli.engine.events import Failed, Finished
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import MpgError
 from mpg_cli.evaluation.fluency import fluencies
+from mpg_cli.evaluation.judging import digest
 from mpg_cli.io.log import ResumableLog
-from mpg_cli.models.experts import ExpertCache
+from mpg_cli.models.experts import ExpertCache, find_experts
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import expression, registry
 from mpg_cli.personas.persona_data import DataPrompt
+from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.params import Sampling, Scheme
 
 
@@ -35,6 +37,7 @@ class Reply:
     tokens: int
     finished: bool  # by the end token
     fluency: float | None
+    experts: str  # the digest of weights and experts
 
 
 Replies = Mapping[str, Sequence[Reply]]  # by blend, in the order of prompts and samples
@@ -54,7 +57,7 @@ class Bench:
 
     def measure(self, blends: Sequence[str], log: ResumableLog | None) -> Replies:
         """The replies of these blends; those in the log are read from it. Prints progress."""
-        known = {(own.blend, own.prompt, own.sample): own for own in self._logged(log)}
+        known = {(own.blend, own.prompt, own.sample): own for own in self._logged(log, blends)}
         places = [(one.id, sample) for one in self.prompts for sample in range(self.samples)]
         began = time.perf_counter()
         found = {}
@@ -70,20 +73,35 @@ class Bench:
             )
         return found
 
-    def _logged(self, log: ResumableLog | None) -> Iterator[Reply]:
-        yield from log.records(lambda data: Reply(**data)) if log else ()
+    def _logged(self, log: ResumableLog | None, blends: Sequence[str]) -> Iterator[Reply]:
+        """The replies in the log of these blends, made by experts as they are now."""
+        now = {blend: self._digest(blend) for blend in blends}
+        for reply in log.records(lambda data: Reply(**data)) if log else ():
+            if now.get(reply.blend) == reply.experts:
+                yield reply
+
+    def _blend(self, blend: str) -> Blend | None:
+        library = registry.load_default(self.persona_dirs)
+        return registry.resolve(expression.parse(blend), library) if blend else None
+
+    def _digest(self, blend: str) -> str:
+        """The digest of the weights, adapters and prompts of the experts of a blend."""
+        experts = find_experts(self._blend(blend), (), self.loaded, _quiet, _quiet, self.cache)
+        parts = [
+            (own.weight, own.prompt, own.adapter.fingerprint if own.adapter is not None else None)
+            for own in experts
+        ]
+        return digest(repr(parts))
 
     def _sampled(self, blend: str, places: Sequence[tuple[str, int]]) -> Iterator[Reply]:
         """The replies of one blend at these places: prompt and sample."""
         asked = {one.id: prompting(one) for one in self.prompts}
-        library = registry.load_default(self.persona_dirs)
-        terms = expression.parse(blend) if blend else ()
         request = Request(
             ModelOptions(self.loaded.given_name),
             Prompting("?"),
             Sampling(max_tokens=self.tokens),
             Scheme(drafter="none"),  # the text does not depend on it
-            blend=registry.resolve(terms, library) if blend else None,
+            blend=self._blend(blend),
         )
         requests = (
             replace(request, prompting=asked[prompt], seed=sample, sequence_id=f"{prompt} {sample}")
@@ -98,13 +116,20 @@ class Bench:
                     events.append(event)
         size = self.loaded.vocabulary.size
         plain = {name: render(self.loaded.tokenizer, own, size=size) for name, own in asked.items()}
+        made_by = self._digest(blend)
         at = [str(event.sequence).split() for event in events]
         values = fluencies(
             self.loaded, [plain[prompt] for prompt, _ in at], [event.token_ids for event in events]
         )
         for (prompt, sample), event, fluency in zip(at, events, values, strict=True):
             stopped = event.finish_reason == "stop"
-            yield Reply(blend, prompt, int(sample), event.text, len(event.token_ids), stopped, fluency)
+            yield Reply(
+                blend, prompt, int(sample), event.text, len(event.token_ids), stopped, fluency, made_by
+            )
+
+
+def _quiet(message: str) -> None:
+    pass
 
 
 def prompting(prompt: DataPrompt) -> Prompting:

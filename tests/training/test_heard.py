@@ -78,7 +78,8 @@ def test_the_lines_have_both_shares_and_the_replies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "audible"), [(0.0, 0.9, True), (0.1, 0.4, False), (0.9, 1.0, False), (0.3, 0.5, True)]
+    ("before", "after", "audible"),
+    [(0.0, 0.9, True), (0.1, 0.4, False), (0.9, 0.94, False), (0.9, 1.0, True), (0.3, 0.5, True)],
 )
 def test_a_persona_is_heard_in_half_of_the_replies_and_above_the_base(
     before: float, after: float, audible: bool

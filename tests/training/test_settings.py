@@ -46,7 +46,7 @@ def test_models_of_real_text_imitate_before_they_prefer() -> None:
         assert (first.method, first.loss, first.likelihood, first.of_imitation) == ("sft", "sft", 0, None)
         assert first.learning_rate > settings.learning_rate
         assert 72 * first.epochs / first.batch_size >= 54  # steps on 72 replies: fewer were not heard
-        assert (before.rank, before.alpha / before.rank) == (2 * first.rank, first.alpha / first.rank)
+        assert (before.rank, before.alpha / before.rank) == (max(8, first.rank), first.alpha / first.rank)
         assert before.of_contrast is None
         assert settings.epochs == 0
     assert resolve(Choices(imitation=0), MIDDLE, None).of_imitation is None
@@ -94,9 +94,6 @@ def test_the_context_bounds_the_length() -> None:
         ({"eval_split": 0.9}, "--eval-split 0.9 must be between 0 and 0.5"),
         ({"seed": -1}, "--seed -1 must be 0 or more"),
         ({"sft": True, "beta": 0.2}, "--beta applies to preference data"),
-        ({"sft": True, "epochs": 0.0}, "--epochs 0 leaves nothing to train"),
-        ({"imitation": 0.0, "epochs": 0.0}, "--epochs 0 leaves nothing to train"),
-        ({"imitation": 0.0, "contrast": 1.0}, "--contrast needs --imitation above 0"),
         ({"sft": True, "contrast": 1.0}, "--contrast applies to preference data"),
         ({"imitation": -1.0}, "--imitation -1 must be 0 or more"),
         ({"sft": True, "imitation": 1.0}, "--imitation applies to preference data"),
@@ -107,6 +104,31 @@ def test_the_context_bounds_the_length() -> None:
 def test_wrong_choices_are_refused(choice: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Choices(**choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "size", "message"),
+    [
+        ({"sft": True, "epochs": 0.0}, MIDDLE, "--epochs 0 leaves nothing to train"),
+        ({"epochs": 0.0}, SMALL, "--epochs 0 leaves nothing to train"),
+        ({"imitation": 0.0, "epochs": 0.0}, MIDDLE, "--epochs 0 leaves nothing to train"),
+        ({"imitation": 0.0, "contrast": 1.0}, MIDDLE, "--contrast needs --imitation above 0"),
+        ({"contrast": 1.0}, SMALL, "--contrast needs --imitation above 0"),
+        ({"imitation_rate": 1e-3}, SMALL, "--imitation-rate needs --imitation above 0"),
+        ({"epochs": 0.0, "beta": 0.2}, MIDDLE, "--beta needs --epochs above 0"),
+    ],
+)
+def test_options_of_a_phase_that_there_is_not_are_refused(
+    choice: dict[str, Any], size: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(Choices(**choice), size, None)
+
+
+def test_an_option_of_the_loss_asks_for_it() -> None:
+    for choices, epochs in ((Choices(), 0), (Choices(beta=0.2), 1), (Choices(loss="ipo"), 1)):
+        assert resolve(choices, MIDDLE, None).epochs == epochs
+    assert resolve(Choices(imitation=0), MIDDLE, None).epochs == 1
 
 
 @pytest.mark.parametrize(("count", "most", "size"), [(16, 16, 16), (16, 5, 4), (7, 4, 1), (1, 9, 1)])

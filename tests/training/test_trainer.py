@@ -42,6 +42,9 @@ class Recorder:
         self.stages: list[str] = []
         self.at = at
 
+    def phase(self, text: str) -> None:
+        self.stage(text)
+
     def stage(self, text: str) -> None:
         self.stages.append(text)
         if text == "evaluating":
