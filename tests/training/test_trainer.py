@@ -263,7 +263,12 @@ def test_the_chosen_replies_are_imitated_before_the_preference(chat_model: Path,
 
 def test_what_chosen_and_rejected_replies_share_is_not_learnt(chat_model: Path, tmp_path: Path) -> None:
     """Where both replies of a pair are the same, the adapter learns much less of them."""
-    alike = {"imitation": 6.0, "imitation_rate": 0.02, "epochs": 0.0}
+    alike: dict[str, Any] = {
+        "imitation": 6.0,
+        "imitation_rate": 0.02,
+        "epochs": 0.0,
+        "learning_rate": None,
+    }
     with RunFolder(tmp_path / "run") as run:
         own = job(chat_model, run, tmp_path, **alike, contrast=12.0)
         model, forward = own.loaded.model, own.loaded.model.forward
