@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 TINY = ("--library", "--model", "mpg-tiny", "--device", "cpu", "--persona-dir", "out")
 SHORT = ("--rank", "2", "--batch-size", "16", "--epochs", "0.3", "--max-length", "256")
 TWO = (*TINY, *SHORT, "--personas", "E,pirate")
+BEYOND = (*TINY, *SHORT, "--contrast", "0.3", "--imitation", "0.3", "--epochs", "0", "--personas", "E,pirate")
 FOLDER = Path("out/adapters/mpg-tiny")
 
 pytestmark = pytest.mark.usefixtures("collections")
@@ -136,7 +137,16 @@ def test_a_replaced_adapter_is_not_taken_for_done(mpg: Cli) -> None:
     file = FOLDER / "E" / "adapter_model.safetensors"
     file.write_bytes((content := file.read_bytes())[:-1] + bytes([content[-1] ^ 1]))
     err = refused(mpg, *TWO)
-    assert "E has an adapter for mpg-tiny that this command would not make\n" in err
+    assert "this command would not make: its file was changed, or the weights of the base\n" in err
+
+
+def test_an_adapter_that_was_deleted_is_trained_again(mpg: Cli) -> None:
+    library(mpg, *TWO)
+    before = weights("E")
+    shutil.rmtree(FOLDER / "E")
+    _, err = library(mpg, *TWO)
+    assert "done already: pirate" in err
+    assert weights("E") == before
 
 
 def test_the_company_of_a_persona_does_not_change_its_adapter(mpg: Cli, whole: dict[str, bytes]) -> None:
@@ -228,13 +238,41 @@ def test_a_folder_whose_files_hold_several_personas(mpg: Cli) -> None:
     assert len(added) == 3
 
 
+@pytest.mark.parametrize("at", [1, 2, 3], ids=["in", "end", "next"])
+def test_the_neutral_replies_are_imitated_once_for_all(mpg: Cli, at: int) -> None:
+    """After an interruption there and in the persona that follows, too: the adapters are those of one run."""
+    library(mpg, *BEYOND)
+    whole = {name: weights(name) for name in ("E", "pirate")}
+    shutil.rmtree("out")
+    with before_steps(lambda now: os.kill(os.getpid(), signal.SIGINT) if now == at else None):
+        code, _, err = mpg("train", *BEYOND, "--heard", "0")
+    assert code == 130
+    assert err.endswith("mpg: 0 of 2 personas are done, and the same command goes on\n")
+    _, err = library(mpg, *BEYOND)
+    assert ("imitating the neutral replies" in err) == (at == 1)
+    assert {name: weights(name) for name in whole} == whole
+    neutral = {path.name for path in (FOLDER / ".neutral").rglob("*") if path.is_file()}
+    assert neutral == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "trainer_state.json",
+        "run.json",
+        "lock",
+    }
+    _, err = library(mpg, *BEYOND[:-1], "zen")
+    assert "imitating the neutral replies" not in err
+    assert "imitating the chosen replies" in err
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
-def test_other_architectures_in_two_phases(mpg: Cli, architecture: str) -> None:
+def test_other_architectures_in_all_phases(mpg: Cli, architecture: str) -> None:
     model = save_chat_model(Path(f"tiny-{architecture}"), architecture, max_position_embeddings=256)
-    argv = [*TINY, *SHORT, "--personas", "J,zen", "--imitation", "0.3"]
+    argv = [*TINY, *SHORT, "--personas", "J,zen", "--contrast", "0.3", "--imitation", "0.3"]
     argv[argv.index("mpg-tiny")] = str(model)
     report, err = library(mpg, *argv, "--heard", "1")
+    assert err.count("mpg: imitating the neutral replies\n") == 1
     assert err.count("mpg: imitating the chosen replies\n") == 2
+    assert err.count("mpg: training the preference\n") == 2
     assert [one["steps"] for one in report["personas"]] == [2 + 3, 2 + 2]
     assert all(one["heard"]["prompts"] == 1 for one in report["personas"])
     code, out, err = mpg(
@@ -262,6 +300,7 @@ def test_imitation_alone_is_judged_by_the_neutral_replies(mpg: Cli) -> None:
             ("grump", "--library"),
             "NAME conflicts with --library, whose personas have their own\nhint: choose",
         ),
+        (("--library", "--personas", ","), "--personas names none"),
         (("--library", "--data", "prefs.jsonl"), "--data conflicts with --library"),
         (("--library", "--prompt", "Be calm."), "--prompt conflicts with --library"),
         (("--personas", "E"), "--personas belongs to --library"),
