@@ -27,7 +27,7 @@ class DataOptions:
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
+    if text.strip() and not names:
         raise UsageError("--personas names none", hint="as in --personas E,I,pirate; leave it out for all")
     return names
 

@@ -26,11 +26,10 @@ Verdicts = Mapping[str, Verdict]  # by text
 def verdicts(judge: TrainedJudge, texts: Sequence[str], personas: Sequence[str]) -> Verdicts:
     """Which of the personas the judge finds in each text."""
     found: dict[str, dict[str, bool]] = {text: {} for text in texts}
-    for name in personas:
-        exhibits = [Exhibit(str(at), "", text, name) for at, text in enumerate(found)]
-        scores = judge.judge(exhibits, lambda judgement: None, lambda share: None)
-        for text, score in zip(found, scores, strict=True):
-            found[text][name] = score > 0
+    exhibits = [Exhibit("", "", text, name) for text in found for name in personas]
+    scores = judge.judge(exhibits, lambda judgement: None, lambda share: None)  # reads each text once
+    for exhibit, score in zip(exhibits, scores, strict=True):
+        found[exhibit.text][exhibit.persona] = score > 0
     return found
 
 
