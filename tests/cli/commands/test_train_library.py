@@ -20,9 +20,9 @@ from tests.support.steps import after_passes, before_steps
 
 ROOT = Path(__file__).parents[3]
 TINY = ("--library", "--model", "mpg-tiny", "--device", "cpu", "--persona-dir", "out")
-SHORT = ("--rank", "2", "--batch-size", "16", "--epochs", "0.3", "--max-length", "256")
+SHORT = ("--rank", "2", "--batch-size", "4", "--epochs", "0.075", "--max-length", "256")
 TWO = (*TINY, *SHORT, "--personas", "E,pirate")
-BEYOND = (*TINY, *SHORT, "--contrast", "0.3", "--imitation", "0.3", "--epochs", "0", "--personas", "E,pirate")
+BEYOND = (*TINY, *SHORT, "--contrast", "0.075", "--imitation", "0.075", "--epochs", "0", "--personas", "E,pirate")
 FOLDER = Path("out/adapters/mpg-tiny")
 
 pytestmark = pytest.mark.usefixtures("collections")
@@ -96,7 +96,7 @@ def test_the_manifest_says_how_they_were_made(mpg: Cli, tmp_path: Path) -> None:
     entry = manifest["personas"]["pirate"]
     assert entry["library"] == persona_data.digest()
     assert entry["base_digest"] == find_base("mpg-tiny").digest
-    assert (entry["plan"]["seed"], entry["plan"]["rank"], entry["plan"]["epochs"]) == (3, 2, 0.3)
+    assert (entry["plan"]["seed"], entry["plan"]["rank"], entry["plan"]["epochs"]) == (3, 2, 0.075)
     assert entry["plan"]["data"] != manifest["personas"]["E"]["plan"]["data"]
     assert entry["versions"].keys() == {"mpg", "torch", "transformers", "peft", "trl"}
     assert entry["threads"] >= 1
@@ -267,7 +267,7 @@ def test_the_neutral_replies_are_imitated_once_for_all(mpg: Cli, at: int) -> Non
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
 def test_other_architectures_in_all_phases(mpg: Cli, architecture: str) -> None:
     model = save_chat_model(Path(f"tiny-{architecture}"), architecture, max_position_embeddings=256)
-    argv = [*TINY, *SHORT, "--personas", "J,zen", "--contrast", "0.3", "--imitation", "0.3"]
+    argv = [*TINY, *SHORT, "--personas", "J,zen", "--contrast", "0.075", "--imitation", "0.075"]
     argv[argv.index("mpg-tiny")] = str(model)
     report, err = library(mpg, *argv, "--heard", "1")
     assert err.count("mpg: imitating the neutral replies\n") == 1
