@@ -5,7 +5,7 @@ python -m studies.library --log FILE               # some hours on two cores; go
 python -m studies.library --log FILE --blind FILE  # also writes the replies that a reader judges blindly
 python -m studies.library --log FILE --blends pirate,E:0.7+pirate    # figures of these blends, no page,
                                                    # on the tuning prompts: to choose weights
-python -m studies.library --short --out FOLDER     # mpg-tiny, in a minute, results without meaning
+python -m studies.library --short --out FOLDER     # mpg-tiny and one judge, in a minute, without meaning
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     log = ResumableLog(args.log, config, of="this study", restart_by="remove it") if args.log else None
     with log or nullcontext():
         replies = bench.measure(blends, log)
-    found = judged(replies)
+    features: Sequence[Features] = (WordFeatures(), *([] if args.short else [SentenceFeatures()]))
+    found = judged(replies, features)
     if args.blends:
         print(figures(replies, found))
         return 0
@@ -88,9 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def judged(replies: Replies) -> dict[str, Verdicts]:
+def judged(replies: Replies, features: Sequence[Features]) -> dict[str, Verdicts]:
     """What each judge finds in these replies of all personas that are in any blend."""
-    features: Sequence[Features] = (WordFeatures(), SentenceFeatures())
     wanted = {name for blend in replies for name in sought(blend).names}
     names = [name for name in persona_data.NAMES if name in wanted]
     texts = [reply.text for own in replies.values() for reply in own]

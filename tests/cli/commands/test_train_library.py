@@ -22,7 +22,18 @@ ROOT = Path(__file__).parents[3]
 TINY = ("--library", "--model", "mpg-tiny", "--device", "cpu", "--persona-dir", "out")
 SHORT = ("--rank", "2", "--batch-size", "4", "--epochs", "0.075", "--max-length", "256")
 TWO = (*TINY, *SHORT, "--personas", "E,pirate")
-BEYOND = (*TINY, *SHORT, "--contrast", "0.075", "--imitation", "0.075", "--epochs", "0", "--personas", "E,pirate")
+BEYOND = (
+    *TINY,
+    *SHORT,
+    "--contrast",
+    "0.075",
+    "--imitation",
+    "0.075",
+    "--epochs",
+    "0",
+    "--personas",
+    "E,pirate",
+)
 FOLDER = Path("out/adapters/mpg-tiny")
 
 pytestmark = pytest.mark.usefixtures("collections")
