@@ -364,8 +364,9 @@ def _replies(library: Library) -> list[str]:
     for one in table(library):
         heard = one["heard"] or {}
         why = f" (not judged: {heard['judge']})" if heard and heard["after"] is None else ""
-        for own in heard.get("examples", ()):
-            lines.append(f"{one['persona']}{why}\n{example(own['prompt'], own['reply'])}")
+        if replies := heard.get("examples"):
+            lines.append(f"{one['persona']}{why}")
+            lines += [example(own["prompt"], own["reply"]) for own in replies]
     return lines
 
 
