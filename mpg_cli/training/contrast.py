@@ -38,10 +38,8 @@ def added(model: Any, adapter: Path) -> Iterator[None]:
     try:
         for key in filter(lambda name: name.endswith(_A), tensors):
             name = key.removeprefix(_PREFIX).removesuffix(_A)
-            parameter = next(modules[name].parameters())
-            down, up = (
-                tensors[f"{_PREFIX}{name}{end}"].to(parameter.device, parameter.dtype) for end in (_A, _B)
-            )
+            device = next(modules[name].parameters()).device
+            down, up = (tensors[f"{_PREFIX}{name}{end}"].to(device) for end in (_A, _B))
             handles.append(modules[name].register_forward_hook(_adding(down, up * scale)))
         yield
     finally:

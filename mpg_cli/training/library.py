@@ -181,7 +181,7 @@ def open_library(requests: Sequence[TrainRequest], loaded: LoadedModel, *, force
         if run.where.run.exists():
             with RunFolder(run.where.run) as folder:
                 killed = run.done and folder.plan == run.plan  # before it was removed
-                if killed or (force and not run.done):
+                if killed or run.name in other:
                     folder.remove()
     return Library(tuple(runs), manifest)
 
@@ -254,19 +254,13 @@ def _contrast(
 
     It is kept in this folder, for runs of other personas. Raises as `workflow.perform`.
     """
-    from mpg_cli.training import conversation
     from mpg_cli.training.trainer import Job, train_contrast
 
     settings = run.settings.of_contrast
     assert settings is not None
-    request = run.request
     rows = tuple(replace(row, replies=row.replies[1:]) for row in pairs(persona_data.CHARACTERS[0], "dpo"))
-    made, used, _ = conversation.examples(
-        rows, loaded.tokenizer, loaded.end_tokens, request.template_args, loaded.vocabulary.size
-    )
-    trained, _ = data_of.hold_out(used, settings.eval_split, settings.seed)
-    example_of = {id(row): example for row, example in zip(used, made, strict=True)}
-    examples = [example_of[id(row)] for row in trained]
+    ready = workflow.encode(replace(run.request, data=Data(rows)), loaded, time.monotonic())
+    trained, _ = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
     plan = settings.as_dict() | {
         **{key: run.plan[key] for key in ("base", "revision", "dtype", "template-args")},
         "base-digest": run.base_digest,
@@ -277,7 +271,7 @@ def _contrast(
         return done
     notices.say("the neutral replies, for all personas")
     notices.resuming(resume, folder)
-    job = Job(loaded, settings, examples, (), folder, resume)
+    job = Job(loaded, settings, ready.of(trained), (), folder, resume)
     return workflow.run_job(train_contrast, job, notices, progress, force=False)
 
 

@@ -216,8 +216,7 @@ class _Phases:
         try:
             trainer, callback, _, _ = _run(job, self._watch)
         except NumericsError as error:
-            if self._job.settings.method == "dpo":
-                error.hint = "lower --imitation-rate, or choose --dtype float32"
+            error.hint = "lower --imitation-rate, or choose --dtype float32"
             raise
         trainer.model.unload()
         if trainer.state.global_step < trainer.state.max_steps:

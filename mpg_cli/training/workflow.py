@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,6 +157,11 @@ class Prepared:
     refused: list[Problem]
     began: float  # time.monotonic()
 
+    def of(self, rows: Sequence[Row]) -> list[Example]:
+        """The examples of some of the rows."""
+        made = {id(row): example for row, example in zip(self.rows, self.examples, strict=True)}
+        return [made[id(row)] for row in rows]
+
 
 def prepare(request: TrainRequest, say: Callable[[str], None]) -> Prepared:
     """Load the model and encode the data. Raises ModelError, UsageError."""
@@ -208,13 +213,12 @@ def perform(
     left_out = len(request.data.problems) + len(ready.refused)
     data_of.check_enough(len(used), settings.method, left_out)
     train_rows, held_rows = data_of.hold_out(used, settings.eval_split, settings.seed)
-    example_of = {id(row): example for row, example in zip(used, ready.examples, strict=True)}
     with RunFolder(request.where.run) as run:
         job = Job(
             loaded=ready.loaded,
             settings=settings,
-            train=[example_of[id(row)] for row in train_rows],
-            held_out=[example_of[id(row)] for row in held_rows],
+            train=ready.of(train_rows),
+            held_out=ready.of(held_rows),
             run=run,
             resume=run.begin(plan(request, ready.loaded, settings), force=request.force),
             contrast=contrast,
@@ -255,9 +259,13 @@ def hearing(request: TrainRequest, ready: Prepared, count: int) -> Hearing:
 
     settings = ready.settings
     trained, held_out = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
-    lengths = {id(row): len(example.prompt) for row, example in zip(ready.rows, ready.examples, strict=True)}
-    short = (row for row in held_out if lengths[id(row)] + LENGTH <= settings.max_length)
-    prompts = tuple(dict.fromkeys(row.prompt for row in short))
+    prompts = tuple(
+        dict.fromkeys(
+            row.prompt
+            for row, example in zip(held_out, ready.of(held_out), strict=True)
+            if len(example.prompt) + LENGTH <= settings.max_length
+        )
+    )
     return Hearing(prompts[:count], text_judge(trained, held_out), request.template_args)
 
 
