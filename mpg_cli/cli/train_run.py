@@ -14,7 +14,7 @@ from mpg_cli.options.personas import PlaceOptions
 from mpg_cli.options.training import AboutOptions, DataOptions, LibraryOptions
 from mpg_cli.render.training import Progress
 from mpg_cli.training import library as libraries
-from mpg_cli.training import workflow
+from mpg_cli.training import library_table, workflow
 from mpg_cli.training.notices import Notices
 from mpg_cli.training.settings import Choices
 
@@ -96,9 +96,9 @@ class TrainRun:
         report = {
             "base": requests[0].where.base,
             "manifest": str(outcome.manifest.file),
-            "personas": libraries.table(outcome),
+            "personas": library_table.table(outcome),
         }
-        return libraries.as_text(outcome), report
+        return library_table.as_text(outcome), report
 
     @property
     def _notices(self) -> Notices:
