@@ -136,6 +136,17 @@ class Terminal:
         """What the user types."""
         os.write(self._master, text.encode())
 
+    def until_asleep(self, seconds: float = 20) -> None:
+        """Wait until the process sleeps, as it does while it reads.
+
+        A signal that comes between a question and the reading of its answer is not seen before the answer.
+        """
+        state = Path(f"/proc/{self.process.pid}/stat")
+        deadline = time.monotonic() + seconds
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, f"still busy: {self.output!r}"
+            time.sleep(0.01)
+
     def finish(self, seconds: float = 20) -> str:
         """Everything the process writes until it ends."""
         deadline = time.monotonic() + seconds

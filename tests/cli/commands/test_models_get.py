@@ -142,6 +142,7 @@ def test_on_a_terminal_it_asks(gguf: Path, cache: Path, typed: str, there: bool)
     if typed:
         terminal.write(typed)
     else:
+        terminal.until_asleep()
         terminal.signal(signal.SIGINT)
     terminal.finish()
     assert gguf.exists() is there
