@@ -10,55 +10,35 @@ The trainers' progress bars, logs, model cards and telemetry are off; metrics go
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import logging
-import math
-import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from datasets import Dataset, disable_progress_bars
-from huggingface_hub import constants as hub_constants
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import PrinterCallback, TrainerCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from transformers import PrinterCallback
+from trl import DPOConfig, SFTConfig
 
-from mpg_cli.errors import ModelError, MpgError, NumericsError, is_out_of_memory
+from mpg_cli.errors import NumericsError
 from mpg_cli.models.load.loader import LoadedModel
 from mpg_cli.personas.adapter_shapes import WEIGHTS_FILE
 from mpg_cli.training import settings as settings_of
+from mpg_cli.training.callback import PACE, Pace, RunCallback, Stopped
 from mpg_cli.training.contrast import added
 from mpg_cli.training.conversation import Example, reply_tokens
 from mpg_cli.training.data import check_enough
+from mpg_cli.training.quiet import QuietDPO, QuietSFT, own_forward, quiet
+from mpg_cli.training.resource_errors import readable
 from mpg_cli.training.run import CONTRAST, IMITATION, RunFolder
 from mpg_cli.training.settings import Settings
 from mpg_cli.training.watch import Figures, Watch, weighted
 
 _REFERENCE = "ref"  # TRL's name of the adapter that the preference begins with
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# How torch and safetensors report a full disk: not as OSError.
-_FULL_TEXTS = (
-    "No space left",
-    "File too large",
-    "inline_container.cc",
-    "PytorchStreamWriter failed",
-    "iostream error",
-)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often checkpoints are written."""
-
-    seconds: float = 60.0  # minimum between two of them
-    share: float = 0.05  # maximum share of the time spent writing them
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,7 @@ class Job:
     held_out: Sequence[Example]
     run: RunFolder
     resume: Path | None = None
-    pace: Pace = Pace()
+    pace: Pace = PACE
     start: Path | None = None
     contrast: Path | None = None
 
@@ -100,10 +80,6 @@ class Trained:
     cut: int
 
 
-class _Stopped(Exception):
-    """A stop was requested during evaluation."""
-
-
 def train(job: Job, watch: Watch) -> Trained | None:
     """Train to the end; None if `watch` stopped it early, with a checkpoint in the run folder.
 
@@ -111,7 +87,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
     MpgError for a full disk, ModelError if memory runs out.
     """
     watch.display.stage("preparing the data")
-    with _quiet(), _readable_errors(job), _own_forward(job.loaded.model):
+    with quiet(), readable(job.loaded.device.value, job.run), own_forward(job.loaded.model):
         phases = _Phases(job, watch)
         contrast = job.contrast
         if contrast is None and (settings := job.settings.of_contrast) is not None:
@@ -139,7 +115,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
             watch.display.stage("evaluating")
             try:
                 held_out = _evaluate(trainer, callback)
-            except _Stopped:
+            except Stopped:
                 return None
         if watch.stopping:
             return None
@@ -174,7 +150,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
 
 def train_contrast(job: Job, watch: Watch) -> Path | None:
     """Imitate single replies, for runs that take the result as their `contrast`; as `train` otherwise."""
-    with _quiet(), _readable_errors(job), _own_forward(job.loaded.model):
+    with quiet(), readable(job.loaded.device.value, job.run), own_forward(job.loaded.model):
         return _Phases(job, watch).imitate(CONTRAST, job.settings, job.train, "imitating the neutral replies")
 
 
@@ -228,14 +204,14 @@ class _Phases:
         return None if self._watch.stopping else done
 
 
-def _run(job: Job, watch: Watch) -> tuple[Any, _Callback, int, int]:
+def _run(job: Job, watch: Watch) -> tuple[Any, RunCallback, int, int]:
     """Run one phase until it ends or `watch` stops it; then as `_trainer`. Raises NumericsError.
 
     Nothing is trained where the settings have no epochs.
     """
     trainer, too_long, cut = _trainer(job)
     beta = trainer.args.beta if job.settings.method == "dpo" else 1.0
-    callback = _Callback(watch, job.settings, beta, job.pace)
+    callback = RunCallback(watch, job.settings, beta, job.pace)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(callback)
     if job.settings.epochs:
@@ -267,7 +243,7 @@ def _trainer(job: Job) -> tuple[Any, int, int]:
             hint=f"raise --max-length: {longest} tokens leave no room for a reply",
         )
     transformers.set_seed(settings.seed)  # TRL before 1.16 initialises the adapter before it sets the seed
-    trainer_class = _QuietDPO if settings.method == "dpo" else _QuietSFT
+    trainer_class = QuietDPO if settings.method == "dpo" else QuietSFT
     trainer = trainer_class(
         model=job.loaded.model if job.start is None else _adapted(job, job.start),
         args=_arguments(job, reply_tokens(rows)),
@@ -299,7 +275,7 @@ def _columns(row: Example, longest: int) -> dict[str, list[int]]:
     return {"prompt_ids": row.prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
-def _evaluate(trainer: Any, callback: _Callback) -> Figures:
+def _evaluate(trainer: Any, callback: RunCallback) -> Figures:
     """Means over the held-out rows.
 
     The trainer averages over batches, so full batches and the last, smaller one are evaluated separately.
@@ -361,7 +337,7 @@ def _arguments(job: Job, tokens: float) -> Any:
         "dataloader_pin_memory": device.type == "cuda",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",  # `_Callback` decides
+        "save_strategy": "no",  # `RunCallback` decides
         "save_total_limit": 2,
         "eval_strategy": "no",
         "prediction_loss_only": True,
@@ -395,133 +371,3 @@ def _loss(settings: Settings, tokens: float) -> tuple[list[str], list[float], fl
     if settings.likelihood:
         names, weights = [*names, "sft"], [*weights, settings.likelihood]
     return names, weights, beta
-
-
-class _QuietTrainer:
-    """Mixin: the rows are token ids already; no model card and no telemetry."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
-        return dataset
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        return
-
-    def _send_telemetry(self) -> None:
-        return
-
-
-class _QuietDPO(_QuietTrainer, DPOTrainer):  # type: ignore[misc]
-    pass
-
-
-class _QuietSFT(_QuietTrainer, SFTTrainer):  # type: ignore[misc]
-    pass
-
-
-class _Callback(TrainerCallback):  # type: ignore[misc]
-    """Sends metrics to the watch, saves checkpoints periodically and at the end, and obeys stop requests."""
-
-    def __init__(self, watch: Watch, settings: Settings, beta: float, pace: Pace) -> None:
-        self._watch = watch
-        self._pace = pace
-        self._settings = settings
-        self._scale = settings.beta / beta  # from rewards with TRL's β to rewards with ours
-        self._saved = time.monotonic()
-        self._pause = pace.seconds
-        self._saving = 0.0
-        self.began_at = 0
-        self.diverged: int | None = None
-
-    def figures(self, logs: Mapping[str, float], prefix: str = "") -> Figures:
-        loss = float(logs.get(f"{prefix}loss", math.nan))
-        if self._settings.method == "sft":
-            return Figures(loss, logs.get(f"{prefix}mean_token_accuracy"))
-        margin = logs.get(f"{prefix}rewards/margins")
-        scaled = None if margin is None else margin * self._scale
-        return Figures(loss, logs.get(f"{prefix}rewards/accuracies"), scaled)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began_at = state.global_step
-        self._watch.display.step(state.global_step, state.max_steps, None)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        last = state.global_step >= state.max_steps
-        if self._watch.stopping:
-            control.should_training_stop = True
-        due = time.monotonic() - self._saved >= self._pause
-        if last or due or self._watch.stopping:
-            control.should_save = True
-            self._saving = time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        figures = self.figures(logs)
-        self._watch.step(state.global_step, state.max_steps, figures)
-        if not figures.finite:
-            self.diverged = state.global_step
-            control.should_training_stop = True
-            control.should_save = False
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._saved = time.monotonic()
-        took = self._saved - self._saving
-        self._pause = max(self._pace.seconds, took / self._pace.share)
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._watch.stopping:
-            raise _Stopped
-
-
-@contextlib.contextmanager
-def _own_forward(model: Any) -> Iterator[None]:
-    """Give the model its own forward pass back: TRL wraps that of every model that it trains."""
-    before = model.__dict__.get("forward")
-    try:
-        yield
-    finally:
-        model.__dict__.pop("forward", None)
-        if before is not None:
-            model.forward = before
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off progress bars, logs, warnings and telemetry of the libraries."""
-    disable_progress_bars()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    hub_constants.HF_HUB_DISABLE_TELEMETRY = True
-    for name in ("transformers", "trl", "peft", "accelerate", "datasets"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def _readable_errors(job: Job) -> Iterator[None]:
-    """Convert out-of-memory and disk-full errors of the libraries to MpgErrors with a remedy."""
-    try:
-        yield
-    except MpgError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise ModelError(
-                f"training does not fit into the memory of {job.loaded.device.value}",
-                hint="lower --micro-batch or --max-length, or choose a smaller model",
-            ) from None
-        if _is_full(error):
-            job.run.last_checkpoint()  # deletes the incomplete one
-            raise MpgError(
-                f"the disk is full: a checkpoint of the run cannot be written to {job.run.path}",
-                hint="free disk space, then resume with the same command without --force",
-            ) from None
-        raise
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return any(text in str(error) for text in _FULL_TEXTS)

@@ -17,13 +17,14 @@ from mpg_cli.models.load.loader import load_model
 from mpg_cli.models.text.prompt import render
 from mpg_cli.models.text.prompting import Prompting
 from mpg_cli.training import trainer
+from mpg_cli.training.callback import Pace
 from mpg_cli.training.conversation import Example, examples
 from mpg_cli.training.data import read_data
 from mpg_cli.training.rows import Method, Row, Turn
 from mpg_cli.training.run import RunFolder
 from mpg_cli.training.settings import LOSSES, Choices, Settings, resolve
 from mpg_cli.training.targets import choose_targets
-from mpg_cli.training.trainer import Job, Pace, Trained, _loss, chosen, train
+from mpg_cli.training.trainer import Job, Trained, _loss, chosen, train
 from mpg_cli.training.watch import Figures, Watch
 from tests.support.files import written
 from tests.support.models import save_chat_model, save_model
