@@ -105,6 +105,13 @@ class Choices:
         help="The adapter is scaled by alpha / rank.",
         shown="twice the rank",
     )
+    strength: float = option(
+        1.0,
+        metavar="X",
+        low=0,
+        above=True,
+        help="The alpha of the finished adapter is multiplied by this: more of the persona above 1.",
+    )
     targets: tuple[str, ...] = option(
         (),
         metavar="NAME,…",
@@ -219,9 +226,9 @@ class Settings:
 
     `beta` counts per reply and nat for every loss: IPO's margin is 1/(2β) nats. `contrast` are the epochs of
     imitation of the rejected replies, `imitation` those of the chosen ones after it, with a peak of
-    `imitation_rate`, and `epochs` those of the loss; 0: none. `micro_batch` divides
-    `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes activations. `stored` is
-    the widest precision of the adapter's file.
+    `imitation_rate`, and `epochs` those of the loss; 0: none. `strength` scales the finished adapter.
+    `micro_batch` divides `batch_size`; `targets` are suffixes of module names. `checkpointing` recomputes
+    activations. `stored` is the widest precision of the adapter's file.
     """
 
     method: Method
@@ -233,6 +240,7 @@ class Settings:
     imitation_rate: float
     rank: int
     alpha: float
+    strength: float
     targets: tuple[str, ...]
     learning_rate: float
     epochs: float
@@ -260,6 +268,7 @@ class Settings:
             likelihood=0.0,
             epochs=self.imitation,
             learning_rate=self.imitation_rate,
+            strength=1.0,
             imitation=0.0,
             contrast=0.0,
         )
@@ -311,6 +320,7 @@ def resolve(
         imitation_rate=0.0 if imitates else _or(choices.imitation_rate, size.imitation_rate),
         rank=rank,
         alpha=_or(choices.alpha, 2.0 * rank),
+        strength=choices.strength,
         targets=targets,
         learning_rate=_or(choices.learning_rate, rate),
         epochs=_or(choices.epochs, float(epochs)),

@@ -121,6 +121,7 @@ def train(job: Job, watch: Watch) -> Trained | None:
             return None
         model = trainer.model
         config = model.peft_config["default"].to_dict()
+        config["lora_alpha"] = _number(config["lora_alpha"] * job.settings.strength)
         dtype = job.loaded.dtype.value
         if dtype == torch.float32:
             dtype = getattr(torch, job.settings.stored)
@@ -298,20 +299,24 @@ def _adapted(job: Job, start: Path) -> Any:
 
 
 def _lora(job: Job) -> LoraConfig:
-    alpha = job.settings.alpha
     conv1d = any(
         type(module).__name__ == "Conv1D" and name.rpartition(".")[2] in job.settings.targets
         for name, module in job.loaded.model.named_modules()
     )
     return LoraConfig(
         r=job.settings.rank,
-        lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
+        lora_alpha=_number(job.settings.alpha),
         lora_dropout=0.0,
         bias="none",
         target_modules=list(job.settings.targets),
         fan_in_fan_out=conv1d,
         task_type="CAUSAL_LM",
     )
+
+
+def _number(value: float) -> float:
+    """A float, as an integer where it is one, as PEFT writes it."""
+    return int(value) if float(value).is_integer() else value
 
 
 def _arguments(job: Job, tokens: float) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,8 @@ def test_models_of_real_text_imitate_before_they_prefer() -> None:
         assert 72 * first.epochs / first.batch_size >= 54  # steps on 72 replies: fewer were not heard
         assert (before.rank, before.alpha / before.rank) == (max(8, first.rank), first.alpha / first.rank)
         assert before.of_contrast is None
+        strong = replace(settings, strength=1.5)
+        assert (strong.of_imitation, strong.of_contrast) == (first, before)
         assert settings.epochs == 0
     assert resolve(Choices(imitation=0), MIDDLE, None).of_imitation is None
     asked = resolve(Choices(imitation=2, imitation_rate=1e-3), SMALL, None).of_imitation

@@ -104,6 +104,12 @@ def test_pairs_are_learned(chat_model: Path, tmp_path: Path) -> None:
     assert all(tensor.dtype == torch.float32 for tensor in result.tensors.values())
 
 
+def test_the_strength_scales_the_finished_adapter(chat_model: Path, tmp_path: Path) -> None:
+    plain, strong = (trained(chat_model, tmp_path / str(x), rank=4, strength=x) for x in (1.0, 1.2))
+    assert (plain.config["lora_alpha"], strong.config["lora_alpha"]) == (8, pytest.approx(9.6))
+    assert all(torch.equal(tensor, strong.tensors[name]) for name, tensor in plain.tensors.items())
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("batch", [16, 6])
 def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path, batch: int) -> None:
