@@ -20,7 +20,10 @@ from tests.support.steps import after_passes, before_steps
 
 ROOT = Path(__file__).parents[3]
 TINY = ("--library", "--model", "mpg-tiny", "--device", "cpu", "--persona-dir", "out")
-SHORT = ("--rank", "2", "--batch-size", "4", "--epochs", "0.075", "--max-length", "256")
+SHORT = (
+    *("--rank", "2", "--batch-size", "4", "--epochs", "0.075", "--max-length", "256"),
+    *("--eval-split", "0.03"),
+)
 TWO = (*TINY, *SHORT, "--personas", "E,pirate")
 BEYOND = (
     *TINY,
@@ -74,8 +77,8 @@ def test_a_blend_of_the_personas_works_at_once(mpg: Cli) -> None:
     report, err = library(mpg, *TWO, "--heard", "2")
     assert [one["persona"] for one in report["personas"]] == ["E", "pirate"]
     pole, character = report["personas"]
-    assert (pole["rows"]["trained"], pole["rows"]["held_out"]) == (144, 16)  # neutral and opposite
-    assert (character["rows"]["trained"], character["rows"]["held_out"]) == (72, 8)
+    assert (pole["rows"]["trained"], pole["rows"]["held_out"]) == (156, 4)  # neutral and opposite
+    assert (character["rows"]["trained"], character["rows"]["held_out"]) == (78, 2)
     for one in report["personas"]:
         assert 0 <= one["held_out"]["accuracy"] <= 1
         assert (one["heard"]["prompts"], len(one["heard"]["examples"])) == (2, 2)
@@ -166,11 +169,12 @@ def test_the_company_of_a_persona_does_not_change_its_adapter(mpg: Cli, whole: d
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["interrupt", "terminate"]
-)
-@pytest.mark.parametrize(
-    ("step", "place", "done"),
-    [(2, "step 2", 0), (3, "step 3", 0), (4, "step 1", 1)],
+    ("number", "code", "step", "place", "done"),
+    [
+        (signal.SIGINT, 130, 2, "step 2", 0),
+        (signal.SIGTERM, 143, 3, "step 3", 0),
+        (signal.SIGINT, 130, 4, "step 1", 1),
+    ],
     ids=["in", "end", "next"],
 )
 def test_an_interrupted_library_goes_on_by_the_same_command(
@@ -223,7 +227,7 @@ def test_an_interruption_while_listening_keeps_the_adapters(mpg: Cli) -> None:
     assert "step" not in err
     table = out.splitlines()
     assert table[0].split() == ["persona", "rows", "steps", "accuracy", "margin", "heard"]
-    assert table[1].split()[:3] == ["E", "144", "3"]
+    assert table[1].split()[:3] == ["E", "156", "3"]
     assert "→" in table[2]
     assert table[-1] == "try it: mpg generate --persona E+pirate --persona-dir out --model mpg-tiny '…'"
     _, _, err = mpg("train", *TWO, "--heard", "2")
