@@ -27,6 +27,8 @@ NAMES = (*POLES, *CHARACTERS)
 OPPOSITES: Mapping[str, str] = MappingProxyType(
     {"E": "I", "I": "E", "S": "N", "N": "S", "T": "F", "F": "T", "J": "P", "P": "J"}
 )
+# Personas whose replies are much like the neutral ones, and others to contrast theirs with in training.
+CONTRASTS: Mapping[str, str] = MappingProxyType({"S": "N"})
 REINSTALL = "install mpg-cli again"
 
 

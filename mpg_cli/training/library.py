@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SOURCE = "trained with mpg on the persona data of the library"
 LICENSE = "CC0-1.0"  # of the persona data
 
-NEUTRAL = ".neutral"  # the folder of the adapter that imitates the neutral replies, beside the others
+NEUTRAL = "neutral"  # replies that are contrasted with a persona's; others are those of CONTRASTS
 
 Bar = Callable[[str], AbstractContextManager[Display]]  # the progress of one run, by its label
 
@@ -116,6 +116,14 @@ def pairs(name: str, method: Method) -> tuple[Row, ...]:
         rejected = (prompt.neutral, others.get(prompt.id))
         rows += [Row(turns, (reply, other), where) for other in rejected if other is not None]
     return tuple(rows)
+
+
+def _single(other: str) -> tuple[Row, ...]:
+    """The replies of a persona, or the neutral ones, as rows to imitate."""
+    if other != NEUTRAL:
+        return pairs(other, "sft")
+    rows = pairs(persona_data.CHARACTERS[0], "dpo")
+    return tuple(replace(row, replies=row.replies[1:]) for row in rows)
 
 
 def read_library(
@@ -209,22 +217,22 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     if kept:
         notices.say(f"done already: {', '.join(kept)}")
     with _said_where(notices, runs), contextlib.ExitStack() as held:
-        contrast: Path | None = None
+        contrasts: dict[str, Path] = {}
         if library.left:
-            first = next(run for run in runs if not run.done)
-            notices.plan(loaded, first.settings)
-            if first.settings.of_contrast is not None:
-                neutral = held.enter_context(RunFolder(first.where.adapter.with_name(NEUTRAL)))
-                found = _contrast(first, neutral, loaded, notices, bar("neutral replies"))
-                if isinstance(found, ExitCode):
-                    notices.library_stopped(sum(one.done for one in runs), len(runs))
-                    return found
-                contrast = found
+            notices.plan(loaded, next(run for run in runs if not run.done).settings)
         for at, run in enumerate(runs):
             if run.done:
                 if not run.named:  # its file was deleted
                     _write_file(run)
                 continue
+            other = _contrast_of(run)
+            if other is not None and other not in contrasts:
+                folder = held.enter_context(RunFolder(run.where.adapter.with_name(f".{other}")))
+                found = _contrast(run, other, folder, loaded, notices, bar(_replies_of(other)))
+                if isinstance(found, ExitCode):
+                    notices.library_stopped(sum(one.done for one in runs), len(runs))
+                    return found
+                contrasts[other] = found
             label = f"{run.name}, {at + 1} of {len(runs)}"
             notices.say(label)
             ready = workflow.encode(run.request, loaded, time.monotonic())
@@ -232,7 +240,9 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
             def record(summary: Summary, run: Run = run) -> None:
                 library.manifest.record(run.name, _entry(run, loaded, summary))
 
-            outcome = workflow.perform(run.request, ready, notices, bar(label), record, contrast)
+            outcome = workflow.perform(
+                run.request, ready, notices, bar(label), record, contrasts.get(other or "")
+            )
             if isinstance(outcome, ExitCode):
                 notices.library_stopped(sum(one.done for one in runs), len(runs))
                 return outcome
@@ -242,14 +252,27 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     return replace(library, runs=tuple(runs))
 
 
+def _contrast_of(run: Run) -> str | None:
+    """Whose replies are contrasted with those of this run's persona; None: there is no contrast."""
+    if run.settings.of_contrast is None:
+        return None
+    return persona_data.CONTRASTS.get(run.name, NEUTRAL)
+
+
+def _replies_of(other: str) -> str:
+    """A contrast, in words."""
+    return "the neutral replies" if other == NEUTRAL else f"the replies of {other}"
+
+
 def _contrast(
     run: Run,
+    other: str,
     folder: RunFolder,
     loaded: LoadedModel,
     notices: Notices,
     progress: AbstractContextManager[Display],
 ) -> Path | ExitCode:
-    """The adapter that imitates the neutral replies, for all personas; trained where it is not there.
+    """The adapter that imitates the replies of `other`, for all personas; trained where it is not there.
 
     It is kept in this folder, for runs of other personas. Raises as `workflow.perform`.
     """
@@ -257,7 +280,7 @@ def _contrast(
 
     settings = run.settings.of_contrast
     assert settings is not None
-    rows = tuple(replace(row, replies=row.replies[1:]) for row in pairs(persona_data.CHARACTERS[0], "dpo"))
+    rows = _single(other)
     ready = workflow.encode(replace(run.request, data=Data(rows)), loaded, time.monotonic())
     trained, _ = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
     plan = settings.as_dict() | {
@@ -268,7 +291,7 @@ def _contrast(
     resume = folder.begin(plan, force=folder.plan != plan)
     if done := folder.finished.get(CONTRAST):
         return done
-    notices.say("the neutral replies, for all personas")
+    notices.say(_replies_of(other))
     notices.resuming(resume, folder)
     job = Job(loaded, settings, ready.of(trained), (), folder, resume)
     return workflow.run_job(train_contrast, job, notices, progress, force=False)
@@ -328,6 +351,7 @@ def _entry(run: Run, loaded: LoadedModel, summary: Summary) -> dict[str, Any]:
     return {
         "plan": run.plan,
         "base_digest": run.base_digest,
+        "contrast": _contrast_of(run),
         "library": persona_data.digest(),
         "versions": versions(),
         "device": str(loaded.device.value),

@@ -152,7 +152,9 @@ def train(job: Job, watch: Watch) -> Trained | None:
 def train_contrast(job: Job, watch: Watch) -> Path | None:
     """Imitate single replies, for runs that take the result as their `contrast`; as `train` otherwise."""
     with quiet(), readable(job.loaded.device.value, job.run), own_forward(job.loaded.model):
-        return _Phases(job, watch).imitate(CONTRAST, job.settings, job.train, "imitating the neutral replies")
+        return _Phases(job, watch).imitate(
+            CONTRAST, job.settings, job.train, "imitating the rejected replies"
+        )
 
 
 def chosen(pairs: Sequence[Example]) -> list[Example]:

@@ -264,7 +264,7 @@ def test_the_neutral_replies_are_imitated_once_for_all(mpg: Cli, at: int) -> Non
     assert code == 130
     assert err.endswith("mpg: 0 of 2 personas are done, and the same command goes on\n")
     _, err = library(mpg, *BEYOND)
-    assert ("imitating the neutral replies" in err) == (at == 1)
+    assert ("imitating the rejected replies" in err) == (at == 1)
     assert {name: weights(name) for name in whole} == whole
     neutral = {path.name for path in (FOLDER / ".neutral").rglob("*") if path.is_file()}
     assert neutral == {
@@ -275,8 +275,26 @@ def test_the_neutral_replies_are_imitated_once_for_all(mpg: Cli, at: int) -> Non
         "lock",
     }
     _, err = library(mpg, *BEYOND[:-1], "zen")
-    assert "imitating the neutral replies" not in err
+    assert "imitating the rejected replies" not in err
     assert "imitating the chosen replies" in err
+
+
+def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(mpg: Cli) -> None:
+    report, err = library(mpg, *BEYOND[:-1], "zen,S")
+    assert [
+        line for line in err.splitlines() if "replies" in line or (" of 2" in line and "step" not in line)
+    ] == [
+        "mpg: the neutral replies",
+        "mpg: imitating the rejected replies",
+        "mpg: zen, 1 of 2",
+        "mpg: imitating the chosen replies",
+        "mpg: the replies of N",
+        "mpg: imitating the rejected replies",
+        "mpg: S, 2 of 2",
+        "mpg: imitating the chosen replies",
+    ]
+    manifest = json.loads(Path(report["manifest"]).read_text())["personas"]
+    assert [manifest[name]["contrast"] for name in ("zen", "S")] == ["neutral", "N"]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
@@ -285,7 +303,7 @@ def test_other_architectures_in_all_phases(mpg: Cli, architecture: str) -> None:
     argv = [*TINY, *SHORT, "--personas", "J,zen", "--contrast", "0.075", "--imitation", "0.075"]
     argv[argv.index("mpg-tiny")] = str(model)
     report, err = library(mpg, *argv, "--heard", "1")
-    assert err.count("mpg: imitating the neutral replies\n") == 1
+    assert err.count("mpg: imitating the rejected replies\n") == 1
     assert err.count("mpg: imitating the chosen replies\n") == 2
     assert err.count("mpg: training the preference\n") == 2
     assert [one["steps"] for one in report["personas"]] == [2 + 3, 2 + 2]
