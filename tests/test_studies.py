@@ -143,7 +143,7 @@ def test_a_quick_run_of_the_blends_writes_page_plot_and_numbers(tmp_path: Path) 
         assert own[best]["best_other"] == "yes"
     page = (tmp_path / "blends.md").read_text(encoding="utf-8")
     assert "The goal is" in page
-    assert "12 of 12 replies of exact" in page
+    assert "6 of 6 replies of exact" in page
     assert (tmp_path / "blends" / "presence.svg").stat().st_size > 5_000
 
 

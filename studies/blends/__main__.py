@@ -19,7 +19,7 @@ from studies.blends.blend import OURS, Outcome, study
 from studies.blends.page import write_page, write_plot, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = Size(tuning=4, reported=6, longest=32)
+QUICK = Size(tuning=2, reported=3, longest=24)
 
 
 def run(blends: Sequence[Sequence[str]], size: Size, jobs: int) -> list[Outcome]:

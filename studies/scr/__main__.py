@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.short and args.out is None:
         parser.error("--short needs --out: it would overwrite the real results")
     out: Path = args.out or ROOT / "docs"
-    prompts, seeds, longest = (4, 1, 40) if args.short else (args.prompts, args.seeds, LONGEST)
+    prompts, seeds, longest = (2, 1, 30) if args.short else (args.prompts, args.seeds, LONGEST)
     began = time.perf_counter()
     results = run(prompts, seeds, longest, (4,) if args.short else GAMMAS, args.jobs)
     (out / "scr").mkdir(parents=True, exist_ok=True)
