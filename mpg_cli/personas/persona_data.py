@@ -28,7 +28,7 @@ OPPOSITES: Mapping[str, str] = MappingProxyType(
     {"E": "I", "I": "E", "S": "N", "N": "S", "T": "F", "F": "T", "J": "P", "P": "J"}
 )
 # Personas whose replies are much like the neutral ones, and others to contrast theirs with in training.
-CONTRASTS: Mapping[str, str] = MappingProxyType({"S": "N"})
+CONTRASTS: Mapping[str, str] = MappingProxyType({"S": "N", "J": "P"})
 REINSTALL = "install mpg-cli again"
 
 

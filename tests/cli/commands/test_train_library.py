@@ -300,7 +300,7 @@ def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(mpg: Cl
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
 def test_other_architectures_in_all_phases(mpg: Cli, architecture: str) -> None:
     model = save_chat_model(Path(f"tiny-{architecture}"), architecture, max_position_embeddings=256)
-    argv = [*TINY, *SHORT, "--personas", "J,zen", "--contrast", "0.075", "--imitation", "0.075"]
+    argv = [*TINY, *SHORT, "--personas", "T,zen", "--contrast", "0.075", "--imitation", "0.075"]
     argv[argv.index("mpg-tiny")] = str(model)
     report, err = library(mpg, *argv, "--heard", "1")
     assert err.count("mpg: imitating the rejected replies\n") == 1
@@ -309,7 +309,7 @@ def test_other_architectures_in_all_phases(mpg: Cli, architecture: str) -> None:
     assert [one["steps"] for one in report["personas"]] == [2 + 3, 2 + 2]
     assert all(one["heard"]["prompts"] == 1 for one in report["personas"])
     code, out, err = mpg(
-        *("generate", "-p", "J+zen", "--persona-dir", "out", "--model", model, "--device", "cpu"),
+        *("generate", "-p", "T+zen", "--persona-dir", "out", "--model", model, "--device", "cpu"),
         *("--max-tokens", "2", "--format", "json", "Hello"),
     )
     assert code == 0, err
