@@ -59,7 +59,7 @@ def edit_config(**changes: object) -> None:
 def test_all_folders_are_checked(cli: Cli) -> None:
     code, out, err = cli("personas", "check")
     assert (code, err) == (0, "")
-    assert out == "4 files, 39 personas, 20 adapters: no problems\n"
+    assert out == "4 files, 39 personas, 37 adapters: no problems\n"
 
 
 def test_every_mistake_has_its_place(cli: Cli) -> None:

@@ -244,8 +244,9 @@ def test_a_folder_whose_files_hold_several_personas(mpg: Cli) -> None:
     from mpg_cli.personas.schema import load_file
 
     poles = {persona.name: persona for persona in load_file(Path("out/poles.yaml"))}
-    assert [entry.base for entry in poles["E"].adapters] == ["tiny-one", "mpg-tiny"]
-    assert [entry.base for entry in poles["I"].adapters] == ["mpg-tiny"]
+    theirs = ["HuggingFaceTB/SmolLM2-135M-Instruct", "mpg-tiny"]
+    assert [entry.base for entry in poles["E"].adapters] == ["tiny-one", *theirs]
+    assert [entry.base for entry in poles["I"].adapters] == theirs
     assert not Path("out/E.yaml").exists()
     added = [
         line for line in Path("out/poles.yaml").read_text().splitlines() if line not in before.splitlines()
