@@ -2,7 +2,8 @@
 
     pip install -c constraints.txt ".[plot]" && python -m pictures.explain
 
-writes docs/images/explain.png and explain-dark.png. It needs Chromium.
+writes docs/images/explain.png and explain-dark.png. It needs Chromium, and what
+`mpg models get smollm2` fetches.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from PIL import Image  # Pillow comes with matplotlib
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 REPLY = [
-    *("-p", "INTJ+pirate", "How should I spend my weekend?", "--model", "mpg-tiny"),
-    *("--min-p", "0.1", "--seed", "3", "--sequence-id", "12", "--device", "cpu"),
+    *("-p", "N+pirate", "How should I spend my weekend?", "--model", "smollm2"),
+    *("--seed", "2", "--device", "cpu", "--dtype", "float32"),
 ]
 SHOWN = "r0t27"  # the token whose details are open
 SIZE = (1100, 1120)

@@ -1,10 +1,10 @@
-"""The picture of the live view: a terminal in the middle of a reply of the bundled model.
+"""The picture of the live view: a terminal in the middle of a reply of SmolLM2.
 
     python -m pictures.live
 
-writes docs/images/live.svg. It needs tmux, and the command `mpg` in the environment of this Python. The
-program runs in a real terminal; the screen is captured until the reply ends, and the last capture before
-that is rendered. The reply is that of pictures.explain.
+writes docs/images/live.svg. It needs tmux, the command `mpg` in the environment of this Python, and what
+`mpg models get smollm2` fetches. The program runs in a real terminal; the screen is captured until the reply
+ends, and the last capture before that is rendered. The reply is that of pictures.explain.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 FILE = Path(__file__).parent.parent / "docs" / "images" / "live.svg"
-COLUMNS, LINES = 114, 12
-COMMAND = 'mpg generate -p INTJ+pirate "How should I spend my weekend?" --seed 3 --sequence-id 12'
-RUNNING = "accepted · chunk"  # in the status line during a reply
+COLUMNS, LINES = 118, 12
+COMMAND = 'mpg generate -p N+pirate --seed 2 "How should I spend my weekend?"'
+RUNNING = re.compile(r"token by token · [\d.]+ tokens/s")  # the status line during a reply
 SERVER = ["tmux", "-L", f"mpg-picture-{os.getpid()}"]
-TIMEOUT = 60  # seconds
+TIMEOUT = 180  # seconds
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     if shutil.which("tmux") is None:
         sys.exit("no tmux: apt-get install tmux")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = [f"PATH={path}", "PS1=$ ", "COLORTERM=truecolor", "MPG_MODEL=mpg-tiny"]
+    settings = [f"PATH={path}", "PS1=$ ", "COLORTERM=truecolor", "MPG_MODEL=smollm2"]
     shell = ["env", *settings, "bash", "--norc", "--noprofile"]
     try:
         _tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), *shell)
@@ -56,11 +56,11 @@ def _last_capture() -> str:
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         now = _tmux("capture-pane", "-e", "-p")
-        if RUNNING in now:
+        if RUNNING.search(now):
             seen = now
         elif seen is not None:
             return seen.rstrip()
-        time.sleep(0.01)
+        time.sleep(0.2)
     sys.exit(f"no reply within {TIMEOUT} seconds")
 
 
