@@ -30,6 +30,18 @@ four words among all, relative to the base's replies. *log p*: the mean log-prob
 under the base, minus that of the base's own replies, in nats a token. *words*: the mean length. Empty replies
 count as not shown, and are left out of log p.
 """
+MISSED = """\
+## What is missed, and why
+
+* Blends read worse than their parts. A product multiplies the ratios of experts that were trained apart, each
+  at the weight at which it is heard alone. Three to five of them together lead away from what a model of this
+  size writes well. At lower weights the replies read better and show less.
+* S and J are close to the base, which likes facts, steps and plans. What they have beyond the replies of N
+  and P is little, and heard at a strength above 1, at which the facts are numbers without sense.
+* zen is terse in the writers' replies, and so are the neutral ones: that goes with the contrast. What is
+  left, moons and rivers, is found by the classifier more often than by the encoder.
+* The base is sometimes found to be P, I or E: it chats, muses and encourages.
+"""
 KINDS = (("Single personas", SINGLES), ("A pole and a character", PAIRS), ("A type and a character", TYPES))
 EXAMPLES = ("pirate", "E", "noir", "F+zen", "T+robot", "INTJ+pirate")
 GOALS = {"Single personas": 0.85, "A pole and a character": 0.65, "A type and a character": 0.5}
@@ -49,7 +61,9 @@ class Report:
 
     def page(self) -> str:
         """The page."""
-        return "\n".join([*self._head(), *self._tables(), *self._base(), *self._blind(), *self._examples()])
+        return "\n".join(
+            [*self._head(), MISSED, *self._tables(), *self._base(), *self._blind(), *self._examples()]
+        )
 
     def _head(self) -> Iterator[str]:
         yield HEAD.format(
