@@ -87,6 +87,7 @@ class EngineCore:
         self._running: dict[int, _Begun] = {}  # by slot
         self._held_back: _Begun | None = None  # the first in line, and those that overtook it
         self._overtook: list[_Begun] = []
+        self._crowded = False  # the experts of the next request do not fit beside those that run
         self._read_before = 0  # prompt tokens read in slots that are gone
 
     def submit(self, request: Request, events: deque[Emitted]) -> Handle:
@@ -109,6 +110,11 @@ class EngineCore:
     def most(self) -> int:
         """Sequences that are prepared ahead."""
         return len(self._slots.sequences) if self._slots is not None else self._size or 1
+
+    @property
+    def _full(self) -> bool:
+        """Whether no slot is free."""
+        return self._slots is not None and not self._slots.free
 
     @property
     def left(self) -> int:
@@ -220,12 +226,18 @@ class EngineCore:
                     yield Emitted(own.handle, Text(own.sequence.id, own.sequence.spec.prefill))
 
     def _begin_next(self) -> abc.Iterator[Emitted]:
-        """Make the sequences of the first requests of the queue."""
-        while self._queue and len(self._waiting) < self.most:
+        """Make the sequences of the first requests of the queue.
+
+        Where memory runs out for one that has no slot yet, it waits until one is free.
+        """
+        while self._queue and len(self._waiting) < self.most and not (self._full and self._crowded):
             handle = self._queue[0]
             try:
                 yield from self._begin(handle)
             except Exception as error:
+                if self._full and is_out_of_memory(error):
+                    self._crowded = True
+                    return
                 if not is_out_of_memory(error):  # else it is tried again beside fewer
                     self._queue.popleft()
                     self._end(handle, handle.left)
@@ -256,7 +268,7 @@ class EngineCore:
         except MpgError as error:
             return Failed(first, "bad_persona", error)
         except (MemoryError, RuntimeError, OSError) as error:
-            if is_out_of_memory(error) and len(self._running) <= 1:
+            if is_out_of_memory(error) and len(self._running) <= 1 and not self._full:
                 return Failed(first, "no_memory", _no_memory("the experts"))
             if is_out_of_memory(error) or not isinstance(error, OSError):
                 raise
@@ -304,6 +316,7 @@ class EngineCore:
     def _leave(self, slot: int, *, damaged: bool = False) -> None:
         assert self._slots is not None
         del self._running[slot]
+        self._crowded = False
         self._slots.free_slot(slot, damaged=damaged)
 
     # -- failures --------------------------------------------------------------------------------

@@ -285,6 +285,21 @@ class Loading:
         return self.whole(*args)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_experts_that_do_not_fit_beside_a_full_batch_wait_for_a_slot(
+    size: int, world: Path, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that runs starts again for a request that has no slot yet."""
+    loading = Loading(blends.find_experts, MemoryError())
+    monkeypatch.setattr(blends, "find_experts", loading)
+    requests = [one(world, n, max_tokens=10 + 10 * n) for n in range(size)]
+    late = one(world, "late", personas="terse", max_tokens=4)
+    events = answer(loaded, [*requests, late], size)
+    assert {event.sequence for event in events if isinstance(event, Finished)} == {*range(size), "late"}
+    assert sizes(events) == []
+    assert loading.calls == 3
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), ValueError("surprise")]
 )
