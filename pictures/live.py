@@ -36,6 +36,7 @@ def main() -> None:
         sys.exit("no tmux: apt-get install tmux")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     settings = [f"PATH={path}", "PS1=$ ", "COLORTERM=truecolor", "MPG_MODEL=smollm2"]
+    settings += ["MPG_DTYPE=float32", "MPG_DRAFTER=none"]
     shell = ["env", *settings, "bash", "--norc", "--noprofile"]
     try:
         _tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), *shell)

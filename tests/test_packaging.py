@@ -19,8 +19,9 @@ PROBE = """
 from mpg_cli.personas.registry import library_dir, load_default
 from mpg_cli.models.load.loader import load_model
 registry = load_default()
-adapters = [e.resolved_path() for p in registry.personas for e in p.adapters if e.base == "mpg-tiny"]
-assert adapters and all((path / "adapter_model.safetensors").is_file() for path in adapters), adapters
+adapters = [e.resolved_path() for p in registry.personas for e in p.adapters]
+assert len(adapters) == 37
+assert all((path / "adapter_model.safetensors").is_file() for path in adapters), adapters
 from mpg_cli.personas import persona_data
 assert [len(persona_data.replies(name)) for name in persona_data.NAMES] == [80] * 17
 assert [len(persona_data.references(name)) for name in persona_data.NAMES] == [60] * 17

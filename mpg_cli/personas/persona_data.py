@@ -27,7 +27,7 @@ NAMES = (*POLES, *CHARACTERS)
 OPPOSITES: Mapping[str, str] = MappingProxyType(
     {"E": "I", "I": "E", "S": "N", "N": "S", "T": "F", "F": "T", "J": "P", "P": "J"}
 )
-# Personas whose replies are much like the neutral ones, and others to contrast theirs with in training.
+# Personas whose replies are close to the neutral ones: whose replies theirs are contrasted with instead.
 CONTRASTS: Mapping[str, str] = MappingProxyType({"S": "N", "J": "P"})
 REINSTALL = "install mpg-cli again"
 

@@ -114,7 +114,8 @@ def advice(heard: Heard, settings: Settings) -> str | None:
         change = "to imitate the chosen replies (--imitation 3 --contrast 3), more --epochs, or --sft"
     return (
         f"the persona is not heard: {heard.after:.0%} of the replies show it, {heard.before:.0%} without the "
-        f"adapter; try {change}; or a higher weight, as -p NAME:1.5, which --strength 1.5 makes the usual one"
+        f"adapter; try {change}, or use it at a weight of 1.5 (--strength {1.5 * settings.strength:g} trains "
+        "it so that this is weight 1)"
     )
 
 

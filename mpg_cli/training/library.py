@@ -66,6 +66,11 @@ class Run:
         return self.request.where
 
     @property
+    def against(self) -> str | None:
+        """Whose replies are contrasted with those of the persona; None: there is no contrast."""
+        return None if self.settings.of_contrast is None else self.request.against
+
+    @property
     def named(self) -> bool:
         """Whether the persona's file has an adapter for this model."""
         existing = self.request.existing
@@ -118,7 +123,7 @@ def pairs(name: str, method: Method) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _single(other: str) -> tuple[Row, ...]:
+def _imitated(other: str) -> tuple[Row, ...]:
     """The replies of a persona, or the neutral ones, as rows to imitate."""
     if other != NEUTRAL:
         return pairs(other, "sft")
@@ -155,6 +160,7 @@ def read_library(
                 template_args,
                 strict=False,
                 force=False,
+                against=persona_data.CONTRASTS.get(name, NEUTRAL),
             )
         )
     notices.library_hides(hidden, requests[0].where)
@@ -217,22 +223,27 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
     if kept:
         notices.say(f"done already: {', '.join(kept)}")
     with _said_where(notices, runs), contextlib.ExitStack() as held:
-        contrasts: dict[str, Path] = {}
-        if library.left:
-            notices.plan(loaded, next(run for run in runs if not run.done).settings)
+        wanted = [run for run in runs if not run.done]
+        if wanted:
+            notices.plan(loaded, wanted[0].settings)
+        folders = {  # locked now: another process that has one is found before anything is trained
+            run.against: held.enter_context(RunFolder(run.where.adapter.with_name(f".{run.against}")))
+            for run in {run.against: run for run in wanted}.values()
+            if run.against is not None
+        }
+        contrasts: dict[str | None, Path | None] = {None: None}
         for at, run in enumerate(runs):
             if run.done:
                 if not run.named:  # its file was deleted
                     _write_file(run)
                 continue
-            other = _contrast_of(run)
-            if other is not None and other not in contrasts:
-                folder = held.enter_context(RunFolder(run.where.adapter.with_name(f".{other}")))
-                found = _contrast(run, other, folder, loaded, notices, bar(_replies_of(other)))
+            if run.against is not None and run.against not in contrasts:
+                progress = bar(_replies_of(run.against))
+                found = _contrast(run, run.against, folders[run.against], loaded, notices, progress)
                 if isinstance(found, ExitCode):
                     notices.library_stopped(sum(one.done for one in runs), len(runs))
                     return found
-                contrasts[other] = found
+                contrasts[run.against] = found
             label = f"{run.name}, {at + 1} of {len(runs)}"
             notices.say(label)
             ready = workflow.encode(run.request, loaded, time.monotonic())
@@ -241,7 +252,7 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
                 library.manifest.record(run.name, _entry(run, loaded, summary))
 
             outcome = workflow.perform(
-                run.request, ready, notices, bar(label), record, contrasts.get(other or "")
+                run.request, ready, notices, bar(label), record, contrasts[run.against]
             )
             if isinstance(outcome, ExitCode):
                 notices.library_stopped(sum(one.done for one in runs), len(runs))
@@ -250,13 +261,6 @@ def train_library(library: Library, loaded: LoadedModel, notices: Notices, bar: 
             del ready, outcome
             gc.collect()  # trainers are full of cycles, which hold optimisers
     return replace(library, runs=tuple(runs))
-
-
-def _contrast_of(run: Run) -> str | None:
-    """Whose replies are contrasted with those of this run's persona; None: there is no contrast."""
-    if run.settings.of_contrast is None:
-        return None
-    return persona_data.CONTRASTS.get(run.name, NEUTRAL)
 
 
 def _replies_of(other: str) -> str:
@@ -280,7 +284,7 @@ def _contrast(
 
     settings = run.settings.of_contrast
     assert settings is not None
-    rows = _single(other)
+    rows = _imitated(other)
     ready = workflow.encode(replace(run.request, data=Data(rows)), loaded, time.monotonic())
     trained, _ = data_of.hold_out(ready.rows, settings.eval_split, settings.seed)
     plan = settings.as_dict() | {
@@ -351,7 +355,6 @@ def _entry(run: Run, loaded: LoadedModel, summary: Summary) -> dict[str, Any]:
     return {
         "plan": run.plan,
         "base_digest": run.base_digest,
-        "contrast": _contrast_of(run),
         "library": persona_data.digest(),
         "versions": versions(),
         "device": str(loaded.device.value),

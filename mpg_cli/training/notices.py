@@ -82,8 +82,10 @@ class Notices:
             if settings.method == "dpo":
                 loss = f"loss {settings.loss}, β {settings.beta:g}, likelihood {settings.likelihood:g}"
             phases.append(f"{loss}, {_count(settings.epochs, 'epoch')}, rate {settings.learning_rate:g}")
-        rest = f"rank {settings.rank}, batch {settings.batch_size}, seed {settings.seed}"
-        self.say("; ".join([*phases, rest]), dim=True)
+        rest = [f"rank {settings.rank}", f"batch {settings.batch_size}", f"seed {settings.seed}"]
+        if settings.strength != 1:
+            rest.append(f"strength {settings.strength:g}")
+        self.say("; ".join([*phases, ", ".join(rest)]), dim=True)
 
     def resuming(self, checkpoint: Path | None, run: RunFolder) -> None:
         """Report damaged checkpoints, and the one the run resumes from, if any."""

@@ -20,6 +20,7 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import PrinterCallback
 from trl import DPOConfig, SFTConfig
@@ -110,6 +111,9 @@ def train(job: Job, watch: Watch) -> Trained | None:
             return None
         if _REFERENCE in trainer.model.peft_config:  # from here on the base is the reference
             trainer.model.delete_adapter(_REFERENCE)
+        for module in trainer.model.modules():
+            if isinstance(module, LoraLayer):
+                module.scale_layer(job.settings.strength)
         held_out, held_out_rows = None, len(trainer.eval_dataset or ())
         if held_out_rows:
             watch.display.stage("evaluating")

@@ -41,7 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """The request of one adapter, checked as far as possible without the model."""
+    """The request of one adapter, checked as far as possible without the model.
+
+    `against` says whose replies are contrasted with the chosen ones, where they are not the rejected ones.
+    """
 
     where: Destination
     existing: Persona | None
@@ -52,6 +55,7 @@ class TrainRequest:
     template_args: dict[str, Any]
     strict: bool
     force: bool
+    against: str | None = None
 
 
 def check_extra() -> None:
@@ -271,7 +275,9 @@ def hearing(request: TrainRequest, ready: Prepared, count: int) -> Hearing:
 
 def plan(request: TrainRequest, loaded: LoadedModel, settings: Settings) -> dict[str, Any]:
     """Everything that must be equal to resume an unfinished run; no local paths."""
+    against = {} if request.against is None or not settings.contrast else {"against": request.against}
     return settings.as_dict() | {
+        **against,
         "base": request.where.base,
         "revision": loaded.revision,
         "dtype": str(loaded.dtype.value).removeprefix("torch."),

@@ -103,4 +103,5 @@ def test_the_advice_is_about_what_was_done() -> None:
             "the persona is not heard: 10% of the replies show it, 0% without the adapter; try "
         )
         assert change in text
+        assert "a weight of 1.5 (--strength 1.5 trains" in text
     assert advice(Heard(3, None, None, "why", ()), resolve(Choices(), size, None)) is None

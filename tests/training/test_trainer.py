@@ -111,15 +111,19 @@ def test_the_strength_scales_the_finished_adapter(chat_model: Path, tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("batch", [16, 6])
-def test_the_tensors_are_those_that_were_tested(chat_model: Path, tmp_path: Path, batch: int) -> None:
+@pytest.mark.parametrize(("batch", "strength"), [(16, 1.0), (6, 1.5)])
+def test_the_tensors_are_those_that_were_tested(
+    chat_model: Path, tmp_path: Path, batch: int, strength: float
+) -> None:
     """PEFT loads what comes out; loss and margin of the eight held-out pairs compute to what was reported."""
     from peft import PeftModel
     from safetensors.torch import save_file
 
     from mpg_cli.training.output import clean_config
 
-    result = trained(chat_model, tmp_path, batch_size=batch, loss="sigmoid", likelihood=0.0)
+    result = trained(
+        chat_model, tmp_path, batch_size=batch, strength=strength, loss="sigmoid", likelihood=0.0
+    )
     folder = tmp_path / "adapter"
     folder.mkdir()
     save_file(dict(result.tensors), folder / "adapter_model.safetensors")

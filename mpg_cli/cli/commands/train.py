@@ -20,7 +20,7 @@ EPILOG = """\b
 Examples:
   mpg train grump --data prefs.jsonl --model Qwen/Qwen3-0.6B
   mpg train grump --data prefs.jsonl --loss sigmoid --beta 0.2 --epochs 1 --rank 32
-  mpg train --library --model smollm2
+  mpg train --library --model Qwen/Qwen3-0.6B
   mpg train --library --personas E,I,pirate --model Qwen/Qwen3-8B --persona-dir mine
   mpg train bard --sft --data sonnets.jsonl --description "Speaks in verse." --license CC0-1.0
 \b

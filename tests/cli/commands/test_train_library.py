@@ -280,7 +280,9 @@ def test_the_neutral_replies_are_imitated_once_for_all(mpg: Cli, at: int) -> Non
     assert "imitating the chosen replies" in err
 
 
-def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(mpg: Cli) -> None:
+def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(
+    mpg: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report, err = library(mpg, *BEYOND[:-1], "zen,S")
     assert [
         line for line in err.splitlines() if "replies" in line or (" of 2" in line and "step" not in line)
@@ -295,7 +297,17 @@ def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(mpg: Cl
         "mpg: imitating the chosen replies",
     ]
     manifest = json.loads(Path(report["manifest"]).read_text())["personas"]
-    assert [manifest[name]["contrast"] for name in ("zen", "S")] == ["neutral", "N"]
+    assert [manifest[name]["plan"]["against"] for name in ("zen", "S")] == ["neutral", "N"]
+    before = {name: weights(name) for name in ("zen", "S")}
+    monkeypatch.setattr(persona_data, "CONTRASTS", {})
+    argv = (*BEYOND[:-1], "zen,S", "--heard", "0")
+    assert "S has an adapter for mpg-tiny that this command would not make: against was N and is neutral" in (
+        refused(mpg, *argv)
+    )
+    _, err = library(mpg, *argv, "--force")
+    assert "done already: zen" in err
+    assert weights("zen") == before["zen"]
+    assert weights("S") != before["S"]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
