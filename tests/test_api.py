@@ -152,7 +152,8 @@ def test_a_stop_keeps_what_is_there_and_ends_with_the_reply(speaker: mpg_cli.Spe
 
 
 def test_adapters_are_experts_as_on_the_command_line() -> None:
-    [entry] = mpg_cli.blend("pirate").experts[0].persona.adapters
+    adapters = mpg_cli.blend("pirate").experts[0].persona.adapters
+    entry = next(entry for entry in adapters if entry.base == "mpg-tiny")
     folder = entry.resolved_path()
     with mpg_cli.load(model="mpg-tiny", adapters=[f"{folder}:0.8"]) as speaker:
         assert speaker.persona == "pirate:0.8"

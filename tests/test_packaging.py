@@ -72,6 +72,7 @@ def test_the_wheel_carries_library_and_model(wheel: Path, tmp_path: Path) -> Non
     assert Path(library) == tmp_path / "site" / "mpg_cli" / "data" / "personas"
     assert data == persona_data.digest()
     assert model == "mpg-tiny"
+    assert not any(part.startswith(".") for name in names for part in name.split("/"))
     assert not any(name.startswith(("tests", "recipes", "personas")) for name in names)
 
 

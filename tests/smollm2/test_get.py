@@ -39,7 +39,7 @@ def test_replies_as_the_readme_shows(mpg: Cli) -> None:
         r"\nmpg models get smollm2\nmpg (generate [^\n]+)\n```.+?```text\n(.+?)```", text, re.DOTALL
     )
     assert found
-    code, out, err = mpg(*shlex.split(found[1]), "--max-tokens", "16", "--dtype", "float32")
+    code, out, err = mpg(*shlex.split(found[1]), "--max-tokens", "24", "--dtype", "float32")
     assert code == 0, err
     assert len(out.split()) > 8
     assert " ".join(found[2].split()).startswith(" ".join(out.split()))

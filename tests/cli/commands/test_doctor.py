@@ -47,7 +47,7 @@ def test_a_sound_installation_has_no_problem(doctor: Doctor) -> None:
     assert checks["machine/dtype"]["message"] == "float32 (a small model on the CPU)"
     assert checks["engine/exact rule"]["status"] == "ok"
     assert checks["engine/merged drafter"]["status"] == "ok"
-    assert checks["personas/adapters"]["message"] == "20 here, 0 to download, none missing"
+    assert checks["personas/adapters"]["message"] == "37 here, 0 to download, none missing"
     assert checks["model/in use"]["message"].startswith("mpg-tiny: LlamaForCausalLM, 1,598,880 parameters")
 
 

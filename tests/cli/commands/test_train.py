@@ -151,7 +151,7 @@ def test_what_is_given_comes_before_what_is_carried() -> None:
     grump, nothing = asked("grump", PlaceOptions(), AboutOptions())
     assert (zen.prompt, zen.source, zen.license, zen.tags) == ("Be calm.", "me", "CC0-1.0", ("character",))
     assert zen.description == "An old monk on a mountain; breath, river and moon."
-    assert err.endswith("which has an adapter for mpg-tiny")
+    assert "which has adapters for HuggingFaceTB/SmolLM2-135M-Instruct, mpg-tiny; on Hugging" in err
     assert not zen.extends
     assert "the new INTJ hides the one of " in messages
     assert (intj.prompt, intj.tags) == (None, ("mbti", "type"))

@@ -285,16 +285,18 @@ def test_a_pole_like_the_neutral_replies_is_contrasted_with_its_opposite(
 ) -> None:
     report, err = library(mpg, *BEYOND[:-1], "zen,S")
     assert [
-        line for line in err.splitlines() if "replies" in line or (" of 2" in line and "step" not in line)
+        line.removeprefix("mpg: ")
+        for line in err.splitlines()
+        if ("replies" in line or " of 2" in line) and "step" not in line and "rate" not in line
     ] == [
-        "mpg: the neutral replies",
-        "mpg: imitating the rejected replies",
-        "mpg: zen, 1 of 2",
-        "mpg: imitating the chosen replies",
-        "mpg: the replies of N",
-        "mpg: imitating the rejected replies",
-        "mpg: S, 2 of 2",
-        "mpg: imitating the chosen replies",
+        "the neutral replies",
+        "imitating the rejected replies",
+        "zen, 1 of 2",
+        "imitating the chosen replies",
+        "the replies of N",
+        "imitating the rejected replies",
+        "S, 2 of 2",
+        "imitating the chosen replies",
     ]
     manifest = json.loads(Path(report["manifest"]).read_text())["personas"]
     assert [manifest[name]["plan"]["against"] for name in ("zen", "S")] == ["neutral", "N"]
