@@ -89,7 +89,7 @@ def requests(loaded: LoadedModel, cache: ExpertCache) -> Iterator[tuple[str, Req
         cache.get(place, partial(random_adapter, loaded.model, seed, RANK))
         places.append((place, 0.2))
     yield "adapters", replace(plain, adapters=tuple(places))
-    if loaded.id == "smollm2":  # prompts are too long for the context of mpg-tiny
+    if loaded.id == "smollm2":  # a model that follows prompts
         yield "prompts", replace(plain, blend=resolve(parse(PROMPTS), load_default()).with_prompts)
 
 
