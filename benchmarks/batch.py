@@ -10,7 +10,6 @@ runs are interleaved and ratios come from one run. Memory is the peak of the pro
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import resource
 import statistics
@@ -23,6 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from benchmarks.arguments import add_threads
 from benchmarks.models import build_model, random_adapter
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Progress
@@ -117,7 +117,7 @@ def large(repeats: int, experts: int, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="the bundled model only, fewer prompts")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

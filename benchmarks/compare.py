@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import shlex
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.arguments import add_threads, positive
 from benchmarks.baselines import (
     Run,
     base_step,
@@ -226,16 +226,16 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=["tiny", "random", "both"], default="both")
     parser.add_argument("--shape", choices=tuple(SHAPES), help="of the random model (385m, on CUDA 8b)")
-    parser.add_argument("--layers", type=_positive, help="fewer layers of the random model")
+    parser.add_argument("--layers", type=positive, help="fewer layers of the random model")
     parser.add_argument("--experts", type=int, nargs="+", choices=EXPERTS, default=list(EXPERTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=_positive, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument(
-        "--repeats", type=_positive, help="turns (3); three times as many for the bundled model"
+        "--repeats", type=positive, help="turns (3); three times as many for the bundled model"
     )
     parser.add_argument("--tune-seconds", type=float, help="for each rule (20), 0.4 of it for a weight")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="skip the peak memory")
-    parser.add_argument("--memory-jobs", type=_positive, default=1, help="number of its processes at once")
+    parser.add_argument("--memory-jobs", type=positive, default=1, help="number of its processes at once")
     parser.add_argument("--compile", action="store_true", help="mpg's passes compiled, on CUDA recorded")
     parser.add_argument("--small", action="store_true", help="4 layers, one run, few prompts")
     parser.add_argument("--json", type=Path, help="write everything to a file as well")
@@ -285,12 +285,6 @@ def _write(
     if options.page:
         command = f"python -m benchmarks.compare {shlex.join(sys.argv[1:])}"
         options.page.write_text(page(command, about, tables, **kind), encoding="utf-8")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

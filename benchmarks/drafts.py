@@ -12,7 +12,6 @@ behind the best are left out. Reading the prompts is included.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from itertools import count
 
 import torch
 
+from benchmarks.arguments import add_threads
 from benchmarks.before import Turn
 from benchmarks.engine import Bench, benches, timed
 from mpg_cli.config.named_models import BUNDLED
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--model", default=BUNDLED, help="its name or folder (default mpg-tiny)")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--turns", type=int, default=3, help="in each half (default 3)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--max-tokens", type=int, help="of a reply (64, with other models 32)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()

@@ -18,7 +18,6 @@ prompt comes twice, so that none is found in the cache, but for what the chat te
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import time
@@ -33,6 +32,7 @@ from zlib import crc32
 import torch
 import transformers
 
+from benchmarks.arguments import add_threads
 from benchmarks.before import Turn, against
 from benchmarks.models import random_adapter
 from mpg_cli.config.named_models import BUNDLED, SMOLLM2
@@ -239,7 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--drafter", default="auto")
     parser.add_argument("--repeats", type=int, default=3, help="turns after the warm-up (default 3)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--lines", type=int, help="of the batch (200, with other models 32)")
     parser.add_argument("--batch", type=int, help="number of slots for the lines (32, with other models 8)")

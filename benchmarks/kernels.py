@@ -13,7 +13,6 @@ those with PyTorch's attention.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import time
@@ -30,6 +29,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from benchmarks.arguments import add_threads
 from benchmarks.models import build_model
 from mpg_cli.models.fast.prepacked import available, packed, prepack
 from mpg_cli.models.load.adapter import Adapter, LoraPair, Row
@@ -306,7 +306,7 @@ def products(repeats: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="fewer runs, 2 layers")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}")

@@ -11,7 +11,6 @@ interleaved, the figures medians with their range.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import time
@@ -23,6 +22,7 @@ import torch
 import transformers
 from transformers import DynamicCache
 
+from benchmarks.arguments import add_threads
 from benchmarks.models import RANK, build_model, random_adapter
 from mpg_cli.models.fast import accelerate
 from mpg_cli.models.load.checkpoint import cache_argument
@@ -131,7 +131,7 @@ def overhead(model: torch.nn.Module, rows: RowPool, merged: RowPool, tokens: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="4 layers, fewer runs")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--repeats", type=int, default=0, help="runs of each (default 15, small 5)")
     options = parser.parse_args()

@@ -12,7 +12,6 @@ first difference of those that are not. With --log an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.arguments import add_threads
 from benchmarks.models import random_adapter
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replies", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--long", type=int, default=2000, help="tokens of the long prompts (default 2000)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--log", type=Path, help="file of the replies, with which an interrupted run goes on")
     parser.add_argument("--short", action="store_true", help="16 tokens of mpg-tiny in float32")
     args = parser.parse_args(arguments)

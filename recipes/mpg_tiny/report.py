@@ -20,6 +20,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.arguments import add_threads
 from mpg_cli.engine.engine import Engine
 from mpg_cli.engine.events import Finished
 from mpg_cli.engine.request import Request
@@ -193,7 +194,7 @@ def main(
     )
     parser.add_argument("--root", type=Path, help="tree to read and write (default: this one)")
     parser.add_argument("--replies", type=int, default=200, help="replies per blend (default 200)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    add_threads(parser)
     parser.add_argument(
         "--blends",
         nargs="+",

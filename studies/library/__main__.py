@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from benchmarks.arguments import add_threads
 from mpg_cli.engine.run_spec import ModelSpec
 from mpg_cli.evaluation.classifier import Features, TrainedJudge, WordFeatures
 from mpg_cli.evaluation.encoder import SentenceFeatures
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2, help="replies to each prompt (default 2)")
     parser.add_argument("--tokens", type=int, default=128, help="of a reply at most (default 128)")
     parser.add_argument("--batch", type=int, default=16, help="replies that run together (default 16)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_threads(parser)
     parser.add_argument("--short", action="store_true", help="short replies of mpg-tiny; needs --out")
     args = parser.parse_args(arguments)
     if args.short:
