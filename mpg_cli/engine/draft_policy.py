@@ -92,7 +92,7 @@ class DraftPolicy:
 
 def _key(rows: BlendRows, law: SamplingLaw) -> str:
     """What the acceptance of drafts depends on."""
-    return f"{rows.key} {law.temperature:g} {law.top_k} {law.top_p:g} {law.min_p:g}"
+    return f"{rows.key} {law.temperature:g} {law.top_k} {law.top_p:g} {law.min_p:g} {law.expert_min_p:g}"
 
 
 def _least(rows: BlendRows) -> int:

@@ -75,6 +75,16 @@ class Sampling:
         help="Drop tokens less likely than P times the likeliest; 0 is off.",
         remedy="0 turns it off",
     )
+    expert_min_p: float | None = option(
+        None,
+        metavar="P",
+        shown="the model's own, else 0",
+        low=0,
+        high=1,
+        help="Drop tokens less likely than P times the likeliest for the plain model and for each persona "
+        "alone; counts where weights add up to more than 1; 0 is off.",
+        remedy="0 turns it off",
+    )
     repetition_penalty: float | None = option(
         None,
         metavar="X",
@@ -157,6 +167,7 @@ class SamplingLaw(Sampling):
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    expert_min_p: float = 0.0
     repetition_penalty: float = 1.0
 
     @property
@@ -179,8 +190,8 @@ class SamplingLaw(Sampling):
         return self.looks_back or bool(self.logit_bias)
 
     def untruncated(self) -> SamplingLaw:
-        """The same without top-k, top-p and min-p."""
-        return replace(self, top_k=0, top_p=1.0, min_p=0.0)
+        """The same without top-k, top-p and the two min-p."""
+        return replace(self, top_k=0, top_p=1.0, min_p=0.0, expert_min_p=0.0)
 
 
 OWN = tuple(SamplingLaw.__annotations__)  # values that a model may set itself

@@ -37,7 +37,7 @@ from mpg_cli.sampling.drafters import Draft, SlotDrafters, states_of
 from mpg_cli.sampling.scorer import Kept, Scored, Scorer, Scores, padded, to_device
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.stats import Round, Seconds
-from mpg_cli.sampling.targets import Seen, combine, contributions, reshape
+from mpg_cli.sampling.targets import Seen, combine, contributions, plausible, reshape
 from mpg_cli.sampling.verification import Verification, coupled_positions, verify
 
 ChunkSizes: TypeAlias = Callable[[Mapping[int, SequenceState]], Mapping[int, int]]  # gamma by slot
@@ -255,14 +255,19 @@ class _Part:
     def target(self, draft: Draft) -> Tensor:
         """log p (b, N, T+1, V)."""
         decoding, log_probs = self.decoding, self.scores.log_probs
-        log_p = combine(decoding.scheme.target, log_probs, self.weights())
-        if not decoding.sampling.penalises:
-            return reshape(log_p, self.scores.normaliser[0], decoding.sampling, None, draft.tokens)
+        weights, sampling = self.weights(), decoding.sampling
+        log_p = combine(decoding.scheme.target, log_probs, weights)
+        kept = None
+        if decoding.scheme.target == "product" and sampling.expert_min_p > 0:
+            kept = plausible(log_probs, weights, sampling.expert_min_p)
+        normaliser = self.scores.normaliser[0]
+        if not sampling.penalises:
+            return reshape(log_p, normaliser, sampling, None, draft.tokens, kept)
         slots, seen = list(self.states), None
         drafted = to_device(draft.tokens[slots, : decoding.candidates], log_p.device)  # (b, N, T)
-        if decoding.sampling.looks_back:
+        if sampling.looks_back:
             seen = Seen.of([state.counts for state in self.states.values()]).on(log_p.device)
-        return reshape(log_p, self.scores.normaliser[0], decoding.sampling, seen, drafted)
+        return reshape(log_p, normaliser, sampling, seen, drafted, kept)
 
     def contributions(
         self, tokens: Mapping[int, Sequence[int]], found: Mapping[int, Verification]

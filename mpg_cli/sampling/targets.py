@@ -1,7 +1,8 @@
 """The target p, computed from the scores of the rows (docs/algorithm.md, "The target"). Pure functions.
 
-`combine` combines the rows, `reshape` applies penalties and bias, temperature, top-k, top-p and min-p to the
-result; the drafter's q is reshaped in the same way.
+`combine` combines the rows, `plausible` finds the tokens that a row alone would say, `reshape` applies
+penalties and bias, that restriction, temperature, top-k, top-p and min-p to the result; the drafter's q is
+reshaped in the same way.
 
 Notation: log_probs (R, ..., V) are log-softmaxed rows, row 0 the reference pi_0, row i expert pi_i;
 weights w (K,), K = R - 1; delta_i = log pi_i - log pi_0.
@@ -23,6 +24,7 @@ from mpg_cli.sampling.scorer import to_device
 
 FLOOR = -1e4  # stands for log 0 in a ratio: finite, so that no weight turns it into NaN
 MIN_TEMPERATURE = 1e-30  # float32 rounds smaller ones to 0; far above it sampling is greedy already
+_ROUNDING = 1e-6  # of a sum of weights
 HEAD = 1024  # likeliest tokens, which nearly always hold the nucleus; sorting the vocabulary is slow
 
 
@@ -92,6 +94,22 @@ def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
     return torch.log_softmax(total.log() + top, dim=-1)
 
 
+def plausible(log_probs: Tensor, weights: Tensor, least: float) -> Tensor:
+    """The tokens (..., V) that have at least `least` times the largest probability in one row: the reference
+    or an expert of positive weight. Arguments as for `combine`.
+
+    A product whose weights add up to more than 1 extrapolates: what experts have in common is multiplied, up
+    to tokens that none of them would say. A restriction as in contrastive decoding (Li et al., arXiv
+    2210.15097, "adaptive plausibility"), there by one model. Between the rows, which is where 1 - sum_i w_i
+    and all w_i are at least 0, nothing is left out: alone at weight 1 an expert keeps its distribution.
+    """
+    likely = log_probs >= log_probs.amax(dim=-1, keepdim=True) + math.log(least)  # (R, ..., V)
+    counted = torch.cat([torch.ones_like(weights[:1]), weights]) > 0  # (R,) or (R, b)
+    kept = (likely & _along_slots(counted, log_probs)).any(0)
+    between = (weights.sum(0) <= 1 + _ROUNDING) & (weights >= 0).all(0)  # () or (b,)
+    return kept | _along_slots(between, log_probs[0])
+
+
 def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:
     """Contribution of each expert to chosen tokens, from their log_probs (R, ...) -> (..., K).
 
@@ -110,10 +128,26 @@ def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Ten
 
 
 def reshape(
-    log_p: Tensor, normaliser: Tensor, sampling: SamplingLaw, seen: Seen | None, drafted: Tensor
+    log_p: Tensor,
+    normaliser: Tensor,
+    sampling: SamplingLaw,
+    seen: Seen | None,
+    drafted: Tensor,
+    kept: Tensor | None = None,
 ) -> Tensor:
-    """log_p (B, N, P, V), normalised -> the same, penalised and warped. Arguments: see `penalise`."""
-    return warp(penalise(log_p, normaliser, sampling, seen, drafted), sampling)
+    """log_p (B, N, P, V), normalised -> the same, penalised, restricted to the tokens `kept` and warped.
+
+    Other arguments: see `penalise`.
+    """
+    log_p = penalise(log_p, normaliser, sampling, seen, drafted)
+    return warp(log_p if kept is None else restrict(log_p, kept), sampling)
+
+
+def restrict(log_p: Tensor, kept: Tensor) -> Tensor:
+    """log_p (..., V), normalised -> the same on the tokens `kept`; unchanged where that is all or nothing."""
+    inside = log_p.masked_fill(~kept, -torch.inf)
+    unchanged = kept.all(dim=-1, keepdim=True) | (inside.amax(dim=-1, keepdim=True) == -torch.inf)
+    return torch.where(unchanged, log_p, torch.log_softmax(inside, dim=-1))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mpg_cli.engine.teacher_forcing import TeacherForcing
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme, Threshold
-from mpg_cli.sampling.targets import combine, warp
+from mpg_cli.sampling.targets import combine, plausible, restrict, warp
 from tests.sampling.sampled import assert_law
 from tests.support.requests import one
 
@@ -33,6 +33,12 @@ WISHES: dict[str, dict[str, Any]] = {
     "mixture": {
         "personas": "bold+calm",
         "scheme": Scheme(target="mixture", drafter="reference", chunk_size=2),
+    },
+    "said alone": {
+        "personas": "bold+terse+calm",
+        "scheme": Scheme(drafter="merged", chunk_size=2),
+        "top_k": 0,
+        "expert_min_p": 0.6,
     },
     "merged": {"personas": "bold:0.7+calm:1.2", "scheme": Scheme(target="merged")},
     "block": {
@@ -73,7 +79,11 @@ def enumerated(loaded: LoadedModel, request: Request) -> dict[tuple[int, ...], f
         prefixes = list(open_)
         texts = torch.tensor([[*prefix, 0] for prefix in prefixes])[None]  # (1, N, length+1)
         scores = forcing.log_probs([prompts.rows], texts)[:, 0, :, -1]  # (R, N, V)
-        p = warp(combine(decoding.scheme.target, scores, torch.tensor(decoding.weights)), decoding.sampling)
+        weights, sampling = torch.tensor(decoding.weights), decoding.sampling
+        log_p = combine(decoding.scheme.target, scores, weights)
+        if sampling.expert_min_p:
+            log_p = restrict(log_p, plausible(scores, weights, sampling.expert_min_p))
+        p = warp(log_p, sampling)
         grown: dict[tuple[int, ...], float] = {}
         for prefix, own in zip(prefixes, p.exp(), strict=True):
             for token in own.nonzero().flatten().tolist():

@@ -102,6 +102,15 @@ def penalised(
     return torch.tensor(z, dtype=torch.float64).log_softmax(-1)
 
 
+def said_alone(rows: torch.Tensor, weights: Sequence[float], least: float) -> list[bool]:
+    """For each token of rows (R, V): whether the reference or an expert of positive weight would say it."""
+    if sum(weights) <= 1 and min(weights) >= 0:
+        return [True] * VOCABULARY
+    counted = [rows[0], *(row for row, weight in zip(rows[1:], weights, strict=True) if weight > 0)]
+    p = [row.exp().tolist() for row in counted]
+    return [any(own[token] >= least * max(own) for own in p) for token in range(VOCABULARY)]
+
+
 def reply_law(how: Decoding, law: Law = random_law, limit: int = LENGTH) -> dict[tuple[int, ...], float]:
     """The target's probability of every reply, by enumeration."""
     scorer = FakeScorer(law, ROWS)
@@ -112,6 +121,9 @@ def reply_law(how: Decoding, law: Law = random_law, limit: int = LENGTH) -> dict
             return {prefix: mass}
         log_p = combine(how.scheme.target, scorer.log_probs(prefix), weights)
         log_p = penalised(log_p, scale(ROWS[0], prefix), how.sampling, prefix)
+        if how.sampling.expert_min_p:
+            said = said_alone(scorer.log_probs(prefix), how.weights, how.sampling.expert_min_p)
+            log_p = log_p.masked_fill(~torch.tensor(said), -torch.inf).log_softmax(-1)
         p = warp(log_p, how.sampling).exp()
         leaves: dict[tuple[int, ...], float] = {}
         for token in range(VOCABULARY):
@@ -154,5 +166,7 @@ CASES = {
         logit_bias=((1, 0.7), (2, -0.2)),
         min_p=0.05,
     ),
+    "said alone": decoding((1.5, 0.9), expert_min_p=0.5, temperature=1.3),
+    "said alone, against": decoding((1.6, -0.8), expert_min_p=0.1, repetition_penalty=1.5),
     "greedy": decoding((1.0, 1.0), temperature=0.0),
 }

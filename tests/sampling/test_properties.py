@@ -23,6 +23,7 @@ SAMPLINGS = st.builds(
     top_k=st.sampled_from([0, 2]),
     top_p=st.sampled_from([1.0, 0.7]),
     min_p=st.sampled_from([0.0, 0.2]),
+    expert_min_p=st.sampled_from([0.0, 0.5, 1.0]),
     repetition_penalty=st.sampled_from([1.0, 1.4, 0.8]),
     presence_penalty=st.sampled_from([0.0, 0.5]),
     frequency_penalty=st.sampled_from([0.0, -0.3]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpg_cli.sampling.params import SamplingLaw
-from mpg_cli.sampling.targets import contributions, mixture, product, warp
+from mpg_cli.sampling.targets import contributions, mixture, plausible, product, restrict, warp
 
 INF = torch.inf
 P = torch.tensor([0.05, 0.4, 0.15, 0.3, 0.1])
@@ -73,6 +73,49 @@ def test_contributions() -> None:
     assert shares[0, 0] == pytest.approx(2 * 0.25 / (2 * 0.25 + 0.5))
 
 
+# -- what a row alone would say --------------------------------------------------------------------
+
+ROWS = rows([0.5, 0.3, 0.1, 0.1, 0.0], [0.2, 0.6, 0.02, 0.08, 0.1], [0.05, 0.15, 0.6, 0.1, 0.1])
+
+
+def said(weights: list[float], least: float) -> list[int]:
+    return plausible(ROWS, torch.tensor(weights), least).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    "weights, least, tokens",
+    [
+        ([1.0, 1.0], 0.5, [0, 1, 2]),  # the reference says 0 and 1, the experts 1 and 2
+        ([1.0, 1.0], 1.0, [0, 1, 2]),
+        ([1.0, 0.5], 0.19, [0, 1, 2, 3]),
+        ([1.5, -0.5], 0.5, [0, 1]),  # one to steer away from adds none
+        ([-1.0, -1.0], 1.0, [0]),
+        ([1.0, 0.0], 1.0, [0, 1, 2, 3, 4]),  # an expert alone,
+        ([0.3, 0.7], 1.0, [0, 1, 2, 3, 4]),  # and whatever lies between the rows
+    ],
+)
+def test_tokens_that_a_row_alone_would_say(weights: list[float], least: float, tokens: list[int]) -> None:
+    assert said(weights, least) == tokens
+
+
+def test_each_slot_is_restricted_by_its_own_weights() -> None:
+    weights = [[1.0, 1.0], [1.5, -0.5], [1.0, 0.0]]
+    together = plausible(ROWS[:, None].expand(3, 3, 5), torch.tensor(weights).T, 0.5)
+    for own, found in zip(weights, together, strict=True):
+        assert found.nonzero().flatten().tolist() == said(own, 0.5)
+
+
+def test_a_restriction_renormalises_what_is_left() -> None:
+    got = restrict(P.log(), torch.tensor([True, False, True, False, True])).exp()
+    assert torch.allclose(got, torch.tensor([0.05, 0, 0.15, 0, 0.1]) / 0.3, atol=1e-6)
+
+
+def test_a_restriction_to_all_or_to_impossible_tokens_changes_no_bit() -> None:
+    log_p = torch.tensor([0.3, 0.6, 0.1, 0.0]).log()
+    for kept in ([True] * 4, [False] * 4, [False, False, False, True]):
+        assert torch.equal(restrict(log_p, torch.tensor(kept)), log_p)
+
+
 # -- warping --------------------------------------------------------------------------------------
 
 
@@ -124,9 +167,9 @@ def test_impossible_tokens_stay_impossible() -> None:
 
 
 def test_untruncated_keeps_the_temperature() -> None:
-    assert SamplingLaw(temperature=0.7, top_k=3, top_p=0.9, min_p=0.1).untruncated() == SamplingLaw(
-        temperature=0.7
-    )
+    assert SamplingLaw(
+        temperature=0.7, top_k=3, top_p=0.9, min_p=0.1, expert_min_p=0.2
+    ).untruncated() == SamplingLaw(temperature=0.7)
 
 
 def test_min_p_comes_last() -> None:

@@ -26,7 +26,7 @@ NEUTRAL = "default"
 
 # By a part of the model's name. Measured: docs/own-sampling.md.
 MEASURED: Mapping[str, Sampling] = MappingProxyType(
-    {"smollm2": Sampling(temperature=0.8, min_p=0.1, repetition_penalty=1.1)}
+    {"smollm2": Sampling(temperature=0.8, min_p=0.1, expert_min_p=0.1, repetition_penalty=1.1)}
 )
 
 # Keys of GGUF metadata, as llama.cpp's converter writes them.
