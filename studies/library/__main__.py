@@ -29,6 +29,7 @@ from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.prepare import load_prepared
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import persona_data
+from mpg_cli.sampling.params import Sampling
 from studies.library import blind
 from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
 from studies.library.measures import Verdicts, reading, shown, verdicts
@@ -66,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     loaded = load_prepared(ModelOptions(args.model, dtype="float32"))
     prompts = (persona_data.tuning() if args.blends else persona_data.heldout())[: args.prompts]
     spec = ModelSpec.of(loaded)
-    config = {**spec.as_json(), "tokens": args.tokens, "data": persona_data.digest()}
+    law = Sampling().over(loaded.own.values).as_json()
+    config = {**spec.as_json(), "sampling": law, "tokens": args.tokens, "data": persona_data.digest()}
     bench = Bench(
         loaded, prompts, args.samples, args.tokens, args.batch, tuple(args.persona_dir), ExpertCache()
     )
