@@ -89,7 +89,8 @@ A repetition penalty of {rho:g} leaves {plain_left} and {blended_left}, with {st
 """
 CHOSEN = """\
 So `mpg` takes {chosen} for SmolLM2, whose file generation_config.json says nothing. A loop more or less in a
-line is chance.
+line is chance. Beside it `mpg` takes expert-min-p {expert:g}, which was chosen on blends of adapters
+([library-smollm2.md](library-smollm2.md)) and is off here.
 """
 
 
@@ -254,7 +255,8 @@ def page(found: Found, loaded: LoadedModel, size: Size) -> str:
 
 def conclusion(found: Found) -> str:
     """What the numbers say about the values in the table of mpg."""
-    chosen = MEASURED["smollm2"].over(Sampling())
+    own = MEASURED["smollm2"].over(Sampling())
+    chosen = replace(own, expert_min_p=0.0)  # as measured
     penalties = (1.0, chosen.repetition_penalty, PENALTIES[-1])
     plain, plain_left, plain_most = (
         found[PLAIN, replace(chosen, repetition_penalty=rho)] for rho in penalties
@@ -277,7 +279,7 @@ def conclusion(found: Found) -> str:
         most=PENALTIES[-1],
         stray_most=sum(reply.stray for reply in (*plain_most, *blended_most)),
     )
-    return f"{_filled(follows)}\n{_filled(CHOSEN.format(chosen=parameters(chosen)))}"
+    return f"{_filled(follows)}\n{_filled(CHOSEN.format(chosen=parameters(chosen), expert=own.expert_min_p))}"
 
 
 def _filled(text: str) -> str:
