@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 
 from mpg_cli.evaluation.judging import digest
 from studies.library.__main__ import main
-from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
+from studies.library.blends import FREE, PAIRS, PLAIN, SINGLES, TYPES, sought
 from studies.library.blind import COUNTS, Read, drawn, lines, read, sheet
 from studies.library.measures import loops, reading, shown, words
 from studies.library.replies import Reply
@@ -104,12 +104,12 @@ def test_a_short_run_writes_the_page_and_goes_on_where_it_stopped(tmp_path: Path
     argv = ["--short", "--prompts", "2", "--samples", "1", "--out", str(tmp_path), "--log", str(log)]
     assert main([*argv, "--blind", str(sheet_file)]) == 0
     page = (tmp_path / "library-smollm2.md").read_text(encoding="utf-8")
-    for blend in (*SINGLES, *PAIRS, *TYPES):
+    for blend in (*SINGLES, *PAIRS, *TYPES, *FREE):
         assert f"| {blend} | " in page
     assert page.count("| goal |") == 1
     assert sheet_file.read_text(encoding="utf-8") == ""  # too few replies
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    assert len(lines) == 1 + 31 * 2
+    assert len(lines) == 1 + 36 * 2
     log.write_text("".join(lines[:-9]), encoding="utf-8")
     assert main(argv) == 0
     again = log.read_text(encoding="utf-8").splitlines(keepends=True)

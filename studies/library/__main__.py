@@ -31,7 +31,7 @@ from mpg_cli.options.model import ModelOptions
 from mpg_cli.personas import persona_data
 from mpg_cli.sampling.params import Sampling
 from studies.library import blind
-from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
+from studies.library.blends import FREE, PAIRS, PLAIN, SINGLES, TYPES, sought
 from studies.library.measures import Verdicts, reading, shown, verdicts
 from studies.library.page import Report, share
 from studies.library.replies import Bench, Replies
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     bench = Bench(
         loaded, prompts, args.samples, args.tokens, args.batch, tuple(args.persona_dir), ExpertCache()
     )
-    blends = [PLAIN, *(args.blends or (*SINGLES, *PAIRS, *TYPES))]
+    blends = [PLAIN, *(args.blends or (*SINGLES, *PAIRS, *TYPES, *FREE))]
     log = ResumableLog(args.log, config, of="this study", restart_by="remove it") if args.log else None
     with log or nullcontext():
         replies = bench.measure(blends, log)

@@ -22,6 +22,8 @@ PAIRS = (  # every pole and every character
     "T+scientist",
 )
 TYPES = ("INTJ+pirate", "ENFP+bard", "ISTJ+robot", "ESFP+grandmother")
+UNRESTRICTED = ", unrestricted"  # ends the name of a blend that is sampled with --expert-min-p 0
+FREE = tuple(blend + UNRESTRICTED for blend in ("E+coach", "I+noir", "F+zen", "J+stoic", "INTJ+pirate"))
 MOST_MISSED = 1  # of a type's four poles
 
 
@@ -47,6 +49,7 @@ class Sought:
 
 def sought(blend: str) -> Sought:
     """What to look for in the replies of a blend of poles, types and characters."""
+    blend = blend.removesuffix(UNRESTRICTED)
     names = [term.name for term in expression.parse(blend)] if blend else []
     poles = [pole for name in names if name not in CHARACTERS for pole in name]
     assert all(pole in POLES for pole in poles), blend

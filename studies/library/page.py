@@ -9,7 +9,7 @@ from mpg_cli.engine.run_spec import ModelSpec
 from mpg_cli.evaluation.bootstrap import Estimate
 from mpg_cli.personas.persona_data import DataPrompt
 from studies.library import blind
-from studies.library.blends import PAIRS, PLAIN, SINGLES, TYPES, sought
+from studies.library.blends import FREE, PAIRS, PLAIN, SINGLES, TYPES, UNRESTRICTED, sought
 from studies.library.measures import Reading, Verdicts, reading, shown
 from studies.library.replies import Replies
 
@@ -29,6 +29,10 @@ missing. *loops*: replies in which six words in a row occur three times. *distin
 four words among all, relative to the base's replies. *log p*: the mean log-probability of the replies' tokens
 under the base, minus that of the base's own replies, in nats a token. *words*: the mean length. Empty replies
 count as not shown, and are left out of log p.
+"""
+UNRESTRICTED_WORDS = """\
+Weights that add up to more than 1 extrapolate. `mpg` then keeps to tokens that one of the personas alone
+would say, or the base ([algorithm](algorithm.md#2-the-target)). The same blends with `--expert-min-p 0`:
 """
 MISSED = """\
 ## What is missed, and why
@@ -66,6 +70,7 @@ class Report:
                 *self._head(),
                 *self._missed(),
                 *self._tables(),
+                *self._unrestricted(),
                 *self._base(),
                 *self._blind(),
                 *self._examples(),
@@ -124,28 +129,30 @@ class Report:
 
     def _tables(self) -> Iterator[str]:
         yield COLUMNS
-        judges = " | ".join(f"shown ({judge})" for judge in self.found)
         for title, blends in KINDS:
             yield f"## {title}\n"
-            yield f"| blend | {judges} | loops | distinct-4 | log p | words |"
-            yield "|---" * (5 + len(self.found)) + "|"
-            for blend in blends:
-                own = self._reading(blend)
-                found = [share(self._shown(blend, judge)) for judge in self.found]
-                fluency = f"{own.fluency.value:+.2f} ({own.fluency.low:+.2f} to {own.fluency.high:+.2f})"
-                cells = [
-                    blend,
-                    *found,
-                    f"{own.loops:.1%}",
-                    f"{own.distinct:.2f}",
-                    fluency,
-                    f"{own.words:.0f}",
-                ]
-                yield f"| {' | '.join(cells)} |"
-            empty = {blend: count for blend in blends if (count := self._reading(blend).empty)}
-            if empty:
-                yield f"\nEmpty replies: {', '.join(f'{blend} {count}' for blend, count in empty.items())}."
-            yield ""
+            yield from self._table(blends)
+
+    def _unrestricted(self) -> Iterator[str]:
+        yield "## Without expert-min-p\n"
+        yield UNRESTRICTED_WORDS
+        pairs = [(blend.removesuffix(UNRESTRICTED), blend) for blend in FREE]
+        yield from self._table([blend for pair in pairs for blend in pair])
+
+    def _table(self, blends: Sequence[str]) -> Iterator[str]:
+        judges = " | ".join(f"shown ({judge})" for judge in self.found)
+        yield f"| blend | {judges} | loops | distinct-4 | log p | words |"
+        yield "|---" * (5 + len(self.found)) + "|"
+        for blend in blends:
+            own = self._reading(blend)
+            found = [share(self._shown(blend, judge)) for judge in self.found]
+            fluency = f"{own.fluency.value:+.2f} ({own.fluency.low:+.2f} to {own.fluency.high:+.2f})"
+            cells = [blend, *found, f"{own.loops:.1%}", f"{own.distinct:.2f}", fluency, f"{own.words:.0f}"]
+            yield f"| {' | '.join(cells)} |"
+        empty = {blend: count for blend in blends if (count := self._reading(blend).empty)}
+        if empty:
+            yield f"\nEmpty replies: {', '.join(f'{blend} {count}' for blend, count in empty.items())}."
+        yield ""
 
     def _base(self) -> Iterator[str]:
         own = self._reading(PLAIN)

@@ -24,6 +24,7 @@ from mpg_cli.personas import expression, registry
 from mpg_cli.personas.persona_data import DataPrompt
 from mpg_cli.personas.registry import Blend
 from mpg_cli.sampling.params import Sampling, Scheme
+from studies.library.blends import UNRESTRICTED
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Bench:
                 yield reply
 
     def _blend(self, blend: str) -> Blend | None:
+        blend = blend.removesuffix(UNRESTRICTED)
         library = registry.load_default(self.persona_dirs)
         return registry.resolve(expression.parse(blend), library) if blend else None
 
@@ -99,7 +101,7 @@ class Bench:
         request = Request(
             ModelOptions(self.loaded.given_name),
             Prompting("?"),
-            Sampling(max_tokens=self.tokens),
+            Sampling(max_tokens=self.tokens, expert_min_p=0.0 if blend.endswith(UNRESTRICTED) else None),
             Scheme(drafter="none"),  # the text does not depend on it
             blend=self._blend(blend),
         )
