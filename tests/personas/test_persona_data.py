@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,21 +11,12 @@ from mpg_cli.errors import MpgError
 from mpg_cli.personas import persona_data
 from mpg_cli.personas.persona_data import NAMES, OPPOSITES, POLES, DataPrompt
 from mpg_cli.personas.registry import load_default
+from tests.support.phrases import phrases, words
 
 LENGTHS = range(30, 81)  # words
 MOST_SHARED = 0.10  # of the replies of a persona have one four-word phrase
 SETS = {"prompts": persona_data.prompts, "tuning": persona_data.tuning, "heldout": persona_data.heldout}
 PAIRS = [("prompts", "tuning"), ("prompts", "heldout"), ("tuning", "heldout")]
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:['’]\w+)*", text.lower())
-
-
-def phrases(text: str, n: int) -> set[tuple[str, ...]]:
-    """The phrases of n words."""
-    own = words(text)
-    return {tuple(own[at : at + n]) for at in range(len(own) - n + 1)}
 
 
 def shared(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
