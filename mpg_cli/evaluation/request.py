@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,11 @@ from mpg_cli.config.named_models import BUNDLED, is_bundled
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.evaluation import roleplay
+from mpg_cli.evaluation.item_files import BUILT_IN, read_items
 from mpg_cli.evaluation.judging import OWN_JUDGE_HINT, Judge, MarkerJudge
 from mpg_cli.evaluation.mbti import Quiz, types
 from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
-from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
+from mpg_cli.evaluation.questionnaire import DIMENSIONS, counts
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.sources import find_model
@@ -144,12 +146,20 @@ def _trained_judge(
 
 
 def quiz_of(
-    options: QuizOptions, blend: BlendOptions, model: ModelOptions, target: TargetName, how: Prompting
+    options: QuizOptions,
+    blend: BlendOptions,
+    model: ModelOptions,
+    target: TargetName,
+    how: Prompting,
+    notice: Callable[[str], None] = lambda message: None,
 ) -> Quiz:
-    """The questionnaire for the blend, or with --all for each of the sixteen types. Raises UsageError."""
+    """The questionnaire for the blend, or with --all for each of the sixteen types.
+
+    `notice` gets a message on items that are left out. Raises UsageError.
+    """
     if options.all_types and blend.adapters:
         raise UsageError("--adapter cannot be combined with --all", hint="give its persona with --persona")
-    items = read_items(options.items or BUILT_IN)
+    items = read_items(options.items or BUILT_IN, notice)
     if options.all_types and len(counts(items)) < len(DIMENSIONS):
         has = ", ".join(counts(items))
         raise UsageError(f"--all needs items of all dimensions, {options.items} has only {has}")

@@ -59,10 +59,10 @@ def mbti(
         check_plot(options.plot)
     how = read_prompting(request_options.with_prompt("?").prompt, streams)
     model = request_options.model.resolved()
-    quiz = quiz_of(options, request_options.blend, model, request_options.scheme.target, how)
+    messages: list[str] = []
+    quiz = quiz_of(options, request_options.blend, model, request_options.scheme.target, how, messages.append)
     if not quiet and (notice := model.notice):
         streams.message(f"mpg: {notice}")
-    messages: list[str] = []
     with streams.status(f"loading {model.name}", shown=not quiet) as status:
 
         def show(share: float) -> None:
