@@ -29,7 +29,9 @@ over them; the type is the signs. The base's scores are shown beside the blend's
 \b
 FILE.json is a list of items {"question": "…", "A": {"text": "…", "pole": "E"}, "B": {"text": "…", "pole":
 "I"}}, or {"statement": "…", "dimension": "EI", "pole": "E"}, where agreement counts for the pole. The options
-complete a question that ends in “…”. docs/eval-mbti.md has the results of the bundled model.
+complete a question that ends in “…”. Published questionnaires are taken as they are: numbered questions
+{"1": {"question": "…\\nA. …\\nB. …", "A": "E", "B": "I"}} with their options inside, and lists of statements
+with a direction; docs/eval.md has the spellings. docs/eval-mbti.md has the results of the bundled model.
 \b
 Exit status: 0 success, 2 usage error, 1 the model, an adapter or the run failed, 130 interrupted,
 143 terminated."""
