@@ -9,8 +9,9 @@ from io import StringIO
 from pathlib import Path
 
 from mpg_cli.api import blend
+from mpg_cli.evaluation.item_files import BUILT_IN, read_items
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
-from mpg_cli.evaluation.questionnaire import BUILT_IN, Item, read_items
+from mpg_cli.evaluation.questionnaire import Item
 from mpg_cli.evaluation.scores import Score, Sheet
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.render.mbti import recovered, write_table

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mpg_cli.evaluation.item_files import BUILT_IN, read_items
 from mpg_cli.evaluation.mbti import Quiz, run
-from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, Item, Option, read_items
+from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Option
 from mpg_cli.options.model import ModelOptions
 
 KEPT = 24  # items per dimension; the other options are dropped

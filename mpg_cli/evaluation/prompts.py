@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mpg_cli.config.paths import DATA
 from mpg_cli.errors import UsageError
+from mpg_cli.evaluation.data_lines import DataLine
 from mpg_cli.io import lines
 from mpg_cli.io.text import visible
 from mpg_cli.personas.registry import Blend
@@ -68,3 +69,13 @@ def read_prompts(file: Path | None = None, most: int | None = None) -> tuple[str
     if most is not None and not 1 <= most <= len(found):
         raise UsageError(f"--count {most} must be between 1 and {len(found)}, the number of prompts")
     return found[:most]
+
+
+def open_prompts(questions: Iterable[DataLine], personas: Mapping[str, str]) -> tuple[EvalPrompt, ...]:
+    """Open questions as prompts; the reference is an answer without any persona. Raises UsageError."""
+    found = []
+    for line in questions:
+        asked = [line.text("instruction", needed=True), line.text("input", empty=True)]
+        reference = line.text("output", needed=True, empty=True)
+        found.append(EvalPrompt(line.id, "\n".join(filter(None, asked)), personas, None, reference))
+    return tuple(found)

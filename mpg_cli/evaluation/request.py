@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,13 @@ from mpg_cli.config.named_models import BUNDLED, is_bundled
 from mpg_cli.engine.request import Request
 from mpg_cli.errors import UsageError, caused_by
 from mpg_cli.evaluation import roleplay
+from mpg_cli.evaluation.data_lines import DataLines
+from mpg_cli.evaluation.item_files import BUILT_IN, read_items
 from mpg_cli.evaluation.judging import OWN_JUDGE_HINT, Judge, MarkerJudge
 from mpg_cli.evaluation.mbti import Quiz, types
-from mpg_cli.evaluation.prompts import EvalPrompt, read_prompts
-from mpg_cli.evaluation.questionnaire import BUILT_IN, DIMENSIONS, counts, read_items
+from mpg_cli.evaluation.prompts import EvalPrompt, open_prompts, read_prompts
+from mpg_cli.evaluation.questionnaire import DIMENSIONS, counts
+from mpg_cli.evaluation.similarity import Similarity
 from mpg_cli.evaluation.study import Study
 from mpg_cli.io.text import visible
 from mpg_cli.models.load.sources import find_model
@@ -37,11 +41,16 @@ if TYPE_CHECKING:
 
 
 def study_of_blend(
-    request: Request, options: StudyOptions, judges: JudgeOptions, *, apart: bool = False
+    request: Request,
+    options: StudyOptions,
+    judges: JudgeOptions,
+    questions: DataLines | None = None,
+    *,
+    apart: bool = False,
 ) -> Study:
-    """A study of the blend of the request; `apart` requires distinct names of its experts.
+    """A study of the blend of the request, on `questions` or on the prompts of the options.
 
-    Raises UsageError.
+    `apart` requires distinct names of the experts. Raises UsageError.
     """
     experts = Experts(request.blend, request.adapters)
     if apart:
@@ -49,17 +58,26 @@ def study_of_blend(
     personas = _personas_of(experts)
     if not personas:
         raise UsageError("no persona of the blend has a positive weight, so there is none to evaluate")
-    prompts = read_prompts(options.prompts, options.count)
-    eval_prompts = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
+    if questions is None:
+        prompts = read_prompts(options.prompts, options.count)
+        eval_prompts = tuple(EvalPrompt(str(at), text, personas) for at, text in enumerate(prompts))
+    else:
+        eval_prompts = open_prompts(questions.lines, personas)
     judge = choose_judge(judges, tuple(personas), request.model)
     return Study(eval_prompts, request, tuple(personas), judge, options.output)
 
 
-def study_of_roles(
-    request: Request, roles: RoleplayOptions, options: StudyOptions, judges: JudgeOptions, scale: float
+def study_of_data(
+    request: Request,
+    data: DataLines,
+    roles: RoleplayOptions,
+    options: StudyOptions,
+    judges: JudgeOptions,
+    scale: float,
 ) -> Study:
-    """A study of the lines of --data, each with its own blend. Raises UsageError."""
-    assert roles.data is not None
+    """A study of the lines of --data: role-playing lines have their own blends. Raises UsageError."""
+    if data.kind == "questions":
+        return study_of_blend(request, options, judges, data)
     both = blending.two_weights("--data-weights", roles.data_weights, scale)
     if request.scheme.target == "mixture" and min(both) < 0:
         raise UsageError("--target mixture does not allow negative weights", hint="use --target product")
@@ -69,14 +87,17 @@ def study_of_roles(
     ask = roleplay.ASK if roles.ask is None else roles.ask
     if not ask.strip():
         raise UsageError("--ask is empty", hint="give the question that lines without one are asked")
-    eval_prompts = roleplay.read_roleplay(roles.data, both, ask, options.count)
+    eval_prompts = roleplay.roleplay_prompts(data.lines, both, ask)
     personas = tuple(eval_prompts[0].personas)
-    kind = judges.kind("none")
-    if kind in ("markers", *TRAINED):
-        raise UsageError(
-            f"--judge {kind} does not know the personas of --data", hint="use --judge-url, or --judge none"
-        )
     request = replace(request, scheme=request.scheme.on(personas))
+    kind = judges.kind("none")
+    if kind == "encoder" and judges.train_texts is None:
+        return Study(eval_prompts, request, personas, None, options.output, Similarity())
+    if kind in ("markers", *TRAINED):
+        encoder = "--judge encoder without --train-texts for the similarity to their texts"
+        raise UsageError(
+            f"--judge {kind} does not know the personas of --data", hint=f"use --judge-url, or {encoder}"
+        )
     judge = choose_judge(judges, personas, request.model, kind)
     return Study(eval_prompts, request, personas, judge, options.output)
 
@@ -144,12 +165,20 @@ def _trained_judge(
 
 
 def quiz_of(
-    options: QuizOptions, blend: BlendOptions, model: ModelOptions, target: TargetName, how: Prompting
+    options: QuizOptions,
+    blend: BlendOptions,
+    model: ModelOptions,
+    target: TargetName,
+    how: Prompting,
+    notice: Callable[[str], None] = lambda message: None,
 ) -> Quiz:
-    """The questionnaire for the blend, or with --all for each of the sixteen types. Raises UsageError."""
+    """The questionnaire for the blend, or with --all for each of the sixteen types.
+
+    `notice` gets a message on items that are left out. Raises UsageError.
+    """
     if options.all_types and blend.adapters:
         raise UsageError("--adapter cannot be combined with --all", hint="give its persona with --persona")
-    items = read_items(options.items or BUILT_IN)
+    items = read_items(options.items or BUILT_IN, notice)
     if options.all_types and len(counts(items)) < len(DIMENSIONS):
         has = ", ".join(counts(items))
         raise UsageError(f"--all needs items of all dimensions, {options.items} has only {has}")

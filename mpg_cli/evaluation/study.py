@@ -18,6 +18,7 @@ from mpg_cli.evaluation.judging import Judge, digest
 from mpg_cli.evaluation.log import open_log
 from mpg_cli.evaluation.metrics import Differences, Metrics
 from mpg_cli.evaluation.prompts import EvalPrompt
+from mpg_cli.evaluation.similarity import Similarity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,13 +44,14 @@ def _no_progress(what: str, share: float) -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """Prompts, the blend and its sampling (`request`), the judge and the output."""
+    """Prompts, the blend and its sampling (`request`), the judge or the similarity, and the output."""
 
     prompts: tuple[EvalPrompt, ...]
     request: Request
     personas: tuple[str, ...]
     judge: Judge | None
     output: Path | None = None
+    similarity: Similarity | None = None
     load: Say = field(default=_no_message, hash=False)  # gets status texts before the evaluation
     notice: Say = field(default=_no_message, hash=False)
     show: Show = field(default=_no_progress, hash=False)
@@ -215,7 +217,7 @@ def compared_with_token_by_token(bench: Bench, request: Request, ours: Metrics) 
 
 def _description(study: Study) -> tuple[str, int, Mapping[str, Any] | None, str]:
     """Persona, seed and judge of the findings."""
-    judge = study.judge
+    judge = study.judge or study.similarity
     persona = expression_of(study.request) or "profile + personality"
     words = "none" if judge is None else judge.words
     return persona, _seed(study.request), None if judge is None else judge.about, words
@@ -244,6 +246,14 @@ def _open(study: Study) -> Iterator[tuple[Bench, tuple[Expert, ...]]]:
         if log.resumed:
             study.notice(f"resuming: {log.resumed} of the replies are in --output")
         bench = Bench(
-            loaded, study.prompts, study.personas, study.judge, log, study.notice, study.show, cache
+            loaded,
+            study.prompts,
+            study.personas,
+            study.judge,
+            log,
+            study.notice,
+            study.show,
+            cache,
+            study.similarity,
         )
         yield bench, experts

@@ -78,17 +78,20 @@ def kind_of(head: bytes) -> FileKind | None:
     return next((kind for kind in _KINDS if kind.begins.match(head)), None)
 
 
-def check_text_file(head: bytes, name: str, path: str) -> None:
-    """Raise UsageError for a file that does not begin with UTF-8 text; `name` is used in messages."""
+def check_text_file(head: bytes, name: str, path: str, into: str = LINES) -> None:
+    """Raise UsageError for a file that does not begin with UTF-8 text; `name` is used in messages.
+
+    `into` is the name of the converted file in hints.
+    """
     kind = kind_of(head)
     if kind is not None:
-        raise UsageError(f"{name} is {kind.name}, not lines of text", hint=kind.hint(path))
+        raise UsageError(f"{name} is {kind.name}, not lines of text", hint=kind.hint(path, into))
     encoding = json.detect_encoding(head).upper()
     if not encoding.startswith("UTF-8"):
         code = encoding.replace("-LE", "LE").replace("-BE", "BE")
         raise UsageError(
             f"{name} is {encoding[:6]}, not UTF-8",
-            hint=_filled(f"convert it: iconv -f {code} -t UTF-8 {{file}} > {{into}}", path),
+            hint=_filled(f"convert it: iconv -f {code} -t UTF-8 {{file}} > {{into}}", path, into),
         )
 
 

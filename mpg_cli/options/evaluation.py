@@ -91,32 +91,50 @@ class JudgeOptions:
 
 @dataclass(frozen=True)
 class RoleplayOptions:
-    """Role-playing lines instead of personas and prompts."""
+    """Role-playing lines instead of personas and prompts, or open questions instead of prompts."""
 
     data: Path | None = option(
-        None, metavar="FILE.jsonl", help="Role-playing lines instead of personas and prompts."
+        None,
+        metavar="FILE.json",
+        help="Role-playing lines instead of personas and prompts, or open questions instead of prompts; JSON "
+        "lines or a JSON list.",
     )
-    data_weights: str = option("1:1", metavar="P:Q", help="With --data: weights of profile and personality.")
+    data_weights: str = option(
+        "1:1", metavar="P:Q", help="With role-playing lines: weights of profile and personality."
+    )
     ask: str | None = option(
         None,
         metavar="TEXT",
         read=readers.text("--ask"),
-        help="With --data: the question of lines without one.",
+        help="With role-playing lines: the question of lines without one.",
         shown="Tell me about yourself.",
     )
 
-    def check_given(self, given: Callable[[str], bool]) -> None:
-        """Raise UsageError for conflicting options; `given` tests by key whether an option was given."""
-        if self.data is None:
-            for flag in ("--data-weights", "--ask"):
-                if given(flag[2:].replace("-", "_")):
-                    raise UsageError(f"{flag} needs --data", hint=f"add --data or leave out {flag}")
-            return
-        for flag in ("--persona", "--adapter", "--prompts"):
+    def check_given(
+        self, given: Callable[[str], bool], kind: Literal["roles", "questions"] | None, *, blend: bool
+    ) -> None:
+        """Raise UsageError for conflicting options; `given` tests by key whether an option was given.
+
+        `kind` is that of the lines of --data; `blend` says whether there is a persona or an adapter.
+        """
+        if kind == "questions" and not blend:
+            raise UsageError(
+                "--data has open questions, and no persona answers them",
+                hint="add --persona NAME, for instance -p pirate, or --adapter PATH",
+            )
+        own: dict[str | None, tuple[str, ...]] = {
+            "roles": ("--persona", "--adapter", "--prompts"),
+            "questions": ("--prompts",),
+        }
+        for flag in own.get(kind, ()):
             if given(flag[2:]):
                 raise UsageError(
                     f"{flag} conflicts with --data, whose lines have their own", hint="leave one out"
                 )
+        for flag in ("--data-weights", "--ask") if kind != "roles" else ():
+            if given(flag[2:].replace("-", "_")):
+                what = "--data" if kind is None else "role-playing lines, --data has open questions"
+                raise UsageError(f"{flag} needs {what}", hint=f"add --data or leave out {flag}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,10 @@ class QuizOptions:
         False, "--all", help="Score all sixteen types, each blended with the --persona, in one table."
     )
     items: Path | None = option(
-        None, metavar="FILE.json", help="A questionnaire in place of the built-in one.", shown="96 items"
+        None,
+        metavar="FILE.json",
+        help="A questionnaire in place of the built-in one, our own or a published one.",
+        shown="96 items",
     )
     readout: Literal["text", "letter"] = option(
         "text",

@@ -60,6 +60,7 @@ def facts(own: Metrics) -> list[tuple[str, str]]:
         found.append(("self-BLEU-4", f"{own.self_bleu:.3f}"))
     if own.reference_bleu is not None:
         found.append(("BLEU-4", f"{own.reference_bleu:.3f} against the reference answers"))
+    found += [(f"like {name}", interval(alike)) for name, alike in own.similarity.items()]
     found.append(("length", f"{own.length:.1f} tokens"))
     if own.tokens_per_second is not None:
         found.append(("speed", f"{own.tokens_per_second:.0f} tokens/s, all prompts together"))
@@ -69,6 +70,8 @@ def facts(own: Metrics) -> list[tuple[str, str]]:
 def legend(found: Findings) -> list[str]:
     """The judge, and the meaning of the intervals."""
     judged = f"Judged by {found.judged_by}." if found.metrics.judged else "No judge was given."
+    if found.metrics.similarity:
+        judged = f"like: {found.judged_by}; what texts are about, no share of a persona."
     return [clean(judged), "In brackets: 95 % bootstrap intervals over the prompts."]
 
 

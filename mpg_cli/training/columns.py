@@ -14,6 +14,7 @@ from itertools import cycle
 from typing import Any
 
 from mpg_cli.engine.messages import is_empty
+from mpg_cli.io.json_rows import RowError
 from mpg_cli.io.text import visible
 from mpg_cli.training.dialogue import (
     SourceTurn,
@@ -23,7 +24,7 @@ from mpg_cli.training.dialogue import (
     read_dialogue,
     unread_keys,
 )
-from mpg_cli.training.rows import FIELDS, Method, Row, RowError, Turn
+from mpg_cli.training.rows import FIELDS, Method, Row, Turn
 
 CONVERSATION = ("messages", "conversations", "conversation", "data")
 # The columns that may hold each part of a row; the first that is not empty is used.

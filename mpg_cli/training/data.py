@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpg_cli.errors import UsageError
+from mpg_cli.io.json_rows import RowError, read_rows
 from mpg_cli.io.text import visible
 from mpg_cli.training.columns import read_row
-from mpg_cli.training.json_rows import read_rows
-from mpg_cli.training.rows import FIELDS, Method, Row, RowError, Turn
+from mpg_cli.training.rows import FIELDS, Method, Row, Turn
 
 MIN_ROWS = 10  # fewer rows are only memorised
 LISTED = 10  # problems that a message lists one by one
+A_ROW = 'a row is an object on its line, as in {"prompt": "…", "response": "…"}'
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,13 @@ def read_data(files: Sequence[Path], method: Method) -> Data:
     problems: list[Problem] = []
     unread: dict[str, None] = {}  # in order
     for file in files:
-        for line, item in read_rows(file):
+        for line, item in read_rows(file, A_ROW):
             where = f"{visible(str(file))}:{line}"
             try:
                 row, beside = read_row(item, method, where)
             except RowError as error:
-                problems.append(Problem(where, error.kind, str(error)))
+                rest = "; the rest of the file is skipped" if error.last else ""
+                problems.append(Problem(where, error.kind, f"{error}{rest}"))
             else:
                 rows.append(row)
                 unread |= dict.fromkeys(beside)

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mpg_cli.engine.messages import TEXT_PARTS, is_empty, joined, leading_system, role_of
+from mpg_cli.io.json_rows import RowError
 from mpg_cli.io.text import visible
-from mpg_cli.training.rows import RowError, Turn
+from mpg_cli.training.rows import Turn
 
 # Parts of a conversation that are not text.
 NO_TEXT = (

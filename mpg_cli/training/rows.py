@@ -41,11 +41,3 @@ class Row:
         for at in self.imitated:
             yield Row(self.prompt[:at], (self.prompt[at].content,), self.where)
         yield replace(self, imitated=())
-
-
-class RowError(Exception):
-    """A row that cannot be used: the kind of error, for counting, and the message."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind

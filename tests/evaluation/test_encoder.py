@@ -36,7 +36,8 @@ def test_an_embedding_has_length_one_and_depends_on_its_text_alone(features: Sen
     assert np.allclose(np.linalg.norm(rows.reshape(5, 7, 384), axis=2), 1, atol=1e-5)
     for text, row in zip(TEXTS, rows, strict=True):
         assert np.allclose(features.rows([text])[0], row, atol=1e-5)
-    last = rows[:, -384:]
+    last = features.sentences(TEXTS)
+    assert np.allclose(last, rows[:, -384:], atol=1e-5)
     assert last[0] @ last[1] > last[0] @ last[2] + 0.1  # two sailors
 
 

@@ -1,15 +1,12 @@
-"""The built-in questionnaire and those of others: balance, distance from the training text, errors."""
+"""The built-in questionnaire: balance, distance from the training text; prompts of items."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
-import pytest
-
-from mpg_cli.errors import UsageError
-from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Option, item_prompt, read_items
+from mpg_cli.evaluation.item_files import read_items
+from mpg_cli.evaluation.questionnaire import DIMENSIONS, Item, Option, item_prompt
 from recipes.mpg_tiny.corpus import corpus, messages, pairs
 from recipes.mpg_tiny.grammar import POLES, every_expansion
 from recipes.mpg_tiny.judge import sentences
@@ -83,7 +80,8 @@ def test_a_question_names_both_options_in_either_order() -> None:
 
 def test_a_whole_question_is_followed_by_its_options() -> None:
     asked = item_prompt(Item("EI", "What do you do at noon?", PAIR.options), "text", swapped=False)
-    assert (asked.prompt, asked.opening) == ("What do you do at noon?\ndance, or read?", "")
+    assert asked.prompt == "What do you do at noon?\n- dance\n- read\nAnswer with one of these."
+    assert (asked.opening, asked.options) == ("", ("dance", "read"))
 
 
 def test_letters_move_with_the_order_and_stay_with_their_option() -> None:
@@ -97,68 +95,3 @@ def test_a_statement_is_answered_by_agreement() -> None:
     asked = item_prompt(AGREE, "text", swapped=True)
     assert asked.prompt.endswith("I agree, I disagree.")
     assert (asked.opening, asked.options) == ("I", ("disagree", "agree"))
-
-
-def _file(folder: Path, text: str) -> Path:
-    file = folder / "items.json"
-    file.write_text(text, encoding="utf-8")
-    return file
-
-
-STATEMENT = '{"statement": "I like parties.", "dimension": "EI", "pole": "%s"}'
-
-
-def test_statements_score_by_their_pole(tmp_path: Path) -> None:
-    poles = "EEII"
-    items = read_items(_file(tmp_path, f"[\n{', '.join(STATEMENT % pole for pole in poles)}]"))
-    assert [item.options[-1].value for item in items] == [1, 1, -1, -1]
-    assert [item.options[0].value for item in items] == [-1, -1, 1, 1]
-    assert all(item.statement for item in items)
-
-
-def test_a_question_may_be_keyed_either_way(tmp_path: Path) -> None:
-    text = '{"question": "Q?", "A": {"text": "a", "pole": "I"}, "B": {"text": "b", "pole": "E"}}'
-    items = read_items(_file(tmp_path, f'{{"items": [{", ".join([text] * 4)}]}}'))
-    assert [option.value for option in items[0].options] == [-1, 1]
-
-
-GOOD = '{"question": "Q?", "A": {"text": "a", "pole": "E"}, "B": {"text": "b", "pole": "I"}}'
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("[]", "items.json:1: items: must be a list of items"),
-        ('{"a": 1}', "items.json:1: a: must be a list, or a mapping with `items`"),
-        ("[", "items.json:"),
-        ("[1]", "items.json:1: items[0]: must be an item, not a number"),
-        (f'[{GOOD},\n{GOOD[:-1]}, "C": 1}}]', "items.json:2: items[1].C: unknown key"),
-        ('[{"question": "Q?"}]', "items[0]: A is missing; a question needs question, A, B"),
-        ('[{"statement": "S."}]', "items[0]: dimension is missing"),
-        (f"[{GOOD.replace('Q?', ' ')}]", "items[0].question: must be text"),
-        (f"[{GOOD.replace('pole', 'stands')}]", "items[0].A: must be {text, pole}"),
-        (f"[{GOOD.replace('I', 'X')}]", "items[0].B.pole: must be one of E, I, S, N, T, F, J, P, not X"),
-        (
-            f"[{GOOD.replace('I', 'T')}]",
-            "A and B stand for E and T, they must be the two poles of a dimension",
-        ),
-        (
-            f'[{GOOD[:-1]}, "dimension": "SN"}}]',
-            "items[0].dimension: must be EI, the dimension of the poles of A and B",
-        ),
-        (f"[{STATEMENT % 'T'}]", "items[0].pole: T is not a pole of EI"),
-        (f"[{GOOD}]", "items.json: EI has 1 items, at least 4 are needed"),
-    ],
-)
-def test_what_is_wrong_with_a_file_is_reported_by_place(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        read_items(_file(tmp_path, text))
-    assert message in caught.value.message
-
-
-def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_items(tmp_path / "nowhere.json")
-    (tmp_path / "bytes.json").write_bytes(b"[\n\xff]")
-    with pytest.raises(UsageError, match=r"bytes\.json:2: not UTF-8"):
-        read_items(tmp_path / "bytes.json")

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mpg_cli.api import blend
+from mpg_cli.evaluation.item_files import read_items
 from mpg_cli.evaluation.mbti import Findings, Quiz, run, types
-from mpg_cli.evaluation.questionnaire import Item, item_prompt, read_items
+from mpg_cli.evaluation.questionnaire import Item, item_prompt
 from mpg_cli.evaluation.scoring import option_scores
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import load_model

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mpg_cli.io.json_rows import RowError
 from mpg_cli.training.columns import read_row
-from mpg_cli.training.rows import Method, RowError
+from mpg_cli.training.rows import Method
 from tests.training.shapes import HUMAN, PAIR, SYSTEM, Message, gpt, said, user
 
 

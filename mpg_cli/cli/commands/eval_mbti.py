@@ -29,7 +29,9 @@ over them; the type is the signs. The base's scores are shown beside the blend's
 \b
 FILE.json is a list of items {"question": "…", "A": {"text": "…", "pole": "E"}, "B": {"text": "…", "pole":
 "I"}}, or {"statement": "…", "dimension": "EI", "pole": "E"}, where agreement counts for the pole. The options
-complete a question that ends in “…”. docs/eval-mbti.md has the results of the bundled model.
+complete a question that ends in “…”. Published questionnaires are taken as they are: numbered questions
+{"1": {"question": "…\\nA. …\\nB. …", "A": "E", "B": "I"}} with their options inside, and lists of statements
+with a direction; docs/eval.md has the spellings. docs/eval-mbti.md has the results of the bundled model.
 \b
 Exit status: 0 success, 2 usage error, 1 the model, an adapter or the run failed, 130 interrupted,
 143 terminated."""
@@ -59,10 +61,10 @@ def mbti(
         check_plot(options.plot)
     how = read_prompting(request_options.with_prompt("?").prompt, streams)
     model = request_options.model.resolved()
-    quiz = quiz_of(options, request_options.blend, model, request_options.scheme.target, how)
+    messages: list[str] = []
+    quiz = quiz_of(options, request_options.blend, model, request_options.scheme.target, how, messages.append)
     if not quiet and (notice := model.notice):
         streams.message(f"mpg: {notice}")
-    messages: list[str] = []
     with streams.status(f"loading {model.name}", shown=not quiet) as status:
 
         def show(share: float) -> None:

@@ -21,15 +21,17 @@ Examples:
   mpg eval style -p mine+yours --markers words.yaml --format json
   mpg eval style -p pirate --model Qwen/Qwen3-8B --judge-url http://localhost:8000/v1 --judge-model judge
   mpg eval style --data roles.jsonl --model Qwen/Qwen3-8B --judge-url URL --judge-model NAME
+  mpg eval style --data alpaca.json -p INTJ+pirate --model Qwen/Qwen3-8B
 \b
 {JUDGES}
 \b
 Fluency is the mean log-probability of the reply's tokens under the base, after the prompt without a persona.
 distinct-n is the share of distinct n-grams, self-BLEU the similarity of the replies to each other.
 \b
---data has role-playing lines {{"profile": "…", "personality": "…", "reference_answer": "…"}}: both texts are
-experts of the line's own blend; a line may have a "question". The reference answer is shown to an external
-judge and used for BLEU. See docs/eval.md.
+--data has role-playing lines {{"profile": "…", "personality": "…", "reference_answer": "…"}}, whose two texts
+are experts, and perhaps a "question"; --judge-url sees the reference, --judge encoder gives the similarity of
+replies to the three texts (cosine of sentence embeddings, no share of a persona). Or it has open questions
+{{"instruction": "…", "input": "…", "output": "…"}} for --persona. Both are compared by BLEU: docs/eval.md.
 \b
 Exit status: 0 success, 2 usage error, 1 the model, an adapter, the judge or the run failed, 130 interrupted,
 143 terminated."""
@@ -52,20 +54,23 @@ def style(
     The blend replies to a set of prompts, a judge looks for each of its personas, and fluency, diversity,
     length and speed are measured.
     """
-    from mpg_cli.evaluation.request import study_of_blend, study_of_roles
+    from mpg_cli.evaluation.data_lines import read_data
+    from mpg_cli.evaluation.request import study_of_blend, study_of_data
     from mpg_cli.evaluation.study import style
     from mpg_cli.render.study import under_way
     from mpg_cli.render.style import write_findings
 
     streams = Streams.current()
-    roles.check_given(lambda key: given(ctx, key))
-    request = read_request(ctx, request_options.with_prompt("?"), streams, per_line=roles.data is not None)
+    data = None if roles.data is None else read_data(roles.data, options.count)
+    kind, blend = None if data is None else data.kind, request_options.blend
+    roles.check_given(lambda key: given(ctx, key), kind, blend=bool(blend.personas or blend.adapters))
+    request = read_request(ctx, request_options.with_prompt("?"), streams, per_line=kind == "roles")
     request, notice = as_begun(request, options.output)
     with streams.status("preparing the judge", shown=not notices.quiet):
-        if roles.data is None:
+        if data is None:
             study = study_of_blend(request, options, judges)
         else:
-            study = study_of_roles(request, roles, options, judges, request_options.blend.scale)
+            study = study_of_data(request, data, roles, options, judges, blend.scale)
     if notice and not notices.quiet:
         streams.message(f"mpg: {notice}")
     with under_way(study, streams, quiet=notices.quiet) as running:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mpg_cli.evaluation.questionnaire import BUILT_IN
+from mpg_cli.evaluation.item_files import BUILT_IN
 
 
 @pytest.fixture
@@ -78,6 +78,28 @@ def test_a_file_of_one_dimension_gives_one_letter(mpg: Any, tmp_path: Path) -> N
     code, out, err = mpg("-p", "J", "--items", "agree.json", "--readout", "letter")
     assert code == 0, err
     assert re.match(r"J on mpg-tiny: [JP] ", out)
+
+
+@pytest.mark.parametrize("readout", ["text", "letter"])
+def test_a_published_questionnaire_is_asked_and_what_is_left_out_is_said(
+    mpg: Any, tmp_path: Path, readout: str
+) -> None:
+    pairs = [("E", "I"), ("N", "S"), ("T", "F"), ("P", "J")] * 4
+    entries = {
+        str(number): {"question": f"On day {number} you\\nA. wait\\nB. go on", "A": a, "B": b}
+        for number, (a, b) in enumerate([*pairs, ("T", "N")], 1)
+    }
+    (tmp_path / "published.json").write_text(json.dumps(entries, indent=4))
+    argv = ["-p", "INTJ", "--items", "published.json", "--readout", readout, "--format", "json"]
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert "published.json:82: 17: left out, as A and B stand for T and N" in err
+    found = json.loads(out)
+    assert found["items"] == {"EI": 4, "SN": 4, "TF": 4, "JP": 4}
+    answers = found["base"]["answers"]
+    assert all(-1 < value < 1 for value in answers)
+    assert answers[0] * answers[1] < 0  # nearly the same question, the poles the other way round
+    assert mpg(*argv, "-q")[2] == ""
 
 
 @pytest.mark.parametrize(

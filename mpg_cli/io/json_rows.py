@@ -14,18 +14,28 @@ from mpg_cli.errors import UsageError
 from mpg_cli.io.file_kinds import BOM, LOOK, check_rows, check_text_file
 from mpg_cli.io.lines import UnreadableLine, raw_lines, text_of
 from mpg_cli.io.text import visible
-from mpg_cli.training.rows import RowError
 
 _SPACE = " \t\r\n"
 
 
-def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and value of each row; a `RowError` in place of a value that is not JSON.
+class RowError(Exception):
+    """A row that cannot be used: the kind of error, for counting, and the message.
 
-    Raises UsageError for a file that cannot be read or has another format.
+    `last`: nothing can be read after it.
+    """
+
+    def __init__(self, kind: str, message: str, *, last: bool = False) -> None:
+        super().__init__(message)
+        self.kind, self.last = kind, last
+
+
+def read_rows(file: Path, hint: str) -> Iterator[tuple[int, Any]]:
+    """Line number and value of each row of --data; a `RowError` in place of a value that is not JSON.
+
+    Raises UsageError for a file that cannot be read or has another format; `hint` says what a row is.
     """
     label = visible(str(file))
-    raw = _read(file, label)
+    raw = _read(file, label, hint)
     if raw.lstrip()[:1] == b"[":
         yield from _list_rows(raw, label)
         return
@@ -34,14 +44,13 @@ def read_rows(file: Path) -> Iterator[tuple[int, Any]]:
             yield number, _json(line, number)
 
 
-def _read(file: Path, label: str) -> bytes:
+def _read(file: Path, label: str, hint: str) -> bytes:
     try:
         raw = file.expanduser().read_bytes()
     except OSError as error:
-        hint = "use --data /dev/stdin to read from a pipe" if label == "-" else None
-        raise UsageError(f"--data {label} cannot be read: {error.strerror}", hint=hint) from None
+        remedy = "use --data /dev/stdin to read from a pipe" if label == "-" else None
+        raise UsageError(f"--data {label} cannot be read: {error.strerror}", hint=remedy) from None
     check_text_file(raw[:1024], f"--data {label}", label)
-    hint = 'a row is an object on its line, as in {"prompt": "…", "response": "…"}'
     check_rows(list(islice(io.BytesIO(raw), LOOK)), f"--data {label}", label, hint=hint, lists=True)
     return raw.removeprefix(BOM)
 
@@ -85,12 +94,12 @@ def _list_rows(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
         try:
             item, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            message = f"not JSON: {error.msg}; the rest of the file is skipped"
-            yield line + text.count("\n", counted, error.pos), RowError("not JSON", message)
+            message = f"not JSON: {error.msg}"
+            yield line + text.count("\n", counted, error.pos), RowError("not JSON", message, last=True)
             return
         except (RecursionError, ValueError):
-            message = "cannot be parsed; the rest of the file is skipped"
-            yield line, RowError("not JSON", message)
+            message = "cannot be parsed"
+            yield line, RowError("not JSON", message, last=True)
             return
         yield line, item
         at = _skip(text, at)
@@ -98,14 +107,14 @@ def _list_rows(raw: bytes, label: str) -> Iterator[tuple[int, Any]]:
         if ended:
             break
         if text[at : at + 1] != ",":
-            message = "not JSON: a comma or ] is missing; the rest of the file is skipped"
-            yield line + text.count("\n", counted, at), RowError("not JSON", message)
+            message = "not JSON: a comma or ] is missing"
+            yield line + text.count("\n", counted, at), RowError("not JSON", message, last=True)
             return
         at = _skip(text, at + 1)
     after = _skip(text, at + 1)
     if after < len(text):
-        message = "not JSON: text after the ] of the list; the rest of the file is skipped"
-        yield line + text.count("\n", counted, after), RowError("not JSON", message)
+        message = "not JSON: text after the ] of the list"
+        yield line + text.count("\n", counted, after), RowError("not JSON", message, last=True)
 
 
 def _skip(text: str, at: int) -> int:
