@@ -81,8 +81,9 @@ class Sampling:
         shown="the model's own, else 0",
         low=0,
         high=1,
-        help="Drop tokens less likely than P times the likeliest for the plain model and for each persona "
-        "alone; counts where weights add up to more than 1; 0 is off.",
+        help="In a product whose weights add up to more than 1, or one is negative: drop tokens less "
+        "likely than P times the likeliest for the plain model and for each persona of positive weight; "
+        "0 is off.",
         remedy="0 turns it off",
     )
     repetition_penalty: float | None = option(

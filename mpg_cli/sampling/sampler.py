@@ -37,7 +37,15 @@ from mpg_cli.sampling.drafters import Draft, SlotDrafters, states_of
 from mpg_cli.sampling.scorer import Kept, Scored, Scorer, Scores, padded, to_device
 from mpg_cli.sampling.state import Decoding, SequenceState
 from mpg_cli.sampling.stats import Round, Seconds
-from mpg_cli.sampling.targets import Seen, combine, contributions, plausible, reshape
+from mpg_cli.sampling.targets import (
+    Seen,
+    combine,
+    contributions,
+    extrapolates,
+    penalise,
+    plausible,
+    reshape,
+)
 from mpg_cli.sampling.verification import Verification, coupled_positions, verify
 
 ChunkSizes: TypeAlias = Callable[[Mapping[int, SequenceState]], Mapping[int, int]]  # gamma by slot
@@ -254,20 +262,29 @@ class _Part:
 
     def target(self, draft: Draft) -> Tensor:
         """log p (b, N, T+1, V)."""
-        decoding, log_probs = self.decoding, self.scores.log_probs
-        weights, sampling = self.weights(), decoding.sampling
-        log_p = combine(decoding.scheme.target, log_probs, weights)
-        kept = None
-        if decoding.scheme.target == "product" and sampling.expert_min_p > 0:
-            kept = plausible(log_probs, weights, sampling.expert_min_p)
-        normaliser = self.scores.normaliser[0]
-        if not sampling.penalises:
-            return reshape(log_p, normaliser, sampling, None, draft.tokens, kept)
-        slots, seen = list(self.states), None
-        drafted = to_device(draft.tokens[slots, : decoding.candidates], log_p.device)  # (b, N, T)
-        if sampling.looks_back:
-            seen = Seen.of([state.counts for state in self.states.values()]).on(log_p.device)
-        return reshape(log_p, normaliser, sampling, seen, drafted, kept)
+        decoding, scores = self.decoding, self.scores
+        seen, drafted = None, draft.tokens
+        if decoding.sampling.penalises:
+            drafted = to_device(drafted[list(self.states), : decoding.candidates], scores.log_probs.device)
+        if decoding.sampling.looks_back:  # drafted (b, N, T)
+            seen = Seen.of([state.counts for state in self.states.values()]).on(scores.log_probs.device)
+        log_p = combine(decoding.scheme.target, scores.log_probs, self.weights())
+        kept = self._kept(seen, drafted)
+        return reshape(log_p, scores.normaliser[0], decoding.sampling, seen, drafted, kept)
+
+    def _kept(self, seen: Seen | None, drafted: Tensor) -> Tensor | None:
+        """The tokens (b, N, T+1, V) that a row alone would say; None where nothing is restricted."""
+        decoding, scores = self.decoding, self.scores
+        least = decoding.sampling.expert_min_p
+        whole = [not extrapolates(state.decoding.weights) for state in self.states.values()]
+        if decoding.scheme.target != "product" or least == 0 or all(whole):
+            return None
+        rows = (
+            penalise(row, normaliser, decoding.sampling, seen, drafted)
+            for row, normaliser in zip(scores.log_probs, scores.normaliser, strict=True)
+        )
+        kept = plausible(rows, self.weights(), least)
+        return kept | to_device(torch.tensor(whole), kept.device)[:, None, None, None]
 
     def contributions(
         self, tokens: Mapping[int, Sequence[int]], found: Mapping[int, Verification]

@@ -2,7 +2,7 @@
 
 `combine` combines the rows, `plausible` finds the tokens that a row alone would say, `reshape` applies
 penalties and bias, that restriction, temperature, top-k, top-p and min-p to the result; the drafter's q is
-reshaped in the same way.
+reshaped in the same way, without the restriction.
 
 Notation: log_probs (R, ..., V) are log-softmaxed rows, row 0 the reference pi_0, row i expert pi_i;
 weights w (K,), K = R - 1; delta_i = log pi_i - log pi_0.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ from mpg_cli.sampling.scorer import to_device
 
 FLOOR = -1e4  # stands for log 0 in a ratio: finite, so that no weight turns it into NaN
 MIN_TEMPERATURE = 1e-30  # float32 rounds smaller ones to 0; far above it sampling is greedy already
-_ROUNDING = 1e-6  # of a sum of weights
+_ROUNDING = 1e-9  # of a sum of weights
 HEAD = 1024  # likeliest tokens, which nearly always hold the nucleus; sorting the vocabulary is slow
 
 
@@ -94,20 +94,28 @@ def mixture(log_probs: Tensor, weights: Tensor) -> Tensor:
     return torch.log_softmax(total.log() + top, dim=-1)
 
 
-def plausible(log_probs: Tensor, weights: Tensor, least: float) -> Tensor:
-    """The tokens (..., V) that have at least `least` times the largest probability in one row: the reference
-    or an expert of positive weight. Arguments as for `combine`.
-
-    A product whose weights add up to more than 1 extrapolates: what experts have in common is multiplied, up
-    to tokens that none of them would say. A restriction as in contrastive decoding (Li et al., arXiv
-    2210.15097, "adaptive plausibility"), there by one model. Between the rows, which is where 1 - sum_i w_i
-    and all w_i are at least 0, nothing is left out: alone at weight 1 an expert keeps its distribution.
+def extrapolates(weights: Sequence[float]) -> bool:
+    """Whether a product of these weights leaves the region between its rows, where 1 - sum_i w_i and all w_i
+    are at least 0.
     """
-    likely = log_probs >= log_probs.amax(dim=-1, keepdim=True) + math.log(least)  # (R, ..., V)
-    counted = torch.cat([torch.ones_like(weights[:1]), weights]) > 0  # (R,) or (R, b)
-    kept = (likely & _along_slots(counted, log_probs)).any(0)
-    between = (weights.sum(0) <= 1 + _ROUNDING) & (weights >= 0).all(0)  # () or (b,)
-    return kept | _along_slots(between, log_probs[0])
+    return math.fsum(weights) > 1 + _ROUNDING or min(weights, default=0.0) < 0
+
+
+def plausible(rows: Iterable[Tensor], weights: Tensor, least: float) -> Tensor:
+    """The tokens (..., V) that have at least `least` times the largest probability in one row: the reference
+    or an expert of positive weight. Rows (..., V) in the order of `combine`, penalised; weights as there.
+
+    A product that extrapolates multiplies what experts have in common, up to tokens that none of them would
+    say. The restriction is that of contrastive decoding (Li et al., arXiv 2210.15097, "adaptive
+    plausibility"), there by one model.
+    """
+    counted = torch.cat([weights.new_ones(1, *weights.shape[1:]), weights]) > 0  # (R,) or (R, b)
+    kept: Tensor | None = None
+    for counts, row in zip(counted, rows, strict=True):
+        likely = (row >= row.amax(dim=-1, keepdim=True) + math.log(least)) & _along_slots(counts, row)
+        kept = likely if kept is None else kept | likely
+    assert kept is not None
+    return kept
 
 
 def contributions(target: TargetName, log_probs: Tensor, weights: Tensor) -> Tensor:

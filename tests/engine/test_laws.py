@@ -21,8 +21,8 @@ from mpg_cli.engine.teacher_forcing import TeacherForcing
 from mpg_cli.models.experts import find_experts
 from mpg_cli.models.load.loader import LoadedModel, load_model
 from mpg_cli.sampling.params import Scheme, Threshold
-from mpg_cli.sampling.targets import combine, plausible, restrict, warp
-from tests.sampling.sampled import assert_law
+from mpg_cli.sampling.targets import combine, warp
+from tests.sampling.sampled import assert_law, said_alone
 from tests.support.requests import one
 
 LENGTH = 3
@@ -81,8 +81,9 @@ def enumerated(loaded: LoadedModel, request: Request) -> dict[tuple[int, ...], f
         scores = forcing.log_probs([prompts.rows], texts)[:, 0, :, -1]  # (R, N, V)
         weights, sampling = torch.tensor(decoding.weights), decoding.sampling
         log_p = combine(decoding.scheme.target, scores, weights)
-        if sampling.expert_min_p:
-            log_p = restrict(log_p, plausible(scores, weights, sampling.expert_min_p))
+        if least := sampling.expert_min_p:
+            said = [said_alone(scores[:, n], decoding.weights, least) for n in range(len(prefixes))]
+            log_p = log_p.masked_fill(~torch.tensor(said), -torch.inf).log_softmax(-1)
         p = warp(log_p, sampling)
         grown: dict[tuple[int, ...], float] = {}
         for prefix, own in zip(prefixes, p.exp(), strict=True):

@@ -105,10 +105,10 @@ def penalised(
 def said_alone(rows: torch.Tensor, weights: Sequence[float], least: float) -> list[bool]:
     """For each token of rows (R, V): whether the reference or an expert of positive weight would say it."""
     if sum(weights) <= 1 and min(weights) >= 0:
-        return [True] * VOCABULARY
+        return [True] * rows.shape[-1]
     counted = [rows[0], *(row for row, weight in zip(rows[1:], weights, strict=True) if weight > 0)]
     p = [row.exp().tolist() for row in counted]
-    return [any(own[token] >= least * max(own) for own in p) for token in range(VOCABULARY)]
+    return [any(own[token] >= least * max(own) for own in p) for token in range(len(p[0]))]
 
 
 def reply_law(how: Decoding, law: Law = random_law, limit: int = LENGTH) -> dict[tuple[int, ...], float]:
@@ -122,7 +122,11 @@ def reply_law(how: Decoding, law: Law = random_law, limit: int = LENGTH) -> dict
         log_p = combine(how.scheme.target, scorer.log_probs(prefix), weights)
         log_p = penalised(log_p, scale(ROWS[0], prefix), how.sampling, prefix)
         if how.sampling.expert_min_p:
-            said = said_alone(scorer.log_probs(prefix), how.weights, how.sampling.expert_min_p)
+            rows = [
+                penalised(row, scale(at, prefix), how.sampling, prefix)
+                for at, row in zip(ROWS, scorer.log_probs(prefix), strict=True)
+            ]
+            said = said_alone(torch.stack(rows), how.weights, how.sampling.expert_min_p)
             log_p = log_p.masked_fill(~torch.tensor(said), -torch.inf).log_softmax(-1)
         p = warp(log_p, how.sampling).exp()
         leaves: dict[tuple[int, ...], float] = {}

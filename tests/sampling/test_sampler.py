@@ -12,15 +12,17 @@ import pytest
 from mpg_cli.errors import NumericsError
 from mpg_cli.sampling.drafters import RowDrafter, SlotDrafters
 from mpg_cli.sampling.noise import Noise
-from mpg_cli.sampling.params import RuleName, Threshold
+from mpg_cli.sampling.params import RuleName, TargetName, Threshold
 from mpg_cli.sampling.sampler import Sampler
 from mpg_cli.sampling.state import SequenceState
-from tests.sampling.fake import END, FakeScorer, random_law
+from tests.sampling.fake import END, FakeScorer, Law, random_law
 from tests.sampling.sampled import (
     CASES,
     DRAFTERS,
+    LENGTH,
     LOOKUP,
     MERGED,
+    PENALISED,
     ROWS,
     assert_law,
     decoding,
@@ -44,6 +46,43 @@ def test_exact_rule_has_the_law_of_the_target(case: str) -> None:
     draws = 6000
     counts = Counter(tuple(r.tokens) for r in sample(CASES[case], MERGED, range(draws)))
     assert_law(counts, reply_law(CASES[case]))
+
+
+def test_a_persona_alone_keeps_its_distribution() -> None:
+    """expert-min-p counts where weights extrapolate, and beside such replies the others keep their text."""
+    alone, free = decoding((1.0, 0.0), expert_min_p=1.0), decoding((1.0, 0.0))
+    between, product = decoding((0.4, 0.6), expert_min_p=1.0), decoding((1.0, 0.8), expert_min_p=1.0)
+    expected = [r.tokens for how in (free, decoding((0.4, 0.6))) for r in sample(how, MERGED, range(60))]
+    assert [r.tokens for how in (alone, between) for r in sample(how, MERGED, range(60))] == expected
+    mixed = [
+        SequenceState(Noise(7, n), how, LENGTH, PENALISED)
+        for how in (alone, between, product)
+        for n in range(60)
+    ]
+    for _ in sampler_of(MERGED, mixed).run():
+        pass
+    assert [state.tokens for state in mixed[:120]] == expected
+    texts = [state.tokens for state in mixed[120:]]
+    assert texts == [r.tokens for r in sample(product, MERGED, range(60))]
+    assert texts != [r.tokens for r in sample(decoding((1.0, 0.8)), MERGED, range(60))]
+
+
+@pytest.mark.parametrize("target", ["mixture", "merged"])
+def test_other_targets_are_not_restricted(target: TargetName) -> None:
+    weights = (1.0, 0.8) if target == "mixture" else ()
+    texts = [
+        [r.tokens for r in sample(decoding(weights, target=target, expert_min_p=m), MERGED, range(40))]
+        for m in (0.0, 1.0)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_a_ban_holds_where_every_row_would_say_the_token_and_a_forced_one_comes_where_none_would() -> None:
+    sure: Law = lambda row, prefix: (0.001, 0.997, 0.001, 0.001)  # noqa: E731
+    for bias, expected in (((1, -100.0), {0, 2, 3}), ((2, 100.0), {2})):
+        how = decoding((1.0, 1.0), expert_min_p=0.5, logit_bias=(bias,), ends=False)
+        found = {token for r in sample(how, MERGED, range(40), law=sure) for token in r.tokens}
+        assert found == expected
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)

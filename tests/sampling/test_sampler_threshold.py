@@ -30,9 +30,13 @@ from tests.sampling.sampled import (
 )
 
 
-def test_threshold_rule_has_the_law_of_the_penalised_target_where_nothing_is_clipped() -> None:
-    case = CASES["penalties"]
-    untruncated = replace(case, sampling=case.sampling.untruncated())
+@pytest.mark.parametrize("name", ["penalties", "said alone", "said alone, against"])
+def test_threshold_rule_has_the_law_of_the_target_where_nothing_is_clipped(name: str) -> None:
+    """Top-p and min-p of the drafter are off; what a row alone would say restricts the target only."""
+    case = CASES[name]
+    untruncated = replace(
+        case, sampling=replace(case.sampling.untruncated(), expert_min_p=case.sampling.expert_min_p)
+    )
     how = with_scheme(untruncated, rule="threshold", chunk_size=2, threshold=Threshold("fixed:4"))
     replies = sample(how, MERGED, range(4000))
     assert_law(Counter(tuple(r.tokens) for r in replies), reply_law(how))

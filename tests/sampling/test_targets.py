@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpg_cli.sampling.params import SamplingLaw
-from mpg_cli.sampling.targets import contributions, mixture, plausible, product, restrict, warp
+from mpg_cli.sampling.targets import contributions, extrapolates, mixture, plausible, product, restrict, warp
 
 INF = torch.inf
 P = torch.tensor([0.05, 0.4, 0.15, 0.3, 0.1])
@@ -79,7 +79,8 @@ ROWS = rows([0.5, 0.3, 0.1, 0.1, 0.0], [0.2, 0.6, 0.02, 0.08, 0.1], [0.05, 0.15,
 
 
 def said(weights: list[float], least: float) -> list[int]:
-    return plausible(ROWS, torch.tensor(weights), least).nonzero().flatten().tolist()
+    found = plausible(ROWS[: 1 + len(weights)], torch.tensor(weights), least)
+    return found.nonzero().flatten().tolist()
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def said(weights: list[float], least: float) -> list[int]:
         ([1.0, 0.5], 0.19, [0, 1, 2, 3]),
         ([1.5, -0.5], 0.5, [0, 1]),  # one to steer away from adds none
         ([-1.0, -1.0], 1.0, [0]),
-        ([1.0, 0.0], 1.0, [0, 1, 2, 3, 4]),  # an expert alone,
-        ([0.3, 0.7], 1.0, [0, 1, 2, 3, 4]),  # and whatever lies between the rows
+        ([1.2, 0.0], 1.0, [0, 1]),
+        ([], 0.5, [0, 1]),
     ],
 )
 def test_tokens_that_a_row_alone_would_say(weights: list[float], least: float, tokens: list[int]) -> None:
@@ -99,10 +100,22 @@ def test_tokens_that_a_row_alone_would_say(weights: list[float], least: float, t
 
 
 def test_each_slot_is_restricted_by_its_own_weights() -> None:
-    weights = [[1.0, 1.0], [1.5, -0.5], [1.0, 0.0]]
+    weights = [[1.0, 1.0], [1.5, -0.5], [1.2, 0.0]]
     together = plausible(ROWS[:, None].expand(3, 3, 5), torch.tensor(weights).T, 0.5)
     for own, found in zip(weights, together, strict=True):
         assert found.nonzero().flatten().tolist() == said(own, 0.5)
+
+
+@pytest.mark.parametrize(
+    "weights", [[], [1.0], [0.5], [0.0], [0.1, 0.9], [0.3, 0.7], [0.1] * 10, [0.02] * 50, [0.7, 0.2, 0.1]]
+)
+def test_weights_up_to_a_sum_of_1_stay_between_the_rows(weights: list[float]) -> None:
+    assert not extrapolates(weights)
+
+
+@pytest.mark.parametrize("weights", [[1.01], [0.5, 0.51], [0.7] * 4, [0.5, -0.1], [-1.0]])
+def test_other_weights_extrapolate(weights: list[float]) -> None:
+    assert extrapolates(weights)
 
 
 def test_a_restriction_renormalises_what_is_left() -> None:

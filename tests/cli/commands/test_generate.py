@@ -118,10 +118,18 @@ def test_a_dry_run_says_what_sampling_holds_and_who_set_it(cli: Cli, tmp_path: P
         "top_k": "config file",
         "top_p": "environment",
         "min_p": "generation_config.json",
+        "expert_min_p": "default",
         "repetition_penalty": "default",
     }
     held = {name: described["sampling"][name] for name in described["sampling_from"]}
-    assert held == {"temperature": 1, "top_k": 7, "top_p": 0.25, "min_p": 0.1, "repetition_penalty": 1}
+    assert held == {
+        "temperature": 1,
+        "top_k": 7,
+        "top_p": 0.25,
+        "min_p": 0.1,
+        "expert_min_p": 0,
+        "repetition_penalty": 1,
+    }
     _, out, _ = cli(*dry, "--min-p", "0")
     [line] = [line for line in out.splitlines() if line.startswith("sampling")]
     assert line.split(maxsplit=1)[1] == "top-k 7 (config file), top-p 0.25 (environment), min-p 0 (option)"

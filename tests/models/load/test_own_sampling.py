@@ -32,6 +32,7 @@ def test_only_what_the_file_says_holds(tmp_path: Path) -> None:
         "top_k": "environment",
         "top_p": "generation_config.json",
         "min_p": "default",
+        "expert_min_p": "default",
         "repetition_penalty": "default",
     }
 
@@ -116,6 +117,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
 def test_a_measured_family_has_values_of_its_own_unless_its_file_speaks(tmp_path: Path, name: str) -> None:
     own = of(tmp_path, name, eos_token_id=2)
     assert own.values.min_p
+    assert own.values.expert_min_p
     assert set(own.origins(Sampling(), {}).values()) == {"table", "default"}
     assert of(tmp_path, name, top_p=0.9).values == Sampling(top_p=0.9)
 

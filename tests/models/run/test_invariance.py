@@ -29,7 +29,7 @@ from mpg_cli.models.run.invariance import (
 from mpg_cli.models.run.pool_scores import log_softmax_
 from mpg_cli.options.model import ModelOptions
 from mpg_cli.sampling.params import SamplingLaw
-from mpg_cli.sampling.targets import mixture, product, warp
+from mpg_cli.sampling.targets import mixture, plausible, product, restrict, warp
 from tests.support.models import ALL, random_tokens, tiny_model
 
 SMOLLM2, TINY = (576, 192, 1536), (128, 64, 512)  # hidden size, keys of all heads, hidden size of the MLP
@@ -177,6 +177,8 @@ def test_log_probabilities_and_targets(holds: Invariance, size: int) -> None:
     def scored(part: Tensor) -> list[Tensor]:
         log_probs = log_softmax_(part.float().contiguous())
         found = [log_probs, product(log_probs, weights), mixture(log_probs, weights.abs())]
+        kept = plausible(log_probs, weights, 0.02)
+        found.append(restrict(found[1], kept))
         return [*found[:1], *(x for p in found[1:] for x in (p, warp(p, law)))]
 
     whole = scored(logits)
