@@ -90,7 +90,7 @@ A repetition penalty of {rho:g} leaves {plain_left} and {blended_left}, with {st
 CHOSEN = """\
 So `mpg` takes {chosen} for SmolLM2, whose file generation_config.json says nothing. A loop more or less in a
 line is chance. Beside it `mpg` takes expert-min-p {expert:g}, which was chosen on blends of adapters
-([library-smollm2.md](library-smollm2.md)) and is off here.
+(`python -m studies.library`) and is off here.
 """
 
 
@@ -222,7 +222,7 @@ def parameters(law: SamplingLaw) -> str:
     """The parameters that are not neutral, and the temperature."""
     neutral = SamplingLaw()
     named = {"temperature": law.temperature} | {
-        key.replace("_p", "-p").replace("-penalty", " penalty"): value
+        key.replace("_penalty", " penalty").replace("_", "-"): value
         for key, value in vars(law).items()
         if value != getattr(neutral, key) and key != "temperature"
     }

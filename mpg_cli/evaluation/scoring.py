@@ -57,8 +57,8 @@ def option_scores(
     """For each weighting and item, the score of every option.
 
     A weighting has one weight per expert; None is the reference alone. A score is the mean log-probability of
-    the option's tokens (nats per token) under the target at temperature 1, teacher-forced after the question,
-    averaged over both orders in which the question names the options. `how` gives the
+    the option's tokens (nats per token) under the target at temperature 1 without truncation, teacher-forced
+    after the question, averaged over both orders in which the question names the options. `how` gives the
     prompting of questions (system text, raw, template arguments); `report` gets the share done;
     `at_once` is the most questions of a pass.
     Raises ContextError if a question does not fit the context.

@@ -24,7 +24,8 @@ FILE = "generation_config.json"
 TABLE = "table"  # the origin of values from MEASURED
 NEUTRAL = "default"
 
-# By a part of the model's name. Measured: docs/own-sampling.md.
+# By a part of the model's name. Measured on the smallest of the family: docs/own-sampling.md; expert_min_p by
+# `python -m studies.library`.
 MEASURED: Mapping[str, Sampling] = MappingProxyType(
     {"smollm2": Sampling(temperature=0.8, min_p=0.1, expert_min_p=0.1, repetition_penalty=1.1)}
 )
