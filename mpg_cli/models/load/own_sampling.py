@@ -27,7 +27,7 @@ NEUTRAL = "default"
 # By a part of the model's name. Measured on the smallest of the family: docs/own-sampling.md; expert_min_p by
 # `python -m studies.library`.
 MEASURED: Mapping[str, Sampling] = MappingProxyType(
-    {"smollm2": Sampling(temperature=0.8, min_p=0.1, expert_min_p=0.1, repetition_penalty=1.1)}
+    {"smollm2": Sampling(temperature=0.8, min_p=0.1, expert_min_p=0.2, repetition_penalty=1.1)}
 )
 
 # Keys of GGUF metadata, as llama.cpp's converter writes them.
