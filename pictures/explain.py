@@ -19,9 +19,9 @@ from PIL import Image  # Pillow comes with matplotlib
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 REPLY = [
     *("-p", "N+pirate", "How should I spend my weekend?", "--model", "smollm2"),
-    *("--seed", "1", "--device", "cpu", "--dtype", "float32"),
+    *("--seed", "2", "--device", "cpu", "--dtype", "float32"),
 ]
-SHOWN = "r0t25"  # the token whose details are open
+SHOWN = "r0t21"  # the token whose details are open
 SIZE = (1100, 1120)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 THEMES = {"explain.png": 1, "explain-dark.png": 0}  # Blink's preferredColorScheme

@@ -24,7 +24,7 @@ from rich.text import Text
 
 FILE = Path(__file__).parent.parent / "docs" / "images" / "live.svg"
 COLUMNS, LINES = 118, 12
-COMMAND = 'mpg generate -p N+pirate --seed 1 "How should I spend my weekend?"'
+COMMAND = 'mpg generate -p N+pirate --seed 2 "How should I spend my weekend?"'
 RUNNING = re.compile(r"token by token · [\d.]+ tokens/s")  # the status line during a reply
 SERVER = ["tmux", "-L", f"mpg-picture-{os.getpid()}"]
 TIMEOUT = 180  # seconds
