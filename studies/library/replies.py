@@ -109,21 +109,27 @@ class Bench:
             replace(request, prompting=asked[prompt], seed=sample, sequence_id=f"{prompt} {sample}")
             for prompt, sample in places
         )
-        events = []
+        made_by = self._digest(blend)
+        done: list[Finished] = []
         with closing(Engine(self.loaded, batch_size=self.batch, cache=self.cache)) as engine:
             for event in engine.run(requests):
                 if isinstance(event, Failed):
                     raise MpgError(f"{blend}, prompt {event.sequence}: {event.error.text}")
                 if isinstance(event, Finished):
-                    events.append(event)
+                    done.append(event)
+                if len(done) == self.batch:  # read together, and logged while the others grow
+                    yield from self._read(blend, made_by, done)
+                    done = []
+        yield from self._read(blend, made_by, done)
+
+    def _read(self, blend: str, made_by: str, done: Sequence[Finished]) -> Iterator[Reply]:
+        """The replies with their log p under the base."""
+        asked = {one.id: prompting(one) for one in self.prompts}
+        at = [str(event.sequence).split() for event in done]
         size = self.loaded.vocabulary.size
-        plain = {name: render(self.loaded.tokenizer, own, size=size) for name, own in asked.items()}
-        made_by = self._digest(blend)
-        at = [str(event.sequence).split() for event in events]
-        values = fluencies(
-            self.loaded, [plain[prompt] for prompt, _ in at], [event.token_ids for event in events]
-        )
-        for (prompt, sample), event, fluency in zip(at, events, values, strict=True):
+        plain = [render(self.loaded.tokenizer, asked[prompt], size=size) for prompt, _ in at]
+        values = fluencies(self.loaded, plain, [event.token_ids for event in done])
+        for (prompt, sample), event, fluency in zip(at, done, values, strict=True):
             stopped = event.finish_reason == "stop"
             yield Reply(
                 blend, prompt, int(sample), event.text, len(event.token_ids), stopped, fluency, made_by
